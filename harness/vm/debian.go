@@ -1,0 +1,186 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// debianKernel is the package that always depends on Debian's newest kernel of a release.
+const debianKernel = "linux-image-amd64"
+
+// downloadKernel fetches Debian's kernel package with apt-get, as any user, into a
+// directory of its own that cleanup removes.
+func downloadKernel(ctx context.Context, options KernelOptions) (path string, cleanup func(), err error) {
+	for _, program := range []string{"apt-get", "apt-cache", "dpkg-deb"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return "", nil, fmt.Errorf("%w: none is cached in %s, and downloading Debian's needs %s, which this "+
+				"machine does not have; name one with --kernel PATH (a vmlinuz with its modules, or a .deb)",
+				ErrNoKernel, options.Cache, program)
+		}
+	}
+	if err := os.MkdirAll(options.Cache, 0o755); err != nil {
+		return "", nil, fmt.Errorf("kernel cache: %w", err)
+	}
+	dir, err := os.MkdirTemp(options.Cache, ".download-")
+	if err != nil {
+		return "", nil, fmt.Errorf("kernel cache: %w", err)
+	}
+	cleanup = func() { os.RemoveAll(dir) }
+
+	// The system's own package lists are tried first. They may be missing (a container) or
+	// old (the package they name is gone): then lists of our own are fetched from the same
+	// sources, so that neither root nor a change of the system is needed.
+	options.Progress("downloading Debian's kernel (" + debianKernel + ", about 70 MB, once)")
+	apt := aptClient{dir: dir}
+	path, systemErr := apt.download(ctx, debianKernel)
+	if systemErr == nil {
+		return path, cleanup, nil
+	}
+	options.Progress("fetching package lists, since the system's have no usable " + debianKernel)
+	apt.ownLists = true
+	if err := apt.update(ctx); err == nil {
+		path, err = apt.download(ctx, debianKernel)
+		if err == nil {
+			return path, cleanup, nil
+		}
+		systemErr = errors.Join(systemErr, err)
+	} else {
+		systemErr = errors.Join(systemErr, err)
+	}
+	cleanup()
+	return "", nil, fmt.Errorf("%w: none is cached in %s, and Debian's could not be downloaded: %w; "+
+		"name one with --kernel PATH (a vmlinuz with its modules, or a .deb)", ErrNoKernel, options.Cache, systemErr)
+}
+
+// An aptClient calls apt without touching the system's state.
+type aptClient struct {
+	dir      string // where packages, and lists of its own, go
+	ownLists bool
+}
+
+func (a aptClient) run(ctx context.Context, program string, args ...string) ([]byte, error) {
+	if a.ownLists {
+		args = append([]string{
+			"-o", "Dir::State::Lists=" + filepath.Join(a.dir, "lists"),
+			"-o", "Dir::Cache=" + filepath.Join(a.dir, "cache"),
+			"-o", "Debug::NoLocking=true",
+			"-o", "APT::Update::Pre-Invoke::=", "-o", "APT::Update::Post-Invoke::=",
+		}, args...)
+	}
+	// As root apt would drop to a user that cannot write into our directory, and warn.
+	args = append([]string{"-o", "APT::Sandbox::User=root", "-q"}, args...)
+	command := exec.CommandContext(ctx, program, args...)
+	command.Dir = a.dir
+	command.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", program, err, lastLine(stderr.String()))
+	}
+	return stdout.Bytes(), nil
+}
+
+func (a aptClient) update(ctx context.Context) error {
+	for _, dir := range []string{"lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	_, err := a.run(ctx, "apt-get", "update")
+	return err
+}
+
+// kernelDependency finds the kernel that a metapackage stands for.
+var kernelDependency = regexp.MustCompile(`(?m)^\s*Depends: (linux-image-[0-9]\S*)$`)
+
+func (a aptClient) download(ctx context.Context, metapackage string) (string, error) {
+	depends, err := a.run(ctx, "apt-cache", "depends", metapackage)
+	if err != nil {
+		return "", err
+	}
+	found := kernelDependency.FindSubmatch(depends)
+	if found == nil {
+		return "", fmt.Errorf("package %s depends on no linux-image-* (apt-cache depends)", metapackage)
+	}
+	if _, err := a.run(ctx, "apt-get", "download", string(found[1])); err != nil {
+		return "", err
+	}
+	packages, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
+	if err != nil {
+		return "", err
+	}
+	if len(packages) != 1 {
+		return "", fmt.Errorf("apt-get download %s left %d packages in %s", found[1], len(packages), a.dir)
+	}
+	return packages[0], nil
+}
+
+// kernelFromPackage unpacks a Debian kernel package into the cache, once.
+func kernelFromPackage(ctx context.Context, options KernelOptions, path string) (*Kernel, error) {
+	fields, err := exec.CommandContext(ctx, "dpkg-deb", "-W", "--showformat", "${Package}_${Version}", path).Output()
+	if err != nil {
+		return nil, fmt.Errorf("kernel package %s: dpkg-deb: %w", path, exitDetail(err))
+	}
+	name := strings.ReplaceAll(string(fields), "/", "-")
+	parent := filepath.Join(options.Cache, "kernels")
+	final := filepath.Join(parent, name)
+	if _, err := os.Stat(final); err == nil {
+		return openUnpacked(final, name)
+	}
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return nil, fmt.Errorf("kernel cache: %w", err)
+	}
+	dir, err := os.MkdirTemp(parent, ".unpack-")
+	if err != nil {
+		return nil, fmt.Errorf("kernel cache: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	options.Progress("unpacking " + name)
+	if output, err := exec.CommandContext(ctx, "dpkg-deb", "-x", path, dir).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("kernel package %s: dpkg-deb -x: %w: %s", path, err, lastLine(string(output)))
+	}
+	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
+	if err != nil {
+		return nil, err
+	}
+	if len(images) != 1 {
+		return nil, fmt.Errorf("kernel package %s: %d files boot/vmlinuz-*, expected one", path, len(images))
+	}
+	image, err := os.ReadFile(images[0])
+	if err != nil {
+		return nil, err
+	}
+	if _, err := storeUnpacked(filepath.Join(dir, "vmlinux"), image); err != nil {
+		return nil, fmt.Errorf("kernel package %s: %w", path, err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, err
+	}
+	// The rename makes it whole or absent. Somebody else may have been faster: then theirs is as good.
+	if err := os.Rename(dir, final); err != nil {
+		if _, statErr := os.Stat(final); statErr != nil {
+			return nil, fmt.Errorf("kernel cache: %w", err)
+		}
+	}
+	return openUnpacked(final, name)
+}
+
+func exitDetail(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+		return fmt.Errorf("%w: %s", err, lastLine(string(exit.Stderr)))
+	}
+	return err
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}

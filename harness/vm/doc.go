@@ -1,0 +1,32 @@
+// Package vm runs a program in a guest kernel, in virtual time.
+//
+// A stock distribution kernel boots in QEMU under instruction counting: the guest's clock
+// advances with the instructions that it executes and skips what it idles, so that the same
+// seed gives the same bytes however busy the host is, and a minute of waiting costs nothing.
+// The guest's root user can do what the host's kernel or the host's administrator does not
+// allow: network namespaces, netem, tracing.
+//
+//	func main() {
+//		guest.Main() // this very program is also the guest's /init
+//		kernel, err := vm.FindKernel(ctx, vm.KernelOptions{})
+//		image, err := vm.Build(vm.Config{Kernel: kernel, Program: "handshake.test"})
+//		defer image.Close()
+//		result, err := image.Run(ctx, vm.Job{Args: []string{"-test.v"}, Seed: 42, Output: os.Stdout})
+//	}
+//
+// An [Image] is built once and can boot many guests, also side by side. Everything that a
+// guest needs is in its initramfs; it has no disk and no network. What the program prints
+// is streamed as it runs; the files that it leaves in the directory named by
+// TCPLAB_ARTEFACTS are brought out at the end, and so is its exit status.
+//
+// It needs qemu-system-x86_64 and, for [FindKernel] without a path, apt-get and dpkg-deb to
+// download and unpack Debian's kernel once, into the user's cache. It needs neither root nor
+// /dev/kvm. Nothing on the host is changed but that cache, and a guest never outlives
+// the process that started it.
+//
+// # Virtual time
+//
+// Five things determine a guest's bytes, and [Inputs] has their hashes: the version of
+// QEMU, the kernel, the initramfs (with the program and its arguments), the command line,
+// and the seed.
+package vm

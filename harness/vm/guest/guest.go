@@ -1,0 +1,257 @@
+package guest
+
+import (
+	"archive/tar"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Main runs the guest and powers it off if this process is the /init of a tcplab guest.
+// In any other process it returns at once.
+func Main() {
+	if os.Getpid() != 1 || os.Args[0] != InitPath {
+		return
+	}
+	if err := run(); err != nil {
+		// No port to report through: the console is what is left.
+		fmt.Fprintln(os.Stderr, "tcplab guest:", err)
+	}
+	unix.Sync()
+	err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	fmt.Fprintln(os.Stderr, "tcplab guest: power off:", err)
+	select {} // the host ends us; if init returned, the kernel would panic and hide the message above
+}
+
+// run does the job and reports on it. Its error is only for what could not be reported.
+func run() error {
+	mountErr := mountAll()
+	job, jobErr := readJob()
+	modulesErr := loadModules(job.Modules)
+
+	results, err := openPort(ResultsPort)
+	if err != nil {
+		return errors.Join(mountErr, jobErr, modulesErr, err)
+	}
+	defer results.Close()
+	stream := tar.NewWriter(results)
+	if err := addEntry(stream, ReadyEntry, nil); err != nil {
+		return err
+	}
+	if err := stream.Flush(); err != nil {
+		return err
+	}
+
+	var status Status
+	if err := errors.Join(mountErr, jobErr, modulesErr); err != nil {
+		status = Status{ExitCode: -1, Error: err.Error()}
+	} else {
+		status = runProgram(job)
+		if err := addTree(stream, ArtefactsDir); err != nil {
+			status.Error = err.Error()
+		}
+	}
+	status.Uptime = uptime()
+	encoded, err := json.Marshal(status)
+	if err != nil {
+		return err
+	}
+	if err := addEntry(stream, StatusEntry, encoded); err != nil {
+		return err
+	}
+	return stream.Close()
+}
+
+func mountAll() error {
+	mounts := []struct{ kind, target string }{
+		{"proc", "/proc"},
+		{"sysfs", "/sys"},
+		{"devtmpfs", "/dev"},
+		{"tmpfs", "/tmp"},
+		{"tracefs", "/sys/kernel/tracing"},
+		{"bpf", "/sys/fs/bpf"},
+	}
+	var errs []error
+	for _, m := range mounts {
+		// A kernel without tracefs or bpf has no directory for it and sysfs lets nobody make
+		// one: such a guest still runs, and whoever needs the mount says so.
+		optional := strings.HasPrefix(m.target, "/sys/")
+		if err := os.MkdirAll(m.target, 0o755); err != nil && !optional {
+			errs = append(errs, err)
+			continue
+		}
+		if err := unix.Mount(m.kind, m.target, m.kind, 0, ""); err != nil && !optional {
+			errs = append(errs, fmt.Errorf("mount %s on %s: %w", m.kind, m.target, err))
+		}
+	}
+	for _, dir := range []string{ArtefactsDir, WorkDir, "/dev/shm", "/run", "/etc"} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func readJob() (Job, error) {
+	var job Job
+	text, err := os.ReadFile(JobPath)
+	if err != nil {
+		return job, err
+	}
+	if err := json.Unmarshal(text, &job); err != nil {
+		return job, fmt.Errorf("%s: %w", JobPath, err)
+	}
+	return job, nil
+}
+
+func loadModules(names []string) error {
+	var errs []error
+	for _, name := range names {
+		if err := loadModule(filepath.Join(ModulesDir, name)); err != nil {
+			errs = append(errs, fmt.Errorf("load module %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func loadModule(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	err = unix.FinitModule(int(file.Fd()), "", 0)
+	if errors.Is(err, unix.EEXIST) {
+		return nil // built in
+	}
+	return err
+}
+
+// openPort opens the virtio-serial port that the host gave this name.
+func openPort(name string) (*os.File, error) {
+	names, err := filepath.Glob("/sys/class/virtio-ports/*/name")
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range names {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if strings.TrimSpace(string(text)) == name {
+			device := filepath.Join("/dev", filepath.Base(filepath.Dir(path)))
+			return os.OpenFile(device, os.O_WRONLY, 0)
+		}
+	}
+	return nil, fmt.Errorf("no virtio-serial port is named %q among %d: is virtio_console loaded?", name, len(names))
+}
+
+func runProgram(job Job) Status {
+	status := Status{ExitCode: -1}
+	output, err := openPort(OutputPort)
+	if err != nil {
+		status.Error = err.Error()
+		return status
+	}
+	defer output.Close()
+	if err := loopbackUp(); err != nil {
+		status.Error = err.Error()
+		return status
+	}
+	command := exec.Command(ProgramPath, job.Args...)
+	command.Dir = WorkDir
+	command.Env = append([]string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/root", "TMPDIR=/tmp", "USER=root", "LANG=C.UTF-8",
+		ArtefactsEnv + "=" + ArtefactsDir,
+	}, job.Env...)
+	command.Stdout, command.Stderr = output, output
+	err = command.Run()
+	if command.ProcessState == nil {
+		status.Error = err.Error() // it could not be started
+		return status
+	}
+	status.ExitCode = command.ProcessState.ExitCode()
+	if wait, ok := command.ProcessState.Sys().(syscall.WaitStatus); ok && wait.Signaled() {
+		status.Signal = wait.Signal().String()
+	}
+	return status
+}
+
+func loopbackUp() error {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("loopback up: %w", err)
+	}
+	defer unix.Close(socket)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return fmt.Errorf("loopback up: %w", err)
+	}
+	request.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request); err != nil {
+		return fmt.Errorf("loopback up: %w", err)
+	}
+	return nil
+}
+
+func uptime() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return 0
+	}
+	return time.Duration(now.Nano())
+}
+
+// addTree adds the regular files below root, in the order of their names.
+func addTree(stream *tar.Writer, root string) error {
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		info, err := file.Stat()
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if err := stream.WriteHeader(header(ArtefactPrefix+name, info.Size())); err != nil {
+			return fmt.Errorf("send %s: %w", path, err)
+		}
+		// A file that still grows must not break the stream: its header has promised a size.
+		if _, err := io.CopyN(stream, file, info.Size()); err != nil {
+			return fmt.Errorf("send %s: %w", path, err)
+		}
+		return nil
+	})
+}
+
+func addEntry(stream *tar.Writer, name string, content []byte) error {
+	if err := stream.WriteHeader(header(name, int64(len(content)))); err != nil {
+		return err
+	}
+	_, err := stream.Write(content)
+	return err
+}
+
+// header has neither times nor owners: the same content gives the same stream.
+func header(name string, size int64) *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o644}
+}

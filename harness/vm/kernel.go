@@ -1,0 +1,209 @@
+package vm
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+)
+
+// A Kernel is one that a guest can boot.
+type Kernel struct {
+	Release string // uname -r
+	Source  string // where it is from, in words: a package's name and version, or a path
+	SHA256  string // of the uncompressed image
+	image   string // path of the uncompressed ELF image
+	modules string // path of lib/modules/RELEASE
+}
+
+// KernelOptions say which kernel to find.
+type KernelOptions struct {
+	// Path is a kernel of one's own: a vmlinuz (bzImage) or a Debian package (.deb). The
+	// modules of a vmlinuz are expected in ../lib/modules/RELEASE beside it, as in an
+	// unpacked package, or in /lib/modules/RELEASE. Empty: Debian's linux-image-amd64,
+	// downloaded once.
+	Path string
+	// Cache is where kernels are kept; empty for [CacheDir].
+	Cache string
+	// Progress is told, in one line, about what takes long. May be nil.
+	Progress func(string)
+}
+
+// CacheDir is where tcplab keeps what it downloaded and unpacked: $TCPLAB_CACHE, else
+// tcplab in the user's cache directory.
+func CacheDir() (string, error) {
+	if dir := os.Getenv("TCPLAB_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("cache directory: %w; set TCPLAB_CACHE", err)
+	}
+	return filepath.Join(dir, "tcplab"), nil
+}
+
+// FindKernel finds a kernel, or downloads Debian's if there is none yet.
+func FindKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
+	if options.Progress == nil {
+		options.Progress = func(string) {}
+	}
+	if options.Cache == "" {
+		cache, err := CacheDir()
+		if err != nil {
+			return nil, err
+		}
+		options.Cache = cache
+	}
+	switch {
+	case strings.HasSuffix(options.Path, ".deb"):
+		return kernelFromPackage(ctx, options, options.Path)
+	case options.Path != "":
+		return kernelFromFile(options)
+	}
+	if kernel, err := CachedKernel(options.Cache); err == nil || !errors.Is(err, ErrNoKernel) {
+		return kernel, err
+	}
+	path, cleanup, err := downloadKernel(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	defer cleanup()
+	return kernelFromPackage(ctx, options, path)
+}
+
+// CachedKernel returns the newest Debian kernel in a cache, without any download.
+func CachedKernel(cache string) (*Kernel, error) {
+	dirs, err := filepath.Glob(filepath.Join(cache, "kernels", "linux-image-*"))
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(dirs, func(a, b string) int { return compareVersions(filepath.Base(a), filepath.Base(b)) })
+	for _, dir := range slices.Backward(dirs) {
+		// What was not finished has a name that starts with a dot and does not match above.
+		return openUnpacked(dir, filepath.Base(dir))
+	}
+	return nil, fmt.Errorf("%w in %s", ErrNoKernel, cache)
+}
+
+// compareVersions orders names by their numbers as numbers, so that 6.1.100 follows 6.1.99.
+func compareVersions(a, b string) int {
+	for a != "" && b != "" {
+		if isDigit(a[0]) && isDigit(b[0]) {
+			x, y := leadingNumber(a), leadingNumber(b)
+			a, b = a[len(x):], b[len(y):]
+			x, y = strings.TrimLeft(x, "0"), strings.TrimLeft(y, "0")
+			if len(x) != len(y) {
+				return len(x) - len(y)
+			}
+			if order := strings.Compare(x, y); order != 0 {
+				return order
+			}
+			continue
+		}
+		if a[0] != b[0] {
+			return int(a[0]) - int(b[0])
+		}
+		a, b = a[1:], b[1:]
+	}
+	return len(a) - len(b)
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func leadingNumber(s string) string {
+	end := 0
+	for end < len(s) && isDigit(s[end]) {
+		end++
+	}
+	return s[:end]
+}
+
+// kernelFromFile opens a vmlinuz of the user's. Its uncompressed form is cached by content.
+func kernelFromFile(options KernelOptions) (*Kernel, error) {
+	image, err := os.ReadFile(options.Path)
+	if err != nil {
+		return nil, fmt.Errorf("kernel: %w", err)
+	}
+	release, err := kernelRelease(image)
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: %w", options.Path, err)
+	}
+	modules, err := findModules(options.Path, release)
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: %w", options.Path, err)
+	}
+	sum := sha256.Sum256(image)
+	dir := filepath.Join(options.Cache, "kernels", "file-"+hex.EncodeToString(sum[:8]))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("kernel cache: %w", err)
+	}
+	path := filepath.Join(dir, "vmlinux")
+	hash, err := storeUnpacked(path, image)
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: %w", options.Path, err)
+	}
+	return &Kernel{Release: release, Source: options.Path, SHA256: hash, image: path, modules: modules}, nil
+}
+
+func findModules(path, release string) (string, error) {
+	candidates := []string{
+		filepath.Join(filepath.Dir(path), "..", "lib", "modules", release),
+		filepath.Join(filepath.Dir(path), "..", "usr", "lib", "modules", release),
+		filepath.Join("/lib/modules", release),
+	}
+	for _, dir := range candidates {
+		if _, err := os.Stat(filepath.Join(dir, "modules.builtin")); err == nil {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("no modules of release %s in %s", release, strings.Join(candidates, " or "))
+}
+
+// storeUnpacked writes the uncompressed kernel and its hash, unless they are there.
+func storeUnpacked(path string, image []byte) (hash string, err error) {
+	if text, err := os.ReadFile(path + ".sha256"); err == nil {
+		return string(text), nil
+	}
+	kernel, err := unpackKernel(image)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(kernel)
+	hash = hex.EncodeToString(sum[:])
+	if err := renameio.WriteFile(path, kernel, 0o644); err != nil {
+		return "", err
+	}
+	return hash, renameio.WriteFile(path+".sha256", []byte(hash), 0o644)
+}
+
+// openUnpacked opens what kernelFromPackage made.
+func openUnpacked(dir, source string) (*Kernel, error) {
+	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
+	if err != nil {
+		return nil, err
+	}
+	if len(images) != 1 {
+		return nil, fmt.Errorf("kernel package in %s: %d files boot/vmlinuz-*, expected one", dir, len(images))
+	}
+	release := strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-")
+	modules, err := findModules(images[0], release)
+	if err != nil {
+		return nil, fmt.Errorf("kernel package in %s: %w", dir, err)
+	}
+	path := filepath.Join(dir, "vmlinux")
+	hash, err := os.ReadFile(path + ".sha256")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("kernel package in %s is not complete: remove that folder and try again", dir)
+	} else if err != nil {
+		return nil, err
+	}
+	return &Kernel{Release: release, Source: source, SHA256: string(hash), image: path, modules: modules}, nil
+}

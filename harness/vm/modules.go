@@ -1,0 +1,142 @@
+package vm
+
+import (
+	"bufio"
+	"bytes"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// DefaultModules are loaded into every guest: what hosts, links, impairments and evidence
+// need. Those that the kernel has built in, or that do not exist for it and are marked
+// optional there, are passed over.
+var DefaultModules = []string{
+	"virtio_pci", "virtio_console", // the ports to the host
+	"veth", "ifb", "dummy",
+	"sch_netem", "sch_tbf", "sch_htb", "sch_fq", "sch_fq_codel", "sch_ingress", "cls_bpf",
+	"tcp_bbr", "tcp_diag", "inet_diag",
+}
+
+// ErrNoModule is returned for a module that a kernel does not have.
+var ErrNoModule = errors.New("no such module")
+
+// A moduleTree is the directory lib/modules/RELEASE of a kernel.
+type moduleTree struct {
+	paths   map[string]string // module name to file
+	builtin map[string]bool
+}
+
+func openModules(dir string) (*moduleTree, error) {
+	tree := &moduleTree{paths: map[string]string{}, builtin: map[string]bool{}}
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name, ok := moduleName(path); ok && !entry.IsDir() {
+			tree.paths[name] = path
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("modules: %w", err)
+	}
+	builtin, err := os.ReadFile(filepath.Join(dir, "modules.builtin"))
+	if err != nil {
+		return nil, fmt.Errorf("modules: %w", err)
+	}
+	lines := bufio.NewScanner(bytes.NewReader(builtin))
+	for lines.Scan() {
+		if name, ok := moduleName(lines.Text()); ok {
+			tree.builtin[name] = true
+		}
+	}
+	return tree, lines.Err()
+}
+
+// moduleName is what lsmod calls the module in a file, and whether the file is a module.
+func moduleName(path string) (string, bool) {
+	base := filepath.Base(path)
+	name, suffix, found := strings.Cut(base, ".ko")
+	switch suffix {
+	case "", ".xz", ".zst":
+	default:
+		return "", false
+	}
+	return strings.ReplaceAll(name, "-", "_"), found
+}
+
+// A module is one that a guest has to load.
+type module struct {
+	Name    string
+	Content []byte // uncompressed: the guest is the slow place
+}
+
+// resolve returns the modules of these names with all that they depend on, each after its
+// dependencies. An unpacked package has no modules.dep; each module names its own in .modinfo.
+func (t *moduleTree) resolve(names []string) ([]module, error) {
+	var order []module
+	seen := map[string]bool{}
+	var add func(name, neededBy string) error
+	add = func(name, neededBy string) error {
+		name = strings.ReplaceAll(name, "-", "_")
+		if seen[name] || t.builtin[name] {
+			return nil
+		}
+		seen[name] = true
+		path, ok := t.paths[name]
+		if !ok {
+			if neededBy != "" {
+				return fmt.Errorf("%w: %s, which %s depends on", ErrNoModule, name, neededBy)
+			}
+			return fmt.Errorf("%w: %s", ErrNoModule, name)
+		}
+		content, err := readDecompressed(path)
+		if err != nil {
+			return err
+		}
+		depends, err := moduleDepends(content)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		for _, dependency := range depends {
+			if err := add(dependency, name); err != nil {
+				return err
+			}
+		}
+		order = append(order, module{Name: name, Content: content})
+		return nil
+	}
+	for _, name := range names {
+		if err := add(name, ""); err != nil {
+			return nil, err
+		}
+	}
+	return order, nil
+}
+
+// moduleDepends reads "depends=a,b" from a module's .modinfo section.
+func moduleDepends(content []byte) ([]string, error) {
+	file, err := elf.NewFile(bytes.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	section := file.Section(".modinfo")
+	if section == nil {
+		return nil, errors.New("no .modinfo section: not a kernel module")
+	}
+	info, err := section.Data()
+	if err != nil {
+		return nil, err
+	}
+	for entry := range bytes.SplitSeq(info, []byte{0}) {
+		if list, found := strings.CutPrefix(string(entry), "depends="); found && list != "" {
+			return strings.Split(list, ","), nil
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,222 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tcplab/tcplab/harness/vm/guest"
+)
+
+// kernelParameters of every guest. "quiet" because each character of the console costs the
+// guest time; tsc=reliable because the watchdog would compare two clocks that are one;
+// mitigations=off and cryptomgr.notests because they only cost instructions here; oops=panic
+// because a kernel that has stumbled is no witness.
+const kernelParameters = "console=ttyS0 quiet panic=-1 oops=panic tsc=reliable cryptomgr.notests mitigations=off random.trust_cpu=on"
+
+// A qemu is an installed emulator.
+type qemu struct {
+	path    string
+	version string
+}
+
+func findQEMU() (qemu, error) {
+	path, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		return qemu{}, fmt.Errorf("%w on this machine: install it (Debian, Ubuntu: apt-get install --no-install-recommends "+
+			"qemu-system-x86; Fedora: dnf install qemu-system-x86-core)", ErrNoQEMU)
+	}
+	output, err := exec.Command(path, "--version").Output()
+	if err != nil {
+		return qemu{}, fmt.Errorf("%s --version: %w", path, exitDetail(err))
+	}
+	version, _, _ := strings.Cut(string(output), "\n")
+	return qemu{path: path, version: version}, nil
+}
+
+// QEMUVersion is the first line of what the installed emulator says of itself, or an error
+// that is ErrNoQEMU and says what to do.
+func QEMUVersion() (string, error) {
+	emulator, err := findQEMU()
+	return emulator.version, err
+}
+
+// guestFiles are the guest's ends on the host. None has a name, so that nothing is left
+// behind, and QEMU finds each under the number that it inherits.
+type guestFiles struct {
+	initramfs, console, output, results *os.File
+}
+
+func newGuestFiles(initramfs *os.File) (*guestFiles, error) {
+	files := &guestFiles{initramfs: initramfs}
+	for _, file := range []**os.File{&files.console, &files.output, &files.results} {
+		var err error
+		if *file, err = unnamedFile(); err != nil {
+			files.close()
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+func (f *guestFiles) close() {
+	for _, file := range []*os.File{f.console, f.output, f.results} {
+		if file != nil {
+			file.Close()
+		}
+	}
+}
+
+// inherited are the files in the order of their numbers in QEMU, from 3 on.
+func (f *guestFiles) inherited() []*os.File {
+	return []*os.File{f.initramfs, f.console, f.output, f.results}
+}
+
+// arguments of QEMU. What each is for, and what was measured, stands in docs/virtual-time.md.
+func arguments(kernel string, job Job) []string {
+	return []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-smp", "1", "-m", strconv.Itoa(job.memoryMiB()),
+		"-accel", "tcg", "-cpu", "qemu64,+rdrand",
+		"-icount", "shift=1,align=off,sleep=off,rr=record,rrfile=/dev/null",
+		"-rtc", "base=2026-01-01,clock=vm",
+		"-seed", strconv.FormatUint(job.Seed, 10),
+		"-kernel", kernel,
+		"-initrd", "/proc/self/fd/3",
+		"-append", kernelParameters,
+		"-chardev", "file,id=console,path=/proc/self/fd/4", "-serial", "chardev:console",
+		"-device", "virtio-serial-pci",
+		"-chardev", "file,id=output,path=/proc/self/fd/5",
+		"-device", "virtserialport,chardev=output,name=" + guest.OutputPort,
+		"-chardev", "file,id=results,path=/proc/self/fd/6",
+		"-device", "virtserialport,chardev=results,name=" + guest.ResultsPort,
+	}
+}
+
+func commandLineHash(job Job) string {
+	sum := sha256.Sum256([]byte(strings.Join(arguments("", job), "\x00")))
+	return hex.EncodeToString(sum[:])
+}
+
+// An ending is how QEMU itself ended.
+type ending struct {
+	kind   error         // ErrTimeout or ErrNotReady if a bound ended it
+	after  time.Duration // that bound
+	detail string        // QEMU's own complaint
+
+	memoryMiB int
+}
+
+// streamPeriod is how often, in wall time, the guest's output is passed on.
+const streamPeriod = 50 * time.Millisecond
+
+// run starts QEMU and waits for its end, passing the guest's output on. It returns an error
+// only for what is not the guest's doing.
+func (q qemu) run(ctx context.Context, kernel string, job Job, files *guestFiles) (ending, error) {
+	ended := ending{memoryMiB: job.memoryMiB()}
+	command := exec.Command(q.path, arguments(kernel, job)...)
+	command.ExtraFiles = files.inherited()
+	var complaint bytes.Buffer
+	command.Stdout, command.Stderr = &complaint, &complaint
+	command.SysProcAttr = &syscall.SysProcAttr{
+		Pdeathsig: syscall.SIGKILL, // a guest never outlives its runner
+		Setpgid:   true,            // ^C goes to the runner, which decides
+	}
+	done := make(chan error, 1)
+	started := make(chan error, 1)
+	go func() {
+		// The death signal fires when the thread that started the child ends, not the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := command.Start()
+		started <- err
+		if err == nil {
+			done <- command.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return ended, fmt.Errorf("start %s: %w", q.path, err)
+	}
+
+	readyLimit, wallLimit := job.ReadyLimit, job.WallLimit
+	if readyLimit == 0 {
+		readyLimit = DefaultReadyLimit
+	}
+	if wallLimit == 0 {
+		wallLimit = DefaultWallLimit
+	}
+	ready := time.NewTimer(readyLimit)
+	defer ready.Stop()
+	wall := time.NewTimer(wallLimit)
+	defer wall.Stop()
+	tick := time.NewTicker(streamPeriod)
+	defer tick.Stop()
+	stream := outputStream{from: files.output, to: job.Output}
+
+	var exit error
+	for running := true; running; {
+		select {
+		case exit = <-done:
+			running = false
+			continue
+		case <-ctx.Done():
+			ended.kind = ctx.Err()
+		case <-ready.C:
+			if info, err := files.results.Stat(); err == nil && info.Size() > 0 {
+				continue
+			}
+			ended.kind, ended.after = ErrNotReady, readyLimit
+		case <-wall.C:
+			ended.kind, ended.after = ErrTimeout, wallLimit
+		case <-tick.C:
+			if err := stream.forward(); err != nil {
+				ended.kind = err
+				break
+			}
+			continue
+		}
+		command.Process.Kill()
+		<-done
+		running = false
+	}
+	if err := stream.forward(); err != nil && ended.kind == nil {
+		ended.kind = err
+	}
+	if ended.kind != nil && !errors.Is(ended.kind, ErrNotReady) && !errors.Is(ended.kind, ErrTimeout) {
+		return ended, fmt.Errorf("guest: %w", ended.kind)
+	}
+	if exit != nil {
+		ended.detail = fmt.Sprintf("%s: %v: %s", q.path, exit, lastLine(complaint.String()))
+	}
+	return ended, nil
+}
+
+// An outputStream passes on what a file has grown by.
+type outputStream struct {
+	from   *os.File
+	to     io.Writer
+	offset int64
+}
+
+func (s *outputStream) forward() error {
+	if s.to == nil {
+		return nil
+	}
+	n, err := io.Copy(s.to, io.NewSectionReader(s.from, s.offset, 1<<62))
+	s.offset += n
+	if err != nil {
+		return fmt.Errorf("pass on the guest's output: %w", err)
+	}
+	return nil
+}

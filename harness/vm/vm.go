@@ -1,0 +1,226 @@
+package vm
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/tcplab/tcplab/harness/vm/guest"
+)
+
+// Config describes an image: what is the same for all its guests.
+type Config struct {
+	Kernel *Kernel
+	// Program is run in the guest: an executable for linux/amd64. A static one boots
+	// fastest; a dynamic one takes its shared libraries along.
+	Program string
+	// Init is a program that calls guest.Main first. Empty: this very executable.
+	Init string
+	// Include are more files for the guest, as PATH or PATH=GUESTPATH. A program takes its
+	// shared libraries along, a directory all that is in it.
+	Include []string
+	// Modules are loaded beside DefaultModules, with what they depend on.
+	Modules []string
+}
+
+// Limits of a guest, unless its Job says otherwise.
+const (
+	DefaultMemoryMiB = 512
+	// DefaultReadyLimit bounds, in wall time, a boot, which takes some 3 s on an idle core.
+	DefaultReadyLimit = 2 * time.Minute
+	// DefaultWallLimit bounds a guest in wall time: the guest's own time-outs count virtual time,
+	// and a guest that waits without a timer would hang for ever.
+	DefaultWallLimit = 10 * time.Minute
+	// consoleTail is how many of the console's last lines an error shows.
+	consoleTail = 25
+)
+
+// An Image is a kernel and an initramfs, ready to boot any number of guests.
+type Image struct {
+	qemu    qemu
+	kernel  *Kernel
+	base    *os.File // without a name, so that it goes when the last holder does
+	modules []string
+}
+
+// Build puts an image together.
+func Build(c Config) (*Image, error) {
+	if c.Kernel == nil {
+		return nil, fmt.Errorf("build guest image: %w given", ErrNoKernel)
+	}
+	emulator, err := findQEMU()
+	if err != nil {
+		return nil, err
+	}
+	if c.Init == "" {
+		if c.Init, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("build guest image: %w", err)
+		}
+	}
+	tree, err := openModules(c.Kernel.modules)
+	if err != nil {
+		return nil, fmt.Errorf("build guest image: kernel %s: %w", c.Kernel.Release, err)
+	}
+	modules, err := tree.resolve(append(append([]string{}, DefaultModules...), c.Modules...))
+	if err != nil {
+		return nil, fmt.Errorf("build guest image: kernel %s: %w", c.Kernel.Release, err)
+	}
+	base, err := unnamedFile()
+	if err != nil {
+		return nil, err
+	}
+	if err := writeBase(base, c, modules); err != nil {
+		base.Close()
+		return nil, err
+	}
+	image := &Image{qemu: emulator, kernel: c.Kernel, base: base}
+	for _, m := range modules {
+		image.modules = append(image.modules, m.Name)
+	}
+	return image, nil
+}
+
+// Close frees the image. Guests that run are not disturbed.
+func (i *Image) Close() error { return i.base.Close() }
+
+// unnamedFile is a temporary file that no crash can leave behind.
+func unnamedFile() (*os.File, error) {
+	file, err := os.CreateTemp("", "tcplab-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(file.Name()); err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
+}
+
+// A Job is one guest's work.
+type Job struct {
+	Args []string // of the program, without its name
+	Env  []string // "KEY=value", added to a minimal environment
+	Seed uint64   // of all that is random in the guest
+
+	MemoryMiB  int           // 0: DefaultMemoryMiB
+	ReadyLimit time.Duration // in wall time; 0: DefaultReadyLimit
+	WallLimit  time.Duration // in wall time; 0: DefaultWallLimit
+
+	// Output receives what the program prints, as it runs. May be nil.
+	Output io.Writer
+	// Artefacts is the directory, made when needed, for the files that the program leaves
+	// in its TCPLAB_ARTEFACTS. Empty: they are dropped.
+	Artefacts string
+}
+
+func (j Job) memoryMiB() int {
+	if j.MemoryMiB == 0 {
+		return DefaultMemoryMiB
+	}
+	return j.MemoryMiB
+}
+
+// Inputs are what determines a guest's bytes, to the last.
+type Inputs struct {
+	QEMU        string // its version
+	Kernel      string // sha256 of the uncompressed image
+	Initramfs   string // sha256; the program, its arguments and environment are in it
+	CommandLine string // sha256 of QEMU's arguments, with the kernel's path left out
+	Seed        uint64
+}
+
+// Key is one hash over all inputs.
+func (i Inputs) Key() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%d\n", i.QEMU, i.Kernel, i.Initramfs, i.CommandLine, i.Seed))
+	return hex.EncodeToString(sum[:])
+}
+
+// A Result is how a guest ended whose program ended.
+type Result struct {
+	ExitCode int
+	Signal   string        // what ended the program, if a signal did; ExitCode is then -1
+	Virtual  time.Duration // the guest's uptime at the end, on its own clock
+	Wall     time.Duration // from start to end, on the host's
+	Inputs   Inputs
+	Console  []byte // the kernel's console: all that it printed
+}
+
+// prepare makes the initramfs of one guest and says what its bytes will depend on.
+func (i *Image) prepare(job Job) (*os.File, Inputs, error) {
+	initramfs, err := unnamedFile()
+	if err != nil {
+		return nil, Inputs{}, err
+	}
+	hash := sha256.New()
+	out := io.MultiWriter(initramfs, hash)
+	info, err := i.base.Stat()
+	if err == nil {
+		_, err = io.Copy(out, io.NewSectionReader(i.base, 0, info.Size()))
+	}
+	if err == nil {
+		err = writeJob(out, guest.Job{Args: job.Args, Env: job.Env, Modules: i.modules})
+	}
+	if err != nil {
+		initramfs.Close()
+		return nil, Inputs{}, fmt.Errorf("guest's initramfs: %w", err)
+	}
+	inputs := Inputs{
+		QEMU:        i.qemu.version,
+		Kernel:      i.kernel.SHA256,
+		Initramfs:   hex.EncodeToString(hash.Sum(nil)),
+		CommandLine: commandLineHash(job),
+		Seed:        job.Seed,
+	}
+	return initramfs, inputs, nil
+}
+
+// Inputs tells what a run of this job will depend on, without running it.
+func (i *Image) Inputs(job Job) (Inputs, error) {
+	initramfs, inputs, err := i.prepare(job)
+	if err != nil {
+		return Inputs{}, err
+	}
+	return inputs, initramfs.Close()
+}
+
+// Run boots a guest, runs the program in it and brings out what it left. A program that
+// ends with a status is a Result, whatever the status; a guest that did not get that far is
+// a [GuestError].
+func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
+	initramfs, inputs, err := i.prepare(job)
+	if err != nil {
+		return Result{}, err
+	}
+	defer initramfs.Close()
+	files, err := newGuestFiles(initramfs)
+	if err != nil {
+		return Result{}, err
+	}
+	defer files.close()
+
+	start := time.Now()
+	ended, err := i.qemu.run(ctx, i.kernel.image, job, files)
+	result := Result{Wall: time.Since(start), Inputs: inputs}
+	if err != nil {
+		return result, err
+	}
+	console, err := readAll(files.console)
+	if err != nil {
+		return result, err
+	}
+	result.Console = console
+	status, err := unpackResults(files.results, job.Artefacts)
+	if err != nil && !errors.Is(err, ErrNoStatus) {
+		return result, err
+	}
+	if failure := diagnose(ended, status, console); failure != nil {
+		return result, failure
+	}
+	result.ExitCode, result.Signal, result.Virtual = status.ExitCode, status.Signal, status.Uptime
+	return result, nil
+}

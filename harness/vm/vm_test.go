@@ -1,0 +1,254 @@
+package vm_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness/vm"
+)
+
+// fixture builds the program whose behaviour the tests choose; it is its own /init.
+var fixture = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "tcplab-fixture-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "fixture")
+	build := exec.Command("go", "build", "-trimpath", "-o", path, "./internal/fixture")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
+	if output, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build fixture: %w: %s", err, output)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if path, err := fixture(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(status)
+}
+
+// newImage builds an image with the fixture in it, or skips where there is no guest to be had.
+func newImage(t *testing.T, change func(*vm.Config)) *vm.Image {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots a guest: not with -short")
+	}
+	need := func(err error) {
+		if errors.Is(err, vm.ErrNoQEMU) || errors.Is(err, vm.ErrNoKernel) {
+			if os.Getenv("TCPLAB_REQUIRE") == "1" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cache, err := vm.CacheDir()
+	need(err)
+	kernel, err := vm.CachedKernel(cache)
+	need(err)
+	program, err := fixture()
+	need(err)
+	config := vm.Config{Kernel: kernel, Init: program, Program: program}
+	if change != nil {
+		change(&config)
+	}
+	image, err := vm.Build(config)
+	need(err)
+	t.Cleanup(func() { image.Close() })
+	return image
+}
+
+func TestProgramStatusOutputAndEnvironment(t *testing.T) {
+	g := NewWithT(t)
+	image := newImage(t, nil)
+	var output bytes.Buffer
+	result, err := image.Run(t.Context(), vm.Job{
+		Args: []string{"environment", "two words", ""}, Env: []string{"FIXTURE=a b"}, Seed: 1, Output: &output,
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.ExitCode).To(Equal(0))
+	g.Expect(output.String()).To(Equal("a b [two words ]\n"))
+
+	result, err = image.Run(t.Context(), vm.Job{Args: []string{"exit", "7"}, Seed: 1})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.ExitCode).To(Equal(7))
+
+	result, err = image.Run(t.Context(), vm.Job{Args: []string{"kill-self"}, Seed: 1})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.ExitCode).To(Equal(-1))
+	g.Expect(result.Signal).To(Equal("killed"))
+}
+
+func TestArtefactsComeOut(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	result, err := newImage(t, nil).Run(t.Context(), vm.Job{Args: []string{"artefacts"}, Seed: 1, Artefacts: dir})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.ExitCode).To(Equal(0))
+	large, err := os.ReadFile(filepath.Join(dir, "deep", "large"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(bytes.Equal(large, bytes.Repeat([]byte("tcplab\n"), 1<<20))).To(BeTrue())
+	empty, err := os.ReadFile(filepath.Join(dir, "deep", "empty"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(empty).To(BeEmpty())
+}
+
+// TestSameSeedSameBytes runs the sharpest detector of divergence there is, twice side by side
+// and once more with another seed.
+func TestSameSeedSameBytes(t *testing.T) {
+	g := NewWithT(t)
+	image := newImage(t, nil)
+	outputs := make([]bytes.Buffer, 3)
+	inputs := make([]vm.Inputs, 3)
+	var running sync.WaitGroup
+	for i, seed := range []uint64{1, 1, 2} {
+		running.Go(func() {
+			result, err := image.Run(context.Background(), vm.Job{Args: []string{"fingerprint"}, Seed: seed, Output: &outputs[i]})
+			if err != nil || result.ExitCode != 0 {
+				t.Errorf("seed %d: exit code %d, %v", seed, result.ExitCode, err)
+			}
+			inputs[i] = result.Inputs
+		})
+	}
+	running.Wait()
+	g.Expect(outputs[0].String()).NotTo(BeEmpty())
+	g.Expect(outputs[1].String()).To(Equal(outputs[0].String()))
+	g.Expect(outputs[2].String()).NotTo(Equal(outputs[0].String()))
+	g.Expect(inputs[1]).To(Equal(inputs[0]))
+	g.Expect(inputs[2].Key()).NotTo(Equal(inputs[0].Key()))
+}
+
+func TestInputsTellJobsApart(t *testing.T) {
+	g := NewWithT(t)
+	image := newImage(t, nil)
+	keys := map[string]string{}
+	for name, job := range map[string]vm.Job{
+		"plain":  {Args: []string{"a"}},
+		"args":   {Args: []string{"b"}},
+		"env":    {Args: []string{"a"}, Env: []string{"X=1"}},
+		"seed":   {Args: []string{"a"}, Seed: 1},
+		"memory": {Args: []string{"a"}, MemoryMiB: 600},
+	} {
+		inputs, err := image.Inputs(job)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(keys).NotTo(HaveKey(inputs.Key()), name)
+		keys[inputs.Key()] = name
+	}
+}
+
+// An idle minute is free: QEMU skips to the next timer.
+func TestIdleTimeIsSkipped(t *testing.T) {
+	g := NewWithT(t)
+	image := newImage(t, nil)
+	result, err := image.Run(t.Context(), vm.Job{Args: []string{"idle", "600s"}, Seed: 1})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.Virtual).To(BeNumerically(">", 600*time.Second))
+	g.Expect(result.Wall).To(BeNumerically("<", result.Virtual/2), "600 idle seconds were waited for, not skipped")
+}
+
+func TestGuestsThatFail(t *testing.T) {
+	image := newImage(t, nil)
+	for _, c := range []struct {
+		name string
+		job  vm.Job
+		kind error
+		says string // part of the error
+	}{
+		{"panic", vm.Job{Args: []string{"panic-kernel"}}, vm.ErrPanic, "sysrq triggered crash"},
+		{"hang", vm.Job{Args: []string{"hang"}, WallLimit: 20 * time.Second}, vm.ErrTimeout, ""},
+		{"out of memory", vm.Job{Args: []string{"eat-memory"}}, vm.ErrOutOfMemory, "Out of memory"},
+		{"never ready", vm.Job{Args: []string{"exit", "0"}, ReadyLimit: time.Millisecond}, vm.ErrNotReady, ""},
+		// Too small for the kernel and its initramfs.
+		{"too little memory", vm.Job{Args: []string{"exit", "0"}, MemoryMiB: 64, ReadyLimit: 20 * time.Second}, nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := NewWithT(t)
+			_, err := image.Run(t.Context(), c.job)
+			var failure *vm.GuestError
+			g.Expect(errors.As(err, &failure)).To(BeTrue(), "%v", err)
+			if c.kind != nil {
+				g.Expect(err).To(MatchError(c.kind))
+			}
+			g.Expect(err.Error()).To(ContainSubstring(c.says))
+		})
+	}
+}
+
+func TestCancelStopsTheGuest(t *testing.T) {
+	g := NewWithT(t)
+	image := newImage(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	output := &notifier{seen: cancel}
+	_, err := image.Run(ctx, vm.Job{Args: []string{"hang"}, Output: output})
+	g.Expect(err).To(MatchError(context.Canceled))
+}
+
+// notifier calls seen at the first output.
+type notifier struct {
+	once sync.Once
+	seen func()
+}
+
+func (n *notifier) Write(p []byte) (int, error) {
+	n.once.Do(n.seen)
+	return len(p), nil
+}
+
+func TestIncludeTakesLibrariesAlong(t *testing.T) {
+	g := NewWithT(t)
+	program, err := exec.LookPath("xz") // links to liblzma, libc and others
+	if err != nil {
+		t.Skip("needs xz, a dynamically linked program to include")
+	}
+	text := filepath.Join(t.TempDir(), "text")
+	g.Expect(os.WriteFile(text, []byte("included\n"), 0o644)).To(Succeed())
+	image := newImage(t, func(c *vm.Config) {
+		c.Program = program
+		c.Include = []string{text + "=/etc/included"}
+	})
+	var output bytes.Buffer
+	result, err := image.Run(t.Context(), vm.Job{Args: []string{"--version"}, Seed: 1, Output: &output})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.ExitCode).To(Equal(0))
+	g.Expect(output.String()).To(ContainSubstring("liblzma"))
+
+	image = newImage(t, func(c *vm.Config) { c.Include = []string{text + "=/etc/included"} })
+	output.Reset()
+	_, err = image.Run(t.Context(), vm.Job{Args: []string{"show", "/etc/included"}, Seed: 1, Output: &output})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output.String()).To(Equal("included\n"))
+}
+
+func TestBuildRefusesWhatIsNotThere(t *testing.T) {
+	g := NewWithT(t)
+	_, err := vm.Build(vm.Config{})
+	g.Expect(err).To(MatchError(vm.ErrNoKernel))
+	program, err := fixture()
+	g.Expect(err).NotTo(HaveOccurred())
+	_ = newImage(t, nil) // skips where there is no kernel
+	cache, err := vm.CacheDir()
+	g.Expect(err).NotTo(HaveOccurred())
+	kernel, err := vm.CachedKernel(cache)
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = vm.Build(vm.Config{Kernel: kernel, Init: program, Program: program, Modules: []string{"no_such_module"}})
+	g.Expect(err).To(MatchError(vm.ErrNoModule))
+	_, err = vm.Build(vm.Config{Kernel: kernel, Init: program, Program: "/no/such/program"})
+	g.Expect(err).To(MatchError(os.ErrNotExist))
+	_, err = vm.Build(vm.Config{Kernel: kernel, Init: program, Program: program, Include: []string{"/no/such/file"}})
+	g.Expect(err).To(MatchError(os.ErrNotExist))
+}
