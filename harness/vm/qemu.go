@@ -23,7 +23,7 @@ import (
 // guest time; tsc=reliable because the watchdog would compare two clocks that are one;
 // mitigations=off and cryptomgr.notests because they only cost instructions here; oops=panic
 // because a kernel that has stumbled is no witness.
-const kernelParameters = "console=ttyS0 quiet panic=-1 oops=panic tsc=reliable cryptomgr.notests mitigations=off random.trust_cpu=on"
+const kernelParameters = "console=ttyS0 quiet panic=-1 oops=panic tsc=reliable cryptomgr.notests mitigations=off random.trust_cpu=on nolapic_timer"
 
 // A qemu is an installed emulator.
 type qemu struct {

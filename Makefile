@@ -1,0 +1,55 @@
+# tcplab: what is run here needs Go, git and make; the rest is installed when it is missing.
+
+SUITES ?= ./scenarios/...
+SEED   ?= 1
+ARGS   ?=
+
+TCPLAB := bin/tcplab
+SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# The race detector needs a C compiler; without one the tests run all the same.
+RACE   := $(shell command -v gcc >/dev/null && echo -race)
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# Packages whose tests need root or netem: they run in a guest, whatever this machine is.
+PRIVILEGED := ./netns ./impair ./peers ./harness ./harness/capture ./harness/kernel
+
+.PHONY: help lab test unit privileged reproducible bench lint setup clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+lab: setup ## run the scenario suites, print a table, write results/ (SUITES=, SEED=, ARGS=)
+	$(TCPLAB) run $(SUITES) --seed $(SEED) $(ARGS)
+
+test: unit privileged lab ## run all tests: without root, then with root in a guest, then the suites
+
+unit: setup ## run the tests that any machine can run
+	go vet ./...
+	go test $(RACE) ./...
+
+privileged: setup ## run the tests that need root or netem, in a guest
+	$(TCPLAB) run $(PRIVILEGED) --clock virtual --seed $(SEED)
+
+reproducible: setup ## run the suites twice with one seed and once with another; the bytes must show it
+	./reproducible.sh $(TCPLAB) "$(SUITES)"
+
+bench: ## measure what performance is claimed
+	go test -run '^$$' -bench . -benchmem ./...
+
+lint: ## check style
+	go run $(GOLANGCI_LINT) run ./...
+
+setup: $(TCPLAB) ## build tcplab, and install QEMU where scenarios could not run otherwise
+	@$(TCPLAB) doctor >/dev/null 2>&1 || { \
+	  command -v apt-get >/dev/null || { $(TCPLAB) doctor; exit 1; }; \
+	  echo "installing qemu-system-x86"; \
+	  $(SUDO) apt-get update -q && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends qemu-system-x86; }
+
+# Always asked: the go command knows best whether there is anything to do.
+.PHONY: $(TCPLAB)
+$(TCPLAB):
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $@ ./cmd/tcplab
+
+clean: ## remove what was built and the results; the cache stays
+	rm -rf bin results/*/

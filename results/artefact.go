@@ -1,0 +1,73 @@
+package results
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+// Artefacts lists the regular files in dir and below, sorted by path, with size and hash: what a record of this
+// folder puts into its field of the same name. The record itself is left out. A file that is neither regular nor a
+// folder is an error: a symbolic link would be evidence that lies elsewhere.
+//
+// Call it when everything that writes into dir has ended.
+func Artefacts(dir string) ([]Artefact, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list artefacts: %w", err)
+	}
+	defer root.Close()
+	names, err := files(root)
+	if err != nil {
+		return nil, fmt.Errorf("list artefacts of %s: %w", dir, err)
+	}
+	list := make([]Artefact, 0, len(names))
+	for _, name := range names {
+		a, err := artefact(root, name)
+		if err != nil {
+			return nil, fmt.Errorf("list artefacts of %s: %w", dir, err)
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+// files returns the paths of all regular files under root except the record, sorted.
+func files(root *os.Root) ([]string, error) {
+	var names []string
+	err := fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			return nil
+		case name == FileName || temporary(name):
+			return nil
+		case !d.Type().IsRegular():
+			return fmt.Errorf("%s: is not a regular file but %v", name, d.Type())
+		}
+		if err := checkPath(name); err != nil {
+			return err
+		}
+		names = append(names, name)
+		return nil
+	})
+	return names, err
+}
+
+func artefact(root *os.Root, name string) (Artefact, error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return Artefact{}, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err != nil {
+		return Artefact{}, err
+	}
+	return Artefact{Path: name, Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+}

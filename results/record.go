@@ -1,0 +1,226 @@
+package results
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// SchemaVersion is the version of the record's schema that this package writes, and the only one that it reads.
+// It rises when a field is removed or changes its meaning. A new field does not raise it: readers ignore names
+// that they do not know.
+const SchemaVersion = 1
+
+// FileName is the name of a record inside its scenario's folder.
+const FileName = "record.json"
+
+// A Verdict is how a spec ended, in Ginkgo's words.
+type Verdict string
+
+// The verdicts. They are what Ginkgo's SpecState prints.
+const (
+	Passed      Verdict = "passed"
+	Failed      Verdict = "failed"
+	Skipped     Verdict = "skipped"
+	Pending     Verdict = "pending"
+	Panicked    Verdict = "panicked"
+	TimedOut    Verdict = "timedout"
+	Interrupted Verdict = "interrupted"
+	Aborted     Verdict = "aborted"
+)
+
+// The clocks that a scenario can run on.
+const (
+	ClockVirtual = "virtual" // a guest kernel whose time is counted in executed instructions
+	ClockReal    = "real"    // this machine's clock
+)
+
+// A Record is what one spec left behind. Its fields are written in this order.
+//
+// Everything except Host is a function of Inputs when the clock is virtual: two runs of the same inputs must give
+// the same bytes. What can differ (wall time, the machine) belongs into Host and nowhere else.
+//
+// A link end is written as "host/interface", for example "router/eth1", wherever a field is called end.
+type Record struct {
+	Schema   int      `json:"schema"`   // SchemaVersion; zero in a record that was never written
+	Suite    string   `json:"suite"`    // for example "handshake"
+	Scenario string   `json:"scenario"` // the spec's full text
+	Labels   []string `json:"labels"`
+	Verdict  Verdict  `json:"verdict"`
+	Failure  *Failure `json:"failure,omitempty"`
+	Reason   string   `json:"reason,omitempty"` // why it was skipped
+
+	Kernel   Kernel   `json:"kernel"`          // the kernel whose TCP was tested
+	Clock    string   `json:"clock"`           // ClockVirtual or ClockReal
+	Seed     uint64   `json:"seed,string"`     // the seed of the scenario's own random choices
+	Inputs   Inputs   `json:"inputs,omitzero"` // what else the run depends on
+	Duration Duration `json:"duration"`        // of the spec, on Clock
+
+	Topology    *Topology     `json:"topology,omitempty"`
+	Impairments []Impairment  `json:"impairments"` // in the order in which they were applied
+	Peers       []Peer        `json:"peers"`
+	Counters    []CounterDiff `json:"counters"`
+	Queues      []Queue       `json:"queues"`
+	Captures    []Capture     `json:"captures"`
+	Figures     []Figure      `json:"figures"`
+	Artefacts   []Artefact    `json:"artefacts"`
+
+	// Host is the only part that may differ between two runs of the same seed, and the only one that Compare
+	// leaves out.
+	Host *HostPart `json:"host,omitempty"`
+
+	dir string // where Read found it
+}
+
+// Dir returns the folder that Read or Run.Records found the record in, and "" for a record made in memory.
+func (r *Record) Dir() string { return r.dir }
+
+// A Failure is why a spec did not pass.
+type Failure struct {
+	Message  string `json:"message"`
+	Location string `json:"location,omitempty"` // file:line
+}
+
+// Kernel names a kernel by the fields of uname(2).
+type Kernel struct {
+	Release string `json:"release"` // for example "6.1.0-40-amd64"
+	Version string `json:"version"` // for example "#1 SMP PREEMPT_DYNAMIC Debian 6.1.153-1 (2025-09-20)"
+	Machine string `json:"machine"` // for example "x86_64"
+}
+
+// Inputs are what a run in virtual time depends on: the same inputs give the same bytes. All are empty in real
+// time, where nothing gives the same bytes. Hashes are SHA-256 in lower-case hex.
+type Inputs struct {
+	QEMUVersion       string `json:"qemu_version,omitempty"`
+	KernelSHA256      string `json:"kernel_sha256,omitempty"`
+	InitramfsSHA256   string `json:"initramfs_sha256,omitempty"`
+	CommandLineSHA256 string `json:"command_line_sha256,omitempty"` // of QEMU's arguments
+	Seed              uint64 `json:"seed,string"`                   // of the machine: QEMU's -seed
+}
+
+// A Topology is the hosts and links of a scenario.
+type Topology struct {
+	Kind  string `json:"kind"` // "direct", "routed", "dumbbell"
+	Hosts []Host `json:"hosts"`
+	Links []Link `json:"links"`
+}
+
+// A Host is a network namespace.
+type Host struct {
+	Name      string            `json:"name"`
+	Addresses []string          `json:"addresses"` // with prefix length: "10.0.0.1/24"
+	Sysctls   map[string]string `json:"sysctls"`   // those that the scenario set
+}
+
+// A Link is a veth pair.
+type Link struct {
+	Ends [2]string `json:"ends"`
+	MTU  int       `json:"mtu"` // bytes
+
+	// Offload is false when every packet in the qdisc is one segment, and true when segmentation offload was
+	// left on, so that netem decides on super-packets of up to 64 KB.
+	Offload bool `json:"offload"`
+}
+
+// An Impairment is one setting of a link end. Asked and Applied are the impairment's own JSON (see Raw); both are
+// absent when it was cleared.
+type Impairment struct {
+	At        Duration        `json:"at"` // since the start of the spec, on its clock
+	End       string          `json:"end"`
+	Direction string          `json:"direction"`         // for example "egress", "client to server"
+	Asked     json.RawMessage `json:"asked,omitempty"`   // what the scenario wanted
+	Applied   json.RawMessage `json:"applied,omitempty"` // what was read back from the kernel
+	Notes     []string        `json:"notes"`             // where the two differ, and why
+}
+
+// A Peer is a process in a host. Config and Result are its own JSON.
+type Peer struct {
+	Name    string          `json:"name"`
+	Host    string          `json:"host"`
+	Program string          `json:"program"` // "bulk", or a command line
+	Config  json.RawMessage `json:"config,omitempty"`
+	Result  json.RawMessage `json:"result,omitempty"`
+	Error   string          `json:"error,omitempty"`
+}
+
+// A CounterDiff is what a host's kernel counters rose by during the spec, under nstat's names
+// ("TcpRetransSegs", "TcpExtTCPTimeouts"). Only nonzero differences are recorded; a gauge such as TcpCurrEstab can fall.
+type CounterDiff struct {
+	Host string           `json:"host"`
+	Diff map[string]int64 `json:"diff"`
+}
+
+// A Queue is a qdisc's statistics at the end of the spec (struct gnet_stats_basic and gnet_stats_queue,
+// include/uapi/linux/gen_stats.h).
+type Queue struct {
+	End        string `json:"end"`
+	Kind       string `json:"kind"` // "netem", "fq", ...
+	Bytes      uint64 `json:"bytes"`
+	Packets    uint64 `json:"packets"`
+	Drops      uint64 `json:"drops"`
+	Overlimits uint64 `json:"overlimits"`
+	Requeues   uint64 `json:"requeues"`
+	Backlog    uint64 `json:"backlog"` // bytes still queued
+	Length     uint64 `json:"length"`  // packets still queued
+}
+
+// A Capture is a pcapng file and what it holds.
+type Capture struct {
+	File       string             `json:"file"` // the path of its artefact
+	Interfaces []CaptureInterface `json:"interfaces"`
+}
+
+// A CaptureInterface is one interface of a capture, in the file's order.
+type CaptureInterface struct {
+	End     string `json:"end"`
+	Packets uint64 `json:"packets"`
+	Dropped uint64 `json:"dropped"` // by the capture, for want of room; not by the link
+}
+
+// A Figure is a number that the scenario is about, for the table.
+type Figure struct {
+	Name     string  `json:"name"` // for example "goodput"
+	Value    float64 `json:"value"`
+	Unit     string  `json:"unit,omitempty"`     // for example "Mbit/s"
+	Expected string  `json:"expected,omitempty"` // what was expected and its source: "6: net.ipv4.tcp_syn_retries"
+}
+
+// An Artefact is a file in the record's folder.
+type Artefact struct {
+	Path   string `json:"path"`   // relative to the record, with slashes, never outside its folder
+	Size   int64  `json:"size"`   // bytes
+	SHA256 string `json:"sha256"` // lower-case hex
+}
+
+// HostPart is what depends on the machine that the run happened on and on the moment.
+type HostPart struct {
+	Started time.Time `json:"started,omitzero"` // written in UTC
+	Wall    Duration  `json:"wall"`             // of the spec, with the guest's boot if it had one
+	Kernel  Kernel    `json:"kernel,omitzero"`  // of the machine; with a guest, not the kernel that was tested
+	CPU     string    `json:"cpu,omitempty"`    // model name
+	CPUs    int       `json:"cpus,omitempty"`   // that the run could use
+	Memory  uint64    `json:"memory,omitempty"` // bytes
+	// Cached says that the files are copies of an earlier run of the same inputs, which passed.
+	Cached bool `json:"cached,omitempty"`
+	// Artefacts are the files that hold wall times or the like. Compare leaves them out.
+	Artefacts []Artefact `json:"artefacts"`
+}
+
+// A Duration is written as Go writes it, "1m3.000000001s", which is exact to the nanosecond: reading it back gives
+// the same value.
+type Duration time.Duration
+
+// String returns for example "2m7s" or "1.5ms".
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText is the inverse of UnmarshalText.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if err != nil {
+		return err // it quotes the text
+	}
+	*d = Duration(parsed)
+	return nil
+}

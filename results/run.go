@@ -1,0 +1,169 @@
+package results
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+)
+
+// Latest is the name of the symbolic link to the newest run.
+const Latest = "latest"
+
+// A Run is a folder of records: <root>/<id>/<suite>/<scenario>/record.json, with the artefacts of each scenario
+// beside its record. Several processes may write scenarios into the same run at once.
+type Run struct {
+	path string
+}
+
+// Create makes the folder of a new run and points <root>/latest at it. The id becomes a file name: ASCII letters,
+// digits, and "-", "_", ".", not at its beginning; 1 to 100 of them. A run that exists already is an fs.ErrExist:
+// Open it to add to it.
+func Create(root, id string) (*Run, error) {
+	if err := checkID(id); err != nil {
+		return nil, fmt.Errorf("create run: %w", err)
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return nil, fmt.Errorf("create run %s: %w", id, err)
+	}
+	dir := filepath.Join(root, id)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("create run %s: %w", id, err)
+	}
+	link := filepath.Join(root, Latest)
+	// renameio.Symlink would rename over a regular file.
+	if info, err := os.Lstat(link); err == nil && info.Mode().Type() != fs.ModeSymlink {
+		return nil, fmt.Errorf("create run %s: %s is not a symbolic link: move it away", id, link)
+	}
+	if err := renameio.Symlink(id, link); err != nil {
+		return nil, fmt.Errorf("create run %s: point %s at it: %w", id, link, err)
+	}
+	return &Run{path: dir}, nil
+}
+
+func checkID(id string) error {
+	allowed := func(c rune) bool {
+		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("-_.", c)
+	}
+	other := strings.ContainsFunc(id, func(c rune) bool { return !allowed(c) })
+	switch {
+	case id == "" || len(id) > 100 || other || strings.ContainsAny(id[:1], "-_."):
+		return fmt.Errorf("id %q: allowed are 1 to 100 ASCII letters, digits, \"-\", \"_\" and \".\", beginning with a letter or digit", id)
+	case id == Latest:
+		return fmt.Errorf("id %q: is the name of the link to the newest run", id)
+	}
+	return nil
+}
+
+// Open opens the run in dir, which may be the link <root>/latest: it is followed once, now, so that the run stays
+// the same when the link moves on.
+func Open(dir string) (*Run, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open run: %w", err)
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("open run %s: is not a folder", dir)
+	}
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open run: %w", err)
+	}
+	return &Run{path: resolved}, nil
+}
+
+// ID returns the name of the run's folder.
+func (r *Run) ID() string { return filepath.Base(r.path) }
+
+// Path returns the run's folder.
+func (r *Run) Path() string { return r.path }
+
+// Dir returns the folder of a scenario. It need not exist: Record.Write creates it, and who puts artefacts there
+// first creates it with os.MkdirAll.
+func (r *Run) Dir(suite, scenario string) string {
+	return filepath.Join(r.path, Slug(suite), Slug(scenario))
+}
+
+// Records returns the run's records, sorted by suite and scenario. Records that cannot be read are joined in the
+// error; the others are returned all the same. A folder without a record is no error: see Unfinished.
+func (r *Run) Records() ([]*Record, error) {
+	dirs, err := r.scenarios()
+	if err != nil {
+		return nil, err
+	}
+	var records []*Record
+	var faults []error
+	for _, dir := range dirs {
+		rec, err := Read(filepath.Join(r.path, dir, FileName))
+		switch {
+		case err == nil:
+			records = append(records, rec)
+		case !errors.Is(err, fs.ErrNotExist):
+			faults = append(faults, err)
+		}
+	}
+	slices.SortStableFunc(records, func(a, b *Record) int {
+		return cmp.Or(strings.Compare(a.Suite, b.Suite), strings.Compare(a.Scenario, b.Scenario))
+	})
+	return records, errors.Join(faults...)
+}
+
+// Unfinished returns the folders of scenarios that have no record: still running, or killed.
+func (r *Run) Unfinished() ([]string, error) {
+	dirs, err := r.scenarios()
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, dir := range dirs {
+		full := filepath.Join(r.path, dir)
+		switch _, err := os.Stat(filepath.Join(full, FileName)); {
+		case errors.Is(err, fs.ErrNotExist):
+			list = append(list, full)
+		case err != nil:
+			return nil, fmt.Errorf("list scenarios of run %s: %w", r.ID(), err)
+		}
+	}
+	return list, nil
+}
+
+// scenarios returns the scenarios' folders relative to the run, sorted. What else lies in the run or in a suite
+// (logs of the runner, reports) is not theirs.
+func (r *Run) scenarios() ([]string, error) {
+	suites, err := subdirs(r.path)
+	if err != nil {
+		return nil, fmt.Errorf("list scenarios of run %s: %w", r.ID(), err)
+	}
+	var dirs []string
+	for _, suite := range suites {
+		names, err := subdirs(filepath.Join(r.path, suite))
+		if err != nil {
+			return nil, fmt.Errorf("list scenarios of run %s: %w", r.ID(), err)
+		}
+		for _, name := range names {
+			dirs = append(dirs, filepath.Join(suite, name))
+		}
+	}
+	slices.Sort(dirs)
+	return dirs, nil
+}
+
+func subdirs(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
