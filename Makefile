@@ -31,7 +31,7 @@ privileged: setup ## run the tests that need root or netem, in a guest
 	$(TCPLAB) run $(PRIVILEGED) --clock virtual --seed $(SEED)
 
 reproducible: setup ## run the suites twice with one seed and once with another; the bytes must show it
-	./reproducible.sh $(TCPLAB) "$(SUITES)"
+	$(TCPLAB) reproducible $(SUITES) --seed $(SEED)
 
 bench: ## measure what performance is claimed
 	go test -run '^$$' -bench . -benchmem ./...

@@ -1,6 +1,7 @@
 package vm_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -32,7 +35,14 @@ var fixture = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// runnerEnv makes this test program a runner that is to be killed: see TestGuestDiesWithItsRunner.
+const runnerEnv = "TCPLAB_TEST_RUNNER"
+
 func TestMain(m *testing.M) {
+	if program := os.Getenv(runnerEnv); program != "" {
+		hangInGuest(program)
+		os.Exit(1)
+	}
 	status := m.Run()
 	if path, err := fixture(); err == nil {
 		os.RemoveAll(filepath.Dir(path))
@@ -251,4 +261,84 @@ func TestBuildRefusesWhatIsNotThere(t *testing.T) {
 	g.Expect(err).To(MatchError(os.ErrNotExist))
 	_, err = vm.Build(vm.Config{Kernel: kernel, Init: program, Program: program, Include: []string{"/no/such/file"}})
 	g.Expect(err).To(MatchError(os.ErrNotExist))
+}
+
+// hangInGuest runs a guest that never ends, and passes on its output.
+func hangInGuest(program string) {
+	cache, err := vm.CacheDir()
+	if err != nil {
+		panic(err)
+	}
+	kernel, err := vm.CachedKernel(cache)
+	if err != nil {
+		panic(err)
+	}
+	image, err := vm.Build(vm.Config{Kernel: kernel, Init: program, Program: program})
+	if err != nil {
+		panic(err)
+	}
+	_, err = image.Run(context.Background(), vm.Job{Args: []string{"hang"}, Output: os.Stdout})
+	panic(err)
+}
+
+func TestGuestDiesWithItsRunner(t *testing.T) {
+	g := NewWithT(t)
+	newImage(t, nil) // skips where there is no guest to be had
+	program, err := fixture()
+	g.Expect(err).NotTo(HaveOccurred())
+	temporary := t.TempDir()
+	runner := exec.Command(os.Args[0])
+	runner.Env = append(os.Environ(), runnerEnv+"="+program, "TMPDIR="+temporary)
+	output, err := runner.StdoutPipe()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(runner.Start()).To(Succeed())
+	line, err := bufio.NewReader(output).ReadString('\n')
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(line).To(Equal("hanging\n"))
+	children := childrenOf(t, runner.Process.Pid)
+	g.Expect(children).NotTo(BeEmpty(), "QEMU is a child of its runner")
+
+	g.Expect(runner.Process.Kill()).To(Succeed())
+	runner.Wait()
+	for _, pid := range children {
+		// Whoever reaps orphans here decides when the entry goes: dead is enough.
+		g.Eventually(func() bool { return isGone(pid) }).WithTimeout(10 * time.Second).Should(BeTrue())
+	}
+	left, err := os.ReadDir(temporary)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(left).To(BeEmpty())
+}
+
+// statField returns a field of /proc/PID/stat, counted from the state, which is 0.
+func statField(pid string, n int) string {
+	text, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if err != nil {
+		return ""
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if n >= len(fields) {
+		return ""
+	}
+	return fields[n]
+}
+
+func childrenOf(t *testing.T, parent int) []string {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var children []string
+	for _, entry := range entries {
+		if statField(entry.Name(), 1) == strconv.Itoa(parent) {
+			children = append(children, entry.Name())
+		}
+	}
+	return children
+}
+
+func isGone(pid string) bool {
+	state := statField(pid, 0)
+	return state == "" || state == "Z" || state == "X"
 }

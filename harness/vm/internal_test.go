@@ -1,0 +1,243 @@
+package vm
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	. "github.com/onsi/gomega"
+	"github.com/u-root/u-root/pkg/cpio"
+
+	"github.com/tcplab/tcplab/harness/vm/guest"
+)
+
+// bzImage makes an image of the x86 boot protocol around a payload.
+func bzImage(release string, payload []byte, size int) []byte {
+	const setupSectors = 2
+	image := make([]byte, (setupSectors+1)*512)
+	image[setupSectorsOffset] = setupSectors
+	copy(image[bootMagicOffset:], "HdrS")
+	binary.LittleEndian.PutUint16(image[kernelVersionOffset:], 0x300-512)
+	copy(image[0x300:], release+" (builder) #1\x00")
+	payload = binary.LittleEndian.AppendUint32(bytes.Clone(payload), uint32(size))
+	const offset = 16
+	binary.LittleEndian.PutUint32(image[payloadOffsetOffset:], offset)
+	binary.LittleEndian.PutUint32(image[payloadLengthOffset:], uint32(len(payload)))
+	image = append(image, make([]byte, offset)...)
+	return append(image, payload...)
+}
+
+func compressed(t testing.TB, text []byte) []byte {
+	t.Helper()
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encoder.EncodeAll(text, nil)
+}
+
+func TestUnpackKernel(t *testing.T) {
+	g := NewWithT(t)
+	kernel := append(bytes.Clone(elfMagic), bytes.Repeat([]byte("kernel "), 1000)...)
+	packed := compressed(t, kernel)
+
+	image := bzImage("6.1.0-1-test", packed, len(kernel))
+	g.Expect(unpackKernel(image)).To(Equal(kernel))
+	g.Expect(kernelRelease(image)).To(Equal("6.1.0-1-test"))
+	g.Expect(unpackKernel(kernel)).To(Equal(kernel), "an ELF kernel is taken as it is")
+
+	for name, bad := range map[string][]byte{
+		"empty":               nil,
+		"text":                []byte("not a kernel"),
+		"size field is wrong": bzImage("r", packed, len(kernel)+1),
+		"cut off":             image[:len(image)-10],
+		"corrupt":             bzImage("r", packed[:len(packed)/2], len(kernel)),
+		"unknown compression": bzImage("r", []byte("LZMA...."), 8),
+		"payload is no ELF":   bzImage("r", compressed(t, []byte("hello")), 5),
+	} {
+		_, err := unpackKernel(bad)
+		g.Expect(err).To(HaveOccurred(), name)
+	}
+}
+
+func FuzzUnpackKernel(f *testing.F) {
+	f.Add(bzImage("r", compressed(f, append(bytes.Clone(elfMagic), 1, 2, 3)), 7))
+	f.Fuzz(func(t *testing.T, image []byte) {
+		kernel, err := unpackKernel(image)
+		if err == nil && !bytes.HasPrefix(kernel, elfMagic) {
+			t.Error("accepted what is no ELF")
+		}
+		_, _ = kernelRelease(image)
+	})
+}
+
+func TestCompareVersions(t *testing.T) {
+	g := NewWithT(t)
+	ordered := []string{
+		"linux-image-6.1.0-9-amd64_6.1.27-1", "linux-image-6.1.0-56-amd64_6.1.99-1",
+		"linux-image-6.1.0-56-amd64_6.1.192-2", "linux-image-6.12.9-amd64_6.12.9-1",
+	}
+	shuffled := []string{ordered[2], ordered[0], ordered[3], ordered[1]}
+	slices.SortFunc(shuffled, compareVersions)
+	g.Expect(shuffled).To(Equal(ordered))
+	g.Expect(compareVersions("a1", "a01")).To(Equal(0))
+	g.Expect(compareVersions("a", "ab")).To(BeNumerically("<", 0))
+}
+
+func TestModuleName(t *testing.T) {
+	g := NewWithT(t)
+	for path, want := range map[string]string{
+		"kernel/net/sched/sch_netem.ko":        "sch_netem",
+		"kernel/net/netfilter/nft-compat.ko":   "nft_compat",
+		"kernel/drivers/net/veth.ko.xz":        "veth",
+		"kernel/drivers/net/ifb.ko.zst":        "ifb",
+		"modules.builtin":                      "",
+		"kernel/sound/soundcore.ko.unexpected": "",
+	} {
+		name, ok := moduleName(path)
+		g.Expect(ok).To(Equal(want != ""), path)
+		if ok {
+			g.Expect(name).To(Equal(want))
+		}
+	}
+}
+
+func TestArchiveIsReproducible(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	make := func() []byte {
+		g.Expect(os.WriteFile(filepath.Join(dir, "b"), []byte("bb"), 0o600)).To(Succeed())
+		g.Expect(os.MkdirAll(filepath.Join(dir, "sub"), 0o700)).To(Succeed())
+		g.Expect(os.WriteFile(filepath.Join(dir, "sub", "a"), []byte("a"), 0o755)).To(Succeed())
+		var out bytes.Buffer
+		a := newArchive(&out)
+		g.Expect(a.addTree("/data/tree", dir)).To(Succeed())
+		g.Expect(a.addContent("/data/more", []byte("more"), 0o644)).To(Succeed())
+		g.Expect(a.close()).To(Succeed())
+		g.Expect(os.RemoveAll(filepath.Join(dir, "sub"))).To(Succeed())
+		return out.Bytes()
+	}
+	first := make()
+	time.Sleep(1100 * time.Millisecond) // another second: times of files have one second in cpio
+	g.Expect(make()).To(Equal(first))
+
+	records, err := cpio.ReadAllRecords(cpio.Newc.Reader(bytes.NewReader(first)))
+	g.Expect(err).NotTo(HaveOccurred())
+	var names []string
+	for _, record := range records {
+		names = append(names, record.Name)
+		g.Expect(record.MTime).To(BeZero())
+		g.Expect(record.UID + record.GID).To(BeZero())
+	}
+	g.Expect(names).To(Equal([]string{"data", "data/tree", "data/tree/b", "data/tree/sub", "data/tree/sub/a", "data/more"}))
+}
+
+// stream is what a guest would send.
+func stream(t testing.TB, entries ...string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for i := 0; i < len(entries); i += 2 {
+		content := entries[i+1]
+		header := &tar.Header{Typeflag: tar.TypeReg, Name: entries[i], Size: int64(len(content)), Mode: 0o644}
+		if err := w.WriteHeader(header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func TestReadResults(t *testing.T) {
+	g := NewWithT(t)
+	whole := stream(t, guest.ReadyEntry, "", guest.ArtefactPrefix+"a/b", "content", guest.StatusEntry, `{"ExitCode":3}`)
+	dir := t.TempDir()
+	status, err := readResults(bytes.NewReader(whole), dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(status.ExitCode).To(Equal(3))
+	g.Expect(os.ReadFile(filepath.Join(dir, "a", "b"))).To(Equal([]byte("content")))
+
+	// A guest that died in the middle of sending leaves what was whole, and no status.
+	for _, length := range []int{0, 512, 1024 + 3, len(whole) - 1536} {
+		dir := t.TempDir()
+		_, err := readResults(bytes.NewReader(whole[:length]), dir)
+		g.Expect(err).To(MatchError(ErrNoStatus), "cut at %d", length)
+		if length < 1536 {
+			g.Expect(filepath.Join(dir, "a", "b")).NotTo(BeAnExistingFile())
+		}
+	}
+
+	_, err = readResults(bytes.NewReader(stream(t, guest.ArtefactPrefix+"../evil", "x")), t.TempDir())
+	g.Expect(err).To(MatchError(ContainSubstring("leads out of")))
+}
+
+func FuzzReadResults(f *testing.F) {
+	f.Add(stream(f, guest.ReadyEntry, "", guest.ArtefactPrefix+"a", "x", guest.StatusEntry, `{}`))
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		outside := t.TempDir()
+		inside := filepath.Join(outside, "inside")
+		_, _ = readResults(bytes.NewReader(sent), inside)
+		entries, err := os.ReadDir(outside)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(entries) > 1 {
+			t.Errorf("wrote outside: %v", entries)
+		}
+	})
+}
+
+func TestDiagnose(t *testing.T) {
+	g := NewWithT(t)
+	const panicked = "[ 1.0] booting\n[ 2.0] Kernel panic - not syncing: sysrq\n"
+	const starved = "[ 1.0] Out of memory: Killed process 12 (program)\n"
+	for _, c := range []struct {
+		name    string
+		ended   ending
+		status  *guest.Status
+		console string
+		want    error
+	}{
+		{"well", ending{}, &guest.Status{}, "", nil},
+		{"failed", ending{}, &guest.Status{ExitCode: 1}, "", nil},
+		{"panic", ending{}, nil, panicked, ErrPanic},
+		{"panic after its status", ending{}, &guest.Status{}, panicked, ErrPanic},
+		{"starved", ending{}, &guest.Status{ExitCode: -1, Signal: "killed"}, starved, ErrOutOfMemory},
+		{"starved and panicked", ending{}, nil, starved + panicked, ErrOutOfMemory},
+		{"starved a part, and coped", ending{}, &guest.Status{}, starved, nil},
+		{"too long", ending{kind: ErrTimeout}, nil, "", ErrTimeout},
+		{"never ready", ending{kind: ErrNotReady}, nil, "", ErrNotReady},
+		{"gone", ending{detail: "qemu: exit status 1: no space"}, nil, "", ErrNoStatus},
+		{"no program", ending{}, &guest.Status{Error: "exec format error"}, "", ErrInit},
+	} {
+		err := diagnose(c.ended, c.status, []byte(c.console))
+		if c.want == nil {
+			g.Expect(err).NotTo(HaveOccurred(), c.name)
+			continue
+		}
+		var failure *GuestError
+		g.Expect(errors.As(err, &failure)).To(BeTrue(), c.name)
+		g.Expect(err).To(MatchError(c.want), c.name)
+		g.Expect(err.Error()).To(ContainSubstring(c.ended.detail))
+	}
+}
+
+func TestLastLines(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(lastLines([]byte("\r\n"), 3)).To(BeEmpty())
+	g.Expect(lastLines([]byte("1\r\n2\r\n3\r\n4\r\n"), 2)).To(Equal([]string{"3", "4"}))
+	g.Expect(strings.Join(lastLines([]byte("only"), 9), "")).To(Equal("only"))
+}
