@@ -1,0 +1,208 @@
+package peers
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+)
+
+// Accept is a server that accepts connections and does nothing with them, or never accepts any, so that the accept
+// queue fills. What the clients send is read and dropped, so that closing sends a FIN and not an RST.
+type Accept struct {
+	Listen netip.AddrPort `json:"listen"` // port 0: the kernel chooses, see Ready
+	// Backlog of listen(2): the accept queue takes one connection more. 0 is sysctl net.core.somaxconn, the most that
+	// the kernel allows.
+	Backlog int `json:"backlog,omitempty"`
+	// Never lets the server never accept. It ends by Peer.Stop.
+	Never bool `json:"never,omitempty"`
+	// Count is how many connections to accept before it reports. 0 is no bound: it ends by Peer.Stop.
+	Count int `json:"count,omitempty"`
+	// Hold is the time after which the server closes a connection. 0 waits until the client has closed it; either
+	// ends it.
+	Hold time.Duration `json:"hold_ns,omitempty"`
+
+	// As in BulkClient, set on the listener; its connections inherit them.
+	SendBuffer    int `json:"send_buffer,omitempty"`
+	ReceiveBuffer int `json:"receive_buffer,omitempty"`
+	MSS           int `json:"mss,omitempty"`
+}
+
+// Dial opens connections, and closes them without a byte sent. Each has an entry in Result.Connections, in order, with
+// how long connect(2) took, and its errno if it failed: that is a result, and no error of the peer.
+type Dial struct {
+	Connect netip.AddrPort `json:"connect"`
+	// AwaitBegin lets the client connect when Peer.Begin is called, rather than at once.
+	AwaitBegin bool `json:"await_begin,omitempty"`
+
+	Count    int  `json:"count,omitempty"`    // how many connections; 0 is 1
+	Parallel bool `json:"parallel,omitempty"` // all at once, rather than one after the other
+	// Timeout bounds a connect(2). When it passes, the errno is EINPROGRESS, as after SO_SNDTIMEO (socket(7)). 0 leaves
+	// it to the kernel, whose errno is ETIMEDOUT.
+	Timeout time.Duration `json:"timeout_ns,omitempty"`
+	// SYNRetries is TCP_SYNCNT, how often a SYN is sent again: 1 to 127, or 0 for sysctl net.ipv4.tcp_syn_retries.
+	SYNRetries int `json:"syn_retries,omitempty"`
+
+	// CloseImmediately closes each connection as soon as it is there. Otherwise all are kept until the last connect(2)
+	// has returned, and then for the time Hold (UntilStopped: until Peer.Stop).
+	CloseImmediately bool          `json:"close_immediately,omitempty"`
+	Hold             time.Duration `json:"hold_ns,omitempty"`
+
+	// As in BulkClient.
+	SendBuffer    int `json:"send_buffer,omitempty"`
+	ReceiveBuffer int `json:"receive_buffer,omitempty"`
+	MSS           int `json:"mss,omitempty"`
+}
+
+// maxBacklog is the largest value that sysctl net.core.somaxconn takes.
+const maxBacklog = 1<<31 - 1
+
+// maxSYNRetries is MAX_TCP_SYNCNT in include/net/tcp.h.
+const maxSYNRetries = 127
+
+func (Accept) program() string { return "accept" }
+func (Dial) program() string   { return "dial" }
+
+func (a Accept) options() options {
+	return options{sendBuffer: a.SendBuffer, receiveBuffer: a.ReceiveBuffer, mss: a.MSS}
+}
+
+func (d Dial) options() options {
+	return options{sendBuffer: d.SendBuffer, receiveBuffer: d.ReceiveBuffer, mss: d.MSS, synRetries: d.SYNRetries}
+}
+
+// Validate implements [Program].
+func (a Accept) Validate() error {
+	c := check{program: a.program()}
+	c.listen(a.Listen)
+	c.between("Backlog", int64(a.Backlog), 0, maxBacklog)
+	if a.Count < 0 {
+		c.fail("Count", a.Count, "must not be negative")
+	}
+	c.duration("Hold", a.Hold)
+	if a.Never && a.Count != 0 {
+		c.fail("Count", a.Count, "must be 0 with Never")
+	}
+	if a.Never && a.Hold != 0 {
+		c.fail("Hold", a.Hold, "must be 0 with Never")
+	}
+	c.options(a.options())
+	return c.err
+}
+
+// Validate implements [Program].
+func (d Dial) Validate() error {
+	c := check{program: d.program()}
+	c.connect(d.Connect)
+	c.between("Count", int64(d.Count), 0, MaxConnections)
+	c.duration("Timeout", d.Timeout)
+	c.between("SYNRetries", int64(d.SYNRetries), 0, maxSYNRetries)
+	c.duration("Hold", d.Hold)
+	if d.CloseImmediately && d.Hold != 0 {
+		c.fail("Hold", d.Hold, "must be 0 with CloseImmediately")
+	}
+	c.options(d.options())
+	return c.err
+}
+
+func (a Accept) run(s *session) (*Result, error) {
+	l, err := s.listen(a.Listen, a.options(), a.Backlog)
+	if err != nil {
+		return nil, err
+	}
+	if a.Never {
+		<-s.soft.Done()
+		r, err := closeListener(l)
+		return &Result{Accept: r, Err: peerError("", "", err)}, nil
+	}
+	conns, r, err := s.serve(l, a.Count, func(c *socket, conn *Connection) {
+		finish(c, conn, a.hold(s, c, conn))
+	})
+	return &Result{Accept: r, Connections: conns, Err: peerError("", "", err)}, nil
+}
+
+// hold keeps a connection until its time is over, its client closes it, or the first stop.
+func (a Accept) hold(s *session, c *socket, conn *Connection) error {
+	if a.Hold > 0 {
+		c.f.SetReadDeadline(time.Now().Add(a.Hold))
+	}
+	release := cancelOn(s.soft, c.f.SetReadDeadline)
+	defer release()
+	n, err := io.Copy(io.Discard, onlyReader{c.f})
+	conn.Received = n
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return peerError("read", conn.Remote.String(), err)
+}
+
+func (d Dial) run(s *session) (*Result, error) {
+	conns := make([]Connection, max(d.Count, 1))
+	socks := make([]*socket, len(conns))
+	defer func() {
+		for _, sock := range socks {
+			if sock != nil {
+				sock.close()
+			}
+		}
+	}()
+	// The sockets are made first, so that an option that the kernel refuses shows before anything is sent, and that
+	// nothing but connect(2) lies between two SYNs.
+	for i := range socks {
+		conns[i].Remote = d.Connect
+		var err error
+		if socks[i], err = newSocket(d.Connect, d.options()); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.ready(netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	if err := s.awaitBegin(d.AwaitBegin); err != nil {
+		return &Result{Err: peerError("", "", err)}, nil
+	}
+
+	var wg sync.WaitGroup
+	for i := range conns {
+		if d.Parallel {
+			wg.Go(func() { d.dial(s, socks[i], &conns[i]) })
+		} else {
+			d.dial(s, socks[i], &conns[i])
+		}
+	}
+	wg.Wait()
+	if d.Hold > 0 {
+		s.sleep(d.Hold) // a stop ends it: that is no error
+	}
+	if !d.CloseImmediately {
+		for i := range conns {
+			finish(socks[i], &conns[i], asError(conns[i].Err))
+		}
+	}
+	return &Result{Connections: conns}, nil
+}
+
+func (d Dial) dial(s *session, sock *socket, conn *Connection) {
+	var err error
+	conn.ConnectTime, err = sock.connect(s.soft, d.Connect, d.Timeout)
+	conn.Err = peerError("connect", d.Connect.String(), err)
+	if err == nil {
+		if local, err := sock.localAddr(); err == nil {
+			s.started(local, d.Connect)
+		}
+	}
+	if d.CloseImmediately {
+		finish(sock, conn, err)
+		sock.close()
+	}
+}
+
+// asError returns e as an error that is nil if e is.
+func asError(e *PeerError) error {
+	if e == nil {
+		return nil
+	}
+	return e
+}

@@ -1,0 +1,240 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// BulkServer reads what its clients send and drops it. A connection is done when its client has closed it; the
+// server closes after that, so TIME_WAIT is the client's.
+type BulkServer struct {
+	Listen netip.AddrPort `json:"listen"` // port 0: the kernel chooses, see Ready
+	// Connections is how many to serve, at the same time, before it reports. 0 is 1.
+	Connections int `json:"connections,omitempty"`
+	// Backlog of listen(2). 0 is sysctl net.core.somaxconn, the most that the kernel allows.
+	Backlog int `json:"backlog,omitempty"`
+
+	// As in BulkClient, set on the listener; its connections inherit them.
+	Congestion    string `json:"congestion,omitempty"`
+	SendBuffer    int    `json:"send_buffer,omitempty"`
+	ReceiveBuffer int    `json:"receive_buffer,omitempty"`
+	MSS           int    `json:"mss,omitempty"`
+	NoDelay       bool   `json:"nodelay,omitempty"`
+
+	// ProgressInterval is the time between reports of progress: 0 for none, or at least 1 ms.
+	ProgressInterval time.Duration `json:"progress_interval_ns,omitempty"`
+}
+
+// BulkClient sends bytes one way, for a time or up to a size, then closes and waits until the server has read and
+// acknowledged all, its FIN included. The bytes are a fixed pattern.
+type BulkClient struct {
+	Connect netip.AddrPort `json:"connect"`
+	// AwaitBegin lets the client connect when Peer.Begin is called, rather than at once. Its socket is made before.
+	AwaitBegin bool `json:"await_begin,omitempty"`
+
+	// One of Duration, the time from the first byte to the last that is written, and Bytes.
+	Duration time.Duration `json:"duration_ns,omitempty"`
+	Bytes    int64         `json:"bytes,omitempty"`
+
+	Congestion    string `json:"congestion,omitempty"`     // TCP_CONGESTION, "bbr"; empty is the kernel's default
+	SendBuffer    int    `json:"send_buffer,omitempty"`    // SO_SNDBUF in bytes, which the kernel doubles; 0 lets it grow by itself
+	ReceiveBuffer int    `json:"receive_buffer,omitempty"` // SO_RCVBUF in bytes, which the kernel doubles; 0 lets it grow by itself
+	MSS           int    `json:"mss,omitempty"`            // TCP_MAXSEG, 88 to 32767; 0 is what the route allows
+	NoDelay       bool   `json:"nodelay,omitempty"`        // TCP_NODELAY: switches Nagle's algorithm off
+
+	// ProgressInterval is the time between reports of progress: 0 for none, or at least 1 ms.
+	ProgressInterval time.Duration `json:"progress_interval_ns,omitempty"`
+}
+
+func (BulkServer) program() string { return "bulk-server" }
+func (BulkClient) program() string { return "bulk-client" }
+
+func (b BulkServer) options() options {
+	return options{congestion: b.Congestion, sendBuffer: b.SendBuffer, receiveBuffer: b.ReceiveBuffer, mss: b.MSS, noDelay: b.NoDelay}
+}
+
+func (b BulkClient) options() options {
+	return options{congestion: b.Congestion, sendBuffer: b.SendBuffer, receiveBuffer: b.ReceiveBuffer, mss: b.MSS, noDelay: b.NoDelay}
+}
+
+// Validate implements [Program].
+func (b BulkServer) Validate() error {
+	c := check{program: b.program()}
+	c.listen(b.Listen)
+	c.between("Connections", int64(b.Connections), 0, MaxConnections)
+	c.between("Backlog", int64(b.Backlog), 0, maxBacklog)
+	c.options(b.options())
+	c.progress(b.ProgressInterval)
+	return c.err
+}
+
+// Validate implements [Program].
+func (b BulkClient) Validate() error {
+	c := check{program: b.program()}
+	c.connect(b.Connect)
+	c.duration("Duration", b.Duration)
+	if b.Bytes < 0 {
+		c.fail("Bytes", b.Bytes, "must not be negative")
+	}
+	switch {
+	case b.Duration == 0 && b.Bytes == 0:
+		c.fail("Duration", b.Duration, "one of Duration and Bytes must be set")
+	case b.Duration != 0 && b.Bytes != 0:
+		c.fail("Duration", b.Duration, "only one of Duration and Bytes can be set")
+	}
+	c.options(b.options())
+	c.progress(b.ProgressInterval)
+	return c.err
+}
+
+// The sizes of one write and one read: few system calls at 1 Gbit/s, and small enough to stop and count by.
+const (
+	writeSize = 128 << 10
+	readSize  = 256 << 10
+)
+
+// pattern is what clients send: the bytes 0 to 255, again and again.
+func pattern(size int) []byte {
+	b := make([]byte, size)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	return b
+}
+
+func (b BulkClient) run(s *session) (*Result, error) {
+	sock, err := newSocket(b.Connect, b.options())
+	if err != nil {
+		return nil, err
+	}
+	defer sock.close()
+	if err := s.ready(netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	conn := Connection{Remote: b.Connect}
+	err = s.awaitBegin(b.AwaitBegin)
+	if err == nil {
+		conn.ConnectTime, err = sock.connect(s.soft, b.Connect, 0)
+	}
+	if err == nil {
+		err = b.transfer(s, sock, &conn)
+	}
+	finish(sock, &conn, err)
+	return &Result{
+		Bulk:        &BulkResult{Bytes: conn.Sent, Elapsed: conn.Elapsed, Goodput: conn.Goodput},
+		Connections: []Connection{conn},
+		Err:         conn.Err,
+	}, nil
+}
+
+func (b BulkClient) transfer(s *session, sock *socket, conn *Connection) error {
+	local, err := sock.localAddr()
+	if err != nil {
+		return peerError("getsockname", "", err)
+	}
+	s.started(local, b.Connect)
+
+	var sent atomic.Int64
+	stopProgress := s.reportProgress(b.ProgressInterval, &sent)
+	start := time.Now()
+	err = b.send(s.soft, sock, start, &sent)
+	if err == nil {
+		err = sock.finishActive(s.hard)
+	}
+	conn.Elapsed = time.Since(start)
+	stopProgress()
+	conn.Sent = sent.Load()
+	return err
+}
+
+// send writes until the time or the size is reached, or ctx ends.
+func (b BulkClient) send(ctx context.Context, sock *socket, start time.Time, sent *atomic.Int64) error {
+	if b.Duration > 0 {
+		sock.f.SetWriteDeadline(start.Add(b.Duration))
+	}
+	release := cancelOn(ctx, sock.f.SetWriteDeadline)
+	defer release()
+	buf := pattern(writeSize)
+	for b.Bytes == 0 || sent.Load() < b.Bytes {
+		chunk := buf
+		if b.Bytes > 0 {
+			chunk = buf[:min(int64(len(buf)), b.Bytes-sent.Load())]
+		}
+		n, err := sock.f.Write(chunk)
+		sent.Add(int64(n))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil // the time is over, or it was stopped: both are an end in order
+		}
+		if err != nil {
+			return peerError("write", b.Connect.String(), err)
+		}
+	}
+	return nil
+}
+
+func (b BulkServer) run(s *session) (*Result, error) {
+	l, err := s.listen(b.Listen, b.options(), b.Backlog)
+	if err != nil {
+		return nil, err
+	}
+	var received atomic.Int64
+	var times span
+	stopProgress := s.reportProgress(b.ProgressInterval, &received)
+	conns, _, err := s.serve(l, max(b.Connections, 1), func(c *socket, conn *Connection) {
+		finish(c, conn, receive(s, c, conn, &received, &times))
+	})
+	stopProgress()
+	elapsed := times.elapsed()
+	r := &Result{
+		Bulk:        &BulkResult{Bytes: received.Load(), Elapsed: elapsed, Goodput: goodput(received.Load(), elapsed)},
+		Connections: conns,
+		Err:         firstError(err, conns),
+	}
+	return r, nil
+}
+
+// receive reads a connection to its end and closes it.
+func receive(s *session, c *socket, conn *Connection, total *atomic.Int64, times *span) error {
+	release := cancelOn(s.soft, c.f.SetReadDeadline)
+	buf := make([]byte, readSize)
+	var first, last time.Time
+	var err error
+	for {
+		var n int
+		n, err = c.f.Read(buf)
+		if n > 0 {
+			last = time.Now()
+			if first.IsZero() {
+				first = last
+			}
+			conn.Received += int64(n)
+			total.Add(int64(n))
+		}
+		if err != nil {
+			break
+		}
+	}
+	release()
+	conn.Elapsed = last.Sub(first)
+	times.add(first, last)
+	if err != io.EOF {
+		return stoppedOr(s.soft, "read", conn.Remote, err)
+	}
+	return c.finishPassive(s.hard)
+}
+
+// stoppedOr returns the error of an operation on a connection, and says so if it was the first stop that cut it.
+func stoppedOr(ctx context.Context, op string, remote netip.AddrPort, err error) error {
+	p := peerError(op, remote.String(), interrupted(ctx, err))
+	if p.Errno == unix.ErrnoName(unix.ECANCELED) {
+		p.Message = "stopped before the other side had closed"
+	}
+	return p
+}

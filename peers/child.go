@@ -1,0 +1,347 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// environment is the variable that makes Main run a peer.
+const environment = "TCPLAB_PEER"
+
+// The exit status of a peer.
+const (
+	exitReported = 0 // it has sent a result or an error
+	exitBroken   = 1 // it could send neither
+	exitOrphaned = 3 // its standard input was closed
+)
+
+// mainCalled is set once Main has found that this process is no peer.
+var mainCalled atomic.Bool
+
+// Main runs the peer, and never returns, if [Start] started this process as one. Otherwise it returns at once.
+// Call it first in main, or in TestMain: a peer is another process of the same program.
+func Main() {
+	if os.Getenv(environment) == "" {
+		mainCalled.Store(true)
+		return
+	}
+	// What this process might start is no peer.
+	os.Unsetenv(environment)
+	os.Exit(runChild(os.Stdin, os.Stdout))
+}
+
+// runChild is a peer's main: the configuration is the first line of in.
+func runChild(in io.Reader, out io.Writer) int {
+	lines := lineScanner(in, maxCommandLine)
+	w := &lineWriter{w: out, max: maxMessageLine}
+	fail := func(err error) int {
+		if w.writeLast(message{Type: typeError, Version: Version, Error: peerError("config", "", err)}) != nil {
+			return exitBroken
+		}
+		return exitReported
+	}
+	if !lines.Scan() {
+		if err := lines.Err(); err != nil {
+			return fail(fmt.Errorf("read the first line: %w", err))
+		}
+		return exitOrphaned
+	}
+	c, err := parseCommand(lines.Bytes())
+	if err != nil {
+		return fail(err)
+	}
+	if c.Type != typeConfig {
+		return fail(fmt.Errorf("the first line is %q, expected is config", c.Type))
+	}
+	p, err := newRunner(c.Program, c.Config)
+	if err != nil {
+		return fail(err)
+	}
+
+	s := newSession(context.Background(), w)
+	go func() {
+		if err := s.commands(lines.Scan, lines.Bytes, lines.Err); err != nil {
+			fmt.Fprintln(os.Stderr, "commands:", err)
+			os.Exit(fail(fmt.Errorf("commands: %w", err)))
+		}
+		// The parent is gone. A peer must not outlive it, whatever it is doing.
+		os.Exit(exitOrphaned)
+	}()
+	if err := s.run(c.Name, p); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitBroken
+	}
+	return exitReported
+}
+
+// Run runs a program of [Programs] in this process, for people at a shell: its configuration is given as JSON, it
+// takes the commands start and stop, as lines of JSON, from in, and writes its messages to out. The end of in only
+// ends the commands; in may be nil. When ctx ends, the program gives up what it is doing and reports.
+//
+// The error is that of the result, if it has one. After Run has returned, in may still be read from.
+func Run(ctx context.Context, program string, configJSON []byte, in io.Reader, out io.Writer) error {
+	p, err := newRunner(program, configJSON)
+	if err != nil {
+		return err
+	}
+	w := &lineWriter{w: out, max: maxMessageLine}
+	s := newSession(ctx, w)
+	defer s.cancelHard(nil)
+	if in != nil {
+		lines := lineScanner(in, maxCommandLine)
+		go func() {
+			if err := s.commands(lines.Scan, lines.Bytes, lines.Err); err != nil {
+				s.cancelHard(fmt.Errorf("commands: %w", err))
+			}
+		}()
+	}
+	if err := s.run(program, p); err != nil {
+		return err
+	}
+	if cause := context.Cause(s.hard); cause != nil && !errors.Is(cause, context.Canceled) && ctx.Err() == nil {
+		return cause
+	}
+	return s.reported
+}
+
+// session is one run of a program: its way out, and what it is told meanwhile.
+type session struct {
+	out *lineWriter
+
+	// soft ends at the first stop: nothing new is begun, and what is under way is ended in order. hard ends at the
+	// second: what still waits for the other side is given up. Both are contexts because sockets wait on them.
+	soft, hard context.Context
+	cancelSoft context.CancelFunc
+	cancelHard context.CancelCauseFunc
+
+	begin     chan struct{} // closed by the command start
+	beginOnce sync.Once
+	startOnce sync.Once
+
+	reported error // of the result that was written, or the error written instead
+}
+
+func newSession(ctx context.Context, out *lineWriter) *session {
+	s := &session{out: out, begin: make(chan struct{})}
+	s.hard, s.cancelHard = context.WithCancelCause(ctx)
+	s.soft, s.cancelSoft = context.WithCancel(s.hard)
+	return s
+}
+
+func (s *session) stop() {
+	if s.soft.Err() == nil {
+		s.cancelSoft()
+		return
+	}
+	s.cancelHard(nil)
+}
+
+// commands obeys commands until they end.
+func (s *session) commands(scan func() bool, line func() []byte, err func() error) error {
+	for scan() {
+		c, err := parseCommand(line())
+		if err != nil {
+			return err
+		}
+		switch c.Type {
+		case typeStart:
+			s.beginOnce.Do(func() { close(s.begin) })
+		case typeStop:
+			s.stop()
+		case typeConfig:
+			return errors.New("a second config")
+		}
+	}
+	return err()
+}
+
+// run runs the program and writes its result, or the error that kept it from beginning.
+func (s *session) run(name string, p runner) error {
+	r, err := p.run(s)
+	if err != nil {
+		e := peerError(p.program(), "", err)
+		s.reported = e
+		return s.out.writeLast(message{Type: typeError, Version: Version, Error: e})
+	}
+	r.Peer, r.Program = name, p.program()
+	if r.Err != nil {
+		s.reported = r.Err
+	}
+	return s.out.writeLast(message{Type: typeResult, Result: r})
+}
+
+func (s *session) ready(addr netip.AddrPort) error {
+	return s.out.write(message{Type: typeReady, Version: Version, Ready: &Ready{Addr: addr}})
+}
+
+// awaitBegin waits for the command start, if that is asked for.
+func (s *session) awaitBegin(asked bool) error {
+	if !asked {
+		return nil
+	}
+	select {
+	case <-s.begin:
+		return nil
+	case <-s.soft.Done():
+		return &PeerError{Op: "begin", Errno: unix.ErrnoName(unix.ECANCELED), Message: "stopped before it was told to begin"}
+	}
+}
+
+// started reports the first connection; later ones are of no interest.
+func (s *session) started(local, remote netip.AddrPort) {
+	s.startOnce.Do(func() { s.out.write(message{Type: typeStarted, Started: &Started{Local: local, Remote: remote}}) })
+}
+
+// reportProgress reports the counter each interval until the function that it returns is called.
+func (s *session) reportProgress(interval time.Duration, bytes *atomic.Int64) (stop func()) {
+	if interval <= 0 {
+		return func() {}
+	}
+	start := time.Now()
+	end := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-end:
+				return
+			case <-ticker.C:
+				s.out.write(message{Type: typeProgress, Progress: &Progress{Elapsed: time.Since(start), Bytes: bytes.Load()}})
+			}
+		}
+	})
+	return func() { close(end); wg.Wait() }
+}
+
+// sleep waits for d, or until the first stop.
+func (s *session) sleep(d time.Duration) error {
+	if d <= 0 {
+		return s.soft.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-s.soft.Done():
+		return s.soft.Err()
+	}
+}
+
+// listen makes a program's listener and reports it as ready.
+func (s *session) listen(addr netip.AddrPort, o options, backlog int) (*socket, error) {
+	l, err := listen(addr, o, backlog)
+	if err != nil {
+		return nil, err
+	}
+	bound, err := l.localAddr()
+	if err == nil {
+		err = s.ready(bound)
+	}
+	if err != nil {
+		l.close()
+		return nil, peerError("listen", addr.String(), err)
+	}
+	return l, nil
+}
+
+// serve accepts up to count connections (all until the first stop, if count is 0) and hands each to handle in a
+// goroutine of its own. It closes the listener, and returns when all are done. What handle fills in is kept for the
+// first MaxConnections.
+func (s *session) serve(l *socket, count int, handle func(*socket, *Connection)) ([]Connection, *AcceptResult, error) {
+	var kept []*Connection
+	var wg sync.WaitGroup
+	var err error
+	accepted := 0
+	for err == nil && (count == 0 || accepted < count) {
+		var c *socket
+		var remote netip.AddrPort
+		c, remote, err = l.accept(s.soft)
+		if errors.Is(err, unix.ECONNABORTED) {
+			err = nil // gone again before it was accepted
+			continue
+		}
+		if err != nil {
+			break
+		}
+		accepted++
+		conn := &Connection{Remote: remote}
+		if len(kept) < MaxConnections {
+			kept = append(kept, conn)
+		}
+		if local, err := c.localAddr(); err == nil {
+			s.started(local, remote)
+		}
+		wg.Go(func() {
+			defer c.close()
+			handle(c, conn)
+		})
+	}
+	if errors.Is(err, unix.ECANCELED) {
+		err = nil // a stop is an end in order
+	}
+	r, e := closeListener(l)
+	wg.Wait()
+	r.Accepted = accepted
+	if err != nil {
+		return values(kept), r, peerError("accept", "", err)
+	}
+	return values(kept), r, e
+}
+
+// closeListener closes a listener and returns how it stood.
+func closeListener(l *socket) (*AcceptResult, error) {
+	defer l.close()
+	info, err := l.tcpInfo()
+	if err != nil {
+		return &AcceptResult{}, peerError("getsockopt TCP_INFO", "", err)
+	}
+	// Of a listener, sacked is the backlog and unacked the length of the queue (tcp_get_info in net/ipv4/tcp.c).
+	return &AcceptResult{Backlog: int(info.Sacked), Queued: int(info.Unacked)}, nil
+}
+
+// finish adds what the kernel says of the socket to what became of the connection.
+func finish(c *socket, conn *Connection, err error) {
+	if e := c.describe(conn); e != nil && err == nil {
+		err = e
+	}
+	conn.Err = peerError("", "", err)
+	bytes := conn.Sent
+	if bytes == 0 {
+		bytes = conn.Received
+	}
+	conn.Goodput = goodput(bytes, conn.Elapsed)
+}
+
+// firstError returns err, or else the error of the first connection that has one.
+func firstError(err error, conns []Connection) *PeerError {
+	if err != nil {
+		return peerError("", "", err)
+	}
+	for _, c := range conns {
+		if c.Err != nil {
+			return c.Err
+		}
+	}
+	return nil
+}
+
+// values returns the connections themselves.
+func values(conns []*Connection) []Connection {
+	list := make([]Connection, len(conns))
+	for i, c := range conns {
+		list[i] = *c
+	}
+	return list
+}

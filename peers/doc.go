@@ -1,0 +1,62 @@
+// Package peers runs paired client and server programs as real processes that can be stopped, killed and inspected,
+// for experiments with the kernel's TCP.
+//
+// The pairs are [BulkServer] and [BulkClient] (a transfer one way, for a time or a size), [EchoServer] and
+// [EchoClient] (requests, answers and their latencies), [Accept] and [Dial] (connections and nothing else). [Command]
+// makes any other program a peer.
+//
+// A peer is the running program once more: call [Main] first in main or in TestMain, and start peers with [Start].
+//
+//	func TestMain(m *testing.M) {
+//		peers.Main() // never returns in a peer
+//		os.Exit(m.Run())
+//	}
+//
+// Where a process runs is up to a [Starter]: [Local], or a host of a lab. A process inherits its network namespace, so
+// a peer just opens sockets.
+//
+// # Sockets
+//
+// Package net is not used, for it adds what an experiment has not asked for. A peer's socket is plain TCP (no MPTCP),
+// without keepalive, with Nagle's algorithm unless NoDelay is set, with SO_REUSEADDR on a listener only, and IPv6 only
+// on an IPv6 address. Options that are asked for are set before connect(2) or listen(2) and read back: that the kernel
+// has kept something else is an error. How long to try to connect is left to the kernel; nothing is tried twice.
+//
+// # What is measured
+//
+// Each connection in a [Result] carries what the kernel said of its socket just before it was closed: [TCPInfo], the
+// congestion control, the buffers. A bulk or echo client closes first, and reads TCP_INFO when it has seen the server's
+// FIN: since the server closes only after it has read all, everything that the client sent is acknowledged then, its
+// own FIN included, and total_retrans is final. It still is in TCP_INFO although the state is CLOSE (7), because the
+// kernel moves TIME_WAIT out of the socket. The server likewise waits for the acknowledgment of its FIN.
+//
+// Goodput is reported by both sides: the receiver's runs from the first byte to the last that it read; the sender's from
+// before its first write to the moment when it saw the server's FIN.
+//
+// # Protocol
+//
+// Parent and peer exchange lines, each one JSON object, on the peer's standard input and output. Its standard error is
+// for people. A line to the peer has at most 32 KiB, one from the peer 16 MiB. Unknown fields, unknown types and other
+// versions are refused on both sides.
+//
+//	direction  type      content
+//	to peer    config    version, name, program, config: the first line
+//	to peer    start     connect now; only a client whose config has await_begin waits for it
+//	to peer    stop      finish and report; once more: without waiting for the other side
+//	from peer  ready     version, ready.addr: the sockets are made, a server listens at addr
+//	from peer  started   started.local, started.remote: the first connection is there
+//	from peer  progress  progress.elapsed_ns, progress.bytes: at an interval, where asked for
+//	from peer  result    result: a Result. The last line
+//	from peer  error     version, error: a PeerError. The last line: the work could not begin
+//
+// A peer exits with 0 after result or error, and with 3 when its standard input ends: it does not outlive its parent.
+// [Run] runs a program at a shell, with its configuration given.
+//
+// # Requirements and tests
+//
+// Linux 4.6 or later. No root; TCP_CONGESTION beyond tcp_allowed_congestion_control needs CAP_NET_ADMIN. The tests use
+// the loopback interface and need no root either; one that loses packets needs root and sch_netem, and is skipped by
+// name without them:
+//
+//	go test ./peers
+package peers

@@ -1,0 +1,234 @@
+package peers
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// EchoServer sends back what it reads, as it comes (RFC 862). A connection is done when its client has closed it.
+type EchoServer struct {
+	Listen netip.AddrPort `json:"listen"` // port 0: the kernel chooses, see Ready
+	// Connections is how many to serve, at the same time, before it reports. 0 is 1.
+	Connections int `json:"connections,omitempty"`
+	// Backlog of listen(2). 0 is sysctl net.core.somaxconn, the most that the kernel allows.
+	Backlog int `json:"backlog,omitempty"`
+
+	// As in BulkClient, set on the listener; its connections inherit them.
+	Congestion    string `json:"congestion,omitempty"`
+	SendBuffer    int    `json:"send_buffer,omitempty"`
+	ReceiveBuffer int    `json:"receive_buffer,omitempty"`
+	MSS           int    `json:"mss,omitempty"`
+	NoDelay       bool   `json:"nodelay,omitempty"`
+}
+
+// EchoClient sends requests to an EchoServer, each when the one before is answered, and measures each from before it
+// is written until the last byte of its answer is read.
+type EchoClient struct {
+	Connect netip.AddrPort `json:"connect"`
+	// AwaitBegin lets the client connect when Peer.Begin is called, rather than at once. Its socket is made before.
+	AwaitBegin bool `json:"await_begin,omitempty"`
+
+	Requests int `json:"requests,omitempty"` // up to 1,000,000; 0 is 1
+	Size     int `json:"size,omitempty"`     // bytes of a request and of its answer, up to 1 MiB; 0 is 1
+	// Interval is the time from the start of a request to that of the next, which is later if the answer is. 0 sends
+	// each as soon as the answer is there.
+	Interval time.Duration `json:"interval_ns,omitempty"`
+
+	// As in BulkClient.
+	Congestion    string `json:"congestion,omitempty"`
+	SendBuffer    int    `json:"send_buffer,omitempty"`
+	ReceiveBuffer int    `json:"receive_buffer,omitempty"`
+	MSS           int    `json:"mss,omitempty"`
+	NoDelay       bool   `json:"nodelay,omitempty"`
+}
+
+const (
+	maxRequests    = 1_000_000
+	maxRequestSize = 1 << 20
+	// A write up to this size never waits: it fits into the smallest send buffer, 2 * 2304 bytes with the kernel's
+	// bookkeeping (SOCK_MIN_SNDBUF in include/net/sock.h), which is empty when a request starts.
+	smallRequest = 1024
+)
+
+func (EchoServer) program() string { return "echo-server" }
+func (EchoClient) program() string { return "echo-client" }
+
+func (e EchoServer) options() options {
+	return options{congestion: e.Congestion, sendBuffer: e.SendBuffer, receiveBuffer: e.ReceiveBuffer, mss: e.MSS, noDelay: e.NoDelay}
+}
+
+func (e EchoClient) options() options {
+	return options{congestion: e.Congestion, sendBuffer: e.SendBuffer, receiveBuffer: e.ReceiveBuffer, mss: e.MSS, noDelay: e.NoDelay}
+}
+
+// Validate implements [Program].
+func (e EchoServer) Validate() error {
+	c := check{program: e.program()}
+	c.listen(e.Listen)
+	c.between("Connections", int64(e.Connections), 0, MaxConnections)
+	c.between("Backlog", int64(e.Backlog), 0, maxBacklog)
+	c.options(e.options())
+	return c.err
+}
+
+// Validate implements [Program].
+func (e EchoClient) Validate() error {
+	c := check{program: e.program()}
+	c.connect(e.Connect)
+	c.between("Requests", int64(e.Requests), 0, maxRequests)
+	c.between("Size", int64(e.Size), 0, maxRequestSize)
+	c.duration("Interval", e.Interval)
+	c.options(e.options())
+	return c.err
+}
+
+func (e EchoClient) run(s *session) (*Result, error) {
+	sock, err := newSocket(e.Connect, e.options())
+	if err != nil {
+		return nil, err
+	}
+	defer sock.close()
+	if err := s.ready(netip.AddrPort{}); err != nil {
+		return nil, err
+	}
+	conn := Connection{Remote: e.Connect}
+	var latencies []time.Duration
+	err = s.awaitBegin(e.AwaitBegin)
+	if err == nil {
+		conn.ConnectTime, err = sock.connect(s.soft, e.Connect, 0)
+	}
+	if err == nil {
+		latencies, err = e.exchange(s, sock, &conn)
+	}
+	finish(sock, &conn, err)
+	return &Result{Echo: summarise(latencies), Connections: []Connection{conn}, Err: conn.Err}, nil
+}
+
+// exchange makes the requests and closes the connection.
+func (e EchoClient) exchange(s *session, sock *socket, conn *Connection) ([]time.Duration, error) {
+	local, err := sock.localAddr()
+	if err != nil {
+		return nil, peerError("getsockname", "", err)
+	}
+	s.started(local, e.Connect)
+
+	request := pattern(max(e.Size, 1))
+	answer := make([]byte, len(request))
+	var latencies []time.Duration
+	start := time.Now()
+	defer func() { conn.Elapsed = time.Since(start) }()
+	for i := range max(e.Requests, 1) {
+		// A stop between requests is an end in order, and one within a request is an error.
+		if s.sleep(time.Until(start.Add(time.Duration(i)*e.Interval))) != nil {
+			break
+		}
+		request[0] = byte(i) // so that an answer to another request shows
+		began := time.Now()
+		if err := e.request(s, sock, conn, request, answer); err != nil {
+			return latencies, err
+		}
+		latencies = append(latencies, time.Since(began))
+	}
+	return latencies, sock.finishActive(s.hard)
+}
+
+// request sends one request and reads its answer.
+func (e EchoClient) request(s *session, sock *socket, conn *Connection, request, answer []byte) error {
+	release := cancelOn(s.soft, sock.f.SetDeadline)
+	defer release()
+	write := func() error {
+		n, err := sock.f.Write(request)
+		conn.Sent += int64(n)
+		if err != nil {
+			return stoppedOr(s.soft, "write", e.Connect, err)
+		}
+		return nil
+	}
+	written := make(chan error, 1)
+	if len(request) <= smallRequest {
+		if err := write(); err != nil {
+			return err
+		}
+		written <- nil
+	} else {
+		// The server answers while we write: with both buffers full, and nobody reading, neither would go on.
+		go func() { written <- write() }()
+	}
+	n, err := io.ReadFull(sock.f, answer)
+	conn.Received += int64(n)
+	if err != nil {
+		sock.f.SetWriteDeadline(longAgo) // nobody reads any more: the writer must not wait
+	}
+	if werr := <-written; werr != nil && err == nil {
+		return werr
+	}
+	switch {
+	case err == io.EOF || err == io.ErrUnexpectedEOF:
+		return &PeerError{Op: "read", Addr: e.Connect.String(), Message: "the server closed before it had answered"}
+	case err != nil:
+		return stoppedOr(s.soft, "read", e.Connect, err)
+	case !bytes.Equal(request, answer):
+		return &PeerError{Op: "read", Addr: e.Connect.String(), Message: "the answer differs from the request"}
+	}
+	return nil
+}
+
+func summarise(latencies []time.Duration) *EchoResult {
+	r := &EchoResult{Requests: len(latencies)}
+	if len(latencies) == 0 {
+		return r
+	}
+	r.Latencies = slices.Clone(latencies[:min(len(latencies), MaxLatencies)])
+	sorted := slices.Sorted(slices.Values(latencies))
+	// Nearest rank: the smallest value that at least p of the values do not exceed.
+	rank := func(percent int) time.Duration { return sorted[(len(sorted)*percent+99)/100-1] }
+	r.Min, r.Median, r.P99, r.Max = sorted[0], rank(50), rank(99), sorted[len(sorted)-1]
+	return r
+}
+
+func (e EchoServer) run(s *session) (*Result, error) {
+	l, err := s.listen(e.Listen, e.options(), e.Backlog)
+	if err != nil {
+		return nil, err
+	}
+	conns, _, err := s.serve(l, max(e.Connections, 1), func(c *socket, conn *Connection) {
+		finish(c, conn, echo(s, c, conn))
+	})
+	return &Result{Connections: conns, Err: firstError(err, conns)}, nil
+}
+
+// echo sends back what comes until the other side closes.
+func echo(s *session, c *socket, conn *Connection) error {
+	release := cancelOn(s.soft, c.f.SetDeadline)
+	buf := make([]byte, readSize)
+	var first, last time.Time
+	op := "read"
+	var err error
+	for err == nil {
+		var n int
+		n, err = c.f.Read(buf)
+		if err != nil {
+			break
+		}
+		last = time.Now()
+		if first.IsZero() {
+			first = last
+		}
+		conn.Received += int64(n)
+		n, err = c.f.Write(buf[:n])
+		conn.Sent += int64(n)
+		if err != nil {
+			op = "write"
+		}
+	}
+	release()
+	conn.Elapsed = last.Sub(first)
+	if !errors.Is(err, io.EOF) {
+		return stoppedOr(s.soft, op, conn.Remote, err)
+	}
+	return c.finishPassive(s.hard)
+}

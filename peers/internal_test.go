@@ -1,0 +1,307 @@
+package peers
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestTail(t *testing.T) {
+	w := tail{max: 10}
+	for _, s := range []string{"0123", "4567", "89", "ab", strings.Repeat("x", 5)} {
+		w.Write([]byte(s))
+	}
+	got := string(w.Bytes())
+	const all = "0123456789abxxxxx"
+	if !strings.HasSuffix(all, got) || len(got) < 5 || len(got) > 10 || int(w.Dropped())+len(got) != len(all) {
+		t.Errorf("kept %q, dropped %d", got, w.Dropped())
+	}
+}
+
+func TestLastLines(t *testing.T) {
+	for _, x := range []struct {
+		in   string
+		n    int
+		want string
+	}{{"", 2, ""}, {"a", 2, "a"}, {"a\nb\n", 2, "a\nb"}, {"a\nb\nc\n\n", 2, "b\nc"}, {"\na", 1, "a"}} {
+		if got := lastLines([]byte(x.in), x.n); got != x.want {
+			t.Errorf("last %d of %q: %q, expected %q", x.n, x.in, got, x.want)
+		}
+	}
+}
+
+func TestLineScanner(t *testing.T) {
+	for _, x := range []struct {
+		name, in string
+		lines    []string
+		err      error
+	}{
+		{"nothing", "", nil, nil},
+		{"two lines", "a\nb\n", []string{"a", "b"}, nil},
+		{"empty line", "\n", []string{""}, nil},
+		{"no newline at the end", "a\nb", []string{"a"}, io.ErrUnexpectedEOF},
+		{"long line", strings.Repeat("x", 64) + "\n", nil, bufio.ErrTooLong},
+		{"longest line", strings.Repeat("x", 63) + "\n", []string{strings.Repeat("x", 63)}, nil},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			for _, r := range []io.Reader{strings.NewReader(x.in), iotest.OneByteReader(strings.NewReader(x.in))} {
+				s := lineScanner(r, 64)
+				var lines []string
+				for s.Scan() {
+					lines = append(lines, s.Text())
+				}
+				if !slices.Equal(lines, x.lines) || !errors.Is(s.Err(), x.err) {
+					t.Errorf("%q, %v", lines, s.Err())
+				}
+			}
+		})
+	}
+}
+
+func TestTCPInfoJSON(t *testing.T) {
+	info := TCPInfo{size: 104} // what Linux 2.6 fills, up to total_retrans
+	info.State, info.Total_retrans, info.Snd_wscale, info.Rto = 1, 42, 7, 201000
+	b, err := json.Marshal(info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const head = `{"state":1,"ca_state":0,"retransmits":0,"probes":0,"backoff":0,"options":0,"snd_wscale":7,"rcv_wscale":0,` +
+		`"delivery_rate_app_limited":0,"fastopen_client_fail":0,"rto":201000,"ato":0,`
+	if s := string(b); !strings.HasPrefix(s, head) || !strings.HasSuffix(s, `,"total_retrans":42}`) {
+		t.Errorf("%s", s)
+	}
+	var back TCPInfo
+	if err := json.Unmarshal(b, &back); err != nil || back != info {
+		t.Errorf("%+v, %v, expected %+v", back, err, info)
+	}
+	for name, want := range map[string]bool{"total_retrans": true, "pacing_rate": false, "none": false} {
+		if info.Has(name) != want {
+			t.Errorf("Has(%q) is %v", name, !want)
+		}
+	}
+	for _, bad := range []string{`{"state":256}`, `{"rto":-1}`, `{"x":1}`, `[]`, `{"rto":"1"}`} {
+		if err := json.Unmarshal([]byte(bad), &back); err == nil {
+			t.Errorf("%s is taken", bad)
+		}
+	}
+}
+
+// Every field of the kernel's struct is there once.
+func TestTCPInfoFields(t *testing.T) {
+	seen := map[string]bool{}
+	last := uintptr(0)
+	for _, f := range tcpInfoFields {
+		if seen[f.name] || f.end < last {
+			t.Errorf("%s at %d after %d", f.name, f.end, last)
+		}
+		seen[f.name], last = true, f.end
+	}
+	if want := reflect.TypeFor[unix.TCPInfo]().NumField() - 1 + 4; len(tcpInfoFields) != want {
+		t.Errorf("%d fields, expected %d", len(tcpInfoFields), want)
+	}
+}
+
+func TestErrnoByName(t *testing.T) {
+	for _, errno := range []unix.Errno{unix.ECONNREFUSED, unix.ETIMEDOUT, unix.EPERM, unix.EHWPOISON} {
+		if got := errnoByName(unix.ErrnoName(errno)); got != errno {
+			t.Errorf("%v: %v", errno, got)
+		}
+	}
+	for _, name := range []string{"", "ENOSUCH"} {
+		if got := errnoByName(name); got != 0 {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}
+
+// The longest result has to fit into a line.
+func TestLongestResultFits(t *testing.T) {
+	info := TCPInfo{size: tcpInfoFields[len(tcpInfoFields)-1].end}
+	v := reflect.ValueOf(&info).Elem()
+	for _, f := range tcpInfoFields {
+		v.FieldByIndex(f.index).SetUint(1<<(8*v.FieldByIndex(f.index).Type().Size()) - 1)
+	}
+	addr := netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535")
+	e := &PeerError{Op: "setsockopt TCP_CONGESTION", Addr: addr.String(), Errno: "EADDRNOTAVAIL", Message: strings.Repeat("x", 100)}
+	c := Connection{Local: addr, Remote: addr, ConnectTime: time.Hour, Sent: 1 << 62, Received: 1 << 62, Elapsed: time.Hour, Goodput: 1.0 / 3,
+		Congestion: "0123456789abcde", MSS: 65535, SendBuffer: 1 << 30, ReceiveBuffer: 1 << 30, TCPInfo: &info, Err: e}
+	b, err := json.Marshal(message{Type: typeResult, Result: &Result{Err: e, Connections: slices.Repeat([]Connection{c}, MaxConnections)}})
+	if err != nil || len(b) >= maxMessageLine {
+		t.Errorf("%d bytes, allowed are %d; %v", len(b), maxMessageLine, err)
+	}
+}
+
+func TestConfigsSurviveTheWay(t *testing.T) {
+	listen, connect := netip.MustParseAddrPort("[::1]:0"), netip.MustParseAddrPort("10.0.0.1:5001")
+	for _, p := range []Program{
+		BulkServer{Listen: listen, Connections: 2, Backlog: 3, Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true, ProgressInterval: time.Second},
+		BulkClient{Connect: connect, AwaitBegin: true, Duration: 1, Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true, ProgressInterval: time.Second},
+		BulkClient{Connect: connect, Bytes: 1},
+		EchoServer{Listen: listen, Connections: 2, Backlog: 3, Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true},
+		EchoClient{Connect: connect, AwaitBegin: true, Requests: 1, Size: 2, Interval: 3, Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true},
+		Accept{Listen: listen, Backlog: 1, Count: 2, Hold: 3, SendBuffer: 4, ReceiveBuffer: 5, MSS: 600},
+		Dial{Connect: connect, AwaitBegin: true, Count: 1, Parallel: true, Timeout: 2, SYNRetries: 3, Hold: UntilStopped, SendBuffer: 4, ReceiveBuffer: 5, MSS: 600},
+	} {
+		b, err := encodeConfig(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := newRunner(p.program(), b)
+		if err != nil || back != p {
+			t.Errorf("%s: %+v, %v, expected %+v", b, back, err, p)
+		}
+	}
+}
+
+func TestRunByHand(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	in, commands := io.Pipe()
+	defer commands.Close()
+	messages, out := io.Pipe()
+	served := make(chan error, 1)
+	go func() {
+		served <- Run(ctx, "accept", []byte(`{"listen":"127.0.0.1:0","never":true}`), in, out)
+		out.Close()
+	}()
+	lines := lineScanner(messages, maxMessageLine)
+	next := func() message {
+		t.Helper()
+		if !lines.Scan() {
+			t.Fatal(lines.Err())
+		}
+		m, err := parseMessage(lines.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	addr := next().Ready.Addr
+
+	var b bytes.Buffer
+	if err := Run(ctx, "dial", []byte(`{"connect":"`+addr.String()+`"}`), nil, &b); err != nil {
+		t.Error(err)
+	}
+	if s := b.String(); strings.Count(s, "\n") != 3 || !strings.Contains(s, `"type":"started"`) || !strings.Contains(s, `"total_retrans":0`) {
+		t.Error(s)
+	}
+	io.WriteString(commands, `{"type":"stop"}`+"\n")
+	if r := next().Result; r == nil || r.Accept.Queued != 1 || r.Peer != "accept" {
+		t.Errorf("%+v", r)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRunReturnsErrors(t *testing.T) {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, x := range []struct {
+		name, program, config string
+		ctx                   context.Context
+		in                    io.Reader
+		part                  string
+	}{
+		{"unknown program", "jump", `{}`, nil, nil, `unknown program "jump", known are ["bulk-server" "bulk-client"`},
+		{"no JSON", "dial", `{`, nil, nil, "dial: config: "},
+		{"refused configuration", "dial", `{}`, nil, nil, "dial: Connect is not set"},
+		{"refused option", "bulk-server", `{"listen":"127.0.0.1:0","congestion":"warp"}`, nil, nil, "setsockopt TCP_CONGESTION: ENOENT"},
+		{"context", "bulk-client", `{"connect":"127.0.0.1:1","bytes":1,"await_begin":true}`, over, nil, "begin: ECANCELED"},
+		{"bad command", "accept", `{"listen":"127.0.0.1:0","never":true}`, nil, strings.NewReader("jump\n"), "commands: invalid character"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			ctx := x.ctx
+			if ctx == nil {
+				ctx = context.Background()
+			}
+			err := Run(ctx, x.program, []byte(x.config), x.in, io.Discard)
+			if err == nil || !strings.Contains(err.Error(), x.part) {
+				t.Errorf("%v, expected %s", err, x.part)
+			}
+		})
+	}
+}
+
+func FuzzParseMessage(f *testing.F) {
+	for _, s := range []string{
+		`{"type":"ready","version":1,"ready":{"addr":"127.0.0.1:5001"}}`,
+		`{"type":"started","started":{"local":"[::1]:1","remote":"[fe80::1%2]:2"}}`,
+		`{"type":"progress","progress":{"elapsed_ns":1,"bytes":2}}`,
+		`{"type":"error","version":1,"error":{"op":"connect","errno":"ECONNREFUSED"}}`,
+		`{"type":"result","result":{"peer":"p","program":"dial","connections":[{"connect_ns":1,"sent":0,"received":0,"elapsed_ns":0,"goodput_bps":0,"nodelay":false,"tcp_info":{"state":7,"snd_wscale":9,"total_retrans":3}}]}}`,
+		`{"type":"ready","version":2}`, `null`, `{"type":"result","result":null}`, `{}{}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		m, err := parseMessage(line)
+		if err != nil {
+			return
+		}
+		// What is taken can be written, and is taken again as the same.
+		b, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := parseMessage(b)
+		if err != nil {
+			t.Fatalf("%s: %v", b, err)
+		}
+		if b2, err := json.Marshal(again); err != nil || !bytes.Equal(b, b2) {
+			t.Fatalf("%s, then %s; %v", b, b2, err)
+		}
+	})
+}
+
+func FuzzParseCommand(f *testing.F) {
+	for _, s := range []string{
+		`{"type":"config","version":1,"name":"p","program":"dial","config":{"connect":"127.0.0.1:1","count":3}}`,
+		`{"type":"config","version":1,"name":"p","program":"bulk-client","config":{"connect":"[::1]:1","bytes":3}}`,
+		`{"type":"start"}`, `{"type":"stop"}`, `{"type":"config","version":2}`, `[]`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		c, err := parseCommand(line)
+		if err != nil || c.Type != typeConfig {
+			return
+		}
+		if p, err := newRunner(c.Program, c.Config); err == nil && p.Validate() != nil {
+			t.Fatalf("%s: taken although refused", line)
+		}
+	})
+}
+
+func FuzzLineScanner(f *testing.F) {
+	f.Add([]byte("a\n\nb"), 16)
+	f.Add(bytes.Repeat([]byte("x"), 100), 64)
+	f.Fuzz(func(t *testing.T, data []byte, max int) {
+		if max < 1 || max > 1<<16 {
+			return
+		}
+		s := lineScanner(bytes.NewReader(data), max)
+		var lines []byte
+		for s.Scan() {
+			if len(s.Bytes()) >= max {
+				t.Fatalf("a line of %d bytes, allowed are %d", len(s.Bytes())+1, max)
+			}
+			lines = append(append(lines, s.Bytes()...), '\n')
+		}
+		if !bytes.HasPrefix(data, lines) || s.Err() == nil && len(lines) != len(data) {
+			t.Fatalf("%q from %q, %v", lines, data, s.Err())
+		}
+	})
+}

@@ -1,0 +1,564 @@
+package peers
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Peer is a started program. Its methods may be called from any goroutine.
+type Peer struct {
+	name    string
+	program string
+	isOurs  bool // it speaks our protocol
+	cmd     *exec.Cmd
+	wait    func() error
+
+	stdin    *lineWriter // nil for a Command
+	stdinEnd *os.File
+	stdout   tail // of a Command
+	stderr   tail
+
+	ready   chan struct{} // closed when readyMsg is set
+	started chan struct{} // closed when startedMsg is set
+	done    chan struct{} // closed when result and err are final
+
+	mu         sync.Mutex
+	readyMsg   *Ready
+	startedMsg *Started
+	progress   []Progress
+	reported   *Result    // by the program
+	refused    *PeerError // by the program, instead of a result
+	broken     error      // it did not keep to the protocol
+	killed     error      // why it was killed by us
+	gone       bool       // it has ended, and so has its process group
+
+	// Final once done is closed.
+	result Result
+	err    error
+}
+
+// What is kept of a peer.
+const (
+	maxStderr     = 64 << 10
+	maxProgress   = 100_000
+	errorLines    = 20 // of stderr, in an error
+	maxNameLength = 64
+)
+
+// Start starts a program by means of on, or [Local] if that is nil. The name is for people: it stands in results, in
+// errors and in the process's command line.
+//
+// The end of ctx kills the peer: ctx bounds the peer's life and not only its start. In a Ginkgo spec, a context of a
+// BeforeEach ends with that node.
+//
+// Every peer has its own process group, so that ^C at a terminal reaches only this process, which then has the say.
+func Start(ctx context.Context, on Starter, name string, p Program) (*Peer, error) {
+	peer, err := start(ctx, on, name, p)
+	if err != nil {
+		return nil, fmt.Errorf("start peer %s: %w", name, err)
+	}
+	return peer, nil
+}
+
+func start(ctx context.Context, on Starter, name string, p Program) (*Peer, error) {
+	if name == "" || len(name) > maxNameLength || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return nil, fmt.Errorf("name %q: allowed are 1 to %d bytes without blanks", name, maxNameLength)
+	}
+	if p == nil {
+		return nil, errors.New("no program given")
+	}
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if on == nil {
+		on = Local
+	}
+	peer := &Peer{
+		name: name, program: p.program(),
+		stderr: tail{max: maxStderr},
+		ready:  make(chan struct{}), started: make(chan struct{}), done: make(chan struct{}),
+	}
+	var config *command
+	var err error
+	if c, ok := p.(Command); ok {
+		peer.cmd, err = commandLine(c)
+		peer.stdout.max = c.MaxOutput
+		if peer.stdout.max == 0 {
+			peer.stdout.max = defaultMaxOutput
+		}
+		peer.stderr.max = peer.stdout.max
+	} else {
+		peer.isOurs = true
+		peer.cmd, config, err = selfLine(name, p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := peer.launch(ctx, on, config); err != nil {
+		return nil, err
+	}
+	return peer, nil
+}
+
+// commandLine is the command of a Command.
+func commandLine(c Command) (*exec.Cmd, error) {
+	path, err := c.resolve(exec.LookPath)
+	if err != nil {
+		return nil, err
+	}
+	cmd := &exec.Cmd{Path: path, Args: append([]string{c.Path}, c.Args...), Dir: c.Dir}
+	cmd.Env = append(os.Environ(), c.Env...)
+	return cmd, nil
+}
+
+// selfLine is the command of our own programs: this program once more, with a line of configuration.
+func selfLine(name string, p Program) (*exec.Cmd, *command, error) {
+	if !mainCalled.Load() {
+		// Without Main, the new process would not become a peer but do what this one does: start peers.
+		return nil, nil, errors.New("peers.Main has not been called in this program: call it first in main, or in TestMain")
+	}
+	config, err := encodeConfig(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, nil, fmt.Errorf("find this program: %w", err)
+	}
+	// The arguments are for people who look at ps.
+	cmd := &exec.Cmd{Path: exe, Args: []string{exe, "tcplab-peer", name, p.program()}}
+	cmd.Env = append(os.Environ(), environment+"=1")
+	if os.Getenv("GORACE") == "" {
+		// The race detector would let every peer sleep for a second when it exits. Without -race this means nothing.
+		cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0")
+	}
+	return cmd, &command{Type: typeConfig, Version: Version, Name: name, Program: p.program(), Config: config}, nil
+}
+
+// launch starts the process and what watches it. config is nil for a Command.
+func (p *Peer) launch(ctx context.Context, on Starter, config *command) (err error) {
+	// Pipes of our own: those of exec.Cmd are closed by its Wait, whether all was read or not, and it is the Starter
+	// who waits.
+	var files []*os.File
+	defer func() {
+		if err != nil {
+			for _, f := range files {
+				f.Close()
+			}
+		}
+	}()
+	pipe := func() (r, w *os.File) {
+		if err == nil {
+			if r, w, err = os.Pipe(); err == nil {
+				files = append(files, r, w)
+			}
+		}
+		return r, w
+	}
+	stdoutR, stdoutW := pipe()
+	stderrR, stderrW := pipe()
+	var stdinR, stdinW *os.File
+	if p.isOurs {
+		stdinR, stdinW = pipe()
+	} else if err == nil {
+		if stdinR, err = os.Open(os.DevNull); err == nil {
+			files = append(files, stdinR)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdinR, stdoutW, stderrW
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if p.wait, err = on.Start(p.cmd); err != nil {
+		return err
+	}
+	stdinR.Close()
+	stdoutW.Close()
+	stderrW.Close()
+
+	if p.isOurs {
+		p.stdinEnd = stdinW
+		p.stdin = &lineWriter{w: stdinW, max: maxCommandLine}
+		// After EPIPE, its exit status tells more.
+		if werr := p.stdin.write(config); werr != nil && !errors.Is(werr, unix.EPIPE) {
+			p.fail(fmt.Errorf("send the configuration: %w", werr))
+		}
+	} else {
+		p.setReady(Ready{})
+		p.setStarted(Started{})
+	}
+	stop := context.AfterFunc(ctx, func() { p.kill(fmt.Errorf("%w: %w", ErrKilled, context.Cause(ctx))) })
+
+	var readers sync.WaitGroup
+	readers.Go(func() { drain(stderrR, &p.stderr) })
+	readers.Go(func() {
+		if p.isOurs {
+			p.readMessages(&draining{stdoutR})
+		}
+		drain(stdoutR, &p.stdout) // of ours, what comes after a breach of the protocol
+	})
+	go func() {
+		exit := p.wait()
+		p.mu.Lock()
+		p.killGroup()
+		p.gone = true
+		p.mu.Unlock()
+		// All that the process has written is in the pipes now. Something that it left behind may hold them open, so
+		// readers do not wait for their end but take what is there.
+		stdoutR.SetReadDeadline(longAgo)
+		stderrR.SetReadDeadline(longAgo)
+		readers.Wait()
+		stop()
+		stdoutR.Close()
+		stderrR.Close()
+		if stdinW != nil {
+			stdinW.Close()
+		}
+		p.conclude(exit)
+		close(p.done)
+	}()
+	return nil
+}
+
+// draining reads a pipe until its end, or, once its read deadline has passed, until it is empty.
+type draining struct{ f *os.File }
+
+func (d *draining) Read(b []byte) (int, error) {
+	n, err := d.f.Read(b)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return n, err
+	}
+	// A file does not read after its deadline, even if there is something. Control does not look at deadlines.
+	raw, err := d.f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var readErr error
+	if err := raw.Control(func(fd uintptr) {
+		for {
+			if n, readErr = unix.Read(int(fd), b); readErr != unix.EINTR {
+				return
+			}
+		}
+	}); err != nil {
+		return 0, err
+	}
+	if readErr == unix.EAGAIN || readErr == nil && n == 0 {
+		return 0, io.EOF
+	}
+	return max(n, 0), readErr
+}
+
+// drain copies a pipe into what is kept of it.
+func drain(f *os.File, to *tail) {
+	io.Copy(to, &draining{f})
+}
+
+// readMessages reads the program's messages. A breach of the protocol kills it.
+func (p *Peer) readMessages(r io.Reader) {
+	lines := lineScanner(r, maxMessageLine)
+	for lines.Scan() {
+		m, err := parseMessage(lines.Bytes())
+		if err == nil {
+			err = p.take(m)
+		}
+		if err != nil {
+			p.fail(fmt.Errorf("%w, in the line %.200q", err, lines.Bytes()))
+			return
+		}
+	}
+	switch err := lines.Err(); {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		// It died while it wrote: how is told by its exit status.
+	case errors.Is(err, bufio.ErrTooLong):
+		p.fail(fmt.Errorf("a line longer than %d bytes", maxMessageLine))
+	case err != nil:
+		p.fail(err)
+	}
+}
+
+// take keeps a message.
+func (p *Peer) take(m message) error {
+	p.mu.Lock()
+	over := p.reported != nil || p.refused != nil
+	isReady := p.readyMsg != nil
+	p.mu.Unlock()
+	switch {
+	case over:
+		return fmt.Errorf("%s after the end", m.Type)
+	case !isReady && m.Type != typeReady && m.Type != typeError:
+		return fmt.Errorf("%s before ready", m.Type)
+	}
+	switch m.Type {
+	case typeReady:
+		if isReady {
+			return errors.New("ready twice")
+		}
+		p.setReady(*m.Ready)
+	case typeStarted:
+		p.setStarted(*m.Started)
+	case typeProgress:
+		p.mu.Lock()
+		if len(p.progress) < maxProgress {
+			p.progress = append(p.progress, *m.Progress)
+		}
+		p.mu.Unlock()
+	case typeResult:
+		p.mu.Lock()
+		p.reported = m.Result
+		p.mu.Unlock()
+	case typeError:
+		p.mu.Lock()
+		p.refused = m.Error
+		p.mu.Unlock()
+	}
+	return nil
+}
+
+func (p *Peer) setReady(r Ready) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.readyMsg == nil {
+		p.readyMsg = &r
+		close(p.ready)
+	}
+}
+
+func (p *Peer) setStarted(s Started) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.startedMsg == nil {
+		p.startedMsg = &s
+		close(p.started)
+	}
+}
+
+// fail notes a breach of the protocol and kills the process.
+func (p *Peer) fail(err error) {
+	p.mu.Lock()
+	if p.broken == nil {
+		p.broken = err
+	}
+	p.mu.Unlock()
+	p.kill(nil)
+}
+
+// conclude makes the result and the error final.
+func (p *Peer) conclude(exit error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.result = Result{Peer: p.name, Program: p.program}
+	status := exitStatus(exit)
+	status.Cause = p.killed
+	switch {
+	case !p.isOurs:
+		p.result.Command = &CommandResult{
+			ExitCode: status.ExitCode, Signal: status.Signal,
+			Stdout: string(p.stdout.Bytes()), StdoutDropped: p.stdout.Dropped(),
+			Stderr: string(p.stderr.Bytes()), StderrDropped: p.stderr.Dropped(),
+		}
+		// It may have ended by itself just before it was killed. Then it has a result like any other.
+		if p.killed != nil && status.Signal == unix.SignalName(unix.SIGKILL) {
+			p.err = status
+		} else if !isExit(exit) {
+			p.err = exit
+		}
+	case p.broken != nil:
+		p.err = fmt.Errorf("it does not speak the protocol of package peers, version %d: %w", Version, p.broken)
+	case p.reported != nil:
+		p.result = *p.reported
+		p.result.Peer, p.result.Program = p.name, p.program
+		if p.result.Err != nil {
+			p.err = p.result.Err
+		}
+	case p.refused != nil:
+		p.result.Err = p.refused
+		p.err = p.refused
+	default:
+		status.Stderr = lastLines(p.stderr.Bytes(), errorLines)
+		p.err = status
+		if !isExit(exit) {
+			p.err = errors.Join(status, exit)
+		}
+	}
+	if p.err != nil {
+		p.err = fmt.Errorf("peer %s (%s, pid %d): %w", p.name, p.program, p.PID(), p.err)
+	}
+}
+
+// isExit tells whether an error of exec.Cmd.Wait only says how the process ended.
+func isExit(err error) bool {
+	var e *exec.ExitError
+	return err == nil || errors.As(err, &e)
+}
+
+// exitStatus reads an error of exec.Cmd.Wait.
+func exitStatus(err error) *ExitError {
+	var e *exec.ExitError
+	if !errors.As(err, &e) {
+		return &ExitError{}
+	}
+	s := &ExitError{ExitCode: e.ExitCode()}
+	if w, ok := e.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		s.Signal = unix.SignalName(w.Signal())
+	}
+	return s
+}
+
+// Name returns the name given to Start.
+func (p *Peer) Name() string { return p.name }
+
+// PID returns the process's id.
+func (p *Peer) PID() int { return p.cmd.Process.Pid }
+
+// Done returns a channel that is closed when the process has ended and its result is there.
+func (p *Peer) Done() <-chan struct{} { return p.done }
+
+// Output returns the last of what the peer has written to stderr so far: 64 KiB, or Command.MaxOutput.
+func (p *Peer) Output() []byte { return p.stderr.Bytes() }
+
+// Progress returns the reports of progress so far, the first 100,000.
+func (p *Peer) Progress() []Progress {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.progress)
+}
+
+// Ready waits until the peer has its sockets, and returns where a server listens. If the peer ends before, the error
+// is that of Wait.
+func (p *Peer) Ready(ctx context.Context) (Ready, error) {
+	if err := p.await(ctx, p.ready, "ready"); err != nil {
+		return Ready{}, err
+	}
+	return *p.readyMsg, nil
+}
+
+// Started waits until the first connection is there. If the peer ends before, the error is that of Wait.
+func (p *Peer) Started(ctx context.Context) (Started, error) {
+	if err := p.await(ctx, p.started, "started"); err != nil {
+		return Started{}, err
+	}
+	return *p.startedMsg, nil
+}
+
+// await waits for one of the events of a peer's life.
+func (p *Peer) await(ctx context.Context, event <-chan struct{}, name string) error {
+	select {
+	case <-event:
+		return nil
+	default:
+	}
+	select {
+	case <-event:
+		return nil
+	case <-p.done:
+	case <-ctx.Done():
+		return fmt.Errorf("wait until peer %s is %s: %w", p.name, name, context.Cause(ctx))
+	}
+	select {
+	case <-event: // it came, and then the end
+		return nil
+	default:
+	}
+	if p.err != nil {
+		return p.err
+	}
+	return fmt.Errorf("peer %s ended before it was %s", p.name, name)
+}
+
+// Begin lets a client whose AwaitBegin is set connect. For all others there is nothing to do.
+func (p *Peer) Begin() error { return p.send(typeStart) }
+
+// Wait waits for the end of the peer and returns what it reported. The error is nil if the peer did its work, and
+// otherwise one of
+//   - *PeerError: it did not, for the reason that is also in Result.Err; what it has measured is in the result.
+//   - *ExitError: it ended without a result; errors.Is(err, ErrKilled) if it was killed from here.
+//   - that of ctx. The peer goes on then.
+func (p *Peer) Wait(ctx context.Context) (Result, error) {
+	if err := p.await(ctx, p.done, "done"); err != nil {
+		return Result{}, err
+	}
+	return p.result, p.err
+}
+
+// Stop asks the peer to finish, and waits as Wait does. A client sends nothing more, closes, and waits until the
+// server has all; a server accepts no more, and gives up connections that are still open; a Command gets SIGTERM.
+// On a link that is cut a client waits long: a second Stop makes it report at once.
+func (p *Peer) Stop(ctx context.Context) (Result, error) {
+	var err error
+	if p.isOurs {
+		err = p.send(typeStop)
+	} else {
+		err = p.Signal(unix.SIGTERM)
+	}
+	select {
+	case <-p.done: // it was faster
+	default:
+		if err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, unix.EPIPE) && !errors.Is(err, os.ErrClosed) {
+			return Result{}, err
+		}
+	}
+	return p.Wait(ctx)
+}
+
+// send sends a command without content.
+func (p *Peer) send(kind string) error {
+	if !p.isOurs {
+		return nil
+	}
+	if err := p.stdin.write(command{Type: kind}); err != nil {
+		return fmt.Errorf("send %s to peer %s: %w", kind, p.name, err)
+	}
+	return nil
+}
+
+// Signal sends a signal to the process: SIGSTOP and SIGCONT make a reader that stalls.
+func (p *Peer) Signal(sig os.Signal) error {
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		return fmt.Errorf("send %v to peer %s: %w", sig, p.name, err)
+	}
+	return nil
+}
+
+// Kill kills the peer and waits until it is gone. It may have ended already.
+func (p *Peer) Kill() {
+	p.kill(ErrKilled)
+	<-p.done
+}
+
+// kill sends SIGKILL, and notes the reason.
+func (p *Peer) kill(reason error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone {
+		return
+	}
+	if p.killed == nil {
+		p.killed = reason
+	}
+	p.killGroup()
+	p.cmd.Process.Kill() // an error says that it has ended
+}
+
+// killGroup kills a Command's children and what else is in its process group. It must not be called once the group
+// is gone: its number could be another's then.
+func (p *Peer) killGroup() {
+	if !p.isOurs {
+		unix.Kill(-p.PID(), unix.SIGKILL)
+	}
+}

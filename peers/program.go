@@ -1,0 +1,150 @@
+package peers
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/netip"
+	"time"
+)
+
+// Program is what a peer does: [BulkServer], [BulkClient], [EchoServer], [EchoClient], [Accept], [Dial] or
+// [Command].
+type Program interface {
+	// Validate returns a *ConfigError if the configuration is refused. Start calls it before anything is started.
+	Validate() error
+
+	program() string // the name in the protocol and in results
+}
+
+// runner is a program that runs in a process of ours, all but Command.
+type runner interface {
+	Program
+	// run does the work. An error means that the work could not begin, as for a socket option that the kernel
+	// refuses; what goes wrong later is in the result.
+	run(*session) (*Result, error)
+}
+
+// newRunner returns the program of that name with its configuration from JSON, validated.
+func newRunner(name string, config []byte) (runner, error) {
+	switch name {
+	case BulkServer{}.program():
+		return decodeRunner[BulkServer](config)
+	case BulkClient{}.program():
+		return decodeRunner[BulkClient](config)
+	case EchoServer{}.program():
+		return decodeRunner[EchoServer](config)
+	case EchoClient{}.program():
+		return decodeRunner[EchoClient](config)
+	case Accept{}.program():
+		return decodeRunner[Accept](config)
+	case Dial{}.program():
+		return decodeRunner[Dial](config)
+	}
+	return nil, fmt.Errorf("unknown program %q, known are %q", name, Programs())
+}
+
+// NameOf returns the name that a program has in the protocol and in results: "bulk-client" of a [BulkClient].
+func NameOf(p Program) string { return p.program() }
+
+// Programs returns the names that [Run] knows.
+func Programs() []string {
+	var names []string
+	for _, p := range []Program{BulkServer{}, BulkClient{}, EchoServer{}, EchoClient{}, Accept{}, Dial{}} {
+		names = append(names, p.program())
+	}
+	return names
+}
+
+func decodeRunner[T runner](config []byte) (runner, error) {
+	var p T
+	if err := decodeStrict(config, &p); err != nil {
+		return nil, fmt.Errorf("%s: config: %w", p.program(), err)
+	}
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// encodeConfig returns what newRunner reads.
+func encodeConfig(p Program) (json.RawMessage, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("%s: config: %w", p.program(), err)
+	}
+	return b, nil
+}
+
+// UntilStopped as a time to hold connections means until [Peer.Stop].
+const UntilStopped = time.Duration(math.MaxInt64)
+
+// check collects the first thing that is wrong with a configuration.
+type check struct {
+	program string
+	err     error
+}
+
+func (c *check) fail(field string, value any, allowed string) {
+	if c.err == nil {
+		c.err = &ConfigError{c.program, field, value, allowed}
+	}
+}
+
+func (c *check) address(field string, a netip.AddrPort) {
+	switch {
+	case !a.IsValid():
+		c.fail(field, "not set", "needs an address and a port, as in netip.MustParseAddrPort(\"10.0.0.2:5001\")")
+	case a.Addr().Is4In6():
+		c.fail(field, a, "an IPv4 address inside an IPv6 one; use the IPv4 address itself")
+	}
+}
+
+func (c *check) listen(a netip.AddrPort) { c.address("Listen", a) }
+
+func (c *check) connect(a netip.AddrPort) {
+	c.address("Connect", a)
+	if a.IsValid() && a.Port() == 0 {
+		c.fail("Connect", a, "needs a port; a server says its own in Ready")
+	}
+	if a.IsValid() && a.Addr().IsUnspecified() {
+		c.fail("Connect", a, "needs the address of one host; a server that listens on all says no more than its port in Ready")
+	}
+}
+
+func (c *check) between(field string, value, least, most int64) {
+	if value < least || value > most {
+		c.fail(field, value, fmt.Sprintf("allowed are %d to %d", least, most))
+	}
+}
+
+func (c *check) duration(field string, d time.Duration) {
+	if d < 0 {
+		c.fail(field, d, "must not be negative")
+	}
+}
+
+// The limits of TCP_MAXSEG: TCP_MIN_MSS and MAX_TCP_WINDOW in include/net/tcp.h.
+const (
+	minMSS = 88
+	maxMSS = 32767
+)
+
+func (c *check) options(o options) {
+	if o.mss != 0 && (o.mss < minMSS || o.mss > maxMSS) {
+		c.fail("MSS", o.mss, fmt.Sprintf("allowed are %d to %d (TCP_MAXSEG), or 0 for the kernel's choice", minMSS, maxMSS))
+	}
+	// The kernel doubles the value, in an int.
+	c.between("SendBuffer", int64(o.sendBuffer), 0, math.MaxInt32/2)
+	c.between("ReceiveBuffer", int64(o.receiveBuffer), 0, math.MaxInt32/2)
+	const nameMax = 15 // TCP_CA_NAME_MAX - 1; setsockopt cuts a longer one, and might find another by that
+	if len(o.congestion) > nameMax {
+		c.fail("Congestion", fmt.Sprintf("%q", o.congestion), fmt.Sprintf("a name has at most %d bytes", nameMax))
+	}
+}
+
+func (c *check) progress(d time.Duration) {
+	if d != 0 && d < time.Millisecond {
+		c.fail("ProgressInterval", d, "must be 0 for none, or at least 1ms")
+	}
+}

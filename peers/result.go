@@ -1,0 +1,241 @@
+package peers
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Result is what a peer reports at its end. All durations come from the monotonic clock.
+type Result struct {
+	Peer    string `json:"peer"`    // the name given to Start
+	Program string `json:"program"` // "bulk-client", ...
+
+	Bulk    *BulkResult    `json:"bulk,omitempty"`    // of BulkServer and BulkClient
+	Echo    *EchoResult    `json:"echo,omitempty"`    // of EchoServer and EchoClient
+	Accept  *AcceptResult  `json:"accept,omitempty"`  // of Accept
+	Command *CommandResult `json:"command,omitempty"` // of Command
+
+	// Connections has one entry for each connection, in the order in which they were accepted or asked for.
+	Connections []Connection `json:"connections,omitempty"`
+
+	// Err is what kept the peer from its work: of the programs that transfer, the first error of a connection. Wait
+	// returns it too. For Accept and Dial the error of a connection is their very result, and stands only there.
+	Err *PeerError `json:"error,omitempty"`
+}
+
+// Connection is one TCP connection as its peer saw it, read from the kernel just before the socket was closed.
+type Connection struct {
+	Local  netip.AddrPort `json:"local,omitzero"`
+	Remote netip.AddrPort `json:"remote,omitzero"`
+
+	// ConnectTime is how long connect(2) took, whether it went well or not. Clients only.
+	ConnectTime time.Duration `json:"connect_ns,omitempty"`
+
+	Sent     int64 `json:"sent"`     // bytes that the kernel took from this program
+	Received int64 `json:"received"` // bytes that this program read
+
+	// Elapsed is, for the side that sends, the time from before the first byte was written until the other side had
+	// acknowledged all and closed; for the side that receives, from the first byte to the last.
+	Elapsed time.Duration `json:"elapsed_ns"`
+	// Goodput is bytes * 8 / Elapsed, in bit/s: of those sent, or else of those received. 0 where Elapsed is 0, as
+	// with all bytes in one read.
+	Goodput float64 `json:"goodput_bps"`
+
+	// What the kernel says of the socket. The buffers are the kernel's figures: twice what was asked for.
+	Congestion    string `json:"congestion,omitempty"`
+	MSS           int    `json:"mss,omitempty"`
+	SendBuffer    int    `json:"send_buffer,omitempty"`
+	ReceiveBuffer int    `json:"receive_buffer,omitempty"`
+	NoDelay       bool   `json:"nodelay"`
+
+	// TCPInfo is final where the connection was closed in order: the other side has acknowledged all that this side
+	// sent, its FIN included, so that nothing can be retransmitted any more.
+	TCPInfo *TCPInfo `json:"tcp_info,omitempty"`
+
+	Err *PeerError `json:"error,omitempty"`
+}
+
+// BulkResult sums up the transfers of one peer.
+type BulkResult struct {
+	Bytes   int64         `json:"bytes"`
+	Elapsed time.Duration `json:"elapsed_ns"`  // as in Connection; for several, from the first byte of all to the last of all
+	Goodput float64       `json:"goodput_bps"` // Bytes * 8 / Elapsed, in bit/s; 0 where Elapsed is 0
+}
+
+// EchoResult sums up the exchanges of one peer. The latencies are those of a client.
+type EchoResult struct {
+	Requests int `json:"requests"` // answered in full
+
+	Min    time.Duration `json:"min_ns,omitempty"`
+	Median time.Duration `json:"median_ns,omitempty"` // by nearest rank, like P99
+	P99    time.Duration `json:"p99_ns,omitempty"`
+	Max    time.Duration `json:"max_ns,omitempty"`
+
+	// Latencies are those of the first MaxLatencies requests, in order.
+	Latencies []time.Duration `json:"latencies_ns,omitempty"`
+}
+
+// AcceptResult is what became of a listener.
+type AcceptResult struct {
+	Backlog  int `json:"backlog"`  // as the kernel kept it
+	Queued   int `json:"queued"`   // connections in the accept queue at the end: made, but not accepted
+	Accepted int `json:"accepted"` // also those beyond MaxConnections, which have no entry in Connections
+}
+
+// CommandResult is how a command ended. Of its output the last Command.MaxOutput bytes are kept.
+type CommandResult struct {
+	ExitCode      int    `json:"exit_code"`        // -1 if a signal ended it
+	Signal        string `json:"signal,omitempty"` // "SIGTERM"
+	Stdout        string `json:"stdout"`
+	Stderr        string `json:"stderr"`
+	StdoutDropped int64  `json:"stdout_dropped,omitempty"` // bytes before those that are kept
+	StderrDropped int64  `json:"stderr_dropped,omitempty"`
+}
+
+// Bounds of what a result lists one by one.
+const (
+	MaxLatencies   = 10_000
+	MaxConnections = 4096
+)
+
+// PeerError is an error that happened in a peer. [errors.Is] finds its errno: errors.Is(err, unix.ECONNREFUSED).
+type PeerError struct {
+	Op      string `json:"op"`                // "connect", "setsockopt TCP_CONGESTION", ...
+	Addr    string `json:"addr,omitempty"`    // the address it was about
+	Errno   string `json:"errno,omitempty"`   // the name, "ECONNREFUSED"; empty where the kernel had no part in it
+	Message string `json:"message,omitempty"` // what else there is to say
+}
+
+func (e *PeerError) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Op)
+	if e.Addr != "" {
+		b.WriteString(" " + e.Addr)
+	}
+	if e.Errno != "" {
+		b.WriteString(": " + e.Errno)
+		if errno := errnoByName(e.Errno); errno != 0 {
+			b.WriteString(" (" + errno.Error() + ")")
+		}
+	}
+	if e.Message != "" {
+		b.WriteString(": " + e.Message)
+	}
+	return b.String()
+}
+
+// Unwrap returns the errno, if there is one.
+func (e *PeerError) Unwrap() error {
+	if errno := errnoByName(e.Errno); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// peerError turns any error into a PeerError: the errno in it by name, or else its text.
+func peerError(op, addr string, err error) *PeerError {
+	if err == nil {
+		return nil
+	}
+	var p *PeerError
+	if errors.As(err, &p) {
+		return p
+	}
+	p = &PeerError{Op: op, Addr: addr}
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		p.Errno = unix.ErrnoName(errno)
+	}
+	if p.Errno == "" {
+		p.Message = err.Error()
+	}
+	return p
+}
+
+// errnoByName is the inverse of unix.ErrnoName; 0 if there is none of that name.
+func errnoByName(name string) syscall.Errno {
+	if name == "" {
+		return 0
+	}
+	const last = 133 // EHWPOISON, the last in include/uapi/asm-generic/errno.h
+	for n := syscall.Errno(1); n <= last; n++ {
+		if unix.ErrnoName(n) == name {
+			return n
+		}
+	}
+	return 0
+}
+
+// ErrKilled is in the error of a peer that was killed, by [Peer.Kill] or by the end of the context of [Start],
+// before it had reported.
+var ErrKilled = errors.New("killed")
+
+// ExitError says that a peer ended without a result.
+type ExitError struct {
+	ExitCode int    // -1 if a signal ended it
+	Signal   string // "SIGKILL"
+	Stderr   string // its last lines
+	Cause    error  // ErrKilled, joined with the context's error if that was the reason; nil if it ended by itself
+}
+
+func (e *ExitError) Error() string {
+	var b strings.Builder
+	switch {
+	case e.Cause != nil:
+		b.WriteString(e.Cause.Error() + " before it had a result")
+	case e.Signal != "":
+		b.WriteString("ended by " + e.Signal + " before it had a result")
+	default:
+		fmt.Fprintf(&b, "exited with status %d and no result", e.ExitCode)
+	}
+	if e.Stderr != "" {
+		b.WriteString("; its last lines on stderr:\n" + e.Stderr)
+	}
+	return b.String()
+}
+
+// Unwrap returns Cause.
+func (e *ExitError) Unwrap() error { return e.Cause }
+
+// ConfigError says which field of a program's configuration is refused, before anything was started.
+type ConfigError struct {
+	Program string // "bulk-client"
+	Field   string // "MSS"
+	Value   any
+	Allowed string // what is allowed, or what to do
+}
+
+func (e *ConfigError) Error() string {
+	return fmt.Sprintf("%s: %s is %v: %s", e.Program, e.Field, e.Value, e.Allowed)
+}
+
+// Progress is how far a transfer has come.
+type Progress struct {
+	Elapsed time.Duration `json:"elapsed_ns"` // since it started
+	Bytes   int64         `json:"bytes"`      // so far, on all connections of the peer
+}
+
+// Ready says that a peer has its sockets: a server can be connected to, a client has one with all options set.
+type Ready struct {
+	Addr netip.AddrPort `json:"addr,omitzero"` // where a server listens, with the port that the kernel chose
+}
+
+// Started says that the work has begun: of a client, the first connection is there; of a server, it accepted one.
+type Started struct {
+	Local  netip.AddrPort `json:"local,omitzero"`
+	Remote netip.AddrPort `json:"remote,omitzero"`
+}
+
+// goodput returns bytes in that time as bit/s.
+func goodput(bytes int64, elapsed time.Duration) float64 {
+	if elapsed <= 0 {
+		return 0
+	}
+	return float64(bytes) * 8 / elapsed.Seconds()
+}

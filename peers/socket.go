@@ -1,0 +1,474 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// options are what a program asks of its sockets. Zero means the kernel's choice, for NoDelay off.
+type options struct {
+	congestion    string
+	mss           int
+	sendBuffer    int
+	receiveBuffer int
+	synRetries    int
+	noDelay       bool
+	listener      bool
+}
+
+// socket is a TCP socket as the kernel makes it. Package net is not used, because it adds what an experiment has
+// not asked for: MPTCP, TCP_NODELAY, keepalive, its own backlog, and a second connect(2) after EADDRNOTAVAIL or a
+// connection to itself. os.File gives the waiting: it polls a descriptor that does not block.
+type socket struct {
+	f   *os.File
+	raw syscall.RawConn
+}
+
+func wrapSocket(fd int) (*socket, error) {
+	f := os.NewFile(uintptr(fd), "tcp")
+	raw, err := f.SyscallConn()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &socket{f, raw}, nil
+}
+
+// newSocket makes a socket for that address, with the options set and read back.
+func newSocket(addr netip.AddrPort, o options) (*socket, error) {
+	family := unix.AF_INET
+	if addr.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+	if err != nil {
+		return nil, peerError("socket", addr.String(), err)
+	}
+	if err := setOptions(fd, family, o); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return wrapSocket(fd)
+}
+
+// intOption is a socket option whose value is read back: the kernel rounds and clips some without a word.
+type intOption struct {
+	name       string
+	level, opt int
+	set, want  int
+	hint       string // what may help if the kernel kept something else
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func setOptions(fd, family int, o options) error {
+	list := []intOption{
+		{"SO_REUSEADDR", unix.SOL_SOCKET, unix.SO_REUSEADDR, boolInt(o.listener), boolInt(o.listener), ""},
+		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0, 0, ""},
+		{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, boolInt(o.noDelay), boolInt(o.noDelay), ""},
+	}
+	if family == unix.AF_INET6 {
+		list = append(list, intOption{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, 1, ""})
+	}
+	if o.mss != 0 {
+		list = append(list, intOption{"TCP_MAXSEG", unix.IPPROTO_TCP, unix.TCP_MAXSEG, o.mss, o.mss, ""})
+	}
+	if o.synRetries != 0 {
+		list = append(list, intOption{"TCP_SYNCNT", unix.IPPROTO_TCP, unix.TCP_SYNCNT, o.synRetries, o.synRetries, ""})
+	}
+	// The kernel doubles what is asked for, for its bookkeeping (socket(7)), and says the double.
+	if n := o.sendBuffer; n != 0 {
+		list = append(list, intOption{"SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, n, 2 * n,
+			"the kernel doubles the value, and keeps it between its minimum and sysctl net.core.wmem_max"})
+	}
+	if n := o.receiveBuffer; n != 0 {
+		list = append(list, intOption{"SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, n, 2 * n,
+			"the kernel doubles the value, and keeps it between its minimum and sysctl net.core.rmem_max"})
+	}
+	for _, i := range list {
+		if err := unix.SetsockoptInt(fd, i.level, i.opt, i.set); err != nil {
+			p := peerError("setsockopt "+i.name, "", err)
+			p.Message = fmt.Sprintf("value %d", i.set)
+			return p
+		}
+		got, err := unix.GetsockoptInt(fd, i.level, i.opt)
+		if err != nil {
+			return peerError("getsockopt "+i.name, "", err)
+		}
+		if got != i.want {
+			p := &PeerError{Op: "setsockopt " + i.name, Message: fmt.Sprintf("set to %d, expected to read back %d, but the kernel has %d", i.set, i.want, got)}
+			if i.hint != "" {
+				p.Message += ": " + i.hint
+			}
+			return p
+		}
+	}
+	return setCongestion(fd, o.congestion)
+}
+
+func setCongestion(fd int, name string) error {
+	const op = "setsockopt TCP_CONGESTION"
+	if name == "" {
+		return nil
+	}
+	if err := unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name); err != nil {
+		p := peerError(op, "", err)
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			p.Message = fmt.Sprintf("congestion control %q is unknown or its module is not loaded; available are: %s",
+				name, readSysctl("net/ipv4/tcp_available_congestion_control"))
+		case errors.Is(err, unix.EPERM):
+			p.Message = fmt.Sprintf("congestion control %q needs CAP_NET_ADMIN here; allowed for all are: %s",
+				name, readSysctl("net/ipv4/tcp_allowed_congestion_control"))
+		}
+		return p
+	}
+	got, err := getCongestion(fd)
+	if err != nil {
+		return peerError("getsockopt TCP_CONGESTION", "", err)
+	}
+	if got != name {
+		return &PeerError{Op: op, Message: fmt.Sprintf("set to %q, but the kernel has %q", name, got)}
+	}
+	return nil
+}
+
+func getCongestion(fd int) (string, error) {
+	return unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+}
+
+// readSysctl returns the value of a sysctl, for people to read.
+func readSysctl(path string) string {
+	b, err := os.ReadFile("/proc/sys/" + path)
+	if err != nil {
+		return "not known (" + err.Error() + ")"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// listen makes a listening socket. A backlog of 0 is the largest that the kernel allows.
+func listen(addr netip.AddrPort, o options, backlog int) (*socket, error) {
+	const somaxconn = "net/core/somaxconn"
+	if backlog == 0 {
+		n, err := strconv.Atoi(readSysctl(somaxconn))
+		if err != nil {
+			return nil, peerError("read sysctl net.core.somaxconn", "", err)
+		}
+		backlog = n
+	}
+	o.listener = true
+	s, err := newSocket(addr, o)
+	if err != nil {
+		return nil, err
+	}
+	sa, err := toSockaddr(addr)
+	if err != nil {
+		s.close()
+		return nil, peerError("bind", addr.String(), err)
+	}
+	op := "bind"
+	err = s.control(func(fd int) error {
+		if err := unix.Bind(fd, sa); err != nil {
+			return err
+		}
+		op = "listen"
+		return unix.Listen(fd, backlog)
+	})
+	if err != nil {
+		s.close()
+		return nil, peerError(op, addr.String(), err)
+	}
+	// Of a listener, sacked is the backlog and unacked the length of the queue (tcp_get_info in net/ipv4/tcp.c).
+	info, err := s.tcpInfo()
+	if err != nil {
+		s.close()
+		return nil, peerError("getsockopt TCP_INFO", addr.String(), err)
+	}
+	if int(info.Sacked) != backlog {
+		s.close()
+		return nil, &PeerError{Op: "listen", Addr: addr.String(), Message: fmt.Sprintf(
+			"a backlog of %d was asked for, but the kernel has %d: sysctl net.core.somaxconn is the most, and is %s",
+			backlog, info.Sacked, readSysctl(somaxconn))}
+	}
+	return s, nil
+}
+
+// accept waits for a connection until ctx ends.
+func (s *socket) accept(ctx context.Context) (*socket, netip.AddrPort, error) {
+	release := cancelOn(ctx, s.f.SetReadDeadline)
+	defer release()
+	var fd int
+	var sa unix.Sockaddr
+	var err error
+	waitErr := s.raw.Read(func(listener uintptr) bool {
+		for {
+			fd, sa, err = unix.Accept4(int(listener), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+			if err != unix.EINTR {
+				return err != unix.EAGAIN
+			}
+		}
+	})
+	if waitErr != nil {
+		return nil, netip.AddrPort{}, interrupted(ctx, waitErr)
+	}
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	c, err := wrapSocket(fd)
+	return c, fromSockaddr(sa), err
+}
+
+// connect connects and returns how long that took, also if it failed. How long to try is left to the kernel, unless
+// timeout is above 0: then the error is EINPROGRESS, as a blocking connect(2) with SO_SNDTIMEO has it (socket(7)).
+func (s *socket) connect(ctx context.Context, addr netip.AddrPort, timeout time.Duration) (time.Duration, error) {
+	sa, err := toSockaddr(addr)
+	if err != nil {
+		return 0, peerError("connect", addr.String(), err)
+	}
+	if timeout > 0 {
+		s.f.SetWriteDeadline(time.Now().Add(timeout))
+	}
+	start := time.Now()
+	err = s.control(func(fd int) error { return unix.Connect(fd, sa) })
+	if err == unix.EINPROGRESS {
+		release := cancelOn(ctx, s.f.SetWriteDeadline)
+		waitErr := s.raw.Write(func(fd uintptr) bool {
+			err = connectStatus(int(fd))
+			return err != unix.EINPROGRESS
+		})
+		if waitErr != nil {
+			if err = interrupted(ctx, waitErr); errors.Is(err, os.ErrDeadlineExceeded) {
+				err = unix.EINPROGRESS
+			}
+		}
+		release()
+	}
+	took := time.Since(start)
+	if err == nil {
+		return took, s.f.SetWriteDeadline(time.Time{})
+	}
+	p := peerError("connect", addr.String(), err)
+	if err == unix.EINPROGRESS {
+		p.Message = fmt.Sprintf("no answer within the timeout of %v", timeout)
+	}
+	return took, p
+}
+
+// connectStatus tells how a connect(2) stands that was in progress: nil, EINPROGRESS, or why it failed.
+func connectStatus(fd int) error {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return err
+	}
+	if n != 0 {
+		return syscall.Errno(n)
+	}
+	// Both a connection and one in progress have no error; only the former has a peer.
+	if _, err := unix.Getpeername(fd); err == unix.ENOTCONN {
+		return unix.EINPROGRESS
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// finishActive closes the sending direction first and waits for the other side to close. Then all that was sent,
+// the FIN included, is acknowledged, and nothing of it can be retransmitted any more: TCP_INFO is final.
+// What the other side still sends is read and dropped.
+func (s *socket) finishActive(ctx context.Context) error {
+	release := cancelOn(ctx, s.f.SetReadDeadline)
+	defer release()
+	if err := s.closeWrite(); err != nil {
+		return peerError("shutdown", "", err)
+	}
+	if _, err := io.Copy(io.Discard, onlyReader{s.f}); err != nil {
+		return peerError("read", "", interrupted(ctx, err))
+	}
+	// The other side closes when it has read our FIN, so its FIN acknowledges ours, which brings this side from
+	// FIN_WAIT1 through TIME_WAIT; the kernel keeps TIME_WAIT elsewhere and leaves the socket in CLOSE. A FIN that
+	// came earlier, as from a peer that was killed, leaves it in CLOSING.
+	info, err := s.tcpInfo()
+	if err != nil {
+		return peerError("getsockopt TCP_INFO", "", err)
+	}
+	if info.State != tcpClose {
+		return &PeerError{Op: "close", Message: fmt.Sprintf(
+			"the other side closed before it had read all (this side is in state %d, %d segments are not acknowledged)", info.State, info.Unacked)}
+	}
+	return nil
+}
+
+// finishPassive closes after the other side did, and waits until this side's FIN is acknowledged.
+func (s *socket) finishPassive(ctx context.Context) error {
+	release := cancelOn(ctx, s.f.SetReadDeadline)
+	defer release()
+	if err := s.closeWrite(); err != nil {
+		return peerError("shutdown", "", err)
+	}
+	// The kernel wakes pollers at the change from LAST_ACK to CLOSE (tcp_done in net/ipv4/tcp.c).
+	var err error
+	waitErr := s.raw.Read(func(fd uintptr) bool {
+		var info *TCPInfo
+		if info, err = getTCPInfo(int(fd)); err != nil {
+			return true
+		}
+		return info.State == tcpClose
+	})
+	if waitErr != nil {
+		err = interrupted(ctx, waitErr)
+	}
+	if err != nil {
+		return peerError("close", "", err)
+	}
+	return nil
+}
+
+// tcpClose is TCP_CLOSE of include/net/tcp_states.h.
+const tcpClose = 7
+
+// onlyReader hides the other methods of a file, so that io.Copy uses a plain loop.
+type onlyReader struct{ io.Reader }
+
+func (s *socket) closeWrite() error {
+	return s.control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
+}
+
+func (s *socket) tcpInfo() (info *TCPInfo, err error) {
+	err = s.control(func(fd int) (err error) { info, err = getTCPInfo(fd); return err })
+	return info, err
+}
+
+// localAddr returns the address that the socket is bound to.
+func (s *socket) localAddr() (addr netip.AddrPort, err error) {
+	err = s.control(func(fd int) error {
+		sa, err := unix.Getsockname(fd)
+		addr = fromSockaddr(sa)
+		return err
+	})
+	return addr, err
+}
+
+// describe fills in what the kernel says of the socket.
+func (s *socket) describe(c *Connection) error {
+	return s.control(func(fd int) error {
+		if sa, err := unix.Getsockname(fd); err != nil {
+			return peerError("getsockname", "", err)
+		} else {
+			c.Local = fromSockaddr(sa)
+		}
+		var noDelay int
+		for _, i := range []struct {
+			name       string
+			level, opt int
+			to         *int
+		}{
+			{"TCP_MAXSEG", unix.IPPROTO_TCP, unix.TCP_MAXSEG, &c.MSS},
+			{"SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, &c.SendBuffer},
+			{"SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, &c.ReceiveBuffer},
+			{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, &noDelay},
+		} {
+			v, err := unix.GetsockoptInt(fd, i.level, i.opt)
+			if err != nil {
+				return peerError("getsockopt "+i.name, "", err)
+			}
+			*i.to = v
+		}
+		c.NoDelay = noDelay != 0
+		var err error
+		if c.Congestion, err = getCongestion(fd); err != nil {
+			return peerError("getsockopt TCP_CONGESTION", "", err)
+		}
+		if c.TCPInfo, err = getTCPInfo(fd); err != nil {
+			return peerError("getsockopt TCP_INFO", "", err)
+		}
+		return nil
+	})
+}
+
+func (s *socket) control(f func(fd int) error) error {
+	var err error
+	if e := s.raw.Control(func(fd uintptr) { err = f(int(fd)) }); e != nil {
+		return e
+	}
+	return err
+}
+
+func (s *socket) close() { s.f.Close() }
+
+// longAgo as a deadline ends what waits.
+var longAgo = time.Unix(1, 0)
+
+// cancelOn sets a deadline in the past when ctx ends, so that what waits returns. The function that it returns
+// undoes that; it must be called.
+func cancelOn(ctx context.Context, setDeadline func(time.Time) error) (release func()) {
+	set := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		setDeadline(longAgo)
+		close(set)
+	})
+	return func() {
+		if !stop() {
+			<-set // or else it would be set after we have cleared it
+			setDeadline(time.Time{})
+		}
+	}
+}
+
+// interrupted returns ECANCELED for an error that comes from cancelOn.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return unix.ECANCELED
+	}
+	return err
+}
+
+func toSockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, nil
+	}
+	sa := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+	zone := a.Addr().Zone()
+	if zone == "" {
+		return sa, nil
+	}
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		sa.ZoneId = uint32(n)
+		return sa, nil
+	}
+	link, err := net.InterfaceByName(zone)
+	if err != nil {
+		return nil, err
+	}
+	sa.ZoneId = uint32(link.Index)
+	return sa, nil
+}
+
+func fromSockaddr(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		addr := netip.AddrFrom16(sa.Addr)
+		if sa.ZoneId != 0 {
+			addr = addr.WithZone(strconv.FormatUint(uint64(sa.ZoneId), 10))
+		}
+		return netip.AddrPortFrom(addr, uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}

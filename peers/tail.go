@@ -1,0 +1,54 @@
+package peers
+
+import (
+	"bytes"
+	"sync"
+)
+
+// tail keeps the last bytes that were written to it, at least max/2 and at most max of them. Safe for concurrent use.
+type tail struct {
+	mu      sync.Mutex
+	max     int
+	buf     []byte
+	dropped int64
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf = append(t.buf, p...)
+	if over := len(t.buf) - t.max; over > 0 {
+		// Cut down to half, so that a program that writes without end does not make us copy max bytes each time.
+		cut := max(over, len(t.buf)-t.max/2)
+		t.buf = append(t.buf[:0], t.buf[cut:]...)
+		t.dropped += int64(cut)
+	}
+	return len(p), nil
+}
+
+// Bytes returns a copy of what is kept.
+func (t *tail) Bytes() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return bytes.Clone(t.buf)
+}
+
+// Dropped returns how many bytes came before those that are kept.
+func (t *tail) Dropped() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dropped
+}
+
+// lastLines returns the last n lines of b, without the final newline.
+func lastLines(b []byte, n int) string {
+	b = bytes.TrimRight(b, "\n")
+	at := len(b)
+	for range n {
+		at = bytes.LastIndexByte(b[:at], '\n')
+		if at < 0 {
+			return string(b)
+		}
+	}
+	return string(b[at+1:])
+}
