@@ -1,0 +1,60 @@
+// Tcplab runs experiments with the TCP of a real kernel on impaired links.
+//
+// See "tcplab --help", and the README for what a suite looks like.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// Exit statuses, beside 0 for success.
+const (
+	exitFailed = 1 // a scenario failed, or a comparison found differences
+	exitUsage  = 2 // bad arguments, or something that is missing on this machine
+)
+
+// errFailed ends the command with exitFailed; what failed has been printed.
+var errFailed = errors.New("failed")
+
+func main() {
+	// Guests run this very program as their /init, and hosts run it as a peer.
+	guest.Main()
+	peers.Main()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := newRoot().ExecuteContext(ctx)
+	switch {
+	case err == nil:
+	case errors.Is(err, errFailed):
+		os.Exit(exitFailed)
+	default:
+		fmt.Fprintln(os.Stderr, "tcplab:", err)
+		os.Exit(exitUsage)
+	}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "tcplab",
+		Short: "See what kernel TCP does on a bad network",
+		Long: `tcplab runs scenarios: hosts (network namespaces), impaired links (netem) and pairs of
+programs, with assertions on what the kernel's TCP did. On a kernel with netem, as root, they
+run in real time; anywhere else in a guest kernel in virtual time, where the same seed gives
+the same bytes.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(newRun(), newList(), newDoctor(), newCompare(), newReproducible(), newPeer())
+	return root
+}

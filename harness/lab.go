@@ -1,0 +1,379 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/onsi/ginkgo/v2"
+
+	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/results"
+)
+
+// A Lab is the world of one scenario. It belongs to one spec and is used from its goroutine.
+//
+// Its methods fail the spec when something goes wrong, so that a scenario reads as topology,
+// impairment, action and expectation.
+type Lab struct {
+	ctx   context.Context // of the spec: ends what waits
+	life  context.Context // of the lab: ends with it, and peers with it
+	end   context.CancelFunc
+	dir   string
+	start time.Time
+	seed  uint64
+
+	topology *netns.Topology
+	offload  bool
+	before   map[*netns.Host]kernel.Counters
+	impaired []*netns.End // in the order in which they first were
+	peers    []*Peer
+	captures []*Capture
+	record   *results.Record
+}
+
+// NewLab makes the lab of the running spec, which can have one. Everything in it goes when
+// the spec ends.
+func NewLab(ctx ginkgo.SpecContext) *Lab {
+	ginkgo.GinkgoHelper()
+	lab, err := newLab(ctx)
+	check(err)
+	ginkgo.DeferCleanup(func() error { return lab.close() })
+	return lab
+}
+
+func newLab(ctx ginkgo.SpecContext) (*Lab, error) {
+	run, err := currentRun()
+	if err != nil {
+		return nil, fmt.Errorf("new lab: %w", err)
+	}
+	suiteConfig, _ := ginkgo.GinkgoConfiguration()
+	lab := &Lab{
+		ctx:    ctx,
+		dir:    run.Dir(suiteName, ginkgo.CurrentSpecReport().FullText()),
+		start:  time.Now(),
+		seed:   uint64(suiteConfig.RandomSeed),
+		before: map[*netns.Host]kernel.Counters{},
+		record: &results.Record{},
+	}
+	if err := putRecord(lab.record); err != nil {
+		return nil, fmt.Errorf("new lab: %w", err)
+	}
+	// What an earlier run of the same scenario left would pass for evidence of this one.
+	if err := os.RemoveAll(lab.dir); err != nil {
+		return nil, fmt.Errorf("new lab: %w", err)
+	}
+	if err := os.MkdirAll(lab.dir, 0o755); err != nil {
+		return nil, fmt.Errorf("new lab: %w", err)
+	}
+	lab.life, lab.end = context.WithCancel(context.WithoutCancel(ctx))
+	return lab, nil
+}
+
+// Dir is the folder of the spec's record. What is put there is an artefact.
+func (l *Lab) Dir() string { return l.dir }
+
+// Seed is the seed of all that is random in the lab.
+func (l *Lab) Seed() uint64 { return l.seed }
+
+// Direct builds client and server with one link between them: impairments act on the hosts'
+// own egress, where they talk back to the sending TCP. See [Lab.Routed].
+func (l *Lab) Direct(config ...netns.Config) *netns.Topology {
+	ginkgo.GinkgoHelper()
+	return l.build(netns.Direct, config)
+}
+
+// Routed builds client, router and server. Impairments act at the router: on its egress to
+// the server (ToServer) and to the client (ToClient).
+func (l *Lab) Routed(config ...netns.Config) *netns.Topology {
+	ginkgo.GinkgoHelper()
+	return l.build(netns.Routed, config)
+}
+
+// Dumbbell builds pairs of clients and servers that share one link between two routers.
+func (l *Lab) Dumbbell(pairs int, config ...netns.Config) *netns.Topology {
+	ginkgo.GinkgoHelper()
+	return l.build(func(c netns.Config) (*netns.Topology, error) { return netns.Dumbbell(pairs, c) }, config)
+}
+
+func (l *Lab) build(make func(netns.Config) (*netns.Topology, error), config []netns.Config) *netns.Topology {
+	ginkgo.GinkgoHelper()
+	if l.topology != nil {
+		check(errors.New("build topology: the lab has one"))
+	}
+	var c netns.Config
+	switch len(config) {
+	case 0:
+	case 1:
+		c = config[0]
+	default:
+		check(fmt.Errorf("build topology: %d configurations, at most one makes sense", len(config)))
+	}
+	topology, err := make(c)
+	check(err)
+	l.topology, l.offload = topology, c.Offload
+	for _, host := range topology.Hosts() {
+		counters, err := kernel.ReadCounters(host)
+		check(err)
+		l.before[host] = counters
+	}
+	return topology
+}
+
+// Addr is an address on a host: the IPv4 address of its first link.
+func Addr(host *netns.Host, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(host.IPv4(), port)
+}
+
+// Addr6 is like [Addr], with the IPv6 address.
+func Addr6(host *netns.Host, port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(host.IPv6(), port)
+}
+
+// Impair sets what the link does to packets that leave through an end. An end that is impaired
+// already is changed in mid-run, without a loss of what is queued. A Netem without a seed
+// gets one that follows from the lab's. What the kernel made of it is recorded.
+func (l *Lab) Impair(end *netns.End, n impair.Netem) impair.Applied {
+	ginkgo.GinkgoHelper()
+	if n.Seed == 0 {
+		n.Seed = l.impairmentSeed(len(l.record.Impairments))
+	}
+	set := impair.Apply
+	if l.isImpaired(end) {
+		set = impair.Change
+	} else {
+		l.impaired = append(l.impaired, end)
+	}
+	at := l.elapsed()
+	applied, err := set(device(end), n)
+	check(err)
+	asked, err := results.Raw(applied.Asked)
+	check(err)
+	got, err := results.Raw(applied.Got)
+	check(err)
+	l.record.Impairments = append(l.record.Impairments, results.Impairment{
+		At: at, End: end.String(), Direction: "egress", Asked: asked, Applied: got, Notes: applied.Notes,
+	})
+	return applied
+}
+
+// impairmentSeed gives each impairment of a scenario a sequence of its own: two directions
+// must not lose the same packets. The factor is 2^64 divided by the golden ratio, which
+// spreads small numbers over all bits.
+func (l *Lab) impairmentSeed(n int) uint64 {
+	return (l.seed+1)*0x9e3779b97f4a7c15 + uint64(n)
+}
+
+// ImpairBoth sets the same on both directions of the topology.
+func (l *Lab) ImpairBoth(n impair.Netem) {
+	ginkgo.GinkgoHelper()
+	l.Impair(l.topology.ToServer, n)
+	l.Impair(l.topology.ToClient, n)
+}
+
+// ClearImpairment makes the link perfect again. What was queued is lost.
+func (l *Lab) ClearImpairment(end *netns.End) {
+	ginkgo.GinkgoHelper()
+	at := l.elapsed()
+	check(impair.Clear(device(end)))
+	for i, impaired := range l.impaired {
+		if impaired == end {
+			l.impaired = append(l.impaired[:i], l.impaired[i+1:]...)
+			break
+		}
+	}
+	l.record.Impairments = append(l.record.Impairments, results.Impairment{At: at, End: end.String(), Direction: "egress"})
+}
+
+// Queue reads the statistics of the qdisc on an impaired end: the link's own account of what it
+// sent and dropped.
+func (l *Lab) Queue(end *netns.End) impair.Stats {
+	ginkgo.GinkgoHelper()
+	stats, err := impair.ReadStats(device(end))
+	check(err)
+	return stats
+}
+
+func (l *Lab) isImpaired(end *netns.End) bool {
+	for _, impaired := range l.impaired {
+		if impaired == end {
+			return true
+		}
+	}
+	return false
+}
+
+func device(end *netns.End) impair.Device {
+	return impair.Device{NetNS: end.Host().FD(), Name: end.Name(), Index: end.Index()}
+}
+
+// Counters are what a host's kernel counted since the topology was built, by nstat's names.
+func (l *Lab) Counters(host *netns.Host) kernel.Counters {
+	ginkgo.GinkgoHelper()
+	now, err := kernel.ReadCounters(host)
+	check(err)
+	return now.Since(l.before[host])
+}
+
+// Sysctl reads a number from a host's sysctls.
+func (l *Lab) Sysctl(host *netns.Host, key string) int {
+	ginkgo.GinkgoHelper()
+	text, err := host.Sysctl(key)
+	check(err)
+	value, err := strconv.Atoi(text)
+	if err != nil {
+		check(fmt.Errorf("sysctl %s on %s: %w", key, host.Name(), err))
+	}
+	return value
+}
+
+// HasSysctl tells whether a host's kernel knows a sysctl.
+func (l *Lab) HasSysctl(host *netns.Host, key string) bool {
+	ginkgo.GinkgoHelper()
+	_, err := host.Sysctl(key)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		check(err)
+	}
+	return err == nil
+}
+
+// Figure puts a number that the scenario is about into the record and the closing table, with
+// what was expected and why.
+func (l *Lab) Figure(name string, value float64, unit, expected string) {
+	l.record.Figures = append(l.record.Figures, results.Figure{Name: name, Value: value, Unit: unit, Expected: expected})
+}
+
+func (l *Lab) elapsed() results.Duration { return results.Duration(time.Since(l.start)) }
+
+// close takes the lab down, and completes the record: first all that is evidence, as it was
+// when the scenario ended, then what is running, then the network.
+func (l *Lab) close() error {
+	var errs []error
+	errs = append(errs, l.recordCounters(), l.recordQueues())
+	for _, c := range l.captures {
+		errs = append(errs, l.recordCapture(c))
+	}
+	for _, peer := range l.peers {
+		errs = append(errs, l.recordPeer(peer))
+	}
+	l.end()
+	if l.topology != nil {
+		l.record.Topology = describe(l.topology, l.offload)
+		errs = append(errs, l.topology.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// countersFile has all counters of all hosts, before and after.
+const countersFile = "counters.json"
+
+func (l *Lab) recordCounters() error {
+	if l.topology == nil {
+		return nil
+	}
+	type account struct {
+		Host   string          `json:"host"`
+		Before kernel.Counters `json:"before"`
+		After  kernel.Counters `json:"after"`
+	}
+	var accounts []account
+	for _, host := range l.topology.Hosts() {
+		after, err := kernel.ReadCounters(host)
+		if err != nil {
+			return err
+		}
+		before := l.before[host]
+		accounts = append(accounts, account{host.Name(), before, after})
+		difference := results.CounterDiff{Host: host.Name(), Diff: map[string]int64{}}
+		since := after.Since(before)
+		for _, name := range since.Nonzero() {
+			difference.Diff[name] = since[name]
+		}
+		l.record.Counters = append(l.record.Counters, difference)
+	}
+	text, err := json.MarshalIndent(accounts, "", "  ")
+	if err != nil {
+		return err
+	}
+	return renameio.WriteFile(filepath.Join(l.dir, countersFile), append(text, '\n'), 0o644)
+}
+
+func (l *Lab) recordQueues() error {
+	for _, end := range l.impaired {
+		stats, err := impair.ReadStats(device(end))
+		if err != nil {
+			return err
+		}
+		l.record.Queues = append(l.record.Queues, results.Queue{
+			End: end.String(), Kind: "netem", Bytes: stats.Bytes, Packets: stats.Packets, Drops: uint64(stats.Drops),
+			Overlimits: uint64(stats.Overlimits), Requeues: uint64(stats.Requeues),
+			Backlog: uint64(stats.Backlog), Length: uint64(stats.QueueLength),
+		})
+	}
+	return nil
+}
+
+func describe(t *netns.Topology, offload bool) *results.Topology {
+	topology := &results.Topology{Kind: t.Kind}
+	for _, host := range t.Hosts() {
+		described := results.Host{Name: host.Name(), Sysctls: map[string]string{}}
+		for _, end := range host.Ends() {
+			described.Addresses = append(described.Addresses, end.IPv4().String(), end.IPv6().String())
+		}
+		for _, setting := range host.Sysctls() {
+			described.Sysctls[setting.Key] = setting.Value
+		}
+		topology.Hosts = append(topology.Hosts, described)
+	}
+	for _, link := range t.Links {
+		topology.Links = append(topology.Links, results.Link{
+			Ends: [2]string{link.A.String(), link.B.String()}, MTU: link.A.MTU(), Offload: offload,
+		})
+	}
+	return topology
+}
+
+// The record of the spec that runs in this process, if it has a lab.
+var (
+	recordMutex sync.Mutex
+	labRecord   *results.Record
+)
+
+func putRecord(record *results.Record) error {
+	recordMutex.Lock()
+	defer recordMutex.Unlock()
+	if labRecord != nil {
+		return errors.New("this spec has a lab already")
+	}
+	labRecord = record
+	return nil
+}
+
+func takeRecord() *results.Record {
+	recordMutex.Lock()
+	defer recordMutex.Unlock()
+	record := labRecord
+	labRecord = nil
+	return record
+}
+
+// check fails the spec at the line that called the Lab.
+func check(err error) {
+	ginkgo.GinkgoHelper()
+	if err != nil {
+		ginkgo.Fail(err.Error())
+	}
+}
+
+var _ peers.Starter = (*netns.Host)(nil)

@@ -1,0 +1,186 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tcplab/tcplab/results"
+)
+
+// Options of a run. The zero value runs nothing: Patterns and Root are needed.
+type Options struct {
+	Patterns []string // packages as the go command knows them, or compiled tests (*.test)
+	Filter   Filter   // which specs of Ginkgo suites
+	Args     []string // more arguments for the test programs
+	Clock    Clock    // empty: Auto
+	Seed     uint64   // of all that is random
+
+	Root string // where runs are kept; each makes a folder of its own in it
+	ID   string // of the run; empty: made from the time and the seed
+
+	// For the virtual clock:
+	Kernel    string   // path of a kernel, see vm.KernelOptions; empty: Debian's
+	Include   []string // more files for the guests, see vm.Config
+	Modules   []string // more kernel modules for the guests
+	MemoryMiB int      // of a guest; 0: vm.DefaultMemoryMiB
+	Jobs      int      // guests side by side; 0: one for each core
+	Fresh     bool     // run even what has passed with the very same inputs
+	WallLimit time.Duration
+
+	// Log receives the progress, a line for each event, and the suites' output where a spec
+	// fails. May be nil.
+	Log io.Writer
+	// Verbose passes on all output as it comes, each line with its scenario's name.
+	Verbose bool
+}
+
+// A Summary is what a run came to.
+type Summary struct {
+	Run     *results.Run
+	Clock   Clock
+	Records []*results.Record
+}
+
+// OK tells whether nothing failed and something passed.
+func (s Summary) OK() bool {
+	tally := results.Count(s.Records)
+	return tally.Failed == 0 && tally.Passed > 0
+}
+
+// Run compiles and runs suites, and leaves one record for each scenario.
+func Run(ctx context.Context, options Options) (Summary, error) {
+	if err := options.Filter.Validate(); err != nil {
+		return Summary{}, err
+	}
+	if options.Clock == "" {
+		options.Clock = Auto
+	}
+	if options.Jobs <= 0 {
+		options.Jobs = runtime.NumCPU()
+	}
+	log := &logger{to: options.Log}
+	clock, why, err := Choose(options.Clock)
+	if err != nil {
+		return Summary{}, err
+	}
+	log.printf("clock: %s (%s); seed: %d", clock, why, options.Seed)
+
+	dir, err := os.MkdirTemp("", "tcplab-run-")
+	if err != nil {
+		return Summary{}, err
+	}
+	defer os.RemoveAll(dir)
+	suites, err := load(ctx, options.Patterns, options.Filter, dir)
+	if err != nil {
+		return Summary{}, err
+	}
+	if err := checkSelection(suites); err != nil {
+		return Summary{}, err
+	}
+	if options.ID == "" {
+		options.ID = fmt.Sprintf("%s-seed%d", time.Now().UTC().Format("20060102T150405.000"), options.Seed)
+	}
+	run, err := results.Create(options.Root, options.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	if clock == Real {
+		err = runReal(ctx, suites, run, options, log)
+	} else {
+		err = runVirtual(ctx, suites, run, options, log)
+	}
+	if err != nil {
+		return Summary{Run: run, Clock: clock}, err
+	}
+	records, err := run.Records()
+	return Summary{Run: run, Clock: clock, Records: records}, err
+}
+
+func checkSelection(suites []*Suite) error {
+	var total int
+	for _, suite := range suites {
+		if !suite.Ginkgo {
+			return nil
+		}
+		for _, spec := range suite.Specs {
+			if spec.Selected {
+				return nil
+			}
+			total++
+		}
+	}
+	return fmt.Errorf("%w the filters, of %d in %d suites; tcplab list shows them", errNoSpecs, total, len(suites))
+}
+
+// A logger writes whole lines, from any goroutine.
+type logger struct {
+	mutex sync.Mutex
+	to    io.Writer
+}
+
+func (l *logger) printf(format string, args ...any) {
+	if l.to == nil {
+		return
+	}
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	fmt.Fprintf(l.to, format+"\n", args...)
+}
+
+// prefixed returns a writer that passes on whole lines with a name before each.
+func (l *logger) prefixed(name string) *prefixWriter { return &prefixWriter{log: l, name: name} }
+
+type prefixWriter struct {
+	log     *logger
+	name    string
+	partial strings.Builder
+}
+
+func (w *prefixWriter) Write(p []byte) (int, error) {
+	for line := range strings.Lines(string(p)) {
+		w.partial.WriteString(line)
+		if strings.HasSuffix(line, "\n") {
+			w.flush()
+		}
+	}
+	return len(p), nil
+}
+
+// flush passes on a line that has no end.
+func (w *prefixWriter) flush() {
+	if w.partial.Len() == 0 {
+		return
+	}
+	w.log.printf("%s | %s", w.name, strings.TrimRight(w.partial.String(), "\r\n"))
+	w.partial.Reset()
+}
+
+// writeRecord completes the record in a scenario's folder with the files beside it.
+func writeRecord(record *results.Record, dir string) error {
+	artefacts, err := results.Artefacts(dir)
+	if err != nil {
+		return err
+	}
+	record.Artefacts = artefacts
+	return record.Write(dir)
+}
+
+// fail turns a record that says something better than failed into one that failed.
+func fail(record *results.Record, message string) {
+	if record.Verdict == results.Failed || record.Verdict == results.Panicked || record.Verdict == results.TimedOut {
+		return // it knows better
+	}
+	record.Verdict = results.Failed
+	record.Failure = &results.Failure{Message: message}
+	record.Reason = ""
+}
+
+// errNoRecord is for a scenario that left none.
+var errNoRecord = errors.New("no record")

@@ -1,0 +1,258 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/onsi/ginkgo/v2/types"
+)
+
+// runSpecs is in the function table of each program that calls it. A test binary's build
+// information does not name its modules.
+var runSpecs = []byte("github.com/onsi/ginkgo/v2.RunSpecs")
+
+// A Suite is a compiled test package.
+type Suite struct {
+	Name   string // the suite's description (Ginkgo) or the last part of its import path
+	Path   string // import path, or the file that was named
+	Binary string
+	Dir    string // of its source, or empty
+	Ginkgo bool
+	Specs  []Spec // of a Ginkgo suite
+}
+
+// A Spec is one scenario of a suite.
+type Spec struct {
+	Text     string // full text: its containers' and its own
+	Labels   []string
+	Location string // file:line
+	Selected bool   // by the filters, and not pending
+	Pending  bool
+}
+
+// Filter selects specs, with the meaning of Ginkgo's flags of the same names.
+type Filter struct {
+	Focus  []string // regular expressions
+	Skip   []string // regular expressions
+	Labels string   // a label filter, such as "quick && !netem"
+}
+
+func (f Filter) args() []string {
+	var args []string
+	for _, expression := range f.Focus {
+		args = append(args, "--ginkgo.focus="+expression)
+	}
+	for _, expression := range f.Skip {
+		args = append(args, "--ginkgo.skip="+expression)
+	}
+	if f.Labels != "" {
+		args = append(args, "--ginkgo.label-filter="+f.Labels)
+	}
+	return args
+}
+
+// Validate finds out what Ginkgo would refuse.
+func (f Filter) Validate() error {
+	for _, expression := range append(append([]string{}, f.Focus...), f.Skip...) {
+		if _, err := regexp.Compile(expression); err != nil {
+			return fmt.Errorf("focus and skip take regular expressions: %w", err)
+		}
+	}
+	if f.Labels != "" {
+		if _, err := types.ParseLabelFilter(f.Labels); err != nil {
+			return fmt.Errorf("label filter %q: %w", f.Labels, err)
+		}
+	}
+	return nil
+}
+
+// compile turns patterns (packages as the go command knows them, or compiled tests, *.test)
+// into suites whose binaries are in dir. Packages without tests are passed over.
+func compile(ctx context.Context, patterns []string, dir string) ([]*Suite, error) {
+	var suites []*Suite
+	var packages []string
+	for _, pattern := range patterns {
+		if !strings.HasSuffix(pattern, ".test") {
+			packages = append(packages, pattern)
+			continue
+		}
+		binary, err := filepath.Abs(pattern)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := os.Stat(binary); err != nil {
+			return nil, fmt.Errorf("compiled suite: %w", err)
+		}
+		suites = append(suites, &Suite{
+			Name: strings.TrimSuffix(filepath.Base(binary), ".test"), Path: pattern, Binary: binary, Dir: filepath.Dir(binary),
+		})
+	}
+	if len(packages) > 0 {
+		found, err := listPackages(ctx, packages)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range found {
+			// Packages of one name in different folders must not overwrite each other.
+			binary := filepath.Join(dir, strings.ReplaceAll(p.ImportPath, "/", "-")+".test")
+			if err := compilePackage(ctx, p.ImportPath, binary); err != nil {
+				return nil, err
+			}
+			suites = append(suites, &Suite{Name: path.Base(p.ImportPath), Path: p.ImportPath, Binary: binary, Dir: p.Dir})
+		}
+	}
+	if len(suites) == 0 {
+		return nil, fmt.Errorf("no tests in %s", strings.Join(patterns, " "))
+	}
+	for _, suite := range suites {
+		program, err := os.ReadFile(suite.Binary)
+		if err != nil {
+			return nil, fmt.Errorf("compiled suite: %w", err)
+		}
+		suite.Ginkgo = bytes.Contains(program, runSpecs)
+	}
+	return suites, nil
+}
+
+type goPackage struct {
+	ImportPath, Dir           string
+	TestGoFiles, XTestGoFiles []string
+}
+
+func listPackages(ctx context.Context, patterns []string) ([]goPackage, error) {
+	args := append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles", "--"}, patterns...)
+	output, err := goCommand(ctx, args...)
+	if err != nil {
+		return nil, err
+	}
+	var packages []goPackage
+	decoder := json.NewDecoder(bytes.NewReader(output))
+	for decoder.More() {
+		var p goPackage
+		if err := decoder.Decode(&p); err != nil {
+			return nil, fmt.Errorf("go list: %w", err)
+		}
+		if len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
+			packages = append(packages, p)
+		}
+	}
+	return packages, nil
+}
+
+// compilePackage makes a test binary that runs anywhere: static, and with the same bytes from
+// the same source, wherever that lies.
+func compilePackage(ctx context.Context, importPath, binary string) error {
+	_, err := goCommand(ctx, "test", "-c", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, importPath)
+	return err
+}
+
+func goCommand(ctx context.Context, args ...string) ([]byte, error) {
+	command := exec.CommandContext(ctx, "go", args...)
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	output, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return output, nil
+}
+
+// listSpecs asks a Ginkgo suite for its specs and which of them the filter selects.
+func (s *Suite) listSpecs(ctx context.Context, filter Filter, dir string) error {
+	report := filepath.Join(dir, "dry-run.json")
+	args := append([]string{"--ginkgo.dry-run", "--ginkgo.no-color", "--ginkgo.json-report=" + report}, filter.args()...)
+	command := exec.CommandContext(ctx, s.Binary, args...)
+	command.Dir = s.Dir
+	output, err := command.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("list the specs of %s: %w\n%s", s.Path, err, bytes.TrimSpace(output))
+	}
+	reports, err := readReport(report)
+	if err != nil {
+		return fmt.Errorf("list the specs of %s: %w", s.Path, err)
+	}
+	s.Name = reports[0].SuiteDescription
+	seen := map[string]string{}
+	for _, spec := range reports[0].SpecReports {
+		if !spec.LeafNodeType.Is(types.NodeTypeIt) {
+			continue
+		}
+		found := Spec{
+			Text:     spec.FullText(),
+			Labels:   spec.Labels(),
+			Location: spec.LeafNodeLocation.String(),
+			Selected: spec.State.Is(types.SpecStatePassed),
+			Pending:  spec.State.Is(types.SpecStatePending),
+		}
+		// A record, and a guest's focus, go by the text.
+		if other, ok := seen[found.Text]; ok {
+			return fmt.Errorf("%s has two specs with the text %q, at %s and %s: give each its own", s.Path, found.Text, other, found.Location)
+		}
+		seen[found.Text] = found.Location
+		s.Specs = append(s.Specs, found)
+	}
+	return nil
+}
+
+func readReport(path string) ([]types.Report, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var reports []types.Report
+	if err := json.Unmarshal(text, &reports); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(reports) != 1 {
+		return nil, fmt.Errorf("%s: %d reports, expected one", path, len(reports))
+	}
+	return reports, nil
+}
+
+// focusOn selects one spec, by its suite's description and its own text, which is what
+// Ginkgo matches a focus against.
+func focusOn(suite *Suite, spec Spec) string {
+	return "--ginkgo.focus=^" + regexp.QuoteMeta(suite.Name+" "+spec.Text) + "$"
+}
+
+// errNoSpecs is for filters that leave nothing to run.
+var errNoSpecs = errors.New("no spec matches")
+
+// List compiles the suites that the patterns name and lists their specs.
+func List(ctx context.Context, patterns []string, filter Filter) ([]*Suite, error) {
+	if err := filter.Validate(); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "tcplab-list-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	return load(ctx, patterns, filter, dir)
+}
+
+func load(ctx context.Context, patterns []string, filter Filter, dir string) ([]*Suite, error) {
+	suites, err := compile(ctx, patterns, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, suite := range suites {
+		if !suite.Ginkgo {
+			continue
+		}
+		if err := suite.listSpecs(ctx, filter, dir); err != nil {
+			return nil, err
+		}
+	}
+	return suites, nil
+}

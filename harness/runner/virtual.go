@@ -1,0 +1,269 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/onsi/ginkgo/v2/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/results"
+)
+
+// Files that the runner adds to a scenario's folder.
+const (
+	outputFile  = "output.txt"  // what the test program printed
+	consoleFile = "console.txt" // what the guest's kernel printed
+	reportFile  = "ginkgo.json" // Ginkgo's own report
+)
+
+// A work is what one guest does: one spec, or all of a suite that is not Ginkgo's.
+type work struct {
+	suite *Suite
+	spec  *Spec // nil: all of it
+	image func() (*vm.Image, error)
+}
+
+// scenario is the text under which the work is recorded.
+func (w work) scenario() string {
+	if w.spec == nil {
+		return "go test " + w.suite.Path
+	}
+	return w.spec.Text
+}
+
+func runVirtual(ctx context.Context, suites []*Suite, run *results.Run, options Options, log *logger) error {
+	cache, err := vm.CacheDir()
+	if err != nil {
+		return err
+	}
+	kernel, err := vm.FindKernel(ctx, vm.KernelOptions{
+		Path: options.Kernel, Cache: cache, Progress: func(line string) { log.printf("%s", line) },
+	})
+	if err != nil {
+		return err
+	}
+	log.printf("guest kernel: %s (%s)", kernel.Release, kernel.Source)
+
+	var works []work
+	for _, suite := range suites {
+		// All guests of a suite share one image, which is made when the first needs it.
+		image := sync.OnceValues(func() (*vm.Image, error) { return buildImage(suite, kernel, options) })
+		defer func() {
+			if made, err := image(); err == nil {
+				made.Close()
+			}
+		}()
+		if !suite.Ginkgo {
+			works = append(works, work{suite: suite, image: image})
+			continue
+		}
+		for i := range suite.Specs {
+			if suite.Specs[i].Selected {
+				works = append(works, work{suite: suite, spec: &suite.Specs[i], image: image})
+			}
+		}
+	}
+
+	var group errgroup.Group
+	group.SetLimit(options.Jobs)
+	store := runCache{dir: filepath.Join(cache, "runs")}
+	for _, w := range works {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err := runGuest(ctx, w, run, options, store, log); err != nil {
+				return fmt.Errorf("%s: %s: %w", w.suite.Name, w.scenario(), err)
+			}
+			return nil
+		})
+	}
+	err = group.Wait()
+	store.prune()
+	return err
+}
+
+func buildImage(suite *Suite, kernel *vm.Kernel, options Options) (*vm.Image, error) {
+	include := options.Include
+	if data := filepath.Join(suite.Dir, "testdata"); suite.Dir != "" {
+		if _, err := os.Stat(data); err == nil {
+			include = append([]string{data + "=" + guest.WorkDir + "/testdata"}, include...)
+		}
+	}
+	return vm.Build(vm.Config{Kernel: kernel, Program: suite.Binary, Include: include, Modules: options.Modules})
+}
+
+// runGuest runs one scenario in a guest, or takes it from the cache, and leaves a record. Its
+// error is for what keeps it from that; a scenario that fails is a record.
+func runGuest(ctx context.Context, w work, run *results.Run, options Options, store runCache, log *logger) error {
+	image, err := w.image()
+	if err != nil {
+		return err
+	}
+	dir := run.Dir(w.suite.Name, w.scenario())
+	relative, err := filepath.Rel(run.Path(), dir)
+	if err != nil {
+		return err
+	}
+	job := vm.Job{
+		Seed: options.Seed, MemoryMiB: options.MemoryMiB, WallLimit: options.WallLimit, Artefacts: run.Path(),
+		// The guest has what scenarios need: what is missing there is a fault, not a reason to skip.
+		Env: []string{"TCPLAB_REQUIRE=1", "TCPLAB_CLOCK=" + string(Virtual), "TCPLAB_RESULTS=" + guest.ArtefactsDir},
+	}
+	if w.spec != nil {
+		job.Args = []string{
+			// Ginkgo would take its seed from the clock, which starts at the same time in every guest.
+			"--ginkgo.seed=" + strconv.FormatInt(ginkgoSeed(options.Seed), 10),
+			focusOn(w.suite, *w.spec),
+			"--ginkgo.no-color", "--ginkgo.silence-skips", "--ginkgo.vv",
+			"--ginkgo.json-report=" + filepath.Join(guest.ArtefactsDir, relative, reportFile),
+		}
+	}
+	job.Args = append(job.Args, options.Args...)
+
+	started := time.Now()
+	inputs, err := image.Inputs(job)
+	if err != nil {
+		return err
+	}
+	if !options.Fresh && store.load(inputs.Key(), dir) == nil {
+		record, err := results.Read(filepath.Join(dir, results.FileName))
+		if err != nil {
+			return err
+		}
+		record.Host = hostPart(started)
+		record.Host.Cached = true
+		report(log, record)
+		return record.Write(dir)
+	}
+
+	var output bytes.Buffer
+	job.Output = &output
+	if options.Verbose {
+		stream := log.prefixed(w.suite.Name + ": " + w.scenario())
+		defer stream.flush()
+		job.Output = io.MultiWriter(&output, stream)
+	}
+	result, guestErr := image.Run(ctx, job)
+	var failure *vm.GuestError
+	if guestErr != nil && !errors.As(guestErr, &failure) {
+		return guestErr
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, outputFile), output.Bytes(), 0o644); err != nil {
+		return err
+	}
+	if len(result.Console) > 0 {
+		if err := os.WriteFile(filepath.Join(dir, consoleFile), result.Console, 0o644); err != nil {
+			return err
+		}
+	}
+	record, err := verdict(w, dir, result, guestErr)
+	if err != nil {
+		return err
+	}
+	record.Seed = options.Seed
+	record.Inputs = results.Inputs{
+		QEMUVersion: result.Inputs.QEMU, KernelSHA256: result.Inputs.Kernel, InitramfsSHA256: result.Inputs.Initramfs,
+		CommandLineSHA256: result.Inputs.CommandLine, Seed: result.Inputs.Seed,
+	}
+	record.Host = hostPart(started)
+	if err := writeRecord(record, dir); err != nil {
+		return err
+	}
+	if record.Verdict == results.Passed {
+		if err := store.save(inputs.Key(), dir); err != nil {
+			log.printf("cache: %v", err) // the result stands without it
+		}
+	}
+	report(log, record)
+	if results.Count([]*results.Record{record}).Failed > 0 && !options.Verbose {
+		log.printf("%s", bytes.TrimSpace(output.Bytes()))
+	}
+	return nil
+}
+
+// ginkgoSeed keeps what a seed means within the range of Ginkgo's.
+func ginkgoSeed(seed uint64) int64 { return int64(seed &^ (1 << 63)) }
+
+// verdict is the record that the harness left in the guest, or one made from what else is
+// known: of a suite that does not use the harness, or of a guest that died.
+func verdict(w work, dir string, result vm.Result, guestErr error) (*results.Record, error) {
+	record, err := results.Read(filepath.Join(dir, results.FileName))
+	if errors.Is(err, fs.ErrNotExist) {
+		record = &results.Record{
+			Suite: w.suite.Name, Scenario: w.scenario(), Clock: results.ClockVirtual, Verdict: results.Passed,
+			Duration: results.Duration(result.Virtual),
+		}
+		if w.spec != nil {
+			record.Labels = w.spec.Labels
+			if guestErr == nil {
+				fromReport(record, filepath.Join(dir, reportFile))
+			}
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	switch {
+	case guestErr != nil:
+		fail(record, guestErr.Error())
+	case result.Signal != "":
+		fail(record, "the test program was ended by a signal: "+result.Signal)
+	case result.ExitCode != 0:
+		fail(record, fmt.Sprintf("the test program ended with status %d: see %s", result.ExitCode, outputFile))
+	}
+	return record, nil
+}
+
+// fromReport takes a spec's verdict from Ginkgo's report.
+func fromReport(record *results.Record, path string) {
+	reports, err := readReport(path)
+	if err != nil {
+		fail(record, "Ginkgo left no report: "+err.Error())
+		return
+	}
+	for _, spec := range reports[0].SpecReports {
+		if !spec.LeafNodeType.Is(types.NodeTypeIt) || spec.FullText() != record.Scenario {
+			continue
+		}
+		record.Verdict = results.Verdict(spec.State.String())
+		record.Duration = results.Duration(spec.RunTime)
+		switch {
+		case spec.State.Is(types.SpecStateSkipped):
+			record.Reason = spec.Failure.Message
+		case spec.State.Is(types.SpecStateFailureStates):
+			record.Failure = &results.Failure{Message: spec.Failure.Message, Location: spec.Failure.Location.String()}
+		}
+		return
+	}
+	fail(record, "Ginkgo's report does not have the spec: it did not run")
+}
+
+func hostPart(started time.Time) *results.HostPart {
+	part := results.ThisHost()
+	part.Started = started
+	part.Wall = results.Duration(time.Since(started))
+	return &part
+}
+
+func report(log *logger, record *results.Record) {
+	cached := ""
+	if record.Host != nil && record.Host.Cached {
+		cached = " (cached)"
+	}
+	log.printf("%-7s %s: %s%s", record.Verdict, record.Suite, record.Scenario, cached)
+}

@@ -1,0 +1,96 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
+	"github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// Main is TestMain of a suite: the test program is also the program of its peers.
+func Main(m *testing.M) {
+	peers.Main()
+	os.Exit(m.Run())
+}
+
+// suiteName is the description of this program's suite: it names the folder of its records.
+var suiteName string
+
+// RunSpecs runs a suite's specs, and sees to their records. Its arguments are those of
+// ginkgo.RunSpecs.
+func RunSpecs(t *testing.T, description string, args ...any) bool {
+	suiteName = description
+	gomega.RegisterFailHandler(ginkgo.Fail)
+	ginkgo.BeforeEach(requireKernel)
+	ginkgo.ReportAfterEach(func(report types.SpecReport) {
+		if err := finishRecord(report); err != nil {
+			ginkgo.Fail(fmt.Sprintf("record of %q: %v", report.FullText(), err))
+		}
+	})
+	return ginkgo.RunSpecs(t, description, args...)
+}
+
+var probe = sync.OnceValue(impair.Probe)
+
+// requireKernel skips a spec that cannot run here. It probes by trying, once.
+func requireKernel() {
+	err := probe()
+	if err == nil {
+		return
+	}
+	reason := fmt.Sprintf("%v\nThis works on any Linux machine: %s", err, guestCommand())
+	if os.Getenv("TCPLAB_REQUIRE") == "1" {
+		ginkgo.Fail(reason)
+	}
+	ginkgo.Skip(reason)
+}
+
+// guestCommand runs the suite in this directory in a guest.
+func guestCommand() string {
+	root, err := moduleRoot()
+	if err != nil {
+		return "tcplab run with this suite"
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return "tcplab run with this suite"
+	}
+	suite, err := filepath.Rel(root, here)
+	if err != nil {
+		return "tcplab run with this suite"
+	}
+	return fmt.Sprintf("cd %s && go run github.com/tcplab/tcplab/cmd/tcplab run ./%s", root, suite)
+}
+
+// moduleRoot is the folder of the go.mod that the working directory belongs to.
+func moduleRoot() (string, error) {
+	here, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for dir := here; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("no go.mod in %s or above", here)
+		}
+	}
+}
+
+// clock is the name of the clock that this suite runs on.
+func clock() string {
+	if name := strings.TrimSpace(os.Getenv("TCPLAB_CLOCK")); name != "" {
+		return name
+	}
+	return "real"
+}

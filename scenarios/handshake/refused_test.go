@@ -1,0 +1,38 @@
+package handshake
+
+import (
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("is refused with a reset where nobody listens", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+	const roundTrip = 50 * time.Millisecond
+	lab := harness.NewLab(ctx)
+	net := lab.Routed()
+	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+	wire := lab.Capture(net.Client().Ends()[0])
+
+	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
+	connection := lab.Wait(client).Connections[0]
+
+	Expect(connection.Err).To(MatchError(unix.ECONNREFUSED))
+	Expect(connection.ConnectTime).To(BeNumerically("~", roundTrip, hostDelay))
+
+	// RFC 9293, section 3.5.2: a closed port answers a SYN with a reset, and with nothing else.
+	Expect(lab.Counters(net.Server())).To(HaveKeyWithValue("TcpOutRsts", int64(1)))
+	Expect(lab.Counters(net.Client())).To(HaveKeyWithValue("TcpAttemptFails", int64(1)))
+	segments := wire.Segments()
+	Expect(segments).To(HaveLen(2))
+	Expect(analysis.Count(analysis.Where(slices.Values(segments), analysis.SYNs))).To(Equal(1))
+	Expect(segments[1].Flags).To(Equal(analysis.FlagRST | analysis.FlagACK))
+	Expect(segments[1].Ack).To(Equal(segments[0].Seq + 1))
+})

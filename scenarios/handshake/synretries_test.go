@@ -1,0 +1,77 @@
+package handshake
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// initialRTO is the time-out before there is a measurement (RFC 6298, 2.1; TCP_TIMEOUT_INIT).
+const initialRTO = time.Second
+
+// synGaps are the times between the SYNs of a connection that nobody answers, and, last, the
+// time after the last SYN until connect(2) gives up: as many time-outs of one second as
+// tcp_syn_linear_timeouts says (Linux 6.5 and later), then tcp_syn_retries that double.
+func synGaps(retries, linear int) []time.Duration {
+	gaps := slices.Repeat([]time.Duration{initialRTO}, linear)
+	for i := range retries + 1 {
+		gaps = append(gaps, initialRTO<<i)
+	}
+	return gaps
+}
+
+// latest is when a timer that was set to d may fire at the latest: the timer wheel rounds up
+// by at most an eighth (kernel/time/timer.c), and by a tick of 10 ms with the lowest HZ.
+func latest(d time.Duration) time.Duration { return d + d/8 + 10*time.Millisecond }
+
+func linearTimeouts(lab *harness.Lab, host *netns.Host) int {
+	const key = "net.ipv4.tcp_syn_linear_timeouts"
+	if !lab.HasSysctl(host, key) {
+		return 0
+	}
+	return lab.Sysctl(host, key)
+}
+
+var _ = It("repeats its SYN in silence, ever more slowly, and gives up", Label("long", "netem", "rfc6298"), func(ctx SpecContext) {
+	lab := harness.NewLab(ctx)
+	net := lab.Routed()
+	lab.Impair(net.ToServer, impair.Netem{Loss: impair.RandomLoss{Percent: 100}})
+	wire := lab.Capture(net.Client().Ends()[0])
+	gaps := synGaps(lab.Sysctl(net.Client(), "net.ipv4.tcp_syn_retries"), linearTimeouts(lab, net.Client()))
+	retries := len(gaps) - 1
+
+	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
+	connection := lab.Wait(client).Connections[0]
+
+	Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
+	syns := analysis.Where(slices.Values(wire.Segments()), analysis.SYNs)
+	Expect(analysis.Count(syns)).To(Equal(1 + retries))
+	var earliest, atLatest time.Duration
+	for _, gap := range gaps {
+		earliest, atLatest = earliest+gap, atLatest+latest(gap)
+	}
+	Expect(connection.ConnectTime).To(And(BeNumerically(">=", earliest), BeNumerically("<=", atLatest)))
+	for i, gap := range analysis.Gaps(syns) {
+		Expect(gap).To(And(BeNumerically(">=", gaps[i]), BeNumerically("<=", latest(gaps[i]))), "after SYN %d", i+1)
+	}
+
+	// The link's own account, and the kernel's: the last time-out sends nothing any more.
+	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(1 + retries))
+	Expect(lab.Counters(net.Client())).To(And(
+		HaveKeyWithValue("TcpExtTCPSynRetrans", int64(retries)),
+		HaveKeyWithValue("TcpExtTCPTimeouts", int64(retries+1)),
+		HaveKeyWithValue("TcpAttemptFails", int64(1)),
+	))
+	lab.Figure("SYNs", float64(1+retries), "", fmt.Sprintf("%d: tcp_syn_retries and tcp_syn_linear_timeouts", 1+retries))
+	lab.Figure("gave up after", connection.ConnectTime.Seconds(), "s", fmt.Sprintf("%.0f to %.1f: RFC 6298, timer wheel", earliest.Seconds(), atLatest.Seconds()))
+})

@@ -1,0 +1,51 @@
+package handshake
+
+import (
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// hostDelay bounds what two hosts may add to a round trip: some interrupts, wake-ups and
+// system calls, each of them well below a millisecond.
+const hostDelay = 2 * time.Millisecond
+
+var _ = It("opens with three segments in one round trip", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+	const roundTrip = 50 * time.Millisecond
+	lab := harness.NewLab(ctx)
+	net := lab.Routed()
+	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+	wire := lab.Capture(net.Client().Ends()[0])
+
+	server := lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Count: 1})
+	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: peers.UntilStopped})
+	lab.Started(server) // it has accepted, so the third segment has arrived
+
+	// RFC 9293, section 3.5: SYN, SYN ACK, ACK.
+	Expect(lab.Counters(net.Client())).To(And(
+		HaveKeyWithValue("TcpActiveOpens", int64(1)),
+		HaveKeyWithValue("TcpOutSegs", int64(2)),
+		HaveKeyWithValue("TcpInSegs", int64(1)),
+	))
+	Expect(lab.Counters(net.Server())).To(And(
+		HaveKeyWithValue("TcpPassiveOpens", int64(1)),
+		HaveKeyWithValue("TcpInSegs", int64(2)),
+		HaveKeyWithValue("TcpOutSegs", int64(1)),
+	))
+	connection := lab.Stop(client).Connections[0]
+	Expect(connection.ConnectTime).To(BeNumerically("~", roundTrip, hostDelay))
+
+	handshakes := analysis.Handshakes(slices.Values(wire.Segments()))
+	Expect(handshakes).To(HaveLen(1))
+	Expect(handshakes[0].SYNs).To(Equal(1))
+	Expect(handshakes[0].SYNACKs).To(Equal(1))
+	Expect(handshakes[0].RTT()).To(BeNumerically("~", roundTrip, hostDelay))
+	lab.Figure("connect", float64(connection.ConnectTime)/1e6, "ms", "50: one round trip")
+})
