@@ -1,0 +1,36 @@
+// Package analysis says what a packet capture means for TCP.
+//
+// It reads pcapng and pcap files, of either byte order and compressed with gzip
+// or not, and decodes the TCP segments in them, over IPv4 and IPv6, with VLAN
+// tags and extension headers. Everything else works on sequences of segments,
+// iter.Seq[Segment], which filters and slices of segments make as well:
+//
+//	segments, err := analysis.ReadFile("bulk.pcapng")
+//	...
+//	sent := analysis.Where(slices.Values(segments), analysis.On("client/eth0"), analysis.From(client))
+//	for r := range analysis.Retransmissions(sent) {
+//		fmt.Println(r.Segment, r.Again)
+//	}
+//
+// For a file that is too large to keep in memory, range over [Reader.Segments]
+// instead, and ask [Reader.Err] afterwards.
+//
+// A capture of several interfaces has a segment once for each interface that it
+// passed. Functions that follow connections keep the interfaces apart; to count
+// or to measure gaps, choose one with [On].
+//
+// Lengths come from the IP header, so it does not matter where a snap length cut
+// the packets off, as long as the headers are there; a shortage of options is
+// marked. Checksums are not looked at: with checksum offload they are not final
+// in a capture, and what netem corrupted is reported as it is.
+//
+// # What it needs
+//
+// Nothing: neither root, nor the kernel, nor other programs.
+//
+// # Tests
+//
+//	go test ./harness/analysis
+//	go test -run xxx -bench . ./harness/analysis
+//	go test -run xxx -fuzz FuzzReader ./harness/analysis
+package analysis

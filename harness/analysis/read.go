@@ -1,0 +1,305 @@
+package analysis
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+)
+
+var (
+	// ErrFormat: the input is not a capture file that can be read.
+	ErrFormat = errors.New("not a pcapng or pcap file")
+	// ErrDamaged: the file ends in the middle of a packet or has nonsense in it.
+	// What is in front of that was read.
+	ErrDamaged = errors.New("the file is cut off or damaged")
+)
+
+// Interface is what a pcapng file says about an interface it was captured on.
+type Interface struct {
+	Name       string
+	SnapLength int // bytes; 0 for whole packets
+	// Received and Dropped count packets by the interface statistics block;
+	// they are valid if there was one, HasStatistics. Received includes Dropped
+	// in files of tcplab.
+	HasStatistics     bool
+	Received, Dropped uint64
+}
+
+// Stats counts what a Reader has read.
+type Stats struct {
+	Packets  int // in the file
+	Segments int // of those: TCP segments
+	Other    int // other protocols, and IP fragments
+	// Undecodable packets are IP, as far as can be seen, but were cut off in
+	// their headers, or have lengths that contradict each other.
+	Undecodable int
+}
+
+// Reader reads the TCP segments of a capture. Its memory does not grow with the
+// capture.
+type Reader struct {
+	source source
+	closer io.Closer
+	name   string // for errors
+	start  time.Time
+	stats  Stats
+	err    error
+}
+
+// source reads packets from a file of one of the formats. The data is valid until
+// the next call.
+type source interface {
+	next() (data []byte, p packet, err error)
+	interfaces() []Interface
+}
+
+// packet is what a file says about a packet.
+type packet struct {
+	gopacket.CaptureInfo
+	link      layers.LinkType
+	name      string // of the interface
+	direction Direction
+}
+
+// Open opens a capture file. The caller closes the Reader.
+func Open(path string) (*Reader, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read capture: %w", err)
+	}
+	r, err := newReader(f, path)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	r.closer = f
+	return r, nil
+}
+
+// NewReader reads a capture from r.
+func NewReader(r io.Reader) (*Reader, error) { return newReader(r, "") }
+
+// ReadFile reads all segments of a capture file. If it returns an error, the
+// segments are those in front of it.
+func ReadFile(path string) ([]Segment, error) {
+	r, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var segments []Segment
+	for s := range r.Segments() {
+		segments = append(segments, s)
+	}
+	return segments, r.Err()
+}
+
+func newReader(in io.Reader, name string) (*Reader, error) {
+	r := &Reader{name: name}
+	b := bufio.NewReaderSize(in, 64<<10)
+	if magic, _ := b.Peek(2); len(magic) == 2 && magic[0] == 0x1f && magic[1] == 0x8b {
+		z, err := gzip.NewReader(b)
+		if err != nil {
+			return nil, r.wrap(fmt.Errorf("%w: %w", ErrFormat, err))
+		}
+		b = bufio.NewReaderSize(z, 64<<10)
+	}
+	head, err := b.Peek(12)
+	if err != nil {
+		return nil, r.wrap(fmt.Errorf("%w: its first 12 bytes: %w", ErrFormat, err))
+	}
+	const sectionHeader = 0x0a0d0d0a // the same in both byte orders
+	if binary.BigEndian.Uint32(head) == sectionHeader {
+		r.source, err = newNgSource(b, head[8] == 0x1a)
+	} else {
+		r.source, err = newPcapSource(b)
+	}
+	if err != nil {
+		return nil, r.wrap(fmt.Errorf("%w: %w", ErrFormat, noEOF(err)))
+	}
+	return r, nil
+}
+
+func (r *Reader) wrap(err error) error {
+	if r.name == "" {
+		return fmt.Errorf("read capture: %w", err)
+	}
+	return fmt.Errorf("read capture %s: %w", r.name, err)
+}
+
+// Segments returns the segments that were not read yet, in the order of the file.
+// The sequence ends at the end of the file or at an error, which [Reader.Err]
+// tells.
+func (r *Reader) Segments() iter.Seq[Segment] {
+	return func(yield func(Segment) bool) {
+		for r.err == nil {
+			data, p, err := r.source.next()
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				r.err = r.wrap(fmt.Errorf("%w: behind packet %d: %w", ErrDamaged, r.stats.Packets, err))
+				return
+			}
+			if r.stats.Packets == 0 {
+				r.start = p.Timestamp
+			}
+			r.stats.Packets++
+			s := Segment{
+				Frame:     r.stats.Packets,
+				Time:      p.Timestamp,
+				At:        p.Timestamp.Sub(r.start),
+				Interface: p.name,
+				Direction: p.direction,
+			}
+			switch decode(p.link, data, p.Length, &s) {
+			case segment:
+				r.stats.Segments++
+				if !yield(s) {
+					return
+				}
+			case other:
+				r.stats.Other++
+			case undecodable:
+				r.stats.Undecodable++
+			}
+		}
+	}
+}
+
+// Err returns the error that ended a sequence of Segments, nil at the end of the
+// file. A file that cannot be read to its end gives an [ErrDamaged].
+func (r *Reader) Err() error { return r.err }
+
+// Stats returns the counts so far.
+func (r *Reader) Stats() Stats { return r.stats }
+
+// Interfaces returns the interfaces of a pcapng file, or of its last section, as
+// far as it was read. Their statistics are at the end of most files. A pcap file
+// has none.
+func (r *Reader) Interfaces() []Interface { return r.source.interfaces() }
+
+// Close closes what Open opened.
+func (r *Reader) Close() error {
+	if r.closer == nil {
+		return nil
+	}
+	return r.closer.Close()
+}
+
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+type pcapSource struct{ r *pcapgo.Reader }
+
+func newPcapSource(in io.Reader) (*pcapSource, error) {
+	r, err := pcapgo.NewReader(in)
+	return &pcapSource{r}, err
+}
+
+func (s *pcapSource) next() ([]byte, packet, error) {
+	data, info, err := s.r.ZeroCopyReadPacketData()
+	// A file that ends right behind a packet's header gives io.EOF as well.
+	if err == io.EOF && info.CaptureLength > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return data, packet{CaptureInfo: info, link: s.r.LinkType()}, err
+}
+
+func (s *pcapSource) interfaces() []Interface { return nil }
+
+type ngSource struct {
+	r         *pcapgo.NgReader
+	bigEndian bool
+	names     []string // of the interfaces in the section
+	counted   []bool   // which of them have statistics
+}
+
+func newNgSource(in io.Reader, bigEndian bool) (*ngSource, error) {
+	s := &ngSource{bigEndian: bigEndian}
+	var err error
+	s.r, err = pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{
+		WantMixedLinkType: true,
+		SectionEndCallback: func([]pcapgo.NgInterface, pcapgo.NgSectionInfo) {
+			s.names, s.counted = nil, nil
+		},
+		StatisticsCallback: func(i int, _ pcapgo.NgInterfaceStatistics) {
+			for len(s.counted) <= i {
+				s.counted = append(s.counted, false)
+			}
+			s.counted[i] = true
+		},
+	})
+	return s, err
+}
+
+func (s *ngSource) next() ([]byte, packet, error) {
+	data, info, options, err := s.r.ZeroCopyReadPacketDataWithOptions()
+	if err != nil {
+		return nil, packet{}, err
+	}
+	for len(s.names) <= info.InterfaceIndex {
+		i, err := s.r.Interface(len(s.names))
+		if err != nil {
+			return nil, packet{}, err
+		}
+		s.names = append(s.names, i.Name)
+	}
+	p := packet{CaptureInfo: info, name: s.names[info.InterfaceIndex]}
+	p.link, _ = info.AncillaryData[0].(layers.LinkType)
+	if options.Flags != nil {
+		p.direction = direction(*options.Flags, s.bigEndian)
+	}
+	return data, p, nil
+}
+
+// direction reads the flags. pcapgo v1.7.7 takes them for little endian always,
+// so in a big-endian file their last byte comes first, where pcapgo looks for
+// errors. We go by the byte order of the first section.
+func direction(f pcapgo.NgEpbFlags, bigEndian bool) Direction {
+	d := f.Direction
+	if bigEndian {
+		d = f.LinkLayerErr >> 24 & pcapgo.NgEpbFlagDirectionMask
+	}
+	switch d {
+	case pcapgo.NgEpbFlagDirectionInbound:
+		return Inbound
+	case pcapgo.NgEpbFlagDirectionOutbound:
+		return Outbound
+	default:
+		return Unknown
+	}
+}
+
+func (s *ngSource) interfaces() []Interface {
+	var all []Interface
+	for n := range s.r.NInterfaces() {
+		i, err := s.r.Interface(n)
+		if err != nil {
+			break
+		}
+		intf := Interface{Name: i.Name, SnapLength: int(i.SnapLength)}
+		if n < len(s.counted) && s.counted[n] {
+			intf.HasStatistics = i.Statistics.PacketsReceived != pcapgo.NgNoValue64 && i.Statistics.PacketsDropped != pcapgo.NgNoValue64
+		}
+		if intf.HasStatistics {
+			intf.Received, intf.Dropped = i.Statistics.PacketsReceived, i.Statistics.PacketsDropped
+		}
+		all = append(all, intf)
+	}
+	return all
+}

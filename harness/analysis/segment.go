@@ -1,0 +1,161 @@
+package analysis
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Segment is a TCP segment as it passed an interface.
+type Segment struct {
+	// Frame is the packet's number in the file, from 1, as Wireshark counts.
+	Frame int
+	// Time is when the packet passed, in UTC, and At the same since the first
+	// packet in the file, of whatever protocol (Wireshark's frame.time_relative).
+	Time time.Time
+	At   time.Duration
+	// Interface is the name of the interface; empty in a pcap file, which has
+	// no names.
+	Interface string
+	// Direction is the packet's direction on the interface, if the file says so.
+	Direction Direction
+
+	Src, Dst netip.AddrPort
+	// TTL is IPv4's time to live or IPv6's hop limit, ECN the codepoint in the
+	// IP header (RFC 3168): 0 not capable, 1 ECT(1), 2 ECT(0), 3 CE.
+	TTL, ECN uint8
+
+	Seq, Ack uint32
+	Flags    Flags
+	// Window is the field in the header, not scaled.
+	Window uint16
+	// Length is the number of payload bytes, by the IP header (tcp.len).
+	Length  int
+	Options Options
+}
+
+// Flow is one direction of a connection.
+type Flow struct{ Src, Dst netip.AddrPort }
+
+// Flow returns the direction that the segment belongs to.
+func (s Segment) Flow() Flow { return Flow{s.Src, s.Dst} }
+
+// Reverse returns the other direction of the same connection.
+func (f Flow) Reverse() Flow { return Flow{f.Dst, f.Src} }
+
+// String returns "192.0.2.1:4711 > 192.0.2.2:80".
+func (f Flow) String() string { return f.Src.String() + " > " + f.Dst.String() }
+
+// SequenceLength is how much of the sequence space the segment takes: its payload,
+// and one each for SYN and FIN (RFC 9293, section 3.4).
+func (s Segment) SequenceLength() int {
+	n := s.Length
+	if s.Flags&FlagSYN != 0 {
+		n++
+	}
+	if s.Flags&FlagFIN != 0 {
+		n++
+	}
+	return n
+}
+
+// NextSeq is the sequence number behind the segment.
+func (s Segment) NextSeq() uint32 { return s.Seq + uint32(s.SequenceLength()) }
+
+// String returns a line such as
+//
+//	#4 0.020113s client/eth0 out 192.0.2.1:4711 > 192.0.2.2:80 [PSH ACK] seq 1 ack 1 len 1448 win 502
+func (s Segment) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "#%d %.6fs ", s.Frame, s.At.Seconds())
+	if s.Interface != "" {
+		b.WriteString(s.Interface + " ")
+	}
+	if s.Direction != Unknown {
+		b.WriteString(s.Direction.String() + " ")
+	}
+	fmt.Fprintf(&b, "%v [%v] seq %d", s.Flow(), s.Flags, s.Seq)
+	if s.Flags&FlagACK != 0 {
+		fmt.Fprintf(&b, " ack %d", s.Ack)
+	}
+	fmt.Fprintf(&b, " len %d win %d", s.Length, s.Window)
+	return b.String()
+}
+
+// Direction says which way a packet passed an interface.
+type Direction uint8
+
+const (
+	Unknown  Direction = iota // the file does not say
+	Inbound                   // the interface received it
+	Outbound                  // the interface sent it
+)
+
+func (d Direction) String() string {
+	switch d {
+	case Inbound:
+		return "in"
+	case Outbound:
+		return "out"
+	default:
+		return "unknown"
+	}
+}
+
+// Flags are the control bits of the TCP header.
+type Flags uint16
+
+const (
+	FlagFIN Flags = 1 << iota
+	FlagSYN
+	FlagRST
+	FlagPSH
+	FlagACK
+	FlagURG
+	FlagECE // RFC 3168
+	FlagCWR // RFC 3168
+	FlagAE  // accurate ECN, RFC 9768; once NS
+)
+
+var flagNames = [...]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE"}
+
+// String returns the names of the bits that are set, such as "SYN ACK".
+func (f Flags) String() string {
+	var names []string
+	for i, name := range flagNames {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, " ")
+}
+
+// Options are the options of the TCP header.
+type Options struct {
+	MSS            uint16 // maximum segment size in bytes; 0 if absent (RFC 9293)
+	HasWindowScale bool
+	WindowScale    uint8 // shift count (RFC 7323)
+	SACKPermitted  bool  // RFC 2018
+	HasTimestamps  bool  // RFC 7323
+	TSVal, TSEcr   uint32
+	// Incomplete: some options are missing, because the packet was cut off or
+	// an option's length is not possible.
+	Incomplete bool
+
+	sack      [4]Block
+	sackCount uint8
+}
+
+// Block is a range of sequence numbers in a SACK option: Right is the one behind
+// the last (RFC 2018).
+type Block struct{ Left, Right uint32 }
+
+// SACK returns the blocks of the SACK option, in the order of the header: none
+// to four.
+func (o Options) SACK() []Block {
+	if o.sackCount == 0 {
+		return nil
+	}
+	return o.sack[:o.sackCount]
+}

@@ -1,0 +1,89 @@
+// Package impair says what a link does to packets: all of the Linux netem
+// qdisc, typed, in human units, per direction.
+//
+// A direction is the egress of one device. A link between two hosts has two
+// ends, hence two directions, and each gets its own [Netem]. The zero Netem is
+// a perfect link.
+//
+//	dev := impair.Device{NetNS: fd, Name: "eth0"}
+//	got, err := impair.Apply(dev, impair.Netem{
+//		Delay: 20 * time.Millisecond,
+//		Loss:  impair.RandomLoss{Percent: 1},
+//		Rate:  impair.Rate{BitsPerSecond: 20 * impair.Mbit},
+//	})
+//
+// [Apply] installs it, [Change] alters it in mid-run and keeps what is queued,
+// [Clear] takes it away, [Read] and [ReadStats] tell what the kernel has.
+// Apply and Change read back what the kernel took and compare it with what was
+// asked, value for value: a difference within the kernel's resolution is a
+// note in [Applied], any other difference is a [*MismatchError]. Bad input is
+// refused before the kernel is touched, by a [*FieldError] for each field.
+//
+// # What it needs
+//
+// Linux 4.16 or later with sch_netem, CAP_NET_ADMIN in the namespace of the
+// device. [Probe] tries it out in a throw-away namespace and says in one line
+// what is missing and how to get it. Validation, text and JSON forms need
+// neither root nor netem. No cgo, no tc(8).
+//
+// # Units
+//
+//   - time: [time.Duration], kept by the kernel to the nanosecond;
+//   - probability: [Percent], 0 to 100, kept as a 32-bit fraction
+//     (rint(p/100 * (2^32-1)), iproute2's rounding);
+//   - rate: bits per second, kept as whole bytes per second;
+//   - limit and gap: packets; overheads and cells: bytes.
+//
+// # Traps
+//
+// Most of these were read in net/sched/sch_netem.c (of some version after 6.6,
+// and of 6.18); the ones marked * are measured by this package's tests, in
+// guests of Debian's 6.1 and 6.12.
+//
+//   - netem sees what the stack hands to the device. That can be a GSO
+//     super-packet of 64 KB, which is then lost, delayed or marked as one. Set
+//     the device's gso_max_segs to 1 for a packet per segment.
+//   - On the sending host netem's queue and drops talk back to the local TCP.
+//     Put it on a router between the hosts.
+//   - Jitter reorders packets, unless a rate is set. A jitter drawn from a table
+//     goes up to 4 times as far as Jitter, also below a delay of 0; such packets
+//     leave at once.
+//   - * DelayCorrelation has next to no effect, unless Jitter is above
+//     2 s * (1 - correlation) and Uniform: the kernel correlates a 32-bit number
+//     and then takes it modulo twice the jitter in ns, or modulo the size of the
+//     table, which throws the correlation away.
+//   - * The other correlations change the share: correlated numbers crowd around
+//     the middle, away from a threshold near the end. A RandomLoss of 5 % with a
+//     correlation of 50 % lost none of 20,000 packets. For bursts take
+//     [GilbertElliott] or [FourState].
+//   - A loss model starts again in its good state at each Change, and so does
+//     the random sequence of Seed.
+//   - Packets that Reorder picks leave at once: they pass by the delay and by the
+//     rate.
+//   - A duplicate goes through netem once more, and can be lost there.
+//   - Seed covers loss, duplication, jitter and the choice of what to reorder or
+//     corrupt, on Linux 6.6 and later. It does not cover which bit is flipped, the
+//     range of a slot, and the start value of any correlation. Earlier kernels
+//     ignore it (a note says so). In a guest in virtual time all of it repeats.
+//   - Stats.Drops counts losses, packets over the limit, and also ECN marks
+//     (packets that were marked and delivered).
+//   - netem's limit counts the packets that are being delayed, too. See
+//     [Netem.Limit] for the size that is chosen when none is given.
+//   - * The kernel never unloads a distribution table, and never tells which one it
+//     has. Change to [Uniform] therefore loads a table that is uniform.
+//
+// # Netlink
+//
+// The options are encoded and decoded here, on top of mdlayher/netlink. It
+// opens its socket in a namespace given by a file descriptor and hands over
+// the kernel's own words for an error for each socket; vishvananda/netlink/nl
+// has these as process-wide state. florianl/go-tc lacks TCA_NETEM_LOSS, and
+// serves in the tests as an independent witness of everything else.
+//
+// # Tests
+//
+//	go test ./impair
+//
+// runs without root what needs none. What needs root and netem is skipped by
+// name elsewhere, and fails instead with TCPLAB_REQUIRE=1.
+package impair

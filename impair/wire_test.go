@@ -1,0 +1,269 @@
+package impair
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/mdlayher/netlink"
+	. "github.com/onsi/gomega"
+)
+
+func TestPercentIsEncodedAsInIproute2(t *testing.T) {
+	// iproute2's set_percent: rint(per * UINT32_MAX)
+	for _, test := range []struct {
+		percent Percent
+		want    uint32
+	}{
+		{0, 0},
+		{100, math.MaxUint32},
+		{50, 1 << 31}, // 2147483647.5, to even
+		{1, 42949673}, // 42949672.95
+		{0.1, 4294967},
+		{1.2e-8, 1},
+	} {
+		NewWithT(t).Expect(encodePercent(test.percent)).To(Equal(test.want), "%v", test.percent)
+	}
+}
+
+func TestPercentThatIsReadIsTheShortestThatIsStoredAlike(t *testing.T) {
+	g := NewWithT(t)
+	for _, p := range []Percent{0, 1, 0.1, 0.01, 12.5, 33.3, 50, 99.9, 99.99999, 100} {
+		g.Expect(decodePercent(encodePercent(p))).To(Equal(p))
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 10_000 {
+		v := random.Uint32()
+		p := decodePercent(v)
+		g.Expect(encodePercent(p)).To(Equal(v))
+		g.Expect(p).To(And(BeNumerically(">=", 0), BeNumerically("<=", 100)))
+	}
+	for _, v := range []uint32{0, 1, 2, 1<<31 - 1, 1 << 31, math.MaxUint32 - 1, math.MaxUint32} {
+		g.Expect(encodePercent(decodePercent(v))).To(Equal(v))
+	}
+}
+
+func TestOptionsSurviveTheWire(t *testing.T) {
+	for _, test := range valid(t) {
+		for _, change := range []bool{false, true} {
+			t.Run(test.name, func(t *testing.T) {
+				g := NewWithT(t)
+				sent, tables, err := encode(test.netem, change)
+				g.Expect(err).NotTo(HaveOccurred())
+				payload, err := sent.marshal(tables)
+				g.Expect(err).NotTo(HaveOccurred())
+				got, err := parseOptions(payload)
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(got).To(Equal(sent))
+				g.Expect(verify(sent, got)).To(Succeed())
+			})
+		}
+	}
+}
+
+func TestOptionsBecomeTheNetemTheyWere(t *testing.T) {
+	changed := map[string]func(*Netem){ // what the kernel has otherwise than asked
+		"random loss, not representable": func(n *Netem) { n.Loss = RandomLoss{Percent: 33.33333333} },
+		"random loss, least":             func(n *Netem) { n.Loss = RandomLoss{Percent: 0.00000002} },
+		"random loss of 0 %":             func(n *Netem) { n.Loss = nil },
+		"rate, not whole bytes":          func(n *Netem) { n.Rate.BitsPerSecond = 1_000_000 },
+		"reorder":                        func(n *Netem) { n.Reorder.Gap = 1 },
+		"four-state, halves": func(n *Netem) {
+			n.Loss = FourState{P13: 49.99999999, P31: 49.99999999, P32: 50, P23: 100, P14: 50}
+		},
+	}
+	for _, test := range valid(t) {
+		t.Run(test.name, func(t *testing.T) {
+			g := NewWithT(t)
+			o, _, err := encode(test.netem, false)
+			g.Expect(err).NotTo(HaveOccurred())
+			want := test.netem
+			want.Limit, _ = want.packetLimit()
+			if want.Jitter != 0 {
+				want.Distribution = Unreported
+			}
+			if want.Slot.Jitter != 0 {
+				want.Slot.Distribution = Unreported
+			}
+			if change := changed[test.name]; change != nil {
+				change(&want)
+			}
+			g.Expect(o.netem()).To(Equal(want))
+		})
+	}
+}
+
+// Two halves of 100 % are each rounded up; their 32-bit sum in the kernel would
+// be 0, and the second of them would never happen.
+func TestFourStateHalvesDoNotWrapAround(t *testing.T) {
+	g := NewWithT(t)
+	o, _, err := encode(Netem{Loss: FourState{P13: 50, P14: 50, P31: 50, P32: 50}}, false)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(o.gi.P13 + o.gi.P14).To(Equal(uint32(math.MaxUint32)))
+	g.Expect(o.gi.P31 + o.gi.P32).To(Equal(uint32(math.MaxUint32)))
+}
+
+func TestEveryAttributeIsSent(t *testing.T) {
+	g := NewWithT(t)
+	o, tables, err := encode(Netem{}, true)
+	g.Expect(err).NotTo(HaveOccurred())
+	payload, err := o.marshal(tables)
+	g.Expect(err).NotTo(HaveOccurred())
+	attributes, err := netlink.UnmarshalAttributes(payload[qoptSize:])
+	g.Expect(err).NotTo(HaveOccurred())
+	var types []int
+	for _, a := range attributes {
+		types = append(types, int(a.Type))
+	}
+	g.Expect(types).To(ConsistOf(attrCorr, attrReorder, attrCorrupt, attrRate, attrECN,
+		attrLatency64, attrJitter64, attrSlot, attrSeed))
+}
+
+func TestVerifyNamesWhatDiffers(t *testing.T) {
+	g := NewWithT(t)
+	sent, _, err := encode(full(), false)
+	g.Expect(err).NotTo(HaveOccurred())
+
+	got := sent
+	got.ecn, got.latency = 0, 5
+	g.Expect(verify(sent, got)).To(MatchError("the kernel has another netem than asked: Delay: sent 20ms, got 5ns; ECN: sent 1, got 0"))
+
+	got = sent
+	got.seed = 1
+	g.Expect(verify(sent, got)).To(MatchError(ContainSubstring("Seed: sent 18446744073709551615, got 1")))
+	got.seedMissing = true
+	g.Expect(verify(sent, got)).To(Succeed())
+
+	got = sent
+	got.lossModel = lossGE
+	g.Expect(verify(sent, got)).To(MatchError(ContainSubstring("Loss model: sent random, got gilbert-elliott")))
+
+	sent.latency = 1000
+	got = sent
+	got.latency, got.nanosecondMissing = 1000-1000%tick, true
+	g.Expect(verify(sent, got)).To(Succeed())
+}
+
+func TestNotesTellWhatBecameOfTheValues(t *testing.T) {
+	g := NewWithT(t)
+	n := Netem{
+		Delay:     20 * ms,
+		Jitter:    5 * ms,
+		Loss:      RandomLoss{Percent: 100. / 3},
+		Reorder:   Reorder{Percent: 1},
+		Rate:      Rate{BitsPerSecond: 1_000_007},
+		Slot:      Slot{Delay: ms, Jitter: ms, Distribution: Normal},
+		Seed:      7,
+		Duplicate: Duplicate{Percent: 1},
+	}
+	o, tables, err := encode(n, false)
+	g.Expect(err).NotTo(HaveOccurred())
+	o.seed, o.seedMissing = 0, true
+	a := report(n, tables, o, false)
+	g.Expect(a.Asked).To(Equal(n))
+	g.Expect(a.Got.Distribution).To(Equal(Uniform))
+	g.Expect(a.Got.Slot.Distribution).To(Equal(Unreported))
+	g.Expect(a.Notes).To(Equal([]string{
+		"Loss.Percent: asked 33.333333333333336%, got 33.33333333%: the kernel keeps 32 bits of a probability",
+		"Reorder.Gap: asked 0, got 1: netem's least gap: any packet",
+		"Rate.BitsPerSecond: asked 1000007, got 1000000: the kernel counts whole bytes per second",
+		"Limit: chosen 67 packets: 3 in the delay line and 64 in the queue, at 1000007bit, held for up to 30ms",
+		"Slot.Distribution: sent normal (4096 values); the kernel does not report it",
+		"Seed: 7 ignored by this kernel: needs Linux 6.6",
+	}))
+
+	exact := Netem{Delay: 20 * ms, Loss: RandomLoss{Percent: 1}, Limit: 100}
+	o, tables, err = encode(exact, false)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(report(exact, tables, o, false)).To(Equal(Applied{Asked: exact, Got: exact}))
+}
+
+func TestParseOptionsRefusesWhatIsShort(t *testing.T) {
+	g := NewWithT(t)
+	_, err := parseOptions(make([]byte, qoptSize-1))
+	g.Expect(err).To(MatchError(ContainSubstring("23 bytes, want at least 24")))
+	short, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: attrCorr, Data: []byte{1, 2, 3, 4}}})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = parseOptions(append(make([]byte, qoptSize), short...))
+	g.Expect(err).To(MatchError(ContainSubstring("TCA_NETEM_CORR: 4 bytes")))
+}
+
+func FuzzParseOptions(f *testing.F) {
+	for _, n := range []Netem{{}, full(), {Loss: SimpleGilbert(1, 10)}, {Loss: FourState{P13: 1, P31: 9}}} {
+		o, tables, err := encode(n, false)
+		if err != nil {
+			f.Fatal(err)
+		}
+		payload, err := o.marshal(tables)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(payload)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		o, err := parseOptions(data)
+		if err != nil {
+			return
+		}
+		// What could be read can be told, and compares with itself.
+		_ = o.netem().String()
+		if err := verify(o, o); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func FuzzParseQdisc(f *testing.F) {
+	stats := append(pack(uint64(1514)), pack(uint32(1))...)
+	nested, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: attrStatsBasic, Data: stats},
+		{Type: attrStatsQueue, Data: pack([5]uint32{1, 2, 3, 4, 5})},
+		{Type: attrStatsPkt64, Data: pack(uint64(1 << 33))},
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	attributes, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: attrKind, Data: []byte("netem\x00")},
+		{Type: attrOptions, Data: make([]byte, qoptSize)},
+		{Type: attrStats2, Data: nested},
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(append(pack(tcmsg{Index: 7, Parent: handleRoot}), attributes...))
+	f.Add(append(pack(ifinfomsg{Index: 1}), attributes...))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_, _ = parseQdisc(data)
+		_, _, _ = parseLink(data)
+	})
+}
+
+func TestParseQdisc(t *testing.T) {
+	g := NewWithT(t)
+	nested, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: attrStatsBasic, Data: append(pack(uint64(3028)), pack(uint32(2))...)},
+		{Type: attrStatsQueue, Data: pack([5]uint32{1, 2, 3, 4, 5})},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	attributes, err := netlink.MarshalAttributes([]netlink.Attribute{
+		{Type: attrKind, Data: []byte("netem\x00")},
+		{Type: attrStats2, Data: nested},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	q, err := parseQdisc(append(pack(tcmsg{Index: 7, Handle: 1 << 16, Parent: handleRoot}), attributes...))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(q).To(Equal(qdisc{
+		kind: "netem", index: 7, handle: 1 << 16, parent: handleRoot,
+		stats: Stats{Packets: 2, Bytes: 3028, QueueLength: 1, Backlog: 2, Drops: 3, Requeues: 4, Overlimits: 5},
+	}))
+}
+
+func TestADumpThatWasDisturbedIsRecognised(t *testing.T) {
+	g := NewWithT(t)
+	m := netlink.Message{Data: pack(tcmsg{Index: 7, Parent: handleRoot})}
+	m.Header.Flags = netlink.Multi | netlink.DumpInterrupted
+	_, disturbed, err := parseDump([]netlink.Message{m}, 7)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(disturbed).To(BeTrue())
+}
