@@ -5,7 +5,6 @@ SEED   ?= 1
 ARGS   ?=
 
 TCPLAB := bin/tcplab
-SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # The race detector needs a C compiler; without one the tests run all the same.
 RACE   := $(shell command -v gcc >/dev/null && echo -race)
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -27,7 +26,8 @@ unit: setup ## run the tests that any machine can run
 	go vet ./...
 	go test $(RACE) ./...
 
-privileged: setup ## run the tests that need root or netem, in a guest
+privileged: setup ## run the tests that boot guests, and, in a guest, those that need root or netem
+	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test ./harness/vm ./harness/runner
 	$(TCPLAB) run $(PRIVILEGED) --clock virtual --seed $(SEED)
 
 reproducible: setup ## run the suites twice with one seed and once with another; the bytes must show it
@@ -39,12 +39,8 @@ bench: ## measure what performance is claimed
 lint: ## check style
 	go run $(GOLANGCI_LINT) run ./...
 
-setup: $(TCPLAB) ## build tcplab, and install QEMU where scenarios could not run otherwise
-	@$(TCPLAB) doctor >/dev/null 2>&1 || { \
-	  command -v apt-get >/dev/null || { $(TCPLAB) doctor; exit 1; }; \
-	  echo "installing qemu-system-x86"; \
-	  $(SUDO) apt-get update -q && \
-	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends qemu-system-x86; }
+setup: $(TCPLAB) ## build tcplab, and install QEMU and a guest kernel where scenarios could not run otherwise
+	@$(TCPLAB) setup
 
 # Always asked: the go command knows best whether there is anything to do.
 .PHONY: $(TCPLAB)

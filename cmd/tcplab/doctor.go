@@ -109,8 +109,12 @@ func machine() check {
 }
 
 func emulator() check {
-	version, err := vm.QEMUVersion()
-	return checkOf("QEMU", version, err)
+	found, err := vm.FindQEMU()
+	note := found.Version
+	if doubt := found.Doubt(); doubt != "" {
+		note += "; " + doubt
+	}
+	return checkOf("QEMU", note, err)
 }
 
 func kernel() check {

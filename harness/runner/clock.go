@@ -42,7 +42,7 @@ func Choose(wanted Clock) (Clock, string, error) {
 		}
 		return Real, "this kernel has sch_netem, and this is root", nil
 	}
-	if _, err := vm.QEMUVersion(); err != nil {
+	if _, err := vm.FindQEMU(); err != nil {
 		if wanted == Auto {
 			return "", "", fmt.Errorf("%w on the real clock: %w; nor on the virtual one: %w", ErrCannotRun, realErr, err)
 		}

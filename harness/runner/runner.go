@@ -123,6 +123,22 @@ func checkSelection(suites []*Suite) error {
 type logger struct {
 	mutex sync.Mutex
 	to    io.Writer
+	said  map[string]bool
+}
+
+// once is printf for what need not be repeated for each guest.
+func (l *logger) once(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	l.mutex.Lock()
+	repeated := l.said[line]
+	if l.said == nil {
+		l.said = map[string]bool{}
+	}
+	l.said[line] = true
+	l.mutex.Unlock()
+	if !repeated {
+		l.printf("%s", line)
+	}
 }
 
 func (l *logger) printf(format string, args ...any) {

@@ -172,6 +172,9 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 			return err
 		}
 	}
+	if result.Flaw != "" {
+		log.once("warning: %s; tcplab setup installs a newer one", result.Flaw)
+	}
 	record, err := verdict(w, dir, result, guestErr)
 	if err != nil {
 		return err

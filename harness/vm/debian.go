@@ -1,14 +1,12 @@
 package vm
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
@@ -39,14 +37,14 @@ func downloadKernel(ctx context.Context, options KernelOptions) (path string, cl
 	// sources, so that neither root nor a change of the system is needed.
 	options.Progress("downloading Debian's kernel (" + debianKernel + ", about 70 MB, once)")
 	apt := aptClient{dir: dir}
-	path, systemErr := apt.download(ctx, debianKernel)
+	path, systemErr := apt.downloadKernel(ctx, debianKernel)
 	if systemErr == nil {
 		return path, cleanup, nil
 	}
 	options.Progress("fetching package lists, since the system's have no usable " + debianKernel)
 	apt.ownLists = true
 	if err := apt.update(ctx); err == nil {
-		path, err = apt.download(ctx, debianKernel)
+		path, err = apt.downloadKernel(ctx, debianKernel)
 		if err == nil {
 			return path, cleanup, nil
 		}
@@ -57,69 +55,6 @@ func downloadKernel(ctx context.Context, options KernelOptions) (path string, cl
 	cleanup()
 	return "", nil, fmt.Errorf("%w: none is cached in %s, and Debian's could not be downloaded: %w; "+
 		"name one with --kernel PATH (a vmlinuz with its modules, or a .deb)", ErrNoKernel, options.Cache, systemErr)
-}
-
-// An aptClient calls apt without touching the system's state.
-type aptClient struct {
-	dir      string // where packages, and lists of its own, go
-	ownLists bool
-}
-
-func (a aptClient) run(ctx context.Context, program string, args ...string) ([]byte, error) {
-	if a.ownLists {
-		args = append([]string{
-			"-o", "Dir::State::Lists=" + filepath.Join(a.dir, "lists"),
-			"-o", "Dir::Cache=" + filepath.Join(a.dir, "cache"),
-			"-o", "Debug::NoLocking=true",
-			"-o", "APT::Update::Pre-Invoke::=", "-o", "APT::Update::Post-Invoke::=",
-		}, args...)
-	}
-	// As root apt would drop to a user that cannot write into our directory, and warn.
-	args = append([]string{"-o", "APT::Sandbox::User=root", "-q"}, args...)
-	command := exec.CommandContext(ctx, program, args...)
-	command.Dir = a.dir
-	command.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	if err := command.Run(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", program, err, lastLine(stderr.String()))
-	}
-	return stdout.Bytes(), nil
-}
-
-func (a aptClient) update(ctx context.Context) error {
-	for _, dir := range []string{"lists/partial", "cache/archives/partial"} {
-		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o755); err != nil {
-			return err
-		}
-	}
-	_, err := a.run(ctx, "apt-get", "update")
-	return err
-}
-
-// kernelDependency finds the kernel that a metapackage stands for.
-var kernelDependency = regexp.MustCompile(`(?m)^\s*Depends: (linux-image-[0-9]\S*)$`)
-
-func (a aptClient) download(ctx context.Context, metapackage string) (string, error) {
-	depends, err := a.run(ctx, "apt-cache", "depends", metapackage)
-	if err != nil {
-		return "", err
-	}
-	found := kernelDependency.FindSubmatch(depends)
-	if found == nil {
-		return "", fmt.Errorf("package %s depends on no linux-image-* (apt-cache depends)", metapackage)
-	}
-	if _, err := a.run(ctx, "apt-get", "download", string(found[1])); err != nil {
-		return "", err
-	}
-	packages, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
-	if err != nil {
-		return "", err
-	}
-	if len(packages) != 1 {
-		return "", fmt.Errorf("apt-get download %s left %d packages in %s", found[1], len(packages), a.dir)
-	}
-	return packages[0], nil
 }
 
 // kernelFromPackage unpacks a Debian kernel package into the cache, once.

@@ -27,33 +27,6 @@ import (
 // boot, measured. The HPET, with its 10 ns, drives the timers instead.
 const kernelParameters = "console=ttyS0 quiet panic=-1 oops=panic tsc=reliable cryptomgr.notests mitigations=off random.trust_cpu=on nolapic_timer"
 
-// A qemu is an installed emulator.
-type qemu struct {
-	path    string
-	version string
-}
-
-func findQEMU() (qemu, error) {
-	path, err := exec.LookPath("qemu-system-x86_64")
-	if err != nil {
-		return qemu{}, fmt.Errorf("%w on this machine: install it (Debian, Ubuntu: apt-get install --no-install-recommends "+
-			"qemu-system-x86; Fedora: dnf install qemu-system-x86-core)", ErrNoQEMU)
-	}
-	output, err := exec.Command(path, "--version").Output()
-	if err != nil {
-		return qemu{}, fmt.Errorf("%s --version: %w", path, exitDetail(err))
-	}
-	version, _, _ := strings.Cut(string(output), "\n")
-	return qemu{path: path, version: version}, nil
-}
-
-// QEMUVersion is the first line of what the installed emulator says of itself, or an error
-// that is ErrNoQEMU and says what to do.
-func QEMUVersion() (string, error) {
-	emulator, err := findQEMU()
-	return emulator.version, err
-}
-
 // guestFiles are the guest's ends on the host. None has a name, so that nothing is left
 // behind, and QEMU finds each under the number that it inherits.
 type guestFiles struct {
@@ -125,9 +98,9 @@ const streamPeriod = 50 * time.Millisecond
 
 // run starts QEMU and waits for its end, passing the guest's output on. It returns an error
 // only for what is not the guest's doing.
-func (q qemu) run(ctx context.Context, kernel string, job Job, files *guestFiles) (ending, error) {
+func (q QEMU) run(ctx context.Context, kernel string, job Job, files *guestFiles) (ending, error) {
 	ended := ending{memoryMiB: job.memoryMiB()}
-	command := exec.Command(q.path, arguments(kernel, job)...)
+	command := exec.Command(q.Path, arguments(kernel, job)...)
 	command.ExtraFiles = files.inherited()
 	var complaint bytes.Buffer
 	command.Stdout, command.Stderr = &complaint, &complaint
@@ -148,7 +121,7 @@ func (q qemu) run(ctx context.Context, kernel string, job Job, files *guestFiles
 		}
 	}()
 	if err := <-started; err != nil {
-		return ended, fmt.Errorf("start %s: %w", q.path, err)
+		return ended, fmt.Errorf("start %s: %w", q.Path, err)
 	}
 
 	readyLimit, wallLimit := job.ReadyLimit, job.WallLimit
@@ -199,7 +172,7 @@ func (q qemu) run(ctx context.Context, kernel string, job Job, files *guestFiles
 		return ended, fmt.Errorf("guest: %w", ended.kind)
 	}
 	if exit != nil {
-		ended.detail = fmt.Sprintf("%s: %v: %s", q.path, exit, lastLine(complaint.String()))
+		ended.detail = fmt.Sprintf("%s: %v: %s", q.Path, exit, lastLine(complaint.String()))
 	}
 	return ended, nil
 }

@@ -42,7 +42,7 @@ const (
 
 // An Image is a kernel and an initramfs, ready to boot any number of guests.
 type Image struct {
-	qemu    qemu
+	qemu    QEMU
 	kernel  *Kernel
 	base    *os.File // without a name, so that it goes when the last holder does
 	modules []string
@@ -53,7 +53,7 @@ func Build(c Config) (*Image, error) {
 	if c.Kernel == nil {
 		return nil, fmt.Errorf("build guest image: %w given", ErrNoKernel)
 	}
-	emulator, err := findQEMU()
+	emulator, err := FindQEMU()
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +148,9 @@ type Result struct {
 	Wall     time.Duration // from start to end, on the host's
 	Inputs   Inputs
 	Console  []byte // the kernel's console: all that it printed
+	// Flaw says how the emulator was seen to compute wrong, or is empty. Such a result is
+	// reproducible, and can be wrong all the same.
+	Flaw string
 }
 
 // prepare makes the initramfs of one guest and says what its bytes will depend on.
@@ -170,7 +173,7 @@ func (i *Image) prepare(job Job) (*os.File, Inputs, error) {
 		return nil, Inputs{}, fmt.Errorf("guest's initramfs: %w", err)
 	}
 	inputs := Inputs{
-		QEMU:        i.qemu.version,
+		QEMU:        i.qemu.Version,
 		Kernel:      i.kernel.SHA256,
 		Initramfs:   hex.EncodeToString(hash.Sum(nil)),
 		CommandLine: commandLineHash(job),
@@ -220,6 +223,9 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 	}
 	if failure := diagnose(ended, status, console); failure != nil {
 		return result, failure
+	}
+	if status.LostFlags > 0 {
+		result.Flaw = fmt.Sprintf("%s lost processor flags in %d of %d page faults: programs in the guest can compute wrong", i.qemu.Version, status.LostFlags, status.LostFlagsOf)
 	}
 	result.ExitCode, result.Signal, result.Virtual = status.ExitCode, status.Signal, status.Uptime
 	return result, nil

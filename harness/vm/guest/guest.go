@@ -172,6 +172,12 @@ func runProgram(job Job) Status {
 		status.Error = err.Error()
 		return status
 	}
+	lost, of, err := lostFlags()
+	if err != nil {
+		status.Error = err.Error()
+		return status
+	}
+	status.LostFlags, status.LostFlagsOf = lost, of
 	command := exec.Command(ProgramPath, job.Args...)
 	command.Dir = WorkDir
 	command.Env = append([]string{

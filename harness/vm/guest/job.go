@@ -43,4 +43,6 @@ type Status struct {
 	Error    string // what kept the guest from running the program at all
 	// Uptime is the guest's own clock at the end, from the start of its kernel.
 	Uptime time.Duration
+	// LostFlags counts where the emulator was seen to compute wrong, of LostFlagsOf tries.
+	LostFlags, LostFlagsOf int
 }

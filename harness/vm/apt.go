@@ -1,0 +1,156 @@
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// An aptClient calls apt-get and apt-cache. With lists of its own it looks at the archives that
+// the system is configured for, and more if asked, without touching the system's lists or
+// configuration.
+type aptClient struct {
+	dir      string   // its working directory, where packages are downloaded to
+	ownLists bool     // keeps package lists in dir
+	sources  string   // a directory instead of /etc/apt/sources.list.d; empty: that one
+	prefix   []string // of each command, such as sudo
+}
+
+func (a aptClient) run(ctx context.Context, program string, args ...string) ([]byte, error) {
+	// As root apt would drop to a user that cannot write into our directory, and warn.
+	options := []string{"-q", "-o", "APT::Sandbox::User=root"}
+	if a.ownLists {
+		options = append(options,
+			"-o", "Dir::State::Lists="+filepath.Join(a.dir, "lists"),
+			"-o", "Dir::Cache="+filepath.Join(a.dir, "cache"),
+			"-o", "APT::Update::Pre-Invoke::=", "-o", "APT::Update::Post-Invoke::=",
+		)
+		if len(a.prefix) == 0 && os.Geteuid() != 0 {
+			options = append(options, "-o", "Debug::NoLocking=true")
+		}
+	}
+	if a.sources != "" {
+		options = append(options, "-o", "Dir::Etc::SourceParts="+a.sources)
+	}
+	words := slices.Concat(a.prefix, []string{program}, options, args)
+	command := exec.CommandContext(ctx, words[0], words[1:]...)
+	command.Dir = a.dir
+	command.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
+	command.Stdin = os.Stdin // sudo may ask
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return nil, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, lastLine(stderr.String()))
+	}
+	return stdout.Bytes(), nil
+}
+
+// update fetches the client's own lists.
+func (a aptClient) update(ctx context.Context) error {
+	for _, dir := range []string{"lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	_, err := a.run(ctx, "apt-get", "update")
+	return err
+}
+
+// kernelDependency finds the kernel that a metapackage stands for.
+var kernelDependency = regexp.MustCompile(`(?m)^\s*Depends: (linux-image-[0-9]\S*)$`)
+
+// downloadKernel downloads the kernel that a metapackage depends on.
+func (a aptClient) downloadKernel(ctx context.Context, metapackage string) (string, error) {
+	depends, err := a.run(ctx, "apt-cache", "depends", metapackage)
+	if err != nil {
+		return "", err
+	}
+	found := kernelDependency.FindSubmatch(depends)
+	if found == nil {
+		return "", fmt.Errorf("package %s depends on no linux-image-* (apt-cache depends)", metapackage)
+	}
+	if _, err := a.run(ctx, "apt-get", "download", string(found[1])); err != nil {
+		return "", err
+	}
+	packages, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
+	if err != nil {
+		return "", err
+	}
+	if len(packages) != 1 {
+		return "", fmt.Errorf("apt-get download %s left %d packages in %s", found[1], len(packages), a.dir)
+	}
+	return packages[0], nil
+}
+
+// debianKeyring signs Debian's archives, backports among them.
+const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// withBackports returns a client that also looks at the backports of the system's Debian
+// release, in the archive that the release itself is from.
+func (a aptClient) withBackports(ctx context.Context) (client aptClient, suite string, err error) {
+	if !a.ownLists {
+		return a, "", errors.New("backports need lists of their own")
+	}
+	codename, err := debianCodename()
+	if err != nil {
+		return a, "", err
+	}
+	targets, err := a.run(ctx, "apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages")
+	if err != nil {
+		return a, "", err
+	}
+	var archive string
+	for line := range strings.Lines(string(targets)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == codename && fields[1] == "main" {
+			archive = fields[2]
+			break
+		}
+	}
+	if archive == "" {
+		return a, "", fmt.Errorf("no configured archive has %s main (apt-get indextargets)", codename)
+	}
+	a.sources = filepath.Join(a.dir, "sources")
+	err = os.CopyFS(a.sources, os.DirFS("/etc/apt/sources.list.d"))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = os.MkdirAll(a.sources, 0o755)
+	}
+	if err != nil {
+		return a, "", err
+	}
+	suite = codename + "-backports"
+	signedBy := ""
+	if _, err := os.Stat(debianKeyring); err == nil {
+		signedBy = "[signed-by=" + debianKeyring + "] "
+	}
+	line := fmt.Sprintf("deb %s%s %s main\n", signedBy, archive, suite)
+	if err := os.WriteFile(filepath.Join(a.sources, "tcplab-backports.list"), []byte(line), 0o644); err != nil {
+		return a, "", err
+	}
+	return a, suite, a.update(ctx)
+}
+
+// debianCodename is the name of the Debian release that this system is.
+func debianCodename() (string, error) {
+	text, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return "", err
+	}
+	values := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if name, value, found := strings.Cut(strings.TrimSpace(line), "="); found {
+			values[name] = strings.Trim(value, `"`)
+		}
+	}
+	if values["ID"] != "debian" || values["VERSION_CODENAME"] == "" {
+		return "", fmt.Errorf("this is no release of Debian but %q", values["PRETTY_NAME"])
+	}
+	return values["VERSION_CODENAME"], nil
+}

@@ -1,0 +1,103 @@
+package vm
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// A QEMU is an installed emulator.
+type QEMU struct {
+	Path    string
+	Version string // the first line of what it says of itself
+}
+
+// FindQEMU finds the installed emulator. Without one the error is ErrNoQEMU and says what to do.
+func FindQEMU() (QEMU, error) {
+	path, err := exec.LookPath(emulatorProgram)
+	if err != nil {
+		return QEMU{}, fmt.Errorf("%w on this machine: tcplab setup installs it on Debian and Ubuntu (package qemu-system-x86); "+
+			"Fedora: dnf install qemu-system-x86-core", ErrNoQEMU)
+	}
+	output, err := exec.Command(path, "--version").Output()
+	if err != nil {
+		return QEMU{}, fmt.Errorf("%s --version: %w", path, exitDetail(err))
+	}
+	version, _, _ := strings.Cut(string(output), "\n")
+	return QEMU{Path: path, Version: version}, nil
+}
+
+const emulatorProgram = "qemu-system-x86_64"
+
+// soundQEMU is the oldest major version that is known to compute right. 7.2 (Debian 12's own)
+// loses the flags of an instruction such as SETL when its store meets a page fault, so that
+// now and then a program in the guest takes a negative number for a positive one. Those
+// in between were not tried: each guest looks for itself, see [Result.Flaw].
+const soundQEMU = 10
+
+var versionNumber = regexp.MustCompile(`version (\d+)\.`)
+
+// Doubt says what is known to be wrong with this version, or nothing.
+func (q QEMU) Doubt() string {
+	found := versionNumber.FindStringSubmatch(q.Version)
+	if found == nil {
+		return ""
+	}
+	if major, err := strconv.Atoi(found[1]); err != nil || major >= soundQEMU {
+		return ""
+	}
+	return fmt.Sprintf("older than %d.0: may lose processor flags at page faults, so that a program in the guest can compute wrong "+
+		"(docs/virtual-time.md); tcplab setup installs a newer one from Debian's backports", soundQEMU)
+}
+
+// emulatorPackages are what a guest needs, of one version.
+var emulatorPackages = []string{"qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"}
+
+// InstallQEMU installs the emulator with apt-get: from the backports where this is a Debian
+// whose own is older than the oldest that is sound, else the distribution's. It
+// needs root, or sudo, which may ask for a password. The system's package lists
+// and sources stay as they are.
+func InstallQEMU(ctx context.Context, progress func(string)) error {
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("%w, and no apt-get to install it with: install %s with this system's package manager", ErrNoQEMU, emulatorProgram)
+	}
+	dir, err := os.MkdirTemp("", "tcplab-apt-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	apt := aptClient{dir: dir, ownLists: true}
+	if os.Geteuid() != 0 {
+		apt.prefix = []string{"sudo"}
+		// What root puts into our directory only root can remove.
+		defer exec.Command("sudo", "rm", "-rf", dir).Run()
+	}
+	progress("fetching package lists")
+	if err := apt.update(ctx); err != nil {
+		return fmt.Errorf("install QEMU: %w", err)
+	}
+	install := []string{"install", "--yes", "--no-install-recommends"}
+	if newer, suite, err := apt.withBackports(ctx); err != nil {
+		progress("no backports (" + err.Error() + ")")
+	} else {
+		var packages []string
+		for _, name := range emulatorPackages {
+			packages = append(packages, name+"/"+suite)
+		}
+		progress("installing " + strings.Join(packages, " "))
+		_, err := newer.run(ctx, "apt-get", append(install, packages...)...)
+		if err == nil {
+			return nil
+		}
+		progress("not from there: " + err.Error())
+	}
+	progress("installing qemu-system-x86")
+	if _, err := apt.run(ctx, "apt-get", append(install, "qemu-system-x86")...); err != nil {
+		return fmt.Errorf("install QEMU: %w", err)
+	}
+	return nil
+}

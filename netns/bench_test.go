@@ -1,0 +1,25 @@
+package netns
+
+import "testing"
+
+func benchmark(b *testing.B, build func() (*Topology, error)) {
+	for b.Loop() {
+		t, err := build()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := t.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDirect(b *testing.B) {
+	benchmark(b, func() (*Topology, error) { return Direct(Config{}) })
+}
+func BenchmarkRouted(b *testing.B) {
+	benchmark(b, func() (*Topology, error) { return Routed(Config{}) })
+}
+func BenchmarkDumbbell10(b *testing.B) {
+	benchmark(b, func() (*Topology, error) { return Dumbbell(10, Config{}) })
+}

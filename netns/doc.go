@@ -1,0 +1,104 @@
+// Package netns builds hosts from network namespaces, and joins them by links. A host is an anonymous namespace, a
+// link is a pair of veth interfaces, and three topologies are ready made.
+//
+//	topology, err := netns.Routed(netns.Config{})
+//	if err != nil {
+//		return err
+//	}
+//	defer topology.Close()
+//	wait, err := topology.Server().Start(exec.Command("./server"))
+//	err = topology.Client().Do(func() error { return dial(topology.Server().IPv4()) })
+//
+// # What it needs
+//
+// Root (CAP_SYS_ADMIN and CAP_NET_ADMIN), also root of a user namespace; a kernel with network namespaces, veth and
+// IPv6; and /proc. No cgo and no ip(8). Errors tell what is missing: [ErrNotPermitted], [ErrNotSupported]. It is
+// tested on Linux 6.1 and 6.18.
+//
+// # Topologies and addresses
+//
+// Each link has a number n. Its prefixes are 10.0.n.0/24 and fd00:n::/64 (with the decimal digits of n), the end
+// called A has address 1 in them, B has 2, and the last two bytes of an Ethernet address are the same two numbers:
+// 02:00:00:00:n:1. Interfaces are eth0, eth1, ... in the order in which a host is connected.
+//
+//	Direct      client ─────────────────── server
+//	            eth0: 10.0.1.1    eth0: 10.0.1.2
+//	                  fd00:1::1         fd00:1::2
+//
+//	Routed      client ──── link 1 ──── router ──── link 2 ──── server
+//	            eth0: 10.0.1.1     eth0: .2  eth1: .1     eth0: 10.0.2.2
+//	                  fd00:1::1                                 fd00:2::2
+//
+//	Dumbbell    client1 ── link 1 ──┐                        ┌── link 101 ── server1
+//	            10.0.1.1            │                        │              10.0.101.2
+//	            client2 ── link 2 ─ left ──── link 200 ─── right ─ link 102 ── server2
+//	            10.0.2.1            │ eth0: .1     eth0: .2  │              10.0.102.2
+//	            client3 ── link 3 ──┘                        └── link 103 ── server3
+//
+// Clients and servers have their router as the default gateway, for both families, and all hosts of a topology reach
+// each other. [Topology.ToServer] and [Topology.ToClient] name the ends on whose egress an impairment
+// of that direction belongs: eth1 and eth0 of the router, and the two ends of link 200.
+//
+// # Nothing stays
+//
+// A namespace lives as long as a thread, a process, a socket or a file descriptor holds it. It has no name and no
+// mount here, so it is gone when this program is, however that ends, SIGKILL included: the processes of
+// [Host.Start] die with it. [Host.Close] and [Topology.Close] remove everything at once; the kernel's share of that
+// goes on in the background for some milliseconds. Outside of the namespaces nothing is changed, and no link is ever
+// seen there.
+//
+// # Silence
+//
+// Links carry what the hosts' programs send, and nothing else: a capture begins with the first SYN, and there is no
+// ARP request that an impairment could lose or delay. To that end links are unicast only, between neighbours that
+// are known from the start:
+//
+//   - Interfaces are IFF_NOARP and not IFF_MULTICAST. The one keeps the kernel from address resolution, from
+//     duplicate address detection, and from joining (and reporting) a solicited-node multicast group for each
+//     address; the other from joining the routers' groups.
+//   - The two ends know each other's Ethernet address by permanent neighbour entries.
+//   - There are no IPv6 link-local addresses (addr_gen_mode is none), hence no router solicitations.
+//
+// It follows that a packet to an address that no host has is sent, and lost: there is no "no route to host" after
+// some seconds of unanswered ARP requests. Who needs ARP or multicast can turn it on through [Host.Netlink].
+//
+// When a constructor returns, both ends of each link have a carrier, and addresses take packets.
+//
+// # Offload
+//
+// TCP hands down packets of up to 64 KB, to be split by the network card. A queueing discipline would lose, delay
+// and count these as one packet. Links therefore have gso_max_segs 1 at both ends, unless [LinkConfig].Offload or
+// [Config].Offload is set.
+//
+// # Sysctls
+//
+// These are set in each host first, and can be overridden by the settings of [NewHost] and [Config]:
+//
+//   - net.ipv4.tcp_no_metrics_save=1: a connection must not start with what an earlier one to the same host has
+//     learnt (RTT, ssthresh, reordering). Results would depend on the order of experiments. (TCP Fast Open cookies
+//     are kept all the same.)
+//   - net.ipv4.ip_forward=0, net.ipv4.conf.{all,default}.rp_filter=0: a new namespace takes over these from the
+//     machine's first one (net.core.devconf_inherit_init_net), so they would differ from machine to machine.
+//   - net.ipv6.conf.all.disable_ipv6=0: it is 1 after booting with ipv6.disable_ipv6=1.
+//   - net.ipv6.conf.default.addr_gen_mode=1: see Silence.
+//
+// Routers have the settings of [Forwarding]. [Host.Sysctls] lists what was set. Not set, and still taken over from
+// the machine (net/ipv4/tcp_ipv4.c, tcp_sk_init), are net.ipv4.tcp_rmem, tcp_wmem and tcp_congestion_control: set
+// the first two, and choose the third for each socket, where machines are to be compared.
+//
+// # Threads
+//
+// The network namespace belongs to the thread. Whatever this package does in a host, it does on an operating system
+// thread of its own that ends afterwards, and never on the main thread, by which /proc/self/net and /proc/net show
+// the namespace. A program that imports this package needs no runtime.LockOSThread. In [Host.Do], read
+// /proc/thread-self/net. Package net finds out once in a process whether there is IPv6, where it first dials or
+// listens: a program whose own namespace has no IPv6 should do that in a host.
+//
+// # Tests
+//
+//	go test ./netns                      # what needs root is skipped without it
+//	sudo go test ./netns                 # all of it
+//	sudo go test ./netns -run xxx -bench .
+//
+// TCPLAB_REQUIRE=1 has tests fail where they would be skipped.
+package netns

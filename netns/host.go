@@ -1,0 +1,283 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxHostName = 64
+
+	// loopback is always the first interface of a namespace (net/core/dev.c, LOOPBACK_IFINDEX).
+	loopback = 1
+
+	// eventTimeout bounds the wait for what the kernel does in its own time, which takes under a millisecond. It
+	// is there so that a surprise ends in an error instead of a hang.
+	eventTimeout = 10 * time.Second
+)
+
+// A Host is one machine of a test network: a network namespace of its own, in the rest it is the machine that
+// this program runs on. Its methods may be called from any goroutine.
+type Host struct {
+	name   string
+	serial uint64 // order of creation
+	fd     int
+	nl     *netlink.Handle
+
+	mu       sync.Mutex // also held while the namespace is being entered, so that fd stays what it is
+	closed   bool
+	ends     []*End
+	settings []Setting
+	children map[*child]struct{}
+}
+
+var serial atomic.Uint64
+
+// NewHost creates a host without links, with its loopback interface up. The name is for people and for files: 1 to
+// 64 letters, digits, dots, dashes and underscores, not starting with a dot or a dash; the kernel never sees it.
+// The settings are applied after this package's own (see the package's documentation), before anything can open a
+// socket in the host.
+//
+// It returns [ErrNotPermitted] without root, and [ErrNotSupported] where the kernel lacks network namespaces.
+func NewHost(name string, settings ...Setting) (*Host, error) {
+	if err := errors.Join(checkHostName(name), checkSettings("settings", settings)); err != nil {
+		return nil, fmt.Errorf("create host %q: %w", name, err)
+	}
+	var h *Host
+	err := throwAway(func() (err error) {
+		h, err = createHost(name, settings)
+		return err
+	})
+	return h, err
+}
+
+func checkHostName(name string) error {
+	ok := name != "" && len(name) <= maxHostName && name[0] != '.' && name[0] != '-'
+	for _, r := range name {
+		ok = ok && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
+	}
+	if !ok {
+		return fmt.Errorf("host name %q: allowed are 1 to %d letters, digits, dots, dashes and underscores, starting with none of dot and dash", name, maxHostName)
+	}
+	return nil
+}
+
+// createHost leaves the calling thread in the new host's namespace.
+func createHost(name string, settings []Setting) (_ *Host, err error) {
+	h := &Host{name: name, serial: serial.Add(1), fd: -1, children: map[*child]struct{}{}}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("create host %s: %w", name, errors.Join(err, h.Close()))
+		}
+	}()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		if errors.Is(err, unix.EINVAL) { // unshare(2): the flag is unknown
+			return nil, fmt.Errorf("unshare: %w: network namespaces (CONFIG_NET_NS) are %w", err, ErrNotSupported)
+		}
+		return nil, explain(os.NewSyscallError("unshare", err))
+	}
+	if h.fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, fmt.Errorf("open /proc/thread-self/ns/net: %w", err)
+	}
+	if h.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return nil, fmt.Errorf("open a netlink socket: %w", err)
+	}
+	if err := unix.Access("/proc/sys/net/ipv6", unix.F_OK); err != nil {
+		return nil, fmt.Errorf("find /proc/sys/net/ipv6: %w: IPv6 (CONFIG_IPV6, without ipv6.disable=1) is %w", err, ErrNotSupported)
+	}
+	for _, s := range slices.Concat(defaults, settings) {
+		if err := h.setSysctlHere(s); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.nl.LinkSetUp(byIndex(loopback)); err != nil {
+		return nil, fmt.Errorf("bring up lo: %w", err)
+	}
+	return h, nil
+}
+
+// byIndex stands for a link in requests that name it by its index alone.
+func byIndex(index int) netlink.Link {
+	return &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index}}
+}
+
+// Name returns the name that the host was created with.
+func (h *Host) Name() string { return h.name }
+
+// FD returns a file descriptor of the host's namespace, for libraries that take one. It is closed by Close.
+func (h *Host) FD() int { return h.fd }
+
+// Netlink returns a handle for NETLINK_ROUTE in the host. Close closes it, after which its requests fail. Other
+// families need a handle of their own, from [Host.FD]; name the family.
+func (h *Host) Netlink() *netlink.Handle { return h.nl }
+
+// Ends returns the host's link ends, in the order in which they were connected.
+func (h *Host) Ends() []*End {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.ends)
+}
+
+// IPv4 returns the IPv4 address of the host's first link, or the zero Addr when it has no link.
+func (h *Host) IPv4() netip.Addr {
+	if ends := h.Ends(); len(ends) > 0 {
+		return ends[0].ipv4.Addr()
+	}
+	return netip.Addr{}
+}
+
+// IPv6 returns the IPv6 address of the host's first link, or the zero Addr when it has no link, or its link an MTU
+// that is too small for IPv6.
+func (h *Host) IPv6() netip.Addr {
+	if ends := h.Ends(); len(ends) > 0 {
+		return ends[0].ipv6.Addr()
+	}
+	return netip.Addr{}
+}
+
+// Do runs f inside the host and returns its error. f runs in a goroutine of its own, on an operating system thread
+// of its own, which is in the host's namespace and ends with f.
+//
+// A socket belongs for good to the namespace in which it was opened, so f may hand out what it dialled or listens
+// on. Goroutines that f starts are not in the host. Nor is what a library does behind the scenes: Go dials the
+// addresses of a host name in new goroutines, for example (a literal IP address is dialled in place).
+//
+// A panic in f goes on in the caller with the same value, and so does runtime.Goexit, which testing's FailNow uses.
+func (h *Host) Do(f func() error) error {
+	return throwAway(func() error {
+		if err := h.enter(); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// enter moves the calling thread, which must be one of onThread's, into the host.
+func (h *Host) enter() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.enterLocked()
+}
+
+func (h *Host) enterLocked() error {
+	if h.closed {
+		return fmt.Errorf("enter host %s: %w", h.name, ErrClosed)
+	}
+	if err := unix.Setns(h.fd, unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter host %s: %w", h.name, explain(os.NewSyscallError("setns", err)))
+	}
+	return nil
+}
+
+// AddRoute adds a route to dst through the router via, which must be on a link of this host. Both must be of one
+// family. The default routes are 0.0.0.0/0 and ::/0.
+func (h *Host) AddRoute(dst netip.Prefix, via netip.Addr) error {
+	switch {
+	case !dst.IsValid() || dst.Masked() != dst:
+		return fmt.Errorf("add route to %v on host %s: allowed is a prefix whose host bits are zero", dst, h.name)
+	case !via.IsValid() || via.Is4() != dst.Addr().Is4() || via.Zone() != "":
+		return fmt.Errorf("add route to %v via %v on host %s: allowed is a router's address of the same family, without zone", dst, via, h.name)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return fmt.Errorf("add route to %v on host %s: %w", dst, h.name, ErrClosed)
+	}
+	if err := h.nl.RouteAdd(&netlink.Route{Dst: ipNet(dst), Gw: via.AsSlice()}); err != nil {
+		return fmt.Errorf("add route to %v via %v on host %s: %w", dst, via, h.name, err)
+	}
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// await returns when ready does: it asks, and asks again after each event of the netlink group.
+func (h *Host) await(group uint, ready func() (bool, error)) error {
+	if ok, err := ready(); ok || err != nil {
+		return err
+	}
+	// Only now, as the answer is almost always yes. Then once more, for what happened in between.
+	var events *nl.NetlinkSocket
+	err := throwAway(func() (err error) {
+		if err := unix.Setns(h.fd, unix.CLONE_NEWNET); err != nil {
+			return os.NewSyscallError("setns", err)
+		}
+		events, err = nl.Subscribe(unix.NETLINK_ROUTE, group)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("subscribe to netlink group %d: %w", group, err)
+	}
+	defer events.Close()
+	timeout := unix.NsecToTimeval(eventTimeout.Nanoseconds())
+	if err := events.SetReceiveTimeout(&timeout); err != nil {
+		return err
+	}
+	for {
+		if ok, err := ready(); ok || err != nil {
+			return err
+		}
+		// ENOBUFS says that events were lost, which is an event.
+		if _, _, err := events.Receive(); errors.Is(err, unix.EAGAIN) {
+			return fmt.Errorf("no event of netlink group %d in %v", group, eventTimeout)
+		} else if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// Close removes the host: its processes are killed, its links vanish at both ends, its addresses and sockets are
+// gone. It returns when the processes have ended; the kernel takes the rest down in the background, and keeps it
+// for as long as someone else holds on to the namespace: a process that outlived its parent in the host, or a
+// socket that was opened there. Closing again does nothing.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil
+	}
+	h.closed = true
+	children := make([]*child, 0, len(h.children))
+	for c := range h.children {
+		children = append(children, c)
+	}
+	h.mu.Unlock()
+
+	var errs []error
+	for _, c := range children {
+		if err := c.kill(); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		<-c.exited
+	}
+	if h.nl != nil {
+		// A closed Handle answers from the namespace of the calling thread, which is the machine's own. A copy
+		// closes the same sockets, and leaves h.nl with nothing but these.
+		handle := *h.nl
+		handle.Close()
+	}
+	if h.fd >= 0 {
+		if err := unix.Close(h.fd); err != nil {
+			errs = append(errs, os.NewSyscallError("close", err))
+		}
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("close host %s: %w", h.name, errors.Join(errs...))
+	}
+	return nil
+}

@@ -1,0 +1,276 @@
+package netns
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func newHost(t testing.TB, name string, settings ...Setting) *Host {
+	t.Helper()
+	h, err := NewHost(name, settings...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeLater(t, h)
+	return h
+}
+
+func TestBadInputIsRefused(t *testing.T) {
+	long := strings.Repeat("x", 16)
+	// Hosts without a namespace: the kernel would have something else to say about them.
+	a, b := &Host{name: "a", serial: 1, fd: -1}, &Host{name: "b", serial: 2, fd: -1}
+	a.ends = []*End{{host: a, name: "eth0", number: 1}}
+	route := func(dst, via string) error {
+		d, _ := netip.ParsePrefix(dst)
+		v, _ := netip.ParseAddr(via)
+		return a.AddRoute(d, v)
+	}
+	connect := func(c LinkConfig) error { _, err := Connect(a, b, c); return err }
+	host := func(name string, s ...Setting) error { _, err := NewHost(name, s...); return err }
+	topology := func(_ *Topology, err error) error { return err }
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{host(""), "1 to 64 letters"},
+		{host("a/b"), "1 to 64 letters"},
+		{host(".."), "starting with none of"},
+		{host("-v"), "starting with none of"},
+		{host("a b"), "1 to 64 letters"},
+		{host(strings.Repeat("x", 65)), "1 to 64"},
+		{host("a", Setting{"kernel.pid_max", "1"}), "below net"},
+		{host("a", Setting{"net.ipv4.tcp_sack", "1\n0"}), "single line"},
+		{connect(LinkConfig{NameA: long}), "1 to 15"},
+		{connect(LinkConfig{NameB: "a/b"}), "without /"},
+		{connect(LinkConfig{NameB: "eth%d"}), "without /"},
+		{connect(LinkConfig{NameA: "a b"}), "visible"},
+		{connect(LinkConfig{NameA: "lo"}), "not . .. lo"},
+		{connect(LinkConfig{NameA: "all"}), "all"},
+		{connect(LinkConfig{NameA: "eth0"}), "host a has one of this name"},
+		{connect(LinkConfig{MTU: 67}), "68 to 65535"},
+		{connect(LinkConfig{MTU: -1}), "68 to 65535"},
+		{connect(LinkConfig{MTU: 65536}), "68 to 65535"},
+		{connect(LinkConfig{Number: -1}), "1 to 255"},
+		{connect(LinkConfig{Number: 256}), "1 to 255"},
+		{connect(LinkConfig{Number: 1}), "host a has it at eth0"},
+		{func() error { _, err := Connect(a, nil, LinkConfig{}); return err }(), "nil"},
+		{func() error { _, err := Connect(a, a, LinkConfig{}); return err }(), "itself"},
+		{func() error { _, err := Connect(a, &Host{name: "a"}, LinkConfig{}); return err }(), "both called a"},
+		{route("10.0.0.1/24", "10.0.1.1"), "host bits are zero"},
+		{route("", "10.0.1.1"), "host bits are zero"},
+		{route("10.0.0.0/24", ""), "router's address"},
+		{route("10.0.0.0/24", "fd00::1"), "same family"},
+		{route("fd00::/64", "fe80::1%eth0"), "without zone"},
+		{topology(Dumbbell(0, Config{})), "1 to 99"},
+		{topology(Dumbbell(-1, Config{})), "1 to 99"},
+		{topology(Dumbbell(100, Config{})), "1 to 99"},
+		{topology(Direct(Config{MTU: 67})), "68 to 65535"},
+		{topology(Routed(Config{MTU: 65536})), "68 to 65535"},
+		{topology(Routed(Config{RouterSysctls: []Setting{{"vm.swappiness", "1"}}})), "RouterSysctls: sysctl key \"vm.swappiness\""},
+		{func() error { _, err := a.Start(nil); return err }(), "nil"},
+	} {
+		if c.err == nil || !strings.Contains(c.err.Error(), c.want) {
+			t.Errorf("got %v, want something with %q", c.err, c.want)
+		}
+	}
+}
+
+func TestDoRunsInTheHost(t *testing.T) {
+	needNamespaces(t)
+	here := func() string {
+		ns, err := os.Readlink("/proc/thread-self/ns/net")
+		if err != nil {
+			t.Error(err)
+		}
+		return ns
+	}
+	h := newHost(t, "a")
+	outside := here()
+	var inside string
+	sentinel := errors.New("of f")
+	if err := h.Do(func() error { inside = here(); return sentinel }); err != sentinel {
+		t.Fatal(err)
+	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(h.FD(), &stat); err != nil {
+		t.Fatal(err)
+	}
+	if inside == outside || inside != fmt.Sprintf("net:[%d]", stat.Ino) {
+		t.Fatalf("outside %s, inside %s, the descriptor's inode %d", outside, inside, stat.Ino)
+	}
+	if main, err := os.Readlink("/proc/self/ns/net"); err != nil || main != outside {
+		t.Fatalf("the main thread is in %s (%v), the test in %s", main, err, outside)
+	}
+}
+
+// Without care, every so often a goroutine that is never unlocked gets the main thread, and takes it away.
+func TestMainThreadIsLeftAlone(t *testing.T) {
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			_ = throwAway(func() error {
+				if unix.Gettid() == unix.Getpid() {
+					t.Error("runs on the main thread")
+				}
+				return nil
+			})
+		})
+	}
+	wg.Wait()
+}
+
+func TestPanicInDoGoesOnInTheCaller(t *testing.T) {
+	needNamespaces(t)
+	h := newHost(t, "a")
+	value := errors.New("some value")
+	defer func() {
+		if got := recover(); got != value {
+			t.Fatalf("recovered %v", got)
+		}
+		if err := h.Do(func() error { return nil }); err != nil {
+			t.Fatalf("after the panic: %v", err)
+		}
+	}()
+	_ = h.Do(func() error { panic(value) })
+	t.Fatal("Do returned")
+}
+
+func TestGoexitInDoGoesOnInTheCaller(t *testing.T) {
+	needNamespaces(t)
+	h := newHost(t, "a")
+	returned := false
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = h.Do(func() error { runtime.Goexit(); return nil })
+		returned = true
+	}()
+	<-done
+	if returned {
+		t.Fatal("Do returned")
+	}
+}
+
+func TestClosedHost(t *testing.T) {
+	needNamespaces(t)
+	h := newHost(t, "a")
+	other := newHost(t, "b")
+	for range 2 {
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, startErr := h.Start(exec.Command("/bin/true"))
+	_, connectErr := Connect(other, h, LinkConfig{})
+	for _, err := range []error{
+		h.Do(func() error { return nil }),
+		h.SetSysctl("net.ipv4.tcp_sack", "1"),
+		h.AddRoute(anyIPv4, netip.MustParseAddr("10.0.1.1")),
+		startErr, connectErr,
+	} {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	}
+	// A closed netlink.Handle would ask the machine's own namespace.
+	if links, err := h.Netlink().LinkList(); err == nil {
+		t.Errorf("listed %d links", len(links))
+	}
+}
+
+func TestWithoutPrivileges(t *testing.T) {
+	err := throwAway(func() error {
+		var none [2]unix.CapUserData
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		if err := unix.Capset(&header, &none[0]); err != nil { // of this thread
+			return err
+		}
+		_, err := createHost("a", nil)
+		return err
+	})
+	if !errors.Is(err, ErrNotPermitted) || !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "tcplab run") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestStartedProcessIsInTheHost(t *testing.T) {
+	needNamespaces(t)
+	topology, err := Direct(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeLater(t, topology)
+	cmd := self("interfaces")
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	wait, err := topology.Server().Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var inside string
+	if err := topology.Server().Do(func() (err error) {
+		inside, err = os.Readlink("/proc/thread-self/ns/net")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Fields(out.String())
+	if want := []string{inside, "lo", "eth0"}; !slices.Equal(got, want) && !slices.Equal(got, []string{inside, "eth0", "lo"}) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	needNamespaces(t)
+	h := newHost(t, "a")
+	if _, err := h.Start(exec.Command("/no/such/program")); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "host a") {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := h.Start(exec.Command("no-such-program")); !errors.Is(err, exec.ErrNotFound) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestCloseKillsWhatRuns(t *testing.T) {
+	needNamespaces(t)
+	h := newHost(t, "a")
+	cmd := self("idle")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait, err := h.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var results []error
+	for range 2 {
+		results = append(results, wait())
+	}
+	var exit *exec.ExitError
+	if !errors.As(results[0], &exit) || exit.ProcessState.String() != "signal: killed" || results[0] != results[1] {
+		t.Fatalf("got %v", results)
+	}
+}

@@ -1,0 +1,379 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// DefaultMTU is Ethernet's (RFC 894).
+	DefaultMTU = 1500
+
+	minMTU     = 68    // RFC 791, section 3.2; also ETH_MIN_MTU in include/uapi/linux/if_ether.h
+	minMTUIPv6 = 1280  // RFC 8200, section 5
+	maxMTU     = 65535 // ETH_MAX_MTU in include/uapi/linux/if_ether.h
+
+	maxInterfaceName = unix.IFNAMSIZ - 1
+	maxLinkNumber    = 255
+)
+
+// LinkConfig says what a link is like. The zero value is a link of Ethernet's MTU with one packet per segment.
+type LinkConfig struct {
+	// NameA and NameB name the interfaces at the two ends: up to 15 bytes. When empty, a host's interfaces are
+	// called eth0, eth1, ... in the order in which they are connected.
+	NameA, NameB string
+
+	// Number is the link's number in its network, 1 to 255. Addresses follow from it, so it must be unique where
+	// packets are forwarded between links. 0 takes the number after the highest that either host has.
+	Number int
+
+	// MTU is in bytes: 68 to 65535; 0 means 1500. Below 1280 the link has no IPv6 (RFC 8200).
+	MTU int
+
+	// Offload lets TCP hand over packets of many segments at once, as it does to a network card. Queueing
+	// disciplines then lose and delay these as one. Without it each packet in the queue is one segment at most:
+	// gso_max_segs is 1 at both ends.
+	Offload bool
+}
+
+// A Link joins two hosts by a pair of veth interfaces.
+type Link struct {
+	A, B *End
+}
+
+// An End is the interface at one end of a link.
+type End struct {
+	host  *Host
+	name  string
+	index int
+	mac   net.HardwareAddr
+	ipv4  netip.Prefix
+	ipv6  netip.Prefix
+	mtu   int
+
+	number int
+}
+
+// firstIndexA is above any index that the kernel gives out by itself: see create.
+const firstIndexA = 1000
+
+// Host returns the host that the interface is in.
+func (e *End) Host() *Host { return e.host }
+
+// Name returns the name of the interface in its host.
+func (e *End) Name() string { return e.name }
+
+// Index returns the index of the interface in its host.
+func (e *End) Index() int { return e.index }
+
+// MAC returns the interface's Ethernet address.
+func (e *End) MAC() net.HardwareAddr { return slices.Clone(e.mac) }
+
+// IPv4 returns the interface's address, with the length of the link's prefix.
+func (e *End) IPv4() netip.Prefix { return e.ipv4 }
+
+// IPv6 returns the interface's address, with the length of the link's prefix. It is the zero Prefix when the link's
+// MTU is too small for IPv6.
+func (e *End) IPv6() netip.Prefix { return e.ipv6 }
+
+// MTU returns the interface's MTU in bytes.
+func (e *End) MTU() int { return e.mtu }
+
+// String returns the names of host and interface, such as "client/eth0".
+func (e *End) String() string { return e.host.name + "/" + e.name }
+
+// plan gives the end its addresses: they tell the link's number and the end's, 1 for A and 2 for B.
+func (e *End) plan(number, end, mtu int) {
+	e.number = number
+	e.mtu = mtu
+	// Locally administered, unicast (IEEE 802, section 8.2).
+	e.mac = net.HardwareAddr{0x02, 0, 0, 0, byte(number), byte(end)}
+	e.ipv4 = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(number), byte(end)}), 24)
+	if mtu >= minMTUIPv6 {
+		// The number's decimal digits, so that link 107 is 10.0.107.0/24 and fd00:107::/64.
+		e.ipv6 = netip.PrefixFrom(netip.MustParseAddr(fmt.Sprintf("fd00:%d::%d", number, end)), 64)
+	}
+}
+
+// Connect joins two hosts by a link: a veth pair that is created in the two namespaces, and in no other one in
+// between. When it returns, both interfaces have a carrier and their addresses, and can be used.
+//
+// If it cannot be completed, nothing is left of the link. The error is [ErrNotSupported] where the kernel lacks veth.
+func Connect(a, b *Host, c LinkConfig) (*Link, error) {
+	switch {
+	case a == nil || b == nil:
+		return nil, errors.New("connect hosts: a host is nil")
+	case a == b:
+		return nil, fmt.Errorf("connect host %s to itself: allowed are two hosts", a.name)
+	case a.name == b.name:
+		return nil, fmt.Errorf("connect two hosts that are both called %s: allowed are two names", a.name)
+	}
+	l, err := connect(a, b, c)
+	if err != nil {
+		return nil, fmt.Errorf("connect %s and %s: %w", a.name, b.name, err)
+	}
+	return l, nil
+}
+
+func connect(a, b *Host, c LinkConfig) (*Link, error) {
+	// In the order of creation, or two calls could wait for each other.
+	first, second := a, b
+	if first.serial > second.serial {
+		first, second = second, first
+	}
+	first.mu.Lock()
+	defer first.mu.Unlock()
+	second.mu.Lock()
+	defer second.mu.Unlock()
+	for _, h := range []*Host{a, b} {
+		if h.closed {
+			return nil, fmt.Errorf("host %s: %w", h.name, ErrClosed)
+		}
+	}
+	l, err := planLink(a, b, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.create(c.Offload); err != nil {
+		return nil, err
+	}
+	if err := l.configure(c.Offload); err != nil {
+		if delErr := a.nl.LinkDel(byIndex(l.A.index)); delErr != nil {
+			err = errors.Join(err, fmt.Errorf("delete %v: %w", l.A, delErr))
+		}
+		return nil, err
+	}
+	a.ends = append(a.ends, l.A)
+	b.ends = append(b.ends, l.B)
+	return l, nil
+}
+
+func checkMTU(mtu int) error {
+	if mtu != 0 && (mtu < minMTU || mtu > maxMTU) {
+		return fmt.Errorf("MTU %d: allowed are %d to %d (bytes; IPv6 needs %d), or 0 for %d", mtu, minMTU, maxMTU, minMTUIPv6, DefaultMTU)
+	}
+	return nil
+}
+
+// planLink decides on names and addresses, and refuses what the kernel would not take.
+func planLink(a, b *Host, c LinkConfig) (*Link, error) {
+	if err := checkMTU(c.MTU); err != nil {
+		return nil, err
+	}
+	if c.Number < 0 || c.Number > maxLinkNumber {
+		return nil, fmt.Errorf("link number %d: allowed are 1 to %d, or 0 for the next", c.Number, maxLinkNumber)
+	}
+	l := &Link{A: &End{host: a, name: c.NameA}, B: &End{host: b, name: c.NameB}}
+	number, mtu := c.Number, c.MTU
+	if mtu == 0 {
+		mtu = DefaultMTU
+	}
+	next := 1
+	for _, e := range []*End{l.A, l.B} {
+		if err := e.planName(); err != nil {
+			return nil, err
+		}
+		for _, other := range e.host.ends {
+			if other.number == number {
+				return nil, fmt.Errorf("link number %d: host %s has it at %s", number, e.host.name, other.name)
+			}
+			next = max(next, other.number+1)
+		}
+	}
+	if number == 0 {
+		number = next
+	}
+	if number > maxLinkNumber {
+		return nil, fmt.Errorf("link number %d: a host has number %d already, give the link one that is free", number, maxLinkNumber)
+	}
+	l.A.plan(number, 1, mtu)
+	l.B.plan(number, 2, mtu)
+	return l, nil
+}
+
+func (e *End) planName() error {
+	if e.name == "" {
+		e.name = fmt.Sprintf("eth%d", len(e.host.ends))
+	}
+	if err := checkInterfaceName(e.name); err != nil {
+		return fmt.Errorf("interface on host %s: %w", e.host.name, err)
+	}
+	for _, other := range e.host.ends {
+		if other.name == e.name {
+			return fmt.Errorf("interface %s: host %s has one of this name", e.name, e.host.name)
+		}
+	}
+	return nil
+}
+
+// checkInterfaceName is dev_valid_name in net/core/dev.c, and refuses three things more: a name that the kernel
+// would take for a pattern, the name of the loopback, and those that stand for all interfaces in sysctls.
+func checkInterfaceName(name string) error {
+	reserved := []string{".", "..", "lo", "all", "default"}
+	bad := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/:%", r) }
+	if name == "" || len(name) > maxInterfaceName || strings.ContainsFunc(name, bad) || slices.Contains(reserved, name) {
+		return fmt.Errorf("name %q: allowed are 1 to %d visible ASCII characters without / : %%, and not %s",
+			name, maxInterfaceName, strings.Join(reserved, " "))
+	}
+	return nil
+}
+
+// create makes the pair, which is down.
+func (l *Link) create(offload bool) error {
+	a, b := l.A, l.B
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.HardwareAddr = a.name, a.mtu, a.mac
+	// The kernel numbers the interfaces of each namespace on its own, so that the two of a pair are often both the
+	// second one. The link watch then takes them for one and the same interface without a lower one, and leaves the
+	// news of its carrier for up to a second (net/core/link_watch.c, linkwatch_urgent_event). B keeps its number.
+	attrs.Index = firstIndexA + a.number
+	// As many queues as CPUs are the default (drivers/net/veth.c, veth_get_num_queues).
+	attrs.NumTxQueues, attrs.NumRxQueues = 1, 1
+	if !offload {
+		attrs.GSOMaxSegs = 1
+	}
+	pair := &netlink.Veth{
+		LinkAttrs:        attrs,
+		PeerName:         b.name,
+		PeerHardwareAddr: b.mac,
+		PeerNamespace:    netlink.NsFd(b.host.fd),
+	}
+	if err := a.host.nl.LinkAdd(pair); err != nil {
+		switch {
+		case errors.Is(err, unix.EOPNOTSUPP):
+			err = fmt.Errorf("%w: veth (CONFIG_VETH, `modprobe veth`) is %w", err, ErrNotSupported)
+		case errors.Is(err, unix.EEXIST):
+			err = fmt.Errorf("%w: one of the hosts has an interface of this name", err)
+		}
+		return fmt.Errorf("create veth pair %v and %v: %w", a, b, err)
+	}
+	a.index = attrs.Index
+	return nil
+}
+
+// configure takes a pair that has been created to one that is in use. The order matters: see the package's
+// documentation on silence.
+func (l *Link) configure(offload bool) error {
+	link, err := l.B.host.nl.LinkByName(l.B.name)
+	if err != nil {
+		return fmt.Errorf("look up %v: %w", l.B, err)
+	}
+	l.B.index = link.Attrs().Index
+	if !offload {
+		// LinkAdd has no such attribute for the peer.
+		if err := l.B.host.nl.LinkSetGSOMaxSegs(link, 1); err != nil {
+			return fmt.Errorf("set gso_max_segs of %v to 1: %w", l.B, err)
+		}
+	}
+	ends := []*End{l.A, l.B}
+	for _, e := range ends {
+		if err := e.up(); err != nil {
+			return err
+		}
+	}
+	for _, e := range ends {
+		if err := e.awaitCarrier(offload); err != nil {
+			return err
+		}
+	}
+	for i, e := range ends {
+		if err := e.addAddresses(ends[1-i]); err != nil {
+			return err
+		}
+	}
+	for _, e := range ends {
+		if err := e.awaitIPv6(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *End) up() error {
+	link := byIndex(e.index)
+	if err := e.host.nl.LinkSetARPOff(link); err != nil {
+		return fmt.Errorf("turn ARP off on %v: %w", e, err)
+	}
+	if err := e.host.nl.LinkSetMulticastOff(link); err != nil {
+		return fmt.Errorf("turn multicast off on %v: %w", e, err)
+	}
+	if err := e.host.nl.LinkSetUp(link); err != nil {
+		return fmt.Errorf("bring up %v: %w", e, err)
+	}
+	return nil
+}
+
+// awaitCarrier returns when packets can be sent. The end that came up first got its carrier from the second one, and
+// until the kernel's link watch has seen that, it has a queue that drops everything (net/core/link_watch.c). Asking
+// for the state is enough from Linux 6.8 on, which then looks at once (rtnl_getlink).
+func (e *End) awaitCarrier(offload bool) error {
+	err := e.host.await(unix.RTNLGRP_LINK, func() (bool, error) {
+		link, err := e.host.nl.LinkByIndex(e.index)
+		if err != nil {
+			return false, err
+		}
+		if segs := link.Attrs().GSOMaxSegs; !offload && segs != 1 {
+			return false, fmt.Errorf("gso_max_segs is %d, not the 1 that was set", segs)
+		}
+		return link.Attrs().OperState == netlink.OperUp, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for the carrier of %v: %w", e, err)
+	}
+	return nil
+}
+
+// addAddresses adds the end's own addresses, and its peer's to the neighbours.
+func (e *End) addAddresses(peer *End) error {
+	for _, p := range [][2]netip.Prefix{{e.ipv4, peer.ipv4}, {e.ipv6, peer.ipv6}} {
+		own, other := p[0], p[1].Addr()
+		if !own.IsValid() {
+			continue
+		}
+		addr := &netlink.Addr{IPNet: ipNet(own)}
+		neigh := &netlink.Neigh{
+			LinkIndex:    e.index,
+			Family:       unix.AF_INET,
+			State:        netlink.NUD_PERMANENT,
+			IP:           other.AsSlice(),
+			HardwareAddr: peer.mac,
+		}
+		if own.Addr().Is6() {
+			addr.Flags = unix.IFA_F_NODAD
+			neigh.Family = unix.AF_INET6
+		}
+		if err := e.host.nl.AddrAdd(byIndex(e.index), addr); err != nil {
+			return fmt.Errorf("add address %v to %v: %w", own, e, err)
+		}
+		if err := e.host.nl.NeighSet(neigh); err != nil {
+			return fmt.Errorf("add neighbour %v to %v: %w", other, e, err)
+		}
+	}
+	return nil
+}
+
+// awaitIPv6 returns when the host takes packets to the end's IPv6 address for its own: a worker of the kernel adds
+// the route for that, also without duplicate address detection (net/ipv6/addrconf.c, addrconf_dad_work).
+func (e *End) awaitIPv6() error {
+	if !e.ipv6.IsValid() {
+		return nil
+	}
+	err := e.host.await(unix.RTNLGRP_IPV6_ROUTE, func() (bool, error) {
+		routes, err := e.host.nl.RouteGet(e.ipv6.Addr().AsSlice())
+		if err != nil {
+			return false, err
+		}
+		return len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for address %v of %v: %w", e.ipv6, e, err)
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A child is a process that was started in a host.
+type child struct {
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when the process has ended
+	waited chan struct{} // closed when cmd.Wait has returned, which can be later: it waits for the ends of pipes too
+	status error         // what cmd.Wait returned
+}
+
+// Start starts a process inside the host, and returns a function that waits for its end: it may be called from any
+// goroutine, any number of times, and returns what [exec.Cmd.Wait] returned.
+//
+// The process is killed when this program ends, however that happens, and when the host is closed. To that end
+// Start sets Pdeathsig in a copy of cmd.SysProcAttr. Processes that the process itself starts are not covered.
+func (h *Host) Start(cmd *exec.Cmd) (wait func() error, err error) {
+	if cmd == nil {
+		return nil, fmt.Errorf("start a process in host %s: the command is nil", h.name)
+	}
+	attr := syscall.SysProcAttr{}
+	if cmd.SysProcAttr != nil {
+		attr = *cmd.SysProcAttr
+	}
+	attr.Pdeathsig = syscall.SIGKILL
+	cmd.SysProcAttr = &attr
+
+	c := &child{cmd: cmd, exited: make(chan struct{}), waited: make(chan struct{})}
+	started := make(chan error, 1)
+	onThread(func() {
+		// Pdeathsig fires when the thread ends that started the process, so this one stays until then.
+		err := h.start(c)
+		started <- err
+		if err == nil {
+			h.reap(c)
+		}
+	})
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s in host %s: %w", cmd.Path, h.name, err)
+	}
+	return func() error { <-c.waited; return c.status }, nil
+}
+
+func (h *Host) start(c *child) error {
+	// Close must see the process as soon as it exists.
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.enterLocked(); err != nil {
+		return err
+	}
+	if err := c.cmd.Start(); err != nil {
+		return err
+	}
+	h.children[c] = struct{}{}
+	return nil
+}
+
+func (h *Host) reap(c *child) {
+	awaitExit(c.cmd.Process.Pid)
+	close(c.exited)
+	h.mu.Lock()
+	delete(h.children, c)
+	h.mu.Unlock()
+	c.status = c.cmd.Wait()
+	close(c.waited)
+}
+
+// awaitExit returns when the process has ended, and leaves it to be waited for.
+func awaitExit(pid int) {
+	for {
+		// No error but EINTR is possible before cmd.Wait, and cmd.Wait would report any other one.
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
+			return
+		}
+	}
+}
+
+func (c *child) kill() error {
+	if err := c.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill process %d (%s): %w", c.cmd.Process.Pid, c.cmd.Path, err)
+	}
+	return nil
+}

@@ -1,0 +1,265 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// The kinds of topology.
+const (
+	KindDirect   = "direct"
+	KindRouted   = "routed"
+	KindDumbbell = "dumbbell"
+)
+
+const (
+	// MaxPairs is how many pairs a dumbbell can have. Link i belongs to client i, link 100+i to server i.
+	MaxPairs = 99
+
+	serverLinks    = 100
+	bottleneckLink = 200
+)
+
+var (
+	anyIPv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	anyIPv6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+)
+
+// Config says what a topology is like. The zero value works.
+type Config struct {
+	// MTU of all links, in bytes: 68 to 65535; 0 means 1500. Below 1280 there is no IPv6 (RFC 8200).
+	MTU int
+
+	// Offload lets TCP hand over packets of many segments at once: see [LinkConfig].
+	Offload bool
+
+	// Sysctls are set in all hosts, then those of the role, in this order, before anything can open a socket. Those
+	// of an interface (net.ipv4.conf.eth0....) are set once all interfaces are there.
+	Sysctls       []Setting
+	ClientSysctls []Setting
+	ServerSysctls []Setting
+	RouterSysctls []Setting
+}
+
+func (c Config) check() error {
+	return errors.Join(
+		checkMTU(c.MTU),
+		checkSettings("Sysctls", c.Sysctls),
+		checkSettings("ClientSysctls", c.ClientSysctls),
+		checkSettings("ServerSysctls", c.ServerSysctls),
+		checkSettings("RouterSysctls", c.RouterSysctls),
+	)
+}
+
+// A Topology is a set of hosts and the links between them. Close removes all of it.
+type Topology struct {
+	Kind    string
+	Clients []*Host
+	Routers []*Host
+	Servers []*Host
+	Links   []*Link
+
+	// ToServer and ToClient are the ends on whose egress an impairment of that direction belongs: the router's two
+	// in a routed topology, the bottleneck's in a dumbbell. A direct topology has but the hosts' own, where the
+	// queue and its drops talk back to the local TCP.
+	ToServer, ToClient *End
+}
+
+// Client returns the first client.
+func (t *Topology) Client() *Host { return t.Clients[0] }
+
+// Server returns the first server.
+func (t *Topology) Server() *Host { return t.Servers[0] }
+
+// Hosts returns all hosts: clients, routers, servers.
+func (t *Topology) Hosts() []*Host { return slices.Concat(t.Clients, t.Routers, t.Servers) }
+
+// Close closes all hosts. Closing again does nothing.
+func (t *Topology) Close() error {
+	var errs []error
+	for _, h := range t.Hosts() {
+		errs = append(errs, h.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Direct builds a client and a server with one link between them.
+func Direct(c Config) (*Topology, error) {
+	roles := roles{clients: []string{"client"}, servers: []string{"server"}}
+	return build(KindDirect, c, roles, func(t *Topology) error {
+		if err := t.connect(c, joint{t.Client(), t.Server(), 1}); err != nil {
+			return err
+		}
+		t.ToServer, t.ToClient = t.Links[0].A, t.Links[0].B
+		return nil
+	})
+}
+
+// Routed builds a client and a server with a router between them.
+func Routed(c Config) (*Topology, error) {
+	roles := roles{clients: []string{"client"}, routers: []string{"router"}, servers: []string{"server"}}
+	return build(KindRouted, c, roles, func(t *Topology) error {
+		router := t.Routers[0]
+		if err := t.connect(c, joint{t.Client(), router, 1}, joint{router, t.Server(), 2}); err != nil {
+			return err
+		}
+		near, far := t.Links[0], t.Links[1]
+		t.ToServer, t.ToClient = far.A, near.B
+		return errors.Join(addGateway(near.A, near.B), addGateway(far.B, far.A))
+	})
+}
+
+// Dumbbell builds pairs of a client and a server, 1 to 99. All clients are behind one router, all servers behind
+// another, and the link between the routers is the bottleneck that all pairs share. It is the first of the links.
+func Dumbbell(pairs int, c Config) (*Topology, error) {
+	if pairs < 1 || pairs > MaxPairs {
+		return nil, fmt.Errorf("build a %s topology of %d pairs: allowed are 1 to %d", KindDumbbell, pairs, MaxPairs)
+	}
+	roles := roles{routers: []string{"left", "right"}}
+	for i := 1; i <= pairs; i++ {
+		roles.clients = append(roles.clients, fmt.Sprintf("client%d", i))
+		roles.servers = append(roles.servers, fmt.Sprintf("server%d", i))
+	}
+	return build(KindDumbbell, c, roles, func(t *Topology) error {
+		left, right := t.Routers[0], t.Routers[1]
+		if err := t.connect(c, joint{left, right, bottleneckLink}); err != nil {
+			return err
+		}
+		bottleneck := t.Links[0]
+		t.ToServer, t.ToClient = bottleneck.A, bottleneck.B
+		for i := range pairs {
+			err := t.connect(c, joint{t.Clients[i], left, i + 1}, joint{right, t.Servers[i], serverLinks + i + 1})
+			if err != nil {
+				return err
+			}
+			near, far := t.Links[len(t.Links)-2], t.Links[len(t.Links)-1]
+			err = errors.Join(
+				addGateway(near.A, near.B),
+				addGateway(far.B, far.A),
+				// No default routes here: two routers that had one to each other would pass what is for nobody to
+				// and fro over the bottleneck until its TTL ends.
+				addSubnet(left, far.B, bottleneck.B),
+				addSubnet(right, near.A, bottleneck.A),
+			)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// roles are the names of the hosts to be created.
+type roles struct {
+	clients, routers, servers []string
+}
+
+// A joint is a link to be made.
+type joint struct {
+	a, b   *Host
+	number int
+}
+
+// build creates the hosts, has them joined, and removes everything again if that does not succeed.
+func build(kind string, c Config, r roles, join func(*Topology) error) (_ *Topology, err error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("build a %s topology: %w", kind, err)
+	}
+	t := &Topology{Kind: kind}
+	finished := false
+	defer func() {
+		if !finished {
+			err = errors.Join(err, t.Close())
+		}
+	}()
+	// All from one thread, which ends up in the namespace of the last host.
+	err = throwAway(func() error {
+		if err := t.createHosts(c, r); err != nil {
+			return err
+		}
+		if err := join(t); err != nil {
+			return err
+		}
+		return t.setInterfaceSysctls(c)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build a %s topology: %w", kind, err)
+	}
+	finished = true
+	return t, nil
+}
+
+// role is one of a topology's three groups of hosts, and what is set in them.
+type role struct {
+	names    []string
+	hosts    *[]*Host
+	first    []Setting
+	settings []Setting
+}
+
+func (t *Topology) roles(c Config, r roles) []role {
+	return []role{
+		{r.clients, &t.Clients, nil, c.ClientSysctls},
+		{r.routers, &t.Routers, Forwarding(), c.RouterSysctls},
+		{r.servers, &t.Servers, nil, c.ServerSysctls},
+	}
+}
+
+func (t *Topology) createHosts(c Config, r roles) error {
+	for _, role := range t.roles(c, r) {
+		settings, _ := splitSettings(slices.Concat(role.first, c.Sysctls, role.settings))
+		for _, name := range role.names {
+			h, err := createHost(name, settings)
+			if err != nil {
+				return err
+			}
+			*role.hosts = append(*role.hosts, h)
+		}
+	}
+	return nil
+}
+
+func (t *Topology) setInterfaceSysctls(c Config) error {
+	for _, role := range t.roles(c, roles{}) {
+		_, settings := splitSettings(slices.Concat(c.Sysctls, role.settings))
+		for _, h := range *role.hosts {
+			for _, s := range settings {
+				if err := h.SetSysctl(s.Key, s.Value); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (t *Topology) connect(c Config, joints ...joint) error {
+	for _, j := range joints {
+		link, err := Connect(j.a, j.b, LinkConfig{Number: j.number, MTU: c.MTU, Offload: c.Offload})
+		if err != nil {
+			return err
+		}
+		t.Links = append(t.Links, link)
+	}
+	return nil
+}
+
+// addGateway makes the router's end the way out of the host at the other end.
+func addGateway(e, router *End) error {
+	return addRoutes(e.host, [2]netip.Prefix{anyIPv4, anyIPv6}, router)
+}
+
+// addSubnet makes the router's end the way from the host to the link that an end is on.
+func addSubnet(h *Host, e, router *End) error {
+	return addRoutes(h, [2]netip.Prefix{e.ipv4.Masked(), e.ipv6.Masked()}, router)
+}
+
+func addRoutes(h *Host, to [2]netip.Prefix, router *End) error {
+	err := h.AddRoute(to[0], router.ipv4.Addr())
+	if router.ipv6.IsValid() {
+		err = errors.Join(err, h.AddRoute(to[1], router.ipv6.Addr()))
+	}
+	return err
+}
