@@ -34,7 +34,8 @@ reproducible: setup ## run the suites twice with one seed and once with another;
 	$(TCPLAB) reproducible $(SUITES) --seed $(SEED)
 
 bench: ## measure what performance is claimed
-	go test -run '^$$' -bench . -benchmem ./...
+	TCPLAB_TEST_GUEST=1 go test -run '^$$' -bench . -benchtime 3x ./harness/vm
+	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v harness/vm)
 
 lint: ## check style
 	go run $(GOLANGCI_LINT) run ./...

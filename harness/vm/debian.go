@@ -57,14 +57,14 @@ func downloadKernel(ctx context.Context, options KernelOptions) (path string, cl
 		"name one with --kernel PATH (a vmlinuz with its modules, or a .deb)", ErrNoKernel, options.Cache, systemErr)
 }
 
-// kernelFromPackage unpacks a Debian kernel package into the cache, once.
-func kernelFromPackage(ctx context.Context, options KernelOptions, path string) (*Kernel, error) {
+// kernelFromPackage unpacks a Debian kernel package into a folder of the cache, once.
+func kernelFromPackage(ctx context.Context, options KernelOptions, path, folder string) (*Kernel, error) {
 	fields, err := exec.CommandContext(ctx, "dpkg-deb", "-W", "--showformat", "${Package}_${Version}", path).Output()
 	if err != nil {
 		return nil, fmt.Errorf("kernel package %s: dpkg-deb: %w", path, exitDetail(err))
 	}
 	name := strings.ReplaceAll(string(fields), "/", "-")
-	parent := filepath.Join(options.Cache, "kernels")
+	parent := filepath.Join(options.Cache, folder)
 	final := filepath.Join(parent, name)
 	if _, err := os.Stat(final); err == nil {
 		return openUnpacked(final, name)

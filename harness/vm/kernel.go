@@ -64,7 +64,7 @@ func FindKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
 	}
 	switch {
 	case strings.HasSuffix(options.Path, ".deb"):
-		return kernelFromPackage(ctx, options, options.Path)
+		return kernelFromPackage(ctx, options, options.Path, givenDir)
 	case options.Path != "":
 		return kernelFromFile(options)
 	}
@@ -76,12 +76,19 @@ func FindKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
 		return nil, err
 	}
 	defer cleanup()
-	return kernelFromPackage(ctx, options, path)
+	return kernelFromPackage(ctx, options, path, defaultDir)
 }
+
+// Folders of the cache. Only kernels that tcplab has chosen itself are taken by default: one
+// that was named once must not become it.
+const (
+	defaultDir = "kernels/default"
+	givenDir   = "kernels/given"
+)
 
 // CachedKernel returns the newest Debian kernel in a cache, without any download.
 func CachedKernel(cache string) (*Kernel, error) {
-	dirs, err := filepath.Glob(filepath.Join(cache, "kernels", "linux-image-*"))
+	dirs, err := filepath.Glob(filepath.Join(cache, defaultDir, "linux-image-*"))
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +148,7 @@ func kernelFromFile(options KernelOptions) (*Kernel, error) {
 		return nil, fmt.Errorf("kernel %s: %w", options.Path, err)
 	}
 	sum := sha256.Sum256(image)
-	dir := filepath.Join(options.Cache, "kernels", "file-"+hex.EncodeToString(sum[:8]))
+	dir := filepath.Join(options.Cache, givenDir, "file-"+hex.EncodeToString(sum[:8]))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("kernel cache: %w", err)
 	}

@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 }
 
 // newImage builds an image with the fixture in it, or skips where there is no guest to be had.
-func newImage(t *testing.T, change func(*vm.Config)) *vm.Image {
+func newImage(t testing.TB, change func(*vm.Config)) *vm.Image {
 	t.Helper()
 	if os.Getenv("TCPLAB_TEST_GUEST") != "1" {
 		t.Skip("boots guests, for a minute or two: set TCPLAB_TEST_GUEST=1, or make test")
@@ -84,6 +84,7 @@ func newImage(t *testing.T, change func(*vm.Config)) *vm.Image {
 }
 
 func TestProgramStatusOutputAndEnvironment(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	image := newImage(t, nil)
 	var output bytes.Buffer
@@ -110,6 +111,7 @@ func TestProgramStatusOutputAndEnvironment(t *testing.T) {
 }
 
 func TestArtefactsComeOut(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	dir := t.TempDir()
 	result, err := newImage(t, nil).Run(t.Context(), vm.Job{Args: []string{"artefacts"}, Seed: 1, Artefacts: dir})
@@ -126,6 +128,7 @@ func TestArtefactsComeOut(t *testing.T) {
 // TestSameSeedSameBytes runs the sharpest detector of divergence there is, twice side by side
 // and once more with another seed.
 func TestSameSeedSameBytes(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	image := newImage(t, nil)
 	outputs := make([]bytes.Buffer, 3)
@@ -168,6 +171,7 @@ func TestInputsTellJobsApart(t *testing.T) {
 
 // An idle minute is free: QEMU skips to the next timer.
 func TestIdleTimeIsSkipped(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	image := newImage(t, nil)
 	result, err := image.Run(t.Context(), vm.Job{Args: []string{"idle", "600s"}, Seed: 1})
@@ -177,6 +181,7 @@ func TestIdleTimeIsSkipped(t *testing.T) {
 }
 
 func TestGuestsThatFail(t *testing.T) {
+	t.Parallel()
 	image := newImage(t, nil)
 	for _, c := range []struct {
 		name string
@@ -192,6 +197,7 @@ func TestGuestsThatFail(t *testing.T) {
 		{"too little memory", vm.Job{Args: []string{"exit", "0"}, MemoryMiB: 64, ReadyLimit: 20 * time.Second}, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			g := NewWithT(t)
 			_, err := image.Run(t.Context(), c.job)
 			var failure *vm.GuestError
@@ -205,6 +211,7 @@ func TestGuestsThatFail(t *testing.T) {
 }
 
 func TestCancelStopsTheGuest(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	image := newImage(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -225,6 +232,7 @@ func (n *notifier) Write(p []byte) (int, error) {
 }
 
 func TestIncludeTakesLibrariesAlong(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	program, err := exec.LookPath("xz") // links to liblzma, libc and others
 	if err != nil {
@@ -287,6 +295,7 @@ func hangInGuest(program string) {
 }
 
 func TestGuestDiesWithItsRunner(t *testing.T) {
+	t.Parallel()
 	g := NewWithT(t)
 	newImage(t, nil) // skips where there is no guest to be had
 	program, err := fixture()
