@@ -92,12 +92,11 @@ func CachedKernel(cache string) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(dirs, func(a, b string) int { return compareVersions(filepath.Base(a), filepath.Base(b)) })
-	for _, dir := range slices.Backward(dirs) {
-		// What was not finished has a name that starts with a dot and does not match above.
-		return openUnpacked(dir, filepath.Base(dir))
+	if len(dirs) == 0 {
+		return nil, fmt.Errorf("%w in %s", ErrNoKernel, cache)
 	}
-	return nil, fmt.Errorf("%w in %s", ErrNoKernel, cache)
+	newest := slices.MaxFunc(dirs, func(a, b string) int { return compareVersions(filepath.Base(a), filepath.Base(b)) })
+	return openUnpacked(newest, filepath.Base(newest))
 }
 
 // compareVersions orders names by their numbers as numbers, so that 6.1.100 follows 6.1.99.
