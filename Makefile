@@ -27,7 +27,7 @@ unit: setup ## run the tests that any machine can run
 	go test $(RACE) ./...
 
 privileged: setup ## run the tests that boot guests, and, in a guest, those that need root or netem
-	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test ./harness/vm ./harness/runner
+	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test ./harness/vm ./harness/runner ./cmd/tcplab
 	$(TCPLAB) run $(PRIVILEGED) --clock virtual --seed $(SEED)
 
 reproducible: setup ## run the suites twice with one seed and once with another; the bytes must show it

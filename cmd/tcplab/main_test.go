@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/results"
+)
+
+func TestMain(m *testing.M) {
+	guest.Main() // a test that boots guests packs this program as their /init
+	peers.Main()
+	os.Exit(m.Run())
+}
+
+// tcplab runs a command line in this process.
+func tcplab(args ...string) (output string, err error) {
+	var out bytes.Buffer
+	root := newRoot()
+	root.SetOut(&out)
+	root.SetErr(&out)
+	root.SetArgs(args)
+	err = root.ExecuteContext(context.Background())
+	return out.String(), err
+}
+
+func TestBadUseIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		says string
+		args []string
+	}{
+		{"allowed are auto, virtual and real", []string{"run", "--clock", "sundial"}},
+		{"unknown flag", []string{"run", "--no-such-flag"}},
+		{"regular expression", []string{"list", "--focus", "("}},
+		{"label filter", []string{"list", "--label", "a &&"}},
+		{"accepts 2 arg(s)", []string{"compare", "one"}},
+		{"unknown program", []string{"peer", "no-such-program"}},
+		{"unknown command", []string{"no-such-command"}},
+		{"no such file", []string{"compare", "/no/such/run", "/no/such/run"}},
+	} {
+		_, err := tcplab(c.args...)
+		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.says)), "%v", c.args)
+	}
+}
+
+func TestListShowsScenarios(t *testing.T) {
+	g := NewWithT(t)
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("needs the go command, to compile suites")
+	}
+	output, err := tcplab("list", "../../scenarios/handshake", "--focus", "refused")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(Equal("handshake\n    is refused with a reset where nobody listens [quick netem rfc9293]\n"))
+}
+
+// record writes a record of a scenario into a run of its own.
+func record(t *testing.T, id string, figure float64) string {
+	t.Helper()
+	g := NewWithT(t)
+	run, err := results.Create(t.TempDir(), id)
+	g.Expect(err).NotTo(HaveOccurred())
+	r := &results.Record{
+		Suite: "suite", Scenario: "scenario", Verdict: results.Passed, Clock: results.ClockVirtual,
+		Figures: []results.Figure{{Name: "figure", Value: figure}},
+	}
+	g.Expect(r.Write(run.Dir("suite", "scenario"))).To(Succeed())
+	return run.Path()
+}
+
+func TestCompare(t *testing.T) {
+	g := NewWithT(t)
+	output, err := tcplab("compare", record(t, "a", 1), record(t, "b", 1))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(Equal("1 scenarios: every byte the same\n"))
+
+	output, err = tcplab("compare", record(t, "a", 1), record(t, "b", 2))
+	g.Expect(err).To(MatchError(errFailed))
+	g.Expect(output).To(ContainSubstring("figures[0].value 1 != 2"))
+}
+
+func TestDoctorNamesWhatItLooksAt(t *testing.T) {
+	output, _ := tcplab("doctor") // its verdict depends on the machine
+	for _, name := range []string{"go ", "root ", "sch_netem ", "tracefs ", "QEMU ", "kernel "} {
+		NewWithT(t).Expect(output).To(ContainSubstring(name))
+	}
+}
+
+// TestRealClock runs a suite on the real clock of a kernel that has netem: that of a guest, so
+// that it can run anywhere.
+func TestRealClock(t *testing.T) {
+	if os.Getenv("TCPLAB_TEST_GUEST") != "1" {
+		t.Skip("boots a guest: set TCPLAB_TEST_GUEST=1, or make test")
+	}
+	g := NewWithT(t)
+	dir := t.TempDir()
+	program, suite := filepath.Join(dir, "tcplab"), filepath.Join(dir, "handshake.test")
+	for _, args := range [][]string{
+		{"build", "-o", program, "."},
+		{"test", "-c", "-ldflags=-s -w", "-o", suite, "../../scenarios/handshake"},
+	} {
+		command := exec.Command("go", args...)
+		command.Env = append(os.Environ(), "CGO_ENABLED=0")
+		output, err := command.CombinedOutput()
+		g.Expect(err).NotTo(HaveOccurred(), string(output))
+	}
+	kernel, err := vm.FindKernel(t.Context(), vm.KernelOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	image, err := vm.Build(vm.Config{Kernel: kernel, Init: program, Program: program, Include: []string{suite + "=" + guest.WorkDir + "/handshake.test"}})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer image.Close()
+	var output bytes.Buffer
+	result, err := image.Run(t.Context(), vm.Job{
+		Args: []string{"run", "handshake.test", "--focus", "refused|three segments", "--results", guest.ArtefactsDir, "--id", "real"},
+		Seed: 1, Output: &output, Artefacts: dir,
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.ExitCode).To(Equal(0), output.String())
+	g.Expect(output.String()).To(ContainSubstring("clock: real"))
+	run, err := results.Open(filepath.Join(dir, "real"))
+	g.Expect(err).NotTo(HaveOccurred())
+	records, err := run.Records()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(records).To(HaveLen(2))
+	for _, r := range records {
+		g.Expect(r.Verdict).To(Equal(results.Passed))
+		g.Expect(r.Clock).To(Equal(results.ClockReal))
+		g.Expect(r.Host).NotTo(BeNil())
+	}
+}
