@@ -74,7 +74,11 @@ func InstallQEMU(ctx context.Context, progress func(string)) error {
 	if os.Geteuid() != 0 {
 		apt.prefix = []string{"sudo"}
 		// What root puts into our directory only root can remove.
-		defer exec.Command("sudo", "rm", "-rf", dir).Run()
+		defer func() {
+			if err := exec.Command("sudo", "rm", "-rf", dir).Run(); err != nil {
+				progress(dir + " stays: " + err.Error())
+			}
+		}()
 	}
 	progress("fetching package lists")
 	if err := apt.update(ctx); err != nil {

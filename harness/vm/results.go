@@ -92,7 +92,7 @@ func diagnose(ended ending, status *guest.Status, console []byte) error {
 		return failure(ErrOutOfMemory, fmt.Sprintf("give it more than %d MiB (%s)", ended.memoryMiB, killed))
 	case panicked != "":
 		return failure(ErrPanic, panicked)
-	case ended.kind == ErrTimeout || ended.kind == ErrNotReady:
+	case errors.Is(ended.kind, ErrTimeout) || errors.Is(ended.kind, ErrNotReady):
 		return failure(ended.kind, "stopped after "+ended.after.String())
 	case status == nil:
 		return failure(ErrNoStatus, ended.detail)
