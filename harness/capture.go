@@ -23,16 +23,21 @@ type Capture struct {
 	running *capture.Capture
 }
 
-// Capture starts to record the packets on link ends into one file of the spec's artefacts.
-func (l *Lab) Capture(ends ...*netns.End) *Capture {
+// A Place is where packets can be recorded: a link end, or a host, which stands for all its ends.
+type Place interface{ Ends() []*netns.End }
+
+// Capture starts to record the packets at some places into one file of the spec's artefacts.
+func (l *Lab) Capture(places ...Place) *Capture {
 	ginkgo.GinkgoHelper()
 	name := "capture.pcapng"
 	if n := len(l.captures); n > 0 {
 		name = fmt.Sprintf("capture-%d.pcapng", n+1)
 	}
 	var interfaces []capture.Interface
-	for _, end := range ends {
-		interfaces = append(interfaces, capture.Interface{In: end.Host(), Name: end.String(), Device: end.Name(), Index: end.Index()})
+	for _, place := range places {
+		for _, end := range place.Ends() {
+			interfaces = append(interfaces, capture.Interface{In: end.Host(), Name: end.String(), Device: end.Name(), Index: end.Index()})
+		}
 	}
 	running, err := capture.Start(filepath.Join(l.dir, name), capture.Config{SnapLength: snapLength}, interfaces...)
 	check(err)

@@ -64,6 +64,9 @@ type End struct {
 // firstIndexA is above any index that the kernel gives out by itself: see create.
 const firstIndexA = 1000
 
+// Ends returns the end alone, as [Host.Ends] returns all of a host: for what takes either.
+func (e *End) Ends() []*End { return []*End{e} }
+
 // Host returns the host that the interface is in.
 func (e *End) Host() *Host { return e.host }
 

@@ -19,7 +19,7 @@ var _ = It("is refused with a reset where nobody listens", Label("quick", "netem
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
 	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
-	wire := lab.Capture(net.Client().Ends()[0])
+	wire := lab.Capture(net.Client())
 
 	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
 	connection := lab.Wait(client).Connections[0]

@@ -46,7 +46,7 @@ var _ = It("repeats its SYN in silence, ever more slowly, and gives up", Label("
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
 	lab.Impair(net.ToServer, impair.Netem{Loss: impair.RandomLoss{Percent: 100}})
-	wire := lab.Capture(net.Client().Ends()[0])
+	wire := lab.Capture(net.Client())
 	gaps := synGaps(lab.Sysctl(net.Client(), "net.ipv4.tcp_syn_retries"), linearTimeouts(lab, net.Client()))
 	retries := len(gaps) - 1
 

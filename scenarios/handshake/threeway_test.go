@@ -22,7 +22,7 @@ var _ = It("opens with three segments in one round trip", Label("quick", "netem"
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
 	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
-	wire := lab.Capture(net.Client().Ends()[0])
+	wire := lab.Capture(net.Client())
 
 	server := lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Count: 1})
 	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: peers.UntilStopped})

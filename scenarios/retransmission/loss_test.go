@@ -34,7 +34,7 @@ func transfer(lab *harness.Lab, loss impair.Loss) outcome {
 	net := lab.Routed()
 	lab.Impair(net.ToServer, impair.Netem{Delay: 10 * time.Millisecond, Loss: loss})
 	lab.Impair(net.ToClient, impair.Netem{Delay: 10 * time.Millisecond})
-	wire := lab.Capture(net.Client().Ends()[0])
+	wire := lab.Capture(net.Client())
 
 	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
 	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
