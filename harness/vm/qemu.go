@@ -162,7 +162,7 @@ func (q QEMU) run(ctx context.Context, kernel string, job Job, files *guestFiles
 			continue
 		}
 		command.Process.Kill()
-		_ = <-done // killed, as asked
+		exit = <-done
 		running = false
 	}
 	if err := stream.forward(); err != nil && ended.kind == nil {
