@@ -22,18 +22,20 @@ lab: setup ## run the scenario suites, print a table, write results/ (SUITES=, S
 
 test: unit privileged lab ## run all tests: without root, then with root in a guest, then the suites
 
-unit: setup ## run the tests that any machine can run
+unit: ## run the tests that any machine can run
 	go vet ./...
 	go test $(RACE) ./...
 
-privileged: setup ## run the tests that boot guests, and, in a guest, those that need root or netem
+privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those that need root or netem
+	@$(TCPLAB) setup --virtual
 	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test ./harness/vm ./harness/runner ./cmd/tcplab
 	$(TCPLAB) run $(PRIVILEGED) --clock virtual --seed $(SEED)
 
-reproducible: setup ## run the suites twice with one seed and once with another; the bytes must show it
+reproducible: $(TCPLAB) ## run the suites twice with one seed and once with another; the bytes must show it
+	@$(TCPLAB) setup --virtual
 	$(TCPLAB) reproducible $(SUITES) --seed $(SEED)
 
-bench: ## measure what performance is claimed
+bench: setup ## measure what performance is claimed
 	TCPLAB_TEST_GUEST=1 go test -run '^$$' -bench . -benchtime 3x ./harness/vm
 	go test -run '^$$' -bench . -benchmem $$(go list ./... | grep -v harness/vm)
 
