@@ -112,7 +112,7 @@ func modify(operation string, d Device, n Netem, change bool) (a Applied, err er
 	if err != nil {
 		return Applied{}, err
 	}
-	defer l.Close()
+	defer l.close()
 
 	if change {
 		err = l.changeQdisc(payload)
@@ -214,7 +214,7 @@ func with(d Device, f func(*link) error) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer l.close()
 	return f(l)
 }
 
@@ -269,11 +269,14 @@ func open(d Device) (*link, error) {
 	_ = conn.SetOption(netlink.ExtendedAcknowledge, true)
 	l := &link{Conn: conn}
 	if err := l.find(d); err != nil {
-		conn.Close()
+		l.close()
 		return nil, err
 	}
 	return l, nil
 }
+
+// close closes the socket. What the kernel had to say it has said before.
+func (l *link) close() { _ = l.Close() }
 
 // find looks the device up, and sees that name and index belong together.
 func (l *link) find(d Device) error {

@@ -105,10 +105,10 @@ const (
 
 var (
 	normalTable = sync.OnceValue(func() []int16 {
-		return generate(func(i int) int { return normalQuantile(i) })
+		return generate(normalQuantile)
 	})
 	paretoTable = sync.OnceValue(func() []int16 {
-		return generate(func(i int) int { return paretoQuantile(i) })
+		return generate(paretoQuantile)
 	})
 	// The mixture is taken of the rounded values, and cut towards zero.
 	paretoNormalTable = sync.OnceValue(func() []int16 {

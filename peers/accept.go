@@ -77,7 +77,7 @@ func (d Dial) options() options {
 func (a Accept) Validate() error {
 	c := check{program: a.program()}
 	c.listen(a.Listen)
-	c.between("Backlog", int64(a.Backlog), 0, maxBacklog)
+	c.atMost("Backlog", int64(a.Backlog), maxBacklog)
 	if a.Count < 0 {
 		c.fail("Count", a.Count, "must not be negative")
 	}
@@ -96,9 +96,9 @@ func (a Accept) Validate() error {
 func (d Dial) Validate() error {
 	c := check{program: d.program()}
 	c.connect(d.Connect)
-	c.between("Count", int64(d.Count), 0, MaxConnections)
+	c.atMost("Count", int64(d.Count), MaxConnections)
 	c.duration("Timeout", d.Timeout)
-	c.between("SYNRetries", int64(d.SYNRetries), 0, maxSYNRetries)
+	c.atMost("SYNRetries", int64(d.SYNRetries), maxSYNRetries)
 	c.duration("Hold", d.Hold)
 	if d.CloseImmediately && d.Hold != 0 {
 		c.fail("Hold", d.Hold, "must be 0 with CloseImmediately")
@@ -126,7 +126,7 @@ func (a Accept) run(s *session) (*Result, error) {
 // hold keeps a connection until its time is over, its client closes it, or the first stop.
 func (a Accept) hold(s *session, c *socket, conn *Connection) error {
 	if a.Hold > 0 {
-		c.f.SetReadDeadline(time.Now().Add(a.Hold))
+		_ = c.f.SetReadDeadline(time.Now().Add(a.Hold))
 	}
 	release := cancelOn(s.soft, c.f.SetReadDeadline)
 	defer release()
@@ -174,7 +174,7 @@ func (d Dial) run(s *session) (*Result, error) {
 	}
 	wg.Wait()
 	if d.Hold > 0 {
-		s.sleep(d.Hold) // a stop ends it: that is no error
+		_ = s.sleep(d.Hold) // a stop ends it: that is no error
 	}
 	if !d.CloseImmediately {
 		for i := range conns {

@@ -68,8 +68,8 @@ func (b BulkClient) options() options {
 func (b BulkServer) Validate() error {
 	c := check{program: b.program()}
 	c.listen(b.Listen)
-	c.between("Connections", int64(b.Connections), 0, MaxConnections)
-	c.between("Backlog", int64(b.Backlog), 0, maxBacklog)
+	c.atMost("Connections", int64(b.Connections), MaxConnections)
+	c.atMost("Backlog", int64(b.Backlog), maxBacklog)
 	c.options(b.options())
 	c.progress(b.ProgressInterval)
 	return c.err
@@ -110,23 +110,12 @@ func pattern(size int) []byte {
 }
 
 func (b BulkClient) run(s *session) (*Result, error) {
-	sock, err := newSocket(b.Connect, b.options())
+	conn, err := s.client(b.Connect, b.options(), b.AwaitBegin, func(sock *socket, conn *Connection) error {
+		return b.transfer(s, sock, conn)
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer sock.close()
-	if err := s.ready(netip.AddrPort{}); err != nil {
-		return nil, err
-	}
-	conn := Connection{Remote: b.Connect}
-	err = s.awaitBegin(b.AwaitBegin)
-	if err == nil {
-		conn.ConnectTime, err = sock.connect(s.soft, b.Connect, 0)
-	}
-	if err == nil {
-		err = b.transfer(s, sock, &conn)
-	}
-	finish(sock, &conn, err)
 	return &Result{
 		Bulk:        &BulkResult{Bytes: conn.Sent, Elapsed: conn.Elapsed, Goodput: conn.Goodput},
 		Connections: []Connection{conn},
@@ -134,17 +123,12 @@ func (b BulkClient) run(s *session) (*Result, error) {
 	}, nil
 }
 
+// transfer sends all and closes the connection.
 func (b BulkClient) transfer(s *session, sock *socket, conn *Connection) error {
-	local, err := sock.localAddr()
-	if err != nil {
-		return peerError("getsockname", "", err)
-	}
-	s.started(local, b.Connect)
-
 	var sent atomic.Int64
 	stopProgress := s.reportProgress(b.ProgressInterval, &sent)
 	start := time.Now()
-	err = b.send(s.soft, sock, start, &sent)
+	err := b.send(s.soft, sock, start, &sent)
 	if err == nil {
 		err = sock.finishActive(s.hard)
 	}
@@ -157,7 +141,7 @@ func (b BulkClient) transfer(s *session, sock *socket, conn *Connection) error {
 // send writes until the time or the size is reached, or ctx ends.
 func (b BulkClient) send(ctx context.Context, sock *socket, start time.Time, sent *atomic.Int64) error {
 	if b.Duration > 0 {
-		sock.f.SetWriteDeadline(start.Add(b.Duration))
+		_ = sock.f.SetWriteDeadline(start.Add(b.Duration))
 	}
 	release := cancelOn(ctx, sock.f.SetWriteDeadline)
 	defer release()
@@ -224,7 +208,7 @@ func receive(s *session, c *socket, conn *Connection, total *atomic.Int64, times
 	release()
 	conn.Elapsed = last.Sub(first)
 	times.add(first, last)
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return stoppedOr(s.soft, "read", conn.Remote, err)
 	}
 	return c.finishPassive(s.hard)

@@ -35,7 +35,7 @@ func Main() {
 		return
 	}
 	// What this process might start is no peer.
-	os.Unsetenv(environment)
+	_ = os.Unsetenv(environment)
 	os.Exit(runChild(os.Stdin, os.Stdout))
 }
 
@@ -196,9 +196,39 @@ func (s *session) awaitBegin(asked bool) error {
 	}
 }
 
-// started reports the first connection; later ones are of no interest.
+// started reports the first connection; later ones are of no interest. If the parent cannot be written to, it is gone,
+// and the end of the commands tells.
 func (s *session) started(local, remote netip.AddrPort) {
-	s.startOnce.Do(func() { s.out.write(message{Type: typeStarted, Started: &Started{Local: local, Remote: remote}}) })
+	s.startOnce.Do(func() { _ = s.out.write(message{Type: typeStarted, Started: &Started{Local: local, Remote: remote}}) })
+}
+
+// client makes the one connection of a client and leaves it to work when it is there. An error means that work could
+// not begin; what became of the connection is in it.
+func (s *session) client(addr netip.AddrPort, o options, await bool, work func(*socket, *Connection) error) (Connection, error) {
+	sock, err := newSocket(addr, o)
+	if err != nil {
+		return Connection{}, err
+	}
+	defer sock.close()
+	if err := s.ready(netip.AddrPort{}); err != nil {
+		return Connection{}, err
+	}
+	conn := Connection{Remote: addr}
+	err = s.awaitBegin(await)
+	if err == nil {
+		conn.ConnectTime, err = sock.connect(s.soft, addr, 0)
+	}
+	var local netip.AddrPort
+	if err == nil {
+		local, err = sock.localAddr()
+		err = asError(peerError("getsockname", "", err))
+	}
+	if err == nil {
+		s.started(local, addr)
+		err = work(sock, &conn)
+	}
+	finish(sock, &conn, err)
+	return conn, nil
 }
 
 // reportProgress reports the counter each interval until the function that it returns is called.
@@ -217,7 +247,7 @@ func (s *session) reportProgress(interval time.Duration, bytes *atomic.Int64) (s
 			case <-end:
 				return
 			case <-ticker.C:
-				s.out.write(message{Type: typeProgress, Progress: &Progress{Elapsed: time.Since(start), Bytes: bytes.Load()}})
+				_ = s.out.write(message{Type: typeProgress, Progress: &Progress{Elapsed: time.Since(start), Bytes: bytes.Load()}})
 			}
 		}
 	})

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,9 +51,9 @@ func (p Command) Validate() error {
 }
 
 // resolve returns Path as exec wants it.
-func (p Command) resolve(lookPath func(string) (string, error)) (string, error) {
+func (p Command) resolve() (string, error) {
 	if filepath.IsAbs(p.Path) || strings.ContainsRune(p.Path, os.PathSeparator) {
 		return p.Path, nil
 	}
-	return lookPath(p.Path)
+	return exec.LookPath(p.Path)
 }

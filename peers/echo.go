@@ -69,8 +69,8 @@ func (e EchoClient) options() options {
 func (e EchoServer) Validate() error {
 	c := check{program: e.program()}
 	c.listen(e.Listen)
-	c.between("Connections", int64(e.Connections), 0, MaxConnections)
-	c.between("Backlog", int64(e.Backlog), 0, maxBacklog)
+	c.atMost("Connections", int64(e.Connections), MaxConnections)
+	c.atMost("Backlog", int64(e.Backlog), maxBacklog)
 	c.options(e.options())
 	return c.err
 }
@@ -79,55 +79,41 @@ func (e EchoServer) Validate() error {
 func (e EchoClient) Validate() error {
 	c := check{program: e.program()}
 	c.connect(e.Connect)
-	c.between("Requests", int64(e.Requests), 0, maxRequests)
-	c.between("Size", int64(e.Size), 0, maxRequestSize)
+	c.atMost("Requests", int64(e.Requests), maxRequests)
+	c.atMost("Size", int64(e.Size), maxRequestSize)
 	c.duration("Interval", e.Interval)
 	c.options(e.options())
 	return c.err
 }
 
 func (e EchoClient) run(s *session) (*Result, error) {
-	sock, err := newSocket(e.Connect, e.options())
+	var latencies []time.Duration
+	conn, err := s.client(e.Connect, e.options(), e.AwaitBegin, func(sock *socket, conn *Connection) (err error) {
+		latencies, err = e.exchange(s, sock, conn)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer sock.close()
-	if err := s.ready(netip.AddrPort{}); err != nil {
-		return nil, err
-	}
-	conn := Connection{Remote: e.Connect}
-	var latencies []time.Duration
-	err = s.awaitBegin(e.AwaitBegin)
-	if err == nil {
-		conn.ConnectTime, err = sock.connect(s.soft, e.Connect, 0)
-	}
-	if err == nil {
-		latencies, err = e.exchange(s, sock, &conn)
-	}
-	finish(sock, &conn, err)
 	return &Result{Echo: summarise(latencies), Connections: []Connection{conn}, Err: conn.Err}, nil
 }
 
 // exchange makes the requests and closes the connection.
 func (e EchoClient) exchange(s *session, sock *socket, conn *Connection) ([]time.Duration, error) {
-	local, err := sock.localAddr()
-	if err != nil {
-		return nil, peerError("getsockname", "", err)
-	}
-	s.started(local, e.Connect)
-
 	request := pattern(max(e.Size, 1))
 	answer := make([]byte, len(request))
 	var latencies []time.Duration
 	start := time.Now()
 	defer func() { conn.Elapsed = time.Since(start) }()
+	due := start
 	for i := range max(e.Requests, 1) {
 		// A stop between requests is an end in order, and one within a request is an error.
-		if s.sleep(time.Until(start.Add(time.Duration(i)*e.Interval))) != nil {
+		if s.sleep(time.Until(due)) != nil {
 			break
 		}
 		request[0] = byte(i) // so that an answer to another request shows
 		began := time.Now()
+		due = began.Add(e.Interval)
 		if err := e.request(s, sock, conn, request, answer); err != nil {
 			return latencies, err
 		}
@@ -161,13 +147,13 @@ func (e EchoClient) request(s *session, sock *socket, conn *Connection, request,
 	n, err := io.ReadFull(sock.f, answer)
 	conn.Received += int64(n)
 	if err != nil {
-		sock.f.SetWriteDeadline(longAgo) // nobody reads any more: the writer must not wait
+		_ = sock.f.SetWriteDeadline(longAgo) // nobody reads any more: the writer must not wait
 	}
 	if werr := <-written; werr != nil && err == nil {
 		return werr
 	}
 	switch {
-	case err == io.EOF || err == io.ErrUnexpectedEOF:
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return &PeerError{Op: "read", Addr: e.Connect.String(), Message: "the server closed before it had answered"}
 	case err != nil:
 		return stoppedOr(s.soft, "read", e.Connect, err)

@@ -2,6 +2,8 @@ package peers_test
 
 import (
 	"errors"
+	"net"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -46,6 +48,40 @@ func TestEchoMeasuresLatencies(t *testing.T) {
 				t.Errorf("elapsed %v, expected at least %v", c.Connections[0].Elapsed, least)
 			}
 		})
+	}
+}
+
+// A late answer delays the requests behind it, and does not make them come closer together.
+func TestEchoIntervalIsKeptAfterALateAnswer(t *testing.T) {
+	const interval, late = 50 * time.Millisecond, 200 * time.Millisecond
+	ctx := testContext(t)
+	l, err := net.Listen("tcp4", loopback.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		request := make([]byte, 1)
+		for i := 0; ; i++ {
+			if _, err := conn.Read(request); err != nil {
+				return
+			}
+			if i == 0 {
+				time.Sleep(late)
+			}
+			if _, err := conn.Write(request); err != nil {
+				return
+			}
+		}
+	}()
+	client := start(t, ctx, "client", peers.EchoClient{Connect: netip.MustParseAddrPort(l.Addr().String()), Requests: 3, Interval: interval})
+	if c := wait(t, ctx, client).Connections[0]; c.Elapsed < late+interval {
+		t.Errorf("elapsed %v, expected at least %v: the second request when the first is answered, the third an interval later", c.Elapsed, late+interval)
 	}
 }
 

@@ -116,7 +116,7 @@ func start(ctx context.Context, on Starter, name string, p Program) (*Peer, erro
 
 // commandLine is the command of a Command.
 func commandLine(c Command) (*exec.Cmd, error) {
-	path, err := c.resolve(exec.LookPath)
+	path, err := c.resolve()
 	if err != nil {
 		return nil, err
 	}
@@ -220,8 +220,8 @@ func (p *Peer) launch(ctx context.Context, on Starter, config *command) (err err
 		p.mu.Unlock()
 		// All that the process has written is in the pipes now. Something that it left behind may hold them open, so
 		// readers do not wait for their end but take what is there.
-		stdoutR.SetReadDeadline(longAgo)
-		stderrR.SetReadDeadline(longAgo)
+		_ = stdoutR.SetReadDeadline(longAgo)
+		_ = stderrR.SetReadDeadline(longAgo)
 		readers.Wait()
 		stop()
 		stdoutR.Close()
@@ -251,22 +251,22 @@ func (d *draining) Read(b []byte) (int, error) {
 	var readErr error
 	if err := raw.Control(func(fd uintptr) {
 		for {
-			if n, readErr = unix.Read(int(fd), b); readErr != unix.EINTR {
+			if n, readErr = unix.Read(int(fd), b); !errors.Is(readErr, unix.EINTR) {
 				return
 			}
 		}
 	}); err != nil {
 		return 0, err
 	}
-	if readErr == unix.EAGAIN || readErr == nil && n == 0 {
+	if errors.Is(readErr, unix.EAGAIN) || readErr == nil && n == 0 {
 		return 0, io.EOF
 	}
 	return max(n, 0), readErr
 }
 
-// drain copies a pipe into what is kept of it.
+// drain copies a pipe into what is kept of it, up to an error.
 func drain(f *os.File, to *tail) {
-	io.Copy(to, &draining{f})
+	_, _ = io.Copy(to, &draining{f})
 }
 
 // readMessages reads the program's messages. A breach of the protocol kills it.
@@ -559,6 +559,6 @@ func (p *Peer) kill(reason error) {
 // is gone: its number could be another's then.
 func (p *Peer) killGroup() {
 	if !p.isOurs {
-		unix.Kill(-p.PID(), unix.SIGKILL)
+		_ = unix.Kill(-p.PID(), unix.SIGKILL) // an error says that all have ended
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -109,24 +110,33 @@ func TestBreachOfProtocol(t *testing.T) {
 	})
 }
 
-// child starts this program as a peer by hand, and returns its only answer to these lines.
-func child(t *testing.T, lines string) string {
+// self starts this program with one more variable in its environment, by hand. It is killed when the test ends.
+func self(t *testing.T, variable string) (process *os.Process, stdin io.Writer, stdout io.Reader) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), "TCPLAB_PEER=1")
+	cmd.Env = append(os.Environ(), variable)
 	stdin, err := cmd.StdinPipe() // stays open until Wait
 	if err != nil {
 		t.Fatal(err)
 	}
-	stdout, err := cmd.StdoutPipe()
+	stdout, err = cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return cmd.Process, stdin, stdout
+}
+
+// child starts this program as a peer, and returns its last answer to these lines.
+func child(t *testing.T, lines string) string {
+	t.Helper()
+	_, stdin, stdout := self(t, "TCPLAB_PEER=1")
 	if _, err := stdin.Write([]byte(lines)); err != nil {
 		t.Fatal(err)
 	}
@@ -163,17 +173,7 @@ func TestChildRefuses(t *testing.T) {
 func TestPeerDoesNotOutliveItsParent(t *testing.T) {
 	for _, kind := range []string{"local", "unguarded", "command"} {
 		t.Run(kind, func(t *testing.T) {
-			cmd := exec.Command("/proc/self/exe")
-			cmd.Env = append(os.Environ(), "TCPLAB_TEST_PARENT="+kind)
-			stdout, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer cmd.Wait()
-			defer cmd.Process.Kill()
+			parent, _, stdout := self(t, "TCPLAB_TEST_PARENT="+kind)
 			line, err := bufio.NewReader(stdout).ReadString('\n')
 			if err != nil {
 				t.Fatal(err)
@@ -187,7 +187,7 @@ func TestPeerDoesNotOutliveItsParent(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer unix.Close(pidfd)
-			if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+			if err := parent.Signal(syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 			awaitExit(t, pidfd)

@@ -112,9 +112,9 @@ func (c *check) connect(a netip.AddrPort) {
 	}
 }
 
-func (c *check) between(field string, value, least, most int64) {
-	if value < least || value > most {
-		c.fail(field, value, fmt.Sprintf("allowed are %d to %d", least, most))
+func (c *check) atMost(field string, value, most int64) {
+	if value < 0 || value > most {
+		c.fail(field, value, fmt.Sprintf("allowed are 0 to %d", most))
 	}
 }
 
@@ -135,8 +135,8 @@ func (c *check) options(o options) {
 		c.fail("MSS", o.mss, fmt.Sprintf("allowed are %d to %d (TCP_MAXSEG), or 0 for the kernel's choice", minMSS, maxMSS))
 	}
 	// The kernel doubles the value, in an int.
-	c.between("SendBuffer", int64(o.sendBuffer), 0, math.MaxInt32/2)
-	c.between("ReceiveBuffer", int64(o.receiveBuffer), 0, math.MaxInt32/2)
+	c.atMost("SendBuffer", int64(o.sendBuffer), math.MaxInt32/2)
+	c.atMost("ReceiveBuffer", int64(o.receiveBuffer), math.MaxInt32/2)
 	const nameMax = 15 // TCP_CA_NAME_MAX - 1; setsockopt cuts a longer one, and might find another by that
 	if len(o.congestion) > nameMax {
 		c.fail("Congestion", fmt.Sprintf("%q", o.congestion), fmt.Sprintf("a name has at most %d bytes", nameMax))

@@ -42,6 +42,11 @@ func wrapSocket(fd int) (*socket, error) {
 		f.Close()
 		return nil, err
 	}
+	// Where this works, setting a deadline never fails later.
+	if err := f.SetDeadline(time.Time{}); err != nil {
+		f.Close()
+		return nil, err
+	}
 	return &socket{f, raw}, nil
 }
 
@@ -211,6 +216,10 @@ func listen(addr netip.AddrPort, o options, backlog int) (*socket, error) {
 
 // accept waits for a connection until ctx ends.
 func (s *socket) accept(ctx context.Context) (*socket, netip.AddrPort, error) {
+	// A connection that is there already would be faster than the deadline.
+	if ctx.Err() != nil {
+		return nil, netip.AddrPort{}, unix.ECANCELED
+	}
 	release := cancelOn(ctx, s.f.SetReadDeadline)
 	defer release()
 	var fd int
@@ -219,8 +228,8 @@ func (s *socket) accept(ctx context.Context) (*socket, netip.AddrPort, error) {
 	waitErr := s.raw.Read(func(listener uintptr) bool {
 		for {
 			fd, sa, err = unix.Accept4(int(listener), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-			if err != unix.EINTR {
-				return err != unix.EAGAIN
+			if !errors.Is(err, unix.EINTR) {
+				return !errors.Is(err, unix.EAGAIN)
 			}
 		}
 	})
@@ -236,21 +245,25 @@ func (s *socket) accept(ctx context.Context) (*socket, netip.AddrPort, error) {
 
 // connect connects and returns how long that took, also if it failed. How long to try is left to the kernel, unless
 // timeout is above 0: then the error is EINPROGRESS, as a blocking connect(2) with SO_SNDTIMEO has it (socket(7)).
+// If ctx has ended, no SYN is sent.
 func (s *socket) connect(ctx context.Context, addr netip.AddrPort, timeout time.Duration) (time.Duration, error) {
 	sa, err := toSockaddr(addr)
 	if err != nil {
 		return 0, peerError("connect", addr.String(), err)
 	}
+	if ctx.Err() != nil {
+		return 0, peerError("connect", addr.String(), unix.ECANCELED)
+	}
 	if timeout > 0 {
-		s.f.SetWriteDeadline(time.Now().Add(timeout))
+		_ = s.f.SetWriteDeadline(time.Now().Add(timeout))
 	}
 	start := time.Now()
 	err = s.control(func(fd int) error { return unix.Connect(fd, sa) })
-	if err == unix.EINPROGRESS {
+	if errors.Is(err, unix.EINPROGRESS) {
 		release := cancelOn(ctx, s.f.SetWriteDeadline)
 		waitErr := s.raw.Write(func(fd uintptr) bool {
 			err = connectStatus(int(fd))
-			return err != unix.EINPROGRESS
+			return !errors.Is(err, unix.EINPROGRESS)
 		})
 		if waitErr != nil {
 			if err = interrupted(ctx, waitErr); errors.Is(err, os.ErrDeadlineExceeded) {
@@ -264,7 +277,7 @@ func (s *socket) connect(ctx context.Context, addr netip.AddrPort, timeout time.
 		return took, s.f.SetWriteDeadline(time.Time{})
 	}
 	p := peerError("connect", addr.String(), err)
-	if err == unix.EINPROGRESS {
+	if errors.Is(err, unix.EINPROGRESS) {
 		p.Message = fmt.Sprintf("no answer within the timeout of %v", timeout)
 	}
 	return took, p
@@ -272,18 +285,25 @@ func (s *socket) connect(ctx context.Context, addr netip.AddrPort, timeout time.
 
 // connectStatus tells how a connect(2) stands that was in progress: nil, EINPROGRESS, or why it failed.
 func connectStatus(fd int) error {
+	if err := pendingError(fd); err != nil {
+		return err
+	}
+	// Both a connection and one in progress have no error; only the former has a peer.
+	_, err := unix.Getpeername(fd)
+	if errors.Is(err, unix.ENOTCONN) {
+		return unix.EINPROGRESS
+	}
+	return err
+}
+
+// pendingError takes the error that waits at a socket.
+func pendingError(fd int) error {
 	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
 		return err
 	}
 	if n != 0 {
 		return syscall.Errno(n)
-	}
-	// Both a connection and one in progress have no error; only the former has a peer.
-	if _, err := unix.Getpeername(fd); err == unix.ENOTCONN {
-		return unix.EINPROGRESS
-	} else if err != nil {
-		return err
 	}
 	return nil
 }
@@ -328,7 +348,11 @@ func (s *socket) finishPassive(ctx context.Context) error {
 		if info, err = getTCPInfo(int(fd)); err != nil {
 			return true
 		}
-		return info.State == tcpClose
+		if info.State != tcpClose {
+			return false
+		}
+		err = pendingError(int(fd)) // an RST and a time out lead to CLOSE as well
+		return true
 	})
 	if waitErr != nil {
 		err = interrupted(ctx, waitErr)
@@ -419,13 +443,13 @@ var longAgo = time.Unix(1, 0)
 func cancelOn(ctx context.Context, setDeadline func(time.Time) error) (release func()) {
 	set := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		setDeadline(longAgo)
+		_ = setDeadline(longAgo)
 		close(set)
 	})
 	return func() {
 		if !stop() {
 			<-set // or else it would be set after we have cleared it
-			setDeadline(time.Time{})
+			_ = setDeadline(time.Time{})
 		}
 	}
 }

@@ -17,9 +17,9 @@ func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.buf = append(t.buf, p...)
-	if over := len(t.buf) - t.max; over > 0 {
+	if len(t.buf) > t.max {
 		// Cut down to half, so that a program that writes without end does not make us copy max bytes each time.
-		cut := max(over, len(t.buf)-t.max/2)
+		cut := len(t.buf) - t.max/2
 		t.buf = append(t.buf[:0], t.buf[cut:]...)
 		t.dropped += int64(cut)
 	}

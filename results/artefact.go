@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 )
 
 // Artefacts lists the regular files in dir and below, sorted by path, with size and hash: what a record of this
@@ -19,7 +20,7 @@ func Artefacts(dir string) ([]Artefact, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list artefacts: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // read only: there is nothing that an error could tell
 	names, err := files(root)
 	if err != nil {
 		return nil, fmt.Errorf("list artefacts of %s: %w", dir, err)
@@ -55,6 +56,7 @@ func files(root *os.Root) ([]string, error) {
 		names = append(names, name)
 		return nil
 	})
+	slices.Sort(names) // the walk has a folder's files where the folder stands: "a/b" in front of "a.b"
 	return names, err
 }
 

@@ -103,9 +103,8 @@ func (d Difference) String() string {
 }
 
 // Compare lists what is not the same in two runs of the same scenarios: records without their field host, and
-// artefacts byte by byte. No difference means the same bytes, but for space between the values of a record that something
-// else has written. Differences are sorted by scenario, the record before
-// its artefacts.
+// artefacts byte by byte. No difference means the same bytes, but for space between the values of a record that
+// something else has written. Differences are sorted by scenario, the record before its artefacts.
 //
 // Left out are files that a record names in host.artefacts, and what lies outside the scenarios' folders. Files that
 // a record names and that are gone are differences, as are scenarios without a record. Runs that cannot be compared
@@ -191,7 +190,7 @@ func (s *side) load(full string) error {
 
 func (s *side) close() {
 	if s.root != nil {
-		s.root.Close() // read only: there is nothing that an error could tell
+		_ = s.root.Close() // read only: there is nothing that an error could tell
 	}
 }
 
@@ -210,7 +209,7 @@ func compareScenario(runA, runB *Run, dir string) ([]Difference, error) {
 	var diffs []Difference
 	file := func(name string) string { return filepath.ToSlash(filepath.Join(dir, name)) }
 	presence := func(name string, inA, inB bool) bool {
-		kind := Differs
+		var kind Kind
 		switch {
 		case inA && inB:
 			return true
@@ -287,16 +286,17 @@ func firstDifference(a, b io.ByteReader) (offset int64, same bool, err error) {
 	for ; ; offset++ {
 		byteA, errA := a.ReadByte()
 		byteB, errB := b.ReadByte()
-		switch {
-		case errA != nil && errA != io.EOF:
-			return offset, false, errA
-		case errB != nil && errB != io.EOF:
-			return offset, false, errB
-		case errA == io.EOF && errB == io.EOF:
-			return offset, true, nil
-		case errA != errB || byteA != byteB:
-			return offset, false, nil
+		if errA == nil && errB == nil && byteA == byteB {
+			continue // nearly always
 		}
+		endA, endB := errors.Is(errA, io.EOF), errors.Is(errB, io.EOF)
+		switch {
+		case errA != nil && !endA:
+			return offset, false, errA
+		case errB != nil && !endB:
+			return offset, false, errB
+		}
+		return offset, endA && endB, nil
 	}
 }
 

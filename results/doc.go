@@ -41,8 +41,8 @@
 //	topology     kind, hosts (name, addresses, sysctls that were set), links (two ends, mtu, offload)
 //	impairments  at (since the start), end, direction, asked, applied (as read back from the kernel), notes
 //	peers        name, host, program, config, result, error
-//	counters     per host, what the kernel's counters rose by, under nstat's names; those that did not move
-//	             are absent
+//	counters     per host, what the kernel's counters rose by, under nstat's names, and the value of gauges
+//	             (TcpCurrEstab) at the end; those that are 0 are absent
 //	queues       qdisc statistics per link end
 //	captures     file, and per interface the packets captured and those that the capture dropped
 //	figures      the numbers that the scenario is about: name, value, unit, expected

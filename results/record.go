@@ -143,7 +143,8 @@ type Peer struct {
 }
 
 // A CounterDiff is what a host's kernel counters rose by during the spec, under nstat's names
-// ("TcpRetransSegs", "TcpExtTCPTimeouts"). Only nonzero differences are recorded; a gauge such as TcpCurrEstab can fall.
+// ("TcpRetransSegs", "TcpExtTCPTimeouts"). Only what is not zero is recorded. Of a gauge, such as TcpCurrEstab, it is
+// the value at the end.
 type CounterDiff struct {
 	Host string           `json:"host"`
 	Diff map[string]int64 `json:"diff"`

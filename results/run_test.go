@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -143,8 +145,16 @@ func TestArtefacts(t *testing.T) {
 		{Path: "z.log", Size: 0, SHA256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
 	}))
 
+	// Sorted as texts, in which "." and "-" are less than "/".
+	for _, name := range []string{"peers.log", "peers-0.log"} {
+		g.Expect(os.WriteFile(filepath.Join(dir, name), nil, 0o644)).To(Succeed())
+	}
+	list, err := Artefacts(dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(slices.IsSortedFunc(list, func(a, b Artefact) int { return strings.Compare(a.Path, b.Path) })).To(BeTrue(), "%v", list)
+
 	g.Expect(os.Symlink("/etc/passwd", filepath.Join(dir, "peers", "link"))).To(Succeed())
-	_, err := Artefacts(dir)
+	_, err = Artefacts(dir)
 	g.Expect(err).To(MatchError(ContainSubstring("peers/link: is not a regular file")))
 	_, err = Artefacts(filepath.Join(dir, "none"))
 	g.Expect(err).To(MatchError(fs.ErrNotExist))

@@ -24,7 +24,9 @@ type Handshake struct {
 //
 // If the SYN was transmitted more than once, the time is from the last one in
 // front of the SYN-ACK. Which of them was answered cannot be known, so RTT is
-// only a lower limit if SYNs or SYNACKs is not 1 (Karn's algorithm, RFC 6298).
+// only a lower limit if SYNs is not 1 (Karn's algorithm, RFC 6298). If SYNACKs
+// is not 1 it is only an upper limit: it may include the wait for a SYN-ACK or
+// an ACK that was lost.
 func (h Handshake) RTT() time.Duration { return h.ACK.At - h.lastSYN }
 
 // passing is one direction of a connection on one interface.

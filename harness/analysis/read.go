@@ -17,9 +17,9 @@ import (
 )
 
 var (
-	// ErrFormat: the input is not a capture file that can be read.
+	// ErrFormat says that the input is not a capture file that can be read.
 	ErrFormat = errors.New("not a pcapng or pcap file")
-	// ErrDamaged: the file ends in the middle of a packet or has nonsense in it.
+	// ErrDamaged says that the file ends in the middle of a packet or has nonsense in it.
 	// What is in front of that was read.
 	ErrDamaged = errors.New("the file is cut off or damaged")
 )
@@ -96,7 +96,7 @@ func ReadFile(path string) ([]Segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // read only: there is nothing that an error could tell
 	var segments []Segment
 	for s := range r.Segments() {
 		segments = append(segments, s)
@@ -144,7 +144,7 @@ func (r *Reader) Segments() iter.Seq[Segment] {
 	return func(yield func(Segment) bool) {
 		for r.err == nil {
 			data, p, err := r.source.next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			if err != nil {
@@ -198,7 +198,7 @@ func (r *Reader) Close() error {
 }
 
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -214,7 +214,7 @@ func newPcapSource(in io.Reader) (*pcapSource, error) {
 func (s *pcapSource) next() ([]byte, packet, error) {
 	data, info, err := s.r.ZeroCopyReadPacketData()
 	// A file that ends right behind a packet's header gives io.EOF as well.
-	if err == io.EOF && info.CaptureLength > 0 {
+	if errors.Is(err, io.EOF) && info.CaptureLength > 0 {
 		err = io.ErrUnexpectedEOF
 	}
 	return data, packet{CaptureInfo: info, link: s.r.LinkType()}, err

@@ -26,7 +26,8 @@ type Retransmission struct {
 //
 // Keep-alives are not retransmissions: they have no data, or one byte in front
 // of what is sent next (RFC 9293, section 3.8.4). Such a byte counts if just that
-// byte was what had been sent last. Zero-window probes of Linux look the same.
+// byte, and no SYN, was what had been sent last. Zero-window probes of Linux look
+// the same.
 //
 // A SYN with another sequence number begins a new connection.
 func Retransmissions(segments iter.Seq[Segment]) iter.Seq[Retransmission] {
@@ -86,7 +87,7 @@ type sent struct {
 	syn     bool
 	isn     uint32
 	next    int64  // behind the highest number sent
-	tail    int64  // the beginning of the segment that next is behind of
+	tail    int64  // the beginning of the segment that next is behind of, without its SYN
 	ranges  []span // sent before, in order, with gaps between them
 }
 
@@ -134,6 +135,9 @@ func (d *sent) add(s Segment, n int64) int {
 	}
 	if to > d.next {
 		d.next, d.tail = to, from
+		if syn {
+			d.tail++
+		}
 	}
 	return int(n - d.insert(from, to))
 }

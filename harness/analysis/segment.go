@@ -86,6 +86,7 @@ func (s Segment) String() string {
 // Direction says which way a packet passed an interface.
 type Direction uint8
 
+// The directions.
 const (
 	Unknown  Direction = iota // the file does not say
 	Inbound                   // the interface received it
@@ -106,6 +107,7 @@ func (d Direction) String() string {
 // Flags are the control bits of the TCP header.
 type Flags uint16
 
+// The control bits (RFC 9293, section 3.1).
 const (
 	FlagFIN Flags = 1 << iota
 	FlagSYN

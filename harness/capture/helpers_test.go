@@ -40,6 +40,9 @@ func needRoot(t testing.TB) {
 // space is a network namespace that lives as long as its thread.
 type space struct {
 	work chan func()
+
+	address  net.IP // of eth0, in a pair
+	hardware net.HardwareAddr
 }
 
 func newSpace(t testing.TB) *space {
@@ -75,8 +78,10 @@ func (s *space) must(t testing.TB, f func() error) {
 }
 
 // pair is two namespaces joined by veth devices, both called eth0, with the
-// addresses 192.0.2.1 and 192.0.2.2. There is no IPv6, so there are no packets
-// but those that a test causes. The stack hands single segments to the devices.
+// addresses 192.0.2.1 and 192.0.2.2. There is no IPv6, and both neighbours are
+// known for good, so there are no packets but those that a test causes: no ARP,
+// whose probes would come some seconds later on a busy machine. The stack hands
+// single segments to the devices.
 func pair(t testing.TB) (a, b *space) {
 	t.Helper()
 	needRoot(t)
@@ -95,6 +100,9 @@ func pair(t testing.TB) (a, b *space) {
 	a.must(t, func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "eth0"
+		// The kernel notices a veth's carrier at once only if both ends differ in
+		// their index (linkwatch_urgent_event); it can take 1 s otherwise.
+		attrs.Index = 100
 		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(target.Fd())})
 	})
 	done := make(chan struct{})
@@ -115,6 +123,8 @@ func pair(t testing.TB) (a, b *space) {
 			if err != nil {
 				return err
 			}
+			s.address = addr.IP
+			s.hardware = link.Attrs().HardwareAddr
 			return errors.Join(
 				netlink.LinkSetGSOMaxSegs(link, 1),
 				netlink.AddrAdd(link, addr),
@@ -122,6 +132,8 @@ func pair(t testing.TB) (a, b *space) {
 			)
 		})
 	}
+	a.knows(t, b)
+	b.knows(t, a)
 	// A device loses its packets until the kernel has noticed its carrier.
 	for _, ch := range updates {
 		for u := range ch {
@@ -131,6 +143,21 @@ func pair(t testing.TB) (a, b *space) {
 		}
 	}
 	return a, b
+}
+
+// knows makes the other end a permanent neighbour, until the device goes down.
+func (s *space) knows(t testing.TB, other *space) {
+	t.Helper()
+	s.must(t, func() error {
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: link.Attrs().Index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
+			IP: other.address, HardwareAddr: other.hardware,
+		})
+	})
 }
 
 func (s *space) listen(t testing.TB, address string) net.Listener {
@@ -190,7 +217,7 @@ func readFile(t testing.TB, path string) contents {
 	c := contents{section: r.SectionInfo()}
 	for {
 		data, ci, options, err := r.ReadPacketDataWithOptions()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

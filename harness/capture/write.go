@@ -145,13 +145,14 @@ func merge(ends []*end, yield func(int, record) error) error {
 	pull := func(i int) error {
 		n := readers[i].left
 		r, err := readers[i].next()
-		if err == nil {
-			heap.Push(&h, &queued{record: r, end: i, left: n})
-		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		heap.Push(&h, &queued{record: r, end: i, left: n})
+		return nil
 	}
 	for i, e := range ends {
 		readers[i] = e.spool.recordReader()
@@ -169,14 +170,14 @@ func merge(ends []*end, yield func(int, record) error) error {
 		// The next of the same end takes the place of what was written.
 		n := readers[q.end].left
 		r, err := readers[q.end].next()
-		switch err {
-		case nil:
+		switch {
+		case errors.Is(err, io.EOF):
+			heap.Pop(&h)
+		case err != nil:
+			return err
+		default:
 			*q = queued{record: r, end: q.end, left: n}
 			heap.Fix(&h, 0)
-		case io.EOF:
-			heap.Pop(&h)
-		default:
-			return err
 		}
 	}
 	return nil
