@@ -5,15 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
@@ -41,12 +44,16 @@ type Lab struct {
 	peers    []*Peer
 	captures []*Capture
 	record   *results.Record
+
+	closed   sync.Once
+	isClosed bool
 }
 
 // NewLab makes the lab of the running spec, which can have one. Everything in it goes when
-// the spec ends.
+// the spec ends. It is made in the It: all that waits in it waits with this context.
 func NewLab(ctx ginkgo.SpecContext) *Lab {
 	ginkgo.GinkgoHelper()
+	requireKernel()
 	lab, err := newLab(ctx)
 	check(err)
 	ginkgo.DeferCleanup(func() error { return lab.close() })
@@ -54,6 +61,10 @@ func NewLab(ctx ginkgo.SpecContext) *Lab {
 }
 
 func newLab(ctx ginkgo.SpecContext) (*Lab, error) {
+	report := ginkgo.CurrentSpecReport()
+	if node := currentNode(report); node != types.NodeTypeIt {
+		return nil, fmt.Errorf("new lab: in a %s: make it in the It, since it waits with the context that it is made with, which ends with the node", node)
+	}
 	run, err := currentRun()
 	if err != nil {
 		return nil, fmt.Errorf("new lab: %w", err)
@@ -61,24 +72,35 @@ func newLab(ctx ginkgo.SpecContext) (*Lab, error) {
 	suiteConfig, _ := ginkgo.GinkgoConfiguration()
 	lab := &Lab{
 		ctx:    ctx,
-		dir:    run.Dir(suiteName, ginkgo.CurrentSpecReport().FullText()),
+		dir:    run.Dir(suiteName, report.FullText()),
 		start:  time.Now(),
 		seed:   uint64(suiteConfig.RandomSeed),
 		before: map[*netns.Host]kernel.Counters{},
 		record: &results.Record{},
 	}
-	if err := putRecord(lab.record); err != nil {
+	lab.life, lab.end = context.WithCancel(context.WithoutCancel(ctx))
+	if err := putLab(lab); err != nil {
 		return nil, fmt.Errorf("new lab: %w", err)
 	}
 	// What an earlier run of the same scenario left would pass for evidence of this one.
-	if err := os.RemoveAll(lab.dir); err != nil {
-		return nil, fmt.Errorf("new lab: %w", err)
+	err = os.RemoveAll(lab.dir)
+	if err == nil {
+		err = os.MkdirAll(lab.dir, 0o755)
 	}
-	if err := os.MkdirAll(lab.dir, 0o755); err != nil {
-		return nil, fmt.Errorf("new lab: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("new lab: %w", errors.Join(err, lab.close()))
 	}
-	lab.life, lab.end = context.WithCancel(context.WithoutCancel(ctx))
 	return lab, nil
+}
+
+// currentNode is the type of the node that runs.
+func currentNode(report ginkgo.SpecReport) types.NodeType {
+	for _, event := range slices.Backward(report.SpecEvents) {
+		if event.SpecEventType == types.SpecEventNodeStart {
+			return event.NodeType
+		}
+	}
+	return types.NodeTypeInvalid
 }
 
 // Dir is the folder of the spec's record. What is put there is an artefact.
@@ -149,15 +171,19 @@ func (l *Lab) Impair(end *netns.End, n impair.Netem) impair.Applied {
 	if n.Seed == 0 {
 		n.Seed = l.impairmentSeed(len(l.record.Impairments))
 	}
-	set := impair.Apply
-	if l.isImpaired(end) {
+	set, isNew := impair.Apply, !l.isImpaired(end)
+	if !isNew {
 		set = impair.Change
-	} else {
-		l.impaired = append(l.impaired, end)
 	}
 	at := l.elapsed()
-	applied, err := set(device(end), n)
-	check(err)
+	applied, setErr := set(device(end), n)
+	var mismatch *impair.MismatchError
+	if setErr != nil && !errors.As(setErr, &mismatch) {
+		check(fmt.Errorf("%s: %w", end, setErr)) // nothing was done
+	}
+	if isNew {
+		l.impaired = append(l.impaired, end)
+	}
 	asked, err := results.Raw(applied.Asked)
 	check(err)
 	got, err := results.Raw(applied.Got)
@@ -165,6 +191,9 @@ func (l *Lab) Impair(end *netns.End, n impair.Netem) impair.Applied {
 	l.record.Impairments = append(l.record.Impairments, results.Impairment{
 		At: at, End: end.String(), Direction: "egress", Asked: asked, Applied: got, Notes: applied.Notes,
 	})
+	if setErr != nil {
+		check(fmt.Errorf("%s: %w", end, setErr))
+	}
 	return applied
 }
 
@@ -178,6 +207,9 @@ func (l *Lab) impairmentSeed(n int) uint64 {
 // ImpairBoth sets the same on both directions of the topology.
 func (l *Lab) ImpairBoth(n impair.Netem) {
 	ginkgo.GinkgoHelper()
+	if l.topology == nil {
+		check(errors.New("impair both directions: the lab has no topology yet"))
+	}
 	l.Impair(l.topology.ToServer, n)
 	l.Impair(l.topology.ToClient, n)
 }
@@ -251,47 +283,60 @@ func (l *Lab) HasSysctl(host *netns.Host, key string) bool {
 // Figure puts a number that the scenario is about into the record and the closing table, with
 // what was expected and why.
 func (l *Lab) Figure(name string, value float64, unit, expected string) {
+	ginkgo.GinkgoHelper()
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		check(fmt.Errorf("figure %q: %v: must be a finite number", name, value))
+	}
 	l.record.Figures = append(l.record.Figures, results.Figure{Name: name, Value: value, Unit: unit, Expected: expected})
 }
 
 func (l *Lab) elapsed() results.Duration { return results.Duration(time.Since(l.start)) }
 
 // close takes the lab down, and completes the record: first all that is evidence, as it was
-// when the scenario ended, then what is running, then the network.
-func (l *Lab) close() error {
-	var errs []error
-	errs = append(errs, l.recordCounters(), l.recordQueues())
-	for _, c := range l.captures {
-		errs = append(errs, l.recordCapture(c))
-	}
-	for _, peer := range l.peers {
-		errs = append(errs, l.recordPeer(peer))
-	}
-	l.end()
-	if l.topology != nil {
-		l.record.Topology = describe(l.topology, l.offload)
-		errs = append(errs, l.topology.Close())
-	}
-	return errors.Join(errs...)
+// when the scenario ended, then what is running, then the network. Whatever fails on the way,
+// all of it is done. Only the first call does anything.
+func (l *Lab) close() (err error) {
+	l.closed.Do(func() {
+		defer func() {
+			l.end()
+			if l.topology != nil {
+				err = errors.Join(err, l.topology.Close())
+			}
+			l.setClosed()
+		}()
+		var errs []error
+		if l.topology != nil {
+			l.record.Topology = describe(l.topology, l.offload)
+			errs = append(errs, l.recordCounters())
+		}
+		errs = append(errs, l.recordQueues())
+		for _, c := range l.captures {
+			errs = append(errs, l.recordCapture(c))
+		}
+		for _, peer := range l.peers {
+			errs = append(errs, l.recordPeer(peer))
+		}
+		err = errors.Join(errs...)
+	})
+	return err
 }
 
 // countersFile has all counters of all hosts, before and after.
 const countersFile = "counters.json"
 
 func (l *Lab) recordCounters() error {
-	if l.topology == nil {
-		return nil
-	}
 	type account struct {
 		Host   string          `json:"host"`
 		Before kernel.Counters `json:"before"`
 		After  kernel.Counters `json:"after"`
 	}
 	var accounts []account
+	var errs []error
 	for _, host := range l.topology.Hosts() {
 		after, err := kernel.ReadCounters(host)
 		if err != nil {
-			return err
+			errs = append(errs, fmt.Errorf("counters of %s: %w", host.Name(), err))
+			continue
 		}
 		before := l.before[host]
 		accounts = append(accounts, account{host.Name(), before, after})
@@ -303,17 +348,19 @@ func (l *Lab) recordCounters() error {
 		l.record.Counters = append(l.record.Counters, difference)
 	}
 	text, err := json.MarshalIndent(accounts, "", "  ")
-	if err != nil {
-		return err
+	if err == nil {
+		err = renameio.WriteFile(filepath.Join(l.dir, countersFile), append(text, '\n'), 0o644)
 	}
-	return renameio.WriteFile(filepath.Join(l.dir, countersFile), append(text, '\n'), 0o644)
+	return errors.Join(append(errs, err)...)
 }
 
 func (l *Lab) recordQueues() error {
+	var errs []error
 	for _, end := range l.impaired {
 		stats, err := impair.ReadStats(device(end))
 		if err != nil {
-			return err
+			errs = append(errs, fmt.Errorf("queue of %s: %w", end, err))
+			continue
 		}
 		l.record.Queues = append(l.record.Queues, results.Queue{
 			End: end.String(), Kind: "netem", Bytes: stats.Bytes, Packets: stats.Packets, Drops: uint64(stats.Drops),
@@ -321,7 +368,7 @@ func (l *Lab) recordQueues() error {
 			Backlog: uint64(stats.Backlog), Length: uint64(stats.QueueLength),
 		})
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func describe(t *netns.Topology, offload bool) *results.Topology {
@@ -344,28 +391,35 @@ func describe(t *netns.Topology, offload bool) *results.Topology {
 	return topology
 }
 
-// The record of the spec that runs in this process, if it has a lab.
+// The lab of the spec that runs in this process. A spec that is tried several times
+// (MustPassRepeatedly, FlakeAttempts) makes one each time: the last is recorded.
 var (
-	recordMutex sync.Mutex
-	labRecord   *results.Record
+	labMutex   sync.Mutex
+	currentLab *Lab
 )
 
-func putRecord(record *results.Record) error {
-	recordMutex.Lock()
-	defer recordMutex.Unlock()
-	if labRecord != nil {
-		return errors.New("this spec has a lab already")
+func putLab(lab *Lab) error {
+	labMutex.Lock()
+	defer labMutex.Unlock()
+	if currentLab != nil && !currentLab.isClosed {
+		return errors.New("the spec has one already")
 	}
-	labRecord = record
+	currentLab = lab
 	return nil
 }
 
-func takeRecord() *results.Record {
-	recordMutex.Lock()
-	defer recordMutex.Unlock()
-	record := labRecord
-	labRecord = nil
-	return record
+func takeLab() *Lab {
+	labMutex.Lock()
+	defer labMutex.Unlock()
+	lab := currentLab
+	currentLab = nil
+	return lab
+}
+
+func (l *Lab) setClosed() {
+	labMutex.Lock()
+	defer labMutex.Unlock()
+	l.isClosed = true
 }
 
 // check fails the spec at the line that called the Lab.

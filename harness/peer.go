@@ -1,6 +1,8 @@
 package harness
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,22 +70,25 @@ func (l *Lab) recordPeer(peer *Peer) error {
 		record.Error = "still running when the scenario ended"
 		peer.Kill()
 	}
-	var err error
-	if record.Config, err = results.Raw(peer.program); err != nil {
-		return fmt.Errorf("record peer %s: %w", peer.Name(), err)
+	var errs []error
+	raw := func(v any) json.RawMessage {
+		text, err := results.Raw(v)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("record peer %s: %w", peer.Name(), err))
+		}
+		return text
 	}
-	result, waitErr := peer.Peer.Wait(l.life)
-	if waitErr != nil && record.Error == "" {
-		record.Error = waitErr.Error()
+	record.Config = raw(peer.program)
+	result, err := peer.Peer.Wait(l.life)
+	if err != nil && record.Error == "" {
+		record.Error = err.Error()
 	}
 	if result.Program != "" {
-		if record.Result, err = results.Raw(result); err != nil {
-			return fmt.Errorf("record peer %s: %w", peer.Name(), err)
-		}
+		record.Result = raw(result)
 	}
 	l.record.Peers = append(l.record.Peers, record)
 	if output := peer.Output(); len(output) > 0 {
-		return os.WriteFile(filepath.Join(l.dir, peer.Name()+".stderr.txt"), output, 0o644)
+		errs = append(errs, os.WriteFile(filepath.Join(l.dir, peer.Name()+".stderr.txt"), output, 0o644))
 	}
-	return nil
+	return errors.Join(errs...)
 }

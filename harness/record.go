@@ -11,6 +11,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 
+	"github.com/tcplab/tcplab/harness/internal/outcome"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -25,13 +26,17 @@ var currentRun = sync.OnceValues(func() (*results.Run, error) {
 			return nil, err
 		}
 	}
-	// All processes that one ginkgo or go test starts, for each suite and for -p, have the
-	// same parent: it names their run.
-	started, err := startOf(os.Getppid())
+	// All processes that one ginkgo or go test starts, for each suite, for -p and for --repeat,
+	// have the same parent: it names their run. Their seeds can differ.
+	parent := os.Getppid()
+	if parent == 0 { // it is outside of this container
+		parent = os.Getpid()
+	}
+	started, err := startOf(parent)
 	if err != nil {
 		return nil, err
 	}
-	id := fmt.Sprintf("pid%d-%s-seed%d", os.Getppid(), started, ginkgo.GinkgoRandomSeed())
+	id := fmt.Sprintf("pid%d-%s", parent, started)
 	run, err := results.Create(filepath.Join(root, "results"), id)
 	if errors.Is(err, fs.ErrExist) {
 		return results.Open(filepath.Join(root, "results", id))
@@ -40,46 +45,37 @@ var currentRun = sync.OnceValues(func() (*results.Run, error) {
 })
 
 // finishRecord writes the record of a spec that has ended: what its Lab knows, and what
-// Ginkgo says of it.
+// Ginkgo says of it. An error fails the spec, in its record too.
 func finishRecord(report types.SpecReport) error {
-	record := takeRecord()
+	lab := takeLab()
 	suiteConfig, _ := ginkgo.GinkgoConfiguration()
-	switch {
-	case suiteConfig.DryRun:
+	if suiteConfig.DryRun || !outcome.WasToRun(report) {
 		return nil
-	case report.State.Is(types.SpecStatePending), report.State.Is(types.SpecStateSkipped) && report.Failure.IsZero():
-		return nil // not selected: a record is for what was to run
 	}
 	run, err := currentRun()
 	if err != nil {
 		return err
 	}
-	if record == nil {
-		record = &results.Record{}
+	record := &results.Record{}
+	var fault error
+	if lab != nil {
+		record = lab.record
+		fault = lab.close() // it is closed, unless Ginkgo was interrupted twice and left the cleanups out
 	}
 	record.Suite = suiteName
-	record.Scenario = report.FullText()
-	record.Labels = report.Labels()
-	record.Verdict = results.Verdict(report.State.String())
+	outcome.Set(record, report)
 	record.Kernel = results.ThisKernel()
 	record.Clock = clock()
 	record.Seed = uint64(ginkgo.GinkgoRandomSeed())
-	record.Duration = results.Duration(report.RunTime)
-	switch {
-	case report.State.Is(types.SpecStateSkipped):
-		record.Reason = report.Failure.Message
-	case report.State.Is(types.SpecStateFailureStates):
-		record.Failure = &results.Failure{Message: report.Failure.Message, Location: report.Failure.Location.String()}
-		if report.Failure.Message == "" && report.Failure.ForwardedPanic != "" {
-			record.Failure.Message = report.Failure.ForwardedPanic
-		}
-	}
 	dir := run.Dir(suiteName, record.Scenario)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if record.Artefacts, err = results.Artefacts(dir); err != nil {
-		return err
+	artefacts, err := results.Artefacts(dir)
+	record.Artefacts, fault = artefacts, errors.Join(fault, err)
+	if fault != nil && record.Failure == nil {
+		record.Verdict, record.Reason = results.Failed, ""
+		record.Failure = &results.Failure{Message: fault.Error(), Location: report.LeafNodeLocation.String()}
 	}
 	if record.Clock == results.ClockReal {
 		// In a guest all this belongs to the machine outside, which adds it.
@@ -87,5 +83,5 @@ func finishRecord(report types.SpecReport) error {
 		host.Started, host.Wall = report.StartTime, record.Duration
 		record.Host = &host
 	}
-	return record.Write(dir)
+	return errors.Join(fault, record.Write(dir))
 }

@@ -1,36 +1,63 @@
 package runner
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/tcplab/tcplab/harness/vm"
 	"github.com/tcplab/tcplab/results"
 )
 
 // cacheAge is for how long a passed scenario that nobody asked for again is kept.
 const cacheAge = 30 * 24 * time.Hour
 
-// A runCache keeps the folders of scenarios that passed, by their inputs' key. In virtual
-// time the same inputs give the same bytes, so that a copy is as good as another run.
+// A runCache keeps the folders of scenarios that passed, by the key of their inputs and name. In
+// virtual time the same inputs give the same bytes, so that a copy is as good as another run.
 type runCache struct{ dir string }
 
-var errNotCached = errors.New("not cached")
+// cacheKey names a scenario's folder in the cache. The inputs tell what runs, not under which
+// name it is recorded: one compiled suite can lie in two places.
+func cacheKey(inputs vm.Inputs, suite, scenario string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%q\n%q\n", inputs.Key(), suite, scenario))
+	return hex.EncodeToString(sum[:])
+}
 
-// load copies a scenario's folder out of the cache.
-func (c runCache) load(key, dir string) error {
+// load copies a scenario's folder out of the cache and returns its record. On an error there is
+// nothing in the folder.
+func (c runCache) load(key, dir string) (*results.Record, error) {
 	from := filepath.Join(c.dir, key)
 	if _, err := os.Stat(filepath.Join(from, results.FileName)); err != nil {
-		return errNotCached
+		return nil, err
 	}
-	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
-		return fmt.Errorf("%w: %w", errNotCached, err)
+	record, err := c.copy(from, dir)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	now := time.Now()
-	return os.Chtimes(from, now, now) // still in use: see prune
+	_ = os.Chtimes(from, now, now) // still in use: see prune. If it cannot be said, it only goes earlier.
+	return record, nil
+}
+
+func (c runCache) copy(from, dir string) (*results.Record, error) {
+	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+		return nil, err
+	}
+	record, err := results.Read(filepath.Join(dir, results.FileName))
+	if err != nil {
+		return nil, err
+	}
+	artefacts, err := results.Artefacts(dir)
+	if err == nil && !slices.Equal(artefacts, record.Artefacts) {
+		err = fmt.Errorf("%s: its files are not those that it was saved with", from)
+	}
+	return record, err
 }
 
 // save copies a scenario's folder into the cache, whole or not at all.

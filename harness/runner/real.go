@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -22,6 +21,9 @@ const interruptGrace = 45 * time.Second
 // disturb each other's timing.
 func runReal(ctx context.Context, suites []*Suite, run *results.Run, options Options, log *logger) error {
 	for _, suite := range suites {
+		if !suite.selected() {
+			continue
+		}
 		args := append([]string{}, options.Args...)
 		if suite.Ginkgo {
 			args = append(args, "--ginkgo.seed="+strconv.FormatInt(ginkgoSeed(options.Seed), 10))
@@ -36,21 +38,20 @@ func runReal(ctx context.Context, suites []*Suite, run *results.Run, options Opt
 		// A suite that is asked to stop removes what it made.
 		command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
 		command.WaitDelay = interruptGrace
-		var output io.Writer = io.Discard
-		if log.to != nil {
-			stream := log.prefixed(suite.Name)
-			defer stream.flush()
-			output = stream
-		}
+		output := log.prefixed(suite.Name)
 		command.Stdout, command.Stderr = output, output
 		started := time.Now()
 		err := command.Run()
+		output.flush()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {
 			return fmt.Errorf("%s: %w", suite.Path, err)
+		}
+		if suite.Focused && endedFocused(err) {
+			err = nil // it passed; that it does not count is in the summary
 		}
 		if err := settle(suite, run, options, err, started); err != nil {
 			return err
@@ -78,7 +79,7 @@ func settle(suite *Suite, run *results.Run, options Options, exit error, started
 	}
 	record := &results.Record{
 		Suite: suite.Name, Scenario: "go test " + suite.Path, Clock: results.ClockReal, Verdict: results.Passed,
-		Seed: options.Seed, Duration: results.Duration(time.Since(started)), Host: hostPart(started),
+		Kernel: results.ThisKernel(), Seed: options.Seed, Duration: results.Duration(time.Since(started)), Host: hostPart(started),
 	}
 	if exit != nil {
 		fail(record, fmt.Sprintf("the suite ended with %v", exit))

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -46,12 +45,15 @@ type Summary struct {
 	Run     *results.Run
 	Clock   Clock
 	Records []*results.Record
+	// Focused are the suites of which only specs ran that are focused in their source (FIt,
+	// FDescribe, Focus). As with ginkgo, such a run never counts as one that passed.
+	Focused []string
 }
 
 // OK tells whether nothing failed and something passed.
 func (s Summary) OK() bool {
 	tally := results.Count(s.Records)
-	return tally.Failed == 0 && tally.Passed > 0
+	return tally.Failed == 0 && tally.Passed > 0 && len(s.Focused) == 0
 }
 
 // Run compiles and runs suites, and leaves one record for each scenario.
@@ -91,6 +93,13 @@ func Run(ctx context.Context, options Options) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
+	var focused []string
+	for _, suite := range suites {
+		if suite.Focused {
+			focused = append(focused, suite.Name)
+			log.printf("%s: has focused specs in its source (FIt, FDescribe, Focus): the others are left out, and the run does not count as passed", suite.Name)
+		}
+	}
 	if clock == Real {
 		err = runReal(ctx, suites, run, options, log)
 	} else {
@@ -100,7 +109,7 @@ func Run(ctx context.Context, options Options) (Summary, error) {
 		return Summary{Run: run, Clock: clock}, err
 	}
 	records, err := run.Records()
-	return Summary{Run: run, Clock: clock, Records: records}, err
+	return Summary{Run: run, Clock: clock, Records: records, Focused: focused}, err
 }
 
 func checkSelection(suites []*Suite) error {
@@ -180,6 +189,9 @@ func (w *prefixWriter) flush() {
 
 // writeRecord completes the record in a scenario's folder with the files beside it.
 func writeRecord(record *results.Record, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	artefacts, err := results.Artefacts(dir)
 	if err != nil {
 		return err
@@ -188,15 +200,12 @@ func writeRecord(record *results.Record, dir string) error {
 	return record.Write(dir)
 }
 
-// fail turns a record that says something better than failed into one that failed.
+// fail turns a record into one that failed, unless it tells of a failure already: it knows better.
 func fail(record *results.Record, message string) {
-	if record.Verdict == results.Failed || record.Verdict == results.Panicked || record.Verdict == results.TimedOut {
-		return // it knows better
+	if record.Failure != nil {
+		return
 	}
 	record.Verdict = results.Failed
 	record.Failure = &results.Failure{Message: message}
 	record.Reason = ""
 }
-
-// errNoRecord is for a scenario that left none.
-var errNoRecord = errors.New("no record")

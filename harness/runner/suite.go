@@ -2,23 +2,27 @@ package runner
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/onsi/ginkgo/v2/types"
 )
 
-// runSpecs is in the function table of each program that calls it. A test binary's build
-// information does not name its modules.
-var runSpecs = []byte("github.com/onsi/ginkgo/v2.RunSpecs")
+// runSpecs is in the function table of each program that can call it, where a zero byte ends
+// names. A test binary's build information does not name its modules. It is put together here
+// lest this package's users have it among their constants.
+var runSpecs = append([]byte("github.com/onsi/ginkgo/v2"), ".RunSpecs\x00"...)
 
 // A Suite is a compiled test package.
 type Suite struct {
@@ -27,7 +31,14 @@ type Suite struct {
 	Binary string
 	Dir    string // of its source, or empty
 	Ginkgo bool
-	Specs  []Spec // of a Ginkgo suite
+	// Focused says that specs are focused in the source: only those are selected.
+	Focused bool
+	Specs   []Spec // of a Ginkgo suite
+}
+
+// selected tells whether there is anything to run.
+func (s *Suite) selected() bool {
+	return !s.Ginkgo || slices.ContainsFunc(s.Specs, func(spec Spec) bool { return spec.Selected })
 }
 
 // A Spec is one scenario of a suite.
@@ -167,21 +178,36 @@ func goCommand(ctx context.Context, args ...string) ([]byte, error) {
 	return output, nil
 }
 
-// listSpecs asks a Ginkgo suite for its specs and which of them the filter selects.
+// listSpecs asks a program that links Ginkgo for its specs and which of them the filter selects.
+// One that has tests and no Ginkgo suite among them turns out not to be one.
 func (s *Suite) listSpecs(ctx context.Context, filter Filter, dir string) error {
 	report := filepath.Join(dir, "dry-run.json")
-	args := append([]string{"--ginkgo.dry-run", "--ginkgo.no-color", "--ginkgo.json-report=" + report}, filter.args()...)
+	defer os.Remove(report)
+	// The seed is for the order of specs that one line makes: see below.
+	args := append([]string{"--ginkgo.dry-run", "--ginkgo.seed=1", "--ginkgo.no-color", "--ginkgo.json-report=" + report}, filter.args()...)
 	command := exec.CommandContext(ctx, s.Binary, args...)
 	command.Dir = s.Dir
 	output, err := command.CombinedOutput()
-	if err != nil {
+	if err != nil && !endedFocused(err) {
 		return fmt.Errorf("list the specs of %s: %w\n%s", s.Path, err, bytes.TrimSpace(output))
 	}
 	reports, err := readReport(report)
+	if errors.Is(err, fs.ErrNotExist) {
+		s.Ginkgo = false
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("list the specs of %s: %w", s.Path, err)
 	}
 	s.Name = reports[0].SuiteDescription
+	s.Focused = reports[0].SuiteHasProgrammaticFocus
+	// Ginkgo has shuffled what is at the top level: back to the order of the source.
+	slices.SortStableFunc(reports[0].SpecReports, func(a, b types.SpecReport) int {
+		return cmp.Or(
+			strings.Compare(a.LeafNodeLocation.FileName, b.LeafNodeLocation.FileName),
+			cmp.Compare(a.LeafNodeLocation.LineNumber, b.LeafNodeLocation.LineNumber),
+		)
+	})
 	seen := map[string]string{}
 	for _, spec := range reports[0].SpecReports {
 		if !spec.LeafNodeType.Is(types.NodeTypeIt) {
@@ -200,6 +226,30 @@ func (s *Suite) listSpecs(ctx context.Context, filter Filter, dir string) error 
 		}
 		seen[found.Text] = found.Location
 		s.Specs = append(s.Specs, found)
+	}
+	return nil
+}
+
+// endedFocused tells whether a program ended with the status that Ginkgo has for a suite that
+// passed, but for the specs that a focus in its source left out.
+func endedFocused(err error) bool {
+	var exit *exec.ExitError
+	return errors.As(err, &exit) && exit.ExitCode() == types.GINKGO_FOCUS_EXIT_CODE
+}
+
+// checkNames refuses suites whose records would be in each other's way: a suite's folder has the
+// name of its description.
+func checkNames(suites []*Suite) error {
+	seen := map[string]*Suite{}
+	for _, suite := range suites {
+		name := suite.Name
+		if !suite.Ginkgo {
+			name = suite.Path
+		}
+		if other, ok := seen[name]; ok && other.Ginkgo == suite.Ginkgo {
+			return fmt.Errorf("two suites are called %q, %s and %s: give each a description of its own", name, other.Path, suite.Path)
+		}
+		seen[name] = suite
 	}
 	return nil
 }
@@ -254,5 +304,5 @@ func load(ctx context.Context, patterns []string, filter Filter, dir string) ([]
 			return nil, err
 		}
 	}
-	return suites, nil
+	return suites, checkNames(suites)
 }

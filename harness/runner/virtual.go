@@ -16,6 +16,7 @@ import (
 	"github.com/onsi/ginkgo/v2/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tcplab/tcplab/harness/internal/outcome"
 	"github.com/tcplab/tcplab/harness/vm"
 	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/results"
@@ -30,9 +31,10 @@ const (
 
 // A work is what one guest does: one spec, or all of a suite that is not Ginkgo's.
 type work struct {
-	suite *Suite
-	spec  *Spec // nil: all of it
-	image func() (*vm.Image, error)
+	suite  *Suite
+	spec   *Spec // nil: all of it
+	image  func() (*vm.Image, error)
+	kernel results.Kernel // what is known of it without the harness in the guest
 }
 
 // scenario is the text under which the work is recorded.
@@ -56,22 +58,24 @@ func runVirtual(ctx context.Context, suites []*Suite, run *results.Run, options 
 	}
 	log.printf("guest kernel: %s (%s)", kernel.Release, kernel.Source)
 
+	var images imageSet
+	defer images.close()
 	var works []work
 	for _, suite := range suites {
 		// All guests of a suite share one image, which is made when the first needs it.
-		image := sync.OnceValues(func() (*vm.Image, error) { return buildImage(suite, kernel, options) })
-		defer func() {
-			if made, err := image(); err == nil {
-				made.Close()
-			}
-		}()
+		w := work{
+			suite:  suite,
+			image:  sync.OnceValues(func() (*vm.Image, error) { return images.add(buildImage(suite, kernel, options)) }),
+			kernel: results.Kernel{Release: kernel.Release, Machine: "x86_64"},
+		}
 		if !suite.Ginkgo {
-			works = append(works, work{suite: suite, image: image})
+			works = append(works, w)
 			continue
 		}
 		for i := range suite.Specs {
 			if suite.Specs[i].Selected {
-				works = append(works, work{suite: suite, spec: &suite.Specs[i], image: image})
+				w.spec = &suite.Specs[i]
+				works = append(works, w)
 			}
 		}
 	}
@@ -93,6 +97,27 @@ func runVirtual(ctx context.Context, suites []*Suite, run *results.Run, options 
 	err = group.Wait()
 	store.prune()
 	return err
+}
+
+// An imageSet closes what was made.
+type imageSet struct {
+	mutex  sync.Mutex
+	images []*vm.Image
+}
+
+func (s *imageSet) add(image *vm.Image, err error) (*vm.Image, error) {
+	if err == nil {
+		s.mutex.Lock()
+		defer s.mutex.Unlock()
+		s.images = append(s.images, image)
+	}
+	return image, err
+}
+
+func (s *imageSet) close() {
+	for _, image := range s.images {
+		_ = image.Close() // a file without a name: it is gone with this process at the latest
+	}
 }
 
 func buildImage(suite *Suite, kernel *vm.Kernel, options Options) (*vm.Image, error) {
@@ -138,15 +163,14 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 	if err != nil {
 		return err
 	}
-	if !options.Fresh && store.load(inputs.Key(), dir) == nil {
-		record, err := results.Read(filepath.Join(dir, results.FileName))
-		if err != nil {
-			return err
+	key := cacheKey(inputs, w.suite.Name, w.scenario())
+	if !options.Fresh {
+		if record, err := store.load(key, dir); err == nil {
+			record.Host = hostPart(started)
+			record.Host.Cached = true
+			report(log, record)
+			return record.Write(dir)
 		}
-		record.Host = hostPart(started)
-		record.Host.Cached = true
-		report(log, record)
-		return record.Write(dir)
 	}
 
 	var output bytes.Buffer
@@ -189,7 +213,7 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 		return err
 	}
 	if record.Verdict == results.Passed {
-		if err := store.save(inputs.Key(), dir); err != nil {
+		if err := store.save(key, dir); err != nil {
 			log.printf("cache: %v", err) // the result stands without it
 		}
 	}
@@ -210,7 +234,7 @@ func verdict(w work, dir string, result vm.Result, guestErr error) (*results.Rec
 	if errors.Is(err, fs.ErrNotExist) {
 		record = &results.Record{
 			Suite: w.suite.Name, Scenario: w.scenario(), Clock: results.ClockVirtual, Verdict: results.Passed,
-			Duration: results.Duration(result.Virtual),
+			Kernel: w.kernel, Duration: results.Duration(result.Virtual),
 		}
 		if w.spec != nil {
 			record.Labels = w.spec.Labels
@@ -226,6 +250,8 @@ func verdict(w work, dir string, result vm.Result, guestErr error) (*results.Rec
 		fail(record, guestErr.Error())
 	case result.Signal != "":
 		fail(record, "the test program was ended by a signal: "+result.Signal)
+	case w.suite.Focused && result.ExitCode == types.GINKGO_FOCUS_EXIT_CODE:
+		// It passed; that it does not count is in the summary.
 	case result.ExitCode != 0:
 		fail(record, fmt.Sprintf("the test program ended with status %d: see %s", result.ExitCode, outputFile))
 	}
@@ -243,14 +269,11 @@ func fromReport(record *results.Record, path string) {
 		if !spec.LeafNodeType.Is(types.NodeTypeIt) || spec.FullText() != record.Scenario {
 			continue
 		}
-		record.Verdict = results.Verdict(spec.State.String())
-		record.Duration = results.Duration(spec.RunTime)
-		switch {
-		case spec.State.Is(types.SpecStateSkipped):
-			record.Reason = spec.Failure.Message
-		case spec.State.Is(types.SpecStateFailureStates):
-			record.Failure = &results.Failure{Message: spec.Failure.Message, Location: spec.Failure.Location.String()}
+		if !outcome.WasToRun(spec) {
+			fail(record, "it did not run: the arguments of the test program leave it out, or the suite ended before it")
+			return
 		}
+		outcome.Set(record, spec)
 		return
 	}
 	fail(record, "Ginkgo's report does not have the spec: it did not run")

@@ -1,0 +1,349 @@
+package harness
+
+import (
+	_ "embed"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// A fixture is a suite that the tests run in a process of its own. What is known of it (its
+// failures and where they happen) is written here, as "want" in a comment at the line.
+type fixture struct {
+	netem bool // it needs netem, and RunSpecs finds out whether it is there
+	specs func()
+}
+
+// backlog of the fixtures' servers. The peers' default is a sysctl, which some kernels (6.1) do
+// not show in namespaces like those of TestNothingStays.
+const backlog = 16
+
+var fixtures = map[string]fixture{
+	"passes": {specs: func() {
+		ginkgo.Describe("a connection", ginkgo.Label("quick"), func() {
+			ginkgo.It("is recorded", ginkgo.Label("rfc9293"), func(ctx ginkgo.SpecContext) {
+				lab := NewLab(ctx)
+				net := lab.Direct(netns.Config{MTU: 1400, ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_sack", Value: "0"}}})
+				wire := lab.Capture(net.Client().Ends()[0], net.Server().Ends()[0])
+				server := lab.Start(net.Server(), peers.EchoServer{Listen: Addr(net.Server(), 7), Backlog: backlog})
+				client := lab.Start(net.Client(), peers.EchoClient{Connect: Addr(net.Server(), 7), Requests: 3, Size: 100})
+				Expect(lab.Wait(client).Echo).NotTo(BeNil())
+				lab.Wait(server)
+				Expect(wire.Segments()).To(HaveEach(HaveField("Flags", Not(Equal(analysis.FlagRST)))))
+				Expect(lab.Counters(net.Client())).To(HaveKeyWithValue("TcpActiveOpens", int64(1)))
+				Expect(lab.Sysctl(net.Server(), "net.ipv4.tcp_sack")).To(Equal(0))
+				Expect(lab.HasSysctl(net.Server(), "net.ipv4.no_such_thing")).To(BeFalse())
+				again := lab.Capture(net.Server().Ends()[0]) // and nobody reads it
+				Expect(again).NotTo(BeNil())
+				Expect(os.MkdirAll(filepath.Join(lab.Dir(), "notes"), 0o755)).To(Succeed())
+				Expect(os.WriteFile(filepath.Join(lab.Dir(), "notes", "own.txt"), []byte("own\n"), 0o644)).To(Succeed())
+				lab.Figure("requests", 3, "", "3: as asked")
+			})
+		})
+		ginkgo.PIt("is pending")
+	}},
+
+	"fails": {specs: func() {
+		ginkgo.It("fails", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Capture(net.Client())
+			busy(lab, net)
+			Expect(1).To(Equal(2)) // want: failed
+		})
+		ginkgo.It("and another passes", func(ctx ginkgo.SpecContext) {
+			NewLab(ctx).Direct()
+		})
+	}},
+
+	"panics": {specs: func() {
+		ginkgo.It("panics", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Capture(net.Client())
+			busy(lab, net)
+			panic("out of cheese") // want: panicked
+		})
+	}},
+
+	"times out": {specs: func() {
+		ginkgo.It("times out", ginkgo.SpecTimeout(1500*time.Millisecond), func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			server := lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80), Backlog: backlog})
+			lab.Wait(server) // want: timed out
+		})
+	}},
+
+	"skips": {specs: func() {
+		ginkgo.It("skips", func(ctx ginkgo.SpecContext) {
+			NewLab(ctx).Direct()
+			ginkgo.Skip("not on a Sunday")
+		})
+		ginkgo.It("passes", func() {})
+	}},
+
+	"leaves peers": {specs: func() {
+		ginkgo.It("leaves peers", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Capture(net.Client())
+			busy(lab, net)
+		})
+	}},
+
+	// Says on descriptor 3 that it is busy, and then waits for whatever the test does to it.
+	// Its processes inherit the descriptor, so that it ends with the last of them.
+	"waits": {specs: func() {
+		ginkgo.Describe("a suite", func() { waits() })
+	}},
+
+	// Has to be interrupted twice, after which Ginkgo leaves out what is left of the cleanups.
+	"waits twice": {specs: func() {
+		held := os.NewFile(3, "held")
+		ginkgo.It("waits", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Capture(net.Client())
+			server, _ := busy(lab, net)
+			fmt.Fprintln(held, "busy")
+			lab.Wait(server)
+		})
+		ginkgo.AfterEach(func(ctx ginkgo.SpecContext) {
+			fmt.Fprintln(held, "busy")
+			<-ctx.Done()
+		})
+	}},
+
+	"two labs": {specs: func() {
+		ginkgo.It("makes two labs", func(ctx ginkgo.SpecContext) {
+			NewLab(ctx).Direct()
+			NewLab(ctx) // want: two labs
+		})
+	}},
+	"two topologies": {specs: func() {
+		ginkgo.It("builds two topologies", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			lab.Direct()
+			lab.Routed() // want: two topologies
+		})
+	}},
+	"two configurations": {specs: func() {
+		ginkgo.It("has two configurations", func(ctx ginkgo.SpecContext) {
+			NewLab(ctx).Dumbbell(2, netns.Config{}, netns.Config{}) // want: two configurations
+		})
+	}},
+	"bad topology": {specs: func() {
+		ginkgo.It("has a bad topology", func(ctx ginkgo.SpecContext) {
+			NewLab(ctx).Direct(netns.Config{MTU: 7}) // want: bad topology
+		})
+	}},
+	"lab of a BeforeEach": {specs: func() {
+		ginkgo.BeforeEach(func(ctx ginkgo.SpecContext) {
+			NewLab(ctx) // want: BeforeEach
+		})
+		ginkgo.It("uses the lab of a BeforeEach", func() {})
+	}},
+	"lab of a BeforeAll": {specs: func() {
+		ginkgo.Describe("ordered", ginkgo.Ordered, func() {
+			ginkgo.BeforeAll(func(ctx ginkgo.SpecContext) {
+				NewLab(ctx) // want: BeforeAll
+			})
+			ginkgo.It("is first", func() {})
+			ginkgo.It("is second", func() {})
+		})
+	}},
+	"lab of a BeforeSuite": {specs: func() {
+		ginkgo.BeforeSuite(func(ctx ginkgo.SpecContext) { NewLab(ctx) })
+		ginkgo.It("never begins", func() {})
+	}},
+	"both of nothing": {specs: func() {
+		ginkgo.It("impairs both of nothing", func(ctx ginkgo.SpecContext) {
+			NewLab(ctx).ImpairBoth(impair.Netem{}) // want: both of nothing
+		})
+	}},
+	"infinite figure": {specs: func() {
+		ginkgo.It("has an infinite figure", func(ctx ginkgo.SpecContext) {
+			NewLab(ctx).Figure("share", math.Inf(1), "%", "") // want: infinite figure
+		})
+	}},
+	"bad impairment": {specs: func() {
+		ginkgo.It("loses more than there is", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Impair(net.ToServer, impair.Netem{Loss: impair.RandomLoss{Percent: 130}}) // want: bad impairment
+		})
+	}},
+	"bad peer": {specs: func() {
+		ginkgo.It("starts a bad peer", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Start(net.Client(), peers.Dial{}) // want: bad peer
+		})
+	}},
+	"no such program": {specs: func() {
+		ginkgo.It("starts no such program", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Start(net.Client(), peers.Command{Path: "/no/such/program"}) // want: no such program
+		})
+	}},
+	"peer cannot begin": {specs: func() {
+		ginkgo.It("listens twice", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80)})
+			lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80)}) // want: peer cannot begin
+		})
+	}},
+
+	// The evidence cannot be read any more: the rest is taken down and recorded all the same.
+	"no evidence": {specs: func() {
+		ginkgo.It("takes the network away", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx) // want: no evidence
+			net := lab.Direct()
+			lab.Capture(net.Client())
+			busy(lab, net)
+			lab.Figure("answer", 42, "", "")
+			lab.impaired = append(lab.impaired, net.ToServer)
+			Expect(net.Close()).To(Succeed())
+		})
+	}},
+	"symbolic link": {specs: func() {
+		ginkgo.It("leaves a symbolic link", func(ctx ginkgo.SpecContext) { // want: symbolic link
+			lab := NewLab(ctx)
+			Expect(os.Symlink("/etc/hostname", filepath.Join(lab.Dir(), "hostname"))).To(Succeed())
+		})
+	}},
+	"attempts": {specs: func() {
+		attempts := 0
+		ginkgo.It("must pass three times", ginkgo.MustPassRepeatedly(3), func(ctx ginkgo.SpecContext) {
+			attempts++
+			lab := NewLab(ctx)
+			lab.Direct()
+			lab.Figure("attempt", float64(attempts), "", "")
+		})
+		flakes := 0
+		ginkgo.It("passes when it is tried again", ginkgo.FlakeAttempts(2), func(ctx ginkgo.SpecContext) {
+			flakes++
+			lab := NewLab(ctx)
+			busy(lab, lab.Direct())
+			Expect(os.WriteFile(filepath.Join(lab.Dir(), fmt.Sprintf("attempt-%d", flakes)), nil, 0o644)).To(Succeed())
+			Expect(flakes).To(Equal(2))
+		})
+	}},
+
+	"parallel": {specs: func() {
+		for i := range 6 {
+			ginkgo.It(fmt.Sprintf("is number %d", i), func(ctx ginkgo.SpecContext) {
+				lab := NewLab(ctx)
+				busy(lab, lab.Direct())
+				lab.Figure("number", float64(i), "", "")
+			})
+		}
+	}},
+
+	// Each round is a spec that makes and leaves everything; the last looks at what is left.
+	"rounds": {specs: func() {
+		var before int
+		for i := range 12 {
+			ginkgo.It(fmt.Sprintf("is round %02d", i), func(ctx ginkgo.SpecContext) {
+				if i == 2 { // by then Go has opened what it keeps
+					before = descriptors()
+				}
+				lab := NewLab(ctx)
+				net := lab.Routed()
+				lab.Capture(net.Client())
+				busy(lab, net)
+			})
+		}
+		ginkgo.AfterSuite(func() {
+			Expect(descriptors()).To(Equal(before))
+			tasks, err := filepath.Glob("/proc/self/task/*/ns/net")
+			Expect(err).NotTo(HaveOccurred())
+			own, err := os.Readlink("/proc/self/ns/net")
+			Expect(err).NotTo(HaveOccurred())
+			Eventually(func() []string { // a thread takes a moment to end
+				var foreign []string
+				for _, task := range tasks {
+					if in, err := os.Readlink(task); err == nil && in != own {
+						foreign = append(foreign, in)
+					}
+				}
+				return foreign
+			}, 10*time.Second).Should(BeEmpty())
+		})
+	}},
+
+	"netem": {netem: true, specs: func() {
+		ginkgo.It("impairs", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Routed()
+			lab.ImpairBoth(impair.Netem{Delay: 5 * time.Millisecond})
+			lab.Impair(net.ToServer, impair.Netem{Delay: 7 * time.Millisecond, Seed: 99})
+			server := lab.Start(net.Server(), peers.EchoServer{Listen: Addr(net.Server(), 7), Backlog: backlog})
+			client := lab.Start(net.Client(), peers.EchoClient{Connect: Addr(net.Server(), 7)})
+			lab.Wait(client)
+			lab.Wait(server)
+			Expect(lab.Queue(net.ToServer).Packets).To(BeNumerically(">=", 3))
+			lab.ClearImpairment(net.ToClient)
+		})
+		ginkgo.It("needs no lab", func() {})
+	}},
+}
+
+func waits() {
+	ginkgo.It("waits", func(ctx ginkgo.SpecContext) {
+		lab := NewLab(ctx)
+		net := lab.Routed()
+		lab.Capture(net.Client().Ends()[0], net.Server().Ends()[0])
+		server, _ := busy(lab, net)
+		fmt.Fprintln(os.NewFile(3, "held"), "busy")
+		lab.Wait(server) // want: interrupted
+	})
+	ginkgo.It("does not begin", func() {})
+}
+
+// busy starts a server and a client that are connected, and another program, which nothing ends.
+func busy(lab *Lab, net *netns.Topology) (server, client *Peer) {
+	ginkgo.GinkgoHelper()
+	address := Addr(net.Server(), 80)
+	server = lab.Start(net.Server(), peers.Accept{Listen: address, Backlog: backlog})
+	client = lab.Start(net.Client(), peers.Dial{Connect: address, Hold: peers.UntilStopped})
+	lab.Started(client)
+	this, err := os.Executable()
+	Expect(err).NotTo(HaveOccurred())
+	lab.Start(net.Client(), peers.Command{Path: this, Env: []string{idleVariable + "=1"}})
+	return server, client
+}
+
+func descriptors() int {
+	ginkgo.GinkgoHelper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	Expect(err).NotTo(HaveOccurred())
+	return len(entries)
+}
+
+//go:embed fixtures_test.go
+var fixturesSource string
+
+// want returns "file:line" of the comment "// want: what" in this file.
+func want(what string) string {
+	for i, line := range strings.Split(fixturesSource, "\n") {
+		if strings.HasSuffix(line, "// want: "+what) {
+			return fmt.Sprintf("fixtures_test.go:%d", i+1)
+		}
+	}
+	return "no line has the comment: want: " + what
+}

@@ -1,0 +1,82 @@
+package harness
+
+import (
+	"flag"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+)
+
+// The test binary is also the suites that the tests run, and a program that does nothing.
+const (
+	fixtureVariable = "TCPLAB_HARNESS_FIXTURE" // the name of the suite
+	idleVariable    = "TCPLAB_HARNESS_IDLE"    // set for a program that waits to be killed
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(idleVariable) != "" {
+		for {
+			time.Sleep(time.Hour) // the runtime takes a bare select for a deadlock
+		}
+	}
+	flag.Parse()
+	fixture := os.Getenv(fixtureVariable)
+	if fixture != "" {
+		// Set here, and not by an argument, for the sake of "ginkgo -p", which has its own.
+		if err := flag.Set("test.run", "^TestFixture$"); err != nil {
+			panic(err)
+		}
+	} else if config, _ := ginkgo.GinkgoConfiguration(); config.DryRun {
+		os.Exit(0) // tcplab asks what links Ginkgo for its specs: here are none but the fixtures'
+	}
+	Main(m)
+}
+
+func TestFixture(t *testing.T) {
+	name := os.Getenv(fixtureVariable)
+	if name == "" {
+		t.Skip("is the suite that other tests run: see fixtures_test.go")
+	}
+	fixture, ok := fixtures[name]
+	if !ok {
+		t.Fatalf("there is no fixture %q", name)
+	}
+	if !fixture.netem {
+		// Hosts and links are all that it needs. What misses netem is tested with another fixture.
+		probe = func() error { return nil }
+	}
+	fixture.specs()
+	RunSpecs(t, "fixture "+name, ginkgo.Label("fixture"))
+}
+
+// missing skips the test, or fails it where nothing may be missing.
+func missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("TCPLAB_REQUIRE") == "1" {
+		t.Fatalf("TCPLAB_REQUIRE=1, but %s", what)
+	}
+	t.Skip(what)
+}
+
+func needNamespaces(t testing.TB) {
+	t.Helper()
+	host, err := netns.NewHost("probe")
+	if err != nil {
+		missing(t, "needs root and network namespaces: "+err.Error())
+	}
+	if err := host.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func needNetem(t testing.TB) {
+	t.Helper()
+	if err := impair.Probe(); err != nil {
+		missing(t, "needs root and sch_netem (tcplab run ./harness): "+err.Error())
+	}
+}

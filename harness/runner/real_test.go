@@ -1,0 +1,96 @@
+package runner
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/results"
+)
+
+// onReal runs suites on this kernel. They are such that need neither root nor netem, so that nothing
+// needs to be chosen.
+func onReal(t *testing.T, ctx context.Context, log *logger, options Options) ([]*results.Record, error) {
+	t.Helper()
+	needGo(t)
+	suites, err := load(t.Context(), options.Patterns, options.Filter, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := results.Create(t.TempDir(), "run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runErr := runReal(ctx, suites, run, options, log)
+	records, err := run.Records()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records, runErr
+}
+
+func TestRealClock(t *testing.T) {
+	g := NewWithT(t)
+	var out bytes.Buffer
+	records, err := onReal(t, t.Context(), &logger{to: &out}, Options{
+		Patterns: []string{"./testdata/bare", "./testdata/focused", "./testdata/guests", "./testdata/plain"},
+		Filter:   Filter{Focus: []string{"alone|harness|focus"}, Skip: []string{"^guests"}}, Seed: 3,
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	// None of these suites writes records, so that each gets one; nothing of guests was to run.
+	var got []string
+	for _, record := range records {
+		got = append(got, record.Scenario)
+		g.Expect(record.Verdict).To(Equal(results.Passed))
+		g.Expect(record.Clock).To(Equal(results.ClockReal))
+		g.Expect(record.Seed).To(BeEquivalentTo(3))
+		g.Expect(record.Host).NotTo(BeNil())
+	}
+	g.Expect(got).To(Equal([]string{"go test " + module + "bare", "go test " + module + "focused", "go test " + module + "plain"}))
+	g.Expect(out.String()).To(MatchRegexp(`(?m)^bare \| Random Seed: \S*3`))
+	g.Expect(out.String()).To(ContainSubstring("plain | PASS\n"))
+}
+
+func TestRealClockWithArguments(t *testing.T) {
+	g := NewWithT(t)
+	var out bytes.Buffer
+	records, err := onReal(t, t.Context(), &logger{to: &out}, Options{Patterns: []string{"./testdata/plain"}, Args: []string{"-test.v", "-test.run=^TestRoot$"}})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(records).To(HaveLen(1))
+	g.Expect(out.String()).To(ContainSubstring("plain | --- PASS: TestRoot"))
+
+	records, err = onReal(t, t.Context(), &logger{}, Options{Patterns: []string{"./testdata/plain"}, Args: []string{"-no-such-flag"}})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(records).To(HaveLen(1))
+	g.Expect(records[0].Verdict).To(Equal(results.Failed))
+	g.Expect(records[0].Failure.Message).To(Equal("the suite ended with exit status 2"))
+}
+
+// reaction calls a function when a text has been written.
+type reaction struct {
+	bytes.Buffer
+	to string
+	do func()
+}
+
+func (r *reaction) Write(p []byte) (int, error) {
+	n, err := r.Buffer.Write(p)
+	if strings.Contains(r.Buffer.String(), r.to) {
+		r.do()
+	}
+	return n, err
+}
+
+// A run that is cancelled lets the suite clean up.
+func TestRealClockCancelled(t *testing.T) {
+	g := NewWithT(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out := &reaction{to: "bare | waiting\n", do: cancel}
+	_, err := onReal(t, ctx, &logger{to: out}, Options{Patterns: []string{"./testdata/bare"}, Filter: Filter{Labels: "slow"}, Verbose: true})
+	g.Expect(err).To(MatchError(context.Canceled))
+	g.Expect(out.String()).To(And(ContainSubstring("bare | interrupted\n"), ContainSubstring("Interrupted by User")))
+}

@@ -1,0 +1,456 @@
+package runner
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/onsi/ginkgo/v2/types"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/results"
+)
+
+func TestParseClock(t *testing.T) {
+	for _, clock := range []Clock{Auto, Virtual, Real} {
+		if got, err := ParseClock(string(clock)); got != clock || err != nil {
+			t.Errorf("%s: %s, %v", clock, got, err)
+		}
+	}
+	if _, err := ParseClock("fast"); err == nil || err.Error() != `clock "fast": allowed are auto, virtual and real` {
+		t.Error(err)
+	}
+}
+
+// What Choose chooses depends on the machine; that it agrees with what it is made from does not.
+func TestChoose(t *testing.T) {
+	g := NewWithT(t)
+	realErr := RealClock()
+	_, qemuErr := vm.FindQEMU()
+
+	clock, why, err := Choose(Real)
+	if realErr == nil {
+		g.Expect(clock).To(Equal(Real))
+		g.Expect(why).NotTo(BeEmpty())
+	} else {
+		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(ContainSubstring(realErr.Error())))
+		g.Expect(err.Error()).To(HaveSuffix("--clock virtual"))
+	}
+
+	clock, why, err = Choose(Virtual)
+	if qemuErr == nil {
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(clock).To(Equal(Virtual))
+		g.Expect(why).To(Equal("as asked"))
+	} else {
+		g.Expect(err).To(MatchError(ErrCannotRun))
+	}
+
+	clock, why, err = Choose(Auto)
+	switch {
+	case realErr == nil:
+		g.Expect(clock).To(Equal(Real))
+	case qemuErr == nil:
+		g.Expect(clock).To(Equal(Virtual))
+		g.Expect(why).To(Equal(because(realErr)))
+	default:
+		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(ContainSubstring(realErr.Error())))
+		g.Expect(err).To(MatchError(qemuErr))
+	}
+	g.Expect(why).NotTo(ContainSubstring("\n"))
+}
+
+// Without QEMU the virtual clock cannot run; the error says what is missing.
+func TestChooseWithoutQEMU(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	g := NewWithT(t)
+	_, _, err := Choose(Virtual)
+	g.Expect(err).To(MatchError(ErrCannotRun))
+	g.Expect(err).To(MatchError(vm.ErrNoQEMU))
+	if RealClock() != nil {
+		_, _, err = Choose(Auto)
+		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(vm.ErrNoQEMU))
+		_, err = Run(t.Context(), Options{Patterns: []string{"./testdata/no-such"}})
+		g.Expect(err).To(MatchError(ErrCannotRun))
+	}
+}
+
+func TestBecause(t *testing.T) {
+	for err, expected := range map[error]string{
+		fmt.Errorf("probe: %w", impair.ErrNoNetem): "this kernel, " + results.ThisKernel().Release + ", has no sch_netem",
+		errNotRoot:                         "not root",
+		errors.New("something unheard of"): "something unheard of",
+	} {
+		if got := because(err); got != expected {
+			t.Errorf("%v: %q, expected %q", err, got, expected)
+		}
+	}
+}
+
+func TestSummary(t *testing.T) {
+	passed, failed, skipped := &results.Record{Verdict: results.Passed}, &results.Record{Verdict: results.Failed}, &results.Record{Verdict: results.Skipped}
+	for _, c := range []struct {
+		summary Summary
+		ok      bool
+	}{
+		{Summary{Records: []*results.Record{passed}}, true},
+		{Summary{Records: []*results.Record{passed, skipped}}, true},
+		{Summary{Records: []*results.Record{passed, failed}}, false},
+		{Summary{Records: []*results.Record{skipped}}, false},
+		{Summary{}, false},
+		{Summary{Records: []*results.Record{passed}, Focused: []string{"suite"}}, false},
+	} {
+		if c.summary.OK() != c.ok {
+			t.Errorf("%+v: %v", c.summary, !c.ok)
+		}
+	}
+}
+
+func TestLogger(t *testing.T) {
+	var log logger // writes nowhere
+	log.printf("nothing %d", 1)
+	nowhere := log.prefixed("x")
+	if n, err := nowhere.Write([]byte("a\nb")); n != 3 || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	nowhere.flush()
+
+	var out bytes.Buffer
+	log.to = &out
+	writer := log.prefixed("handshake")
+	for _, part := range []string{"one\r\nt", "wo", "\n", "\n", "", "three"} {
+		if n, err := writer.Write([]byte(part)); n != len(part) || err != nil {
+			t.Errorf("%q: %d, %v", part, n, err)
+		}
+	}
+	log.printf("between")
+	writer.flush()
+	writer.flush()
+	expected := "handshake | one\nhandshake | two\nhandshake | \nbetween\nhandshake | three\n"
+	if out.String() != expected {
+		t.Errorf("%q, expected %q", out.String(), expected)
+	}
+}
+
+func TestLoggerKeepsLinesWhole(t *testing.T) {
+	var out bytes.Buffer
+	log := &logger{to: &out}
+	const lines = 100
+	var writers sync.WaitGroup
+	for _, name := range []string{"a", "b", "c"} {
+		writers.Go(func() {
+			writer := log.prefixed(name)
+			for range lines {
+				fmt.Fprintf(writer, "%s%s", name, name)
+				fmt.Fprintln(writer, name)
+			}
+		})
+	}
+	writers.Wait()
+	count := map[string]int{}
+	for line := range strings.Lines(out.String()) {
+		count[line]++
+	}
+	if len(count) != 3 || count["a | aaa\n"] != lines || count["b | bbb\n"] != lines || count["c | ccc\n"] != lines {
+		t.Errorf("%v", count)
+	}
+}
+
+// writeSpec puts a record, and a file beside it, into a folder, as a guest does.
+func writeSpec(t *testing.T, dir string, record results.Record) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Join(dir, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "sub", "capture.pcapng"), []byte("packets"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	record.Suite, record.Scenario, record.Clock = "handshake", "opens", results.ClockVirtual
+	if err := writeRecord(&record, dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCache(t *testing.T) {
+	g := NewWithT(t)
+	store := runCache{dir: filepath.Join(t.TempDir(), "runs")}
+	original, copied := filepath.Join(t.TempDir(), "original"), filepath.Join(t.TempDir(), "copied")
+	writeSpec(t, original, results.Record{Verdict: results.Passed, Seed: 42})
+
+	_, err := store.load("key", copied)
+	g.Expect(err).To(MatchError(os.ErrNotExist))
+	g.Expect(copied).NotTo(BeADirectory())
+	store.prune() // there is nothing
+
+	g.Expect(store.save("key", original)).To(Succeed())
+	g.Expect(store.save("key", original)).To(Succeed()) // again
+	record, err := store.load("key", copied)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(record.Seed).To(BeEquivalentTo(42))
+	g.Expect(os.ReadFile(filepath.Join(copied, "sub", "capture.pcapng"))).To(BeEquivalentTo("packets"))
+	entries, err := os.ReadDir(store.dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(entries).To(HaveLen(1)) // nothing temporary
+	_, err = store.load("other", filepath.Join(t.TempDir(), "other"))
+	g.Expect(err).To(MatchError(os.ErrNotExist))
+}
+
+// What is damaged in the cache is not taken, and nothing of it is left.
+func TestCacheThatIsDamaged(t *testing.T) {
+	for name, damage := range map[string]func(entry string) error{
+		"a file that is gone": func(entry string) error { return os.Remove(filepath.Join(entry, "sub", "capture.pcapng")) },
+		"a file that is another": func(entry string) error {
+			return os.WriteFile(filepath.Join(entry, "sub", "capture.pcapng"), []byte("pickets"), 0o644)
+		},
+		"a file too many": func(entry string) error { return os.WriteFile(filepath.Join(entry, "more"), nil, 0o644) },
+		"half a record":   func(entry string) error { return os.Truncate(filepath.Join(entry, results.FileName), 20) },
+		"a record of the future": func(entry string) error {
+			return os.WriteFile(filepath.Join(entry, results.FileName), []byte(`{"schema":99}`), 0o644)
+		},
+		"a record that went first": func(entry string) error { return os.Remove(filepath.Join(entry, results.FileName)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			store := runCache{dir: t.TempDir()}
+			original, copied := filepath.Join(t.TempDir(), "original"), filepath.Join(t.TempDir(), "copied")
+			writeSpec(t, original, results.Record{Verdict: results.Passed})
+			g.Expect(store.save("key", original)).To(Succeed())
+			g.Expect(damage(filepath.Join(store.dir, "key"))).To(Succeed())
+			_, err := store.load("key", copied)
+			g.Expect(err).To(HaveOccurred())
+			g.Expect(copied).NotTo(BeADirectory())
+		})
+	}
+}
+
+func TestCacheForgets(t *testing.T) {
+	g := NewWithT(t)
+	store := runCache{dir: t.TempDir()}
+	original := filepath.Join(t.TempDir(), "original")
+	writeSpec(t, original, results.Record{Verdict: results.Passed})
+	old := time.Now().Add(-cacheAge - time.Hour)
+	for _, key := range []string{"old", "young", "used"} {
+		g.Expect(store.save(key, original)).To(Succeed())
+		if key != "young" {
+			g.Expect(os.Chtimes(filepath.Join(store.dir, key), old, old)).To(Succeed())
+		}
+	}
+	abandoned := filepath.Join(store.dir, ".save-of-one-that-was-killed")
+	g.Expect(os.Mkdir(abandoned, 0o755)).To(Succeed())
+	g.Expect(os.Chtimes(abandoned, old, old)).To(Succeed())
+	_, err := store.load("used", filepath.Join(t.TempDir(), "copied"))
+	g.Expect(err).NotTo(HaveOccurred())
+
+	store.prune()
+	entries, err := os.ReadDir(store.dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	var left []string
+	for _, entry := range entries {
+		left = append(left, entry.Name())
+	}
+	g.Expect(left).To(ConsistOf("young", "used"))
+}
+
+func TestCacheKey(t *testing.T) {
+	inputs := vm.Inputs{QEMU: "7.2", Kernel: "k", Initramfs: "i", CommandLine: "c", Seed: 1}
+	other := inputs
+	other.Seed = 2
+	keys := []string{
+		cacheKey(inputs, "suite", "scenario"), cacheKey(other, "suite", "scenario"),
+		cacheKey(inputs, "suit", "escenario"), cacheKey(inputs, "suite", "another"),
+	}
+	if slices.Sort(keys); len(slices.Compact(keys)) != 4 {
+		t.Errorf("%v", keys)
+	}
+	if same := inputs; cacheKey(same, "suite", "scenario") != cacheKey(inputs, "suite", "scenario") {
+		t.Error("not the same twice")
+	}
+}
+
+const reportOfOneSpec = `[{"SpecReports": [
+	{"LeafNodeType": "BeforeSuite", "State": "passed"},
+	{"LeafNodeType": "It", "LeafNodeText": "another", "State": "failed", "Failure": {"Message": "not this"}},
+	{"LeafNodeType": "It", "ContainerHierarchyTexts": ["a spec"], "LeafNodeText": "opens", "LeafNodeLabels": ["quick"], "RunTime": 5, %s}
+]}]`
+
+func TestVerdict(t *testing.T) {
+	suite := &Suite{Name: "handshake", Path: "example.org/handshake", Ginkgo: true}
+	spec := &Spec{Text: "a spec opens", Labels: []string{"quick"}}
+	kernel := results.Kernel{Release: "6.1.0-40-amd64", Machine: "x86_64"}
+	panicked := &vm.GuestError{Kind: vm.ErrPanic, Detail: "Kernel panic - not syncing: sysrq", Console: []string{"last words"}}
+	failure := &results.Failure{Message: "Expected 1 to equal 2", Location: "x_test.go:7"}
+
+	for _, c := range []struct {
+		name     string
+		plain    bool
+		focused  bool
+		record   *results.Record // that the guest left
+		report   string          // fields of the spec in Ginkgo's report; empty: there is none
+		result   vm.Result
+		guestErr error
+		expected results.Verdict
+		message  string // in the failure
+		location string
+		reason   string
+		duration results.Duration
+	}{
+		{name: "a record", record: &results.Record{Verdict: results.Passed, Duration: 7}, expected: results.Passed, duration: 7},
+		{name: "a record of a failure", record: &results.Record{Verdict: results.Failed, Failure: failure}, result: vm.Result{ExitCode: 1},
+			expected: results.Failed, message: failure.Message, location: failure.Location},
+		{name: "a record of an interrupt", record: &results.Record{Verdict: results.Interrupted, Failure: failure}, result: vm.Result{ExitCode: 1},
+			expected: results.Interrupted, message: failure.Message, location: failure.Location},
+		{name: "a record of a skip", record: &results.Record{Verdict: results.Skipped, Reason: "not on a Sunday"},
+			expected: results.Skipped, reason: "not on a Sunday"},
+		{name: "a status without a failure", record: &results.Record{Verdict: results.Passed}, result: vm.Result{ExitCode: 3},
+			expected: results.Failed, message: "the test program ended with status 3: see output.txt"},
+		{name: "a status after a skip", record: &results.Record{Verdict: results.Skipped, Reason: "not on a Sunday"}, result: vm.Result{ExitCode: 1},
+			expected: results.Failed, message: "the test program ended with status 1"},
+		{name: "a signal", record: &results.Record{Verdict: results.Passed}, result: vm.Result{ExitCode: -1, Signal: "killed"},
+			expected: results.Failed, message: "the test program was ended by a signal: killed"},
+		{name: "a guest that died after the record", record: &results.Record{Verdict: results.Passed}, guestErr: panicked,
+			expected: results.Failed, message: "the guest's kernel panicked: Kernel panic - not syncing: sysrq; the last 1 lines of its console:\n    last words"},
+		{name: "a guest that died", guestErr: panicked, expected: results.Failed, message: "the guest's kernel panicked"},
+		{name: "a guest that died with a report", guestErr: panicked, report: `"State": "passed"`, expected: results.Failed, message: "the guest's kernel panicked"},
+
+		{name: "a report that it passed", report: `"State": "passed"`, expected: results.Passed, duration: 5},
+		{name: "a report of a failure", result: vm.Result{ExitCode: 1},
+			report:   `"State": "failed", "Failure": {"Message": "Expected", "Location": {"FileName": "y_test.go", "LineNumber": 9}}`,
+			expected: results.Failed, message: "Expected", location: "y_test.go:9", duration: 5},
+		{name: "a report of a panic", result: vm.Result{ExitCode: 1},
+			report:   `"State": "panicked", "Failure": {"Message": "Test Panicked", "ForwardedPanic": "out of cheese"}`,
+			expected: results.Panicked, message: "Test Panicked: out of cheese", location: ":0", duration: 5},
+		{name: "a report of a skip", report: `"State": "skipped", "Failure": {"Message": "not on a Sunday"}`, expected: results.Skipped, reason: "not on a Sunday", duration: 5},
+		{name: "a report that it did not run", report: `"State": "skipped"`, expected: results.Failed, message: "it did not run"},
+		{name: "a report that it is pending", report: `"State": "pending"`, expected: results.Failed, message: "it did not run"},
+		{name: "a report without it", report: `"LeafNodeText": "closes", "State": "passed"`, expected: results.Failed, message: "Ginkgo's report does not have the spec"},
+		{name: "neither record nor report", expected: results.Failed, message: "Ginkgo left no report"},
+		{name: "neither, and a status", result: vm.Result{ExitCode: 2}, expected: results.Failed, message: "Ginkgo left no report"},
+		{name: "focused in the source", focused: true, report: `"State": "passed"`, result: vm.Result{ExitCode: types.GINKGO_FOCUS_EXIT_CODE}, expected: results.Passed, duration: 5},
+		{name: "the status of a focus without one", report: `"State": "passed"`, result: vm.Result{ExitCode: types.GINKGO_FOCUS_EXIT_CODE},
+			expected: results.Failed, message: "the test program ended with status 197", duration: 5},
+
+		{name: "go test passed", plain: true, result: vm.Result{Virtual: 11}, expected: results.Passed, duration: 11},
+		{name: "go test failed", plain: true, result: vm.Result{ExitCode: 1, Virtual: 11}, expected: results.Failed, message: "the test program ended with status 1: see output.txt", duration: 11},
+		{name: "go test died", plain: true, guestErr: panicked, expected: results.Failed, message: "the guest's kernel panicked"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := NewWithT(t)
+			dir := t.TempDir()
+			suite := *suite
+			suite.Focused = c.focused
+			w := work{suite: &suite, spec: spec, kernel: kernel}
+			if c.plain {
+				w.spec = nil
+			}
+			if c.record != nil {
+				record := *c.record
+				record.Kernel = results.Kernel{Release: "of the guest"}
+				writeSpec(t, dir, record)
+			}
+			if c.report != "" {
+				text := fmt.Sprintf(reportOfOneSpec, c.report)
+				g.Expect(os.WriteFile(filepath.Join(dir, reportFile), []byte(text), 0o644)).To(Succeed())
+			}
+			record, err := verdict(w, dir, c.result, c.guestErr)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(record.Verdict).To(Equal(c.expected))
+			g.Expect(record.Reason).To(Equal(c.reason))
+			g.Expect(record.Duration).To(Equal(c.duration))
+			if c.message == "" {
+				g.Expect(record.Failure).To(BeNil())
+			} else {
+				g.Expect(record.Failure.Message).To(HavePrefix(c.message))
+				g.Expect(record.Failure.Location).To(Equal(c.location))
+			}
+			if c.record == nil {
+				g.Expect(record.Suite).To(Equal("handshake"))
+				g.Expect(record.Scenario).To(Equal(w.scenario()))
+				g.Expect(record.Kernel).To(Equal(kernel))
+				if !c.plain {
+					g.Expect(record.Labels).To(Equal([]string{"quick"}))
+				}
+			}
+			g.Expect(writeRecord(record, dir)).To(Succeed()) // it is a valid one
+		})
+	}
+}
+
+func TestVerdictOfAnUnreadableRecord(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	g.Expect(os.WriteFile(filepath.Join(dir, results.FileName), []byte("{"), 0o644)).To(Succeed())
+	_, err := verdict(work{suite: &Suite{Name: "handshake"}}, dir, vm.Result{}, nil)
+	g.Expect(err).To(HaveOccurred())
+}
+
+func TestSettle(t *testing.T) {
+	exit := exec.Command("/proc/self/exe", "-test.no-such-flag").Run()
+	if exit == nil {
+		t.Fatal("expected an exit status")
+	}
+	record := func(suite, scenario string, verdict results.Verdict) *results.Record {
+		r := &results.Record{Suite: suite, Scenario: scenario, Verdict: verdict, Clock: results.ClockReal}
+		if verdict == results.Failed {
+			r.Failure = &results.Failure{Message: "Expected"}
+		}
+		return r
+	}
+	for _, c := range []struct {
+		name     string
+		records  []*results.Record
+		exit     error
+		expected results.Verdict // of a record for the whole suite; empty: there is none
+	}{
+		{name: "passed", records: []*results.Record{record("handshake", "opens", results.Passed)}},
+		{name: "skipped", records: []*results.Record{record("handshake", "opens", results.Skipped)}},
+		{name: "failed, and a record says so", records: []*results.Record{record("handshake", "opens", results.Failed)}, exit: exit},
+		{name: "failed, and no record says so", records: []*results.Record{record("handshake", "opens", results.Passed)}, exit: exit, expected: results.Failed},
+		{name: "failed, and a record of another suite says so", records: []*results.Record{record("congestion", "opens", results.Failed)}, exit: exit, expected: results.Failed},
+		{name: "passed without a record", expected: results.Passed},
+		{name: "failed without a record", exit: exit, expected: results.Failed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := NewWithT(t)
+			run, err := results.Create(t.TempDir(), "run")
+			g.Expect(err).NotTo(HaveOccurred())
+			for _, r := range c.records {
+				g.Expect(r.Write(run.Dir(r.Suite, r.Scenario))).To(Succeed())
+			}
+			suite := &Suite{Name: "handshake", Path: "example.org/handshake"}
+			g.Expect(settle(suite, run, Options{Seed: 5}, c.exit, time.Now())).To(Succeed())
+			written, err := results.Read(filepath.Join(run.Dir("handshake", "go test example.org/handshake"), results.FileName))
+			if c.expected == "" {
+				g.Expect(err).To(MatchError(os.ErrNotExist))
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(written.Verdict).To(Equal(c.expected))
+			g.Expect(written.Seed).To(BeEquivalentTo(5))
+			g.Expect(written.Kernel).To(Equal(results.ThisKernel()))
+			if c.expected == results.Failed {
+				g.Expect(written.Failure.Message).To(Equal("the suite ended with exit status 2"))
+			}
+		})
+	}
+}
+
+func TestGinkgoSeed(t *testing.T) {
+	for seed, expected := range map[uint64]int64{0: 0, 1: 1, 1<<63 - 1: 1<<63 - 1, 1 << 63: 0, 1<<64 - 1: 1<<63 - 1} {
+		if got := ginkgoSeed(seed); got != expected {
+			t.Errorf("%d: %d, expected %d", seed, got, expected)
+		}
+	}
+}
