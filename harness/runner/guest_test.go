@@ -150,6 +150,12 @@ func TestInGuests(t *testing.T) {
 	g.Expect(log).To(ContainSubstring("passed  guests: a spec passes (cached)\n"))
 	g.Expect(differences(t, all, cached)).To(BeEmpty())
 
+	// What failed is never taken from the cache.
+	again, _ := runInGuests(t, Options{Patterns: []string{guests}, Filter: Filter{Focus: []string{"a spec fails$"}}, Seed: seed})
+	g.Expect(again.OK()).To(BeFalse())
+	g.Expect(again.Records[0].Host.Cached).To(BeFalse())
+	g.Expect(differences(t, all, again)).To(BeEmpty())
+
 	// Another seed is another run, whose packets are others.
 	alone.Seed++
 	other, _ := runInGuests(t, alone)
@@ -175,18 +181,6 @@ func differences(t *testing.T, a, b Summary) []string {
 		}
 	}
 	return files
-}
-
-// What passed before and failed since is not taken from the cache, and what failed never is.
-func TestFailuresAreNotCached(t *testing.T) {
-	needGuests(t)
-	g := NewWithT(t)
-	options := Options{Patterns: []string{"./testdata/guests"}, Filter: Filter{Focus: []string{"a spec fails$"}}}
-	for range 2 {
-		summary, _ := runInGuests(t, options)
-		g.Expect(summary.OK()).To(BeFalse())
-		g.Expect(summary.Records[0].Host.Cached).To(BeFalse())
-	}
 }
 
 func TestArgumentsThatLeaveTheSpecOut(t *testing.T) {
