@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/u-root/u-root/pkg/cpio"
@@ -110,6 +111,7 @@ func (a *archive) addProgram(name, source string) error {
 	if err != nil {
 		return fmt.Errorf("initramfs: shared libraries of %s: %w", source, err)
 	}
+	slices.Sort(libraries) // ldd lists them in no order
 	for _, library := range libraries {
 		if library == source {
 			continue

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -138,6 +139,28 @@ func TestArchiveIsReproducible(t *testing.T) {
 		g.Expect(record.UID + record.GID).To(BeZero())
 	}
 	g.Expect(names).To(Equal([]string{"data", "data/tree", "data/tree/b", "data/tree/sub", "data/tree/sub/a", "data/more"}))
+}
+
+func TestProgramsLibrariesComeInOneOrder(t *testing.T) {
+	g := NewWithT(t)
+	program, err := exec.LookPath("git") // links to several libraries
+	if err != nil {
+		t.Skip("needs git, a dynamically linked program")
+	}
+	pack := func() []byte {
+		var out bytes.Buffer
+		a := newArchive(&out)
+		g.Expect(a.addProgram("/program", program)).To(Succeed())
+		g.Expect(a.close()).To(Succeed())
+		return out.Bytes()
+	}
+	first := pack()
+	records, err := cpio.ReadAllRecords(cpio.Newc.Reader(bytes.NewReader(first)))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(len(records)).To(BeNumerically(">", 3))
+	for range 10 {
+		g.Expect(bytes.Equal(pack(), first)).To(BeTrue())
+	}
 }
 
 // stream is what a guest would send.

@@ -71,7 +71,7 @@ func arguments(kernel string, job Job) []string {
 		"-initrd", "/proc/self/fd/3",
 		"-append", kernelParameters,
 		"-chardev", "file,id=console,path=/proc/self/fd/4", "-serial", "chardev:console",
-		"-device", "virtio-serial-pci",
+		"-device", "virtio-serial-pci,ioeventfd=off",
 		"-chardev", "file,id=output,path=/proc/self/fd/5",
 		"-device", "virtserialport,chardev=output,name=" + guest.OutputPort,
 		"-chardev", "file,id=results,path=/proc/self/fd/6",
