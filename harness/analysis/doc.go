@@ -12,6 +12,16 @@
 //		fmt.Println(r.Segment, r.Again)
 //	}
 //
+// [Classify] marks every segment with Wireshark's tcp.analysis flags, and
+// [Conversations] sums up each connection: why segments were sent again, who closed
+// first, and findings in plain words:
+//
+//	for _, c := range analysis.Conversations(analysis.Classify(reader.Segments())) {
+//		for _, f := range c.Findings {
+//			fmt.Println(f.Text, f.Frames)
+//		}
+//	}
+//
 // For a file that is too large to keep in memory, range over [Reader.Segments]
 // instead, and ask [Reader.Err] afterwards.
 //
@@ -26,11 +36,15 @@
 //
 // # What it needs
 //
-// Nothing: neither root, nor the kernel, nor other programs.
+// Nothing: neither root, nor the kernel, nor other programs. Some tests compare with
+// tshark 4.0 and skip themselves without it (TCPLAB_REQUIRE_TSHARK=1: they fail).
 //
 // # Tests
 //
 //	go test ./harness/analysis
 //	go test -run xxx -bench . ./harness/analysis
 //	go test -run xxx -fuzz FuzzReader ./harness/analysis
+//	go test -run xxx -fuzz FuzzClassify ./harness/analysis
+//	TCPLAB_SEEDS=5000 go test -v -run AgreesOnRandom ./harness/analysis
+//	TCPLAB_CAPTURES=$PWD/results go test -v -run AgreesOnCaptures ./harness/analysis
 package analysis
