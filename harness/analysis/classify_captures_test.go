@@ -36,10 +36,7 @@ func TestClassifyAgreesOnCaptures(t *testing.T) {
 		if len(names) < 2 {
 			return nil
 		}
-		var together []Classified
-		for _, c := range classifyFile(t, path, &Classifier{}) {
-			together = append(together, c)
-		}
+		together := slices.Clone(classifyFile(t, path, &Classifier{}))
 		for i, part := range parts {
 			interfaces++
 			agree(t, part, &total)

@@ -1,5 +1,5 @@
 // Package kernel reads what the kernel says about itself: the network counters
-// of a namespace, and the version.
+// and the TCP sockets of a namespace, what happens to connections, and the version.
 //
 // # Counters
 //
@@ -21,14 +21,43 @@
 // depends on the kernel's version and configuration, so asking for a counter that
 // the kernel does not have is an error and not zero.
 //
+// # Sockets
+//
+// [ReadSockets] lists the TCP sockets of a host by sock_diag(7): states, queues,
+// timers, TCP_INFO, congestion control, memory. [StartSampling] does so again and
+// again, and [AwaitSockets] until they are as wanted.
+//
+// # Events
+//
+// [StartEvents] records changes of state, retransmissions, resets, dropped packets
+// and congestion windows, as the kernel's tracepoints tell them, and [States] says
+// through which states a connection went:
+//
+//	events, err := kernel.StartEvents(kernel.EventConfig{})
+//	...
+//	list, lost, err := events.Stop()
+//
+// It works without BPF: events are read from tracefs, in the binary form of its
+// ring buffer. The files "format" say where the fields are, which differs between
+// kernels; the text form would have to be taken apart by a pattern for each kernel,
+// has times of whole microseconds only, and lacks the addresses of sockets and
+// packets, by which events are related. Pages are understood on little-endian
+// machines.
+//
+// Starting and stopping takes 10 milliseconds or less, in virtual time 100 to 200:
+// the kernel makes some thousand files.
+//
 // # What it needs
 //
-// A mounted /proc. Neither root nor modules; entering other namespaces is the
-// caller's affair.
+// A mounted /proc. Counters and sockets need neither root nor, for the former,
+// modules; sockets need inet_diag and tcp_diag ([ErrNoSockDiag]). Events need root
+// and tracefs ([ErrNoTracefs]). Entering other namespaces is the caller's affair.
 //
 // # Tests
 //
-//	go test ./harness/kernel
+//	go test ./harness/kernel                             # skips what is missing
+//	tcplab run ./harness/kernel --clock virtual          # all, in a guest
 //
-// The fixtures in testdata are from Debian 12's Linux 6.1 and from a 6.18.
+// The fixtures in testdata are from Debian 12's Linux 6.1 and 6.12 (backports) and
+// from a 6.18.
 package kernel
