@@ -15,7 +15,7 @@
 //		client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
 //
 //		Expect(lab.Wait(client).Connections[0].Err).To(MatchError(unix.ECONNREFUSED))
-//		Expect(lab.Counters(net.Server())).To(HaveKeyWithValue("TcpOutRsts", int64(1)))
+//		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
 //	})
 //
 // Whatever a Lab made is gone when the spec has ended, however it ended. What fails in a Lab

@@ -26,7 +26,7 @@ func runReal(ctx context.Context, suites []*Suite, run *results.Run, options Opt
 		}
 		args := append([]string{}, options.Args...)
 		if suite.Ginkgo {
-			args = append(args, "--ginkgo.seed="+strconv.FormatInt(ginkgoSeed(options.Seed), 10))
+			args = append(args, "--ginkgo.no-color", "--ginkgo.seed="+strconv.FormatInt(ginkgoSeed(options.Seed), 10))
 			args = append(args, options.Filter.args()...)
 			if options.Verbose {
 				args = append(args, "--ginkgo.v")

@@ -152,7 +152,7 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 			// Ginkgo would take its seed from the clock, which starts at the same time in every guest.
 			"--ginkgo.seed=" + strconv.FormatInt(ginkgoSeed(options.Seed), 10),
 			focusOn(w.suite, *w.spec),
-			"--ginkgo.no-color", "--ginkgo.silence-skips", "--ginkgo.vv",
+			"--ginkgo.no-color", "--ginkgo.silence-skips", "--ginkgo.v",
 			"--ginkgo.json-report=" + filepath.Join(guest.ArtefactsDir, relative, reportFile),
 		}
 	}
