@@ -21,15 +21,21 @@ import (
 // Wireshark is the authority on what its flags mean: the tests in this file and
 // in random_test.go ask tshark about the same captures, frame by frame.
 
-// needTshark skips the test where there is no tshark.
+// tsharkSeries is Debian 12's: later ones have other rules of precedence.
+const tsharkSeries = "TShark (Wireshark) 4.0."
+
+// needTshark skips the test where there is no tshark of that series.
 func needTshark(t testing.TB) {
 	t.Helper()
-	if _, err := exec.LookPath("tshark"); err != nil {
-		if os.Getenv("TCPLAB_REQUIRE_TSHARK") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("needs tshark (apt-get install tshark)")
+	version, err := exec.Command("tshark", "--version").Output()
+	if err == nil && strings.HasPrefix(string(version), tsharkSeries) {
+		return
 	}
+	const reason = "needs tshark 4.0 (on Debian 12: apt-get install tshark)"
+	if os.Getenv("TCPLAB_REQUIRE_TSHARK") != "" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
 }
 
 // tsharkFields are what is compared besides the marks, in the order of the columns.
