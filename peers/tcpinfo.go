@@ -117,6 +117,18 @@ func (t *TCPInfo) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// ParseTCPInfo takes the kernel's struct tcp_info, or as much of it as there is: it grows with the kernels.
+func ParseTCPInfo(b []byte) *TCPInfo {
+	t := &TCPInfo{}
+	t.size = uintptr(copy(unsafe.Slice((*byte)(unsafe.Pointer(&t.TCPInfo)), unsafe.Sizeof(t.TCPInfo)), b))
+	// Little-endian layout: the field that is declared first has the low bits.
+	if t.size > tcpInfoBits+1 {
+		t.Snd_wscale, t.Rcv_wscale = b[tcpInfoBits]&0xf, b[tcpInfoBits]>>4
+		t.Delivery_rate_app_limited, t.Fastopen_client_fail = b[tcpInfoBits+1]&1, b[tcpInfoBits+1]>>1&3
+	}
+	return t
+}
+
 // getTCPInfo reads TCP_INFO of a socket. It does not use unix.GetsockoptTCPInfo, which hides how much of the struct
 // the kernel filled: an old kernel's zero would look like a count of zero.
 func getTCPInfo(fd int) (*TCPInfo, error) {
@@ -127,10 +139,5 @@ func getTCPInfo(fd int) (*TCPInfo, error) {
 	if errno != 0 {
 		return nil, errno
 	}
-	t := &TCPInfo{size: uintptr(size)}
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(&t.TCPInfo)), len(raw)), raw[:])
-	// Little-endian layout: the field that is declared first has the low bits.
-	t.Snd_wscale, t.Rcv_wscale = raw[tcpInfoBits]&0xf, raw[tcpInfoBits]>>4
-	t.Delivery_rate_app_limited, t.Fastopen_client_fail = raw[tcpInfoBits+1]&1, raw[tcpInfoBits+1]>>1&3
-	return t, nil
+	return ParseTCPInfo(raw[:size]), nil
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/peers"
 )
 
 // ErrNoSockDiag says that the kernel lists no TCP sockets.
@@ -370,7 +372,7 @@ func (s *Socket) parseAttributes(b []byte) error {
 		case attrInfo:
 			// A listener's is there, and one of no bytes stands for none.
 			if len(v) > 0 {
-				s.TCPInfo = parseTCPInfo(v)
+				s.TCPInfo = peers.ParseTCPInfo(v)
 			}
 		case attrCong:
 			s.Congestion = unix.ByteSliceToString(v)
