@@ -48,7 +48,8 @@ type Config struct {
 	Filter []bpf.RawInstruction
 	// RingBytes is the size of each end's ring in kernel memory: how much can
 	// wait for this process. 512 KiB to 1 GiB, rounded up to a multiple of
-	// 256 KiB; 0 means 8 MiB, which is 67 ms at 1 Gbit/s.
+	// 256 KiB; 0 means 32 MiB, which is 270 ms of whole packets at 1 Gbit/s, or
+	// 8 MiB with a snap length of up to 512 bytes, which is 130 ms and more.
 	RingBytes int
 	// BlockTimeout is how long a packet can wait in the ring before the kernel
 	// hands over a block that is not full: 1 ms to 10 s; 0 means 100 ms. Stop
@@ -64,7 +65,9 @@ const (
 	// that does not fit. Larger packets (BIG TCP) are cut by the kernel.
 	blockBytes = 256 << 10
 
-	defaultRingBytes    = 8 << 20
+	defaultRingBytes    = 32 << 20
+	shortRingBytes      = 8 << 20 // for snap lengths up to shortSnapLength
+	shortSnapLength     = 512
 	minRingBytes        = 2 * blockBytes // one to fill, one to read
 	maxRingBytes        = 1 << 30
 	minSnapLength       = 14     // the Ethernet header
@@ -80,9 +83,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.RingBytes == 0 {
 		c.RingBytes = defaultRingBytes
+		if c.SnapLength != 0 && c.SnapLength <= shortSnapLength {
+			c.RingBytes = shortRingBytes
+		}
 	}
 	if c.RingBytes < minRingBytes || c.RingBytes > maxRingBytes {
-		return c, fmt.Errorf("ring of %d bytes: allowed are %d to %d, or 0 for %d", c.RingBytes, minRingBytes, maxRingBytes, defaultRingBytes)
+		return c, fmt.Errorf("ring of %d bytes: allowed are %d to %d, or 0 for a default", c.RingBytes, minRingBytes, maxRingBytes)
 	}
 	c.RingBytes = (c.RingBytes + blockBytes - 1) / blockBytes * blockBytes
 	if c.BlockTimeout == 0 {
