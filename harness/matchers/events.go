@@ -70,3 +70,32 @@ func history(path kernel.Path) string {
 	}
 	return text.String()
 }
+
+// eventsOf takes what has events: a slice, or a recording.
+func eventsOf(actual any) ([]kernel.Event, bool) {
+	switch a := actual.(type) {
+	case []kernel.Event:
+		return a, true
+	case interface{ List() []kernel.Event }:
+		return a.List(), true
+	default:
+		return nil, false
+	}
+}
+
+// retransmitted counts the retransmissions among events, and shows the first of them.
+func retransmitted(events []kernel.Event) (count int, evidence string) {
+	var text strings.Builder
+	for _, e := range events {
+		if e.Kind != kernel.Retransmit || e.Err != 0 {
+			continue
+		}
+		if count++; count <= shown {
+			fmt.Fprintf(&text, "\n    %v", e)
+		}
+	}
+	if count == 0 {
+		return 0, fmt.Sprintf("None among %d events.", len(events))
+	}
+	return count, fmt.Sprintf("The first of them, among %d events:%s", len(events), &text)
+}

@@ -91,6 +91,14 @@ func path() kernel.Path {
 	}, client, server)
 }
 
+// resent is a retransmission, and another that could not be sent (EHOSTUNREACH).
+func resent() []kernel.Event {
+	return []kernel.Event{
+		{Kind: kernel.Retransmit, Local: client, Remote: server, State: kernel.Established},
+		{Kind: kernel.Retransmit, Local: client, Remote: server, State: kernel.Established, Err: -113},
+	}
+}
+
 func TestMatchersHold(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(connection()).To(Contain(Handshake()))
@@ -117,6 +125,8 @@ func TestMatchersHold(t *testing.T) {
 	g.Expect(sockets{}).NotTo(HaveState(kernel.Listen))
 	g.Expect(path()).To(Follow(kernel.SynSent, kernel.Established, kernel.FinWait1, kernel.FinWait2, kernel.TimeWait))
 	g.Expect(path()).NotTo(Follow(kernel.SynSent, kernel.Established))
+	g.Expect(resent()).To(HaveRetransmissions(1))
+	g.Expect([]kernel.Event{}).To(HaveRetransmissions(0))
 	counters := kernel.Counters{"TcpRetransSegs": 1, "TcpOutSegs": 5}
 	g.Expect(counters).To(HaveGrown("TcpRetransSegs", 1))
 	g.Expect(counters).To(HaveGrown("TcpOutSegs", BeNumerically(">=", 5)))
@@ -183,6 +193,11 @@ func TestFailuresExplainThemselves(t *testing.T) {
 				"Events of 10.0.1.1:40000 to 10.0.2.2:80:", "inet_sock_set_state FIN-WAIT-1 > FIN-WAIT-2",
 			},
 		},
+		{
+			"events", resent(), HaveRetransmissions(2),
+			[]string{"retransmissions: 1, expected 2", "The first of them, among 2 events:", "10.0.2.2:80 tcp_retransmit_skb in ESTAB"},
+		},
+		{"no events", []kernel.Event{}, HaveRetransmissions(2), []string{"None among 0 events."}},
 		{"no path", kernel.Path{Local: client, Remote: server}, Follow(kernel.Listen), []string{"Seen: no states", "No events of 10.0.1.1:40000 to 10.0.2.2:80"}},
 		{"late", connection()[:2], HaveGaps(TimerWheel, 20*time.Millisecond), []string{"allowed are 20ms to 32.5ms"}},
 		{"too few", connection()[:2], HaveGaps(TimerWheel, 50*time.Millisecond, time.Second), []string{"gaps of [50ms]"}},

@@ -238,26 +238,34 @@ func FourWayClose(first ...netip.AddrPort) Pattern {
 	}}
 }
 
-// HaveRetransmissions succeeds if as many segments as said, or as satisfy the matcher, take
-// sequence numbers that their sender had sent before. See [analysis.Retransmissions] for
-// where to capture.
+// HaveRetransmissions succeeds if as many segments as said, or as satisfy the matcher, were sent
+// again. Of segments, those count that take sequence numbers which their sender had sent before:
+// see [analysis.Retransmissions] for where to capture. Of the kernel's events (a slice, or
+// Lab.Events), what the hosts retransmitted, without SYN-ACKs.
 func HaveRetransmissions(expected any) types.GomegaMatcher {
 	return &matcher{
 		claim: by(expected, "have %v retransmissions", "have so many retransmissions"),
 		judge: func(actual any) (finding, error) {
-			packets, err := packetsOf(actual)
-			if err != nil {
-				return finding{}, fmt.Errorf("HaveRetransmissions %w", err)
-			}
-			count, first := 0, -1
-			for r := range analysis.Retransmissions(slices.Values(packets.segments)) {
-				if first < 0 {
-					first = packets.indexOf(r.Frame)
+			var count int
+			var evidence string
+			if events, ok := eventsOf(actual); ok {
+				count, evidence = retransmitted(events)
+			} else {
+				packets, err := packetsOf(actual)
+				if err != nil {
+					return finding{}, fmt.Errorf("HaveRetransmissions %w; or events", err)
 				}
-				count++
+				first := -1
+				for r := range analysis.Retransmissions(slices.Values(packets.segments)) {
+					if first < 0 {
+						first = packets.indexOf(r.Frame)
+					}
+					count++
+				}
+				evidence = packets.around(first)
 			}
 			ok, seen, err := quantity("retransmissions", count, expected)
-			return finding{ok: ok, seen: seen, evidence: packets.around(first)}, err
+			return finding{ok: ok, seen: seen, evidence: evidence}, err
 		},
 	}
 }

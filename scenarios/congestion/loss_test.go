@@ -10,6 +10,7 @@ import (
 	gomegatypes "github.com/onsi/gomega/types"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -19,10 +20,13 @@ const (
 	roundTrip = 40 * time.Millisecond
 	lossRate  = 0.01
 	duration  = 10 * time.Second
+	period    = 100 * time.Millisecond // of looking at the socket and at the queue
 
 	segment = 1448 // bytes of payload: MTU 1500 less IPv4, TCP and its timestamps
 	packet  = 1514 // bytes of it on the link, with the Ethernet header, which netem counts
 )
+
+func last[T any](list []T) T { return list[len(list)-1] }
 
 // cubicShare is the share of the link that CUBIC gets with random loss: its average window by
 // RFC 9438, section 5.1 (with C = 0.4 and beta = 0.7), or by the Reno-friendly equation
@@ -47,15 +51,19 @@ var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "n
 		client := lab.Start(net.Client(), peers.BulkClient{
 			Connect: harness.Addr(net.Server(), 5001), Congestion: congestion, Duration: duration,
 		})
-		sent, received := lab.Wait(client), lab.Wait(server)
+		queue := lab.SampleQueue(net.ToServer, period)
+		samples := lab.Sample(net.Client(), period, kernel.SocketFilter{States: []kernel.State{kernel.Established}, Port: 5001})
+		lab.Wait(client)
+		received := lab.Wait(server)
 
 		// The receiver's goodput, and the link's count of what it carried, as shares of the
 		// link's rate; the second has headers and retransmissions in it, and ACKs the other way have not.
 		goodput := received.Bulk.Goodput / segment * packet / float64(rate)
-		carried := float64(lab.Queue(net.ToServer).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(rate)
-		Expect(sent.Connections[0].Congestion).To(Equal(congestion))
+		carried := float64(last(queue.List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(rate)
 		Expect(goodput).To(share)
 		Expect(carried).To(share)
+		connection := received.Connections[0]
+		Expect(samples.Connection(connection.Remote, connection.Local)).To(HaveEach(HaveField("Congestion", congestion)))
 		lab.Figure("goodput", received.Bulk.Goodput/1e6, "Mbit/s", "")
 		lab.Figure("share of the link", 100*goodput, "%", expected)
 	},

@@ -8,18 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness"
-	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("is refused with a reset where nobody listens", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("is refused with a reset where nobody listens", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
 	const roundTrip = 50 * time.Millisecond
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
 	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
-	wire := lab.Capture(net.Client())
+	wire, events := lab.Capture(net.Client()), lab.Events(net.Client())
 
 	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
 	connection := lab.Wait(client).Connections[0]
@@ -32,7 +32,8 @@ var _ = It("is refused with a reset where nobody listens", Label("quick", "netem
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpAttemptFails", 1))
 	segments := wire.Segments()
 	Expect(segments).To(HaveLen(2))
-	Expect(segments[0].Flags).To(Equal(analysis.FlagSYN))
-	Expect(segments[1].Flags).To(Equal(analysis.FlagRST | analysis.FlagACK))
+	Expect(segments).To(Contain(Reset(), 1))
 	Expect(segments[1].Ack).To(Equal(segments[0].Seq + 1))
+	local, remote := segments[0].Src, segments[0].Dst
+	Expect(events.States(local, remote)).To(Follow(kernel.SynSent, kernel.Close))
 })

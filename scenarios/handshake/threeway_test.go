@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
@@ -16,23 +17,29 @@ import (
 // system calls, each of them well below a millisecond.
 const hostDelay = 2 * time.Millisecond
 
-var _ = It("opens with three segments in one round trip", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("opens with three segments in one round trip", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
 	const roundTrip = 50 * time.Millisecond
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
 	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
-	wire := lab.Capture(net.Client())
+	wire, events := lab.Capture(net.Client()), lab.Events()
 
-	server := lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Count: 1})
-	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: peers.UntilStopped})
-	lab.Started(server) // it has accepted, so the third segment has arrived
+	accept := lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Count: 1})
+	dial := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: peers.UntilStopped})
+	lab.Started(accept) // so the third segment has arrived
+	started := lab.Started(dial)
 
 	// RFC 9293, section 3.5: SYN, SYN ACK, ACK.
 	Expect(lab.Counters(net.Client())).To(And(
 		HaveGrown("TcpActiveOpens", 1), HaveGrown("TcpOutSegs", 2), HaveGrown("TcpInSegs", 1)))
 	Expect(lab.Counters(net.Server())).To(And(
 		HaveGrown("TcpPassiveOpens", 1), HaveGrown("TcpInSegs", 2), HaveGrown("TcpOutSegs", 1)))
-	connection := lab.Stop(client).Connections[0]
+	Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
+	client, server := events.States(started.Local, started.Remote), events.States(started.Remote, started.Local)
+	Expect(client).To(Follow(kernel.SynSent, kernel.Established))
+	Expect(server).To(Follow(kernel.SynRecv, kernel.Established))
+
+	connection := lab.Stop(dial).Connections[0]
 	Expect(connection.ConnectTime).To(BeNumerically("~", roundTrip, hostDelay))
 
 	Expect(wire).To(Contain(Handshake(BeNumerically("~", roundTrip, hostDelay))))
