@@ -204,8 +204,8 @@ func (s *session) started(local, remote netip.AddrPort) {
 
 // client makes the one connection of a client and leaves it to work when it is there. An error means that work could
 // not begin; what became of the connection is in it.
-func (s *session) client(addr netip.AddrPort, o options, await bool, work func(*socket, *Connection) error) (Connection, error) {
-	sock, err := newSocket(addr, o)
+func (s *session) client(addr netip.AddrPort, o Socket, await bool, work func(*socket, *Connection) error) (Connection, error) {
+	sock, err := newSocket(addr, o, asClient)
 	if err != nil {
 		return Connection{}, err
 	}
@@ -270,7 +270,7 @@ func (s *session) sleep(d time.Duration) error {
 }
 
 // listen makes a program's listener and reports it as ready.
-func (s *session) listen(addr netip.AddrPort, o options, backlog int) (*socket, error) {
+func (s *session) listen(addr netip.AddrPort, o Socket, backlog int) (*socket, error) {
 	l, err := listen(addr, o, backlog)
 	if err != nil {
 		return nil, err

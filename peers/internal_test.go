@@ -146,13 +146,13 @@ func TestLongestResultFits(t *testing.T) {
 func TestConfigsSurviveTheWay(t *testing.T) {
 	listen, connect := netip.MustParseAddrPort("[::1]:0"), netip.MustParseAddrPort("10.0.0.1:5001")
 	for _, p := range []Program{
-		BulkServer{Listen: listen, Connections: 2, Backlog: 3, Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true, ProgressInterval: time.Second},
-		BulkClient{Connect: connect, AwaitBegin: true, Duration: 1, Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true, ProgressInterval: time.Second},
+		BulkServer{Listen: listen, Connections: 2, Backlog: 3, Socket: Socket{Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true}, ProgressInterval: time.Second},
+		BulkClient{Connect: connect, AwaitBegin: true, Duration: 1, Socket: Socket{Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true}, ProgressInterval: time.Second},
 		BulkClient{Connect: connect, Bytes: 1},
-		EchoServer{Listen: listen, Connections: 2, Backlog: 3, Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true},
-		EchoClient{Connect: connect, AwaitBegin: true, Requests: 1, Size: 2, Interval: 3, Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true},
-		Accept{Listen: listen, Backlog: 1, Count: 2, Hold: 3, SendBuffer: 4, ReceiveBuffer: 5, MSS: 600},
-		Dial{Connect: connect, AwaitBegin: true, Count: 1, Parallel: true, Timeout: 2, SYNRetries: 3, Hold: UntilStopped, SendBuffer: 4, ReceiveBuffer: 5, MSS: 600},
+		EchoServer{Listen: listen, Connections: 2, Backlog: 3, Socket: Socket{Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true}},
+		EchoClient{Connect: connect, AwaitBegin: true, Requests: 1, Size: 2, Interval: 3, Socket: Socket{Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true}},
+		Accept{Listen: listen, Backlog: 1, Count: 2, Hold: 3, Socket: Socket{SendBuffer: 4, ReceiveBuffer: 5, MSS: 600}},
+		Dial{Connect: connect, AwaitBegin: true, Count: 1, Parallel: true, Timeout: 2, Hold: UntilStopped, Socket: Socket{SYNRetries: 3, SendBuffer: 4, ReceiveBuffer: 5, MSS: 600}},
 	} {
 		b, err := encodeConfig(p)
 		if err != nil {

@@ -124,25 +124,6 @@ func (c *check) duration(field string, d time.Duration) {
 	}
 }
 
-// The limits of TCP_MAXSEG: TCP_MIN_MSS and MAX_TCP_WINDOW in include/net/tcp.h.
-const (
-	minMSS = 88
-	maxMSS = 32767
-)
-
-func (c *check) options(o options) {
-	if o.mss != 0 && (o.mss < minMSS || o.mss > maxMSS) {
-		c.fail("MSS", o.mss, fmt.Sprintf("allowed are %d to %d (TCP_MAXSEG), or 0 for the kernel's choice", minMSS, maxMSS))
-	}
-	// The kernel doubles the value, in an int.
-	c.atMost("SendBuffer", int64(o.sendBuffer), math.MaxInt32/2)
-	c.atMost("ReceiveBuffer", int64(o.receiveBuffer), math.MaxInt32/2)
-	const nameMax = 15 // TCP_CA_NAME_MAX - 1; setsockopt cuts a longer one, and might find another by that
-	if len(o.congestion) > nameMax {
-		c.fail("Congestion", fmt.Sprintf("%q", o.congestion), fmt.Sprintf("a name has at most %d bytes", nameMax))
-	}
-}
-
 func (c *check) progress(d time.Duration) {
 	if d != 0 && d < time.Millisecond {
 		c.fail("ProgressInterval", d, "must be 0 for none, or at least 1ms")
