@@ -24,10 +24,7 @@ type Accept struct {
 	// ends it.
 	Hold time.Duration `json:"hold_ns,omitempty"`
 
-	// As in BulkClient, set on the listener; its connections inherit them.
-	SendBuffer    int `json:"send_buffer,omitempty"`
-	ReceiveBuffer int `json:"receive_buffer,omitempty"`
-	MSS           int `json:"mss,omitempty"`
+	Socket
 }
 
 // Dial opens connections, and closes them without a byte sent. Each has an entry in Result.Connections, in order, with
@@ -42,36 +39,20 @@ type Dial struct {
 	// Timeout bounds a connect(2). When it passes, the errno is EINPROGRESS, as after SO_SNDTIMEO (socket(7)). 0 leaves
 	// it to the kernel, whose errno is ETIMEDOUT.
 	Timeout time.Duration `json:"timeout_ns,omitempty"`
-	// SYNRetries is TCP_SYNCNT, how often a SYN is sent again: 1 to 127, or 0 for sysctl net.ipv4.tcp_syn_retries.
-	SYNRetries int `json:"syn_retries,omitempty"`
 
 	// CloseImmediately closes each connection as soon as it is there. Otherwise all are kept until the last connect(2)
 	// has returned, and then for the time Hold (UntilStopped: until Peer.Stop).
 	CloseImmediately bool          `json:"close_immediately,omitempty"`
 	Hold             time.Duration `json:"hold_ns,omitempty"`
 
-	// As in BulkClient.
-	SendBuffer    int `json:"send_buffer,omitempty"`
-	ReceiveBuffer int `json:"receive_buffer,omitempty"`
-	MSS           int `json:"mss,omitempty"`
+	Socket
 }
 
 // maxBacklog is the largest value that sysctl net.core.somaxconn takes.
 const maxBacklog = 1<<31 - 1
 
-// maxSYNRetries is MAX_TCP_SYNCNT in include/net/tcp.h.
-const maxSYNRetries = 127
-
 func (Accept) program() string { return "accept" }
 func (Dial) program() string   { return "dial" }
-
-func (a Accept) options() options {
-	return options{sendBuffer: a.SendBuffer, receiveBuffer: a.ReceiveBuffer, mss: a.MSS}
-}
-
-func (d Dial) options() options {
-	return options{sendBuffer: d.SendBuffer, receiveBuffer: d.ReceiveBuffer, mss: d.MSS, synRetries: d.SYNRetries}
-}
 
 // Validate implements [Program].
 func (a Accept) Validate() error {
@@ -88,7 +69,7 @@ func (a Accept) Validate() error {
 	if a.Never && a.Hold != 0 {
 		c.fail("Hold", a.Hold, "must be 0 with Never")
 	}
-	c.options(a.options())
+	c.socket(a.Socket, asListener)
 	return c.err
 }
 
@@ -98,17 +79,16 @@ func (d Dial) Validate() error {
 	c.connect(d.Connect)
 	c.atMost("Count", int64(d.Count), MaxConnections)
 	c.duration("Timeout", d.Timeout)
-	c.atMost("SYNRetries", int64(d.SYNRetries), maxSYNRetries)
 	c.duration("Hold", d.Hold)
 	if d.CloseImmediately && d.Hold != 0 {
 		c.fail("Hold", d.Hold, "must be 0 with CloseImmediately")
 	}
-	c.options(d.options())
+	c.socket(d.Socket, asClient)
 	return c.err
 }
 
 func (a Accept) run(s *session) (*Result, error) {
-	l, err := s.listen(a.Listen, a.options(), a.Backlog)
+	l, err := s.listen(a.Listen, a.Socket, a.Backlog)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +133,7 @@ func (d Dial) run(s *session) (*Result, error) {
 	for i := range socks {
 		conns[i].Remote = d.Connect
 		var err error
-		if socks[i], err = newSocket(d.Connect, d.options()); err != nil {
+		if socks[i], err = newSocket(d.Connect, d.Socket, asClient); err != nil {
 			return nil, err
 		}
 	}

@@ -60,7 +60,7 @@ func TestConnectTimesOutInTheKernel(t *testing.T) {
 	addr := readyAddr(t, ctx, server)
 	fill := start(t, ctx, "fill", peers.Dial{Connect: addr, Count: 2, CloseImmediately: true})
 	wait(t, ctx, fill)
-	c := wait(t, ctx, start(t, ctx, "client", peers.Dial{Connect: addr, SYNRetries: 1})).Connections[0]
+	c := wait(t, ctx, start(t, ctx, "client", peers.Dial{Connect: addr, Socket: peers.Socket{SYNRetries: 1}})).Connections[0]
 	if !errors.Is(c.Err, unix.ETIMEDOUT) || c.Err.Errno != "ETIMEDOUT" {
 		t.Errorf("%+v", c.Err)
 	}

@@ -21,12 +21,7 @@ type BulkServer struct {
 	// Backlog of listen(2). 0 is sysctl net.core.somaxconn, the most that the kernel allows.
 	Backlog int `json:"backlog,omitempty"`
 
-	// As in BulkClient, set on the listener; its connections inherit them.
-	Congestion    string `json:"congestion,omitempty"`
-	SendBuffer    int    `json:"send_buffer,omitempty"`
-	ReceiveBuffer int    `json:"receive_buffer,omitempty"`
-	MSS           int    `json:"mss,omitempty"`
-	NoDelay       bool   `json:"nodelay,omitempty"`
+	Socket
 
 	// ProgressInterval is the time between reports of progress: 0 for none, or at least 1 ms.
 	ProgressInterval time.Duration `json:"progress_interval_ns,omitempty"`
@@ -43,11 +38,7 @@ type BulkClient struct {
 	Duration time.Duration `json:"duration_ns,omitempty"`
 	Bytes    int64         `json:"bytes,omitempty"`
 
-	Congestion    string `json:"congestion,omitempty"`     // TCP_CONGESTION, "bbr"; empty is the kernel's default
-	SendBuffer    int    `json:"send_buffer,omitempty"`    // SO_SNDBUF in bytes, which the kernel doubles; 0 lets it grow by itself
-	ReceiveBuffer int    `json:"receive_buffer,omitempty"` // SO_RCVBUF in bytes, which the kernel doubles; 0 lets it grow by itself
-	MSS           int    `json:"mss,omitempty"`            // TCP_MAXSEG, 88 to 32767; 0 is what the route allows
-	NoDelay       bool   `json:"nodelay,omitempty"`        // TCP_NODELAY: switches Nagle's algorithm off
+	Socket
 
 	// ProgressInterval is the time between reports of progress: 0 for none, or at least 1 ms.
 	ProgressInterval time.Duration `json:"progress_interval_ns,omitempty"`
@@ -56,21 +47,13 @@ type BulkClient struct {
 func (BulkServer) program() string { return "bulk-server" }
 func (BulkClient) program() string { return "bulk-client" }
 
-func (b BulkServer) options() options {
-	return options{congestion: b.Congestion, sendBuffer: b.SendBuffer, receiveBuffer: b.ReceiveBuffer, mss: b.MSS, noDelay: b.NoDelay}
-}
-
-func (b BulkClient) options() options {
-	return options{congestion: b.Congestion, sendBuffer: b.SendBuffer, receiveBuffer: b.ReceiveBuffer, mss: b.MSS, noDelay: b.NoDelay}
-}
-
 // Validate implements [Program].
 func (b BulkServer) Validate() error {
 	c := check{program: b.program()}
 	c.listen(b.Listen)
 	c.atMost("Connections", int64(b.Connections), MaxConnections)
 	c.atMost("Backlog", int64(b.Backlog), maxBacklog)
-	c.options(b.options())
+	c.socket(b.Socket, asListener)
 	c.progress(b.ProgressInterval)
 	return c.err
 }
@@ -89,7 +72,7 @@ func (b BulkClient) Validate() error {
 	case b.Duration != 0 && b.Bytes != 0:
 		c.fail("Duration", b.Duration, "only one of Duration and Bytes can be set")
 	}
-	c.options(b.options())
+	c.socket(b.Socket, asClient)
 	c.progress(b.ProgressInterval)
 	return c.err
 }
@@ -110,7 +93,7 @@ func pattern(size int) []byte {
 }
 
 func (b BulkClient) run(s *session) (*Result, error) {
-	conn, err := s.client(b.Connect, b.options(), b.AwaitBegin, func(sock *socket, conn *Connection) error {
+	conn, err := s.client(b.Connect, b.Socket, b.AwaitBegin, func(sock *socket, conn *Connection) error {
 		return b.transfer(s, sock, conn)
 	})
 	if err != nil {
@@ -164,7 +147,7 @@ func (b BulkClient) send(ctx context.Context, sock *socket, start time.Time, sen
 }
 
 func (b BulkServer) run(s *session) (*Result, error) {
-	l, err := s.listen(b.Listen, b.options(), b.Backlog)
+	l, err := s.listen(b.Listen, b.Socket, b.Backlog)
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ func TestBulkRunsForATime(t *testing.T) {
 	server := start(t, ctx, "server", peers.BulkServer{Listen: loopback, ProgressInterval: 10 * time.Millisecond})
 	client := start(t, ctx, "client", peers.BulkClient{
 		Connect: readyAddr(t, ctx, server), Duration: duration, ProgressInterval: 10 * time.Millisecond,
-		SendBuffer: 64 << 10, // bounds what is on the way at the end
+		Socket: peers.Socket{SendBuffer: 64 << 10}, // bounds what is on the way at the end
 	})
 	started, err := client.Started(ctx)
 	if err != nil {
@@ -122,10 +122,10 @@ func TestBulkServesSeveralConnections(t *testing.T) {
 
 func TestOptionsAreReadBack(t *testing.T) {
 	ctx := testContext(t)
-	server := start(t, ctx, "server", peers.BulkServer{Listen: loopback, Congestion: "reno", SendBuffer: 30_000, ReceiveBuffer: 50_000, NoDelay: true, Backlog: 7})
+	server := start(t, ctx, "server", peers.BulkServer{Listen: loopback, Socket: peers.Socket{Congestion: "reno", SendBuffer: 30_000, ReceiveBuffer: 50_000, NoDelay: true}, Backlog: 7})
 	client := start(t, ctx, "client", peers.BulkClient{
 		Connect: readyAddr(t, ctx, server), Bytes: 100_000,
-		Congestion: "reno", SendBuffer: 20_000, ReceiveBuffer: 40_000, MSS: 1000, NoDelay: true,
+		Socket: peers.Socket{Congestion: "reno", SendBuffer: 20_000, ReceiveBuffer: 40_000, MSS: 1000, NoDelay: true},
 	})
 	c, s := wait(t, ctx, client).Connections[0], wait(t, ctx, server).Connections[0]
 	for _, x := range []struct {
@@ -157,11 +157,11 @@ func TestOptionsThatTheKernelRefuses(t *testing.T) {
 		errno   error
 		parts   []string
 	}{
-		{"unknown congestion control", peers.BulkClient{Connect: connect, Bytes: 1, Congestion: "warp"}, unix.ENOENT,
+		{"unknown congestion control", peers.BulkClient{Connect: connect, Bytes: 1, Socket: peers.Socket{Congestion: "warp"}}, unix.ENOENT,
 			[]string{"peer p (bulk-client, pid ", "setsockopt TCP_CONGESTION", "ENOENT", `"warp"`, "available are", "reno"}},
-		{"send buffer beyond the maximum", peers.BulkClient{Connect: connect, Bytes: 1, SendBuffer: math.MaxInt32 / 2}, nil,
+		{"send buffer beyond the maximum", peers.BulkClient{Connect: connect, Bytes: 1, Socket: peers.Socket{SendBuffer: math.MaxInt32 / 2}}, nil,
 			[]string{"setsockopt SO_SNDBUF", "set to 1073741823", "net.core.wmem_max"}},
-		{"receive buffer below the minimum", peers.BulkServer{Listen: loopback, ReceiveBuffer: 1}, nil,
+		{"receive buffer below the minimum", peers.BulkServer{Listen: loopback, Socket: peers.Socket{ReceiveBuffer: 1}}, nil,
 			[]string{"setsockopt SO_RCVBUF", "set to 1, expected to read back 2", "minimum"}},
 		{"backlog beyond the maximum", peers.Accept{Listen: loopback, Backlog: math.MaxInt32}, nil,
 			[]string{"listen 127.0.0.1:0", "a backlog of 2147483647", "net.core.somaxconn"}},
@@ -188,7 +188,7 @@ func TestOptionsThatTheKernelRefuses(t *testing.T) {
 func TestMSSLimitsAreThoseOfTheKernel(t *testing.T) {
 	ctx := testContext(t)
 	for _, mss := range []int{88, 32767} {
-		p := start(t, ctx, "p", peers.Accept{Listen: loopback, MSS: mss, Never: true})
+		p := start(t, ctx, "p", peers.Accept{Listen: loopback, Socket: peers.Socket{MSS: mss}, Never: true})
 		if _, err := p.Ready(ctx); err != nil {
 			t.Error(err)
 		}

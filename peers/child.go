@@ -127,11 +127,17 @@ type session struct {
 	beginOnce sync.Once
 	startOnce sync.Once
 
+	awaits int           // how often the program has come to an Await
+	goOn   chan struct{} // one for each command continue
+
 	reported error // of the result that was written, or the error written instead
 }
 
+// maxContinues is how many commands continue are kept that come before their Await. [Peer.Continue] sends none early.
+const maxContinues = 1024
+
 func newSession(ctx context.Context, out *lineWriter) *session {
-	s := &session{out: out, begin: make(chan struct{})}
+	s := &session{out: out, begin: make(chan struct{}), goOn: make(chan struct{}, maxContinues)}
 	s.hard, s.cancelHard = context.WithCancelCause(ctx)
 	s.soft, s.cancelSoft = context.WithCancel(s.hard)
 	return s
@@ -157,6 +163,12 @@ func (s *session) commands(scan func() bool, line func() []byte, err func() erro
 			s.beginOnce.Do(func() { close(s.begin) })
 		case typeStop:
 			s.stop()
+		case typeContinue:
+			select {
+			case s.goOn <- struct{}{}:
+			default:
+				return fmt.Errorf("more than %d times continue, and no Await", maxContinues)
+			}
 		case typeConfig:
 			return errors.New("a second config")
 		}
@@ -196,6 +208,20 @@ func (s *session) awaitBegin(asked bool) error {
 	}
 }
 
+// awaitContinue says that the program waits, and waits for the command continue.
+func (s *session) awaitContinue() error {
+	s.awaits++
+	if err := s.out.write(message{Type: typeWaiting, Waiting: &Waiting{Number: s.awaits}}); err != nil {
+		return err
+	}
+	select {
+	case <-s.goOn:
+		return nil
+	case <-s.soft.Done():
+		return s.soft.Err()
+	}
+}
+
 // started reports the first connection; later ones are of no interest. If the parent cannot be written to, it is gone,
 // and the end of the commands tells.
 func (s *session) started(local, remote netip.AddrPort) {
@@ -204,8 +230,8 @@ func (s *session) started(local, remote netip.AddrPort) {
 
 // client makes the one connection of a client and leaves it to work when it is there. An error means that work could
 // not begin; what became of the connection is in it.
-func (s *session) client(addr netip.AddrPort, o options, await bool, work func(*socket, *Connection) error) (Connection, error) {
-	sock, err := newSocket(addr, o)
+func (s *session) client(addr netip.AddrPort, o Socket, await bool, work func(*socket, *Connection) error) (Connection, error) {
+	sock, err := newSocket(addr, o, asClient)
 	if err != nil {
 		return Connection{}, err
 	}
@@ -270,7 +296,7 @@ func (s *session) sleep(d time.Duration) error {
 }
 
 // listen makes a program's listener and reports it as ready.
-func (s *session) listen(addr netip.AddrPort, o options, backlog int) (*socket, error) {
+func (s *session) listen(addr netip.AddrPort, o Socket, backlog int) (*socket, error) {
 	l, err := listen(addr, o, backlog)
 	if err != nil {
 		return nil, err

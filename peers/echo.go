@@ -17,12 +17,7 @@ type EchoServer struct {
 	// Backlog of listen(2). 0 is sysctl net.core.somaxconn, the most that the kernel allows.
 	Backlog int `json:"backlog,omitempty"`
 
-	// As in BulkClient, set on the listener; its connections inherit them.
-	Congestion    string `json:"congestion,omitempty"`
-	SendBuffer    int    `json:"send_buffer,omitempty"`
-	ReceiveBuffer int    `json:"receive_buffer,omitempty"`
-	MSS           int    `json:"mss,omitempty"`
-	NoDelay       bool   `json:"nodelay,omitempty"`
+	Socket
 }
 
 // EchoClient sends requests to an EchoServer, each when the one before is answered, and measures each from before it
@@ -38,12 +33,7 @@ type EchoClient struct {
 	// each as soon as the answer is there.
 	Interval time.Duration `json:"interval_ns,omitempty"`
 
-	// As in BulkClient.
-	Congestion    string `json:"congestion,omitempty"`
-	SendBuffer    int    `json:"send_buffer,omitempty"`
-	ReceiveBuffer int    `json:"receive_buffer,omitempty"`
-	MSS           int    `json:"mss,omitempty"`
-	NoDelay       bool   `json:"nodelay,omitempty"`
+	Socket
 }
 
 const (
@@ -57,21 +47,13 @@ const (
 func (EchoServer) program() string { return "echo-server" }
 func (EchoClient) program() string { return "echo-client" }
 
-func (e EchoServer) options() options {
-	return options{congestion: e.Congestion, sendBuffer: e.SendBuffer, receiveBuffer: e.ReceiveBuffer, mss: e.MSS, noDelay: e.NoDelay}
-}
-
-func (e EchoClient) options() options {
-	return options{congestion: e.Congestion, sendBuffer: e.SendBuffer, receiveBuffer: e.ReceiveBuffer, mss: e.MSS, noDelay: e.NoDelay}
-}
-
 // Validate implements [Program].
 func (e EchoServer) Validate() error {
 	c := check{program: e.program()}
 	c.listen(e.Listen)
 	c.atMost("Connections", int64(e.Connections), MaxConnections)
 	c.atMost("Backlog", int64(e.Backlog), maxBacklog)
-	c.options(e.options())
+	c.socket(e.Socket, asListener)
 	return c.err
 }
 
@@ -82,13 +64,13 @@ func (e EchoClient) Validate() error {
 	c.atMost("Requests", int64(e.Requests), maxRequests)
 	c.atMost("Size", int64(e.Size), maxRequestSize)
 	c.duration("Interval", e.Interval)
-	c.options(e.options())
+	c.socket(e.Socket, asClient)
 	return c.err
 }
 
 func (e EchoClient) run(s *session) (*Result, error) {
 	var latencies []time.Duration
-	conn, err := s.client(e.Connect, e.options(), e.AwaitBegin, func(sock *socket, conn *Connection) (err error) {
+	conn, err := s.client(e.Connect, e.Socket, e.AwaitBegin, func(sock *socket, conn *Connection) (err error) {
 		latencies, err = e.exchange(s, sock, conn)
 		return err
 	})
@@ -177,7 +159,7 @@ func summarise(latencies []time.Duration) *EchoResult {
 }
 
 func (e EchoServer) run(s *session) (*Result, error) {
-	l, err := s.listen(e.Listen, e.options(), e.Backlog)
+	l, err := s.listen(e.Listen, e.Socket, e.Backlog)
 	if err != nil {
 		return nil, err
 	}

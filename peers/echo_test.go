@@ -20,7 +20,7 @@ func TestEchoMeasuresLatencies(t *testing.T) {
 		{"defaults", peers.EchoClient{}},
 		{"many", peers.EchoClient{Requests: 50, Size: 100}},
 		{"spaced", peers.EchoClient{Requests: 3, Interval: 10 * time.Millisecond}},
-		{"larger than all buffers", peers.EchoClient{Requests: 2, Size: 1 << 20, SendBuffer: 4096, ReceiveBuffer: 4096}},
+		{"larger than all buffers", peers.EchoClient{Requests: 2, Size: 1 << 20, Socket: peers.Socket{SendBuffer: 4096, ReceiveBuffer: 4096}}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			ctx := testContext(t)

@@ -25,7 +25,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client, err := peers.Start(ctx, nil, "client", peers.BulkClient{Connect: ready.Addr, Bytes: 1 << 20, Congestion: "reno"})
+	client, err := peers.Start(ctx, nil, "client", peers.BulkClient{Connect: ready.Addr, Bytes: 1 << 20, Socket: peers.Socket{Congestion: "reno"}})
 	if err != nil {
 		log.Fatal(err)
 	}

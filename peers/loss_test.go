@@ -114,7 +114,7 @@ func TestTCPInfoIsFinalUnderLoss(t *testing.T) {
 	var all []*peers.Peer
 	for range transfers { // all at once: each waits for some time-outs
 		server := startOn(t, ctx, n, "server", peers.BulkServer{Listen: loopback})
-		client := startOn(t, ctx, n, "client", peers.BulkClient{Connect: readyAddr(t, ctx, server), Bytes: 50_000, MSS: 1000})
+		client := startOn(t, ctx, n, "client", peers.BulkClient{Connect: readyAddr(t, ctx, server), Bytes: 50_000, Socket: peers.Socket{MSS: 1000}})
 		all = append(all, server, client)
 	}
 	var reported uint64

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Program is what a peer does: [BulkServer], [BulkClient], [EchoServer], [EchoClient], [Accept], [Dial] or
-// [Command].
+// Program is what a peer does: [BulkServer], [BulkClient], [EchoServer], [EchoClient], [Accept], [Dial],
+// [Script] or [Command].
 type Program interface {
 	// Validate returns a *ConfigError if the configuration is refused. Start calls it before anything is started.
 	Validate() error
@@ -40,6 +40,8 @@ func newRunner(name string, config []byte) (runner, error) {
 		return decodeRunner[Accept](config)
 	case Dial{}.program():
 		return decodeRunner[Dial](config)
+	case Script{}.program():
+		return decodeRunner[Script](config)
 	}
 	return nil, fmt.Errorf("unknown program %q, known are %q", name, Programs())
 }
@@ -50,7 +52,7 @@ func NameOf(p Program) string { return p.program() }
 // Programs returns the names that [Run] knows.
 func Programs() []string {
 	var names []string
-	for _, p := range []Program{BulkServer{}, BulkClient{}, EchoServer{}, EchoClient{}, Accept{}, Dial{}} {
+	for _, p := range []Program{BulkServer{}, BulkClient{}, EchoServer{}, EchoClient{}, Accept{}, Dial{}, Script{}} {
 		names = append(names, p.program())
 	}
 	return names
@@ -121,25 +123,6 @@ func (c *check) atMost(field string, value, most int64) {
 func (c *check) duration(field string, d time.Duration) {
 	if d < 0 {
 		c.fail(field, d, "must not be negative")
-	}
-}
-
-// The limits of TCP_MAXSEG: TCP_MIN_MSS and MAX_TCP_WINDOW in include/net/tcp.h.
-const (
-	minMSS = 88
-	maxMSS = 32767
-)
-
-func (c *check) options(o options) {
-	if o.mss != 0 && (o.mss < minMSS || o.mss > maxMSS) {
-		c.fail("MSS", o.mss, fmt.Sprintf("allowed are %d to %d (TCP_MAXSEG), or 0 for the kernel's choice", minMSS, maxMSS))
-	}
-	// The kernel doubles the value, in an int.
-	c.atMost("SendBuffer", int64(o.sendBuffer), math.MaxInt32/2)
-	c.atMost("ReceiveBuffer", int64(o.receiveBuffer), math.MaxInt32/2)
-	const nameMax = 15 // TCP_CA_NAME_MAX - 1; setsockopt cuts a longer one, and might find another by that
-	if len(o.congestion) > nameMax {
-		c.fail("Congestion", fmt.Sprintf("%q", o.congestion), fmt.Sprintf("a name has at most %d bytes", nameMax))
 	}
 }
 

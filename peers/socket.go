@@ -16,17 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// options are what a program asks of its sockets. Zero means the kernel's choice, for NoDelay off.
-type options struct {
-	congestion    string
-	mss           int
-	sendBuffer    int
-	receiveBuffer int
-	synRetries    int
-	noDelay       bool
-	listener      bool
-}
-
 // socket is a TCP socket as the kernel makes it. Package net is not used, because it adds what an experiment has
 // not asked for: MPTCP, TCP_NODELAY, keepalive, its own backlog, and a second connect(2) after EADDRNOTAVAIL or a
 // connection to itself. os.File gives the waiting: it polls a descriptor that does not block.
@@ -51,7 +40,7 @@ func wrapSocket(fd int) (*socket, error) {
 }
 
 // newSocket makes a socket for that address, with the options set and read back.
-func newSocket(addr netip.AddrPort, o options) (*socket, error) {
+func newSocket(addr netip.AddrPort, o Socket, r role) (*socket, error) {
 	family := unix.AF_INET
 	if addr.Addr().Is6() {
 		family = unix.AF_INET6
@@ -60,102 +49,11 @@ func newSocket(addr netip.AddrPort, o options) (*socket, error) {
 	if err != nil {
 		return nil, peerError("socket", addr.String(), err)
 	}
-	if err := setOptions(fd, family, o); err != nil {
+	if err := o.apply(fd, family, r); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
 	return wrapSocket(fd)
-}
-
-// intOption is a socket option whose value is read back: the kernel rounds and clips some without a word.
-type intOption struct {
-	name       string
-	level, opt int
-	set, want  int
-	hint       string // what may help if the kernel kept something else
-}
-
-func boolInt(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func setOptions(fd, family int, o options) error {
-	list := []intOption{
-		{"SO_REUSEADDR", unix.SOL_SOCKET, unix.SO_REUSEADDR, boolInt(o.listener), boolInt(o.listener), ""},
-		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0, 0, ""},
-		{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, boolInt(o.noDelay), boolInt(o.noDelay), ""},
-	}
-	if family == unix.AF_INET6 {
-		list = append(list, intOption{"IPV6_V6ONLY", unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, 1, ""})
-	}
-	if o.mss != 0 {
-		list = append(list, intOption{"TCP_MAXSEG", unix.IPPROTO_TCP, unix.TCP_MAXSEG, o.mss, o.mss, ""})
-	}
-	if o.synRetries != 0 {
-		list = append(list, intOption{"TCP_SYNCNT", unix.IPPROTO_TCP, unix.TCP_SYNCNT, o.synRetries, o.synRetries, ""})
-	}
-	// The kernel doubles what is asked for, for its bookkeeping (socket(7)), and says the double.
-	if n := o.sendBuffer; n != 0 {
-		list = append(list, intOption{"SO_SNDBUF", unix.SOL_SOCKET, unix.SO_SNDBUF, n, 2 * n,
-			"the kernel doubles the value, and keeps it between its minimum and sysctl net.core.wmem_max"})
-	}
-	if n := o.receiveBuffer; n != 0 {
-		list = append(list, intOption{"SO_RCVBUF", unix.SOL_SOCKET, unix.SO_RCVBUF, n, 2 * n,
-			"the kernel doubles the value, and keeps it between its minimum and sysctl net.core.rmem_max"})
-	}
-	for _, i := range list {
-		if err := unix.SetsockoptInt(fd, i.level, i.opt, i.set); err != nil {
-			p := peerError("setsockopt "+i.name, "", err)
-			p.Message = fmt.Sprintf("value %d", i.set)
-			return p
-		}
-		got, err := unix.GetsockoptInt(fd, i.level, i.opt)
-		if err != nil {
-			return peerError("getsockopt "+i.name, "", err)
-		}
-		if got != i.want {
-			p := &PeerError{Op: "setsockopt " + i.name, Message: fmt.Sprintf("set to %d, expected to read back %d, but the kernel has %d", i.set, i.want, got)}
-			if i.hint != "" {
-				p.Message += ": " + i.hint
-			}
-			return p
-		}
-	}
-	return setCongestion(fd, o.congestion)
-}
-
-func setCongestion(fd int, name string) error {
-	const op = "setsockopt TCP_CONGESTION"
-	if name == "" {
-		return nil
-	}
-	if err := unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name); err != nil {
-		p := peerError(op, "", err)
-		switch {
-		case errors.Is(err, unix.ENOENT):
-			p.Message = fmt.Sprintf("congestion control %q is unknown or its module is not loaded; available are: %s",
-				name, readSysctl("net/ipv4/tcp_available_congestion_control"))
-		case errors.Is(err, unix.EPERM):
-			p.Message = fmt.Sprintf("congestion control %q needs CAP_NET_ADMIN here; allowed for all are: %s",
-				name, readSysctl("net/ipv4/tcp_allowed_congestion_control"))
-		}
-		return p
-	}
-	got, err := getCongestion(fd)
-	if err != nil {
-		return peerError("getsockopt TCP_CONGESTION", "", err)
-	}
-	if got != name {
-		return &PeerError{Op: op, Message: fmt.Sprintf("set to %q, but the kernel has %q", name, got)}
-	}
-	return nil
-}
-
-func getCongestion(fd int) (string, error) {
-	return unix.GetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION)
 }
 
 // readSysctl returns the value of a sysctl, for people to read.
@@ -168,7 +66,7 @@ func readSysctl(path string) string {
 }
 
 // listen makes a listening socket. A backlog of 0 is the largest that the kernel allows.
-func listen(addr netip.AddrPort, o options, backlog int) (*socket, error) {
+func listen(addr netip.AddrPort, o Socket, backlog int) (*socket, error) {
 	const somaxconn = "net/core/somaxconn"
 	if backlog == 0 {
 		n, err := strconv.Atoi(readSysctl(somaxconn))
@@ -177,27 +75,17 @@ func listen(addr netip.AddrPort, o options, backlog int) (*socket, error) {
 		}
 		backlog = n
 	}
-	o.listener = true
-	s, err := newSocket(addr, o)
+	s, err := newSocket(addr, o, asListener)
 	if err != nil {
 		return nil, err
 	}
-	sa, err := toSockaddr(addr)
-	if err != nil {
+	if err := s.bind(addr); err != nil {
 		s.close()
-		return nil, peerError("bind", addr.String(), err)
+		return nil, err
 	}
-	op := "bind"
-	err = s.control(func(fd int) error {
-		if err := unix.Bind(fd, sa); err != nil {
-			return err
-		}
-		op = "listen"
-		return unix.Listen(fd, backlog)
-	})
-	if err != nil {
+	if err := s.control(func(fd int) error { return unix.Listen(fd, backlog) }); err != nil {
 		s.close()
-		return nil, peerError(op, addr.String(), err)
+		return nil, peerError("listen", addr.String(), err)
 	}
 	// Of a listener, sacked is the backlog and unacked the length of the queue (tcp_get_info in net/ipv4/tcp.c).
 	info, err := s.tcpInfo()
@@ -212,6 +100,14 @@ func listen(addr netip.AddrPort, o options, backlog int) (*socket, error) {
 			backlog, info.Sacked, readSysctl(somaxconn))}
 	}
 	return s, nil
+}
+
+func (s *socket) bind(addr netip.AddrPort) error {
+	sa, err := toSockaddr(addr)
+	if err == nil {
+		err = s.control(func(fd int) error { return unix.Bind(fd, sa) })
+	}
+	return asError(peerError("bind", addr.String(), err))
 }
 
 // accept waits for a connection until ctx ends.
@@ -247,19 +143,28 @@ func (s *socket) accept(ctx context.Context) (*socket, netip.AddrPort, error) {
 // timeout is above 0: then the error is EINPROGRESS, as a blocking connect(2) with SO_SNDTIMEO has it (socket(7)).
 // If ctx has ended, no SYN is sent.
 func (s *socket) connect(ctx context.Context, addr netip.AddrPort, timeout time.Duration) (time.Duration, error) {
+	start := time.Now()
+	return s.awaitConnect(ctx, addr, start, s.beginConnect(ctx, addr), timeout)
+}
+
+// beginConnect calls connect(2), which sends the SYN, and does not wait. Its error is for awaitConnect.
+func (s *socket) beginConnect(ctx context.Context, addr netip.AddrPort) error {
 	sa, err := toSockaddr(addr)
 	if err != nil {
-		return 0, peerError("connect", addr.String(), err)
+		return err
 	}
 	if ctx.Err() != nil {
-		return 0, peerError("connect", addr.String(), unix.ECANCELED)
+		return unix.ECANCELED
 	}
-	if timeout > 0 {
-		_ = s.f.SetWriteDeadline(time.Now().Add(timeout))
-	}
-	start := time.Now()
-	err = s.control(func(fd int) error { return unix.Connect(fd, sa) })
+	return s.control(func(fd int) error { return unix.Connect(fd, sa) })
+}
+
+// awaitConnect waits for the end of what beginConnect began at start, with that error. See connect.
+func (s *socket) awaitConnect(ctx context.Context, addr netip.AddrPort, start time.Time, err error, timeout time.Duration) (time.Duration, error) {
 	if errors.Is(err, unix.EINPROGRESS) {
+		if timeout > 0 {
+			_ = s.f.SetWriteDeadline(start.Add(timeout))
+		}
 		release := cancelOn(ctx, s.f.SetWriteDeadline)
 		waitErr := s.raw.Write(func(fd uintptr) bool {
 			err = connectStatus(int(fd))

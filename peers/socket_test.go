@@ -17,7 +17,7 @@ func connected(t *testing.T) (client, server *socket) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	listener, addr := listening(t)
-	client, err := newSocket(addr, options{})
+	client, err := newSocket(addr, Socket{}, asClient)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func connected(t *testing.T) (client, server *socket) {
 
 func listening(t *testing.T) (*socket, netip.AddrPort) {
 	t.Helper()
-	l, err := listen(netip.MustParseAddrPort("127.0.0.1:0"), options{}, 0)
+	l, err := listen(netip.MustParseAddrPort("127.0.0.1:0"), Socket{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestNothingBeginsAfterAStop(t *testing.T) {
 		}
 		return info.Unacked
 	}
-	client, err := newSocket(addr, options{})
+	client, err := newSocket(addr, Socket{}, asClient)
 	if err != nil {
 		t.Fatal(err)
 	}

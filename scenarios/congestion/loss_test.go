@@ -49,7 +49,7 @@ var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "n
 
 		server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
 		client := lab.Start(net.Client(), peers.BulkClient{
-			Connect: harness.Addr(net.Server(), 5001), Congestion: congestion, Duration: duration,
+			Connect: harness.Addr(net.Server(), 5001), Socket: peers.Socket{Congestion: congestion}, Duration: duration,
 		})
 		queue := lab.SampleQueue(net.ToServer, period)
 		samples := lab.Sample(net.Client(), period, kernel.SocketFilter{States: []kernel.State{kernel.Established}, Port: 5001})
