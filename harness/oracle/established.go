@@ -1,0 +1,147 @@
+package oracle
+
+import (
+	"cmp"
+	"time"
+)
+
+// Probing is a sender that waits for a closed window to open.
+type Probing struct {
+	RTT         Span          // the round-trip time that has been measured
+	RTO         time.Duration // if known, from TCP_INFO; else RTT + 200 ms
+	UserTimeout time.Duration // TCP_USER_TIMEOUT; 0 is not set
+}
+
+// ZeroWindowProbes is when the first n probes of a closed window are sent, from the ACK that closed it on, or from the
+// write that found it closed. Each is answered, by an ACK that takes a round trip and starts the timer anew: the gaps
+// are the RTO (200 ms at least), doubling, and the round trip; 120 s at most. As long as they are answered it goes on
+// for ever (net/ipv4/tcp_timer.c: tcp_probe_timer; tcp_output.c: tcp_send_probe0; tcp_input.c: tcp_ack_probe;
+// include/net/tcp.h: tcp_probe0_when; RFC 9293, 3.8.6.1).
+func (k Kernel) ZeroWindowProbes(p Probing, n int) Spans {
+	probes := make(Spans, n)
+	var at Span
+	for i := range n {
+		timer := k.probeTimer(p, i)
+		// An answer comes a round trip after the probe, and sets the timer again, to the same.
+		answered := Span{}
+		if i > 0 {
+			answered = p.RTT
+		}
+		at = at.Plus(answered).Plus(Span{timer.Earliest, timer.Latest + k.Late(timer.Latest)})
+		probes[i] = at
+	}
+	return probes
+}
+
+// probeTimer is the time to the next probe after n (include/net/tcp.h: tcp_probe0_base, tcp_probe0_when).
+func (k Kernel) probeTimer(p Probing, n int) Span {
+	rto := Span{k.RTO(p.RTT.Earliest, 0), k.RTO(p.RTT.Latest, 0)}
+	if p.RTO != 0 {
+		rto = Exactly(p.RTO)
+	}
+	rto = Span{max(rto.Earliest, modelRTO), max(rto.Latest, modelRTO)}
+	const doublings = 10 // ilog2(TCP_RTO_MAX / TCP_RTO_MIN) + 1
+	return k.backedOff(rto, min(n, doublings, k.Sysctls.Retries2))
+}
+
+// ZeroWindowSilence is what becomes of a sender whose probes are no longer answered: after tcp_retries2 of them it is
+// ETIMEDOUT. (tcp_probe_timer: icsk_probes_out.) A TCP_USER_TIMEOUT ends it sooner; it counts from the first probe on,
+// and the last timer is cut to it (tcp_clamp_probe0_to_user_timeout).
+func (k Kernel) ZeroWindowSilence(p Probing) Retry {
+	return k.retry(plan{
+		timer:       func(n int) Span { return k.probeTimer(p, n) },
+		most:        k.Sysctls.Retries2,
+		userTimeout: p.UserTimeout,
+	})
+}
+
+// Keeping is what a program has set on a socket with SO_KEEPALIVE.
+type Keeping struct {
+	Time        time.Duration // TCP_KEEPIDLE; 0 is tcp_keepalive_time
+	Interval    time.Duration // TCP_KEEPINTVL; 0 is tcp_keepalive_intvl
+	Probes      int           // TCP_KEEPCNT; 0 is tcp_keepalive_probes
+	UserTimeout time.Duration // TCP_USER_TIMEOUT; 0 is not set
+}
+
+// Keepalive is what an idle connection does whose peer is silent: probes, from the last segment that was received on,
+// then a reset to the peer and ETIMEDOUT to the program, an interval after the last probe. With a TCP_USER_TIMEOUT the
+// number of probes does not count: it ends at the first timer that the user time-out has passed at, after one probe at
+// least (net/ipv4/tcp_timer.c: tcp_keepalive_timer; RFC 9293, 3.8.4).
+//
+// The kernel compares whole jiffies, so the first probe can be a tick early.
+func (k Kernel) Keepalive(c Keeping) Retry {
+	const second = time.Second
+	idle := cmp.Or(c.Time, time.Duration(k.Sysctls.KeepaliveTime)*second)
+	interval := cmp.Or(c.Interval, time.Duration(k.Sysctls.KeepaliveInterval)*second)
+	probes := cmp.Or(c.Probes, k.Sysctls.KeepaliveProbes)
+
+	var r Retry
+	var at Span
+	sent := 0
+	first := -1             // probes by the time that it may have ended first
+	var least time.Duration // what has passed by the kernel's count: a timer set in a timer is a jiffy late at least
+	for timer := idle; ; timer = interval {
+		gap := k.Timer(timer)
+		if len(r.Timers) == 0 {
+			gap.Earliest -= k.Tick()
+		}
+		at = at.Plus(gap)
+		if least += timer; sent > 0 {
+			least += k.Tick()
+		}
+		r.Timers = append(r.Timers, timer)
+		r.Gaps = append(r.Gaps, gap)
+
+		sure, possible := sent >= probes, sent >= probes
+		if c.UserTimeout > 0 {
+			sure = sent > 0 && least >= c.UserTimeout
+			possible = sent > 0 && at.Latest >= c.UserTimeout
+		}
+		if possible && first < 0 {
+			first = sent
+			r.End.Earliest = max(at.Earliest, c.UserTimeout-k.Tick())
+		}
+		if sure {
+			r.Fewest, r.Most, r.End.Latest = first, sent, at.Latest
+			return r
+		}
+		sent++
+		r.Sent = append(r.Sent, at)
+	}
+}
+
+// The bounds of a delayed ACK (include/net/tcp.h: TCP_DELACK_MIN, TCP_ATO_MIN, TCP_DELACK_MAX).
+const (
+	leastDelay = 40 * time.Millisecond
+	mostDelay  = 200 * time.Millisecond
+)
+
+// DelayedACK is when the timer of a delayed ACK goes off after the segment that started it, on a connection with that
+// smoothed round-trip time. It is 40 ms for a start. It grows, with the gaps between segments and each time that the
+// timer goes off, but to no more than the round-trip time (of 40 ms at least), and 200 ms; from Linux 6.11 on a jiffy
+// less than the least RTO, which is 196 ms (net/ipv4/tcp_output.c: tcp_send_delayed_ack, tcp_delack_max;
+// tcp_input.c: tcp_event_data_recv).
+//
+// The ACK itself comes sooner where another full segment comes in, where data goes the other way, where the program's
+// read moves the window, and in quick-ACK mode: see [QuickACKs].
+func (k Kernel) DelayedACK(srtt time.Duration) Span {
+	most := mostDelay
+	if k.Version.AtLeast(6, 11) {
+		most = min(most, max(k.RTOMin(), 2*k.Tick())-k.Tick())
+	}
+	least := min(leastDelay, most)
+	most = min(most, max(k.inJiffies(srtt), leastDelay))
+	return Span{least, most + k.Late(most)}
+}
+
+// QuickACKs is how many segments are acknowledged at once at the start of a connection, after a pause of more than an
+// RTO, and after a loss or reordering: half the window's segments, 16 at most (net/ipv4/tcp_input.c: tcp_incr_quickack;
+// TCP_MAX_QUICKACKS). A program that answers within the delay leaves the mode (pingpong): from then on ACKs wait for
+// its next answer.
+func (k Kernel) QuickACKs(window, mss int) int {
+	const most = 16
+	if half := window / (2 * mss); half > 0 {
+		return min(half, most)
+	}
+	return 2
+}

@@ -1,0 +1,136 @@
+package oracle
+
+import (
+	"cmp"
+	"time"
+)
+
+// initialRTO is the time-out before there is a measurement (RFC 6298, 2.1; include/net/tcp.h: TCP_TIMEOUT_INIT).
+const initialRTO = time.Second
+
+// Connecting is what a program that connects has set on its socket.
+type Connecting struct {
+	SYNCount    int           // TCP_SYNCNT: takes the place of tcp_syn_retries; 0 is not set
+	UserTimeout time.Duration // TCP_USER_TIMEOUT; 0 is not set
+}
+
+// Connect is what connect(2) does where nobody answers: SYNs, and ETIMEDOUT at the end.
+//
+// The time-out is one second for the first tcp_syn_linear_timeouts (Linux 6.5 and later), then it doubles. The end has
+// two conditions. There are tcp_syn_retries and tcp_syn_linear_timeouts retransmissions; or so much time has passed as
+// tcp_syn_retries would take without the linear ones. With few retries the second comes first: TCP_SYNCNT 1 ends after
+// 3 s and two retransmissions on Linux 6.5 and later, after 3 s and one before (net/ipv4/tcp_timer.c:
+// tcp_write_timeout, tcp_retransmit_timer; RFC 6298, 5.5 and 5.7).
+func (k Kernel) Connect(c Connecting) Retry {
+	retries := cmp.Or(c.SYNCount, k.Sysctls.SYNRetries)
+	linear := k.Sysctls.SYNLinearTimeouts
+	return k.retry(plan{
+		timer:       func(n int) Span { return k.backedOff(Exactly(initialRTO), max(0, n-linear)) },
+		most:        retries + linear,
+		limit:       func(int) Span { return Exactly(k.modelTimeout(retries, initialRTO)) },
+		userTimeout: c.UserTimeout,
+		sinceFirst:  true, // tcp_connect
+	})
+}
+
+// SYNACKs is what a listener does where nobody completes a handshake, if no more than half of its backlog waits so.
+// The time-out doubles from one second; the linear ones are not for SYN-ACKs. After the last the request is forgotten,
+// in silence. (net/ipv4/inet_connection_sock.c: reqsk_timer_handler, syn_ack_recalc.)
+func (k Kernel) SYNACKs() Retry { return k.synACKs(k.Sysctls.SYNACKRetries) }
+
+// SYNACKsCrowded is the same where requests take more than half of max(8, backlog), none of them new: the old ones are
+// given up after two retransmissions (reqsk_timer_handler, "reserve half of room for young embrions").
+func (k Kernel) SYNACKsCrowded() Retry {
+	const leastRetries = 2
+	return k.synACKs(min(leastRetries, k.Sysctls.SYNACKRetries))
+}
+
+func (k Kernel) synACKs(retries int) Retry {
+	return k.retry(plan{
+		timer:      func(n int) Span { return k.backedOff(Exactly(initialRTO), n) },
+		most:       retries,
+		sinceFirst: true,
+	})
+}
+
+// Crowded tells whether so many requests, so many of them not yet retransmitted, make a listener give up old ones
+// sooner, and after how many retransmissions (reqsk_timer_handler).
+func (k Kernel) Crowded(requests, young, backlog int) (retries int, crowded bool) {
+	retries = k.Sysctls.SYNACKRetries
+	if 2*requests <= max(8, k.backlog(backlog)) {
+		return retries, false
+	}
+	const leastRetries = 2
+	for young *= 2; retries > leastRetries && requests >= young; young *= 2 {
+		retries--
+	}
+	return retries, true
+}
+
+// backlog is what listen(2) makes of its argument (net/socket.c: __sys_listen).
+func (k Kernel) backlog(asked int) int {
+	if asked < 0 {
+		return k.Sysctls.SOMaxConn
+	}
+	return min(asked, k.Sysctls.SOMaxConn)
+}
+
+// AcceptQueue is how many connections wait for accept(2) at most: one more than the backlog, as the queue is full when
+// it is longer than that (include/net/sock.h: sk_acceptq_is_full). It is Recv-Q of ss(8) then; Send-Q is the backlog.
+func (k Kernel) AcceptQueue(backlog int) int { return k.backlog(backlog) + 1 }
+
+// SYNQueue is how many requests a listener holds in SYN_RECV at most, of clients that it does not know.
+//
+// It is one more than the backlog (include/net/inet_connection_sock.h: inet_csk_reqsk_queue_is_full). Without cookies
+// the last quarter of tcp_max_syn_backlog is kept for clients with an entry in tcp_metrics, too; with
+// tcp_syncookies=2 none is held (net/ipv4/tcp_input.c: tcp_conn_request).
+func (k Kernel) SYNQueue(backlog int) int {
+	held := k.backlog(backlog) + 1
+	switch k.Sysctls.SYNCookies {
+	case 0:
+		most := k.Sysctls.MaxSYNBacklog
+		return min(held, most-most/4+1)
+	case 2:
+		return 0
+	}
+	return held
+}
+
+// Flood is what becomes of SYNs that nobody completes.
+type Flood struct {
+	Held    int `json:"held"`    // in SYN_RECV
+	Cookies int `json:"cookies"` // answered by a cookie: TcpExtSyncookiesSent, TcpExtTCPReqQFullDoCookies
+	Dropped int `json:"dropped"` // not answered: TcpExtListenDrops
+	Full    int `json:"full"`    // of them, TcpExtTCPReqQFullDrop: the queue was full
+}
+
+// SYNFlood is what a listener does with so many SYNs, of as many strangers, that come before the first is given up
+// (net/ipv4/tcp_input.c: tcp_conn_request, tcp_syn_flood_action).
+func (k Kernel) SYNFlood(syns, backlog int) Flood {
+	f := Flood{Held: min(syns, k.SYNQueue(backlog))}
+	rest := syns - f.Held
+	if k.Sysctls.SYNCookies != 0 {
+		f.Cookies = rest
+		return f
+	}
+	f.Dropped = rest
+	if f.Held > k.backlog(backlog) { // else the quarter in reserve is what they ran into, which counts no TCPReqQFullDrop
+		f.Full = rest
+	}
+	return f
+}
+
+// InitialWindow is how many segments a sender starts with, if the peer's window takes them (RFC 6928; include/net/tcp.h:
+// TCP_INIT_CWND), after so many retransmissions of its SYN or SYN-ACK: the first is forgiven, two leave one segment
+// (net/ipv4/tcp_input.c: tcp_init_transfer; RFC 5681, 3.1).
+func (k Kernel) InitialWindow(retransmissions int) int {
+	const initialWindow = 10
+	if retransmissions > 1 {
+		return 1
+	}
+	return initialWindow
+}
+
+// EphemeralPorts is how many ports connect(2) can choose from, for one address and port of a peer, if none is reserved
+// (ip_local_port_range). One connection more than that is EADDRNOTAVAIL.
+func (k Kernel) EphemeralPorts() int { return k.Sysctls.PortsLast - k.Sysctls.PortsFirst + 1 }

@@ -1,0 +1,556 @@
+package oracle
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness/kernel"
+)
+
+func version(t *testing.T, release string) kernel.Version {
+	t.Helper()
+	v, err := kernel.ParseVersion(release)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return v
+}
+
+func defaults(t *testing.T, release string) Kernel { return Defaults(version(t, release)) }
+
+func with(t *testing.T, k Kernel, settings ...string) Kernel {
+	t.Helper()
+	for _, s := range settings {
+		key, value, _ := strings.Cut(s, "=")
+		NewWithT(t).Expect(k.Set("net.ipv4."+key, value)).To(Succeed())
+	}
+	return k
+}
+
+// sums are the times of events with these gaps between them.
+func sums(gaps []time.Duration) []float64 {
+	var at time.Duration
+	var list []float64
+	for _, gap := range gaps {
+		at += gap
+		list = append(list, at.Seconds())
+	}
+	return list
+}
+
+// ip-sysctl.rst on tcp_syn_retries, of 6.1: "63 seconds till the last retransmission ... the final timeout ... after
+// 127seconds"; of 6.12: 67 and 131; and on tcp_syn_linear_timeouts: 1, 1, 1, 1, 1, 2, 4.
+func TestConnect(t *testing.T) {
+	g := NewWithT(t)
+	old := defaults(t, "6.1").Connect(Connecting{})
+	g.Expect(sums(old.Timers)).To(Equal([]float64{1, 3, 7, 15, 31, 63, 127}))
+	g.Expect(old.End.Earliest).To(Equal(127 * time.Second))
+	g.Expect([]int{old.Fewest, old.Most}).To(Equal([]int{6, 6}))
+
+	newer := defaults(t, "6.12").Connect(Connecting{})
+	g.Expect(sums(newer.Timers)).To(Equal([]float64{1, 2, 3, 4, 5, 7, 11, 19, 35, 67, 131}))
+	g.Expect(newer.Most).To(Equal(10))
+	least, most := newer.Timeouts()
+	g.Expect([]int{least, most}).To(Equal([]int{11, 11}))
+
+	// measured on 6.18: 135 s; on 6.1: 129.5 s
+	g.Expect(135 * time.Second).To(newer.End)
+	g.Expect(129500 * time.Millisecond).To(old.End)
+}
+
+// The same as the suites' own arithmetic, which was checked on 6.1 and 6.12.
+func TestConnectGaps(t *testing.T) {
+	g := NewWithT(t)
+	for _, retries := range []string{"2", "3", "4", "5", "6"} {
+		for _, linear := range []string{"0", "1", "2"} {
+			k := with(t, defaults(t, "6.12"), "tcp_syn_retries="+retries, "tcp_syn_linear_timeouts="+linear)
+			gaps := slices.Repeat([]time.Duration{time.Second}, k.Sysctls.SYNLinearTimeouts)
+			for i := range k.Sysctls.SYNRetries + 1 {
+				gaps = append(gaps, time.Second<<i)
+			}
+			// Those without an end by the time: the last retransmission is before the model's time-out.
+			if sum := sums(gaps[:len(gaps)-1]); sum[len(sum)-1] >= float64(int(2)<<k.Sysctls.SYNRetries-1) {
+				continue
+			}
+			r := k.Connect(Connecting{})
+			g.Expect(r.Timers).To(Equal(gaps), "%s retries, %s linear", retries, linear)
+			g.Expect(r.Sent).To(HaveLen(len(gaps) - 1))
+		}
+	}
+}
+
+func TestConnectEndsByTime(t *testing.T) {
+	g := NewWithT(t)
+	for _, c := range []struct {
+		release string
+		count   int
+		end     time.Duration
+		sent    int
+	}{
+		{"6.1", 1, 3 * time.Second, 1},
+		{"6.12", 1, 3 * time.Second, 2}, // 1, 2, and at 3 s the model's 1+2 have passed
+		{"6.12", 2, 7 * time.Second, 5}, // 1, 2, 3, 4, 5, and at 7 s the model's 1+2+4
+		{"6.1", 2, 7 * time.Second, 2},
+		{"6.12", 3, 19 * time.Second, 7}, // at 11 s 6 retransmissions, model 15 s
+	} {
+		r := defaults(t, c.release).Connect(Connecting{SYNCount: c.count})
+		g.Expect(r.End.Earliest).To(Equal(c.end), "%+v", c)
+		g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{c.sent, c.sent}), "%+v", c)
+	}
+	// TCP_USER_TIMEOUT cuts the last timer to itself.
+	r := defaults(t, "6.12").Connect(Connecting{UserTimeout: 2500 * time.Millisecond})
+	g.Expect(sums(r.Timers)[:2]).To(Equal([]float64{1, 2}))
+	g.Expect(r.End.Earliest).To(Equal(2500 * time.Millisecond))
+	g.Expect(r.End.Latest).To(BeNumerically("<", 2600*time.Millisecond))
+	g.Expect(r.Most).To(Equal(2))
+	// One that is shorter than the first time-out ends with the one after it, a jiffy later.
+	r = defaults(t, "6.12").Connect(Connecting{UserTimeout: 500 * time.Millisecond})
+	g.Expect(r.End.Earliest).To(BeNumerically("~", time.Second, 10*time.Millisecond))
+	g.Expect(r.Most).To(Equal(1))
+}
+
+// ip-sysctl.rst on tcp_synack_retries: "31seconds till the last retransmission ... final timeout ... after 63seconds".
+func TestSYNACKs(t *testing.T) {
+	g := NewWithT(t)
+	for _, release := range []string{"6.1", "6.12", "6.18"} {
+		r := defaults(t, release).SYNACKs()
+		g.Expect(sums(r.Timers)).To(Equal([]float64{1, 3, 7, 15, 31, 63}))
+		g.Expect(r.Most).To(Equal(5))
+	}
+	g.Expect(sums(defaults(t, "6.12").SYNACKsCrowded().Timers)).To(Equal([]float64{1, 3, 7}))
+	g.Expect(sums(with(t, defaults(t, "6.12"), "tcp_synack_retries=0").SYNACKsCrowded().Timers)).To(Equal([]float64{1}))
+
+	k := defaults(t, "6.12")
+	for _, c := range []struct {
+		requests, young, backlog, retries int
+		crowded                           bool
+	}{
+		{4, 0, 8, 5, false}, // half of the room
+		{5, 5, 8, 5, true},  // all new
+		{9, 0, 8, 2, true},
+		{9, 2, 8, 3, true},     // young 4, 8: two less
+		{64, 0, 128, 5, false}, // half of 128
+	} {
+		retries, crowded := k.Crowded(c.requests, c.young, c.backlog)
+		g.Expect(retries).To(Equal(c.retries), "%+v", c)
+		g.Expect(crowded).To(Equal(c.crowded), "%+v", c)
+	}
+}
+
+// ip-sysctl.rst on tcp_retries2: "15 yields a hypothetical timeout of 924.6 seconds"; the others are of the formula, and
+// in BEHAVIOURS.md.
+func TestModelTimeout(t *testing.T) {
+	g := NewWithT(t)
+	k := defaults(t, "6.12")
+	for n, want := range map[int]time.Duration{
+		0: 200 * time.Millisecond, 3: 3 * time.Second, 5: 12600 * time.Millisecond,
+		8: 102200 * time.Millisecond, 9: 204600 * time.Millisecond, 10: 324600 * time.Millisecond, 15: 924600 * time.Millisecond,
+	} {
+		g.Expect(k.modelTimeout(n, modelRTO)).To(Equal(want), "%d", n)
+	}
+	g.Expect(k.modelTimeout(6, initialRTO)).To(Equal(127 * time.Second))
+	g.Expect(k.modelTimeout(7, initialRTO)).To(Equal(247 * time.Second))
+	// Linux 6.15: 1 s at most, so doubled twice, then linear: 0.2 0.4 0.8 1 1 1
+	small := with(t, defaults(t, "6.15"), "tcp_rto_max_ms=1000")
+	g.Expect(small.modelTimeout(5, modelRTO)).To(Equal(4400 * time.Millisecond))
+}
+
+// BEHAVIOURS.md's figures have one digit behind the point.
+func rounded(s Span) Span {
+	const half = 50 * time.Millisecond
+	return Between(s.Earliest-half, s.Latest+half)
+}
+
+// What was measured on 6.18 and 6.12 (BEHAVIOURS.md), at a round trip of next to nothing.
+func TestSilence(t *testing.T) {
+	g := NewWithT(t)
+	near := Between(20*time.Microsecond, time.Millisecond)
+	k := defaults(t, "6.12")
+	r := k.Silence(Flow{RTT: near})
+	for i, at := range []float64{.207, .415, .847, 1.68, 3.34, 6.7, 13.4, 26.7, 54, 108, 214} {
+		measured := time.Duration(at * float64(time.Second))
+		g.Expect(measured).To(r.Sent[i].LateBy(time.Second/2), "%d", i) // the figures are rounded
+	}
+	g.Expect(939 * time.Second).To(r.End)
+	g.Expect(r.End.Earliest).To(BeNumerically(">=", 924600*time.Millisecond))
+	g.Expect(r.Probes).To(Equal(1))
+	least, most := r.Timeouts()
+	g.Expect([]int{least, most}).To(Equal([]int{16, 16}))
+
+	for retries2, measured := range map[string]time.Duration{"3": 6900, "5": 13500, "8": 107400} {
+		g.Expect(measured * time.Millisecond).To(rounded(with(t, k, "tcp_retries2="+retries2).Silence(Flow{RTT: near}).End))
+	}
+	for user, measured := range map[time.Duration]time.Duration{1: 1400, 5: 5500} {
+		g.Expect(measured * time.Millisecond).To(rounded(k.Silence(Flow{RTT: near, UserTimeout: user * time.Second}).End))
+	}
+	g.Expect(108 * time.Second).To(k.Silence(Flow{RTT: near, Orphan: true}).End)
+}
+
+func TestSilenceVariants(t *testing.T) {
+	g := NewWithT(t)
+	k := defaults(t, "6.1")
+	flow := Flow{RTO: 204 * time.Millisecond, NoProbe: true}
+	r := with(t, k, "tcp_retries2=3").Silence(flow)
+	// After the first retransmission .408, .816, 1.632, 3.264: the third comes at 2.856 s, before the model's 3 s,
+	// the fourth at 6.12.
+	g.Expect(r.Most).To(Equal(4))
+	g.Expect(r.End.Earliest).To(Equal(6324 * time.Millisecond))
+
+	// tcp_retries2=0 ends at the first time-out after a retransmission that finds 200 ms passed.
+	r = with(t, k, "tcp_retries2=0").Silence(flow)
+	g.Expect(sums(r.Timers)).To(Equal([]float64{.204, .612}))
+
+	// An RTO so near to the model's that the lateness decides: 1.5 s and 3 s pass against 3.0.
+	r = with(t, k, "tcp_retries2=3").Silence(Flow{RTO: 748 * time.Millisecond, NoProbe: true})
+	g.Expect(r.Fewest).To(Equal(2), "1.496 s and at least 1.496+2.992 s pass against 3.0")
+	r = with(t, k, "tcp_retries2=3").Silence(Flow{RTO: 1496 * time.Millisecond, NoProbe: true})
+	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{1, 2}), "2.992 s, and up to 256 ms more, against 3.0")
+	g.Expect(r.End.Earliest).To(BeNumerically("~", 4496*time.Millisecond, 2*time.Millisecond))
+
+	// At 120 s it is linear, and an orphan without retries of its own is over as soon as the RTO is there.
+	r = k.Silence(Flow{RTO: 60 * time.Second, NoProbe: true})
+	g.Expect(slices.Max(r.Timers)).To(Equal(120 * time.Second))
+	r = k.Silence(Flow{RTO: 60 * time.Second, NoProbe: true, Orphan: true})
+	g.Expect(sums(r.Timers)).To(Equal([]float64{60, 180}))
+	g.Expect(r.Most).To(Equal(1))
+
+	// Thin streams: six at the same RTO.
+	r = with(t, k, "tcp_thin_linear_timeouts=1", "tcp_retries2=5").Silence(flow)
+	g.Expect(r.Timers[:8]).To(Equal(append(slices.Repeat([]time.Duration{204 * time.Millisecond}, 7), 408*time.Millisecond)))
+
+	g.Expect(with(t, k, "tcp_early_retrans=0").Silence(Flow{RTO: time.Second}).Probes).To(Equal(0))
+	g.Expect(with(t, k, "tcp_sack=0").Silence(Flow{RTO: time.Second}).Probes).To(Equal(0))
+}
+
+func TestRTO(t *testing.T) {
+	g := NewWithT(t)
+	k := defaults(t, "6.12")
+	ms := time.Millisecond
+	for _, c := range []struct{ srtt, rttvar, rto time.Duration }{
+		{20 * ms, 0, 220 * ms},
+		{20*ms + time.Microsecond, 0, 224 * ms}, // the next jiffy
+		{20 * ms, 60 * ms, 260 * ms},
+		{200 * time.Second, 0, 120 * time.Second},
+	} {
+		g.Expect(k.RTO(c.srtt, c.rttvar)).To(Equal(c.rto), "%+v", c)
+	}
+	g.Expect(k.RTOAfterHandshake(100 * ms)).To(Equal(300 * ms))
+	g.Expect(k.RTOAfterHandshake(300 * ms)).To(Equal(900 * ms))
+	g.Expect(with(t, k, "tcp_rto_min_us=5000").RTO(20*ms, 0)).To(Equal(28*ms), "5 ms are two jiffies")
+
+	timer, ok := k.LossProbe(20*ms, 2, 220*ms)
+	g.Expect(timer).To(Equal(44*ms), "42 ms, in jiffies")
+	g.Expect(ok).To(BeTrue())
+	timer, _ = k.LossProbe(20*ms, 1, 220*ms)
+	g.Expect(timer).To(Equal(220*ms), "240 ms, but not later than the RTO")
+	timer, _ = k.LossProbe(20*ms, 1, 500*ms)
+	g.Expect(timer).To(Equal(240 * ms))
+}
+
+// RFC 6298's own arithmetic, for what the kernel does not do differently.
+func TestEstimator(t *testing.T) {
+	g := NewWithT(t)
+	k := defaults(t, "6.12")
+	e := k.NewEstimator()
+	e.Sample(300*time.Millisecond, true)
+	g.Expect(e.RTO()).To(Equal(k.RTOAfterHandshake(300 * time.Millisecond)))
+	g.Expect(e.MDev()).To(Equal(150 * time.Millisecond))
+
+	e.Sample(400*time.Millisecond, true)
+	g.Expect(e.SRTT()).To(Equal(312500 * time.Microsecond)) // 7/8 300 + 1/8 400
+	g.Expect(e.MDev()).To(Equal(137500 * time.Microsecond)) // 3/4 150 + 1/4 100
+	g.Expect(e.RTO()).To(Equal(k.inJiffies(912500 * 1000))) // the variance is still the greatest deviation: 600 ms
+	for range 100 {
+		e.Sample(300*time.Millisecond, true)
+	}
+	g.Expect(e.SRTT()).To(BeNumerically("~", 300*time.Millisecond, time.Millisecond))
+	g.Expect(e.RTO()).To(Equal(504*time.Millisecond), "SRTT, which rounding keeps a microsecond above, and 200 ms")
+}
+
+func TestKeepalive(t *testing.T) {
+	g := NewWithT(t)
+	k := defaults(t, "6.12")
+	r := k.Keepalive(Keeping{Time: 2 * time.Second, Interval: time.Second, Probes: 3})
+	g.Expect(sums(r.Timers)).To(Equal([]float64{2, 3, 4, 5}))
+	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{3, 3}))
+	g.Expect(5 * time.Second).To(r.End)
+
+	r = k.Keepalive(Keeping{Time: 2 * time.Second, Interval: time.Second, Probes: 9, UserTimeout: 5500 * time.Millisecond})
+	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{4, 4}))
+	g.Expect(6100 * time.Millisecond).To(r.End)
+	// Just on a timer: the timers before are late by a jiffy at least, so it has passed.
+	r = k.Keepalive(Keeping{Time: 2 * time.Second, Interval: time.Second, Probes: 9, UserTimeout: 5 * time.Second})
+	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{3, 3}))
+	// A user time-out shorter than the idle time still waits for one probe.
+	r = k.Keepalive(Keeping{Time: 2 * time.Second, Interval: time.Second, UserTimeout: time.Second})
+	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{1, 1}))
+
+	// ip-sysctl.rst: 2 hours, and "~11 minutes of retries" for 9 probes of 75 s.
+	g.Expect(k.Keepalive(Keeping{}).End.Earliest).To(BeNumerically("~", 2*time.Hour+9*75*time.Second, time.Second))
+}
+
+func TestZeroWindow(t *testing.T) {
+	g := NewWithT(t)
+	k := defaults(t, "6.12")
+	// Up to 20 ms, as delayed ACKs of the stalling reader are in the estimate.
+	probes := k.ZeroWindowProbes(Probing{RTT: Between(0, 20*time.Millisecond)}, 7)
+	for i, at := range []float64{.22, .64, 1.5, 3.2, 6.7, 13.6, 27} { // measured
+		g.Expect(time.Duration(at*float64(time.Second))).To(rounded(probes[i]), "%d", i)
+	}
+	r := with(t, k, "tcp_retries2=3").ZeroWindowSilence(Probing{RTO: 200 * time.Millisecond})
+	g.Expect(sums(r.Timers)).To(Equal([]float64{.2, .6, 1.4, 3}))
+	g.Expect(r.Most).To(Equal(3))
+	r = k.ZeroWindowSilence(Probing{RTO: 200 * time.Millisecond, UserTimeout: time.Second})
+	g.Expect(r.End.Earliest).To(Equal(1200*time.Millisecond), "one second after the first probe")
+}
+
+func TestDelayedACK(t *testing.T) {
+	g := NewWithT(t)
+	ms := time.Millisecond
+	// measured: 40 to 52 ms an exchange
+	g.Expect(defaults(t, "6.12").DelayedACK(0)).To(Equal(Span{40 * ms, 45 * ms}))
+	g.Expect(defaults(t, "6.1").DelayedACK(time.Second)).To(Equal(Span{40 * ms, 205 * ms}))
+	g.Expect(defaults(t, "6.12").DelayedACK(time.Second)).To(Equal(Span{40 * ms, 201 * ms}))
+	g.Expect(with(t, defaults(t, "6.12"), "tcp_rto_min_us=20000").DelayedACK(0)).To(Equal(Span{16 * ms, 21 * ms}))
+
+	k := defaults(t, "6.12")
+	g.Expect(k.QuickACKs(65536, 1448)).To(Equal(16))
+	g.Expect(k.QuickACKs(8192, 1448)).To(Equal(2))
+	g.Expect(k.QuickACKs(1000, 1448)).To(Equal(2))
+}
+
+func TestQueues(t *testing.T) {
+	g := NewWithT(t)
+	k := defaults(t, "6.12")
+	g.Expect(k.AcceptQueue(3)).To(Equal(4))
+	g.Expect(k.AcceptQueue(-1)).To(Equal(4097))
+	g.Expect(k.AcceptQueue(100_000)).To(Equal(4097))
+	// measured, of 200 SYNs: 9 and 191; without cookies 191 drops; with 2, none held
+	g.Expect(k.SYNFlood(200, 8)).To(Equal(Flood{Held: 9, Cookies: 191}))
+	g.Expect(with(t, k, "tcp_syncookies=0").SYNFlood(200, 8)).To(Equal(Flood{Held: 9, Dropped: 191, Full: 191}))
+	g.Expect(with(t, k, "tcp_syncookies=2").SYNFlood(200, 8)).To(Equal(Flood{Cookies: 200}))
+	// The quarter in reserve: 128 - 32 + 1
+	g.Expect(with(t, k, "tcp_syncookies=0").SYNFlood(200, 1000)).To(Equal(Flood{Held: 97, Dropped: 103}))
+	g.Expect(k.SYNFlood(5, 8)).To(Equal(Flood{Held: 5}))
+	g.Expect(with(t, k, "ip_local_port_range=40000 40009").EphemeralPorts()).To(Equal(10))
+	g.Expect(k.EphemeralPorts()).To(Equal(28232))
+}
+
+func TestClosing(t *testing.T) {
+	g := NewWithT(t)
+	k := defaults(t, "6.1")
+	g.Expect(60200 * time.Millisecond).To(k.TimeWait())
+	g.Expect(k.TimeWait().Latest).To(BeNumerically("<", 63*time.Second))
+
+	rto := 204 * time.Millisecond
+	whole, orphan := with(t, k, "tcp_fin_timeout=3").FINWait2(rto, 0)
+	g.Expect(3200 * time.Millisecond).To(whole)
+	g.Expect(orphan).To(Equal(Span{}))
+	whole, _ = with(t, k, "tcp_fin_timeout=1").FINWait2(400*time.Millisecond, 0)
+	g.Expect(whole.Earliest).To(Equal(1400*time.Millisecond), "3.5 RTO")
+	whole, orphan = with(t, k, "tcp_fin_timeout=90").FINWait2(rto, 0)
+	g.Expect(whole.Earliest).To(Equal(60 * time.Second))
+	g.Expect(orphan.Earliest).To(Equal(30 * time.Second))
+	whole, orphan = k.FINWait2(rto, 120*time.Second)
+	g.Expect(whole.Earliest).To(Equal(120 * time.Second))
+	g.Expect(orphan.Earliest).To(Equal(60 * time.Second))
+
+	held, overflow := with(t, k, "tcp_max_tw_buckets=50").TimeWaits(80)
+	g.Expect([]int{held, overflow}).To(Equal([]int{50, 30}))
+
+	_, ok := k.TimeWaitReuse(false)
+	g.Expect(ok).To(BeFalse(), "tcp_tw_reuse is 2: on loopback only")
+	age, ok := with(t, k, "tcp_tw_reuse=1").TimeWaitReuse(false)
+	g.Expect(ok).To(BeTrue())
+	g.Expect(age).To(Equal(Span{0, time.Second}))
+	age, _ = with(t, defaults(t, "6.14"), "tcp_tw_reuse=1", "tcp_tw_reuse_delay=200").TimeWaitReuse(false)
+	g.Expect(age.Earliest).To(Equal(200 * time.Millisecond))
+}
+
+func TestPath(t *testing.T) {
+	g := NewWithT(t)
+	k := with(t, defaults(t, "6.12"), "tcp_mtu_probing=1")
+	flow := Flow{RTT: Between(0, time.Millisecond), InFlight: 10}
+	hole, ok := k.BlackHole(flow, 1448)
+	g.Expect(ok).To(BeTrue())
+	g.Expect(6500 * time.Millisecond).To(hole.Found) // measured
+	g.Expect(hole.MSS[:3]).To(Equal([]int{1024, 512, 256}))
+	g.Expect(slices.Min(hole.MSS)).To(Equal(48))
+	hole, _ = with(t, k, "tcp_mtu_probing=2").BlackHole(flow, 1448)
+	g.Expect(hole.MSS[0]).To(Equal(512))
+	hole, _ = k.BlackHole(flow, 536)
+	g.Expect(hole.MSS[:2]).To(Equal([]int{536, 512}))
+	_, ok = with(t, k, "tcp_mtu_probing=0").BlackHole(flow, 1448)
+	g.Expect(ok).To(BeFalse())
+	g.Expect(k.PathMTULife()).To(Equal(10 * time.Minute))
+}
+
+func TestCongestion(t *testing.T) {
+	g := NewWithT(t)
+	k := defaults(t, "6.12")
+	g.Expect(k.SlowStart(100)).To(Equal([]int{10, 20, 40, 30}))
+	g.Expect(k.InitialWindow(0)).To(Equal(10))
+	g.Expect(k.InitialWindow(1)).To(Equal(10))
+	g.Expect(k.InitialWindow(2)).To(Equal(1))
+
+	rto := 300 * time.Millisecond
+	g.Expect(k.WindowAfterIdle(100, 2*time.Second, rto)).To(Equal(10))
+	g.Expect(k.WindowAfterIdle(100, 700*time.Millisecond, rto)).To(Equal(25), "two whole RTOs")
+	g.Expect(k.WindowAfterIdle(100, 200*time.Millisecond, rto)).To(Equal(100))
+	g.Expect(k.WindowAfterIdle(4, 2*time.Second, rto)).To(Equal(4))
+	g.Expect(with(t, k, "tcp_slow_start_after_idle=0").WindowAfterIdle(100, time.Hour, rto)).To(Equal(100))
+
+	g.Expect(k.PacingRate(10, 1<<30, 1448, 100*time.Millisecond)).To(BeNumerically("~", 2*10*1448*8/.1, 1))
+	g.Expect(k.PacingRate(10, 15, 1448, 100*time.Millisecond)).To(BeNumerically("~", 1.2*10*1448*8/.1, 1))
+
+	g.Expect(k.HyStart(100*time.Millisecond, false)).To(Equal(HyStart{Delay: 112500 * time.Microsecond, Train: 50500 * time.Microsecond}))
+	g.Expect(k.HyStart(10*time.Millisecond, true)).To(Equal(HyStart{Delay: 14 * time.Millisecond, Train: 11 * time.Millisecond}))
+	g.Expect(k.HyStart(time.Second, false).Delay).To(Equal(1016 * time.Millisecond))
+
+	g.Expect(CubicAfterLoss(100)).To(Equal(70))
+	g.Expect(CubicAfterLoss(2)).To(Equal(2))
+	g.Expect(RenoAfterLoss(100)).To(Equal(50))
+	// K is where CUBIC is back at its window, and 0 where it is at beta of it.
+	g.Expect(CubicWindow(100, CubicK(100))).To(BeNumerically("~", 100, 1e-6))
+	g.Expect(CubicWindow(100, 0)).To(BeNumerically("~", 70, 1e-6))
+	g.Expect(CubicK(100).Seconds()).To(BeNumerically("~", 4.217, .001))
+	g.Expect(CubicFriendly(100, 0, time.Second)).To(BeNumerically("~", 70, 1e-9))
+
+	// RFC 9438's tables 1 and 3 (average window at RTT 0.1 s and 0.01 s; Reno, CUBIC with C 0.4)
+	for _, row := range []struct{ p, reno, cubicLong, cubicShort float64 }{
+		{1e-2, 12, 12, 12},
+		{1e-3, 38, 38, 38},
+		{1e-4, 120, 187, 120},
+		{1e-5, 387, 1054, 387},
+		{1e-6, 1225, 5927, 1225},
+		{1e-7, 3873, 33332, 5927},
+		{1e-8, 12247, 187439, 33332},
+	} {
+		g.Expect(RenoResponse(row.p)).To(BeNumerically("~", row.reno, .025*row.reno), "%v", row.p)
+		g.Expect(CubicResponse(row.p, 100*time.Millisecond)).To(BeNumerically("~", row.cubicLong, .025*row.cubicLong), "%v", row.p)
+		g.Expect(CubicResponse(row.p, 10*time.Millisecond)).To(BeNumerically("~", row.cubicShort, .025*row.cubicShort), "%v", row.p)
+	}
+
+	g.Expect(BBRStartupGain).To(BeNumerically("~", 2.885, 1./256))
+	g.Expect(BBRDrainGain).To(BeNumerically("~", 1/2.885, 1./256))
+	mean := 0.
+	for _, gain := range BBRCycle() {
+		mean += gain / 8
+	}
+	g.Expect(mean).To(Equal(1.), "ProbeBW neither fills nor drains in the long run")
+
+	// 10 Mbit/s, 20 ms: 16.5 packets in the line; the rest of 100 take 83.5 * 1514 * 8 / 10e6
+	g.Expect(QueueDelay(100, 10_000_000, 20*time.Millisecond).Seconds()).To(BeNumerically("~", .10112, 1e-5))
+	g.Expect(QueueDelay(10, 10_000_000, 20*time.Millisecond)).To(BeZero())
+	g.Expect(Throughput(UnscaledWindow, 100*time.Millisecond)).To(BeNumerically("~", 5.24e6, .01e6))
+}
+
+// The wheel's table in kernel/time/timer.c, for HZ 1000, 300, 250 and 100.
+func TestTimerWheel(t *testing.T) {
+	g := NewWithT(t)
+	for _, level := range []struct{ first, granularity int64 }{
+		{0, 1}, {63, 8}, {504, 64}, {4032, 512}, {32256, 4096}, {258048, 32768}, {2064384, 262144}, {16515072, 2097152},
+	} {
+		g.Expect(Granularity(level.first)).To(Equal(level.granularity), "%d", level.first)
+		if level.first > 0 {
+			g.Expect(Granularity(level.first-1)).To(Equal(level.granularity/8), "%d", level.first)
+		}
+	}
+	g.Expect(Expiry(1000, 1)).To(BeEquivalentTo(1002), "never the jiffy itself: the current one has begun")
+	g.Expect(Expiry(1000, 250)).To(BeEquivalentTo(1256))
+	g.Expect(Expiry(1006, 250)).To(BeEquivalentTo(1264), "a multiple of eight is rounded up, too")
+
+	// Whatever the phase, no timer is early, and none later than Late says.
+	k := defaults(t, "6.12")
+	for _, d := range []time.Duration{4, 40, 204, 248, 252, 1000, 2012, 2016, 8000, 16124, 16128, 60_000, 120_000} {
+		d *= time.Millisecond
+		var worst time.Duration
+		for now := range int64(1024) {
+			begun := time.Duration(now) * k.Tick() // the jiffy's begin; the timer may be set until just before its end
+			fires := time.Duration(Expiry(now, k.Jiffies(d))) * k.Tick()
+			g.Expect(fires - begun - k.Tick()).To(BeNumerically(">=", d))
+			worst = max(worst, fires-begun-d)
+		}
+		g.Expect(worst).To(BeNumerically("<=", k.Late(d)), "%v", d)
+		g.Expect(k.Late(d)-worst).To(BeNumerically("<=", dispatch+7*k.Tick()*time.Duration(Granularity(k.Jiffies(d)))), "%v", d)
+	}
+	g.Expect(k.Late(time.Second)).To(Equal(33 * time.Millisecond))
+	g.Expect(k.Late(8 * time.Second)).To(Equal(257 * time.Millisecond))
+}
+
+type fakeHost map[string]string
+
+func (h fakeHost) Sysctl(key string) (string, error) {
+	if value, ok := h[key]; ok {
+		return value, nil
+	}
+	return "", &fs.PathError{Op: "open", Path: key, Err: fs.ErrNotExist}
+}
+
+func TestRead(t *testing.T) {
+	g := NewWithT(t)
+	host := fakeHost{}
+	for _, s := range sysctls {
+		if s.since == [2]int{} {
+			host[s.key] = strings.Trim(strings.Join(strings.Fields(fmt.Sprint(s.initial)), "\t"), "[]")
+		}
+	}
+	old, err := Read(host, version(t, "6.12"), 250)
+	g.Expect(err).NotTo(HaveOccurred())
+	expected := Defaults(version(t, "6.1"))
+	expected.Version = version(t, "6.12") // what the host has decides
+	g.Expect(old).To(Equal(expected))
+
+	host["net.ipv4.tcp_syn_linear_timeouts"] = "3"
+	read, err := Read(host, version(t, "6.1"), 1000)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(read.Sysctls.SYNLinearTimeouts).To(Equal(3))
+	g.Expect(read.Tick()).To(Equal(time.Millisecond))
+
+	delete(host, "net.ipv4.tcp_retries2")
+	host["net.ipv4.tcp_sack"] = "often"
+	_, err = Read(host, version(t, "6.1"), 250)
+	g.Expect(err).To(MatchError(And(ContainSubstring("tcp_retries2"), ContainSubstring(`tcp_sack: value "often"`))))
+}
+
+func TestSet(t *testing.T) {
+	k := defaults(t, "6.1")
+	for _, c := range []struct{ key, value, says string }{
+		{"net.ipv4.tcp_no_such", "1", "unknown sysctl"},
+		{"net.ipv4.tcp_syn_linear_timeouts", "4", "Linux 6.5 brought it"},
+		{"net.ipv4.tcp_syn_retries", "0", "allowed are 1 to 127"},
+		{"net.ipv4.tcp_syn_retries", "six", "allowed are 1 to 127"},
+		{"net.ipv4.tcp_syn_retries", "", "want 1 numbers"},
+		{"net.ipv4.ip_local_port_range", "1000", "want 2 numbers"},
+		{"net.ipv4.ip_local_port_range", "2000 1000", "lower number first"},
+	} {
+		NewWithT(t).Expect(k.Set(c.key, c.value)).To(MatchError(ContainSubstring(c.says)), "%s=%s", c.key, c.value)
+	}
+	NewWithT(t).Expect(k).To(Equal(defaults(t, "6.1")), "what is refused changes nothing")
+}
+
+func TestRunning(t *testing.T) {
+	g := NewWithT(t)
+	k, err := Running()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(k.HZ).To(BeElementOf(100, 250, 300, 1000))
+	g.Expect(k.Connect(Connecting{}).Most).To(BeNumerically(">", 0))
+}
+
+func TestSpansMatch(t *testing.T) {
+	g := NewWithT(t)
+	spans := Spans{Between(time.Second, 2*time.Second), Exactly(3 * time.Second)}
+	g.Expect([]time.Duration{time.Second, 3 * time.Second}).To(spans)
+	g.Expect([]time.Duration{time.Second}).NotTo(spans)
+	g.Expect([]time.Duration{time.Second, 4 * time.Second}).NotTo(spans)
+	g.Expect(spans.FailureMessage([]time.Duration{time.Second, 4 * time.Second})).To(ContainSubstring("number 2 is 4s, allowed are 3s"))
+	g.Expect(999 * time.Millisecond).NotTo(spans[0])
+	_, err := spans.Match(1)
+	g.Expect(err).To(MatchError(ContainSubstring("not a int")))
+	_, err = spans[0].Match(1.5)
+	g.Expect(err).To(MatchError(ContainSubstring("not a float64")))
+}

@@ -1,0 +1,197 @@
+package oracle
+
+import (
+	"cmp"
+	"time"
+)
+
+// modelRTO is the RTO that the kernel's model of a time-out begins with, whatever tcp_rto_min_us says
+// (include/net/tcp.h: TCP_RTO_MIN).
+const modelRTO = 200 * time.Millisecond
+
+// RTOMin is the least that the RTO is above the SRTT: 200 ms, or tcp_rto_min_us (Linux 6.11). A route's rto_min is
+// not looked at.
+func (k Kernel) RTOMin() time.Duration {
+	return k.inJiffies(time.Duration(k.Sysctls.RTOMin) * time.Microsecond)
+}
+
+// RTOMax is the greatest RTO: 120 s, or tcp_rto_max_ms (Linux 6.15).
+func (k Kernel) RTOMax() time.Duration { return time.Duration(k.Sysctls.RTOMax) * time.Millisecond }
+
+// RTO is the retransmission time-out of an estimate: SRTT + max(200 ms, 4 RTTVAR), rounded up to jiffies, at most
+// 120 s (net/ipv4/tcp_input.c: tcp_set_rto; RFC 6298, 2.3, with the minimum on the variance and not on the sum).
+//
+// RTTVAR is not TCP_INFO's tcpi_rttvar, which is the latest mean deviation: the kernel takes its greatest value of the
+// last round trip, and lets it fall by a quarter a round. [Estimator] follows that.
+func (k Kernel) RTO(srtt, rttvar time.Duration) time.Duration {
+	return min(k.inJiffies(srtt+max(k.RTOMin(), 4*rttvar)), k.RTOMax())
+}
+
+// RTOAfterHandshake is the RTO from the one sample that a handshake gives: the SRTT is the sample and RTTVAR half of
+// it (RFC 6298, 2.2), so it is RTT + 200 ms up to a round trip of 100 ms, and three times the round trip above. A clean
+// path brings it down to RTT + 200 ms within some rounds.
+func (k Kernel) RTOAfterHandshake(rtt time.Duration) time.Duration { return k.RTO(rtt, rtt/2) }
+
+// Estimator follows the kernel's estimate of the round-trip time, sample by sample (net/ipv4/tcp_input.c:
+// tcp_rtt_estimator). It is RFC 6298's, with two changes: the deviation falls at an eighth of the pace when the samples
+// become smaller, and the variance is the greatest deviation of a round trip.
+type Estimator struct {
+	kernel Kernel
+
+	// In microseconds, scaled as in the kernel: eight times the mean, four times the deviations.
+	srtt8, mdev4, mdevMax4, rttvar4 int64
+}
+
+// NewEstimator returns an estimator without a sample.
+func (k Kernel) NewEstimator() *Estimator { return &Estimator{kernel: k} }
+
+// Sample takes in a round-trip time. newRound tells that it acknowledges what was sent after the round before had been
+// acknowledged: once a round trip.
+func (e *Estimator) Sample(rtt time.Duration, newRound bool) {
+	m := max(rtt.Microseconds(), 1)
+	floor := e.kernel.RTOMin().Microseconds()
+	if e.srtt8 == 0 {
+		e.srtt8, e.mdev4 = 8*m, 2*m
+		e.rttvar4 = max(e.mdev4, floor)
+		e.mdevMax4 = e.rttvar4
+		return
+	}
+	deviation := m - e.srtt8/8
+	e.srtt8 = max(e.srtt8+deviation, 1)
+	if deviation < 0 {
+		// Smaller samples are no reason for a greater RTO (Eifel): the deviation grows an eighth as fast.
+		if deviation = -deviation - e.mdev4/4; deviation > 0 {
+			deviation /= 8
+		}
+	} else {
+		deviation -= e.mdev4 / 4
+	}
+	e.mdev4 += deviation
+	e.mdevMax4 = max(e.mdevMax4, e.mdev4)
+	e.rttvar4 = max(e.rttvar4, e.mdevMax4)
+	if newRound {
+		if e.mdevMax4 < e.rttvar4 {
+			e.rttvar4 -= (e.rttvar4 - e.mdevMax4) / 4
+		}
+		e.mdevMax4 = floor
+	}
+}
+
+// SRTT is the smoothed round-trip time: TCP_INFO's tcpi_rtt.
+func (e *Estimator) SRTT() time.Duration { return time.Duration(e.srtt8/8) * time.Microsecond }
+
+// MDev is the mean deviation: TCP_INFO's tcpi_rttvar.
+func (e *Estimator) MDev() time.Duration { return time.Duration(e.mdev4/4) * time.Microsecond }
+
+// RTO is the retransmission time-out: TCP_INFO's tcpi_rto.
+func (e *Estimator) RTO() time.Duration {
+	rto := time.Duration(e.srtt8/8+e.rttvar4) * time.Microsecond
+	return min(e.kernel.inJiffies(rto), e.kernel.RTOMax())
+}
+
+// LossProbe is when a tail loss probe is sent after the last transmission or acknowledgement, if there is one: 2 SRTT
+// and 2 ms, or, for a single segment, whose ACK may be delayed, 2 SRTT and the least RTO; never later than the RTO. It
+// takes SACK on both sides, tcp_early_retrans 3 or 4, and no loss that is being repaired (net/ipv4/tcp_output.c:
+// tcp_schedule_loss_probe; RFC 8985, 7.2).
+func (k Kernel) LossProbe(srtt time.Duration, inFlight int, rto time.Duration) (timer time.Duration, ok bool) {
+	const leastTimer = 2 * time.Millisecond // TCP_TIMEOUT_MIN_US
+	if k.Sysctls.EarlyRetrans < 3 || k.Sysctls.SACK == 0 {
+		return 0, false
+	}
+	timer = 2*srtt + leastTimer
+	if inFlight <= 1 {
+		timer = 2*srtt + k.RTOMin()
+	}
+	return min(k.inJiffies(timer), rto), true
+}
+
+// Flow is an established connection whose segments are no longer answered.
+type Flow struct {
+	// RTT is the round-trip time that has been measured until then: from the path's delay to that and what the hosts
+	// take. A range of a millisecond can be one of a jiffy in the RTO, which doubles with each time-out.
+	RTT Span
+
+	// RTO, if known, from TCP_INFO; else it is that of a clean path: RTT + 200 ms.
+	RTO time.Duration
+
+	InFlight    int           // segments that are not acknowledged; 0 is 1
+	UserTimeout time.Duration // TCP_USER_TIMEOUT; 0 is not set
+	Orphan      bool          // the program has closed it: what is not acknowledged includes a FIN
+	NoProbe     bool          // no tail loss probe, for another reason than the sysctls: a loss is being repaired
+}
+
+// Silence is what a flow does in silence: a tail loss probe, then retransmissions, the time-out doubling up to 120 s,
+// and ETIMEDOUT. Only then, at a time-out, does it end, once the time since the first retransmission is no less than
+// tcp_retries2 would take from an RTO of 200 ms (924.6 s for 15), whatever the RTO really is.
+//
+// A TCP_USER_TIMEOUT takes the place of that, and the last timer is cut to it. So it lasts the user time-out from the
+// first retransmission on, which itself comes after a probe and an RTO.
+//
+// An orphan ends by tcp_orphan_retries, 0 standing for 8; and by the number itself, 0 for the first time-out, once the
+// RTO has grown to 120 s. (net/ipv4/tcp_timer.c: tcp_write_timeout, tcp_orphan_retries, tcp_model_timeout;
+// tcp_output.c: tcp_send_loss_probe; ip-sysctl.rst.)
+func (k Kernel) Silence(f Flow) Retry {
+	rto := Span{k.RTO(f.RTT.Earliest, 0), k.RTO(f.RTT.Latest, 0)}
+	if f.RTO != 0 {
+		rto = Exactly(f.RTO)
+	}
+	r := k.retry(plan{
+		timer:       func(n int) Span { return k.flowTimer(f, rto, n) },
+		most:        -1,
+		limit:       func(n int) Span { return k.flowLimit(f, rto, n) },
+		userTimeout: f.UserTimeout,
+	})
+	if !f.NoProbe {
+		k.prependProbe(&r, f, rto)
+	}
+	return r
+}
+
+// flowTimer is the RTO after n retransmissions. With tcp_thin_linear_timeouts a thin flow, of fewer than four segments,
+// doubles it only after six (net/ipv4/tcp_timer.c: tcp_retransmit_timer; TCP_THIN_LINEAR_RETRIES).
+func (k Kernel) flowTimer(f Flow, rto Span, n int) Span {
+	const thin, linearRetries = 4, 6
+	if k.Sysctls.ThinLinearTimeouts != 0 && cmp.Or(f.InFlight, 1) < thin && !f.Orphan {
+		return k.backedOff(rto, max(0, n-linearRetries))
+	}
+	return k.backedOff(rto, n)
+}
+
+// flowLimit is the time after which a flow ends.
+func (k Kernel) flowLimit(f Flow, rto Span, n int) Span {
+	if !f.Orphan {
+		return Exactly(k.modelTimeout(k.Sysctls.Retries2, modelRTO))
+	}
+	timer := k.flowTimer(f, rto, n)
+	// The greater RTO reaches the maximum first, and then the limit is the lesser.
+	return Span{k.orphanLimit(timer.Latest), k.orphanLimit(timer.Earliest)}
+}
+
+func (k Kernel) orphanLimit(rto time.Duration) time.Duration {
+	const safeRetries = 8 // tcp_orphan_retries
+	retries := k.Sysctls.OrphanRetries
+	if retries == 0 && rto < k.RTOMax() {
+		retries = safeRetries
+	}
+	return k.modelTimeout(retries, modelRTO)
+}
+
+// prependProbe puts a tail loss probe before all. The RTO starts anew with it, so all else comes later.
+func (k Kernel) prependProbe(r *Retry, f Flow, rto Span) {
+	earliest, ok := k.LossProbe(f.RTT.Earliest, f.InFlight, rto.Earliest)
+	latest, _ := k.LossProbe(f.RTT.Latest, f.InFlight, rto.Latest)
+	if !ok {
+		return
+	}
+	probe := Span{earliest, latest + k.Late(latest)}
+	for i := range r.Sent {
+		r.Sent[i] = r.Sent[i].Plus(probe)
+	}
+	r.End = r.End.Plus(probe)
+	r.Timers = append([]time.Duration{earliest}, r.Timers...)
+	r.Gaps = append(Spans{probe}, r.Gaps...)
+	r.Sent = append(Spans{probe}, r.Sent...)
+	r.Probes = 1
+	r.Fewest++
+	r.Most++
+}
