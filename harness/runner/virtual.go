@@ -51,7 +51,7 @@ func runVirtual(ctx context.Context, suites []*Suite, run *results.Run, options 
 		return err
 	}
 	kernel, err := vm.FindKernel(ctx, vm.KernelOptions{
-		Path: options.Kernel, Cache: cache, Progress: func(line string) { log.printf("%s", line) },
+		Name: options.Kernel, Cache: cache, Progress: func(line string) { log.printf("%s", line) },
 	})
 	if err != nil {
 		return err
