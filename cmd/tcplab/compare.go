@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -9,11 +11,18 @@ import (
 )
 
 func newCompare() *cobra.Command {
-	return &cobra.Command{
+	var bytes, behaviour, all bool
+	command := &cobra.Command{
 		Use:   "compare RUN RUN",
-		Short: "Compare two runs byte for byte",
-		Long: `Compare the records and files of two runs (folders below results/) byte for byte. Only a
-record's "host" part, which has wall times, is left out. It exits with 1 if anything differs.`,
+		Short: "Compare two runs: what TCP did otherwise, or byte for byte",
+		Long: `Compare two runs (folders below results/).
+
+Runs of one kernel with one seed in virtual time should be the same: their records and files
+are compared byte for byte. Only a record's "host" part, which has wall times, is left out.
+Of any other two runs the behaviours are compared: verdicts, figures and counters.
+--bytes and --behaviour ask for one or the other.
+
+It exits with 1 if anything differs.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(command *cobra.Command, args []string) error {
 			a, err := results.Open(args[0])
@@ -24,26 +33,83 @@ record's "host" part, which has wall times, is left out. It exits with 1 if anyt
 			if err != nil {
 				return err
 			}
-			differences, err := results.Compare(a, b)
-			if err != nil {
-				return err
+			if !bytes && !behaviour {
+				if bytes, err = comparable(a, b); err != nil {
+					return err
+				}
 			}
-			for _, difference := range differences {
-				fmt.Fprintln(command.OutOrStdout(), difference)
+			if bytes {
+				return compareBytes(command.OutOrStdout(), a, b)
 			}
-			records, err := a.Records()
-			if err != nil {
-				return err
-			}
-			if len(differences) > 0 {
-				fmt.Fprintf(command.OutOrStdout(), "%d files differ between %s and %s\n", len(differences), a.ID(), b.ID())
-				return errFailed
-			}
-			if len(records) == 0 {
-				return fmt.Errorf("%s has no records to compare", args[0])
-			}
-			fmt.Fprintf(command.OutOrStdout(), "%d scenarios: every byte the same\n", len(records))
-			return nil
+			return compareBehaviour(command.OutOrStdout(), a, b, all)
 		},
 	}
+	flags := command.Flags()
+	flags.BoolVar(&bytes, "bytes", false, "byte for byte, also where that cannot be the same")
+	flags.BoolVar(&behaviour, "behaviour", false, "verdicts, figures and counters, also where every byte should be the same")
+	flags.BoolVar(&all, "all", false, "the counters of all layers, and not only those of TCP that differ most")
+	command.MarkFlagsMutuallyExclusive("bytes", "behaviour")
+	command.MarkFlagsMutuallyExclusive("bytes", "all")
+	return command
+}
+
+// comparable tells whether two runs should have the same bytes.
+func comparable(a, b *results.Run) (bool, error) {
+	type origin struct {
+		kernel, clock string
+		seed          uint64
+	}
+	origins := map[origin]bool{}
+	for _, run := range []*results.Run{a, b} {
+		records, err := run.Records()
+		if err != nil {
+			return false, err
+		}
+		for _, r := range records {
+			origins[origin{r.Kernel.Release, r.Clock, r.Seed}] = true
+		}
+	}
+	for o := range origins {
+		if o.clock != results.ClockVirtual {
+			return false, nil
+		}
+	}
+	return len(origins) <= 1, nil
+}
+
+func compareBytes(out io.Writer, a, b *results.Run) error {
+	differences, err := results.Compare(a, b)
+	if err != nil {
+		return err
+	}
+	for _, difference := range differences {
+		fmt.Fprintln(out, difference)
+	}
+	records, err := a.Records()
+	if err != nil {
+		return err
+	}
+	if len(differences) > 0 {
+		fmt.Fprintf(out, "%d files differ between %s and %s\n", len(differences), a.ID(), b.ID())
+		return errFailed
+	}
+	if len(records) == 0 {
+		return fmt.Errorf("%s has no records to compare", a.Path())
+	}
+	fmt.Fprintf(out, "%d scenarios: every byte the same\n", len(records))
+	return nil
+}
+
+func compareBehaviour(out io.Writer, a, b *results.Run, all bool) error {
+	found, err := results.CompareBehaviour(a, b, all)
+	if err != nil {
+		return err
+	}
+	if err := found.Table(out, results.Terminal(os.Stdout)); err != nil {
+		return err
+	}
+	if len(found.Changes) > 0 {
+		return errFailed
+	}
+	return nil
 }

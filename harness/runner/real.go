@@ -19,7 +19,11 @@ const interruptGrace = 45 * time.Second
 
 // runReal runs the suites on this kernel, one after the other: side by side they would
 // disturb each other's timing.
-func runReal(ctx context.Context, suites []*Suite, run *results.Run, options Options, log *logger) error {
+func (s *Session) runReal(ctx context.Context, suites []*Suite, run *results.Run, options Options) error {
+	fit, err := kernelFilter(results.ThisKernel().Release)
+	if err != nil {
+		return err
+	}
 	for _, suite := range suites {
 		if !suite.selected() {
 			continue
@@ -28,6 +32,7 @@ func runReal(ctx context.Context, suites []*Suite, run *results.Run, options Opt
 		if suite.Ginkgo {
 			args = append(args, "--ginkgo.no-color", "--ginkgo.seed="+strconv.FormatInt(ginkgoSeed(options.Seed), 10))
 			args = append(args, options.Filter.args()...)
+			args = append(args, "--ginkgo.sem-ver-filter="+fit)
 			if options.Verbose {
 				args = append(args, "--ginkgo.v")
 			}
@@ -38,7 +43,7 @@ func runReal(ctx context.Context, suites []*Suite, run *results.Run, options Opt
 		// A suite that is asked to stop removes what it made.
 		command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
 		command.WaitDelay = interruptGrace
-		output := log.prefixed(suite.Name)
+		output := s.log.prefixed(suite.Name)
 		command.Stdout, command.Stderr = output, output
 		started := time.Now()
 		err := command.Run()

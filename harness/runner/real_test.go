@@ -16,16 +16,15 @@ import (
 func onReal(t *testing.T, ctx context.Context, log *logger, options Options) ([]*results.Record, error) {
 	t.Helper()
 	needGo(t)
-	suites, err := load(t.Context(), options.Patterns, options.Filter, t.TempDir())
+	dir := t.TempDir()
+	suites, err := compile(t.Context(), options.Patterns, nil, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := results.Create(t.TempDir(), "run")
-	if err != nil {
-		t.Fatal(err)
-	}
-	runErr := runReal(ctx, suites, run, options, log)
-	records, err := run.Records()
+	session := &Session{clock: Real, dir: dir, suites: suites, listed: map[string][]*Suite{}, log: log}
+	options.Root, options.ID = t.TempDir(), "run"
+	summary, runErr := session.Run(ctx, options)
+	records, err := summary.Run.Records()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,6 +66,28 @@ func TestRealClockWithArguments(t *testing.T) {
 	g.Expect(records).To(HaveLen(1))
 	g.Expect(records[0].Verdict).To(Equal(results.Failed))
 	g.Expect(records[0].Failure.Message).To(Equal("the suite ended with exit status 2"))
+}
+
+// A spec that is not for this kernel does not run, and leaves a record that says so.
+func TestRealClockLeavesOutWhatIsForOtherKernels(t *testing.T) {
+	g := NewWithT(t)
+	var out bytes.Buffer
+	records, err := onReal(t, t.Context(), &logger{to: &out}, Options{Patterns: []string{"./testdata/kernels"}, Seed: 7})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(records).To(HaveLen(3), "one of the suite, which writes none of its own, and two of specs that were left out")
+	g.Expect(records[0].Scenario).To(Equal("go test " + module + "kernels"))
+	g.Expect(records[0].Verdict).To(Equal(results.Passed), out.String())
+	this := results.ThisKernel().Release
+	for i, reason := range []string{"is for kernels >= 4.0.0 and >= 999.0.0; this is ", "is for kernels < 3.0.0 and >= 4.0.0; this is "} {
+		record := records[1+i]
+		g.Expect(record.Verdict).To(Equal(results.Skipped))
+		g.Expect(record.Reason).To(Equal(reason + this))
+		g.Expect(record.Seed).To(BeEquivalentTo(7))
+		g.Expect(record.Clock).To(Equal(results.ClockReal))
+		g.Expect(record.Kernel.Release).To(Equal(this))
+		g.Expect(out.String()).To(ContainSubstring("skipped kernels: " + record.Scenario + "\n"))
+	}
+	g.Expect(records[1].Labels).To(Equal([]string{"quick"}))
 }
 
 // reaction calls a function when a text has been written.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -16,16 +15,18 @@ import (
 // Options of a run. The zero value runs nothing: Patterns and Root are needed.
 type Options struct {
 	Patterns []string // packages as the go command knows them, or compiled tests (*.test)
-	Filter   Filter   // which specs of Ginkgo suites
-	Args     []string // more arguments for the test programs
-	Clock    Clock    // empty: Auto
-	Seed     uint64   // of all that is random
+	// BuildFlags are more flags for "go test -c", such as -overlay=FILE.
+	BuildFlags []string
+	Filter     Filter   // which specs of Ginkgo suites
+	Args       []string // more arguments for the test programs
+	Clock      Clock    // empty: Auto
+	Seed       uint64   // of all that is random
 
 	Root string // where runs are kept; each makes a folder of its own in it
 	ID   string // of the run; empty: made from the time and the seed
 
-	// For the virtual clock:
-	Kernel    string   // path of a kernel, see vm.KernelOptions; empty: Debian's
+	// For the virtual clock, which Auto takes where a kernel is named:
+	Kernel    string   // name or path of a kernel, see vm.KernelOptions; empty: Debian's
 	Include   []string // more files for the guests, see vm.Config
 	Modules   []string // more kernel modules for the guests
 	MemoryMiB int      // of a guest; 0: vm.DefaultMemoryMiB
@@ -38,12 +39,15 @@ type Options struct {
 	Log io.Writer
 	// Verbose passes on all output as it comes, each line with its scenario's name.
 	Verbose bool
+	// Quiet leaves out the lines about what passed.
+	Quiet bool
 }
 
 // A Summary is what a run came to.
 type Summary struct {
 	Run     *results.Run
 	Clock   Clock
+	Kernel  string // release of the kernel whose TCP was tested
 	Records []*results.Record
 	// Focused are the suites of which only specs ran that are focused in their source (FIt,
 	// FDescribe, Focus). As with ginkgo, such a run never counts as one that passed.
@@ -58,58 +62,12 @@ func (s Summary) OK() bool {
 
 // Run compiles and runs suites, and leaves one record for each scenario.
 func Run(ctx context.Context, options Options) (Summary, error) {
-	if err := options.Filter.Validate(); err != nil {
-		return Summary{}, err
-	}
-	if options.Clock == "" {
-		options.Clock = Auto
-	}
-	if options.Jobs <= 0 {
-		options.Jobs = runtime.NumCPU()
-	}
-	log := &logger{to: options.Log}
-	clock, why, err := Choose(options.Clock)
+	session, err := Open(ctx, options)
 	if err != nil {
 		return Summary{}, err
 	}
-	log.printf("clock: %s (%s); seed: %d", clock, why, options.Seed)
-
-	dir, err := os.MkdirTemp("", "tcplab-run-")
-	if err != nil {
-		return Summary{}, err
-	}
-	defer os.RemoveAll(dir)
-	suites, err := load(ctx, options.Patterns, options.Filter, dir)
-	if err != nil {
-		return Summary{}, err
-	}
-	if err := checkSelection(suites); err != nil {
-		return Summary{}, err
-	}
-	if options.ID == "" {
-		options.ID = fmt.Sprintf("%s-seed%d", time.Now().UTC().Format("20060102T150405.000"), options.Seed)
-	}
-	run, err := results.Create(options.Root, options.ID)
-	if err != nil {
-		return Summary{}, err
-	}
-	var focused []string
-	for _, suite := range suites {
-		if suite.Focused {
-			focused = append(focused, suite.Name)
-			log.printf("%s: has focused specs in its source (FIt, FDescribe, Focus): the others are left out, and the run does not count as passed", suite.Name)
-		}
-	}
-	if clock == Real {
-		err = runReal(ctx, suites, run, options, log)
-	} else {
-		err = runVirtual(ctx, suites, run, options, log)
-	}
-	if err != nil {
-		return Summary{Run: run, Clock: clock}, err
-	}
-	records, err := run.Records()
-	return Summary{Run: run, Clock: clock, Records: records, Focused: focused}, err
+	defer session.Close()
+	return session.Run(ctx, options)
 }
 
 func checkSelection(suites []*Suite) error {

@@ -72,6 +72,54 @@ func TestChoose(t *testing.T) {
 	g.Expect(why).NotTo(ContainSubstring("\n"))
 }
 
+// Whoever names a kernel wants a guest with it.
+func TestChooseForAKernel(t *testing.T) {
+	g := NewWithT(t)
+	_, _, err := chooseFor(Options{Clock: Real, Kernel: "6.1"})
+	g.Expect(err).To(MatchError(ErrCannotRun))
+	g.Expect(err).To(MatchError(ContainSubstring("kernel 6.1 on the real clock")))
+	_, qemuErr := vm.FindQEMU()
+	for _, clock := range []Clock{"", Auto, Virtual} {
+		got, why, err := chooseFor(Options{Clock: clock, Kernel: "6.1"})
+		if qemuErr != nil {
+			g.Expect(err).To(MatchError(qemuErr))
+			continue
+		}
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(got).To(Equal(Virtual))
+		g.Expect(why).To(Equal("a guest kernel is named"))
+	}
+}
+
+func TestSplitMisfits(t *testing.T) {
+	g := NewWithT(t)
+	suite := &Suite{Name: "s", Ginkgo: true, Specs: []Spec{
+		{Text: "any", Selected: true},
+		{Text: "new", Selected: true, Kernel: []string{">= 6.5.0"}},
+		{Text: "old", Selected: true, Kernel: []string{">= 5.0.0", "< 6.5.0"}},
+		{Text: "new, and not asked for", Kernel: []string{">= 6.5.0"}},
+	}}
+	for release, fit := range map[string][]string{
+		"6.1.0-56-amd64":      {"any", "old"},
+		"6.5.0-1-amd64":       {"any", "new"}, // not a pre-release of 6.5.0
+		"6.12.95+deb12-amd64": {"any", "new"},
+		"4.19.0-27-amd64":     {"any"},
+	} {
+		kernel := results.Kernel{Release: release}
+		suites, misfits, err := splitMisfits([]*Suite{suite}, kernel)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(texts(suites[0], selected)).To(Equal(fit), release)
+		g.Expect(misfits).To(HaveLen(3-len(fit)), release)
+		g.Expect(texts(suite, selected)).To(Equal([]string{"any", "new", "old"}), "changed what it was given")
+		for _, m := range misfits {
+			g.Expect(m.spec.Selected).To(BeFalse())
+			g.Expect(m.kernel).To(Equal(kernel))
+		}
+	}
+	_, _, err := splitMisfits([]*Suite{suite}, results.Kernel{Release: "next"})
+	g.Expect(err).To(HaveOccurred())
+}
+
 // Without QEMU the virtual clock cannot run; the error says what is missing.
 func TestChooseWithoutQEMU(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())

@@ -48,6 +48,9 @@ type Spec struct {
 	Location string // file:line
 	Selected bool   // by the filters, and not pending
 	Pending  bool
+	// Kernel are the conditions on the kernel's version that the spec and its containers have:
+	// ComponentSemVerConstraint("kernel", ">= 6.5.0").
+	Kernel []string
 }
 
 // Filter selects specs, with the meaning of Ginkgo's flags of the same names.
@@ -88,7 +91,7 @@ func (f Filter) Validate() error {
 
 // compile turns patterns (packages as the go command knows them, or compiled tests, *.test)
 // into suites whose binaries are in dir. Packages without tests are passed over.
-func compile(ctx context.Context, patterns []string, dir string) ([]*Suite, error) {
+func compile(ctx context.Context, patterns, flags []string, dir string) ([]*Suite, error) {
 	var suites []*Suite
 	var packages []string
 	for _, pattern := range patterns {
@@ -115,7 +118,7 @@ func compile(ctx context.Context, patterns []string, dir string) ([]*Suite, erro
 		for _, p := range found {
 			// Packages of one name in different folders must not overwrite each other.
 			binary := filepath.Join(dir, strings.ReplaceAll(p.ImportPath, "/", "-")+".test")
-			if err := compilePackage(ctx, p.ImportPath, binary); err != nil {
+			if err := compilePackage(ctx, p.ImportPath, binary, flags...); err != nil {
 				return nil, err
 			}
 			suites = append(suites, &Suite{Name: path.Base(p.ImportPath), Path: p.ImportPath, Binary: binary, Dir: p.Dir})
@@ -161,8 +164,9 @@ func listPackages(ctx context.Context, patterns []string) ([]goPackage, error) {
 
 // compilePackage makes a test binary that runs anywhere: static, and with the same bytes from
 // the same source, wherever that lies.
-func compilePackage(ctx context.Context, importPath, binary string) error {
-	_, err := goCommand(ctx, "test", "-c", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, importPath)
+func compilePackage(ctx context.Context, importPath, binary string, flags ...string) error {
+	args := slices.Concat([]string{"test", "-c", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"}, flags, []string{"-o", binary, importPath})
+	_, err := goCommand(ctx, args...)
 	return err
 }
 
@@ -219,6 +223,7 @@ func (s *Suite) listSpecs(ctx context.Context, filter Filter, dir string) error 
 			Location: spec.LeafNodeLocation.String(),
 			Selected: spec.State.Is(types.SpecStatePassed),
 			Pending:  spec.State.Is(types.SpecStatePending),
+			Kernel:   kernelConditions(reports[0], spec),
 		}
 		// A record, and a guest's focus, go by the text.
 		if other, ok := seen[found.Text]; ok {
@@ -292,15 +297,23 @@ func List(ctx context.Context, patterns []string, filter Filter) ([]*Suite, erro
 }
 
 func load(ctx context.Context, patterns []string, filter Filter, dir string) ([]*Suite, error) {
-	suites, err := compile(ctx, patterns, dir)
+	suites, err := compile(ctx, patterns, nil, dir)
 	if err != nil {
 		return nil, err
 	}
-	for _, suite := range suites {
-		if !suite.Ginkgo {
+	return list(ctx, suites, filter, dir)
+}
+
+// list returns compiled suites with their specs.
+func list(ctx context.Context, compiled []*Suite, filter Filter, dir string) ([]*Suite, error) {
+	var suites []*Suite
+	for _, suite := range compiled {
+		listed := *suite
+		suites = append(suites, &listed)
+		if !listed.Ginkgo {
 			continue
 		}
-		if err := suite.listSpecs(ctx, filter, dir); err != nil {
+		if err := listed.listSpecs(ctx, filter, dir); err != nil {
 			return nil, err
 		}
 	}

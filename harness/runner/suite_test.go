@@ -82,6 +82,22 @@ func TestListFindsSuitesAndTheirSpecs(t *testing.T) {
 	}
 }
 
+func TestKernelConditions(t *testing.T) {
+	needGo(t)
+	g := NewWithT(t)
+	suites, err := List(t.Context(), []string{"./testdata/kernels"}, Filter{})
+	g.Expect(err).NotTo(HaveOccurred())
+	conditions := map[string][]string{}
+	for _, spec := range suites[0].Specs {
+		conditions[spec.Text] = spec.Kernel
+	}
+	g.Expect(conditions).To(Equal(map[string][]string{
+		"is for all":                       {">= 4.0.0"},
+		"is for those from the far future": {">= 4.0.0", ">= 999.0.0"},
+		"of the nineties, is for none, and is about something else too": {"< 3.0.0", ">= 4.0.0"},
+	}))
+}
+
 func TestFilters(t *testing.T) {
 	needGo(t)
 	// Compiled once, and listed by the binary.

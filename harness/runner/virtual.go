@@ -45,27 +45,16 @@ func (w work) scenario() string {
 	return w.spec.Text
 }
 
-func runVirtual(ctx context.Context, suites []*Suite, run *results.Run, options Options, log *logger) error {
+func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.Run, kernel *vm.Kernel, options Options) error {
 	cache, err := vm.CacheDir()
 	if err != nil {
 		return err
 	}
-	kernel, err := vm.FindKernel(ctx, vm.KernelOptions{
-		Path: options.Kernel, Cache: cache, Progress: func(line string) { log.printf("%s", line) },
-	})
-	if err != nil {
-		return err
-	}
-	log.printf("guest kernel: %s (%s)", kernel.Release, kernel.Source)
-
-	var images imageSet
-	defer images.close()
 	var works []work
 	for _, suite := range suites {
-		// All guests of a suite share one image, which is made when the first needs it.
 		w := work{
 			suite:  suite,
-			image:  sync.OnceValues(func() (*vm.Image, error) { return images.add(buildImage(suite, kernel, options)) }),
+			image:  func() (*vm.Image, error) { return s.image(suite, kernel, options) },
 			kernel: results.Kernel{Release: kernel.Release, Machine: "x86_64"},
 		}
 		if !suite.Ginkgo {
@@ -88,7 +77,7 @@ func runVirtual(ctx context.Context, suites []*Suite, run *results.Run, options 
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err := runGuest(ctx, w, run, options, store, log); err != nil {
+			if err := runGuest(ctx, w, run, options, store, s.log); err != nil {
 				return fmt.Errorf("%s: %s: %w", w.suite.Name, w.scenario(), err)
 			}
 			return nil
@@ -168,7 +157,7 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 		if record, err := store.load(key, dir); err == nil {
 			record.Host = hostPart(started)
 			record.Host.Cached = true
-			report(log, record)
+			report(log, record, options)
 			return record.Write(dir)
 		}
 	}
@@ -217,7 +206,7 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 			log.printf("cache: %v", err) // the result stands without it
 		}
 	}
-	report(log, record)
+	report(log, record, options)
 	if results.Count([]*results.Record{record}).Failed > 0 && !options.Verbose {
 		log.printf("%s", bytes.TrimSpace(output.Bytes()))
 	}
@@ -286,7 +275,10 @@ func hostPart(started time.Time) *results.HostPart {
 	return &part
 }
 
-func report(log *logger, record *results.Record) {
+func report(log *logger, record *results.Record, options Options) {
+	if options.Quiet && record.Verdict == results.Passed {
+		return
+	}
 	cached := ""
 	if record.Host != nil && record.Host.Cached {
 		cached = " (cached)"

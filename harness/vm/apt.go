@@ -21,6 +21,7 @@ type aptClient struct {
 	dir      string   // its working directory, where packages are downloaded to
 	ownLists bool     // keeps package lists in dir
 	sources  string   // a directory instead of /etc/apt/sources.list.d; empty: that one
+	alone    bool     // sources are all there are, and no package counts as installed
 	prefix   []string // of each command, such as sudo
 }
 
@@ -39,6 +40,10 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 	}
 	if a.sources != "" {
 		options = append(options, "-o", "Dir::Etc::SourceParts="+a.sources)
+	}
+	if a.alone {
+		options = append(options, "-o", "Dir::Etc::SourceList=/dev/null", "-o", "Dir::State::Status=/dev/null",
+			"-o", "Dir::Etc::Preferences=/dev/null", "-o", "Dir::Etc::PreferencesParts=/dev/null")
 	}
 	words := slices.Concat(a.prefix, []string{program}, options, args)
 	command := exec.CommandContext(ctx, words[0], words[1:]...)
@@ -67,8 +72,8 @@ func (a aptClient) update(ctx context.Context) error {
 // kernelDependency finds the kernel that a metapackage stands for.
 var kernelDependency = regexp.MustCompile(`(?m)^\s*Depends: (linux-image-[0-9]\S*)$`)
 
-// downloadKernel downloads the kernel that a metapackage depends on.
-func (a aptClient) downloadKernel(ctx context.Context, metapackage string) (string, error) {
+// kernelPackage finds the package of the kernel that a metapackage depends on.
+func (a aptClient) kernelPackage(ctx context.Context, metapackage string) (string, error) {
 	depends, err := a.run(ctx, "apt-cache", "depends", metapackage)
 	if err != nil {
 		return "", err
@@ -77,7 +82,26 @@ func (a aptClient) downloadKernel(ctx context.Context, metapackage string) (stri
 	if found == nil {
 		return "", fmt.Errorf("package %s depends on no linux-image-* (apt-cache depends)", metapackage)
 	}
-	if _, err := a.run(ctx, "apt-get", "download", string(found[1])); err != nil {
+	return string(found[1]), nil
+}
+
+// version is that of the package that download would take.
+func (a aptClient) version(ctx context.Context, name string) (string, error) {
+	fields, err := a.run(ctx, "apt-cache", "show", "--no-all-versions", name)
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(fields)) {
+		if version, found := strings.CutPrefix(line, "Version: "); found {
+			return strings.TrimSpace(version), nil
+		}
+	}
+	return "", fmt.Errorf("apt-cache show %s: no line begins with Version", name)
+}
+
+// download downloads a package into the client's directory, which has no other.
+func (a aptClient) download(ctx context.Context, name string) (path string, err error) {
+	if _, err := a.run(ctx, "apt-get", "download", name); err != nil {
 		return "", err
 	}
 	packages, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
@@ -85,9 +109,18 @@ func (a aptClient) downloadKernel(ctx context.Context, metapackage string) (stri
 		return "", err
 	}
 	if len(packages) != 1 {
-		return "", fmt.Errorf("apt-get download %s left %d packages in %s", found[1], len(packages), a.dir)
+		return "", fmt.Errorf("apt-get download %s left %d packages in %s", name, len(packages), a.dir)
 	}
 	return packages[0], nil
+}
+
+// downloadKernel downloads the kernel that a metapackage depends on.
+func (a aptClient) downloadKernel(ctx context.Context, metapackage string) (string, error) {
+	name, err := a.kernelPackage(ctx, metapackage)
+	if err != nil {
+		return "", err
+	}
+	return a.download(ctx, name)
 }
 
 // debianKeyring signs Debian's archives, backports among them.
@@ -103,19 +136,9 @@ func (a aptClient) withBackports(ctx context.Context) (client aptClient, suite s
 	if err != nil {
 		return a, "", err
 	}
-	targets, err := a.run(ctx, "apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages")
+	archive, err := a.debianArchive(ctx)
 	if err != nil {
 		return a, "", err
-	}
-	var archive string
-	for line := range strings.Lines(string(targets)) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == codename && fields[1] == "main" {
-			archive = fields[2]
-			break
-		}
-	}
-	if archive == "" {
-		return a, "", fmt.Errorf("no configured archive has %s main (apt-get indextargets)", codename)
 	}
 	a.sources = filepath.Join(a.dir, "sources")
 	err = os.CopyFS(a.sources, os.DirFS("/etc/apt/sources.list.d"))
@@ -126,15 +149,66 @@ func (a aptClient) withBackports(ctx context.Context) (client aptClient, suite s
 		return a, "", err
 	}
 	suite = codename + "-backports"
+	if err := writeSource(a.sources, archive, suite); err != nil {
+		return a, "", err
+	}
+	return a, suite, a.update(ctx)
+}
+
+// onlySuite returns a client that looks at one suite of Debian's archive and at nothing else,
+// whatever release of Debian this is.
+func (a aptClient) onlySuite(ctx context.Context, suite string) (aptClient, error) {
+	archive, err := a.debianArchive(ctx)
+	if err != nil {
+		return a, err
+	}
+	a.ownLists, a.alone = true, true
+	a.sources = filepath.Join(a.dir, "sources")
+	if err := os.MkdirAll(a.sources, 0o755); err != nil {
+		return a, err
+	}
+	if err := writeSource(a.sources, archive, suite); err != nil {
+		return a, err
+	}
+	return a, a.update(ctx)
+}
+
+var errNoArchive = errors.New("none of apt's sources is Debian's own archive (apt-get indextargets shows none with origin and label Debian and component main): add one, of any release")
+
+// debianArchive is the address of the archive of Debian's releases that this system is
+// configured for.
+func (a aptClient) debianArchive(ctx context.Context) (string, error) {
+	targets, err := a.run(ctx, "apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)", "Created-By: Packages")
+	if err != nil {
+		return "", err
+	}
+	archive, found := findArchive(string(targets))
+	if !found {
+		return "", errNoArchive
+	}
+	return archive, nil
+}
+
+// findArchive finds Debian's own archive in a list of index files, and neither its security
+// archive, whose label is another, nor that of a derivative.
+func findArchive(targets string) (archive string, found bool) {
+	for line := range strings.Lines(targets) {
+		fields := strings.Split(strings.TrimSpace(line), "|")
+		if len(fields) == 4 && fields[0] == "Debian" && fields[1] == "Debian" && fields[2] == "main" {
+			return fields[3], true
+		}
+	}
+	return "", false
+}
+
+// writeSource adds one suite of Debian's archive to a directory of sources.
+func writeSource(dir, archive, suite string) error {
 	signedBy := ""
 	if _, err := os.Stat(debianKeyring); err == nil {
 		signedBy = "[signed-by=" + debianKeyring + "] "
 	}
 	line := fmt.Sprintf("deb %s%s %s main\n", signedBy, archive, suite)
-	if err := os.WriteFile(filepath.Join(a.sources, "tcplab-backports.list"), []byte(line), 0o644); err != nil {
-		return a, "", err
-	}
-	return a, suite, a.update(ctx)
+	return os.WriteFile(filepath.Join(dir, "tcplab-"+suite+".list"), []byte(line), 0o644)
 }
 
 // debianCodename is the name of the Debian release that this system is.

@@ -13,22 +13,31 @@ import (
 // debianKernel is the package that always depends on Debian's newest kernel of a release.
 const debianKernel = "linux-image-amd64"
 
+// downloadDir makes a directory in the cache to download into, if this machine can download
+// packages at all.
+func downloadDir(cache string) (dir string, err error) {
+	for _, program := range []string{"apt-get", "apt-cache", "dpkg-deb"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return "", fmt.Errorf("%w: none is cached in %s, and downloading Debian's needs %s, which this "+
+				"machine does not have; name one with --kernel PATH (a vmlinuz with its modules, or a .deb)",
+				ErrNoKernel, cache, program)
+		}
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", fmt.Errorf("kernel cache: %w", err)
+	}
+	if dir, err = os.MkdirTemp(cache, ".download-"); err != nil {
+		return "", fmt.Errorf("kernel cache: %w", err)
+	}
+	return dir, nil
+}
+
 // downloadKernel fetches Debian's kernel package with apt-get, as any user, into a
 // directory of its own that cleanup removes.
 func downloadKernel(ctx context.Context, options KernelOptions) (path string, cleanup func(), err error) {
-	for _, program := range []string{"apt-get", "apt-cache", "dpkg-deb"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return "", nil, fmt.Errorf("%w: none is cached in %s, and downloading Debian's needs %s, which this "+
-				"machine does not have; name one with --kernel PATH (a vmlinuz with its modules, or a .deb)",
-				ErrNoKernel, options.Cache, program)
-		}
-	}
-	if err := os.MkdirAll(options.Cache, 0o755); err != nil {
-		return "", nil, fmt.Errorf("kernel cache: %w", err)
-	}
-	dir, err := os.MkdirTemp(options.Cache, ".download-")
+	dir, err := downloadDir(options.Cache)
 	if err != nil {
-		return "", nil, fmt.Errorf("kernel cache: %w", err)
+		return "", nil, err
 	}
 	cleanup = func() { os.RemoveAll(dir) }
 
@@ -59,11 +68,12 @@ func downloadKernel(ctx context.Context, options KernelOptions) (path string, cl
 
 // kernelFromPackage unpacks a Debian kernel package into a folder of the cache, once.
 func kernelFromPackage(ctx context.Context, options KernelOptions, path, folder string) (*Kernel, error) {
-	fields, err := exec.CommandContext(ctx, "dpkg-deb", "-W", "--showformat", "${Package}_${Version}", path).Output()
+	fields, err := exec.CommandContext(ctx, "dpkg-deb", "-W", "--showformat", "${Package} ${Version}", path).Output()
 	if err != nil {
 		return nil, fmt.Errorf("kernel package %s: dpkg-deb: %w", path, exitDetail(err))
 	}
-	name := strings.ReplaceAll(string(fields), "/", "-")
+	packageName, version, _ := strings.Cut(string(fields), " ")
+	name := packageFolder(packageName, version)
 	parent := filepath.Join(options.Cache, folder)
 	final := filepath.Join(parent, name)
 	if _, err := os.Stat(final); err == nil {
@@ -78,8 +88,8 @@ func kernelFromPackage(ctx context.Context, options KernelOptions, path, folder 
 	}
 	defer os.RemoveAll(dir)
 	options.Progress("unpacking " + name)
-	if output, err := exec.CommandContext(ctx, "dpkg-deb", "-x", path, dir).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("kernel package %s: dpkg-deb -x: %w: %s", path, err, lastLine(string(output)))
+	if err := unpackPackage(ctx, path, dir); err != nil {
+		return nil, fmt.Errorf("kernel package %s: %w", path, err)
 	}
 	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
 	if err != nil {
@@ -105,6 +115,11 @@ func kernelFromPackage(ctx context.Context, options KernelOptions, path, folder 
 		}
 	}
 	return openUnpacked(final, name)
+}
+
+// packageFolder is the name of the folder in which a package is unpacked.
+func packageFolder(name, version string) string {
+	return strings.ReplaceAll(name+"_"+version, "/", "-")
 }
 
 func exitDetail(err error) error {

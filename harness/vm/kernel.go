@@ -26,11 +26,13 @@ type Kernel struct {
 
 // KernelOptions say which kernel to find.
 type KernelOptions struct {
-	// Path is a kernel of one's own: a vmlinuz (bzImage) or a Debian package (.deb). The
-	// modules of a vmlinuz are expected in ../lib/modules/RELEASE beside it, as in an
-	// unpacked package, or in /lib/modules/RELEASE. Empty: Debian's linux-image-amd64,
+	// Name is a version ("6.1", "6.12.95": the newest in the cache that begins with it), a
+	// release ("6.1.0-56-amd64"), or the path of a kernel of one's own: a vmlinuz (bzImage) or
+	// a Debian package (.deb). The modules of a vmlinuz are expected in ../lib/modules/RELEASE
+	// beside it, as in an unpacked package, or in /lib/modules/RELEASE. A version that is not in
+	// the cache is downloaded if it is among [Offers]. Empty: Debian's linux-image-amd64,
 	// downloaded once.
-	Path string
+	Name string
 	// Cache is where kernels are kept; empty for [CacheDir].
 	Cache string
 	// Progress is told, in one line, about what takes long. May be nil.
@@ -50,24 +52,41 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "tcplab"), nil
 }
 
-// FindKernel finds a kernel, or downloads Debian's if there is none yet.
-func FindKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
-	if options.Progress == nil {
-		options.Progress = func(string) {}
+// complete fills in what was left empty.
+func (o KernelOptions) complete() (KernelOptions, error) {
+	if o.Progress == nil {
+		o.Progress = func(string) {}
 	}
-	if options.Cache == "" {
+	if o.Cache == "" {
 		cache, err := CacheDir()
 		if err != nil {
-			return nil, err
+			return o, err
 		}
-		options.Cache = cache
+		o.Cache = cache
+	}
+	return o, nil
+}
+
+// FindKernel finds a kernel, or downloads one of Debian's if it is not there yet.
+func FindKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
+	options, err := options.complete()
+	if err != nil {
+		return nil, err
 	}
 	switch {
-	case strings.HasSuffix(options.Path, ".deb"):
-		return kernelFromPackage(ctx, options, options.Path, givenDir)
-	case options.Path != "":
+	case options.Name == "":
+		return defaultKernel(ctx, options)
+	case strings.HasSuffix(options.Name, ".deb"):
+		return kernelFromPackage(ctx, options, options.Name, givenDir)
+	case isVersion(options.Name):
+		return namedKernel(ctx, options)
+	default:
 		return kernelFromFile(options)
 	}
+}
+
+// defaultKernel is the one that tcplab has chosen before, or Debian's of today.
+func defaultKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
 	if kernel, err := CachedKernel(options.Cache); err == nil || !errors.Is(err, ErrNoKernel) {
 		return kernel, err
 	}
@@ -134,17 +153,17 @@ func leadingNumber(s string) string {
 
 // kernelFromFile opens a vmlinuz of the user's. Its uncompressed form is cached by content.
 func kernelFromFile(options KernelOptions) (*Kernel, error) {
-	image, err := os.ReadFile(options.Path)
+	image, err := os.ReadFile(options.Name)
 	if err != nil {
 		return nil, fmt.Errorf("kernel: %w", err)
 	}
 	release, err := kernelRelease(image)
 	if err != nil {
-		return nil, fmt.Errorf("kernel %s: %w", options.Path, err)
+		return nil, fmt.Errorf("kernel %s: %w", options.Name, err)
 	}
-	modules, err := findModules(options.Path, release)
+	modules, err := findModules(options.Name, release)
 	if err != nil {
-		return nil, fmt.Errorf("kernel %s: %w", options.Path, err)
+		return nil, fmt.Errorf("kernel %s: %w", options.Name, err)
 	}
 	sum := sha256.Sum256(image)
 	dir := filepath.Join(options.Cache, givenDir, "file-"+hex.EncodeToString(sum[:8]))
@@ -154,9 +173,9 @@ func kernelFromFile(options KernelOptions) (*Kernel, error) {
 	path := filepath.Join(dir, "vmlinux")
 	hash, err := storeUnpacked(path, image)
 	if err != nil {
-		return nil, fmt.Errorf("kernel %s: %w", options.Path, err)
+		return nil, fmt.Errorf("kernel %s: %w", options.Name, err)
 	}
-	return &Kernel{Release: release, Source: options.Path, SHA256: hash, image: path, modules: modules}, nil
+	return &Kernel{Release: release, Source: options.Name, SHA256: hash, image: path, modules: modules}, nil
 }
 
 func findModules(path, release string) (string, error) {

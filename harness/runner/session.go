@@ -1,0 +1,175 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/results"
+)
+
+// A Session runs the same suites more than once: with several seeds, on several kernels. They are
+// compiled once, and the guests of all runs with one kernel share an image for each suite.
+type Session struct {
+	clock  Clock
+	why    string
+	dir    string   // of the compiled suites
+	suites []*Suite // without their specs, which depend on a filter
+	listed map[string][]*Suite
+	log    *logger
+
+	mutex  sync.Mutex
+	images map[string]func() (*vm.Image, error)
+	built  imageSet
+}
+
+// Open chooses a clock and compiles the suites. Of the options it takes Patterns, BuildFlags, Clock,
+// Kernel and Log. What it made goes with Close.
+func Open(ctx context.Context, options Options) (*Session, error) {
+	if err := options.Filter.Validate(); err != nil {
+		return nil, err
+	}
+	clock, why, err := chooseFor(options)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{
+		clock: clock, why: why, log: &logger{to: options.Log},
+		listed: map[string][]*Suite{}, images: map[string]func() (*vm.Image, error){},
+	}
+	if s.dir, err = os.MkdirTemp("", "tcplab-run-"); err != nil {
+		return nil, err
+	}
+	if s.suites, err = compile(ctx, options.Patterns, options.BuildFlags, s.dir); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// chooseFor chooses the clock. A kernel that is named is one to boot.
+func chooseFor(options Options) (Clock, string, error) {
+	wanted := options.Clock
+	if wanted == "" {
+		wanted = Auto
+	}
+	if options.Kernel == "" {
+		return Choose(wanted)
+	}
+	if wanted == Real {
+		return "", "", fmt.Errorf("kernel %s on the real clock: %w: that is the clock of this machine's own kernel; leave out one or the other", options.Kernel, ErrCannotRun)
+	}
+	clock, _, err := Choose(Virtual)
+	return clock, "a guest kernel is named", err
+}
+
+// Close removes what was compiled and built. It is for when no run is under way.
+func (s *Session) Close() {
+	s.built.close()
+	os.RemoveAll(s.dir)
+}
+
+// Run runs the suites and leaves one record for each scenario. Patterns, BuildFlags, Clock and Log are
+// those that the session was opened with.
+func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
+	if err := options.Filter.Validate(); err != nil {
+		return Summary{}, err
+	}
+	if options.Jobs <= 0 {
+		options.Jobs = runtime.NumCPU()
+	}
+	s.log.once("clock: %s (%s); seed: %d", s.clock, s.why, options.Seed)
+	suites, err := s.list(ctx, options.Filter)
+	if err != nil {
+		return Summary{}, err
+	}
+	if err := checkSelection(suites); err != nil {
+		return Summary{}, err
+	}
+	guest, kernel, err := s.kernel(ctx, options)
+	if err != nil {
+		return Summary{}, err
+	}
+	if options.ID == "" {
+		options.ID = NewID(options.Seed)
+	}
+	run, err := results.Create(options.Root, options.ID)
+	if err != nil {
+		return Summary{}, err
+	}
+	summary := Summary{Run: run, Clock: s.clock, Kernel: kernel.Release}
+	for _, suite := range suites {
+		if suite.Focused {
+			summary.Focused = append(summary.Focused, suite.Name)
+			s.log.once("%s: has focused specs in its source (FIt, FDescribe, Focus): the others are left out, and the run does not count as passed", suite.Name)
+		}
+	}
+	suites, misfits, err := splitMisfits(suites, kernel)
+	if err != nil {
+		return summary, err
+	}
+	if s.clock == Real {
+		err = s.runReal(ctx, suites, run, options)
+	} else {
+		err = s.runVirtual(ctx, suites, run, guest, options)
+	}
+	// After the others, since a suite on the real clock is asked for what it has recorded.
+	err = errors.Join(err, s.recordMisfits(misfits, run, options))
+	if err != nil {
+		return summary, err
+	}
+	summary.Records, err = run.Records()
+	return summary, err
+}
+
+// NewID names a run by the time and its seed.
+func NewID(seed uint64) string {
+	return fmt.Sprintf("%s-seed%d", time.Now().UTC().Format("20060102T150405.000"), seed)
+}
+
+// list asks the suites for the specs that a filter selects, once.
+func (s *Session) list(ctx context.Context, filter Filter) ([]*Suite, error) {
+	key := strings.Join(filter.args(), "\x00")
+	if suites, ok := s.listed[key]; ok {
+		return suites, nil
+	}
+	suites, err := list(ctx, s.suites, filter, s.dir)
+	if err == nil {
+		s.listed[key] = suites
+	}
+	return suites, err
+}
+
+// kernel finds the kernel to run on: a guest's, or on the real clock this machine's.
+func (s *Session) kernel(ctx context.Context, options Options) (*vm.Kernel, results.Kernel, error) {
+	if s.clock == Real {
+		return nil, results.ThisKernel(), nil
+	}
+	guest, err := vm.FindKernel(ctx, vm.KernelOptions{
+		Name: options.Kernel, Progress: func(line string) { s.log.printf("%s", line) },
+	})
+	if err != nil {
+		return nil, results.Kernel{}, err
+	}
+	s.log.once("guest kernel: %s (%s)", guest.Release, guest.Source)
+	return guest, results.Kernel{Release: guest.Release, Machine: "x86_64"}, nil
+}
+
+// image makes the image of a suite's guests when the first of them needs it.
+func (s *Session) image(suite *Suite, kernel *vm.Kernel, options Options) (*vm.Image, error) {
+	key := fmt.Sprintf("%q %q %q %q", suite.Binary, kernel.SHA256, options.Include, options.Modules)
+	s.mutex.Lock()
+	build, ok := s.images[key]
+	if !ok {
+		build = sync.OnceValues(func() (*vm.Image, error) { return s.built.add(buildImage(suite, kernel, options)) })
+		s.images[key] = build
+	}
+	s.mutex.Unlock()
+	return build()
+}
