@@ -26,7 +26,8 @@ func Main(m *testing.M) {
 var suiteName string
 
 // RunSpecs runs a suite's specs, and sees to their records. Its arguments are those of
-// ginkgo.RunSpecs.
+// ginkgo.RunSpecs. The description names the suite and the folder of its records, and is a label of
+// all its specs.
 func RunSpecs(t *testing.T, description string, args ...any) bool {
 	suiteName = description
 	gomega.RegisterFailHandler(ginkgo.Fail)
@@ -36,7 +37,7 @@ func RunSpecs(t *testing.T, description string, args ...any) bool {
 			ginkgo.Fail(fmt.Sprintf("record of %q: %v", report.FullText(), err))
 		}
 	})
-	return ginkgo.RunSpecs(t, description, args...)
+	return ginkgo.RunSpecs(t, description, append(args, ginkgo.Label(description))...)
 }
 
 var probe = sync.OnceValue(impair.Probe)
