@@ -32,5 +32,6 @@
 //	TCPLAB_RESULTS   the folder of a run, to write records and artefacts into; without it,
 //	                 results/ beside go.mod gets a folder of its own for each run of ginkgo or go test
 //	TCPLAB_CLOCK     "virtual" in a guest: for the record, scenarios do not ask
+//	TCPLAB_FAMILY    "6" runs scenarios on IPv6
 //	TCPLAB_REQUIRE   "1" makes a failure of what would be skipped for want of something
 package harness

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -168,16 +167,6 @@ func (l *Lab) build(make func(netns.Config) (*netns.Topology, error), config []n
 		l.before[host] = counters
 	}
 	return topology
-}
-
-// Addr is an address on a host: the IPv4 address of its first link.
-func Addr(host *netns.Host, port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(host.IPv4(), port)
-}
-
-// Addr6 is like [Addr], with the IPv6 address.
-func Addr6(host *netns.Host, port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(host.IPv6(), port)
 }
 
 // Impair sets what the link does to packets that leave through an end. An end that is impaired

@@ -32,6 +32,7 @@ func RunSpecs(t *testing.T, description string, args ...any) bool {
 	suiteName = description
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	ginkgo.BeforeEach(requireKernel)
+	ginkgo.BeforeEach(skipOtherFamily)
 	ginkgo.ReportAfterEach(func(report types.SpecReport) {
 		if err := finishRecord(report); err != nil {
 			ginkgo.Fail(fmt.Sprintf("record of %q: %v", report.FullText(), err))

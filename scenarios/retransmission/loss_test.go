@@ -57,7 +57,7 @@ var _ = It("sends what was lost again, and wire, events, counters and socket agr
 		dropped := lab.Queue(net.ToServer).Drops
 		Expect(dropped).To(BeNumerically(">", 0))
 		Expect(retransmitted + 2).To(BeNumerically(">=", dropped))
-		Expect(wire.Segments(analysis.From(net.Client().IPv4()))).To(HaveRetransmissions(retransmitted))
+		Expect(wire.Segments(analysis.From(harness.IP(net.Client())))).To(HaveRetransmissions(retransmitted))
 		Expect(events).To(HaveRetransmissions(retransmitted))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", retransmitted))
 		lab.Figure("dropped by the link", float64(dropped), "", "")
