@@ -78,3 +78,13 @@ func (a *assembler) count(mapFD int, offset uintptr) {
 func (a *assembler) call(f asm.BuiltinFunc) { a.add(f.Call()) }
 
 func (a *assembler) exit(value int32) { a.add(asm.Mov.Imm(asm.R0, value), asm.Return()) }
+
+// fetchAdd does *dst += src on 64 bits, atomically, and leaves the old value in src.
+func fetchAdd(dst, src asm.Register) asm.Instruction {
+	instruction := asm.FetchAdd.Mem(dst, src, asm.DWord, 0)
+	// cilium/ebpf v0.22.0 takes the immediate before it moves BPF_FETCH there (Instruction.Marshal), and emits an add
+	// that does not fetch. Given here, it is emitted.
+	const fetch = 1 // BPF_FETCH in linux/bpf.h
+	instruction.Constant = fetch
+	return instruction
+}

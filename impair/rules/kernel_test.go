@@ -159,10 +159,13 @@ func TestMarkCE(t *testing.T) {
 }
 
 func TestCorrupt(t *testing.T) {
-	for name, build := range map[string]func(netns.Config) (*netns.Topology, error){"routed": netns.Routed, "direct": netns.Direct} {
-		t.Run(name, func(t *testing.T) {
+	for _, topology := range []struct {
+		name  string
+		build func(netns.Config) (*netns.Topology, error)
+	}{{"routed", netns.Routed}, {"direct", netns.Direct}} {
+		t.Run(topology.name, func(t *testing.T) {
 			eachFamily(t, func(t *testing.T, six bool) {
-				b := newBench(t, six, build, netns.Config{})
+				b := newBench(t, six, topology.build, netns.Config{})
 				set := b.open(b.net.ToServer, rules.Corrupt(rules.Data.Number(5)), rules.Corrupt(rules.HandshakeACK.First(1)))
 				b.transfer(10)
 				client, server := b.seen()

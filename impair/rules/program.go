@@ -343,7 +343,7 @@ func (p *program) newConversation() {
 	p.add(
 		asm.LoadMapValue(asm.R1, p.counters, uint32(unsafe.Offsetof(counters{}.Conversations))),
 		asm.Mov.Imm(asm.R2, 1),
-		asm.FetchAdd.Mem(asm.R1, asm.R2, asm.DWord, 0),
+		fetchAdd(asm.R1, asm.R2),
 		asm.StoreMem(asm.R0, int16(unsafe.Offsetof(conversation{}.ID)), asm.R2, asm.DWord),
 	)
 }
@@ -490,7 +490,7 @@ func (p *program) rule(i int) {
 	p.add(
 		asm.LoadMapValue(asm.R1, p.counters, uint32(own+unsafe.Offsetof(ruleCounters{}.Acted))),
 		asm.Mov.Imm(asm.R2, 1),
-		asm.FetchAdd.Mem(asm.R1, asm.R2, asm.DWord, 0),
+		fetchAdd(asm.R1, asm.R2),
 		asm.JEq.Imm(asm.R3, 0, choose),
 		asm.JLT.Reg(asm.R2, asm.R3, choose),
 		asm.Mov.Imm(asm.R2, -1),
