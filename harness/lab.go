@@ -41,6 +41,7 @@ type Lab struct {
 	offload  bool
 	before   map[*netns.Host]kernel.Counters
 	impaired []*netns.End // in the order in which they first were
+	rules    []*ruleSet   // likewise
 	peers    []*Peer
 	captures []*Capture
 	record   *results.Record
@@ -318,7 +319,7 @@ func (l *Lab) close(failed bool) (summary string, err error) {
 			l.record.Topology = describe(l.topology, l.offload)
 			errs = append(errs, l.recordCounters())
 		}
-		errs = append(errs, l.recordQueues())
+		errs = append(errs, l.recordQueues(), l.recordRules())
 		for _, c := range l.captures {
 			errs = append(errs, l.recordCapture(c))
 		}

@@ -1,0 +1,222 @@
+package harness
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/onsi/ginkgo/v2"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/results"
+)
+
+// ruleSet is the rules on one link end.
+type ruleSet struct {
+	end  *netns.End
+	set  *rules.Set
+	list []*Rule
+}
+
+// A Rule is one that acts on chosen packets at a link end.
+type Rule struct {
+	installed *rules.Installed
+	end       *netns.End
+	record    int // which of the record's impairments it is
+}
+
+// Rule lets a rule act on the packets that leave through an end, from now on and beside what Impair does there; a
+// packet comes to the rule first. Several rules on an end see a packet in their order, and the first that selects it
+// acts. It is recorded; each packet that it hit stands in rules.json.
+func (l *Lab) Rule(end *netns.End, rule rules.Rule) *Rule {
+	ginkgo.GinkgoHelper()
+	check(rule.Validate()) // before the end gets a set
+	set := l.ruleSet(end)
+	at := l.elapsed()
+	installed, err := set.set.Add(rule)
+	check(err)
+	asked, err := results.Raw(installed.Rule())
+	check(err)
+	r := &Rule{installed: installed, end: end, record: len(l.record.Impairments)}
+	l.record.Impairments = append(l.record.Impairments, results.Impairment{
+		At: at, End: end.String(), Direction: "egress", Asked: asked,
+	})
+	set.list = append(set.list, r)
+	return r
+}
+
+// ruleSet returns the set of an end, which the first rule makes.
+func (l *Lab) ruleSet(end *netns.End) *ruleSet {
+	ginkgo.GinkgoHelper()
+	for _, s := range l.rules {
+		if s.end == end {
+			return s
+		}
+	}
+	if l.offload {
+		check(fmt.Errorf("rules on %s: the topology was built with Offload, so that packets have several segments: build it without", end))
+	}
+	set, err := rules.Open(device(end))
+	check(err)
+	s := &ruleSet{end: end, set: set}
+	l.rules = append(l.rules, s)
+	return s
+}
+
+// Hits are the packets that the rule acted on, in the order in which they came. An account that is not complete fails
+// the spec.
+func (r *Rule) Hits() []rules.Hit {
+	ginkgo.GinkgoHelper()
+	hits, err := r.installed.Hits()
+	check(err)
+	return hits
+}
+
+// Count is how many packets the rule selected, and acted on.
+func (r *Rule) Count() rules.Count {
+	ginkgo.GinkgoHelper()
+	count, err := r.installed.Count()
+	check(err)
+	return count
+}
+
+// End ends what the rule does. What it holds still comes.
+func (r *Rule) End() {
+	ginkgo.GinkgoHelper()
+	check(r.installed.Disable())
+}
+
+// Resume lets the rule act again, as if it had been added now; its numbers go on.
+func (r *Rule) Resume() {
+	ginkgo.GinkgoHelper()
+	check(r.installed.Enable())
+}
+
+// Silence drops everything that leaves through an end, until its End. Nobody is told, as behind a cable that was cut.
+// Silence both ends of a topology for both directions.
+func (l *Lab) Silence(end *netns.End) *Rule {
+	ginkgo.GinkgoHelper()
+	return l.Rule(end, rules.Silence().Named(l.silenceName(end)))
+}
+
+// SilenceFor drops everything that leaves through an end, for a time. The kernel ends it, on the nanosecond.
+func (l *Lab) SilenceFor(end *netns.End, d time.Duration) *Rule {
+	ginkgo.GinkgoHelper()
+	return l.Rule(end, rules.Silence().For(d).Named(l.silenceName(end)))
+}
+
+// silenceName numbers the silences of an end: two rules need two names.
+func (l *Lab) silenceName(end *netns.End) string {
+	for _, s := range l.rules {
+		if s.end == end && len(s.list) > 0 {
+			return fmt.Sprintf("silence #%d", len(s.list)+1)
+		}
+	}
+	return "silence"
+}
+
+// Trace records every packet that is offered to the link at an end, before rules and netem, from now on. See
+// [Lab.Offered].
+func (l *Lab) Trace(end *netns.End) {
+	ginkgo.GinkgoHelper()
+	check(l.ruleSet(end).set.Trace(true))
+}
+
+// Offered are the packets that were offered to the link while it was traced. What of them a capture on the same end
+// does not have, the link lost.
+func (l *Lab) Offered(end *netns.End) []rules.Offered {
+	ginkgo.GinkgoHelper()
+	offered, err := l.ruleSet(end).set.Offered()
+	check(err)
+	return offered
+}
+
+// Unreachable is a destination that a router reports as unreachable.
+type Unreachable struct {
+	router *netns.Host
+	dst    netip.Addr
+}
+
+// Unreachable lets a router answer what it should forward to an address with ICMP: host unreachable (RFC 1812,
+// section 5.2.7.1), or for IPv6 no route to destination (RFC 4443, section 3.1), until its End. The kernel bounds how
+// many such messages it sends to one host (net.ipv4.icmp_ratelimit, net.ipv6.icmp.ratelimit).
+func (l *Lab) Unreachable(router *netns.Host, dst netip.Addr) *Unreachable {
+	ginkgo.GinkgoHelper()
+	if !dst.IsValid() {
+		check(fmt.Errorf("make an address unreachable at %s: the address is not valid", router.Name()))
+	}
+	u := &Unreachable{router: router, dst: dst}
+	check(u.failed("make", router.Netlink().RouteAdd(u.route())))
+	return u
+}
+
+// End lets the router forward to the address again.
+func (u *Unreachable) End() {
+	ginkgo.GinkgoHelper()
+	check(u.failed("end making", u.router.Netlink().RouteDel(u.route())))
+}
+
+// route is of one host, which comes before that of its link.
+func (u *Unreachable) route() *netlink.Route {
+	bits := u.dst.BitLen()
+	return &netlink.Route{
+		Dst:  &net.IPNet{IP: u.dst.AsSlice(), Mask: net.CIDRMask(bits, bits)},
+		Type: unix.RTN_UNREACHABLE,
+	}
+}
+
+func (u *Unreachable) failed(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %v unreachable at %s: %w", operation, u.dst, u.router.Name(), err)
+}
+
+// rulesFile has all that the rules did: for each end its rules' counts and hits.
+const rulesFile = "rules.json"
+
+// recordRules puts the counts into the record and the hits beside it, and removes the rules.
+func (l *Lab) recordRules() error {
+	type account struct {
+		End    string        `json:"end"`
+		Counts []rules.Count `json:"counts"`
+		Hits   []rules.Hit   `json:"hits"`
+	}
+	if len(l.rules) == 0 {
+		return nil
+	}
+	var accounts []account
+	var errs []error
+	for _, s := range l.rules {
+		// What is known is recorded, also if it is not all.
+		counts, err := s.set.Counts()
+		errs = append(errs, err)
+		hits, err := s.set.Hits()
+		if err != nil && !errors.Is(err, rules.ErrIncomplete) { // Counts has said so
+			errs = append(errs, err)
+		}
+		accounts = append(accounts, account{s.end.String(), counts, hits})
+		for i, r := range s.list {
+			if i >= len(counts) {
+				break
+			}
+			applied, err := results.Raw(counts[i])
+			errs = append(errs, err)
+			l.record.Impairments[r.record].Applied = applied
+		}
+		errs = append(errs, s.set.Close())
+	}
+	text, err := json.MarshalIndent(accounts, "", "  ")
+	if err == nil {
+		err = renameio.WriteFile(filepath.Join(l.dir, rulesFile), append(text, '\n'), 0o644)
+	}
+	return errors.Join(append(errs, err)...)
+}
