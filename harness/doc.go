@@ -18,12 +18,42 @@
 //		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
 //	})
 //
+// # Evidence
+//
+// What a scenario watches it starts with one word, before it acts, and reads afterwards. All of it
+// becomes part of the spec's record or an artefact beside it, whether it is read or not:
+//
+//	wire := lab.Capture(net.Client(), net.Server())       // capture.pcapng: both ends, one timeline
+//	events := lab.Events()                                // events.jsonl: the kernel's tracepoints
+//	sockets := lab.Sockets(net.Client())                  // sockets.json: sock_diag, at each look
+//	samples := lab.Sample(net.Client(), 10*time.Millisecond)       // samples.json: the same over time
+//	queue := lab.SampleQueue(net.ToServer, 10*time.Millisecond)    // queue.json: a qdisc over time
+//	...
+//	Expect(wire).To(Contain(Handshake()))
+//	Expect(events.States(local, remote)).To(Follow(kernel.SynSent, kernel.Established))
+//	Eventually(sockets).Should(HaveState(kernel.TimeWait, 100))
+//	Expect(samples.Connection(local, remote)).To(HaveEach(HaveField("Congestion", "bbr")))
+//	Expect(queue.List()).To(HaveEach(HaveField("Length", BeNumerically("<=", limit))))
+//	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
+//
+// A capture that dropped packets, and a recording that lost events, fail the spec, read or not.
+// Times of events and samples are since the start of the spec; those of segments since the first
+// packet of the capture.
+//
+// # When a spec fails
+//
+// Ginkgo prints, behind the failure, where the captures are with their last packets, and what each
+// host's counters and sockets (with TCP_INFO) are. The same and more is in the folder failure of the
+// record: HOST-sockets.txt and .json, HOST-qdiscs.json, HOST-routes.txt, and in real time what the kernel
+// has logged (a guest's console is console.txt).
+//
 // Whatever a Lab made is gone when the spec has ended, however it ended. What fails in a Lab
 // fails the spec, with the line of the spec that asked for it.
 //
 // # Requirements
 //
-// A suite needs root and a kernel with sch_netem. Elsewhere each of its specs is skipped with
+// A suite needs root and a kernel with sch_netem; specs that record events need tracefs, and those that
+// look at sockets inet_diag and tcp_diag. Elsewhere each of its specs is skipped with
 // the reason and with a command that works; with TCPLAB_REQUIRE=1 in the environment it
 // fails instead. "tcplab run" finds or boots such a kernel.
 //

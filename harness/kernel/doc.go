@@ -1,5 +1,6 @@
-// Package kernel reads what the kernel says about itself: the network counters
-// and the TCP sockets of a namespace, what happens to connections, and the version.
+// Package kernel reads what the kernel says about itself: the network counters,
+// the TCP sockets and the qdiscs of a namespace, what happens to connections, and the
+// version.
 //
 // # Counters
 //
@@ -26,6 +27,11 @@
 // [ReadSockets] lists the TCP sockets of a host by sock_diag(7): states, queues,
 // timers, TCP_INFO, congestion control, memory. [StartSampling] does so again and
 // again, and [AwaitSockets] until they are as wanted.
+//
+// # Qdiscs
+//
+// [ReadQdiscs] lists the queueing disciplines of a host with what they counted, and
+// [StartSamplingQdisc] follows one: what waited in it, and when it dropped packets.
 //
 // # Events
 //

@@ -4,12 +4,19 @@
 //	Expect(lab.Counters(client)).To(HaveGrown("TcpExtTCPTimeouts", 1))
 //	Expect(lab.Counters(server)).To(HaveGrown("TcpInSegs", BeNumerically(">=", 2)))
 //	Expect(wire).To(Contain(Handshake(BeNumerically("~", 50*time.Millisecond, hostDelay))))
-//	Expect(wire).To(HaveRetransmissions(3))
-//	Expect(syns).To(HaveGaps(TimerWheel, time.Second, 2*time.Second, 4*time.Second))
+//	Expect(wire).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(1460))), 2))
+//	Expect(wire).To(Contain(FourWayClose(client)))
+//	Expect(wire).NotTo(Contain(Reset()))
+//	Expect(wire).To(Contain(Segments("pure ACKs", pureACKs), BeNumerically("<", 10)))
+//	Expect(wire.Segments(analysis.SYNs)).To(HaveGaps(TimerWheel, time.Second, 2*time.Second, 4*time.Second))
+//	Expect(events).To(HaveRetransmissions(3))
+//	Expect(events.States(local, remote)).To(Follow(kernel.SynSent, kernel.Established))
+//	Eventually(lab.Sockets(client)).Should(HaveState(kernel.TimeWait, 100))
 //
 // Where a number is expected, a matcher can stand as well. A failure shows what was expected,
-// what was seen, and the evidence around it: the counters that have grown, the packets
-// nearby.
+// what was seen, and the evidence around it: the ten packets nearby with the numbers of their frames
+// and, of a capture, its file; the counters that have grown; the sockets with their TCP_INFO; the
+// events of the connection. What else there is, a Lab shows behind it.
 //
 // The package needs nothing: neither root nor a kernel of any kind.
 package matchers
