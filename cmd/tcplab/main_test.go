@@ -41,6 +41,10 @@ func TestBadUseIsRefused(t *testing.T) {
 		{"allowed are auto, virtual and real", []string{"run", "--clock", "sundial"}},
 		{"unknown flag", []string{"run", "--no-such-flag"}},
 		{"no name before, after or between commas", []string{"run", "--kernel", "6.1,"}},
+		{"a range goes up", []string{"seeds", "--seeds", "5-1"}},
+		{"at most 10000", []string{"seeds", "--seeds", "1-5,1-99999999999"}},
+		{`"x" is no number`, []string{"seeds", "--seeds", "1-x"}},
+		{`"" is no number`, []string{"seeds", "--seeds", "1,"}},
 		{"requires at least 1 arg", []string{"kernels", "fetch"}},
 		{"of that name is offered", []string{"kernels", "fetch", "2.4"}},
 		{"none of the others can be", []string{"compare", "--bytes", "--all", "one", "two"}},
@@ -110,6 +114,14 @@ func TestCompareChooses(t *testing.T) {
 	output, err = tcplab("compare", "--behaviour", older, older)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(output).To(HavePrefix("0 of 1 scenarios differ"))
+}
+
+func TestParseSeeds(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(parseSeeds("7")).To(Equal([]uint64{7}))
+	g.Expect(parseSeeds("1-3, 42,0-0")).To(Equal([]uint64{1, 2, 3, 42, 0}))
+	g.Expect(parseSeeds("18446744073709551614-18446744073709551615")).To(HaveLen(2))
+	g.Expect(parseSeeds("1-10000")).To(HaveLen(mostSeeds))
 }
 
 func TestKernelsLists(t *testing.T) {
