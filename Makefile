@@ -3,6 +3,9 @@
 SUITES ?= ./scenarios/...
 SEED   ?= 1
 ARGS   ?=
+# For make seeds: how many seeds of what is labelled quick, and of everything.
+N         ?= 20
+SEEDS_ALL ?= 5
 
 TCPLAB := bin/tcplab
 # The race detector needs a C compiler; without one the tests run all the same.
@@ -12,7 +15,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Packages whose tests need root or netem: they run in a guest, whatever this machine is.
 PRIVILEGED := ./netns ./impair ./peers ./harness ./harness/capture ./harness/kernel
 
-.PHONY: help lab test unit privileged reproducible bench lint setup clean
+.PHONY: help lab test unit privileged reproducible seeds kernels mutate bench lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +37,19 @@ privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those 
 reproducible: $(TCPLAB) ## run the suites twice with one seed and once with another; the bytes must show it
 	@$(TCPLAB) setup --virtual
 	$(TCPLAB) reproducible $(SUITES) --seed $(SEED)
+
+seeds: $(TCPLAB) ## run what is quick with N seeds and everything with SEEDS_ALL; no expectation may hang on luck
+	@$(TCPLAB) setup --virtual
+	$(TCPLAB) seeds $(SUITES) --seeds 1-$(SEEDS_ALL) $(ARGS)
+	$(TCPLAB) seeds $(SUITES) --seeds 1-$(N) --label quick $(ARGS)
+
+kernels: $(TCPLAB) ## run the suites on both of Debian 12's kernels and compare
+	@$(TCPLAB) setup --virtual
+	$(TCPLAB) run $(SUITES) --kernel 6.1,6.12 --seed $(SEED) $(ARGS)
+
+mutate: $(TCPLAB) ## break tcplab on purpose, in many ways: each must turn a spec red
+	@$(TCPLAB) setup --virtual
+	TCPLAB_MUTATE=1 go test -v -count 1 -timeout 60m -run TestSuitesNotice ./harness/internal/mutate
 
 bench: setup ## measure what performance is claimed
 	TCPLAB_TEST_GUEST=1 go test -run '^$$' -bench . -benchtime 3x ./harness/vm

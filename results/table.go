@@ -216,12 +216,12 @@ func (t *table) rows(records []*Record) {
 		how := cell{[]string{printable(string(r.Verdict))}, verdictStyle(r.Verdict)}
 		times := []cell{{[]string{virtualTime(r)}, plain}, {[]string{wallTime(r)}, plain}}
 		if wide {
-			t.row(columns, append([]cell{first, text, how, {figureText(r.Figures, figure.width), plain}}, times...))
+			t.row(columns, append([]cell{first, text, how, {figureText(allParts(r.Figures), figure.width), plain}}, times...))
 			continue
 		}
 		t.row(columns, append([]cell{first, text, how}, times...))
 		indent := strings.Repeat(" ", suite.width+2*len(gap))
-		for _, line := range figureText(r.Figures, t.width-len(indent)) {
+		for _, line := range figureText(allParts(r.Figures), t.width-len(indent)) {
 			t.line(indent + line)
 		}
 	}
@@ -248,9 +248,17 @@ func parts(f Figure) figureParts {
 	return p
 }
 
+func allParts(figures []Figure) []figureParts {
+	var list []figureParts
+	for _, f := range figures {
+		list = append(list, parts(f))
+	}
+	return list
+}
+
 // figuresWidth returns how many columns the figures take when nothing is wrapped.
 func figuresWidth(figures []Figure) int {
-	name, value, expected := figureColumns(figures)
+	name, value, expected := figureColumns(allParts(figures))
 	if expected > 0 {
 		expected += len(gap)
 	}
@@ -260,9 +268,8 @@ func figuresWidth(figures []Figure) int {
 	return name + len(gap) + value + expected
 }
 
-func figureColumns(figures []Figure) (name, value, expected int) {
-	for _, f := range figures {
-		p := parts(f)
+func figureColumns(figures []figureParts) (name, value, expected int) {
+	for _, p := range figures {
 		name = max(name, displayWidth(p.name))
 		value = max(value, displayWidth(p.value))
 		expected = max(expected, displayWidth(p.expected))
@@ -271,15 +278,14 @@ func figureColumns(figures []Figure) (name, value, expected int) {
 }
 
 // figureText lays the figures out in three columns. Where that leaves no room for what was expected, it comes below.
-func figureText(figures []Figure, width int) []string {
+func figureText(figures []figureParts, width int) []string {
 	name, value, expected := figureColumns(figures)
 	name = min(name, width*2/5)
 	value = min(value, width*2/5)
 	beside := width - name - value - 2*len(gap)
 	below := expected > beside && beside < 20
 	var lines []string
-	for _, f := range figures {
-		p := parts(f)
+	for _, p := range figures {
 		cells := [][]string{wrap(p.name, name, figureLines), wrap(p.value, value, figureLines), nil}
 		if !below {
 			cells[2] = wrap(p.expected, beside, figureLines)

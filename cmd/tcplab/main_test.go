@@ -40,6 +40,14 @@ func TestBadUseIsRefused(t *testing.T) {
 	}{
 		{"allowed are auto, virtual and real", []string{"run", "--clock", "sundial"}},
 		{"unknown flag", []string{"run", "--no-such-flag"}},
+		{"no name before, after or between commas", []string{"run", "--kernel", "6.1,"}},
+		{"a range goes up", []string{"seeds", "--seeds", "5-1"}},
+		{"at most 10000", []string{"seeds", "--seeds", "1-5,1-99999999999"}},
+		{`"x" is no number`, []string{"seeds", "--seeds", "1-x"}},
+		{`"" is no number`, []string{"seeds", "--seeds", "1,"}},
+		{"requires at least 1 arg", []string{"kernels", "fetch"}},
+		{"of that name is offered", []string{"kernels", "fetch", "2.4"}},
+		{"none of the others can be", []string{"compare", "--bytes", "--all", "one", "two"}},
 		{"regular expression", []string{"list", "--focus", "("}},
 		{"label filter", []string{"list", "--label", "a &&"}},
 		{"accepts 2 arg(s)", []string{"compare", "one"}},
@@ -85,6 +93,55 @@ func TestCompare(t *testing.T) {
 	output, err = tcplab("compare", record(t, "a", 1), record(t, "b", 2))
 	g.Expect(err).To(MatchError(errFailed))
 	g.Expect(output).To(ContainSubstring("figures[0].value 1 != 2"))
+}
+
+// Runs that cannot be the same byte for byte are compared as a reader would.
+func TestCompareChooses(t *testing.T) {
+	g := NewWithT(t)
+	older, newer := record(t, "a", 7), record(t, "b", 11)
+	other := filepath.Join(newer, "suite", "scenario", results.FileName)
+	text, err := os.ReadFile(other)
+	g.Expect(err).NotTo(HaveOccurred())
+	text = bytes.Replace(text, []byte(`"release": ""`), []byte(`"release": "6.12.0"`), 1)
+	g.Expect(os.WriteFile(other, text, 0o644)).To(Succeed())
+
+	output, err := tcplab("compare", older, newer)
+	g.Expect(err).To(MatchError(errFailed))
+	g.Expect(output).To(ContainSubstring("suite: scenario\n    figure  7  ->  11  +57 %\n"))
+	output, err = tcplab("compare", "--bytes", older, newer)
+	g.Expect(err).To(MatchError(errFailed))
+	g.Expect(output).To(ContainSubstring("figures[0].value 7 != 11"))
+	output, err = tcplab("compare", "--behaviour", older, older)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(HavePrefix("0 of 1 scenarios differ"))
+}
+
+func TestParseSeeds(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(parseSeeds("7")).To(Equal([]uint64{7}))
+	g.Expect(parseSeeds("1-3, 42,0-0")).To(Equal([]uint64{1, 2, 3, 42, 0}))
+	g.Expect(parseSeeds("18446744073709551614-18446744073709551615")).To(HaveLen(2))
+	g.Expect(parseSeeds("1-10000")).To(HaveLen(mostSeeds))
+}
+
+func TestKernelsLists(t *testing.T) {
+	g := NewWithT(t)
+	t.Setenv("TCPLAB_CACHE", t.TempDir())
+	output, err := tcplab("kernels")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(And(ContainSubstring("  none\n"), ContainSubstring("tcplab kernels fetch 6.1 "), ContainSubstring("tcplab kernels fetch 6.12 ")))
+}
+
+func TestIDOfAKernel(t *testing.T) {
+	for _, c := range []struct{ name, release, want string }{
+		{"6.1", "6.1.0-56-amd64", "6.1"},
+		{"6.12.95+deb12-amd64", "6.12.95+deb12-amd64", "6.12.95-deb12-amd64"},
+		{"/boot/vmlinuz-6.1.0", "6.1.0", "6.1.0"},
+	} {
+		if got := idOf(c.name, c.release); got != c.want {
+			t.Errorf("%s: %s, expected %s", c.name, got, c.want)
+		}
+	}
 }
 
 func TestDoctorNamesWhatItLooksAt(t *testing.T) {

@@ -33,7 +33,7 @@ file, apart from the "host" part of the records; the last must differ in each ca
 	addFilterFlags(command, &options.Filter)
 	flags.Uint64Var(&options.Seed, "seed", 1, "of the runs that must agree; the other run has the next")
 	flags.StringVar(&options.Root, "results", "results", "folder in which each run makes its own")
-	flags.StringVar(&options.Kernel, "kernel", "", "guest kernel, as in run")
+	flags.StringVar(&options.Kernel, "kernel", "", kernelUsage)
 	flags.IntVarP(&options.Jobs, "jobs", "j", 0, "guests side by side (default: one for each core)")
 	return command
 }

@@ -1,14 +1,20 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/harness/runner"
+	"github.com/tcplab/tcplab/harness/vm"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -36,6 +42,7 @@ func splitArgs(command *cobra.Command, args []string) (suites, passed []string) 
 func newRun() *cobra.Command {
 	var options runner.Options
 	var clock string
+	var kernels []string
 	command := &cobra.Command{
 		Use:   "run [SUITE...] [-- ARGUMENT...]",
 		Short: "Run suites, print a table, write a record of each scenario",
@@ -45,9 +52,13 @@ func newRun() *cobra.Command {
 In virtual time each scenario boots a guest of its own; what has passed before with the very
 same inputs (QEMU, kernel, program, arguments, seed) comes from the cache.
 
+Several kernels (--kernel 6.1,6.12) make a run each, ID-6.1 and ID-6.12, and in the end a
+list of what the others did otherwise than the first.
+
 It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 		Example: `  tcplab run
   tcplab run ./scenarios/handshake --focus refused --seed 7
+  tcplab run --kernel 6.1,6.12
   tcplab run ./mypackage --include /usr/bin/iperf3 -- -test.v -test.run TestSlowLink`,
 		RunE: func(command *cobra.Command, args []string) error {
 			var err error
@@ -56,12 +67,15 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 			}
 			options.Patterns, options.Args = splitArgs(command, args)
 			options.Log = command.OutOrStdout()
+			if len(kernels) > 1 {
+				return runKernels(command.Context(), options, kernels, command.OutOrStdout())
+			}
+			options.Kernel = strings.Join(kernels, "")
 			summary, err := runner.Run(command.Context(), options)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(command.OutOrStdout(), "records: %s\n\n", relative(summary.Run.Path()))
-			if err := results.Table(command.OutOrStdout(), summary.Records, results.Terminal(os.Stdout)); err != nil {
+			if err := printRun(command.OutOrStdout(), summary); err != nil {
 				return err
 			}
 			if !summary.OK() {
@@ -72,19 +86,110 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 	}
 	flags := command.Flags()
 	addFilterFlags(command, &options.Filter)
+	addGuestFlags(command, &options)
 	flags.StringVar(&clock, "clock", string(runner.Auto), "auto, real (this kernel; needs root and sch_netem) or virtual (a guest kernel; needs QEMU)")
 	flags.Uint64Var(&options.Seed, "seed", 1, "of all that is random")
 	flags.StringVar(&options.Root, "results", "results", "folder in which each run makes its own")
 	flags.StringVar(&options.ID, "id", "", "name of that folder; default: time and seed")
 	flags.BoolVarP(&options.Verbose, "verbose", "v", false, "pass on all output as it comes")
+	flags.StringSliceVar(&kernels, "kernel", nil, kernelUsage+"; several with commas between them")
+	return command
+}
+
+const kernelUsage = "guest kernel: a name that tcplab kernels lists or fetches, a Debian package, or a vmlinuz with its modules (default: Debian's, downloaded once)"
+
+// addGuestFlags adds what is about all guests alike.
+func addGuestFlags(command *cobra.Command, options *runner.Options) {
+	flags := command.Flags()
 	flags.BoolVar(&options.Fresh, "fresh", false, "do not take passed scenarios from the cache (virtual clock)")
 	flags.IntVarP(&options.Jobs, "jobs", "j", 0, "guests side by side (default: one for each core)")
-	flags.StringVar(&options.Kernel, "kernel", "", "guest kernel: a vmlinuz with its modules, or a Debian package (default: Debian's, downloaded once)")
 	flags.StringArrayVar(&options.Include, "include", nil, "a file, directory or program (with its libraries) to put into the guest, as PATH or PATH=GUESTPATH (repeatable)")
 	flags.StringSliceVar(&options.Modules, "modules", nil, "more kernel modules to load in the guest")
 	flags.IntVar(&options.MemoryMiB, "memory", 0, "of a guest, in MiB (default 512)")
 	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time")
-	return command
+}
+
+func printRun(out io.Writer, summary runner.Summary) error {
+	fmt.Fprintf(out, "records: %s\n\n", relative(summary.Run.Path()))
+	return results.Table(out, summary.Records, results.Terminal(os.Stdout))
+}
+
+// runKernels runs the suites on one kernel after the other, and compares.
+func runKernels(ctx context.Context, options runner.Options, kernels []string, out io.Writer) error {
+	if slices.Contains(kernels, "") {
+		return errors.New("--kernel: there is no name before, after or between commas")
+	}
+	if options.ID == "" {
+		options.ID = runner.NewID(options.Seed)
+	}
+	// All are found, or downloaded, before the first run begins.
+	var ids []string
+	seen := map[string]string{}
+	for _, name := range kernels {
+		kernel, err := vm.FindKernel(ctx, vm.KernelOptions{Name: name, Progress: func(line string) { fmt.Fprintln(out, line) }})
+		if err != nil {
+			return err
+		}
+		if other, twice := seen[kernel.SHA256]; twice {
+			return fmt.Errorf("--kernel: %s and %s are the same, %s", other, name, kernel.Release)
+		}
+		seen[kernel.SHA256] = name
+		ids = append(ids, options.ID+"-"+idOf(name, kernel.Release))
+	}
+	options.Kernel = kernels[0]
+	session, err := runner.Open(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	var summaries []runner.Summary
+	for i, name := range kernels {
+		options.Kernel, options.ID = name, ids[i]
+		summary, err := session.Run(ctx, options)
+		if err != nil {
+			return err
+		}
+		if err := printRun(out, summary); err != nil {
+			return err
+		}
+		fmt.Fprintln(out)
+		summaries = append(summaries, summary)
+	}
+	for _, other := range summaries[1:] {
+		found, err := results.CompareBehaviour(summaries[0].Run, other.Run, false)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "Kernel %s against %s:\n\n", other.Kernel, summaries[0].Kernel)
+		if err := found.Table(out, results.Terminal(os.Stdout)); err != nil {
+			return err
+		}
+		fmt.Fprintln(out)
+	}
+	return kernelsVerdict(summaries)
+}
+
+// idOf is what a kernel is called in the name of its run: the version by which it was asked for, or
+// the release of one that was named by its path.
+func idOf(name, release string) string {
+	if !strings.HasPrefix(release, name) {
+		name = release
+	}
+	return strings.ReplaceAll(name, "+", "-")
+}
+
+// kernelsVerdict fails if anything failed on any kernel, or if nothing passed on all of them: a
+// scenario may be for some kernels only.
+func kernelsVerdict(summaries []runner.Summary) error {
+	var all runner.Summary
+	for _, summary := range summaries {
+		all.Records = append(all.Records, summary.Records...)
+		all.Focused = append(all.Focused, summary.Focused...)
+	}
+	if !all.OK() {
+		return errFailed
+	}
+	return nil
 }
 
 // relative shortens a path below the working directory.

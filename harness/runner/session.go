@@ -14,8 +14,8 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// A Session runs the same suites more than once: with several seeds, on several kernels. They are
-// compiled once, and the guests of all runs with one kernel share an image for each suite.
+// A Session runs the same suites more than once, one run after the other: with several seeds, on several
+// kernels. They are compiled once, and the guests of all runs with one kernel share an image for each suite.
 type Session struct {
 	clock  Clock
 	why    string
@@ -84,7 +84,11 @@ func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
 	if options.Jobs <= 0 {
 		options.Jobs = runtime.NumCPU()
 	}
-	s.log.once("clock: %s (%s); seed: %d", s.clock, s.why, options.Seed)
+	if options.Quiet {
+		s.log.once("clock: %s (%s)", s.clock, s.why)
+	} else {
+		s.log.printf("clock: %s (%s); seed: %d", s.clock, s.why, options.Seed)
+	}
 	suites, err := s.list(ctx, options.Filter)
 	if err != nil {
 		return Summary{}, err
