@@ -55,6 +55,7 @@ the same bytes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newList(), newSetup(), newKernels(), newDoctor(), newCompare(), newReproducible(), newSeeds(), newPeer())
+	root.AddCommand(newRun(), newList(), newSetup(), newKernels(), newDoctor(), newCompare(), newReproducible(), newSeeds(),
+		newOracle(), newPeer())
 	return root
 }

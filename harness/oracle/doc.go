@@ -25,5 +25,5 @@
 //
 // Those that ask a real kernel need root, and take the kernel's time; run them in a guest, in virtual time:
 //
-//	tcplab run ./harness/oracle -- -test.v -test.run Kernel
+//	tcplab run ./harness/oracle --clock virtual -- -test.v -test.run Kernel
 package oracle
