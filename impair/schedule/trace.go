@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -72,7 +73,7 @@ func ParseTrace(r io.Reader) (Trace, error) {
 		last = at
 	}
 	switch err := lines.Err(); {
-	case err == bufio.ErrTooLong:
+	case errors.Is(err, bufio.ErrTooLong):
 		return Trace{}, &TraceError{len(t.Opportunities) + 1, "(very long)", "a time in milliseconds"}
 	case err != nil:
 		return Trace{}, fmt.Errorf("read trace: %w", err)
