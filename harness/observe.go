@@ -122,9 +122,9 @@ func (s *Sockets) end() error {
 	return s.lab.writeRows(s.file, "host", s.host.Name(), "readings", anyRows(s.readings))
 }
 
-// AwaitSockets waits until a host has as many sockets that pass the filter as said, looks every
-// 5 milliseconds, and returns them. It waits as long as the spec may take. What it saw last is
-// kept as [Lab.Sockets] keeps it.
+// AwaitSockets waits until a host has as many sockets that pass the filter as said, and returns
+// them. It looks every 5 milliseconds, in long waits every hundredth of the time waited, and waits
+// as long as the spec may take. What it saw last is kept as [Lab.Sockets] keeps it.
 func (l *Lab) AwaitSockets(host *netns.Host, count int, filter kernel.SocketFilter) []kernel.Socket {
 	ginkgo.GinkgoHelper()
 	s := l.Sockets(host, filter)

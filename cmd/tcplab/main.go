@@ -56,6 +56,6 @@ the same bytes.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(newRun(), newList(), newSetup(), newKernels(), newDoctor(), newCompare(), newReproducible(), newSeeds(),
-		newOracle(), newPeer())
+		newOracle(), newProfiles(), newPeer())
 	return root
 }

@@ -20,8 +20,12 @@ type Sample struct {
 // through the kernel's whole hash table of connections, in up to a millisecond.
 const minPeriod = time.Millisecond
 
-// awaitPeriod is how often Await looks.
-const awaitPeriod = 5 * time.Millisecond
+// awaitPeriod is how often Await looks at first. Later it is a hundredth of the time that it has
+// waited: in a wait of minutes, to look every few milliseconds would be most of what the machine does.
+const (
+	awaitPeriod = 5 * time.Millisecond
+	awaitShare  = 100
+)
 
 // A Sampler reads something of a host again and again: its sockets, or a qdisc.
 type Sampler[T any] struct {
@@ -144,16 +148,16 @@ func monotonic() (time.Duration, error) {
 // and returns them. If ctx ends first, it returns the last listing, and an error
 // that wraps ctx's cause.
 //
-// It looks every 5 milliseconds: the kernel announces the end of sockets, but not
-// the end of TIME-WAIT, nor any other change.
+// It looks every 5 milliseconds, and after half a second whenever another hundredth of
+// the time has passed: the kernel announces the end of sockets, but not the end of
+// TIME-WAIT, nor any other change.
 func AwaitSockets(ctx context.Context, in Runner, filter SocketFilter, wanted func([]Socket) bool) ([]Socket, error) {
 	d, err := openDiag(in, filter)
 	if err != nil {
 		return nil, fmt.Errorf("await sockets: %w", err)
 	}
 	defer d.close()
-	ticker := time.NewTicker(awaitPeriod)
-	defer ticker.Stop()
+	began := time.Now()
 	for {
 		sockets, err := d.read()
 		if err != nil {
@@ -165,7 +169,7 @@ func AwaitSockets(ctx context.Context, in Runner, filter SocketFilter, wanted fu
 		select {
 		case <-ctx.Done():
 			return sockets, fmt.Errorf("await sockets: %w: the last of the listings has%s", context.Cause(ctx), summary(sockets))
-		case <-ticker.C:
+		case <-time.After(max(awaitPeriod, time.Since(began)/awaitShare)):
 		}
 	}
 }

@@ -86,43 +86,136 @@ const maxInt32 = 1<<31 - 1
 
 // The initial values and ranges are those of net/ipv4/tcp_ipv4.c (tcp_sk_init) and net/ipv4/sysctl_net_ipv4.c.
 var sysctls = []sysctl{
-	{key: "net.ipv4.tcp_syn_retries", fields: one(func(s *Sysctls) *int { return &s.SYNRetries }), initial: []int{6}, least: 1, most: 127},
-	{key: "net.ipv4.tcp_syn_linear_timeouts", fields: one(func(s *Sysctls) *int { return &s.SYNLinearTimeouts }), initial: []int{4}, since: [2]int{6, 5}, without: 0, most: 127},
-	{key: "net.ipv4.tcp_synack_retries", fields: one(func(s *Sysctls) *int { return &s.SYNACKRetries }), initial: []int{5}, most: 255},
-	{key: "net.ipv4.tcp_syncookies", fields: one(func(s *Sysctls) *int { return &s.SYNCookies }), initial: []int{1}, most: 2},
+	{
+		key: "net.ipv4.tcp_syn_retries", initial: []int{6}, least: 1, most: 127,
+		fields: one(func(s *Sysctls) *int { return &s.SYNRetries }),
+	},
+	{
+		key: "net.ipv4.tcp_syn_linear_timeouts", initial: []int{4}, since: [2]int{6, 5}, without: 0, most: 127,
+		fields: one(func(s *Sysctls) *int { return &s.SYNLinearTimeouts }),
+	},
+	{
+		key: "net.ipv4.tcp_synack_retries", initial: []int{5}, most: 255,
+		fields: one(func(s *Sysctls) *int { return &s.SYNACKRetries }),
+	},
+	{
+		key: "net.ipv4.tcp_syncookies", initial: []int{1}, most: 2,
+		fields: one(func(s *Sysctls) *int { return &s.SYNCookies }),
+	},
 	// The kernel sizes these two by memory (tcp_sk_init); these are a guest's of 512 MB.
-	{key: "net.ipv4.tcp_max_syn_backlog", fields: one(func(s *Sysctls) *int { return &s.MaxSYNBacklog }), initial: []int{128}, most: maxInt32},
-	{key: "net.ipv4.tcp_max_tw_buckets", fields: one(func(s *Sysctls) *int { return &s.MaxTWBuckets }), initial: []int{2048}, most: maxInt32},
-	{key: "net.core.somaxconn", fields: one(func(s *Sysctls) *int { return &s.SOMaxConn }), initial: []int{4096}, most: maxInt32},
+	{
+		key: "net.ipv4.tcp_max_syn_backlog", initial: []int{128}, most: maxInt32,
+		fields: one(func(s *Sysctls) *int { return &s.MaxSYNBacklog }),
+	},
+	{
+		key: "net.ipv4.tcp_max_tw_buckets", initial: []int{2048}, most: maxInt32,
+		fields: one(func(s *Sysctls) *int { return &s.MaxTWBuckets }),
+	},
+	{
+		key: "net.core.somaxconn", initial: []int{4096}, most: maxInt32,
+		fields: one(func(s *Sysctls) *int { return &s.SOMaxConn }),
+	},
 	{
 		key:     "net.ipv4.ip_local_port_range",
 		fields:  func(s *Sysctls) []*int { return []*int{&s.PortsFirst, &s.PortsLast} },
 		initial: []int{32768, 60999}, least: 1, most: 65535,
 	},
-	{key: "net.ipv4.tcp_retries1", fields: one(func(s *Sysctls) *int { return &s.Retries1 }), initial: []int{3}, most: 255},
-	{key: "net.ipv4.tcp_retries2", fields: one(func(s *Sysctls) *int { return &s.Retries2 }), initial: []int{15}, most: 255},
-	{key: "net.ipv4.tcp_orphan_retries", fields: one(func(s *Sysctls) *int { return &s.OrphanRetries }), initial: []int{0}, most: 255},
-	{key: "net.ipv4.tcp_rto_min_us", fields: one(func(s *Sysctls) *int { return &s.RTOMin }), initial: []int{200_000}, since: [2]int{6, 11}, without: 200_000, least: 1, most: maxInt32},
-	{key: "net.ipv4.tcp_rto_max_ms", fields: one(func(s *Sysctls) *int { return &s.RTOMax }), initial: []int{120_000}, since: [2]int{6, 15}, without: 120_000, least: 1000, most: 120_000},
-	{key: "net.ipv4.tcp_early_retrans", fields: one(func(s *Sysctls) *int { return &s.EarlyRetrans }), initial: []int{3}, most: 4},
-	{key: "net.ipv4.tcp_sack", fields: one(func(s *Sysctls) *int { return &s.SACK }), initial: []int{1}, most: 255},
-	{key: "net.ipv4.tcp_thin_linear_timeouts", fields: one(func(s *Sysctls) *int { return &s.ThinLinearTimeouts }), initial: []int{0}, most: 255},
-	{key: "net.ipv4.tcp_keepalive_time", fields: one(func(s *Sysctls) *int { return &s.KeepaliveTime }), initial: []int{7200}, most: maxInt32},
-	{key: "net.ipv4.tcp_keepalive_intvl", fields: one(func(s *Sysctls) *int { return &s.KeepaliveInterval }), initial: []int{75}, most: maxInt32},
-	{key: "net.ipv4.tcp_keepalive_probes", fields: one(func(s *Sysctls) *int { return &s.KeepaliveProbes }), initial: []int{9}, most: 255},
-	{key: "net.ipv4.tcp_fin_timeout", fields: one(func(s *Sysctls) *int { return &s.FINTimeout }), initial: []int{60}, most: maxInt32},
-	{key: "net.ipv4.tcp_tw_reuse", fields: one(func(s *Sysctls) *int { return &s.TWReuse }), initial: []int{2}, most: 2},
-	{key: "net.ipv4.tcp_tw_reuse_delay", fields: one(func(s *Sysctls) *int { return &s.TWReuseDelay }), initial: []int{1000}, since: [2]int{6, 14}, without: 1000, most: 60_000},
-	{key: "net.ipv4.tcp_timestamps", fields: one(func(s *Sysctls) *int { return &s.Timestamps }), initial: []int{1}, most: 2},
-	{key: "net.ipv4.tcp_mtu_probing", fields: one(func(s *Sysctls) *int { return &s.MTUProbing }), initial: []int{0}, most: 2},
-	{key: "net.ipv4.tcp_base_mss", fields: one(func(s *Sysctls) *int { return &s.BaseMSS }), initial: []int{1024}, most: maxInt32},
-	{key: "net.ipv4.tcp_mtu_probe_floor", fields: one(func(s *Sysctls) *int { return &s.MTUProbeFloor }), initial: []int{48}, most: maxInt32},
-	{key: "net.ipv4.tcp_min_snd_mss", fields: one(func(s *Sysctls) *int { return &s.MinSndMSS }), initial: []int{48}, least: 48, most: 65535},
-	{key: "net.ipv4.route.mtu_expires", fields: one(func(s *Sysctls) *int { return &s.MTUExpires }), initial: []int{600}, without: 600, most: maxInt32},
-	{key: "net.ipv4.tcp_window_scaling", fields: one(func(s *Sysctls) *int { return &s.WindowScaling }), initial: []int{1}, most: 255},
-	{key: "net.ipv4.tcp_slow_start_after_idle", fields: one(func(s *Sysctls) *int { return &s.SlowStartAfterIdle }), initial: []int{1}, most: 255},
-	{key: "net.ipv4.tcp_pacing_ss_ratio", fields: one(func(s *Sysctls) *int { return &s.PacingSSRatio }), initial: []int{200}, most: 1000},
-	{key: "net.ipv4.tcp_pacing_ca_ratio", fields: one(func(s *Sysctls) *int { return &s.PacingCARatio }), initial: []int{120}, most: 1000},
+	{
+		key: "net.ipv4.tcp_retries1", initial: []int{3}, most: 255,
+		fields: one(func(s *Sysctls) *int { return &s.Retries1 }),
+	},
+	{
+		key: "net.ipv4.tcp_retries2", initial: []int{15}, most: 255,
+		fields: one(func(s *Sysctls) *int { return &s.Retries2 }),
+	},
+	{
+		key: "net.ipv4.tcp_orphan_retries", initial: []int{0}, most: 255,
+		fields: one(func(s *Sysctls) *int { return &s.OrphanRetries }),
+	},
+	{
+		key: "net.ipv4.tcp_rto_min_us", initial: []int{200_000}, since: [2]int{6, 11}, without: 200_000, least: 1, most: maxInt32,
+		fields: one(func(s *Sysctls) *int { return &s.RTOMin }),
+	},
+	{
+		key: "net.ipv4.tcp_rto_max_ms", initial: []int{120_000}, since: [2]int{6, 15}, without: 120_000, least: 1000, most: 120_000,
+		fields: one(func(s *Sysctls) *int { return &s.RTOMax }),
+	},
+	{
+		key: "net.ipv4.tcp_early_retrans", initial: []int{3}, most: 4,
+		fields: one(func(s *Sysctls) *int { return &s.EarlyRetrans }),
+	},
+	{
+		key: "net.ipv4.tcp_sack", initial: []int{1}, most: 255,
+		fields: one(func(s *Sysctls) *int { return &s.SACK }),
+	},
+	{
+		key: "net.ipv4.tcp_thin_linear_timeouts", initial: []int{0}, most: 255,
+		fields: one(func(s *Sysctls) *int { return &s.ThinLinearTimeouts }),
+	},
+	{
+		key: "net.ipv4.tcp_keepalive_time", initial: []int{7200}, most: maxInt32,
+		fields: one(func(s *Sysctls) *int { return &s.KeepaliveTime }),
+	},
+	{
+		key: "net.ipv4.tcp_keepalive_intvl", initial: []int{75}, most: maxInt32,
+		fields: one(func(s *Sysctls) *int { return &s.KeepaliveInterval }),
+	},
+	{
+		key: "net.ipv4.tcp_keepalive_probes", initial: []int{9}, most: 255,
+		fields: one(func(s *Sysctls) *int { return &s.KeepaliveProbes }),
+	},
+	{
+		key: "net.ipv4.tcp_fin_timeout", initial: []int{60}, most: maxInt32,
+		fields: one(func(s *Sysctls) *int { return &s.FINTimeout }),
+	},
+	{
+		key: "net.ipv4.tcp_tw_reuse", initial: []int{2}, most: 2,
+		fields: one(func(s *Sysctls) *int { return &s.TWReuse }),
+	},
+	{
+		key: "net.ipv4.tcp_tw_reuse_delay", initial: []int{1000}, since: [2]int{6, 14}, without: 1000, most: 60_000,
+		fields: one(func(s *Sysctls) *int { return &s.TWReuseDelay }),
+	},
+	{
+		key: "net.ipv4.tcp_timestamps", initial: []int{1}, most: 2,
+		fields: one(func(s *Sysctls) *int { return &s.Timestamps }),
+	},
+	{
+		key: "net.ipv4.tcp_mtu_probing", initial: []int{0}, most: 2,
+		fields: one(func(s *Sysctls) *int { return &s.MTUProbing }),
+	},
+	{
+		key: "net.ipv4.tcp_base_mss", initial: []int{1024}, most: maxInt32,
+		fields: one(func(s *Sysctls) *int { return &s.BaseMSS }),
+	},
+	{
+		key: "net.ipv4.tcp_mtu_probe_floor", initial: []int{48}, most: maxInt32,
+		fields: one(func(s *Sysctls) *int { return &s.MTUProbeFloor }),
+	},
+	{
+		key: "net.ipv4.tcp_min_snd_mss", initial: []int{48}, least: 48, most: 65535,
+		fields: one(func(s *Sysctls) *int { return &s.MinSndMSS }),
+	},
+	{
+		key: "net.ipv4.route.mtu_expires", initial: []int{600}, without: 600, most: maxInt32,
+		fields: one(func(s *Sysctls) *int { return &s.MTUExpires }),
+	},
+	{
+		key: "net.ipv4.tcp_window_scaling", initial: []int{1}, most: 255,
+		fields: one(func(s *Sysctls) *int { return &s.WindowScaling }),
+	},
+	{
+		key: "net.ipv4.tcp_slow_start_after_idle", initial: []int{1}, most: 255,
+		fields: one(func(s *Sysctls) *int { return &s.SlowStartAfterIdle }),
+	},
+	{
+		key: "net.ipv4.tcp_pacing_ss_ratio", initial: []int{200}, most: 1000,
+		fields: one(func(s *Sysctls) *int { return &s.PacingSSRatio }),
+	},
+	{
+		key: "net.ipv4.tcp_pacing_ca_ratio", initial: []int{120}, most: 1000,
+		fields: one(func(s *Sysctls) *int { return &s.PacingCARatio }),
+	},
 }
 
 // Keys returns the sysctls that the oracle looks at, in alphabetical order.

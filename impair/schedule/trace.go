@@ -1,0 +1,215 @@
+package schedule
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/tcplab/tcplab/impair"
+)
+
+// Opportunity is what a line of a trace stands for, in bytes. mahimahi's manual says 1500; its program counts 1504, an
+// IP packet of 1500 and the 4 bytes that a TUN device puts before it (mahimahi, src/frontend/link_queue.hh:
+// PACKET_SIZE).
+const Opportunity = 1504
+
+// A Trace is a link's rate over time in mahimahi's format: a line for each opportunity to deliver [Opportunity] bytes,
+// with its time in whole milliseconds, none before the one above it. The last line's time is the length, after which
+// the trace begins again (mm-link(1); mahimahi, src/frontend/link_queue.cc).
+type Trace struct {
+	// Opportunities are the lines, in milliseconds.
+	Opportunities []int64
+}
+
+// The bounds of a trace that ParseTrace takes.
+const (
+	maxOpportunities = 50_000_000             // 600 GB, or some 400 MB of memory
+	maxMilliseconds  = 365 * 24 * 3600 * 1000 // a year
+)
+
+// A TraceError tells what is wrong with a trace, and in which line.
+type TraceError struct {
+	Line int    // from 1; 0 if it is the trace as a whole
+	Text string // the line, if it can be shown
+	Want string
+}
+
+func (e *TraceError) Error() string {
+	switch {
+	case e.Line == 0:
+		return "trace: want " + e.Want
+	default:
+		return fmt.Sprintf("trace: line %d: %q: want %s", e.Line, e.Text, e.Want)
+	}
+}
+
+// Is makes a TraceError an [ErrInvalid].
+func (e *TraceError) Is(target error) bool { return target == ErrInvalid }
+
+// ParseTrace reads a trace. As mahimahi does, it refuses an empty line, a time that goes back, a trace without a line,
+// and one that takes no time. What is wrong with the text is a [*TraceError].
+func ParseTrace(r io.Reader) (Trace, error) {
+	var t Trace
+	var last int64
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		text := lines.Text()
+		number := len(t.Opportunities) + 1
+		ms, err := strconv.ParseUint(text, 10, 63)
+		at := int64(ms)
+		switch {
+		case err != nil || at > maxMilliseconds:
+			return Trace{}, &TraceError{number, cut(text), fmt.Sprintf("a time in milliseconds, 0 to %d", int64(maxMilliseconds))}
+		case at < last:
+			return Trace{}, &TraceError{number, text, fmt.Sprintf("a time that is not before the line above, %d", last)}
+		case number > maxOpportunities:
+			return Trace{}, &TraceError{number, text, fmt.Sprintf("at most %d lines", maxOpportunities)}
+		}
+		t.Opportunities = append(t.Opportunities, at)
+		last = at
+	}
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return Trace{}, &TraceError{len(t.Opportunities) + 1, "(very long)", "a time in milliseconds"}
+	case err != nil:
+		return Trace{}, fmt.Errorf("read trace: %w", err)
+	case len(t.Opportunities) == 0:
+		return Trace{}, &TraceError{Want: "a line at least"}
+	case last == 0:
+		return Trace{}, &TraceError{Want: "a last line above 0: the trace has to take some time"}
+	}
+	return t, nil
+}
+
+// cut shortens what an error shows.
+func cut(text string) string {
+	const most = 40
+	if len(text) > most {
+		return text[:most] + "..."
+	}
+	return text
+}
+
+// Length is the time after which the trace begins again.
+func (t Trace) Length() time.Duration {
+	if len(t.Opportunities) == 0 {
+		return 0
+	}
+	return time.Duration(t.Opportunities[len(t.Opportunities)-1]) * time.Millisecond
+}
+
+// Mean is the trace's average rate, in bits a second.
+func (t Trace) Mean() float64 {
+	if t.Length() == 0 {
+		return 0
+	}
+	return float64(len(t.Opportunities)) * Opportunity * 8 / t.Length().Seconds()
+}
+
+// LongestGap is the longest time without an opportunity, the one from the end to the new begin included. With a window
+// of that length no window is silent.
+func (t Trace) LongestGap() time.Duration {
+	var last, longest int64
+	for _, at := range t.Opportunities {
+		longest = max(longest, at-last)
+		last = at
+	}
+	// In the next round the first line counts from the last one's time, which is where the trace began, too.
+	return time.Duration(longest) * time.Millisecond
+}
+
+// A Rate is what a trace carries in a window.
+type Rate struct {
+	At            time.Duration
+	Length        time.Duration
+	Opportunities int
+}
+
+// BitsPerSecond is the average rate of the window.
+func (r Rate) BitsPerSecond() int64 {
+	return int64(math.Round(float64(r.Opportunities) * Opportunity * 8 / r.Length.Seconds()))
+}
+
+// Rates counts the opportunities in windows of a length, a millisecond at least; the last window can be shorter. An
+// opportunity at the very end of a window is in it, one at 0 in the first.
+func (t Trace) Rates(window time.Duration) ([]Rate, error) {
+	if window < time.Millisecond {
+		return nil, invalid("a window of %v: allowed are 1ms and more, the resolution of a trace", window)
+	}
+	length := t.Length()
+	if length == 0 {
+		return nil, invalid("the trace is empty")
+	}
+	var rates []Rate
+	next := 0
+	for at := time.Duration(0); at < length; at += window {
+		rate := Rate{At: at, Length: min(window, length-at)}
+		end := at + rate.Length
+		for next < len(t.Opportunities) && time.Duration(t.Opportunities[next])*time.Millisecond <= end {
+			rate.Opportunities++
+			next++
+		}
+		rates = append(rates, rate)
+	}
+	return rates, nil
+}
+
+// Schedule makes steps of a trace, over windows of a length: base, with the rate of each window, for ever. Windows of
+// the same rate are one step.
+//
+// A window without an opportunity loses everything, for netem has no rate of 0. Choose a window of [Trace.LongestGap]
+// or more, and there is none. A shorter one shows outages, but loses what mahimahi would keep in its queue.
+//
+// What is lost, too, is the order within a window: the opportunities are spread evenly. And netem decides on a packet's
+// departure when it comes in, by the rate of that time; a packet that waits does not feel the next window's. So take a
+// window that is long beside the time that packets wait, and no longer than what is to be shown; 100 ms to 1 s is
+// sensible for traces of mobile networks.
+//
+// The base's own rate must be 0. Packets are counted as mahimahi does, as IP packets and 4 bytes, by an overhead of -10
+// on the Ethernet frame. A base without a limit gets, in all windows, that of the fastest: its delay line and a queue
+// of twice that, and 64 packets at least (mahimahi's own queue has no end).
+func (t Trace) Schedule(base impair.Netem, window time.Duration) (Schedule, error) {
+	if base.Rate != (impair.Rate{}) {
+		return Schedule{}, invalid("base has a %v: the rate is the trace's", base.Rate)
+	}
+	rates, err := t.Rates(window)
+	if err != nil {
+		return Schedule{}, err
+	}
+	if base.Limit == 0 {
+		base.Limit = limit(base, rates)
+	}
+	s := Schedule{Period: t.Length()}
+	var last Rate
+	for i, rate := range rates {
+		if i > 0 && rate.BitsPerSecond() == last.BitsPerSecond() {
+			continue
+		}
+		last = rate
+		n := dead(base)
+		if rate.Opportunities > 0 {
+			const overhead = Opportunity - 1500 - 14 // in place of the Ethernet header
+			n = base
+			n.Rate = impair.Rate{BitsPerSecond: rate.BitsPerSecond(), PacketOverhead: overhead}
+		}
+		s.Steps = append(s.Steps, Step{rate.At, n})
+	}
+	return s, s.Validate()
+}
+
+// limit is a queue for the fastest window.
+func limit(base impair.Netem, rates []Rate) int {
+	const least = 64
+	var fastest int64
+	for _, r := range rates {
+		fastest = max(fastest, r.BitsPerSecond())
+	}
+	const tableReach = 4 // a distribution's table goes so many times the jitter
+	held := base.Delay + tableReach*base.Jitter
+	line := math.Ceil(float64(fastest) / 8 / Opportunity * held.Seconds())
+	return int(min(line+max(2*line, least), math.MaxInt32))
+}
