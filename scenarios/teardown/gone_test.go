@@ -1,0 +1,59 @@
+package teardown
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = DescribeTable("closes at once for a program that was killed", Label("quick", "netem", "rfc9293"),
+	func(ctx SpecContext, unread int64, ending Pattern, sees types.GomegaMatcher) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client())
+
+		client := peers.Steps(peers.Try(peers.ReadAll()))
+		if unread > 0 {
+			client = append(peers.Steps(peers.Write(unread)), client...)
+		}
+		c := connect(lab, net, client, peers.Steps(peers.Sleep(peers.UntilStopped)))
+		time.Sleep(settle)
+		killed := time.Now()
+		c.server.Kill()
+		steps := lab.Wait(c.client).Connections[0].Steps
+
+		// exit(2) closes all files: a FIN as with close(2), and a reset where data is unread (RFC 2525, 2.17).
+		Expect(wire.Segments(analysis.From(harness.IP(net.Server())))).To(Contain(ending, 1))
+		Expect(steps[len(steps)-1].Err).To(sees)
+		Expect(time.Since(killed)).To(BeNumerically("<", roundTrip+settle))
+	},
+	Entry("with a FIN", int64(0), Segments("FINs", analysis.FINs), BeNil()),
+	Entry("with a reset, if data is unread", int64(1000), Reset(), MatchError(unix.ECONNRESET)),
+)
+
+var _ = It("does not notice for as long as it sends nothing that the other host is gone", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+	lab := harness.NewLab(ctx)
+	net := network(lab)
+	c := connect(lab, net, peers.Steps(peers.Sleep(peers.UntilStopped)), peers.Steps(peers.Sleep(peers.UntilStopped)))
+	time.Sleep(settle)
+
+	lab.Silence(net.ToServer)
+	lab.Silence(net.ToClient)
+	wire := lab.Capture(net.Client())
+	c.server.Kill()
+	time.Sleep(5 * time.Minute)
+
+	// RFC 9293, section 3.8.4: without keep-alives, nothing is sent on an idle connection.
+	Expect(wire.Segments()).To(BeEmpty())
+	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: c.Local.Port()})).To(HaveState(kernel.Established, 1))
+	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0))) // its FIN, in vain
+})

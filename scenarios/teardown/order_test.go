@@ -1,0 +1,76 @@
+package teardown
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("closes in four segments, and leaves TIME-WAIT to the side that closes first", Label("quick", "netem", "tracefs", "rfc9293"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire, events := lab.Capture(net.Client()), lab.Events()
+
+		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await()))
+		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
+		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.CloseWait, 1))
+		lab.Continue(c.server) // and its connection is closed
+		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}})
+		lab.AwaitSockets(net.Server(), 0, kernel.SocketFilter{Port: c.Local.Port()})
+
+		// RFC 9293, figure 12.
+		Expect(wire).To(Contain(FourWayClose(c.Local), 1))
+		Expect(wire.Segments()).To(HaveLen(3 + 4))
+		Expect(events.States(c.Local, c.Remote)).To(Follow(
+			kernel.SynSent, kernel.Established, kernel.FinWait1, kernel.FinWait2, kernel.TimeWait))
+		Expect(events.States(c.Remote, c.Local)).To(Follow(
+			kernel.SynRecv, kernel.Established, kernel.CloseWait, kernel.LastAck, kernel.Close))
+	})
+
+var _ = It("still carries data to a side that has closed its own direction", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
+	const bytes = 100_000
+	lab := harness.NewLab(ctx)
+	net := network(lab)
+	wire, events := lab.Capture(net.Client()), lab.Events(net.Client())
+
+	c := connect(lab, net,
+		peers.Steps(peers.CloseWrite(), peers.ReadAll()),
+		peers.Steps(peers.ReadAll(), peers.Write(bytes)))
+
+	// RFC 9293, section 3.6: after its CLOSE a user continues to RECEIVE until the other side closes, too.
+	Expect(lab.Wait(c.client).Connections[0].Received).To(BeEquivalentTo(bytes))
+	fin := wire.Segments(analysis.FINs, analysis.From(harness.IP(net.Client())))[0]
+	data := wire.Segments(analysis.WithData)
+	Expect(data).NotTo(BeEmpty())
+	Expect(data).To(HaveEach(HaveField("Frame", BeNumerically(">", fin.Frame))))
+	Expect(events.States(c.Local, c.Remote)).To(Follow(
+		kernel.SynSent, kernel.Established, kernel.FinWait1, kernel.FinWait2, kernel.TimeWait))
+})
+
+var _ = It("goes through CLOSING to TIME-WAIT on both sides if both close at once", Label("quick", "netem", "tracefs", "rfc9293"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire, events := lab.Capture(net.Client()), lab.Events()
+
+		c := connect(lab, net, peers.Steps(peers.Await()), peers.Steps(peers.Await()))
+		lab.Continue(c.client)
+		lab.Continue(c.server) // while the client's FIN is on its way
+
+		timeWait := kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}}
+		lab.AwaitSockets(net.Client(), 1, timeWait)
+		lab.AwaitSockets(net.Server(), 1, timeWait)
+
+		// RFC 9293, figure 13.
+		Expect(wire).To(Contain(FourWayClose(), 1))
+		Expect(events.States(c.Local, c.Remote)).To(Follow(
+			kernel.SynSent, kernel.Established, kernel.FinWait1, kernel.Closing, kernel.TimeWait))
+		Expect(events.States(c.Remote, c.Local)).To(Follow(
+			kernel.SynRecv, kernel.Established, kernel.FinWait1, kernel.Closing, kernel.TimeWait))
+	})

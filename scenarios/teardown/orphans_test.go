@@ -1,0 +1,104 @@
+package teardown
+
+import (
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// seen is a time that [harness.Lab.AwaitSockets] has waited: the change was at most a hundredth
+// before it was seen, or 5 ms, and looking takes time of its own.
+func seen(waited time.Duration) oracle.Span {
+	return oracle.Between(waited-waited/100-20*time.Millisecond, waited)
+}
+
+// overlap succeeds if something that happened in the span seen can have happened in the one expected.
+func overlap(expected oracle.Span) types.GomegaMatcher {
+	return And(
+		HaveField("Earliest", BeNumerically("<=", expected.Latest)),
+		HaveField("Latest", BeNumerically(">=", expected.Earliest)))
+}
+
+// pathRTT is what a sender measures: the path, and up to 2 ms in the hosts.
+var pathRTT = oracle.Between(roundTrip, roundTrip+2*time.Millisecond)
+
+var _ = It("stays in CLOSE-WAIT for ever where the program does not close", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+	lab := harness.NewLab(ctx)
+	net := network(lab)
+	wire := lab.Capture(net.Server())
+
+	c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Sleep(peers.UntilStopped)))
+	// The client's half ends by itself, and takes its memory of the connection along.
+	lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
+	lab.AwaitSockets(net.Client(), 0, kernel.SocketFilter{Port: c.Local.Port()})
+	time.Sleep(time.Minute)
+
+	// RFC 9293, section 3.3.2: CLOSE-WAIT waits for the local user, and has no timer.
+	Expect(lab.Sockets(net.Server())).To(HaveState(kernel.CloseWait, 1))
+	Expect(wire.Segments(analysis.From(harness.IP(net.Server())), analysis.FINs)).To(BeEmpty())
+	// Nobody knows that connection any more: the late FIN is answered with a reset.
+	lab.Stop(c.server)
+	time.Sleep(settle)
+	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpOutRsts", 1))
+})
+
+var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its program has closed it", Label("quick", "netem", "linux"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab, netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_fin_timeout", Value: "3"}}})
+		wire := lab.Capture(net.Client())
+
+		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await(), peers.Write(1), peers.Sleep(settle), peers.Try(peers.Write(1))))
+		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
+		began := time.Now()
+		lab.AwaitSockets(net.Client(), 0, kernel.SocketFilter{Port: c.Local.Port()})
+		waited := time.Since(began)
+
+		// tcp(7), tcp_fin_timeout; the RTO of 250 ms is too short to matter (__tcp_close).
+		expected, _ := lab.Oracle(net.Client()).FINWait2(lab.Oracle(net.Client()).RTOAfterHandshake(roundTrip), 0)
+		Expect(seen(waited)).To(overlap(expected))
+		lab.Figure("FIN-WAIT-2", waited.Seconds(), "s", "3 to 3.3: tcp_fin_timeout, timer wheel")
+
+		// What comes later is for a connection that does not exist. The server is in CLOSE-WAIT, where a
+		// reset is EPIPE to it (tcp_reset).
+		lab.Continue(c.server)
+		Expect(lab.Wait(c.server).Connections[0].Steps[4].Err).To(MatchError(unix.EPIPE))
+		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpOutRsts", 1))
+		Expect(wire).To(Contain(Reset(), 1))
+	})
+
+var _ = It("repeats the FIN of a closed connection in silence, and gives up after tcp_orphan_retries", Label("long", "netem", "rfc9293"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client())
+
+		c := connect(lab, net, peers.Steps(peers.Await()), peers.Steps(peers.Sleep(peers.UntilStopped)))
+		lab.Silence(net.ToServer)
+		lab.Continue(c.client)
+		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait1}})
+		began := time.Now()
+		lab.AwaitSockets(net.Client(), 0, kernel.SocketFilter{Port: c.Local.Port()})
+		waited := time.Since(began)
+
+		// tcp_orphan_retries 0 stands for 8, of an RTO that doubles (tcp_orphan_retries, tcp_write_timeout).
+		expected := lab.Oracle(net.Client()).Silence(oracle.Flow{RTT: pathRTT, Orphan: true})
+		fins := wire.Segments(analysis.FINs)
+		Expect(len(fins) - 1).To(And(BeNumerically(">=", expected.Fewest), BeNumerically("<=", expected.Most)))
+		Expect(analysis.Gaps(slices.Values(fins))).To(expected.Gaps[:len(fins)-1])
+		Expect(seen(waited)).To(overlap(expected.End))
+		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPAbortOnTimeout", 1))
+		lab.Figure("FIN-WAIT-1", waited.Seconds(), "s", expected.End.String()+": tcp_orphan_retries")
+	})
