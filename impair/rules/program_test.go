@@ -31,7 +31,7 @@ func TestAssemble(t *testing.T) {
 
 // A jump is 16 bits.
 func TestProgramSize(t *testing.T) {
-	NewWithT(t).Expect(len(encodeProgram(t, assemble(fds{}, defaultRingBytes)))/asm.InstructionSize).To(BeNumerically("<", 1<<15))
+	NewWithT(t).Expect(len(encodeProgram(t, assemble(fds{}, defaultRingBytes))) / asm.InstructionSize).To(BeNumerically("<", 1<<15))
 }
 
 // linux/bpf.h: BPF_STX | BPF_ATOMIC | BPF_DW is 0xdb, and BPF_ADD | BPF_FETCH is 1.
