@@ -22,7 +22,7 @@ func loaded(t testing.TB) (*Set, *ebpf.Program) {
 	err := s.maps.create(defaultRingBytes)
 	var program *ebpf.Program
 	if err == nil {
-		program, err = s.load("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes))
+		program, err = s.load("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes, maxRules))
 	}
 	switch {
 	case err == nil:
@@ -73,17 +73,21 @@ func BenchmarkPacket(b *testing.B) {
 	}
 }
 
-// What the kernel's verifier takes, once for each device.
+// What the kernel's verifier takes for programs of each size.
 func BenchmarkLoad(b *testing.B) {
-	s, _ := loaded(b)
-	for b.Loop() {
-		program, err := s.load("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes))
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := program.Close(); err != nil {
-			b.Fatal(err)
-		}
-		s.programs = s.programs[:1]
+	for capacity := firstCapacity; capacity <= maxRules; capacity *= 2 {
+		b.Run(fmt.Sprintf("%d rules", capacity), func(b *testing.B) {
+			s, _ := loaded(b)
+			for b.Loop() {
+				program, err := s.load("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes, capacity))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := program.Close(); err != nil {
+					b.Fatal(err)
+				}
+				s.programs = s.programs[:1]
+			}
+		})
 	}
 }

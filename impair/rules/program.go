@@ -38,15 +38,15 @@ type program struct {
 	ringBytes int
 }
 
-// assemble makes the main program.
-func assemble(f fds, ringBytes int) asm.Instructions {
+// assemble makes the main program, which asks up to capacity rules.
+func assemble(f fds, ringBytes, capacity int) asm.Instructions {
 	p := &program{fds: f, ringBytes: ringBytes}
 	p.enter()
 	p.parse()
 	p.findConversation()
 	p.follow()
 	p.mark("rules")
-	for i := range maxRules {
+	for i := range capacity {
 		p.rule(i)
 	}
 	p.mark("decided")
