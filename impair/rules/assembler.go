@@ -61,9 +61,9 @@ func (a *assembler) setFlag(base asm.Register, offset uintptr, flag int32) {
 	a.store(base, offset, asm.R1)
 }
 
-// loadBig reads bytes in network byte order.
-func (a *assembler) loadBig(dst, base asm.Register, offset uintptr, size asm.Size) {
-	a.add(asm.LoadMem(dst, base, int16(offset), size), asm.HostTo(asm.BE, dst, size))
+// loadBig reads bytes in network byte order, from scratch memory.
+func (a *assembler) loadBig(dst asm.Register, offset uintptr, size asm.Size) {
+	a.add(asm.LoadMem(dst, asm.R7, int16(offset), size), asm.HostTo(asm.BE, dst, size))
 }
 
 // count does *(map's only value + offset) += 1, atomically. It uses R1 and R2.

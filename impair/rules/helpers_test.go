@@ -194,7 +194,9 @@ func pureACK(s analysis.Segment) bool {
 	return s.Length == 0 && s.Flags&(analysis.FlagSYN|analysis.FlagFIN|analysis.FlagRST) == 0
 }
 
-func syn(s analysis.Segment) bool { return s.Flags&(analysis.FlagSYN|analysis.FlagACK) == analysis.FlagSYN }
+func syn(s analysis.Segment) bool {
+	return s.Flags&(analysis.FlagSYN|analysis.FlagACK) == analysis.FlagSYN
+}
 
 func seq(n uint32) func(analysis.Segment) bool {
 	return func(s analysis.Segment) bool { return data(s) && s.Seq == n }

@@ -147,4 +147,6 @@ func (r *reporter) time(one report) time.Time {
 	return time.Unix(0, int64(one.Time)).Add(-r.offset).UTC()
 }
 
-func (one *report) packet() Bytes { return append(Bytes(nil), one.Data[:min(one.Captured, SnapLength)]...) }
+func (one *report) packet() Bytes {
+	return append(Bytes(nil), one.Data[:min(one.Captured, SnapLength)]...)
+}

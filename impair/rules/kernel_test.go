@@ -185,6 +185,26 @@ func TestCorrupt(t *testing.T) {
 	}
 }
 
+// On a sending host the packets belong to a socket, and the capture is behind the rules.
+func TestAtTheSender(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		const held = 6 * time.Millisecond
+		b := newBench(t, six, netns.Direct, netns.Config{})
+		set := b.open(b.net.ToServer, rules.Drop(rules.Data.Number(3)), rules.Hold(held, rules.Data.Number(5)), rules.Duplicate(rules.Data.Number(7)))
+		b.transfer(10)
+		_, server := b.seen()
+
+		hits := b.hits(set)
+		b.g.Expect(hits).To(HaveLen(3))
+		lost, late, twice := only(server, seq(b.seqOf(hits[0]))), only(server, seq(b.seqOf(hits[1]))), only(server, seq(b.seqOf(hits[2])))
+		b.g.Expect(lost).To(HaveLen(1)) // the retransmission, which cannot be here before the ACKs have been there
+		b.g.Expect(lost[0].Time.Sub(hits[0].Time)).To(BeNumerically(">=", 3*oneWay))
+		b.g.Expect(late[0].Time.Sub(hits[1].Time)).To(And(BeNumerically(">=", oneWay+held), BeNumerically("<", oneWay+held+hostDelay)))
+		b.g.Expect(twice).To(HaveLen(2))
+		b.g.Expect(twice[1].Time.Sub(hits[2].Time)).To(And(BeNumerically(">=", oneWay), BeNumerically("<", oneWay+hostDelay)))
+	})
+}
+
 func TestHandshake(t *testing.T) {
 	eachFamily(t, func(t *testing.T, six bool) {
 		b := newBench(t, six, netns.Routed, netns.Config{})
@@ -306,6 +326,32 @@ func TestOrder(t *testing.T) {
 	b.transfer(5)
 	b.g.Expect(b.counts(set)).To(Equal([]rules.Count{{Rule: "first", Matched: 1, Acted: 1}, {Rule: "second", Matched: 1}}))
 	b.g.Expect(b.counters(b.net.Client())["TcpRetransSegs"]).To(BeZero())
+}
+
+// A longer program takes over what the one before knew, and a rule that is added in mid-connection numbers from there.
+func TestGrow(t *testing.T) {
+	b := newBench(t, false, netns.Routed, netns.Config{})
+	set := b.open(b.net.ToServer, rules.Duplicate(rules.Data.From(3)).Named("from the third"))
+	server := b.start(b.net.Server(), "server", peers.EchoServer{Listen: b.addr(80)})
+	client := b.start(b.net.Client(), "client", peers.EchoClient{Connect: b.addr(80), Requests: 10, Interval: time.Second})
+	time.Sleep(4500 * time.Millisecond)
+	for i := range 8 {
+		_, err := set.Add(rules.Drop(rules.Data.Number(2).SourcePort(1)).Named(string(rune('a' + i))))
+		b.g.Expect(err).NotTo(HaveOccurred())
+	}
+	_, err := set.Add(rules.MarkCE(rules.Data.Number(2)).Named("second from now"))
+	b.g.Expect(err).NotTo(HaveOccurred())
+	b.wait(client)
+	b.wait(server)
+	counts := b.counts(set)
+	b.g.Expect(counts).To(HaveLen(10))
+	b.g.Expect(counts[0]).To(Equal(rules.Count{Rule: "from the third", Matched: 8, Acted: 8}))
+	b.g.Expect(counts[9]).To(Equal(rules.Count{Rule: "second from now", Matched: 1}))
+	var numbers []uint32
+	for _, hit := range b.hits(set) {
+		numbers = append(numbers, hit.Number)
+	}
+	b.g.Expect(numbers).To(Equal([]uint32{3, 4, 5, 6, 7, 8, 9, 10}))
 }
 
 // What the trace offers and netem dropped is what the capture behind it lacks.

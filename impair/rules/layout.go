@@ -6,9 +6,12 @@ import "unsafe"
 // padding and no pointers. Numbers are in the machine's byte order; addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
 
 const (
-	// maxRules is how many rules a set can have in its time. Each makes the program longer, which the kernel
-	// verifies when the set is opened.
+	// maxRules is how many rules a set can have in its time.
 	maxRules = 32
+
+	// firstCapacity is how many rules the program that Open loads can ask. Each takes the kernel's verifier 3 to 4 ms
+	// of a guest's time; a set that has more gets a longer program in its place, which doubles each time.
+	firstCapacity = 4
 
 	// maxConversations is far above what scenarios open; entries are allocated when they are used.
 	maxConversations = 1 << 16

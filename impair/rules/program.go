@@ -38,15 +38,15 @@ type program struct {
 	ringBytes int
 }
 
-// assemble makes the main program.
-func assemble(f fds, ringBytes int) asm.Instructions {
+// assemble makes the main program, which asks up to capacity rules.
+func assemble(f fds, ringBytes, capacity int) asm.Instructions {
 	p := &program{fds: f, ringBytes: ringBytes}
 	p.enter()
 	p.parse()
 	p.findConversation()
 	p.follow()
 	p.mark("rules")
-	for i := range maxRules {
+	for i := range capacity {
 		p.rule(i)
 	}
 	p.mark("decided")
@@ -165,7 +165,7 @@ func (p *program) parseIPv4() {
 	p.store(asm.R7, unsafe.Offsetof(packet{}.ECN), asm.R1)
 	// A fragment has no TCP header, or does not tell how long the segment is.
 	const moreFragmentsAndOffset = 0x3fff
-	p.loadBig(asm.R1, asm.R7, header+6, asm.Half)
+	p.loadBig(asm.R1, header+6, asm.Half)
 	p.add(
 		asm.And.Imm(asm.R1, moreFragmentsAndOffset),
 		asm.JNE.Imm(asm.R1, 0, "parsed"),
@@ -173,7 +173,7 @@ func (p *program) parseIPv4() {
 		asm.And.Imm(asm.R2, 0xf),
 		asm.LSh.Imm(asm.R2, 2),
 	)
-	p.loadBig(asm.R9, asm.R7, header+2, asm.Half)
+	p.loadBig(asm.R9, header+2, asm.Half)
 	p.add(
 		asm.JLT.Reg(asm.R9, asm.R2, "parsed"),
 		asm.Sub.Reg(asm.R9, asm.R2),
@@ -207,7 +207,7 @@ func (p *program) parseIPv6() {
 		asm.And.Imm(asm.R1, 3),
 	)
 	p.store(asm.R7, unsafe.Offsetof(packet{}.ECN), asm.R1)
-	p.loadBig(asm.R9, asm.R7, header+4, asm.Half)
+	p.loadBig(asm.R9, header+4, asm.Half)
 	p.add(
 		asm.Add.Imm(asm.R8, ipv6Header),
 		asm.LoadMem(asm.R1, asm.R7, int16(header+6), asm.Byte),
@@ -232,7 +232,7 @@ func (p *program) loadICMP(k kind, tooBig int32) {
 
 func (p *program) parseICMP() {
 	p.mark("icmp")
-	p.loadBig(asm.R1, asm.R7, header, asm.Half)
+	p.loadBig(asm.R1, header, asm.Half)
 	p.store(asm.R7, unsafe.Offsetof(packet{}.ICMP), asm.R1)
 	other := p.label("other")
 	p.add(
@@ -269,15 +269,15 @@ func (p *program) parseTCP() {
 	p.add(asm.Add.Reg(asm.R1, asm.R8))
 	p.store(asm.R7, unsafe.Offsetof(packet{}.Body), asm.R1)
 	const key = unsafe.Offsetof(packet{}.Key)
-	p.loadBig(asm.R1, asm.R7, header, asm.Half)
+	p.loadBig(asm.R1, header, asm.Half)
 	p.store(asm.R7, key+unsafe.Offsetof(conversationKey{}.SourcePort), asm.R1)
-	p.loadBig(asm.R1, asm.R7, header+2, asm.Half)
+	p.loadBig(asm.R1, header+2, asm.Half)
 	p.store(asm.R7, key+unsafe.Offsetof(conversationKey{}.DestinationPort), asm.R1)
-	p.loadBig(asm.R1, asm.R7, header+4, asm.Word)
+	p.loadBig(asm.R1, header+4, asm.Word)
 	p.store(asm.R7, unsafe.Offsetof(packet{}.Seq), asm.R1)
 	p.add(asm.Add.Reg32(asm.R1, asm.R9))
 	p.store(asm.R7, unsafe.Offsetof(packet{}.End), asm.R1)
-	p.loadBig(asm.R1, asm.R7, header+8, asm.Word)
+	p.loadBig(asm.R1, header+8, asm.Word)
 	p.store(asm.R7, unsafe.Offsetof(packet{}.Ack), asm.R1)
 	p.add(asm.LoadMem(asm.R2, asm.R7, int16(header+13), asm.Byte))
 	p.store(asm.R7, unsafe.Offsetof(packet{}.Flags), asm.R2)

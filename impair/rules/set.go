@@ -45,9 +45,12 @@ type Set struct {
 	programs []*ebpf.Program
 	reporter *reporter
 
+	ringBytes int
+
 	mu        sync.Mutex
 	closed    bool
 	settings  settings
+	capacity  int // rules that the program can ask
 	installed []*Installed
 	pairs     map[time.Duration]int // near end's index, for packets that are held so long
 	corrupts  bool                  // the filters for Corrupt are there
@@ -86,20 +89,31 @@ func Open(d impair.Device, options ...Options) (_ *Set, err error) {
 	if err := s.maps.create(o.RingBytes); err != nil {
 		return nil, err
 	}
-	main, err := s.load("tcplab_rules", assemble(s.maps.fds(), o.RingBytes))
-	if err != nil {
-		return nil, err
-	}
+	s.ringBytes = o.RingBytes
 	if s.reporter, err = startReporter(s.maps.ring); err != nil {
 		return nil, err
 	}
 	if err := s.link.addClsact(); err != nil {
 		return nil, err
 	}
-	if err := s.link.addProgram(s.link.index, egress, priorityRules, "rules", main); err != nil {
+	if err := s.grow(firstCapacity); err != nil {
 		return nil, errors.Join(err, s.link.delClsact())
 	}
 	return s, nil
+}
+
+// grow puts a program in place that can ask so many rules. The kernel takes one for the other between two packets
+// (cls_bpf_change); what is known of conversations is in the maps, and stays.
+func (s *Set) grow(capacity int) error {
+	main, err := s.load("tcplab_rules", assemble(s.maps.fds(), s.ringBytes, capacity))
+	if err != nil {
+		return err
+	}
+	if err := s.link.addProgram(s.link.index, egress, priorityRules, "rules", main); err != nil {
+		return err
+	}
+	s.capacity = capacity
+	return nil
 }
 
 func (m *maps) create(ringBytes int) error {
@@ -198,6 +212,11 @@ func (s *Set) Add(r Rule) (_ *Installed, err error) {
 		return nil, err
 	}
 	i := &Installed{set: s, index: len(s.installed), rule: r}
+	if i.index == s.capacity {
+		if err := s.grow(min(2*s.capacity, maxRules)); err != nil {
+			return nil, err
+		}
+	}
 	// The kernel copies settings without a lock: a rule becomes active only once the rest of it is there.
 	s.settings.Rules[i.index] = encoded
 	s.settings.Count++

@@ -1,0 +1,127 @@
+package harness
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/results"
+)
+
+func init() {
+	fixtures["rules"] = fixture{netem: true, specs: func() {
+		ginkgo.It("acts on chosen packets", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Routed()
+			lab.ImpairBoth(impair.Netem{Delay: 5 * time.Millisecond})
+			lab.Trace(net.ToServer)
+			lost := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5)))
+			late := lab.Rule(net.ToClient, rules.Hold(30*time.Millisecond, rules.SYNACK.First(1)))
+			server := lab.Start(net.Server(), peers.BulkServer{Listen: Addr(net.Server(), 80), Backlog: backlog})
+			client := lab.Start(net.Client(), peers.BulkClient{Connect: Addr(net.Server(), 80), Bytes: 20 * 1448})
+			connection := lab.Wait(client).Connections[0]
+			lab.Wait(server)
+
+			Expect(lost.Count()).To(Equal(rules.Count{Rule: "drop data 5", Matched: 1, Acted: 1}))
+			Expect(lost.Hits()).To(HaveLen(1))
+			Expect(late.Hits()).To(HaveExactElements(HaveField("Action", "hold 30ms")))
+			Expect(connection.ConnectTime).To(BeNumerically(">=", 40*time.Millisecond))
+			Expect(lab.Counters(net.Client())).To(HaveKeyWithValue("TcpRetransSegs", int64(1)))
+			// Two ends of one link: what was offered and not dropped has passed the queue.
+			Expect(lab.Offered(net.ToServer)).To(HaveLen(int(lab.Queue(net.ToServer).Packets) + 1))
+		})
+	}}
+	fixtures["silence"] = fixture{netem: true, specs: func() {
+		ginkgo.It("falls silent, and tells", func(ctx ginkgo.SpecContext) {
+			const patience = 200 * time.Millisecond
+			lab := NewLab(ctx)
+			net := lab.Routed()
+			dial := func() peers.Connection {
+				program := peers.Dial{Connect: Addr(net.Server(), 80), Timeout: patience}
+				return lab.Wait(lab.Start(net.Client(), program)).Connections[0]
+			}
+			silence := lab.Silence(net.ToClient)
+			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
+			silence.End()
+			Expect(dial().Err).To(MatchError(unix.ECONNREFUSED))
+			silence.Resume()
+			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
+			silence.End()
+			lab.SilenceFor(net.ToServer, time.Hour)
+			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
+			Expect(silence.Count().Acted).To(BeEquivalentTo(2))
+
+			for _, one := range []struct {
+				program peers.Dial
+				errno   unix.Errno // net/ipv4/icmp.c, icmp_err_convert; net/ipv6/icmp.c, tab_unreach
+			}{
+				{peers.Dial{Connect: Addr(net.Server(), 80)}, unix.EHOSTUNREACH},
+				{peers.Dial{Connect: Addr6(net.Server(), 80)}, unix.ENETUNREACH},
+			} {
+				unreachable := lab.Unreachable(net.Routers[0], one.program.Connect.Addr())
+				connection := lab.Wait(lab.Start(net.Client(), one.program)).Connections[0]
+				// Linux gives up in SYN_SENT, as RFC 5461 describes (tcp_v4_err, tcp_v6_err), before the first retransmission.
+				Expect(connection.Err).To(MatchError(one.errno))
+				Expect(connection.ConnectTime).To(BeNumerically("<", time.Second))
+				unreachable.End()
+			}
+		})
+	}}
+	fixtures["offload"] = fixture{netem: true, specs: func() {
+		ginkgo.It("refuses", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Routed(netns.Config{Offload: true})
+			lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5)))
+		})
+	}}
+}
+
+func TestRulesOfASpec(t *testing.T) {
+	t.Parallel()
+	needNetem(t)
+	g := NewWithT(t)
+	record := start(t, "rules").finish(0).record()
+
+	g.Expect(record.Impairments).To(HaveLen(4)) // two of netem, two rules
+	lost := record.Impairments[2]
+	g.Expect(lost.End).To(Equal("router/eth1"))
+	g.Expect(string(lost.Asked)).To(MatchJSON(`{"name": "drop data 5", "match": "data 5", "action": "drop"}`))
+	g.Expect(string(lost.Applied)).To(MatchJSON(`{"rule": "drop data 5", "matched": 1, "acted": 1}`))
+
+	text, err := os.ReadFile(filepath.Join(record.Dir(), "rules.json"))
+	g.Expect(err).NotTo(HaveOccurred())
+	var accounts []struct {
+		End    string
+		Counts []rules.Count
+		Hits   []rules.Hit
+	}
+	g.Expect(json.Unmarshal(text, &accounts)).To(Succeed())
+	g.Expect(accounts).To(HaveLen(2))
+	g.Expect(accounts[0].End).To(Equal("router/eth1"))
+	g.Expect(accounts[0].Hits).To(HaveExactElements(And(
+		HaveField("Rule", "drop data 5"), HaveField("Number", BeEquivalentTo(5)), HaveField("Packet", HaveLen(rules.SnapLength)))))
+	g.Expect(accounts[1].Counts).To(Equal([]rules.Count{{Rule: "hold 30ms SYN-ACK 1", Matched: 1, Acted: 1}}))
+}
+
+func TestSilenceOfASpec(t *testing.T) {
+	t.Parallel()
+	needNetem(t)
+	NewWithT(t).Expect(start(t, "silence").finish(0).record().Verdict).To(Equal(results.Passed))
+}
+
+func TestRulesWithOffload(t *testing.T) {
+	t.Parallel()
+	needNetem(t)
+	record := start(t, "offload").finish(1).record()
+	NewWithT(t).Expect(record.Failure.Message).To(ContainSubstring("build it without"))
+}
