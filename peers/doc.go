@@ -2,8 +2,9 @@
 // for experiments with the kernel's TCP.
 //
 // The pairs are [BulkServer] and [BulkClient] (a transfer one way, for a time or a size), [EchoServer] and
-// [EchoClient] (requests, answers and their latencies), [Accept] and [Dial] (connections and nothing else). [Command]
-// makes any other program a peer.
+// [EchoClient] (requests, answers and their latencies), [Accept] and [Dial] (connections and nothing else). [Script] is
+// either side and does exactly the steps that it is given; [SYNFlood] sends SYNs and nothing else. [Command] makes any
+// other program a peer.
 //
 // A peer is the running program once more: call [Main] first in main or in TestMain, and start peers with [Start].
 //
@@ -18,9 +19,37 @@
 // # Sockets
 //
 // Package net is not used, for it adds what an experiment has not asked for. A peer's socket is plain TCP (no MPTCP),
-// without keepalive, with Nagle's algorithm unless NoDelay is set, with SO_REUSEADDR on a listener only, and IPv6 only
-// on an IPv6 address. Options that are asked for are set before connect(2) or listen(2) and read back: that the kernel
-// has kept something else is an error. How long to try to connect is left to the kernel; nothing is tried twice.
+// without keepalive, with Nagle's algorithm unless NoDelay is set, with SO_REUSEADDR on what binds only, and IPv6 only
+// on an IPv6 address. Options that are asked for ([Socket]) are set before connect(2) or listen(2) and read back: that
+// the kernel has kept something else is an error. How long to try to connect is left to the kernel; nothing is tried
+// twice.
+//
+// # Scripts
+//
+// A [Script] is a list of steps. This client sends a request, says that it has no more, and reads the answer; then it
+// waits until the parent says to go on, as it does when it has made the link silent, say, and closes:
+//
+//	client, err := peers.Start(ctx, host, "client", peers.Script{
+//		Connect: server,
+//		Socket:  peers.Socket{KeepAlive: true, KeepIdle: 2 * time.Second, KeepInterval: time.Second, KeepProbes: 3},
+//		Steps:   peers.Steps(peers.Write(100), peers.CloseWrite(), peers.ReadAll(), peers.Await(), peers.Close()),
+//	})
+//	...
+//	err = client.Continue(ctx) // waits until the client has come to its Await
+//
+// What became of each step is in [Connection].Steps: bytes, times, and the errno of a step that may fail, with [Try].
+// Errors that nobody tries end the script, and Wait returns them. Several connections come one after the other, or
+// with Script.Together side by side:
+//
+//	// Seven connections that this side closes first: seven sockets in TIME_WAIT.
+//	peers.Script{Connect: server, Connections: 7, Steps: peers.Steps(peers.CloseWrite(), peers.ReadAll())}
+//	peers.Script{Listen: server, Connections: 7, Steps: peers.Steps(peers.ReadAll())}
+//
+//	// Ten ephemeral ports: the 11th connection has EADDRNOTAVAIL as its Err.
+//	peers.Script{Connect: server, Connections: 11, Together: true, TryConnect: true}
+//
+//	// Write, write, read, ten times; slices.Chunk(steps, 3) are the exchanges.
+//	peers.Script{Connect: server, Steps: peers.Steps(peers.Repeat(10, peers.Write(1), peers.Write(1), peers.Read(1)))}
 //
 // # What is measured
 //
@@ -36,16 +65,18 @@
 // # Protocol
 //
 // Parent and peer exchange lines, each one JSON object, on the peer's standard input and output. Its standard error is
-// for people. A line to the peer has at most 32 KiB, one from the peer 16 MiB. Unknown fields, unknown types and other
+// for people. A line to the peer has at most 32 KiB, one from the peer 32 MiB. Unknown fields, unknown types and other
 // versions are refused on both sides.
 //
 //	direction  type      content
 //	to peer    config    version, name, program, config: the first line
-//	to peer    start     connect now; only a client whose config has await_begin waits for it
+//	to peer    start     connect now, or accept; only a program whose config has await_begin waits for it
+//	to peer    continue  leave the Await at which a script stands
 //	to peer    stop      finish and report; once more: without waiting for the other side
 //	from peer  ready     version, ready.addr: the sockets are made, a server listens at addr
 //	from peer  started   started.local, started.remote: the first connection is there
 //	from peer  progress  progress.elapsed_ns, progress.bytes: at an interval, where asked for
+//	from peer  waiting   waiting.number: a script stands at its first, second, ... Await
 //	from peer  result    result: a Result. The last line
 //	from peer  error     version, error: a PeerError. The last line: the work could not begin
 //
@@ -54,9 +85,9 @@
 //
 // # Requirements and tests
 //
-// Linux 4.6 or later. No root; TCP_CONGESTION beyond tcp_allowed_congestion_control needs CAP_NET_ADMIN. The tests use
-// the loopback interface and need no root either; one that loses packets needs root and sch_netem, and is skipped by
-// name without them:
+// Linux 4.6 or later. No root; TCP_CONGESTION beyond tcp_allowed_congestion_control needs CAP_NET_ADMIN, and SYNFlood
+// CAP_NET_RAW. Most tests use the loopback interface and need no root either; those with a namespace of their own need
+// root, and one that loses packets needs sch_netem. Without, they are skipped by name:
 //
 //	go test ./peers
 package peers

@@ -34,12 +34,11 @@ func Example() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		info := r.Connections[0].TCPInfo
-		fmt.Println(p.Name(), r.Bulk.Bytes, "bytes,", info.Total_retrans, "retransmissions,", info.Unacked, "unacknowledged")
+		fmt.Println(p.Name(), r.Bulk.Bytes, "bytes,", r.Connections[0].TCPInfo.Unacked, "segments unacknowledged")
 	}
 	// Output:
-	// client 1048576 bytes, 0 retransmissions, 0 unacknowledged
-	// server 1048576 bytes, 0 retransmissions, 0 unacknowledged
+	// client 1048576 bytes, 0 segments unacknowledged
+	// server 1048576 bytes, 0 segments unacknowledged
 }
 
 // A connect(2) that fails is what Dial is there to tell of: Wait has no error.
@@ -89,6 +88,52 @@ func ExampleAccept() {
 	fmt.Printf("%+v\n", *r.Accept)
 	// Output:
 	// {Backlog:1 Queued:2 Accepted:0}
+}
+
+// Three writes after the other side has closed: the first is taken, and answered with an RST; then it is EPIPE.
+func ExampleScript() {
+	ctx := context.Background()
+	server, err := peers.Start(ctx, nil, "server", peers.Script{
+		Listen: netip.MustParseAddrPort("127.0.0.1:0"),
+		Steps:  peers.Steps(peers.Close(), peers.Await()), // closed, but the process is still there
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ready, err := server.Ready(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, err := peers.Start(ctx, nil, "client", peers.Script{
+		Connect: ready.Addr,
+		Steps: peers.Steps(
+			peers.ReadAll(), // up to the server's FIN
+			peers.Write(1),
+			peers.Await(), // here a spec would look at the packets, or change the link
+			peers.Try(peers.Repeat(2, peers.Write(1))),
+		),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, p := range []*peers.Peer{client, server} {
+		if err := p.Continue(ctx); err != nil {
+			log.Fatal(err)
+		}
+	}
+	r, err := client.Wait(ctx)
+	if err != nil {
+		log.Fatal(err) // not for EPIPE, which is tried
+	}
+	for _, step := range r.Connections[0].Steps {
+		fmt.Println(step.Step, step.Bytes, errors.Is(step.Err, unix.EPIPE))
+	}
+	// Output:
+	// read-all 0 false
+	// write 1 1 false
+	// await 0 false
+	// write 1 0 true
+	// write 1 0 true
 }
 
 // Any other program can be a peer; its exit status is a result.

@@ -194,7 +194,8 @@ func (o option) set(fd, value int) error {
 		want = o.want(value)
 	}
 	if got != want {
-		p := &PeerError{Op: "setsockopt " + o.name, Message: fmt.Sprintf("set to %d, expected to read back %d, but the kernel has %d", value, want, got)}
+		p := &PeerError{Op: "setsockopt " + o.name}
+		p.Message = fmt.Sprintf("set to %d, expected to read back %d, but the kernel has %d", value, want, got)
 		if o.hint != "" {
 			p.Message += ": " + o.hint
 		}

@@ -491,7 +491,8 @@ func (p *Peer) await(ctx context.Context, event <-chan struct{}, name string) er
 	return fmt.Errorf("peer %s ended before it was %s", p.name, name)
 }
 
-// Begin lets a client whose AwaitBegin is set connect. For all others there is nothing to do.
+// Begin lets a program whose AwaitBegin is set begin: a client connects, a Script that listens accepts, a SYNFlood
+// sends. For all others there is nothing to do.
 func (p *Peer) Begin() error { return p.send(typeStart) }
 
 // Waiting waits until a Script stands at an Await that it was not yet told to leave: all steps before are done. If the
@@ -545,7 +546,8 @@ func (p *Peer) Wait(ctx context.Context) (Result, error) {
 }
 
 // Stop asks the peer to finish, and waits as Wait does. A client sends nothing more, closes, and waits until the
-// server has all; a server accepts no more, and gives up connections that are still open; a Command gets SIGTERM.
+// server has all; a server accepts no more, and gives up connections that are still open; a Script ends as if its steps
+// were done; a Command gets SIGTERM.
 // On a link that is cut a client waits long: a second Stop makes it report at once.
 func (p *Peer) Stop(ctx context.Context) (Result, error) {
 	var err error

@@ -9,7 +9,7 @@ import (
 )
 
 // Program is what a peer does: [BulkServer], [BulkClient], [EchoServer], [EchoClient], [Accept], [Dial],
-// [Script] or [Command].
+// [Script], [SYNFlood] or [Command].
 type Program interface {
 	// Validate returns a *ConfigError if the configuration is refused. Start calls it before anything is started.
 	Validate() error
@@ -42,6 +42,8 @@ func newRunner(name string, config []byte) (runner, error) {
 		return decodeRunner[Dial](config)
 	case Script{}.program():
 		return decodeRunner[Script](config)
+	case SYNFlood{}.program():
+		return decodeRunner[SYNFlood](config)
 	}
 	return nil, fmt.Errorf("unknown program %q, known are %q", name, Programs())
 }
@@ -52,7 +54,7 @@ func NameOf(p Program) string { return p.program() }
 // Programs returns the names that [Run] knows.
 func Programs() []string {
 	var names []string
-	for _, p := range []Program{BulkServer{}, BulkClient{}, EchoServer{}, EchoClient{}, Accept{}, Dial{}, Script{}} {
+	for _, p := range []Program{BulkServer{}, BulkClient{}, EchoServer{}, EchoClient{}, Accept{}, Dial{}, Script{}, SYNFlood{}} {
 		names = append(names, p.program())
 	}
 	return names

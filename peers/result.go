@@ -19,6 +19,7 @@ type Result struct {
 	Bulk    *BulkResult    `json:"bulk,omitempty"`    // of BulkServer and BulkClient
 	Echo    *EchoResult    `json:"echo,omitempty"`    // of EchoServer and EchoClient
 	Accept  *AcceptResult  `json:"accept,omitempty"`  // of Accept, and of a Script that listens
+	Flood   *FloodResult   `json:"flood,omitempty"`   // of SYNFlood
 	Command *CommandResult `json:"command,omitempty"` // of Command
 
 	// Connections has one entry for each connection, in the order in which they were accepted or asked for.
@@ -134,8 +135,11 @@ func (e *PeerError) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the errno, if there is one.
+// Unwrap returns the errno, if there is one. Of a step that went well, which has no error, it is nil.
 func (e *PeerError) Unwrap() error {
+	if e == nil {
+		return nil
+	}
 	if errno := errnoByName(e.Errno); errno != 0 {
 		return errno
 	}

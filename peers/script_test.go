@@ -238,6 +238,16 @@ func TestScriptStopsInOrder(t *testing.T) {
 		}
 		s.Kill()
 	})
+	t.Run("before it begins", func(t *testing.T) {
+		ctx := testContext(t)
+		s := start(t, ctx, "server", peers.Script{Listen: loopback, Backlog: 1, AwaitBegin: true})
+		c := start(t, ctx, "client", peers.Script{Connect: readyAddr(t, ctx, s), Connections: 2})
+		wait(t, ctx, c)
+		r, err := s.Stop(ctx)
+		if err != nil || r.Accept.Queued != 2 || r.Accept.Accepted != 0 || len(r.Connections) != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
 	t.Run("before it accepts", func(t *testing.T) {
 		ctx := testContext(t)
 		s := start(t, ctx, "server", peers.Script{Listen: loopback, Connections: 2, Together: true, Steps: peers.Steps(peers.ReadAll())})
@@ -397,7 +407,7 @@ func (n *namespace) counter(t *testing.T, name string) int {
 
 func (n *namespace) sysctl(t *testing.T, path, value string) {
 	t.Helper()
-	// Not /proc/sys, which the kernel makes for the namespace of the thread that opens it: thread-self has none.
+	// /proc/sys/net is that of the thread that opens it.
 	if err := n.do(func() error { return os.WriteFile("/proc/sys/net/ipv4/"+path, []byte(value), 0) }); err != nil {
 		missing(t, "sysctl net.ipv4.%s: %v", path, err)
 	}

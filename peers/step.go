@@ -79,7 +79,8 @@ func Close() Step { return Step{Do: doClose} }
 func Abort() Step { return Step{Do: doAbort} }
 
 // Set sets an option by the kernel's name and in the kernel's unit, as in Set("TCP_CORK", 0), and reads it back. For
-// options before connect(2) or listen(2) there is [Socket].
+// options before connect(2) or listen(2) there is [Socket]. Set("TCP_QUICKACK", 0) before a read makes sure that its
+// ACK is delayed.
 func Set(option string, value int) Step { return Step{Do: doSet, Option: option, Value: value} }
 
 // Inspect notes TCP_INFO in the result.
