@@ -42,8 +42,8 @@
 //
 // # When a spec fails
 //
-// Ginkgo prints, behind the failure, where the captures are with their last packets, and what each
-// host's counters and sockets (with TCP_INFO) are. The same and more is in the folder failure of the
+// Ginkgo prints, beside the failure, where the captures are with their last packets, and what each
+// host's counters, queues and sockets (with TCP_INFO) are. The same and more is in the folder failure of the
 // record: HOST-sockets.txt and .json, HOST-qdiscs.json, HOST-routes.txt, and in real time what the kernel
 // has logged (a guest's console is console.txt).
 //

@@ -50,10 +50,14 @@ func (l *Lab) keepFailure() string {
 			text := socketsText(sockets, err)
 			keep(name+"-sockets.txt", []byte(text))
 			keep(name+"-sockets.json", asJSON(sockets, err))
-			keep(name+"-qdiscs.json", asJSON(qdiscsOf(host)))
+			qdiscs, qdiscErr := qdiscsOf(host)
+			keep(name+"-qdiscs.json", asJSON(qdiscs, qdiscErr))
 			keep(name+"-routes.txt", []byte(routesOf(host)))
-			fmt.Fprintf(&summary, "%s:\n%s%s", name, indented(l.countersText(host)), indented(text))
+			fmt.Fprintf(&summary, "%s:\n%s", name, indented(l.countersText(host)+queuesText(qdiscs, qdiscErr)+text))
 		}
+	}
+	for _, peer := range l.peers {
+		summary.WriteString(l.connectionsText(peer))
 	}
 	if clock() == results.ClockReal {
 		// The guest's console is the kernel's log too, and the runner keeps it.
@@ -102,6 +106,48 @@ func (l *Lab) countersText(host *netns.Host) string {
 		line += fmt.Sprintf(" %s %d", name, since[name])
 	}
 	return line + "\n"
+}
+
+// queuesText is a line for each queue; interfaces without one are left out.
+func queuesText(qdiscs []qdisc, err error) string {
+	if err != nil {
+		return fmt.Sprintf("qdiscs cannot be read: %v\n", err)
+	}
+	var text strings.Builder
+	for _, q := range qdiscs {
+		if q.Kind != "noqueue" {
+			fmt.Fprintf(&text, "%s %s: sent %d packets, %d bytes; dropped %d; requeued %d; %d packets wait\n",
+				q.Device, q.Kind, q.Packets, q.Bytes, q.Drops, q.Requeues, q.Length)
+		}
+	}
+	return text.String()
+}
+
+// connectionsText is what a program that has ended said of its sockets, which are gone.
+func (l *Lab) connectionsText(peer *Peer) string {
+	const most = 5
+	select {
+	case <-peer.Done():
+	default:
+		return "" // its sockets are there to be seen
+	}
+	result, _ := peer.Peer.Wait(l.life) // its error is in the record
+	var text strings.Builder
+	for i, c := range result.Connections {
+		if i == most {
+			fmt.Fprintf(&text, "%s: %d connections more\n", peer.Name(), len(result.Connections)-most)
+			break
+		}
+		fmt.Fprintf(&text, "%s: connection %v %v, sent %d, received %d", peer.Name(), c.Local, c.Remote, c.Sent, c.Received)
+		if c.Err != nil {
+			fmt.Fprintf(&text, ": %v", c.Err)
+		}
+		text.WriteByte('\n')
+		if c.TCPInfo != nil {
+			text.WriteString(indented(kernel.Socket{TCPInfo: c.TCPInfo}.Details()))
+		}
+	}
+	return text.String()
 }
 
 // socketsText is in the manner of ss(8).

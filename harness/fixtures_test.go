@@ -219,6 +219,7 @@ var fixtures = map[string]fixture{
 			wire := lab.Capture(net.Client(), net.Server())
 			server, _ := busy(lab, net)
 			lab.Started(server)
+			lab.Stop(lab.Start(net.Client(), peers.Dial{Connect: Addr(net.Server(), 80), Hold: peers.UntilStopped}))
 			Expect(wire).To(matchers.Contain(matchers.Reset(), 2)) // want: explained
 		})
 	}},
