@@ -2,6 +2,7 @@ package harness
 
 import (
 	"encoding/json"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -66,7 +67,7 @@ func init() {
 				errno   unix.Errno // net/ipv4/icmp.c, icmp_err_convert; net/ipv6/icmp.c, tab_unreach
 			}{
 				{peers.Dial{Connect: Addr(net.Server(), 80)}, unix.EHOSTUNREACH},
-				{peers.Dial{Connect: Addr6(net.Server(), 80)}, unix.ENETUNREACH},
+				{peers.Dial{Connect: netip.AddrPortFrom(net.Server().IPv6(), 80)}, unix.ENETUNREACH},
 			} {
 				unreachable := lab.Unreachable(net.Routers[0], one.program.Connect.Addr())
 				connection := lab.Wait(lab.Start(net.Client(), one.program)).Connections[0]

@@ -57,7 +57,7 @@ func TestICMP(t *testing.T) {
 		set := b.open(b.net.ToClient,
 			rules.Drop(rules.PacketTooBig), rules.Drop(rules.ICMP(0)), rules.Drop(unreachable.Source(dst)),
 			rules.Duplicate(unreachable.First(1)))
-		client := b.start(b.net.Client(), "client", peers.Dial{Connect: b.addr(80), SYNRetries: 1})
+		client := b.start(b.net.Client(), "client", peers.Dial{Connect: b.addr(80), Socket: peers.Socket{SYNRetries: 1}})
 		b.wait(client)
 		counts := b.counts(set)
 		for _, c := range counts[:3] {
