@@ -135,6 +135,17 @@ var links = map[string]link{
 		sll := append([]byte{0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0}, b[12:14]...)
 		return append(sll, b[14:]...)
 	}},
+	"Linux cooked, version 2": {layers.LinkTypeLinuxSLL2, func(b []byte) []byte {
+		sll := append(slices.Clone(b[12:14]), 0, 0, 0, 0, 0, 3, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0)
+		return append(sll, b[14:]...)
+	}},
+	"loopback of the BSDs": {layers.LinkTypeNull, func(b []byte) []byte {
+		family := []byte{2, 0, 0, 0}
+		if b[12] == 0x86 {
+			family[0] = 30
+		}
+		return append(family, b[14:]...)
+	}},
 	"raw IP": {layers.LinkTypeRaw, func(b []byte) []byte { return b[14:] }},
 }
 
