@@ -55,6 +55,6 @@ the same bytes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newList(), newSetup(), newDoctor(), newCompare(), newReproducible(), newPeer())
+	root.AddCommand(newRun(), newList(), newSetup(), newDoctor(), newCompare(), newReproducible(), newPeer(), newAnalyze())
 	return root
 }
