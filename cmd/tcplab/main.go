@@ -55,7 +55,7 @@ the same bytes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newList(), newSetup(), newKernels(), newDoctor(), newCompare(), newReproducible(), newSeeds(),
-		newOracle(), newProfiles(), newPeer())
+	root.AddCommand(newRun(), newList(), newAnalyze(), newSetup(), newKernels(), newDoctor(), newCompare(), newReproducible(),
+		newSeeds(), newOracle(), newProfiles(), newPeer())
 	return root
 }

@@ -93,14 +93,16 @@ const (
 var completenessNames = [...]string{"SYN", "SYN-ACK", "ACK", "DATA", "FIN", "RST"}
 
 // String returns what was captured, such as "SYN SYN-ACK ACK".
-func (c Completeness) String() string {
+func (c Completeness) String() string { return strings.Join(c.names(), " ") }
+
+func (c Completeness) names() []string {
 	var names []string
 	for i, name := range completenessNames {
 		if c&(1<<i) != 0 {
 			names = append(names, name)
 		}
 	}
-	return strings.Join(names, " ")
+	return names
 }
 
 // Complete tells whether the handshake and the end of the connection were
@@ -180,35 +182,8 @@ func Classify(segments iter.Seq[Segment]) iter.Seq[Classified] {
 // The memory does not grow with a connection: per direction, the state and at most
 // 10,000 segments that were not acknowledged, as in Wireshark, of 24 bytes each.
 //
-// # Differences from Wireshark
-//
-// Marks and figures are the same, frame by frame, as the tests make sure with
-// tshark. The differences are meant:
-//
-//   - Interfaces. A segment that passed two interfaces is two segments of two
-//     connections here, and one segment with a retransmission of it in Wireshark,
-//     which does not look at interfaces. [Classifier.MergeInterfaces] does the same.
-//   - Number 0. Wireshark takes a sequence number of 0 as "none seen yet". A
-//     connection that reaches just this number, once in 4 GiB, loses marks there.
-//     Here it has no special meaning, but that a reset with number 0 does not say
-//     what was sent before.
-//   - A FIN behind 10,000 unacknowledged segments takes a sequence number here, as
-//     any FIN does; in Wireshark it does not, and its repetition has no mark.
-//   - Cut-off options. If a snap length cut a packet off within the options of its
-//     TCP header, Wireshark shows no analysis of it. Here it is judged as any other.
-//   - Completeness. tshark shows what was captured before the segment, Wireshark
-//     that of the whole connection. Here it is up to and including the segment.
-//   - Fragments, and TCP headers quoted in ICMP errors. Wireshark reassembles the
-//     former and lets the latter take part in the connection; [Reader] passes over
-//     both.
-//   - MPTCP. Wireshark leaves out a duplicate ACK whose MPTCP options differ from
-//     those before. Here it counts.
-//
-// What is odd in Wireshark's rules is kept: a SACK option's fourth block is not
-// taken from the bytes in flight, a retransmission within the initial round-trip
-// time is out of order even if the segment was seen before ([Conversations] tells
-// the two apart), and a zero-window probe of Linux, which has an old byte or none,
-// is a keep-alive.
+// Marks and figures are Wireshark's, frame by frame, as the tests make sure with tshark,
+// but for some differences that are meant: docs/analysis.md lists them, with the reasons.
 type Classifier struct {
 	// MergeInterfaces makes one connection of what several interfaces saw of
 	// it, as Wireshark does.

@@ -64,6 +64,30 @@ func BenchmarkClassify(b *testing.B) {
 	b.ReportMetric(theirs.Seconds()/each.Seconds(), "tshark/ours")
 }
 
+// BenchmarkAnalyze does all that "tcplab analyze" does with the same capture, but for
+// printing it.
+func BenchmarkAnalyze(b *testing.B) {
+	const packets = 1_000_000
+	file := millionPackets(b, packets)
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := Open(file)
+		if err != nil {
+			b.Fatal(err)
+		}
+		report := Analyze(r)
+		r.Close()
+		again := 0
+		for _, c := range report.Conversations {
+			again += c.Client.Repeated.Count
+		}
+		if report.Damaged || report.Segments != packets || len(report.Conversations) != 8 || again < packets/1000 {
+			b.Fatalf("%+v, %d conversations, %d sent again", report.Stats, len(report.Conversations), again)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*packets), "ns/packet")
+}
+
 // BenchmarkClassifyOnly is that without reading: segments of one conversation in
 // memory.
 func BenchmarkClassifyOnly(b *testing.B) {

@@ -1,9 +1,11 @@
 package analysis
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -135,6 +137,17 @@ var links = map[string]link{
 		sll := append([]byte{0, 0, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0}, b[12:14]...)
 		return append(sll, b[14:]...)
 	}},
+	"Linux cooked, version 2": {layers.LinkTypeLinuxSLL2, func(b []byte) []byte {
+		sll := append(slices.Clone(b[12:14]), 0, 0, 0, 0, 0, 3, 0, 1, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0)
+		return append(sll, b[14:]...)
+	}},
+	"loopback of the BSDs": {layers.LinkTypeNull, func(b []byte) []byte {
+		family := []byte{2, 0, 0, 0}
+		if b[12] == 0x86 {
+			family[0] = 30
+		}
+		return append(family, b[14:]...)
+	}},
 	"raw IP": {layers.LinkTypeRaw, func(b []byte) []byte { return b[14:] }},
 }
 
@@ -161,6 +174,96 @@ func linkFile(t *testing.T, l link, segments []Segment, between ...gopacket.Seri
 		t.Fatal(err)
 	}
 	return f.Name()
+}
+
+// TestClassifyAgreesOnFormats: both formats and byte orders, and packets of which only
+// the headers were captured.
+func TestClassifyAgreesOnFormats(t *testing.T) {
+	needTshark(t)
+	var whole, headers []record
+	for _, s := range randomConversation(11) {
+		s.At = s.At.Truncate(µs) // some formats have no more
+		data := wire(t, s, tcpOptions(s.Options))
+		whole = append(whole, record{at: s.At, data: data})
+		headers = append(headers, record{at: s.At, data: data[:len(data)-s.Length], length: len(data)})
+	}
+	for name, file := range map[string][]byte{
+		"pcapng":             pcapng(t, headers...),
+		"pcapng, big endian": swapped(t, pcapng(t, headers...)),
+		"pcap, µs":           pcap(binary.LittleEndian, false, whole...),
+		"pcap, µs, headers":  pcap(binary.LittleEndian, false, headers...),
+		"pcap, ns":           pcap(binary.LittleEndian, true, headers...),
+		"pcap, µs, big":      pcap(binary.BigEndian, false, headers...),
+		"pcap, ns, big":      pcap(binary.BigEndian, true, headers...),
+	} {
+		t.Run(name, func(t *testing.T) { agree(t, writeFile(t, "capture", file), nil) })
+	}
+}
+
+// TestCapturesOpenInWireshark: tshark reads the captures of the suites without a word of
+// complaint, finds nothing malformed, and sees every packet that we see.
+//
+//	TCPLAB_CAPTURES=$PWD/results go test -v -run OpenInWireshark ./harness/analysis
+func TestCapturesOpenInWireshark(t *testing.T) {
+	dir := os.Getenv("TCPLAB_CAPTURES")
+	if dir == "" {
+		t.Skip("needs captures: TCPLAB_CAPTURES names the directory")
+	}
+	needTshark(t)
+	const malformed = 0x07000000 // PI_MALFORMED
+	files := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".pcapng") {
+			return err
+		}
+		files++
+		complaints, frames := readByTshark(t, path, fmt.Sprintf("_ws.malformed || _ws.expert.group == %d", malformed))
+		if complaints != "" || frames != 0 {
+			t.Errorf("%s: %d malformed packets; tshark says %q", path, frames, complaints)
+		}
+		r, err := Open(path)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		Count(r.Segments())
+		if _, frames := readByTshark(t, path, "frame"); frames != r.Stats().Packets || r.Err() != nil {
+			t.Errorf("%s: tshark reads %d packets, we %d, %v", path, frames, r.Stats().Packets, r.Err())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files == 0 {
+		t.Errorf("no captures below %s", dir)
+	}
+	t.Logf("%d files", files)
+
+	// A file that is cut off shows that this test can fail.
+	whole := pcapng(t, records(t)...)
+	if complaints, _ := readByTshark(t, writeFile(t, "cut.pcapng", whole[:len(whole)-150]), "frame"); complaints == "" {
+		t.Error("tshark has nothing to say about a file that is cut off")
+	}
+}
+
+// readByTshark counts the frames for which a display filter holds.
+func readByTshark(t *testing.T, path, filter string) (complaints string, frames int) {
+	t.Helper()
+	cmd := exec.Command("tshark", "-r", path, "-n", "-Y", filter, "-T", "fields", "-e", "frame.number")
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "XDG_CONFIG_HOME=")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	for line := range strings.Lines(stderr.String()) {
+		if !strings.HasPrefix(line, "Running as user") { // it does not like root
+			complaints += line
+		}
+	}
+	if err != nil && complaints == "" {
+		complaints = err.Error()
+	}
+	return complaints, strings.Count(string(out), "\n")
 }
 
 func TestClassifyAgreesOnLinkLayers(t *testing.T) {

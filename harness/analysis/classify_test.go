@@ -243,6 +243,34 @@ var cases = map[string][]line{
 		client(10*ms, ackf, 2, 2, 0, 0),
 		server(µs, ackf, 2, 2, 0, 0),
 	}),
+	"half-close": join(opened(usual, usual), []line{
+		client(ms, ackf|FlagPSH, 1, 1, 100, 0),
+		client(µs, ackf|FlagFIN, 101, 1, 0, 0),
+		server(10*ms, ackf, 1, 102, 0, 0),
+		server(50*ms, ackf, 1, 102, 1000, 0),
+		client(10*ms, ackf, 102, 1001, 0, 0),
+		server(50*ms, ackf, 1001, 102, 1000, 0),
+		server(300*ms, ackf, 1001, 102, 1000, MarkRetransmission),
+		client(10*ms, ackf, 102, 2001, 0, 0),
+		server(ms, ackf|FlagFIN, 2001, 102, 0, 0),
+		client(10*ms, ackf, 102, 2002, 0, 0),
+	}),
+	"keep-alives while the window is closed": join(opened(usual, usual), []line{
+		client(ms, ackf, 1, 1, 100, 0),
+		server(ms, ackf, 1, 101, 0, MarkZeroWindow).win(0),
+		client(200*ms, ackf, 100, 1, 1, MarkKeepAlive|MarkWindowFull),
+		client(400*ms, ackf, 100, 1, 1, MarkKeepAlive|MarkWindowFull),
+		server(ms, ackf, 1, 101, 0, MarkZeroWindow).win(0),
+		client(800*ms, ackf, 101, 1, 1, MarkZeroWindowProbe),
+		client(1600*ms, ackf, 101, 1, 1, MarkZeroWindowProbe),
+		client(ms, FlagRST|ackf, 101, 1, 0, 0),
+	}),
+	"late, just within and just beyond a round trip": join(opened(usual, usual), []line{
+		client(ms, ackf, 1, 1, 100, 0),
+		client(ms, ackf, 301, 1, 100, MarkLostSegment),
+		client(20*ms-1, ackf, 101, 1, 100, MarkOutOfOrder),
+		client(1, ackf, 201, 1, 100, MarkRetransmission),
+	}),
 	"FIN with data, twice": join(opened(usual, usual), []line{
 		client(ms, FlagFIN|ackf, 1, 1, 100, 0),
 		client(300*ms, FlagFIN|ackf, 1, 1, 100, MarkRetransmission),
@@ -410,7 +438,7 @@ func TestClassifyKeepsInterfacesApart(t *testing.T) {
 	}
 }
 
-// What is different from Wireshark is so on purpose: see Classifier.
+// What is different from Wireshark is so on purpose: see docs/analysis.md.
 
 func TestNumberZeroIsNotSpecial(t *testing.T) {
 	lines := join(opened(usual, usual), []line{
@@ -560,13 +588,7 @@ func FuzzClassify(f *testing.F) {
 				t.Fatalf("%+v: a frame of the future", got)
 			}
 		}
-		for _, conv := range Conversations(slices.Values(all)) {
-			for _, d := range []*Side{&conv.Client, &conv.Server} {
-				if len(d.passed.ranges) > maxRanges || len(d.BackOff) > maxFrames || len(d.Repeated.First) > maxFrames {
-					t.Fatalf("%+v grows", d)
-				}
-			}
-		}
+		checkConversations(t, all)
 		if len(c.connections) > 6 {
 			t.Fatalf("%d connections", len(c.connections))
 		}

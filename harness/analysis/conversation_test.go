@@ -1,11 +1,19 @@
 package analysis
 
 import (
+	"bytes"
+	"encoding/json"
+	"flag"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 func conversation(t *testing.T, lines []line) Conversation {
@@ -21,7 +29,7 @@ func conversation(t *testing.T, lines []line) Conversation {
 func kinds(c Conversation) string {
 	var names []string
 	for _, f := range c.Findings {
-		names = append(names, f.Kind)
+		names = append(names, string(f.Kind))
 	}
 	return strings.Join(names, " ")
 }
@@ -36,13 +44,13 @@ func TestFindings(t *testing.T) {
 		"out of order within the initial round trip": "reordering",
 		"closed window":                              "closed-window",
 		"closed window, probes of Linux":             "closed-window",
-		"SYN again and again":                        "",
+		"SYN again and again":                        "lost-syn",
 		"refused":                                    "refused",
 		"reset in mid-stream":                        "reset",
 		"both close at once":                         "",
 		"acknowledged but not captured":              "incomplete-capture",
-		"keep-alive":                                 "reset",
-		"full window, not scaled":                    "full-window",
+		"keep-alive":                                 "keep-alive-unanswered",
+		"full window, not scaled":                    "window-limited",
 		"from mid-connection on":                     "spurious-retransmission",
 	} {
 		c := conversation(t, cases[name])
@@ -50,8 +58,8 @@ func TestFindings(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 		for _, f := range c.Findings {
-			if f.Text == "" || len(f.Frames) == 0 {
-				t.Errorf("%s: %+v lacks text or frames", name, f)
+			if f.Seen == "" || f.Cause == "" || f.Next == "" || len(f.Frames) == 0 || f.Count < len(f.Frames) || !f.Host.IsValid() {
+				t.Errorf("%s: %+v lacks something", name, f)
 			}
 		}
 	}
@@ -63,13 +71,13 @@ func TestUnansweredSYN(t *testing.T) {
 		lines = append(lines, client(after, FlagSYN, 0, 0, 0, 0).opt(usual))
 	}
 	c := conversation(t, lines)
-	if got := kinds(c); got != "unanswered-syn" || !strings.Contains(c.Findings[0].Text, "5 times") {
+	if got := kinds(c); got != "unanswered-syn" || !strings.Contains(c.Findings[0].Seen, "5 times") {
 		t.Errorf("found %v", c.Findings)
 	}
 	if want := []time.Duration{1000 * ms, 1000 * ms, 2000 * ms, 4000 * ms}; !slices.Equal(c.Client.BackOff, want) {
 		t.Errorf("back-off %v, want %v", c.Client.BackOff, want)
 	}
-	if c.Client.ISN != 1000 || c.Client.Offered.MSS != 1460 || c.Server.SYN {
+	if c.Client.SYN.ISN != 1000 || c.Client.SYN.Options.MSS != 1460 || c.Server.SYN != nil {
 		t.Errorf("%+v", c)
 	}
 }
@@ -140,21 +148,124 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-func TestClose(t *testing.T) {
-	c := conversation(t, cases["nothing wrong"])
-	if c.ClosedFirst != client4 || c.Client.FIN != 8 || c.Server.FIN != 9 || !c.Completeness.Complete() {
-		t.Errorf("closed first by %v, FIN in %d and %d, %v", c.ClosedFirst, c.Client.FIN, c.Server.FIN, c.Completeness)
+// checkConversations makes sure of what must hold for any segments: bounds of memory,
+// figures that make sense, text, and JSON that can be read back.
+func checkConversations(t *testing.T, all []Classified) {
+	t.Helper()
+	b := newBuilder(nil)
+	for i := range all {
+		b.add(&all[i])
 	}
-	if c.InitialRTT != 20*ms || c.Server.ACKTimes.Count != 1 || c.Server.ACKTimes.Mean() != ms {
-		t.Errorf("initial RTT %v, ACK times %+v", c.InitialRTT, c.Server.ACKTimes)
+	for _, c := range b.all {
+		for _, d := range c.sides() {
+			if len(d.passed.ranges) > maxRanges || len(d.flight.live()) > maxUnacked || cap(d.flight.list) > 4*maxUnacked || len(d.row) > maxFrames {
+				t.Fatalf("%+v grows", d)
+			}
+		}
 	}
-	c = conversation(t, cases["closed window"])
-	if c.Server.Closed != 602*ms+ms {
-		t.Errorf("closed for %v", c.Server.Closed)
+	report := &Report{Conversations: b.finish()}
+	for _, c := range report.Conversations {
+		for _, d := range c.sides() {
+			if len(d.BackOff) > maxFrames || len(d.Repeated.First) > maxFrames || len(d.BackOff) != len(d.BackOffFrames) {
+				t.Fatalf("%+v grows", d)
+			}
+			for cause, f := range d.Causes {
+				if f.Count < len(f.First) || f.Count < 0 {
+					t.Fatalf("%v: %+v", Cause(cause), f)
+				}
+			}
+			if d.RTT.Count > 0 && (d.RTT.Min > d.RTT.Mean || d.RTT.Mean > d.RTT.Max || d.RTT.Min < 0) || d.BytesAgain > d.Bytes || d.Goodput < 0 {
+				t.Fatalf("%+v", d)
+			}
+		}
+		if c.Close.HalfClosed < 0 || c.ServerRTT < 0 || c.ClientRTT < 0 {
+			t.Fatalf("%+v", c)
+		}
+		for _, f := range c.Findings {
+			if f.Seen == "" || f.Cause == "" || f.Next == "" || len(f.Frames) == 0 || f.Count < len(f.Frames) {
+				t.Fatalf("%+v lacks something", f)
+			}
+			if !slices.IsSorted(f.Frames) {
+				t.Fatalf("%+v is not in order", f)
+			}
+		}
 	}
-	c = conversation(t, cases["reset in mid-stream"])
-	if c.ClosedFirst != server4 || !strings.Contains(c.Server.ResetReason, "no connection any more") {
-		t.Errorf("closed first by %v, since %s", c.ClosedFirst, c.Server.ResetReason)
+	checkRendering(t, report)
+}
+
+// checkRendering makes sure of text and JSON.
+func checkRendering(t *testing.T, report *Report) {
+	t.Helper()
+	var text bytes.Buffer
+	for _, findingsOnly := range []bool{false, true} {
+		if err := report.WriteText(&text, findingsOnly); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !utf8.Valid(text.Bytes()) || strings.ContainsFunc(strings.ReplaceAll(text.String(), "\n", ""), unicode.IsControl) {
+		t.Fatalf("odd characters: %q", text.String())
+	}
+	written, err := json.Marshal(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Report
+	if err := json.Unmarshal(written, &back); err != nil {
+		t.Fatalf("%v: %s", err, written)
+	}
+	again, err := json.Marshal(&back)
+	if err != nil || !bytes.Equal(written, again) {
+		t.Fatalf("%s\nbecame\n%s, %v", written, again, err)
+	}
+}
+
+var update = flag.Bool("update", false, "write the golden files in testdata anew")
+
+// TestReportText shows the text of every case: read the file, whenever it changes, as
+// somebody who has the problem.
+func TestReportText(t *testing.T) {
+	var out bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(cases)) {
+		segments, _ := segmentsOf(cases[name], client4, server4, 1000, 2000)
+		for i := range segments {
+			segments[i].Time = epoch.Add(segments[i].At)
+		}
+		report := &Report{File: name, Conversations: Conversations(Classify(slices.Values(segments)))}
+		report.Segments, report.Packets = len(segments), len(segments)
+		if err := report.WriteText(&out, false); err != nil {
+			t.Fatal(err)
+		}
+		out.WriteString("\n\n")
+		checkRendering(t, report)
+	}
+	golden(t, "cases.txt", out.Bytes())
+	for line := range strings.Lines(out.String()) {
+		if n := utf8.RuneCountInString(line) - 1; n > textWidth {
+			t.Errorf("%d characters wide: %s", n, line)
+		}
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		gotLines, wantLines := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
+		for i := range min(len(gotLines), len(wantLines)) {
+			if gotLines[i] != wantLines[i] {
+				t.Fatalf("%s, line %d:\n%s\nwant\n%s\n(go test -update writes it anew)", file, i+1, gotLines[i], wantLines[i])
+			}
+		}
+		t.Fatalf("%s: %d lines, want %d", file, len(gotLines), len(wantLines))
 	}
 }
 
@@ -163,12 +274,12 @@ func ExampleConversations() {
 	for _, c := range Conversations(Classify(slices.Values(segments))) {
 		for _, f := range c.Findings {
 			fmt.Println(f.Kind, f.Frames)
-			fmt.Println(f.Text)
+			fmt.Println(f.Seen, f.Cause)
 		}
 	}
 	// Output:
 	// refused [1 2]
-	// 192.0.2.2:80 answered the SYN with a reset: nobody listens on port 80 there, or a firewall rejects it
+	// The server's host answered the SYN with a reset. Nobody listens on port 80 there, or a firewall rejects the connection.
 }
 
 func ExampleClassify() {

@@ -25,34 +25,44 @@ func decode(link layers.LinkType, data []byte, length int, s *Segment) verdict {
 	var header int // of the link layer
 	switch link {
 	case layers.LinkTypeEthernet:
-		const addresses = 12
-		for header = addresses + 2; ; header += 4 {
-			if len(data) < header {
-				return undecodable
-			}
+		header = 14
+		if len(data) >= header {
 			etherType = binary.BigEndian.Uint16(data[header-2:])
-			if etherType != 0x8100 && etherType != 0x88a8 && etherType != 0x9100 {
-				break
-			}
 		}
 	case layers.LinkTypeLinuxSLL: // tcpdump -i any
 		header = 16
-		if len(data) < header {
-			return undecodable
+		if len(data) >= header {
+			etherType = binary.BigEndian.Uint16(data[header-2:])
+			s.cooked(data[1])
 		}
-		etherType = binary.BigEndian.Uint16(data[header-2:])
+	case layers.LinkTypeLinuxSLL2: // tcpdump -i any, since libpcap 1.10
+		header = cooked2Header
+		if len(data) >= header {
+			etherType = binary.BigEndian.Uint16(data)
+			s.cooked(data[10])
+		}
+	case layers.LinkTypeNull, layers.LinkTypeLoop: // loopback of macOS and the BSDs
+		header = 4
+		if len(data) > header {
+			etherType = versionType(data[header])
+		}
 	case layers.LinkTypeRaw, layers.LinkTypeIPv4, layers.LinkTypeIPv6:
 		if len(data) == 0 {
 			return undecodable
 		}
-		switch data[0] >> 4 {
-		case 4:
-			etherType = etherTypeIPv4
-		case 6:
-			etherType = etherTypeIPv6
-		}
+		etherType = versionType(data[0])
 	default:
 		return other
+	}
+	if len(data) < header {
+		return undecodable
+	}
+	for etherType == 0x8100 || etherType == 0x88a8 || etherType == 0x9100 { // VLAN tags
+		header += 4
+		if len(data) < header {
+			return undecodable
+		}
+		etherType = binary.BigEndian.Uint16(data[header-2:])
 	}
 	switch etherType {
 	case etherTypeIPv4:
@@ -62,6 +72,36 @@ func decode(link layers.LinkType, data []byte, length int, s *Segment) verdict {
 	}
 	return other
 }
+
+// versionType is the EtherType that the first byte of an IP header stands for.
+func versionType(b byte) uint16 {
+	switch b >> 4 {
+	case 4:
+		return etherTypeIPv4
+	case 6:
+		return etherTypeIPv6
+	}
+	return 0
+}
+
+// cooked takes the direction from a Linux cooked header, where the file does not say it.
+func (s *Segment) cooked(packetType byte) {
+	const outgoing = 4 // PACKET_OUTGOING, include/uapi/linux/if_packet.h
+	switch {
+	case s.Direction != Unknown:
+	case packetType == outgoing:
+		s.Direction = Outbound
+	default:
+		s.Direction = Inbound
+	}
+}
+
+// cooked2Header is the length of a Linux cooked header, version 2, with the index of the
+// interface at cooked2Index (https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html).
+const (
+	cooked2Header = 20
+	cooked2Index  = 4
+)
 
 const (
 	etherTypeIPv4 = 0x0800

@@ -171,16 +171,48 @@ func TestDecodeOddPackets(t *testing.T) {
 }
 
 func TestDecodeLinkTypes(t *testing.T) {
-	for _, in := range []Segment{{Src: client4, Dst: server4, Length: 5}, {Src: client6, Dst: server6, Length: 5}} {
+	outgoing := byte(4) // PACKET_OUTGOING
+	for _, in := range []Segment{{Src: client4, Dst: server4, Length: 50}, {Src: client6, Dst: server6, Length: 50}} {
 		ethernet := wire(t, in, nil)
-		plain := ethernet[14:]
-		cooked := append(make([]byte, 14), ethernet[12:]...)
-		for link, b := range map[layers.LinkType][]byte{
-			layers.LinkTypeEthernet: ethernet, layers.LinkTypeRaw: plain, layers.LinkTypeLinuxSLL: cooked,
+		tagged := wire(t, in, nil, &layers.Dot1Q{VLANIdentifier: 42})
+		cooked := func(packetType byte, from []byte) []byte {
+			return slices.Concat([]byte{0, packetType}, make([]byte, 12), from[12:])
+		}
+		cooked2 := func(packetType byte, from []byte) []byte {
+			return slices.Concat(from[12:14], make([]byte, 8), []byte{packetType}, make([]byte, 9), from[14:])
+		}
+		for _, tt := range []struct {
+			link layers.LinkType
+			b    []byte
+			want Direction
+		}{
+			{layers.LinkTypeEthernet, ethernet, Unknown},
+			{layers.LinkTypeEthernet, tagged, Unknown},
+			{layers.LinkTypeRaw, ethernet[14:], Unknown},
+			{layers.LinkTypeNull, append([]byte{2, 0, 0, 0}, ethernet[14:]...), Unknown},
+			{layers.LinkTypeLoop, append([]byte{0, 0, 0, 2}, ethernet[14:]...), Unknown},
+			{layers.LinkTypeLinuxSLL, cooked(0, ethernet), Inbound},
+			{layers.LinkTypeLinuxSLL, cooked(outgoing, tagged), Outbound},
+			{layers.LinkTypeLinuxSLL2, cooked2(0, ethernet), Inbound},
+			{layers.LinkTypeLinuxSLL2, cooked2(outgoing, tagged), Outbound},
 		} {
+			want := in
+			want.Direction = tt.want
 			var s Segment
-			if v := decode(link, b, len(b), &s); v != segment || s != in {
-				t.Errorf("link type %v: verdict %d, %v; want %v", link, v, s, in)
+			if v := decode(tt.link, tt.b, len(tt.b), &s); v != segment || s != want {
+				t.Errorf("link type %v: verdict %d, %v; want %v", tt.link, v, s, want)
+			}
+			// Cut off in its headers, it is no segment; nothing breaks.
+			headers := len(tt.b) - in.Length
+			for n := range headers {
+				if v := decode(tt.link, tt.b[:n], len(tt.b), new(Segment)); v == segment {
+					t.Errorf("link type %v, %d bytes of %d: a segment", tt.link, n, len(tt.b))
+				}
+			}
+			// What the file says of the direction is better than the header.
+			s = Segment{Direction: Inbound}
+			if decode(tt.link, tt.b, len(tt.b), &s); s.Direction != Inbound {
+				t.Errorf("link type %v: direction %v", tt.link, s.Direction)
 			}
 		}
 		if v := decode(layers.LinkTypeIEEE802_11, ethernet, len(ethernet), new(Segment)); v != other {

@@ -2,7 +2,8 @@
 //
 // It reads pcapng and pcap files, of either byte order and compressed with gzip
 // or not, and decodes the TCP segments in them, over IPv4 and IPv6, with VLAN
-// tags and extension headers. Everything else works on sequences of segments,
+// tags and extension headers, on Ethernet, Linux cooked captures (tcpdump -i any), BSD
+// loopback or raw IP. Everything else works on sequences of segments,
 // iter.Seq[Segment], which filters and slices of segments make as well:
 //
 //	segments, err := analysis.ReadFile("bulk.pcapng")
@@ -18,9 +19,12 @@
 //
 //	for _, c := range analysis.Conversations(analysis.Classify(reader.Segments())) {
 //		for _, f := range c.Findings {
-//			fmt.Println(f.Text, f.Frames)
+//			fmt.Println(f.Kind, f.Seen, f.Cause, f.Frames)
 //		}
 //	}
+//
+// [Analyze] does all of that with a file, and its [Report] writes itself as text or JSON,
+// which is what "tcplab analyze" prints. docs/analysis.md explains how to read it.
 //
 // For a file that is too large to keep in memory, range over [Reader.Segments]
 // instead, and ask [Reader.Err] afterwards.
@@ -37,7 +41,8 @@
 // # What it needs
 //
 // Nothing: neither root, nor the kernel, nor other programs. Some tests compare with
-// tshark 4.0 and skip themselves without it (TCPLAB_REQUIRE_TSHARK=1: they fail).
+// tshark 4.0 and skip themselves without it (TCPLAB_REQUIRE_TSHARK=1: they fail), and one
+// needs root, netem and tracefs (TCPLAB_REQUIRE=1).
 //
 // # Tests
 //
@@ -46,5 +51,7 @@
 //	go test -run xxx -fuzz FuzzReader ./harness/analysis
 //	go test -run xxx -fuzz FuzzClassify ./harness/analysis
 //	TCPLAB_SEEDS=5000 go test -v -run AgreesOnRandom ./harness/analysis
-//	TCPLAB_CAPTURES=$PWD/results go test -v -run AgreesOnCaptures ./harness/analysis
+//	TCPLAB_CAPTURES=$PWD/results go test -v -run 'AgreesOnCaptures|InWireshark' ./harness/analysis
+//	go test -run ReportText -update ./harness/analysis      # and read testdata/cases.txt
+//	tcplab run ./harness/analysis --clock virtual -- -test.v -test.run KernelTells
 package analysis

@@ -457,7 +457,7 @@ func randomConversation(seed uint64) []Segment {
 
 // withoutLateZeroResets leaves out resets with number 0 of a side that was heard
 // before: there Wireshark forgets what that side had sent, and we do not. See
-// Classifier.
+// docs/analysis.md.
 func withoutLateZeroResets(segments []Segment) []Segment {
 	heard := make(map[netip.AddrPort]bool)
 	syn := int64(-1)

@@ -26,23 +26,24 @@ var (
 
 // Interface is what a pcapng file says about an interface it was captured on.
 type Interface struct {
-	Name       string
-	SnapLength int // bytes; 0 for whole packets
+	Name       string `json:"name"`
+	SnapLength int    `json:"snap_length,omitempty"` // bytes; 0 for whole packets
 	// Received and Dropped count packets by the interface statistics block;
 	// they are valid if there was one, HasStatistics. Received includes Dropped
 	// in files of tcplab.
-	HasStatistics     bool
-	Received, Dropped uint64
+	HasStatistics bool   `json:"has_statistics,omitempty"`
+	Received      uint64 `json:"received,omitempty"`
+	Dropped       uint64 `json:"dropped,omitempty"`
 }
 
 // Stats counts what a Reader has read.
 type Stats struct {
-	Packets  int // in the file
-	Segments int // of those: TCP segments
-	Other    int // other protocols, and IP fragments
+	Packets  int `json:"packets"`         // in the file
+	Segments int `json:"segments"`        // of those: TCP segments
+	Other    int `json:"other,omitempty"` // other protocols, and IP fragments
 	// Undecodable packets are IP, as far as can be seen, but were cut off in
 	// their headers, or have lengths that contradict each other.
-	Undecodable int
+	Undecodable int `json:"undecodable,omitempty"`
 }
 
 // Reader reads the TCP segments of a capture. Its memory does not grow with the
@@ -54,6 +55,7 @@ type Reader struct {
 	start  time.Time
 	stats  Stats
 	err    error
+	cooked map[uint32]string // names of interfaces in Linux cooked headers
 }
 
 // source reads packets from a file of one of the formats. The data is valid until
@@ -162,6 +164,9 @@ func (r *Reader) Segments() iter.Seq[Segment] {
 				Interface: p.name,
 				Direction: p.direction,
 			}
+			if p.link == layers.LinkTypeLinuxSLL2 && len(data) >= cooked2Header {
+				s.Interface = r.cookedName(binary.BigEndian.Uint32(data[cooked2Index:]))
+			}
 			switch decode(p.link, data, p.Length, &s) {
 			case segment:
 				r.stats.Segments++
@@ -175,6 +180,21 @@ func (r *Reader) Segments() iter.Seq[Segment] {
 			}
 		}
 	}
+}
+
+// cookedName is the name of an interface of which only the index is known. A capture on
+// "any" has packets several times, such as on a bridge and on its ports, which are to be
+// kept apart.
+func (r *Reader) cookedName(index uint32) string {
+	name, ok := r.cooked[index]
+	if !ok {
+		if r.cooked == nil {
+			r.cooked = make(map[uint32]string)
+		}
+		name = fmt.Sprintf("if%d", index)
+		r.cooked[index] = name
+	}
+	return name
 }
 
 // Err returns the error that ended a sequence of Segments, nil at the end of the

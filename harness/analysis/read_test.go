@@ -13,6 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
 )
 
 // records are three segments and an ARP packet, on two interfaces.
@@ -92,6 +95,58 @@ func TestReaderReadsSeveralSections(t *testing.T) {
 	got, r := readAll(t, file)
 	if r.Err() != nil || len(got) != 5 || got[4].Frame != 7 || got[4].Interface != "b" {
 		t.Errorf("%v, %v", got, r.Err())
+	}
+}
+
+// TestReaderReadsResolutions: pcapng of microseconds, as most programs write, and of
+// nanoseconds.
+func TestReaderReadsResolutions(t *testing.T) {
+	for _, resolution := range []pcapgo.NgResolution{6, 9} {
+		var file bytes.Buffer
+		w, err := pcapgo.NewNgWriterInterface(&file, pcapgo.NgInterface{LinkType: layers.LinkTypeEthernet, TimestampResolution: resolution}, pcapgo.NgWriterOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := records(t)
+		for _, r := range in {
+			r.intf = 0
+			if err := w.WritePacket(r.info(), r.data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		got, r := readAll(t, file.Bytes())
+		if r.Err() != nil || len(got) != 3 || got[0].At != in[1].at || got[2].At != in[4].at || !got[0].Time.Equal(epoch.Add(in[1].at)) {
+			t.Errorf("resolution %d: %v, %v", resolution, got, r.Err())
+		}
+	}
+}
+
+// TestCookedInterfaces: a capture on "any" has the interfaces' indexes only.
+func TestCookedInterfaces(t *testing.T) {
+	segments, want := segmentsOf(cases["nothing wrong"], client4, server4, 1000, 2000)
+	var cooked []record
+	for _, s := range segments {
+		ethernet := wire(t, s, tcpOptions(s.Options))
+		for _, index := range []byte{2, 7} { // a bridge and its port
+			b := slices.Concat(ethernet[12:14], []byte{0, 0, 0, 0, 0, index}, make([]byte, 12), ethernet[14:])
+			cooked = append(cooked, record{at: s.At, data: b})
+		}
+	}
+	file := pcap(binary.LittleEndian, true, cooked...)
+	binary.LittleEndian.PutUint32(file[20:], uint32(layers.LinkTypeLinuxSLL2))
+	got, r := readAll(t, file)
+	if r.Err() != nil || len(got) != 2*len(segments) || got[0].Interface != "if2" || got[1].Interface != "if7" {
+		t.Fatalf("%v, %v", got, r.Err())
+	}
+	i := 0
+	for c := range Classify(slices.Values(got)) {
+		if c.Marks != want[i/2] || c.Stream != i%2 {
+			t.Errorf("%v on stream %d is %q, want %q", c.Segment, c.Stream, c.Marks, want[i/2])
+		}
+		i++
 	}
 }
 
@@ -207,6 +262,13 @@ func FuzzReader(f *testing.F) {
 	f.Add(pcap(binary.LittleEndian, true, in...))
 	f.Add(pcap(binary.BigEndian, false, in...))
 	f.Fuzz(func(t *testing.T, file []byte) {
+		if whole, err := NewReader(bytes.NewReader(file)); err == nil {
+			report := Analyze(whole)
+			if report.Damaged != (whole.Err() != nil) || report.Damaged && len(report.Notes) == 0 {
+				t.Fatalf("%v: %+v", whole.Err(), report.Notes)
+			}
+			checkRendering(t, report)
+		}
 		r, err := NewReader(bytes.NewReader(file))
 		if err != nil {
 			return

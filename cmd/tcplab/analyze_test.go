@@ -1,0 +1,142 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness/analysis"
+)
+
+// The captures are those that the suite "handshake" makes.
+const (
+	refused    = "testdata/refused.pcapng"
+	unanswered = "testdata/unanswered.pcapng"
+)
+
+// analyzeCommand runs "tcplab analyze" with what is given as standard input.
+func analyzeCommand(input []byte, args ...string) (output, notes string, err error) {
+	var out, errOut bytes.Buffer
+	root := newRoot()
+	root.SetIn(bytes.NewReader(input))
+	root.SetOut(&out)
+	root.SetErr(&errOut)
+	root.SetArgs(append([]string{"analyze"}, args...))
+	err = root.ExecuteContext(context.Background())
+	return out.String(), errOut.String(), err
+}
+
+func document(g Gomega, output string) (d analysis.Document) {
+	g.Expect(json.Unmarshal([]byte(output), &d)).To(Succeed())
+	g.Expect(d.Schema).To(Equal(analysis.SchemaVersion))
+	return d
+}
+
+func TestAnalyzeText(t *testing.T) {
+	g := NewWithT(t)
+	output, notes, err := analyzeCommand(nil, refused, unanswered)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(notes).To(BeEmpty())
+	g.Expect(output).To(And(
+		HavePrefix(refused+"\n2 TCP segments in 2 packets, 1 conversation, findings: refused\n"),
+		ContainSubstring("#0  10.0.1.1:49826 > 10.0.2.2:80  on client/eth0\n"),
+		ContainSubstring("Nobody listens on port 80 there"),
+		ContainSubstring("\n\n"+unanswered+"\n7 TCP segments"),
+		ContainSubstring("back-off       1.02 s, 2.016 s, 4.064 s, 8.192 s,"),
+	))
+
+	findings, _, err := analyzeCommand(nil, "--findings", refused)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(findings).To(And(ContainSubstring("! refused:"), Not(ContainSubstring("segments   "))))
+}
+
+func TestAnalyzeJSON(t *testing.T) {
+	g := NewWithT(t)
+	output, notes, err := analyzeCommand(nil, "--json", unanswered, refused)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(notes).To(BeEmpty())
+	d := document(g, output)
+	g.Expect(d.Files).To(HaveLen(2))
+	c := d.Files[0].Conversations[0]
+	g.Expect(c.Findings[0].Kind).To(Equal(analysis.UnansweredSYN))
+	g.Expect(c.Findings[0].Frames).To(Equal([]int{1, 2, 3, 4, 5, 6, 7}))
+	g.Expect(c.Client.BackOff).To(HaveLen(6))
+	g.Expect(d.Files[1].Conversations[0].Server.Reset.Reason).To(Equal(analysis.ResetRefused))
+
+	// What is documented for other programs: names and units.
+	var raw struct {
+		Files []struct {
+			File          string
+			Conversations []map[string]any
+		}
+	}
+	g.Expect(json.Unmarshal([]byte(output), &raw)).To(Succeed())
+	g.Expect(raw.Files[0].File).To(Equal(unanswered))
+	conversation := raw.Files[0].Conversations[0]
+	g.Expect(conversation).To(HaveKeyWithValue("completeness", []any{"SYN"}))
+	g.Expect(conversation).To(HaveKeyWithValue("close", map[string]any{"how": "open"}))
+	client := conversation["client"].(map[string]any)
+	g.Expect(client).To(And(HaveKey("back_off_ns"), HaveKeyWithValue("addr", "10.0.1.1:49826")))
+	g.Expect(client["syn"]).To(HaveKeyWithValue("options", map[string]any{"mss": 1460.0, "window_scale": 6.0, "sack_permitted": true, "timestamps": true}))
+	g.Expect(client["causes"]).To(HaveKey("syn"))
+	g.Expect(client).NotTo(HaveKey("rtt"))
+}
+
+func TestAnalyzeStandardInput(t *testing.T) {
+	g := NewWithT(t)
+	file, err := os.ReadFile(refused)
+	g.Expect(err).NotTo(HaveOccurred())
+	output, _, err := analyzeCommand(file, "-")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(HavePrefix("standard input\n2 TCP segments"))
+
+	_, _, err = analyzeCommand([]byte("this is no capture at all"), "-")
+	g.Expect(err).To(MatchError(analysis.ErrFormat))
+	g.Expect(err).To(MatchError(ContainSubstring("standard input")))
+}
+
+func TestAnalyzeChoosesStreams(t *testing.T) {
+	g := NewWithT(t)
+	output, _, err := analyzeCommand(nil, "--json", "--stream", "0", refused)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(document(g, output).Files[0].Conversations).To(HaveLen(1))
+
+	_, _, err = analyzeCommand(nil, "--stream", "1", refused)
+	g.Expect(err).To(MatchError(ContainSubstring(refused + " has no stream 1: it has 1, numbered from 0")))
+}
+
+func TestAnalyzeOddFiles(t *testing.T) {
+	g := NewWithT(t)
+	file, err := os.ReadFile(unanswered)
+	g.Expect(err).NotTo(HaveOccurred())
+	cut := filepath.Join(t.TempDir(), "cut.pcapng")
+	g.Expect(os.WriteFile(cut, file[:700], 0o600)).To(Succeed())
+
+	output, notes, err := analyzeCommand(nil, cut)
+	g.Expect(err).To(MatchError(errFailed))
+	g.Expect(notes).To(And(HavePrefix("tcplab: "+cut), ContainSubstring("cut off or damaged: behind packet"), ContainSubstring("in front of that was read")))
+	g.Expect(output).To(ContainSubstring("unanswered-syn"))
+
+	output, _, err = analyzeCommand(nil, "--json", cut)
+	g.Expect(err).To(MatchError(errFailed))
+	d := document(g, output)
+	g.Expect(d.Files[0].Damaged).To(BeTrue())
+	g.Expect(d.Files[0].Notes).To(ConsistOf(ContainSubstring("cut off or damaged")))
+	g.Expect(d.Files[0].Conversations).To(HaveLen(1))
+
+	// The others are read all the same.
+	text := filepath.Join(t.TempDir(), "text")
+	g.Expect(os.WriteFile(text, []byte("this is no capture at all"), 0o600)).To(Succeed())
+	output, _, err = analyzeCommand(nil, text, refused, "no-such-file")
+	g.Expect(err).To(And(MatchError(analysis.ErrFormat), MatchError(os.ErrNotExist), Not(MatchError(errFailed))))
+	g.Expect(err).To(MatchError(ContainSubstring(text)))
+	g.Expect(output).To(ContainSubstring("! refused"))
+
+	_, _, err = analyzeCommand(nil)
+	g.Expect(err).To(MatchError(ContainSubstring("requires at least 1 arg")))
+}

@@ -1,0 +1,461 @@
+package analysis
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// FindingKind is a fixed word for what was found.
+type FindingKind string
+
+// The kinds. docs/analysis.md says what evidence each needs.
+const (
+	CapturedTwice          FindingKind = "captured-twice"
+	UnansweredSYN          FindingKind = "unanswered-syn"
+	UnansweredSYNACK       FindingKind = "unanswered-syn-ack"
+	LostSYN                FindingKind = "lost-syn"
+	Refused                FindingKind = "refused"
+	LossyLink              FindingKind = "lossy-link"
+	SpuriousRetransmission FindingKind = "spurious-retransmission"
+	Reordering             FindingKind = "reordering"
+	MTUBlackHole           FindingKind = "mtu-black-hole"
+	UnansweredData         FindingKind = "unanswered-data"
+	ClosedWindow           FindingKind = "closed-window"
+	WindowLimited          FindingKind = "window-limited"
+	DelayedACK             FindingKind = "delayed-ack"
+	Congestion             FindingKind = "ecn-congestion"
+	KeepAliveUnanswered    FindingKind = "keep-alive-unanswered"
+	ResetSeen              FindingKind = "reset"
+	IncompleteCapture      FindingKind = "incomplete-capture"
+)
+
+// Finding is something about a conversation that a person wants to know.
+type Finding struct {
+	Kind FindingKind `json:"kind"`
+	// Host is the one that showed it.
+	Host netip.AddrPort `json:"host"`
+	// Seen is the evidence in the capture, Cause what it likely means, and Next
+	// what to look at to make sure: each a sentence or two in plain words.
+	Seen  string `json:"seen"`
+	Cause string `json:"cause"`
+	Next  string `json:"next"`
+	// Frames are the first frames where it was seen, and Count how many there are.
+	Count  int   `json:"count"`
+	Frames []int `json:"frames"`
+}
+
+// diagnosis is a Finding to be.
+type diagnosis struct {
+	kind              FindingKind
+	of                *Side
+	seen, cause, next string
+	frames            Frames
+}
+
+func (c *Conversation) report(d diagnosis) {
+	c.Findings = append(c.Findings, Finding{d.kind, d.of.Addr, d.seen, d.cause, d.next, d.frames.Count, slices.Clone(d.frames.First)})
+}
+
+// found are frames in order, together.
+func found(all ...Frames) Frames {
+	var f Frames
+	for _, x := range all {
+		f.Count += x.Count
+		f.First = append(f.First, x.First...)
+	}
+	slices.Sort(f.First)
+	f.First = f.First[:min(len(f.First), maxFrames)]
+	return f
+}
+
+func frames(numbers ...int) Frames { return Frames{len(numbers), numbers} }
+
+func (c *Conversation) find() {
+	c.findCopies()
+	c.findOpening()
+	for _, d := range c.sides() {
+		c.findLoss(d)
+		c.findSpurious(d)
+		c.findReordering(d)
+		c.findSilence(d)
+		c.findWindow(d)
+		c.findDelayedACKs(d)
+		c.findCongestion(d)
+	}
+	for _, d := range c.sides() {
+		c.findEnd(d)
+		c.findGaps(d)
+	}
+}
+
+func (c *Conversation) findCopies() {
+	copies := found(c.Client.Copies, c.Server.Copies)
+	if copies.Count == 0 {
+		return
+	}
+	of := &c.Client
+	if of.Copies.Count == 0 {
+		of = &c.Server
+	}
+	c.report(diagnosis{CapturedTwice, of,
+		fmt.Sprintf("%s follow one that is the same in every field, in less than a millisecond.", plural(copies.Count, "segment")),
+		"The capture has packets twice, since they passed two of its interfaces (a bridge and its port, \"any\"), or the network duplicates packets (netem duplicate). They do not count as sent again.",
+		"Capture on one interface (tcpdump -i eth0). If they are still there, D-SACK blocks or IP identifications at the receiver show whether the network duplicates.",
+		copies})
+}
+
+// name is how a side is called in sentences.
+func (c *Conversation) name(d *Side) string {
+	if d == &c.Client {
+		return "the client"
+	}
+	return "the server"
+}
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%s %ss", thousands(int64(n)), one)
+}
+
+func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
+func (c *Conversation) findOpening() {
+	client, server := &c.Client, &c.Server
+	if client.SYN == nil {
+		return
+	}
+	again := client.Causes[CauseSYN]
+	syns := found(frames(client.SYN.Frame), again)
+	answers := server.Causes[CauseSYN]
+	switch {
+	case server.Segments == 0:
+		c.report(diagnosis{UnansweredSYN, client,
+			fmt.Sprintf("The client sent its SYN %s in %s, and the server never answered.", times(syns.Count), short(c.End-c.Start)),
+			"The server's host is down, the way there or back is broken, or a firewall drops the packets. A full backlog of the listener drops SYNs too.",
+			"Capture at the server: if the SYN arrives there, look at its firewall and at nstat TcpExtListenDrops; if not, follow the path (traceroute --tcp).",
+			syns})
+	case server.Reset != nil && server.Reset.Reason == ResetRefused:
+		c.report(diagnosis{Refused, server,
+			"The server's host answered the SYN with a reset.",
+			fmt.Sprintf("Nobody listens on port %d there, or a firewall rejects the connection.", server.Addr.Port()),
+			fmt.Sprintf("On the server: ss -ltn 'sport = %d' for listeners and the addresses they are bound to; then its firewall's reject rules.", server.Addr.Port()),
+			frames(client.SYN.Frame, server.Reset.Frame)})
+	case server.SYN != nil && client.Segments == syns.Count && answers.Count > 0:
+		c.report(diagnosis{UnansweredSYNACK, server,
+			fmt.Sprintf("The server sent its SYN-ACK %s, and the client never acknowledged it.", times(answers.Count+1)),
+			"SYN-ACKs do not reach the client: a firewall without state for the connection, or another way back (asymmetric routing). Or the client's address is forged (SYN flood).",
+			"Capture at the client: does the SYN-ACK arrive? Then compare the routes of both directions.",
+			found(frames(server.SYN.Frame), answers)})
+	case again.Count+answers.Count > 0:
+		c.report(diagnosis{LostSYN, client,
+			fmt.Sprintf("Before the handshake was complete, the client sent its SYN %s and the server its SYN-ACK %s; waiting for that took %s.",
+				times(again.Count+1), times(answers.Count+1), short(client.synStalled+server.synStalled)),
+			"The path loses packets, or the listener's backlog was full and dropped the SYN. Linux waits 1 s before it sends a SYN again.",
+			"Losses later in the connection speak for the path; if there are none, look at nstat TcpExtListenDrops and TcpExtListenOverflows on the server.",
+			found(again, answers)})
+	}
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return thousands(int64(n)) + " times"
+}
+
+func (c *Conversation) findLoss(d *Side) {
+	n := d.Repeated.Count + d.Filled.Count
+	if n == 0 || d.DataSegments == 0 {
+		return
+	}
+	seen := fmt.Sprintf("%s sent %s again, %s of those with data (%s).", sentence(c.name(d)), plural(n, "segment"),
+		percent(n, d.DataSegments), d.causesText())
+	if d.Causes[CauseRTO].Count > 0 {
+		seen += fmt.Sprintf(" Waiting for timeouts took %s.", short(d.Stalled))
+	}
+	other := c.name(c.other(d))
+	var cause, next string
+	were := "all of them had"
+	if n == 1 {
+		were = "it had"
+	}
+	switch {
+	case d.Filled.Count == 0:
+		cause = fmt.Sprintf("A lossy link behind the point of capture: %s passed here before, so the loss was between here and %s, or of %s's ACKs on the way back.", were, other, other)
+		next = fmt.Sprintf("Capture nearer to %s and compare; look at drops along the way (tc -s qdisc, ip -s link).", other)
+	case d.Repeated.Count == 0:
+		cause = fmt.Sprintf("A lossy link in front of the point of capture: %s not passed here before, so the loss was between %s and here.", were, c.name(d))
+		next = fmt.Sprintf("Capture nearer to %s and compare; look at drops along the way (tc -s qdisc, ip -s link).", c.name(d))
+	default:
+		cause = fmt.Sprintf("Lossy links on both sides of the point of capture: %d had not passed here before, so they were lost on the way from %s; %d had.", d.Filled.Count, c.name(d), d.Repeated.Count)
+		next = "Capture at both hosts and compare; look at drops along the way (tc -s qdisc, ip -s link)."
+	}
+	if d.SYN != nil && c.other(d).SYN != nil && (!d.SYN.Options.SACKPermitted || !c.other(d).SYN.Options.SACKPermitted) {
+		next += " SACK is off, so that only one loss can be repaired in a round trip: turn on net.ipv4.tcp_sack."
+	}
+	c.report(diagnosis{LossyLink, d, seen, cause, next, found(d.Repeated, d.Filled)})
+}
+
+func (d *Side) causesText() string {
+	var parts []string
+	for cause, f := range d.Causes {
+		if cause := Cause(cause); f.Count > 0 && cause != CauseSYN && cause != CauseSpurious {
+			parts = append(parts, fmt.Sprintf("%v %d", cause, f.Count))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (c *Conversation) findSpurious(d *Side) {
+	late := d.marked(MarkSpuriousRetransmission)
+	if late.Count+d.Unneeded.Count == 0 {
+		return
+	}
+	other := c.other(d)
+	var seen []string
+	if late.Count > 0 {
+		seen = append(seen, fmt.Sprintf("%s sent %s again behind the ACK of that.", sentence(c.name(d)), plural(late.Count, "segment")))
+	}
+	if d.Unneeded.Count > 0 {
+		seen = append(seen, fmt.Sprintf("%s said %s that it had got data twice (D-SACK).", sentence(c.name(other)), times(d.Unneeded.Count)))
+	}
+	var cause, next string
+	if fast := d.Causes[CauseFast].Count; fast > 0 && d.Unneeded.Count > 0 {
+		cause = fmt.Sprintf("Segments were not lost but late: the path behind the point of capture reorders or duplicates, and duplicate ACKs made %s send again.", c.name(d))
+		next = fmt.Sprintf("Look for parallel links or queues on the path, and at nstat TcpExtTCPDSACKRecv and TcpExtTCPSACKReorder on %s.", c.name(d))
+	} else {
+		cause = fmt.Sprintf("%s's ACKs were lost or late, so that a timer of %s ran out: delay that grows suddenly (a full queue, a sleeping link), or loss on the way back.", sentence(c.name(other)), c.name(d))
+		next = "Compare the RTT's minimum with its maximum: a large ratio means queues. Look at nstat TcpExtTCPSpuriousRTOs."
+	}
+	c.report(diagnosis{SpuriousRetransmission, d, strings.Join(seen, " "), cause, next, found(late, d.Unneeded)})
+}
+
+func (c *Conversation) findReordering(d *Side) {
+	if d.Reordered.Count == 0 {
+		return
+	}
+	c.report(diagnosis{Reordering, d,
+		fmt.Sprintf("%s of %s arrived behind later ones, without having passed before, within a round trip.", plural(d.Reordered.Count, "segment"), c.name(d)),
+		fmt.Sprintf("The path from %s to the point of capture reorders: parallel links, or queues served in turn; netem does it by jitter.", c.name(d)),
+		fmt.Sprintf("If it costs fast retransmissions, raise net.ipv4.tcp_reordering on %s, or mend the path.", c.name(d)),
+		d.Reordered})
+}
+
+// findSilence: what is repeated until the end.
+func (c *Conversation) findSilence(d *Side) {
+	other := c.other(d)
+	const few, smallest = 2, 536 // 536: what every host takes (RFC 9293, section 3.7.1)
+	if len(d.row) < few || d.timeoutLength == 0 || d.Reset != nil || other.Reset != nil || other.Segments == 0 {
+		return
+	}
+	if d.ackedAny && before(d.timeoutSeq, d.acked) {
+		return // it arrived in the end
+	}
+	n := len(d.row)
+	if d.timeoutLength >= smallest && d.timeoutLength > d.ackedLength {
+		c.report(diagnosis{MTUBlackHole, d,
+			fmt.Sprintf("%s sent a segment of %s %s and it was never acknowledged, while smaller ones were (up to %s of data).",
+				sentence(c.name(d)), plural(d.timeoutLength, "byte"), times(n+1), plural(d.ackedLength, "byte")),
+			"A path-MTU black hole: a link on the path has a smaller MTU, and the ICMP message that would say so does not come through (RFC 2923).",
+			fmt.Sprintf("ping -M do -s %d from %s; let ICMP type 3 code 4 (ICMPv6 type 2) pass, clamp the MSS, or set net.ipv4.tcp_mtu_probing=1.", d.timeoutLength+12, c.name(d)),
+			Frames{n, d.rowFrames}})
+		return
+	}
+	c.report(diagnosis{UnansweredData, d,
+		fmt.Sprintf("%s sent the same segment %s until the end of the capture, without an ACK; the last that was heard of %s is frame %d, %s before the end.",
+			sentence(c.name(d)), times(n+1), c.name(other), other.previous.Frame, short(c.End-other.previous.At)),
+		fmt.Sprintf("%s is gone without a word: host down, link down, or a firewall that forgot the connection.", sentence(c.name(other))),
+		fmt.Sprintf("Can %s be reached now (ping, a new connection)? If a new connection works, suspect state in a firewall or NAT.", c.name(other)),
+		Frames{n, d.rowFrames}})
+}
+
+func (c *Conversation) findWindow(sender *Side) {
+	d := c.other(sender)
+	if f := d.marked(MarkZeroWindow); f.Count > 0 {
+		c.report(diagnosis{ClosedWindow, d,
+			fmt.Sprintf("%s closed its receive window for %s in all.", sentence(c.name(d)), short(d.WindowClosed)),
+			fmt.Sprintf("The program on %s reads more slowly than %s sends.", c.name(d), c.name(sender)),
+			fmt.Sprintf("What does that program wait for? On %s: ss -tm shows the unread bytes (Recv-Q).", c.name(d)),
+			f})
+		return // that its window was full before is no news
+	}
+	full := sender.marked(MarkWindowFull)
+	const most = 2 // limited by the window for half of the segments, or more
+	if full.Count == 0 && (sender.DataSegments < 10 || sender.Limited*most < sender.DataSegments) {
+		return
+	}
+	seen := fmt.Sprintf("%s filled %s's window: %s of its %s with data left less than one segment of it.", sentence(c.name(sender)), c.name(d),
+		thousands(int64(sender.Limited)), plural(sender.DataSegments, "segment"))
+	rtt := max(c.InitialRTT, sender.RTT.Min)
+	if d.Window != nil && rtt > 0 {
+		seen += fmt.Sprintf(" At most %s per round trip of %s are %s.", plural(d.Window.Max, "byte"), short(rtt), bitRate(float64(d.Window.Max)*8/rtt.Seconds()))
+	}
+	cause := fmt.Sprintf("The receive window of %s limits the throughput, not the network.", c.name(d))
+	next := fmt.Sprintf("On %s: net.ipv4.tcp_rmem, and does the program set SO_RCVBUF (which turns off automatic sizing)?", c.name(d))
+	if c.Client.SYN != nil && c.Server.SYN != nil && (!c.Client.SYN.Options.HasWindowScale || !c.Server.SYN.Options.HasWindowScale) {
+		cause += " Window scaling is not in use, so that it cannot exceed 65,535 bytes."
+		next = "net.ipv4.tcp_window_scaling on both hosts; a middlebox may strip the option: compare the SYN at both ends."
+	}
+	c.report(diagnosis{WindowLimited, sender, seen, cause, next, limitedFrames(full, sender)})
+}
+
+// limitedFrames are those that fill the window to the last byte, if there are any.
+func limitedFrames(full Frames, sender *Side) Frames {
+	full.Count = max(full.Count, sender.Limited)
+	if len(full.First) == 0 {
+		full.First = sender.limitedFirst.First
+	}
+	return full
+}
+
+func (c *Conversation) findDelayedACKs(d *Side) {
+	const pattern = 3 // fewer may be chance
+	if d.awaited.Count < pattern {
+		return
+	}
+	sender := c.other(d)
+	c.report(diagnosis{DelayedACK, d,
+		fmt.Sprintf("%s, %s held back a small segment until %s's delayed ACK came; that took %s more than a round trip.",
+			sentence(times(d.awaited.Count)), c.name(sender), c.name(d), short(d.awaiting)),
+		"Nagle's algorithm on the one side waits for the delayed ACK of the other: a program that writes one message in several small pieces and then waits for the answer.",
+		fmt.Sprintf("Let the program on %s write a message at once, or set TCP_NODELAY.", c.name(sender)),
+		d.awaited})
+}
+
+func (c *Conversation) findCongestion(d *Side) {
+	if d.CE.Count+d.ECE.Count == 0 {
+		return
+	}
+	other := c.other(d)
+	var seen []string
+	if d.CE.Count > 0 {
+		seen = append(seen, fmt.Sprintf("%s of %s had the mark of a congested queue (CE).", plural(d.CE.Count, "packet"), c.name(d)))
+	}
+	if d.ECE.Count > 0 {
+		seen = append(seen, fmt.Sprintf("%s says in %s that marked packets arrive (ECE).", sentence(c.name(d)), plural(d.ECE.Count, "segment")))
+	}
+	where := fmt.Sprintf("A queue between the point of capture and %s is full enough to mark packets of %s.", c.name(d), c.name(other))
+	if d.CE.Count > 0 {
+		where = fmt.Sprintf("A queue between %s and the point of capture is full enough to mark packets.", c.name(d))
+	}
+	c.report(diagnosis{Congestion, d, strings.Join(seen, " "), where,
+		"Marks instead of losses: as it should be. tc -s qdisc on the path shows which queue it is (ecn_mark).",
+		found(d.CE, d.ECE)})
+}
+
+func (c *Conversation) findEnd(d *Side) {
+	other := c.other(d)
+	const unanswered = 2 // one may still be on its way
+	if d.keepAlives.Count >= unanswered {
+		c.report(diagnosis{KeepAliveUnanswered, d,
+			fmt.Sprintf("%s asked with %s whether %s is alive, and got no answer.", sentence(c.name(d)), plural(d.keepAlives.Count, "keep-alive"), c.name(other)),
+			fmt.Sprintf("%s is gone without a word: host down, link down, or a firewall that forgot the idle connection.", sentence(c.name(other))),
+			fmt.Sprintf("Can %s be reached now? If so, keep-alives have to come more often than the firewall's or NAT's idle timeout (TCP_KEEPIDLE).", c.name(other)),
+			d.keepAlives})
+	}
+	r := d.Reset
+	if r == nil || r.Reason == ResetRefused || r.Reason == ResetKeepAlive {
+		return
+	}
+	seen := fmt.Sprintf("%s sent a reset: it %s.", sentence(c.name(d)), resetTexts[r.Reason])
+	cause, next := resetCause(r.Reason, c.name(d), c.name(other))
+	if r.ForeignTTL {
+		seen += fmt.Sprintf(" Its TTL is not that of %s's other packets.", c.name(d))
+		cause = "A machine on the path made it up: a firewall, an intrusion prevention system or a proxy. " + cause
+		next = fmt.Sprintf("Capture at %s: did it send the reset at all?", c.name(d))
+	}
+	c.report(diagnosis{ResetSeen, d, seen, cause, next, frames(r.Frame)})
+}
+
+// resetCause is what makes a host send such a reset.
+func resetCause(reason ResetReason, name, other string) (cause, next string) {
+	switch reason {
+	case ResetNoConnection:
+		return fmt.Sprintf("%s had ended the connection, or was restarted, or a load balancer sent the segment to the wrong host.", sentence(name)),
+			fmt.Sprintf("What came in front of it: an earlier reset, a long silence (an idle timeout), or %s sending on after the end.", other)
+	case ResetDataAfterClose:
+		return fmt.Sprintf("The program on %s called close while %s still had something to send; nobody was left to read it.", name, other),
+			"Is that meant? A program that wants the rest uses shutdown(SHUT_WR) and reads to the end before it closes."
+	case ResetAfterFIN:
+		return fmt.Sprintf("The program on %s closed the socket with unread data in it, or with SO_LINGER 0, or crashed with data unread.", name),
+			fmt.Sprintf("%s's log; what the last data in front of the reset was.", sentence(name))
+	default:
+		return fmt.Sprintf("The program on %s closed the socket with unread data in it, or with SO_LINGER 0, or its kernel gave up after too many timeouts (TCP_USER_TIMEOUT).", name),
+			fmt.Sprintf("%s's log; what the last data in front of the reset was; nstat TcpExtTCPAbortOnClose, TcpExtTCPAbortOnData, TcpExtTCPAbortOnTimeout.", sentence(name))
+	}
+}
+
+func (c *Conversation) findGaps(d *Side) {
+	f := d.marked(MarkACKLostSegment)
+	if f.Count == 0 {
+		return
+	}
+	c.report(diagnosis{IncompleteCapture, d,
+		fmt.Sprintf("%s acknowledged what was not captured.", sentence(c.name(d))),
+		"The capture is missing packets, so other findings may be wrong: the capture dropped them, or they took another way.",
+		"How many packets did the capture drop (Wireshark: Statistics, Capture File Properties)? A smaller snap length or a larger buffer helps (tcpdump -s 128 -B 65536).",
+		f})
+}
+
+func percent(n, of int) string { return fmt.Sprintf("%.1f %%", 100*float64(n)/float64(of)) }
+
+// thousands writes 1234567 as 1,234,567.
+func thousands(n int64) string {
+	s := fmt.Sprint(n)
+	for at := len(s) - 3; at > 0 && s[at-1] != '-'; at -= 3 {
+		s = s[:at] + "," + s[at:]
+	}
+	return s
+}
+
+// short writes a time with four digits: 1.234 s, 50.12 ms, 17 µs.
+func short(d time.Duration) string {
+	sign := ""
+	if d < 0 {
+		sign, d = "-", -d
+	}
+	switch {
+	case d >= time.Second:
+		return sign + digits4(d.Seconds()) + " s"
+	case d >= time.Millisecond:
+		return sign + digits4(float64(d)/float64(time.Millisecond)) + " ms"
+	case d >= time.Microsecond:
+		return sign + digits4(float64(d)/float64(time.Microsecond)) + " µs"
+	case d == 0:
+		return "0 s"
+	default:
+		return fmt.Sprintf("%s%d ns", sign, d)
+	}
+}
+
+// bitRate writes 19.2 Mbit/s.
+func bitRate(bps float64) string {
+	units := []struct {
+		size float64
+		name string
+	}{{1e9, "Gbit/s"}, {1e6, "Mbit/s"}, {1e3, "kbit/s"}}
+	for _, u := range units {
+		if bps >= u.size {
+			return digits4(bps/u.size) + " " + u.name
+		}
+	}
+	return digits4(bps) + " bit/s"
+}
+
+func digits4(f float64) string {
+	places := 0
+	for limit := 1000.0; f < limit && places < 3; limit /= 10 {
+		places++
+	}
+	s := fmt.Sprintf("%.*f", places, f)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	return cmp.Or(s, "0")
+}

@@ -1,0 +1,100 @@
+package analysis
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// SchemaVersion is the version of the JSON that a [Document] has. It rises when a
+// field is removed or changes its meaning; a new field does not raise it.
+const SchemaVersion = 1
+
+// Document is what "tcplab analyze --json" writes. docs/analysis.md describes it.
+//
+// Times are in nanoseconds, their names end in _ns; what is 0, empty or not known is
+// left out, but for the fields that every conversation has.
+type Document struct {
+	Schema int       `json:"schema"`
+	Files  []*Report `json:"files"`
+}
+
+// Report is what there is to say about one capture.
+type Report struct {
+	File string `json:"file,omitempty"`
+	Stats
+	Interfaces []Interface `json:"interfaces,omitempty"`
+	// Start and End are the times of the first and the last TCP segment.
+	Start time.Time `json:"start,omitzero"`
+	End   time.Time `json:"end,omitzero"`
+	// Notes say what was not, or not fully, read: a file that is cut off, packets
+	// that the capture dropped, headers that a snap length cut off.
+	Notes []string `json:"notes,omitempty"`
+	// Damaged: the file was not read to its end.
+	Damaged       bool           `json:"damaged,omitempty"`
+	Conversations []Conversation `json:"conversations"`
+}
+
+// Analyze reads a capture to its end, or to where it is damaged, and sums up its
+// conversations. The kernel's events are optional, see [KernelEvent].
+func Analyze(r *Reader, events ...KernelEvent) *Report {
+	report := &Report{File: r.name}
+	var classifier Classifier
+	b := newBuilder(events)
+	for s := range r.Segments() {
+		if report.Start.IsZero() {
+			report.Start = writable(s.Time)
+		}
+		report.End = writable(s.Time)
+		c := classifier.Add(s)
+		b.add(&c)
+	}
+	report.Conversations = b.finish()
+	report.Stats = r.Stats()
+	report.Interfaces = r.Interfaces()
+	report.clean()
+	report.note(r.Err())
+	return report
+}
+
+// clean makes text of what names in the file say: JSON has nothing else.
+func (r *Report) clean() {
+	r.File = strings.ToValidUTF8(r.File, "\uFFFD")
+	for i := range r.Interfaces {
+		r.Interfaces[i].Name = strings.ToValidUTF8(r.Interfaces[i].Name, "\uFFFD")
+	}
+	for i := range r.Conversations {
+		r.Conversations[i].Interface = strings.ToValidUTF8(r.Conversations[i].Interface, "\uFFFD")
+	}
+}
+
+// writable leaves out a time that cannot be written (RFC 3339): one of a damaged file.
+func writable(t time.Time) time.Time {
+	if y := t.UTC().Year(); y < 0 || y > 9999 {
+		return time.Time{}
+	}
+	return t
+}
+
+func (r *Report) note(err error) {
+	note := func(format string, args ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, args...)) }
+	if err != nil {
+		r.Damaged = true
+		if inner := errors.Unwrap(err); inner != nil {
+			err = inner // the file's name is known here
+		}
+		note("%v; what is in front of that was read", err)
+	}
+	for _, i := range r.Interfaces {
+		if i.Dropped > 0 {
+			note("the capture dropped %d of %d packets on %s: findings about missing segments may be its own doing", i.Dropped, i.Received, i.Name)
+		}
+	}
+	if r.Undecodable > 0 {
+		note("%s could not be decoded: cut off in their headers, or with lengths that contradict each other", plural(r.Undecodable, "IP packet"))
+	}
+	if r.Segments == 0 && r.Packets > 0 {
+		note("none of the %s is a TCP segment in a link layer that is known (Ethernet, Linux cooked, BSD loopback, raw IP)", plural(r.Packets, "packet"))
+	}
+}
