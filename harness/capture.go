@@ -1,15 +1,17 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
 
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/capture"
+	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/results"
 )
@@ -22,31 +24,41 @@ const snapLength = 160
 type Capture struct {
 	lab     *Lab
 	file    string
-	running stopper
+	ends    []*netns.End
+	began   time.Time
+	running recorder
+	ended   bool
 	told    bool // that it dropped packets
 }
 
-// stopper is what a Capture needs of a *capture.Capture at its end.
-type stopper interface {
+// recorder is what a Capture needs of a *capture.Capture.
+type recorder interface {
+	AddDropped(...capture.Note) error
+	AddComments(...capture.Note) error
 	Stop() (capture.Summary, error)
 }
 
 // A Place is where packets can be recorded: a link end, or a host, which stands for all its ends.
 type Place interface{ Ends() []*netns.End }
 
-// Capture starts to record the packets at some places into one file of the spec's artefacts.
+// Capture starts to record the packets at some places into one file of the spec's artefacts. What
+// rules do meanwhile ([Lab.Rule]), at any end, is marked in it: a packet that a rule dropped is in
+// the file on an interface of its own, a packet that it held or duplicated has a comment.
 func (l *Lab) Capture(places ...Place) *Capture {
 	ginkgo.GinkgoHelper()
 	name := l.artefact("capture", "pcapng")
 	var interfaces []capture.Interface
+	var ends []*netns.End
 	for _, place := range places {
 		for _, end := range place.Ends() {
+			ends = append(ends, end)
 			interfaces = append(interfaces, capture.Interface{In: end.Host(), Name: end.String(), Device: end.Name(), Index: end.Index()})
 		}
 	}
+	began := time.Now()
 	running, err := capture.Start(filepath.Join(l.dir, name), capture.Config{SnapLength: snapLength}, interfaces...)
 	check(err)
-	c := &Capture{lab: l, file: name, running: running}
+	c := &Capture{lab: l, file: name, ends: ends, began: began, running: running}
 	l.captures = append(l.captures, c)
 	return c
 }
@@ -57,7 +69,7 @@ func (c *Capture) File() string { return c.file }
 // Segments ends the capture and returns its TCP segments that pass the filters. A capture that
 // dropped packets fails the spec: nothing could be concluded from it.
 //
-// What a rule dropped before it was sent is not among them (see [capture.DroppedSuffix]), but
+// What a rule dropped before it was sent is not among them (see [analysis.NeverSent]), but
 // counts in the numbers of the frames, which are those of the file.
 func (c *Capture) Segments(filters ...analysis.Filter) []analysis.Segment {
 	ginkgo.GinkgoHelper()
@@ -65,14 +77,18 @@ func (c *Capture) Segments(filters ...analysis.Filter) []analysis.Segment {
 	check(err)
 	all, err := analysis.ReadFile(filepath.Join(c.lab.dir, c.file))
 	check(err)
-	return slices.Collect(analysis.Where(slices.Values(all), analysis.Not(neverSent), analysis.All(filters...)))
+	return slices.Collect(analysis.Where(slices.Values(all), analysis.Not(analysis.NeverSent), analysis.All(filters...)))
 }
-
-// neverSent chooses the segments that were dropped before they were sent.
-func neverSent(s analysis.Segment) bool { return strings.HasSuffix(s.Interface, capture.DroppedSuffix) }
 
 // stop ends the capture. That it dropped packets is an error, once.
 func (c *Capture) stop() (capture.Summary, error) {
+	if !c.ended {
+		c.ended = true
+		if err := c.annotate(); err != nil {
+			_, stopErr := c.running.Stop()
+			return capture.Summary{}, errors.Join(err, stopErr)
+		}
+	}
 	summary, err := c.running.Stop()
 	if err != nil {
 		return summary, err
@@ -82,6 +98,37 @@ func (c *Capture) stop() (capture.Summary, error) {
 		return summary, fmt.Errorf("capture %s: %d packets were dropped by the capture itself: nothing can be concluded from it", c.file, dropped)
 	}
 	return summary, nil
+}
+
+// annotate notes what rules did while the capture ran.
+func (c *Capture) annotate() error {
+	for _, s := range c.lab.rules {
+		hits, err := s.set.Hits()
+		if err != nil && !errors.Is(err, rules.ErrIncomplete) { // which the record says
+			return err
+		}
+		for _, hit := range hits {
+			if hit.Time.Before(c.began) || !hit.Done {
+				continue
+			}
+			note := capture.Note{
+				At: hit.Time, Interface: s.end.String(), Data: hit.Packet, OriginalLength: int(hit.Length), Outbound: true,
+				Comment: fmt.Sprintf("%s (rule %q)", hit.Action, hit.Rule),
+			}
+			switch {
+			case hit.Dropped():
+				err = c.running.AddDropped(note)
+			case slices.Contains(c.ends, s.end):
+				err = c.running.AddComments(note)
+			default:
+				err = nil // it passes no end of this capture
+			}
+			if err != nil {
+				return fmt.Errorf("capture %s: %w", c.file, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (l *Lab) recordCapture(c *Capture) error {

@@ -405,10 +405,10 @@ var fixtures = map[string]fixture{
 // dropping makes a capture believe that it dropped packets.
 func dropping(c *Capture) { c.running = dropped{c.running} }
 
-type dropped struct{ stopper }
+type dropped struct{ recorder }
 
 func (d dropped) Stop() (capture.Summary, error) {
-	summary, err := d.stopper.Stop()
+	summary, err := d.recorder.Stop()
 	summary.Interfaces = slices.Clone(summary.Interfaces)
 	summary.Interfaces[0].Dropped = 3
 	return summary, err

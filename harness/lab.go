@@ -319,10 +319,11 @@ func (l *Lab) close(failed bool) (summary string, err error) {
 			l.record.Topology = describe(l.topology, l.offload)
 			errs = append(errs, l.recordCounters())
 		}
-		errs = append(errs, l.recordQueues(), l.recordRules())
+		errs = append(errs, l.recordQueues())
 		for _, c := range l.captures {
 			errs = append(errs, l.recordCapture(c))
 		}
+		errs = append(errs, l.recordRules()) // behind the captures, which ask the rules what they did
 		for _, o := range l.observers {
 			errs = append(errs, o.end())
 		}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 	. "github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/capture"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
@@ -28,6 +31,7 @@ func init() {
 			lab.Trace(net.ToServer)
 			lost := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5)))
 			late := lab.Rule(net.ToClient, rules.Hold(30*time.Millisecond, rules.SYNACK.First(1)))
+			wire := lab.Capture(net.Routers[0])
 			server := lab.Start(net.Server(), peers.BulkServer{Listen: Addr(net.Server(), 80), Backlog: backlog})
 			client := lab.Start(net.Client(), peers.BulkClient{Connect: Addr(net.Server(), 80), Bytes: 20 * 1448})
 			connection := lab.Wait(client).Connections[0]
@@ -38,6 +42,15 @@ func init() {
 			Expect(late.Hits()).To(HaveExactElements(HaveField("Action", "hold 30ms")))
 			Expect(connection.ConnectTime).To(BeNumerically(">=", 40*time.Millisecond))
 			Expect(lab.Counters(net.Client())).To(HaveKeyWithValue("TcpRetransSegs", int64(1)))
+			// What rules did stands in the capture: the lost segment was never sent, and is there with a comment.
+			Expect(wire.Segments(analysis.On(net.ToServer.String()), analysis.WithData)).To(HaveLen(20))
+			all, err := analysis.ReadFile(filepath.Join(lab.Dir(), wire.File()))
+			Expect(err).NotTo(HaveOccurred())
+			Expect(slices.Collect(analysis.Where(slices.Values(all), analysis.NeverSent))).To(HaveExactElements(
+				And(HaveField("Interface", net.ToServer.String()+capture.DroppedSuffix), HaveField("Length", 1448))))
+			text, err := os.ReadFile(filepath.Join(lab.Dir(), wire.File()))
+			Expect(err).NotTo(HaveOccurred())
+			Expect(string(text)).To(And(ContainSubstring(`drop (rule "drop data 5")`), ContainSubstring(`hold 30ms (rule "hold 30ms SYN-ACK`)))
 			// Two ends of one link: what was offered and not dropped has passed the queue.
 			Expect(lab.Offered(net.ToServer)).To(HaveLen(int(lab.Queue(net.ToServer).Packets) + 1))
 		})

@@ -3,6 +3,7 @@ package analysis
 import (
 	"iter"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -95,6 +96,14 @@ func FINs(s Segment) bool { return s.Flags&FlagFIN != 0 }
 
 // WithData chooses the segments that have payload.
 func WithData(s Segment) bool { return s.Length > 0 }
+
+// droppedSuffix ends the name of an interface whose packets never were on a link: see package
+// capture, whose constant this is. This package reads files without it.
+const droppedSuffix = " dropped"
+
+// NeverSent chooses the segments that an impairment dropped before they were sent. Captures of
+// tcplab have them on interfaces of their own, since the rule tells of them.
+func NeverSent(s Segment) bool { return strings.HasSuffix(s.Interface, droppedSuffix) }
 
 // Count returns the number of segments.
 func Count(segments iter.Seq[Segment]) int {

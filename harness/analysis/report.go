@@ -28,6 +28,9 @@ type Report struct {
 	// Start and End are the times of the first and the last TCP segment.
 	Start time.Time `json:"start,omitzero"`
 	End   time.Time `json:"end,omitzero"`
+	// NeverSent are the segments that an impairment dropped before they were sent, see
+	// [NeverSent]. They are in no conversation.
+	NeverSent Frames `json:"never_sent,omitzero"`
 	// Notes say what was not, or not fully, read: a file that is cut off, packets
 	// that the capture dropped, headers that a snap length cut off.
 	Notes []string `json:"notes,omitempty"`
@@ -43,6 +46,10 @@ func Analyze(r *Reader, events ...KernelEvent) *Report {
 	var classifier Classifier
 	b := newBuilder(events)
 	for s := range r.Segments() {
+		if NeverSent(s) {
+			report.NeverSent.add(s.Frame)
+			continue
+		}
 		if report.Start.IsZero() {
 			report.Start = writable(s.Time)
 		}

@@ -80,6 +80,10 @@ func (t *textWriter) head(r *Report) {
 		parts = append(parts, plural(n, "interface"))
 	}
 	t.wrapped("", strings.Join(append(parts, tally(r.Conversations)), ", "))
+	if r.NeverSent.Count > 0 {
+		t.wrapped("", fmt.Sprintf("%s more that an impairment dropped before they were sent: frames %s",
+			plural(r.NeverSent.Count, "TCP segment"), framesText(r.NeverSent.First, r.NeverSent.Count)))
+	}
 }
 
 // tally says how many conversations have each kind of finding.
@@ -430,18 +434,19 @@ func (t *textWriter) findings(c *Conversation) {
 		t.wrapped("  ! ", fmt.Sprintf("%s: %s", f.Kind, f.Seen))
 		t.wrapped("    likely cause   ", f.Cause)
 		t.wrapped("    look at next   ", f.Next)
-		t.wrapped("    frames         ", framesText(f))
+		t.wrapped("    frames         ", framesText(f.Frames, f.Count))
 	}
 }
 
-func framesText(f Finding) string {
-	parts := make([]string, len(f.Frames))
-	for i, n := range f.Frames {
+// framesText lists the first frames of so many.
+func framesText(frames []int, count int) string {
+	parts := make([]string, len(frames))
+	for i, n := range frames {
 		parts[i] = fmt.Sprint(n)
 	}
 	text := strings.Join(parts, ", ")
-	if f.Count > len(f.Frames) {
-		text += fmt.Sprintf(" and %s more", thousands(int64(f.Count-len(f.Frames))))
+	if count > len(frames) {
+		text += fmt.Sprintf(" and %s more", thousands(int64(count-len(frames))))
 	}
 	return text
 }

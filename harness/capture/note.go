@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,7 +19,8 @@ import (
 type Note struct {
 	// At is when it happened, by the kernel's real-time clock, as the packets' times are.
 	At time.Time
-	// Interface is the label of the end where it happened.
+	// Interface is the label of the end where it happened: one that is captured, or, of a packet
+	// that was dropped, any (Ethernet).
 	Interface string
 	// Data is the packet from its link-layer header on, or the first part of it.
 	Data []byte
@@ -44,7 +46,7 @@ const DroppedSuffix = " dropped"
 //
 // It is called before Stop.
 func (c *Capture) AddDropped(notes ...Note) error {
-	return c.addNotes("add dropped packets", &c.dropped, notes)
+	return c.addNotes("add dropped packets", &c.dropped, notes, false)
 }
 
 // AddComments attaches comments to packets of the capture. The packet that is meant is the
@@ -54,12 +56,12 @@ func (c *Capture) AddDropped(notes ...Note) error {
 //
 // It is called before Stop.
 func (c *Capture) AddComments(notes ...Note) error {
-	return c.addNotes("add comments", &c.comments, notes)
+	return c.addNotes("add comments", &c.comments, notes, true)
 }
 
-func (c *Capture) addNotes(op string, to *[]Note, notes []Note) error {
+func (c *Capture) addNotes(op string, to *[]Note, notes []Note, captured bool) error {
 	for i, n := range notes {
-		if err := c.checkNote(n); err != nil {
+		if err := c.checkNote(n, captured); err != nil {
 			return &Error{Op: op, Err: fmt.Errorf("note %d: %w", i, err)}
 		}
 	}
@@ -72,9 +74,11 @@ func (c *Capture) addNotes(op string, to *[]Note, notes []Note) error {
 	return nil
 }
 
-func (c *Capture) checkNote(n Note) error {
+func (c *Capture) checkNote(n Note, captured bool) error {
 	switch {
-	case c.endOf(n) < 0:
+	case n.Interface == "":
+		return errors.New("no interface")
+	case captured && c.endOf(n) < 0:
 		return fmt.Errorf("interface %q: is none of the capture's", n.Interface)
 	case len(n.Data) < minSnapLength || len(n.Data) > maxSnapLength:
 		return fmt.Errorf("%d bytes of data: allowed are %d to %d", len(n.Data), minSnapLength, maxSnapLength)
@@ -171,44 +175,62 @@ func (e *end) nearest(notes []Note) ([]int64, error) {
 	}
 }
 
-// droppedEnds makes an end of each one that packets were dropped at, in the order of the
-// ends, to be written as those are.
+// droppedEnds makes an end of each one that packets were dropped at, to be written as the
+// captured ones are: first those that are captured, in their order, then others, in that of
+// their first packets.
 func (c *Capture) droppedEnds(notes []Note) ([]*end, []comments, error) {
 	notes = slices.Clone(notes)
 	slices.SortStableFunc(notes, func(a, b Note) int { return a.At.Compare(b.At) })
+	labels := make([]string, len(c.ends))
+	for i, e := range c.ends {
+		labels[i] = e.name
+	}
+	byLabel := map[string][]Note{}
+	for _, n := range notes {
+		if !slices.Contains(labels, n.Interface) {
+			labels = append(labels, n.Interface)
+		}
+		byLabel[n.Interface] = append(byLabel[n.Interface], n)
+	}
 	var ends []*end
 	var all []comments
-	for i, e := range c.ends {
-		var d *end
-		var own comments
-		for _, n := range notes {
-			if c.endOf(n) != i {
-				continue
-			}
-			if d == nil {
-				s, err := newSpool(filepath.Dir(c.path))
-				if err != nil {
-					return ends, nil, err
-				}
-				d, own = &end{name: e.name + DroppedSuffix, linkType: e.linkType, config: c.config, fd: -1, wake: -1, spool: s}, comments{}
-				ends, all = append(ends, d), append(all, own)
-			}
-			if offset := d.spool.size; n.Comment != "" {
-				own[offset] = append(own[offset], n.Comment)
-			}
-			kind := uint8(unix.PACKET_HOST)
-			if n.Outbound {
-				kind = unix.PACKET_OUTGOING
-			}
-			d.spool.add(packet{time: n.At.UnixNano(), length: max(n.OriginalLength, len(n.Data)), kind: kind, data: n.Data}, c.config.SnapLength)
-			d.accepted++
-		}
-		if d == nil {
+	for _, label := range labels {
+		if len(byLabel[label]) == 0 {
 			continue
 		}
-		if err := d.spool.flush(); err != nil {
+		d, own, err := c.droppedEnd(label, byLabel[label])
+		if d != nil {
+			ends, all = append(ends, d), append(all, own)
+		}
+		if err != nil {
 			return ends, nil, err
 		}
 	}
 	return ends, all, nil
+}
+
+// droppedEnd makes the end of the packets that were dropped at one.
+func (c *Capture) droppedEnd(label string, notes []Note) (*end, comments, error) {
+	linkType := layers.LinkTypeEthernet
+	if i := c.endOf(notes[0]); i >= 0 {
+		linkType = c.ends[i].linkType
+	}
+	s, err := newSpool(filepath.Dir(c.path))
+	if err != nil {
+		return nil, nil, err
+	}
+	d := &end{name: label + DroppedSuffix, linkType: linkType, config: c.config, fd: -1, wake: -1, spool: s}
+	own := comments{}
+	for _, n := range notes {
+		if offset := d.spool.size; n.Comment != "" {
+			own[offset] = append(own[offset], n.Comment)
+		}
+		kind := uint8(unix.PACKET_HOST)
+		if n.Outbound {
+			kind = unix.PACKET_OUTGOING
+		}
+		d.spool.add(packet{time: n.At.UnixNano(), length: max(n.OriginalLength, len(n.Data)), kind: kind, data: n.Data}, c.config.SnapLength)
+		d.accepted++
+	}
+	return d, own, d.spool.flush()
 }

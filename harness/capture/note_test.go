@@ -159,7 +159,7 @@ func TestBadNotesAreRefused(t *testing.T) {
 	good := Note{At: milliseconds(1), Interface: "client/eth0", Data: data, Comment: "x"}
 	c := noted(t, 0, data)
 	for what, change := range map[string]func(*Note){
-		"none of the capture's":  func(n *Note) { n.Interface = "client/eth1" },
+		"no interface":           func(n *Note) { n.Interface = "" },
 		"13 bytes of data":       func(n *Note) { n.Data = n.Data[:13] },
 		"original length 20":     func(n *Note) { n.OriginalLength = 20 },
 		"comment of 65536 bytes": func(n *Note) { n.Comment = strings.Repeat("x", 65536) },
@@ -172,6 +172,11 @@ func TestBadNotesAreRefused(t *testing.T) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
+	}
+	elsewhere := good
+	elsewhere.Interface = "client/eth1"
+	if err := c.AddComments(elsewhere); err == nil || !strings.Contains(err.Error(), "none of the capture's") {
+		t.Errorf("a comment on a packet that was not captured: %v", err)
 	}
 	if _, err := c.write(); err != nil {
 		t.Fatal(err)

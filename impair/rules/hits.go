@@ -32,6 +32,9 @@ type Hit struct {
 	Packet Bytes  `json:"packet"`
 }
 
+// Dropped tells whether the packet was dropped.
+func (h Hit) Dropped() bool { return h.Action == verbDrop.String() }
+
 // Offered is one packet that was offered to the link while the set was traced, before rules and netem.
 type Offered struct {
 	Time   time.Time `json:"time"`

@@ -21,6 +21,13 @@ const (
 
 var verbNames = [...]string{"nothing", "drop", "hold", "duplicate", "mark CE", "corrupt"}
 
+func (v verb) String() string {
+	if int(v) >= len(verbNames) {
+		return fmt.Sprintf("action %d", v)
+	}
+	return verbNames[v]
+}
+
 // An Action is what happens to a packet. The zero value is refused: take one from [Drop] and its like.
 type Action struct {
 	verb  verb
@@ -29,13 +36,10 @@ type Action struct {
 
 // String says it in words, such as "hold 30ms".
 func (a Action) String() string {
-	if int(a.verb) >= len(verbNames) {
-		return fmt.Sprintf("action %d", a.verb)
-	}
 	if a.verb == verbHold {
 		return "hold " + a.delay.String()
 	}
-	return verbNames[a.verb]
+	return a.verb.String()
 }
 
 // MarshalText is String, for records.
