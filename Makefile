@@ -13,7 +13,8 @@ RACE   := $(shell command -v gcc >/dev/null && echo -race)
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # Packages whose tests need root or netem: they run in a guest, whatever this machine is.
-PRIVILEGED := ./netns ./impair ./peers ./harness ./harness/capture ./harness/kernel
+PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/capture ./harness/kernel \
+              ./harness/analysis ./harness/oracle
 
 .PHONY: help lab test unit privileged reproducible seeds kernels mutate bench lint setup clean
 

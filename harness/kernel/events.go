@@ -52,6 +52,9 @@ const (
 	// Probe tells the congestion window, and more, at each segment that a connection
 	// received in ESTABLISHED, before it has an effect (4.16).
 	Probe EventKind = "tcp/tcp_probe"
+	// CongestionChange is a state of congestion control that was set, also to what it was
+	// (5.19): it tells why the segments that follow are sent again.
+	CongestionChange EventKind = "tcp/tcp_cong_state_set"
 	// Drop is an IP packet that the kernel dropped, and why (reasons since 5.17).
 	// Packets that netem loses are among them.
 	Drop EventKind = "skb/kfree_skb"
@@ -59,7 +62,7 @@ const (
 
 // EventKinds returns all kinds of event.
 func EventKinds() []EventKind {
-	return []EventKind{StateChange, Retransmit, RetransmitSynAck, ResetSent, ResetReceived, Probe, Drop}
+	return []EventKind{StateChange, Retransmit, RetransmitSynAck, ResetSent, ResetReceived, Probe, CongestionChange, Drop}
 }
 
 // What is recorded of an event, and what the package must have of it.
@@ -74,6 +77,7 @@ var tracepoints = map[EventKind]struct {
 	ResetSent:        {"", []string{"skaddr", "state", "saddr", "daddr"}},
 	ResetReceived:    {"", []string{"skaddr", "saddr", "daddr"}},
 	Probe:            {"", []string{"saddr", "daddr", "data_len", "snd_nxt", "snd_una", "snd_cwnd", "ssthresh", "snd_wnd", "srtt", "rcv_wnd"}},
+	CongestionChange: {"", []string{"skaddr", "saddr", "daddr", "cong_state"}},
 	Drop:             {"protocol == 0x0800 || protocol == 0x86dd", []string{"skbaddr", "location", "protocol", "reason"}},
 }
 
@@ -98,6 +102,9 @@ type Event struct {
 
 	// State is set for Retransmit and ResetSent; 0: there is no socket.
 	State State `json:"state,omitzero"`
+
+	// Congestion is set for CongestionChange.
+	Congestion *CongestionState `json:"cong_state,omitempty"`
 
 	// Reason is why a packet was dropped (enum skb_drop_reason), and, from Linux 6.10
 	// on, why a reset was sent (enum sk_rst_reason): "NOT_SPECIFIED", "NO_SOCKET".
@@ -133,6 +140,31 @@ type ProbeValues struct {
 	SRTT     uint32 `json:"srtt"`     // microseconds
 	RcvWnd   uint32 `json:"rcv_wnd"`  // bytes
 }
+
+// CongestionState is a state of congestion control (enum tcp_ca_state in include/uapi/linux/tcp.h).
+type CongestionState uint8
+
+// The states.
+const (
+	CongestionOpen     CongestionState = iota // nothing is wrong
+	CongestionDisorder                        // duplicate ACKs or SACK blocks arrive
+	CongestionCWR                             // the window is reduced: ECN, or a full local queue
+	CongestionRecovery                        // fast recovery
+	CongestionLoss                            // a timeout, and what follows
+)
+
+var congestionStates = [...]string{"Open", "Disorder", "CWR", "Recovery", "Loss"}
+
+// String returns the name that ss(8) prints.
+func (s CongestionState) String() string {
+	if int(s) < len(congestionStates) {
+		return congestionStates[s]
+	}
+	return "congestion state " + strconv.Itoa(int(s))
+}
+
+// MarshalText is String.
+func (s CongestionState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // EventConfig says what to record. The zero value records everything.
 type EventConfig struct {
@@ -503,6 +535,9 @@ func parseEvent(kind EventKind, at uint64, r record) Event {
 			SndCwnd: uint32(r.uint("snd_cwnd")), Ssthresh: uint32(r.uint("ssthresh")),
 			SndWnd: uint32(r.uint("snd_wnd")), SRTT: uint32(r.uint("srtt")), RcvWnd: uint32(r.uint("rcv_wnd")),
 		}
+	case CongestionChange:
+		state := CongestionState(r.uint("cong_state"))
+		e.Congestion = &state
 	case Drop:
 		e.Reason, e.location = r.symbol("reason"), r.uint("location")
 		e.Socket = r.uint("rx_sk")

@@ -116,6 +116,10 @@ func (e Event) String() string {
 		if e.State != 0 {
 			fmt.Fprintf(&b, " in %v", e.State)
 		}
+	case CongestionChange:
+		if e.Congestion != nil {
+			fmt.Fprintf(&b, " %v", *e.Congestion)
+		}
 	case Probe:
 		if p := e.Probe; p != nil {
 			fmt.Fprintf(&b, " cwnd %d ssthresh %d srtt %d us snd_wnd %d rcv_wnd %d nxt %d una %d len %d",

@@ -1,0 +1,49 @@
+package harness
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+)
+
+// Report ends the capture and sums up its conversations, as "tcplab analyze" does. With the events
+// of the hosts that sent, which it ends as well, it knows the causes of retransmissions from the
+// kernel rather than by conclusion.
+func (c *Capture) Report(events ...*Events) *analysis.Report {
+	ginkgo.GinkgoHelper()
+	_, err := c.stop()
+	check(err)
+	var told []analysis.KernelEvent
+	for _, e := range events {
+		told = append(told, kernelEvents(e.List(), c.lab.start)...)
+	}
+	reader, err := analysis.Open(filepath.Join(c.lab.dir, c.file))
+	check(err)
+	defer reader.Close()
+	return analysis.Analyze(reader, told...)
+}
+
+// kernelEvents are those events that tell why segments were sent again. Their times count from the
+// start of the spec.
+func kernelEvents(events []kernel.Event, start time.Time) []analysis.KernelEvent {
+	var told []analysis.KernelEvent
+	for _, e := range events {
+		k := analysis.KernelEvent{Time: start.Add(e.At), Local: e.Local, Remote: e.Remote}
+		switch {
+		case e.Kind == kernel.Retransmit && e.Err == 0:
+			k.Kind, k.Established = analysis.KernelRetransmit, e.State == kernel.Established
+		case e.Kind == kernel.CongestionChange && e.Congestion != nil:
+			k.Kind, k.State = analysis.KernelCongestionState, analysis.CongestionState(*e.Congestion)
+		case e.Kind == kernel.Probe && e.Probe != nil:
+			k.Kind, k.Window = analysis.KernelReceive, e.Probe.SndCwnd
+		default:
+			continue
+		}
+		told = append(told, k)
+	}
+	return told
+}
