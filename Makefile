@@ -62,10 +62,11 @@ lint: ## check style
 setup: $(TCPLAB) ## build tcplab, and install QEMU and a guest kernel where scenarios could not run otherwise
 	@$(TCPLAB) setup
 
-# Always asked: the go command knows best whether there is anything to do.
+# Always asked: the go command knows best whether there is anything to do. Without symbols, for it is
+# unpacked in each guest.
 .PHONY: $(TCPLAB)
 $(TCPLAB):
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $@ ./cmd/tcplab
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./cmd/tcplab
 
 clean: ## remove what was built and the results; the cache stays
 	rm -rf bin results/*/

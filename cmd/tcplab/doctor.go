@@ -125,7 +125,7 @@ func kernel() check {
 	found, err := vm.CachedKernel(cache)
 	switch {
 	case err == nil:
-		return checkOf("kernel", found.Release+" ("+found.Source+")", nil)
+		return checkOf("kernel", found.Release+" ("+found.Source+")"+otherKernels(cache), nil)
 	case errors.Is(err, vm.ErrNoKernel):
 		if _, lookErr := exec.LookPath("apt-get"); lookErr == nil {
 			return checkOf("kernel", "none yet: the first run downloads Debian's (70 MB) into "+cache, nil)
@@ -133,4 +133,22 @@ func kernel() check {
 		err = fmt.Errorf("%w, and no apt-get to download one: name one with --kernel PATH", err)
 	}
 	return checkOf("kernel", "", err)
+}
+
+// otherKernels names those that --kernel can take beside the default.
+func otherKernels(cache string) string {
+	stored, err := vm.StoredKernels(cache)
+	if err != nil {
+		return "; the others: " + err.Error()
+	}
+	var names []string
+	for _, kernel := range stored {
+		if !kernel.Default {
+			names = append(names, kernel.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "; tcplab kernels has more"
+	}
+	return "; also " + strings.Join(names, ", ")
 }

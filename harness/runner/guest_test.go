@@ -183,6 +183,35 @@ func differences(t *testing.T, a, b Summary) []string {
 	return files
 }
 
+// The runs of a session differ in their seeds, and share what they are made from. A spec that is for
+// other kernels needs no guest.
+func TestSession(t *testing.T) {
+	needGuests(t)
+	g := NewWithT(t)
+	var out bytes.Buffer
+	options := Options{
+		Patterns: []string{"./testdata/kernels"}, Clock: Virtual, Root: t.TempDir(), Log: &out, Quiet: true,
+	}
+	session, err := Open(t.Context(), options)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer session.Close()
+	for _, seed := range []uint64{3, 4} {
+		options.Seed = seed
+		summary, err := session.Run(t.Context(), options)
+		g.Expect(err).NotTo(HaveOccurred(), out.String())
+		g.Expect(summary.OK()).To(BeTrue())
+		g.Expect(results.Count(summary.Records)).To(Equal(results.Tally{Passed: 1, Skipped: 2}))
+		g.Expect(find(t, summary, "is for all").Seed).To(Equal(seed))
+		left := find(t, summary, "is for those from the far future")
+		g.Expect(left.Reason).To(Equal("is for kernels >= 4.0.0 and >= 999.0.0; this is " + summary.Kernel))
+		g.Expect(left.Kernel.Release).To(Equal(summary.Kernel))
+		g.Expect(left.Host.Wall).To(BeZero())
+	}
+	g.Expect(session.built.images).To(HaveLen(1))
+	g.Expect(out.String()).NotTo(ContainSubstring("passed"))
+	g.Expect(strings.Count(out.String(), "guest kernel: ")).To(Equal(1))
+}
+
 func TestArgumentsThatLeaveTheSpecOut(t *testing.T) {
 	needGuests(t)
 	g := NewWithT(t)

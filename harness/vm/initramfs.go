@@ -175,7 +175,7 @@ func writeBase(w io.Writer, c Config, modules []module) error {
 		}
 	}
 	for _, m := range modules {
-		if err := a.addContent(path.Join(guest.ModulesDir, m.Name), m.Content, 0o644); err != nil {
+		if err := a.addContent(path.Join(guest.ModulesDir, m.Name), withoutSignature(m.Content), 0o644); err != nil {
 			return err
 		}
 	}

@@ -41,7 +41,7 @@ func unpackTar(content io.Reader, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // only a handle of the directory
 	entries := tar.NewReader(content)
 	for {
 		header, err := entries.Next()

@@ -1,0 +1,161 @@
+package mutate
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness/runner"
+	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/results"
+)
+
+func TestMain(m *testing.M) {
+	guest.Main() // guests run this very program as their /init
+	os.Exit(m.Run())
+}
+
+// root is the module's folder.
+const root = "../../.."
+
+// overlay writes the changed file and what go build needs to take it instead of the original.
+func (m mutation) overlay(dir string) (path string, err error) {
+	original, err := filepath.Abs(filepath.Join(root, m.file))
+	if err != nil {
+		return "", err
+	}
+	source, err := os.ReadFile(original)
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(source), m.old); n != 1 {
+		return "", fmt.Errorf("%s: %q is there %d times, and has to be once: bring the mutation up to date", m.file, m.old, n)
+	}
+	changed := filepath.Join(dir, "changed.go")
+	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o644); err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(map[string]map[string]string{"Replace": {original: changed}})
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "overlay.json")
+	return path, os.WriteFile(path, text, 0o644)
+}
+
+func TestOverlay(t *testing.T) {
+	g := NewWithT(t)
+	_, err := mutation{file: "harness/internal/mutate/doc.go", old: "no such text"}.overlay(t.TempDir())
+	g.Expect(err).To(MatchError(ContainSubstring("0 times")))
+	_, err = mutation{file: "harness/internal/mutate/doc.go", old: "mutation"}.overlay(t.TempDir())
+	g.Expect(err).To(MatchError(ContainSubstring("bring the mutation up to date")))
+	_, err = mutation{file: "no/such.go"}.overlay(t.TempDir())
+	g.Expect(err).To(MatchError(os.ErrNotExist))
+}
+
+// Each mutation must fit today's source and compile, or it would prove nothing.
+func TestMutationsApply(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("needs the go command")
+	}
+	names := map[string]bool{}
+	for _, m := range mutations {
+		t.Run(m.name, func(t *testing.T) {
+			if names[m.name] {
+				t.Error("there are two of this name")
+			}
+			names[m.name] = true
+			overlay, err := m.overlay(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			build := exec.Command("go", "build", "-o", os.DevNull, "-overlay", overlay, "./"+filepath.Dir(m.file))
+			build.Dir = root
+			if output, err := build.CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, output)
+			}
+		})
+	}
+}
+
+// TestSuitesNotice breaks tcplab in each way, and expects a spec to fail.
+func TestSuitesNotice(t *testing.T) {
+	if os.Getenv("TCPLAB_MUTATE") != "1" {
+		t.Skip("compiles and runs the suites many times, for some minutes: set TCPLAB_MUTATE=1, or make mutate")
+	}
+	if _, _, err := runner.Choose(runner.Virtual); err != nil {
+		t.Fatal(err)
+	}
+	// What fails unbroken would be taken for having noticed.
+	var suites []string
+	for _, m := range mutations {
+		suites = append(suites, m.suites...)
+	}
+	slices.Sort(suites)
+	control := run(t, mutation{suites: slices.Compact(suites)})
+	if red := failed(control); len(red) > 0 {
+		t.Fatalf("fails without any mutation: %s: %s: %s", red[0].Suite, red[0].Scenario, red[0].Failure.Message)
+	}
+
+	var table bytes.Buffer
+	lines := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(lines, "MUTATION\tRED\tTHE FIRST")
+	for _, m := range mutations {
+		dir := t.TempDir()
+		overlay, err := m.overlay(dir)
+		if err != nil {
+			t.Errorf("%s: %v", m.name, err)
+			continue
+		}
+		records := run(t, m, "-overlay="+overlay)
+		red := failed(records)
+		if len(red) == 0 {
+			t.Errorf("%s: nobody noticed: %s", m.name, results.Count(records))
+			fmt.Fprintf(lines, "%s\t0 of %d\tnobody noticed\n", m.name, len(records))
+			continue
+		}
+		fmt.Fprintf(lines, "%s\t%d of %d\t%s: %s\n", m.name, len(red), len(records), red[0].Suite, red[0].Scenario)
+		t.Logf("%s: %s: %s\n%s\nat %s", m.name, red[0].Suite, red[0].Scenario, red[0].Failure.Message, red[0].Failure.Location)
+	}
+	lines.Flush()
+	t.Logf("\n%s", &table)
+}
+
+// run runs the suites that a mutation names, in guests.
+func run(t *testing.T, m mutation, flags ...string) []*results.Record {
+	t.Helper()
+	var log bytes.Buffer
+	options := runner.Options{
+		Patterns: m.suites, BuildFlags: flags, Clock: runner.Virtual, Seed: 1, Root: t.TempDir(), Log: &log, Quiet: true,
+	}
+	if m.focus != "" {
+		options.Filter.Focus = []string{m.focus}
+	}
+	summary, err := runner.Run(t.Context(), options)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmp.Or(m.name, "without any mutation"), err, &log)
+	}
+	return summary.Records
+}
+
+// failed are the records of specs that failed by an assertion. A guest that died is no witness: its
+// failure has no place in the source.
+func failed(records []*results.Record) []*results.Record {
+	var red []*results.Record
+	for _, r := range records {
+		if results.Count([]*results.Record{r}).Failed > 0 && r.Failure != nil && r.Failure.Location != "" {
+			red = append(red, r)
+		}
+	}
+	return red
+}

@@ -1,0 +1,53 @@
+package mutate
+
+// A mutation breaks tcplab in one way.
+type mutation struct {
+	name string
+	// file is relative to the module's root. The text old stands in it exactly once, and is replaced.
+	file, old, new string
+	suites         []string // that should notice
+	focus          string   // on specs of these suites; empty: all
+}
+
+const (
+	handshake      = "github.com/tcplab/tcplab/scenarios/handshake"
+	retransmission = "github.com/tcplab/tcplab/scenarios/retransmission"
+)
+
+var mutations = []mutation{
+	{
+		name:   "netem is there, and impairs nothing",
+		file:   "impair/device.go",
+		old:    "sent, t, err := encode(n, change)",
+		new:    "sent, t, err := encode(Netem{}, change)",
+		suites: []string{handshake, retransmission},
+	},
+	{
+		name:   "the other direction is impaired",
+		file:   "netns/topology.go",
+		old:    "t.ToServer, t.ToClient = far.A, near.B",
+		new:    "t.ToServer, t.ToClient = near.B, far.A",
+		suites: []string{handshake, retransmission},
+	},
+	{
+		name:   "segmentation offload is left on",
+		file:   "netns/topology.go",
+		old:    "LinkConfig{Number: j.number, MTU: c.MTU, Offload: c.Offload}",
+		new:    "LinkConfig{Number: j.number, MTU: c.MTU, Offload: true}",
+		suites: []string{handshake, retransmission},
+	},
+	{
+		name:   "counters are read in the namespace of the suite",
+		file:   "harness/kernel/counters.go",
+		old:    "err = in.Do(read)",
+		new:    "err = read()",
+		suites: []string{handshake},
+	},
+	{
+		name:   "a capture ends after five packets",
+		file:   "harness/capture/end.go",
+		old:    "e.spool.add(p, e.config.SnapLength)",
+		new:    "if e.read <= 5 { e.spool.add(p, e.config.SnapLength) }",
+		suites: []string{handshake, retransmission},
+	},
+}
