@@ -66,6 +66,7 @@ func finishRecord(report types.SpecReport) error {
 	outcome.Set(record, report)
 	record.Kernel = results.ThisKernel()
 	record.Clock = clock()
+	record.IPv6 = IPv6()
 	record.Seed = uint64(ginkgo.GinkgoRandomSeed())
 	dir := run.Dir(suiteName, record.Scenario)
 	if err := os.MkdirAll(dir, 0o755); err != nil {

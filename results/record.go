@@ -51,6 +51,7 @@ type Record struct {
 
 	Kernel   Kernel   `json:"kernel"`          // the kernel whose TCP was tested
 	Clock    string   `json:"clock"`           // ClockVirtual or ClockReal
+	IPv6     bool     `json:"ipv6,omitempty"`  // the Internet protocol of the run, else IPv4
 	Seed     uint64   `json:"seed,string"`     // the seed of the scenario's own random choices
 	Inputs   Inputs   `json:"inputs,omitzero"` // what else the run depends on
 	Duration Duration `json:"duration"`        // of the spec, on Clock

@@ -89,6 +89,7 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 	addGuestFlags(command, &options)
 	flags.StringVar(&clock, "clock", string(runner.Auto), "auto, real (this kernel; needs root and sch_netem) or virtual (a guest kernel; needs QEMU)")
 	flags.Uint64Var(&options.Seed, "seed", 1, "of all that is random")
+	flags.BoolVar(&options.IPv6, "ipv6", false, "run scenarios that are not bound to IPv4 on IPv6")
 	flags.StringVar(&options.Root, "results", "results", "folder in which each run makes its own")
 	flags.StringVar(&options.ID, "id", "", "name of that folder; default: time and seed")
 	flags.BoolVarP(&options.Verbose, "verbose", "v", false, "pass on all output as it comes")

@@ -39,7 +39,7 @@ func (s *Session) runReal(ctx context.Context, suites []*Suite, run *results.Run
 		}
 		command := exec.CommandContext(ctx, suite.Binary, args...)
 		command.Dir = suite.Dir
-		command.Env = append(os.Environ(), "TCPLAB_REQUIRE=1", "TCPLAB_CLOCK="+string(Real), "TCPLAB_RESULTS="+run.Path())
+		command.Env = append(os.Environ(), options.environment(Real, run.Path())...)
 		// A suite that is asked to stop removes what it made.
 		command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
 		command.WaitDelay = interruptGrace

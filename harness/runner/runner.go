@@ -21,6 +21,7 @@ type Options struct {
 	Args       []string // more arguments for the test programs
 	Clock      Clock    // empty: Auto
 	Seed       uint64   // of all that is random
+	IPv6       bool     // scenarios that are not bound to IPv4 use IPv6
 
 	Root string // where runs are kept; each makes a folder of its own in it
 	ID   string // of the run; empty: made from the time and the seed
@@ -41,6 +42,15 @@ type Options struct {
 	Verbose bool
 	// Quiet leaves out the lines about what passed.
 	Quiet bool
+}
+
+// environment is what the suites are told, beside what tells them apart.
+func (o Options) environment(clock Clock, results string) []string {
+	env := []string{"TCPLAB_REQUIRE=1", "TCPLAB_CLOCK=" + string(clock), "TCPLAB_RESULTS=" + results}
+	if o.IPv6 {
+		env = append(env, "TCPLAB_FAMILY=6")
+	}
+	return env
 }
 
 // A Summary is what a run came to.

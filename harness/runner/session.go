@@ -89,6 +89,9 @@ func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
 	} else {
 		s.log.printf("clock: %s (%s); seed: %d", s.clock, s.why, options.Seed)
 	}
+	if options.IPv6 {
+		s.log.once("Internet protocol: IPv6")
+	}
 	suites, err := s.list(ctx, options.Filter)
 	if err != nil {
 		return Summary{}, err

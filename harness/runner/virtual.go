@@ -134,7 +134,7 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 	job := vm.Job{
 		Seed: options.Seed, MemoryMiB: options.MemoryMiB, WallLimit: options.WallLimit, Artefacts: run.Path(),
 		// The guest has what scenarios need: what is missing there is a fault, not a reason to skip.
-		Env: []string{"TCPLAB_REQUIRE=1", "TCPLAB_CLOCK=" + string(Virtual), "TCPLAB_RESULTS=" + guest.ArtefactsDir},
+		Env: options.environment(Virtual, guest.ArtefactsDir),
 	}
 	if w.spec != nil {
 		job.Args = []string{
