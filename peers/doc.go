@@ -2,8 +2,8 @@
 // for experiments with the kernel's TCP.
 //
 // The pairs are [BulkServer] and [BulkClient] (a transfer one way, for a time or a size), [EchoServer] and
-// [EchoClient] (requests, answers and their latencies), [Accept] and [Dial] (connections and nothing else). [Command]
-// makes any other program a peer.
+// [EchoClient] (requests, answers and their latencies), [Accept] and [Dial] (connections and nothing else), and, without
+// TCP, [ProbeReceiver] and [ProbeSender] (numbered datagrams). [Command] makes any other program a peer.
 //
 // A peer is the running program once more: call [Main] first in main or in TestMain, and start peers with [Start].
 //

@@ -20,6 +20,7 @@ type Result struct {
 	Echo    *EchoResult    `json:"echo,omitempty"`    // of EchoServer and EchoClient
 	Accept  *AcceptResult  `json:"accept,omitempty"`  // of Accept
 	Command *CommandResult `json:"command,omitempty"` // of Command
+	Probe   *ProbeResult   `json:"probe,omitempty"`   // of ProbeSender and ProbeReceiver
 
 	// Connections has one entry for each connection, in the order in which they were accepted or asked for.
 	Connections []Connection `json:"connections,omitempty"`
