@@ -1,0 +1,113 @@
+package impairments
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/statistics"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// A shape is a distribution by its quantile function: what share u of the packets is delayed by no more than, in
+// jitters from the asked delay. netem draws from tables of it, of 16-bit numbers in units of 1/8192: up to 4 jitters.
+type shape func(u float64) float64
+
+func inTable(x float64) float64 { return min(max(x, -4), 4) }
+
+func uniform(u float64) float64 { return 2*u - 1 }
+
+func normal(u float64) float64 { return inTable(gauss(u)) }
+
+// gauss is the normal distribution between the first and the last point that tables are made from (iproute2, netem/normal.c).
+func gauss(u float64) float64 {
+	const first = 0.5 / 16384
+	return math.Sqrt2 * math.Erfinv(2*min(max(u, first), 1-first)-1)
+}
+
+// pareto is of shape 3, moved and scaled by iproute2 for a mean of 0 and a deviation of about 1 (netem/pareto.c).
+func pareto(u float64) float64 { return inTable((math.Pow(1-u, -1./3) - 1.5) * 4 / 3) }
+
+// paretonormal is a quarter of the one and three of the other (netem/paretonormal.c).
+func paretonormal(u float64) float64 { return inTable((gauss(u) + 3*pareto(u)) / 4) }
+
+// points are where a shape is looked at to take its moments.
+const points = 100_000
+
+// moments are the mean and the deviation, and how far it goes from the mean.
+func (s shape) moments() (mean, deviation, far float64) {
+	samples := make([]float64, points)
+	for i := range samples {
+		samples[i] = s((float64(i) + 0.5) / points)
+	}
+	mean, deviation = statistics.Moments(samples)
+	return mean, deviation, max(mean-s(0), s(1)-mean)
+}
+
+// cumulative is the share of packets that are delayed by x at most.
+func (s shape) cumulative(x float64) float64 {
+	low, high := 0., 1.
+	for high-low > 1./points {
+		if middle := (low + high) / 2; s(middle) <= x {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return high
+}
+
+// late is by how much the distribution changes if the host adds to each delay.
+func (s shape) late(by float64) float64 {
+	most := 0.
+	for i := range 1000 {
+		x := s(float64(i) / 1000)
+		most = max(most, s.cumulative(x+by)-float64(i)/1000)
+	}
+	return most
+}
+
+var _ = DescribeTable("delays by a distribution", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, distribution impair.Distribution, asked shape) {
+		const delay, jitter, probes = 500 * time.Millisecond, 100 * time.Millisecond, 4000
+		lab := harness.NewLab(ctx)
+		link := newLink(lab, impair.Netem{Delay: delay, Jitter: jitter, Distribution: distribution})
+
+		link.begin(peers.ProbeSender{Count: probes, Interval: 100 * time.Microsecond})
+		seen := link.account()
+
+		samples := make([]float64, 0, probes)
+		squares := make([]float64, 0, probes)
+		mean, deviation, far := asked.moments()
+		for _, d := range seen.delays() {
+			x := float64(d-delay) / float64(jitter)
+			samples, squares = append(samples, x), append(squares, (x-mean)*(x-mean))
+		}
+		Expect(samples).To(HaveLen(probes))
+		const host = float64(hostDelay) / float64(jitter)
+		Expect(slices.Min(samples)).To(BeNumerically(">=", asked(0)))
+		Expect(slices.Max(samples)).To(BeNumerically("<=", asked(1)+host))
+
+		// The mean, the variance and the whole shape, each with the error that so many samples have.
+		seenMean, seenDeviation := statistics.Moments(samples)
+		Expect(seenMean).To(BeNumerically("~", mean, statistics.MeanError(probes, deviation, far, miss)+host))
+		seenVariance, _ := statistics.Moments(squares)
+		_, deviationOfSquares, farOfSquares := shape(func(u float64) float64 { return math.Pow(asked(u)-mean, 2) }).moments()
+		farOfSquares = max(farOfSquares, far*far)
+		Expect(seenVariance).To(BeNumerically("~", deviation*deviation, statistics.MeanError(probes, deviationOfSquares, farOfSquares, miss)+2*far*host))
+		Expect(statistics.Distance(samples, asked.cumulative)).To(BeNumerically("<=", statistics.DistributionError(probes, miss)+asked.late(host)))
+
+		lab.Figure("mean", delay.Seconds()*1e3+seenMean*jitter.Seconds()*1e3, "ms", fmt.Sprintf("%.1f", (5+mean)*100))
+		lab.Figure("deviation", seenDeviation*100, "ms", fmt.Sprintf("%.1f", deviation*100))
+	},
+	Entry("uniform: from delay - jitter to delay + jitter", impair.Uniform, shape(uniform)),
+	Entry("normal: with the jitter for its deviation", impair.Normal, shape(normal)),
+	Entry("pareto: never much below the mean, at times far above", impair.Pareto, shape(pareto)),
+	Entry("paretonormal: in between", impair.ParetoNormal, shape(paretonormal)),
+)
