@@ -67,7 +67,7 @@ var _ = It("has TCP slow down for a mark without sending anything again", Label(
 	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
 	lab.Started(client)
 	lab.Impair(net.ToServer, marking)
-	Eventually(func() uint32 { return lab.Queue(net.ToServer).Drops }).Should(BeNumerically(">=", marks))
+	Eventually(func() uint32 { return lab.Queue(net.ToServer).Drops }).WithTimeout(time.Minute).Should(BeNumerically(">=", marks))
 	lab.Impair(net.ToServer, perfect)
 	lab.Wait(client)
 	received := lab.Wait(server)

@@ -26,7 +26,7 @@ func overtaken(interval, jitter time.Duration) float64 {
 func (a account) neighbours() (pairs, swapped int) {
 	for i := 0; i+1 < len(a.probes); i += 2 {
 		pairs++
-		if a.probes[i].went[0] > a.probes[i+1].went[0] {
+		if a.probes[i].came+a.probes[i].delay() > a.probes[i+1].came+a.probes[i+1].delay() {
 			swapped++
 		}
 	}
@@ -41,6 +41,7 @@ var _ = It("reorders packets by jitter", Label("quick", "netem", "linux"), func(
 	link.begin(peers.ProbeSender{Count: 2000, Interval: interval})
 	seen := link.account()
 
+	Expect(seen.queue.Drops).To(BeZero())
 	pairs, swapped := seen.neighbours()
 	least, _ := statistics.Binomial(pairs, overtaken(interval+hostDelay, jitter), miss)
 	_, most := statistics.Binomial(pairs, overtaken(interval-hostDelay, jitter), miss)

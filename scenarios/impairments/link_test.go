@@ -71,8 +71,13 @@ type probe struct {
 
 func (p probe) lost() bool { return len(p.went) == 0 }
 
-// delay of a probe that was not lost.
-func (p probe) delay() time.Duration { return p.went[0] - p.came }
+// delay is how long it was on its way; below 0 for one that was lost.
+func (p probe) delay() time.Duration {
+	if p.lost() {
+		return -1
+	}
+	return p.went[0] - p.came
+}
 
 // An account is what three witnesses say of all probes.
 type account struct {

@@ -2,11 +2,13 @@ package impairments
 
 import (
 	"fmt"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
@@ -57,3 +59,32 @@ var _ = DescribeTable("loses packets at random", Label("quick", "netem", "linux"
 	Entry("10 %: as many as a binomial distribution allows, one independent of the other", impair.Percent(10)),
 	Entry("50 %: as many as a binomial distribution allows, one independent of the other", impair.Percent(50)),
 )
+
+var _ = It("loses what TCP sends again: link, wire and counters agree", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+	const bytes, percent = 1 << 20, 10
+	lab := harness.NewLab(ctx)
+	net := lab.Routed()
+	lab.Impair(net.ToServer, impair.Netem{Delay: 5 * time.Millisecond, Loss: impair.RandomLoss{Percent: percent}})
+	lab.Impair(net.ToClient, impair.Netem{Delay: 5 * time.Millisecond})
+	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
+
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
+	sent, received := lab.Wait(client), lab.Wait(server)
+
+	// RFC 9293, section 3.8.1: what takes sequence numbers is sent again when it is lost. A mere ACK is not.
+	delays, lost := passage(wire.Segments(), net)
+	again := 0
+	for _, s := range lost {
+		if s.SequenceLength() > 0 {
+			again++
+		}
+	}
+	least, most := statistics.Binomial(len(delays)+len(lost), percent/100., miss)
+	Expect(len(lost)).To(within(least, most))
+	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(len(lost)))
+	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", BeNumerically(">=", again)))
+	Expect(sent.Connections[0].TCPInfo.Total_retrans).To(BeNumerically(">=", again))
+	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))
+	lab.Figure("lost", float64(len(lost)), "", fmt.Sprintf("%d to %d of %d", least, most, len(delays)+len(lost)))
+})
