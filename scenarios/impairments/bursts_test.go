@@ -88,7 +88,7 @@ var _ = DescribeTable("loses the share that follows from a model's chain", Label
 		// The chain's stationary distribution, and the central limit theorem with its covariances.
 		lost := seen.losses()
 		share := float64(count(lost)) / probes
-		Expect(share).To(BeNumerically("~", chain.Share(), statistics.Sigmas(miss)*chain.Deviation(probes)))
+		Expect(share).To(BeNumerically("~", chain.Share(), statistics.Sigmas(miss)*chain.Deviation(probes)), "share that was lost")
 		Expect(bursts(lost)).To(ContainElement(longest))
 		Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
 		Expect(seen.received.Distinct).To(Equal(probes - count(lost)))

@@ -21,7 +21,7 @@ var _ = It("changes in mid-run without losing or hastening what is queued", Labe
 	link.begin(peers.ProbeSender{Count: probes, Interval: 2 * time.Millisecond})
 	Eventually(length).Should(BeNumerically(">=", queued))
 	lab.Impair(link.net.ToServer, impair.Netem{Delay: short})
-	Expect(length()).To(BeNumerically(">=", queued))
+	Expect(length()).To(BeNumerically(">=", queued), "packets queued after the change")
 	seen := link.account()
 
 	// netem_change leaves the queue alone, and each packet in it knows its time; only those that come later see the change.

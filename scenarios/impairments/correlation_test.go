@@ -24,7 +24,7 @@ var _ = It("loses far less than asked where the loss is correlated: take a Marko
 	// 0.05 only if u(1) < 0.1, u(2) < 0.2 and u(3) < 0.4. Of every third packet these are independent.
 	_, third := statistics.Binomial(probes/3, 0.1*0.2*0.4, miss)
 	lost := seen.losses()
-	Expect(count(lost)).To(BeNumerically("<=", 3*third))
+	Expect(count(lost)).To(BeNumerically("<=", 3*third), "lost, of %d", probes)
 	Expect(float64(3 * third)).To(BeNumerically("<", share*probes)) // so that it says something
 	Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
 	lab.Figure("lost", float64(count(lost)), "", fmt.Sprintf("at most %d; asked %.0f", 3*third, share*probes))

@@ -44,7 +44,7 @@ var _ = DescribeTable("marks what is capable of ECN, and drops what is not", Lab
 		if codepoint != notECT {
 			marks = count(chosen)
 		}
-		Expect(seen.received.Distinct).To(Equal(probes - count(chosen) + marks))
+		Expect(seen.received.Distinct).To(Equal(probes-count(chosen)+marks), "probes received")
 		Expect(lab.Counters(link.net.Server())).To(HaveGrown("IpExtInCEPkts", marks))
 	},
 	Entry("ECT(0): marked CE, none lost", uint8(ect0), uint8(ce)),

@@ -73,6 +73,32 @@ func (s shape) late(by float64) float64 {
 	return most
 }
 
+// expectShape checks samples, in jitters, against a shape: their range, their mean, their variance and their whole
+// distribution, each with the error that so many samples have. The host may add to each sample.
+func expectShape(samples []float64, asked shape, host float64) {
+	GinkgoHelper()
+	Expect(slices.Min(samples)).To(BeNumerically(">=", asked(0)), "least, in jitters")
+	Expect(slices.Max(samples)).To(BeNumerically("<=", asked(1)+host), "most, in jitters")
+
+	mean, deviation, far := asked.moments()
+	seenMean, _ := statistics.Moments(samples)
+	meanError := statistics.MeanError(len(samples), deviation, far, miss) + host
+	Expect(seenMean).To(BeNumerically("~", mean, meanError), "mean, in jitters")
+
+	// The variance is the mean of the squares, which are samples as well.
+	square := func(x float64) float64 { return (x - mean) * (x - mean) }
+	var seenVariance float64
+	for _, x := range samples {
+		seenVariance += square(x) / float64(len(samples))
+	}
+	_, deviation2, _ := shape(func(u float64) float64 { return square(asked(u)) }).moments()
+	varianceError := statistics.MeanError(len(samples), deviation2, square(mean+far), miss) + 2*far*host
+	Expect(seenVariance).To(BeNumerically("~", deviation*deviation, varianceError), "variance, in jitters squared")
+
+	distance := statistics.DistributionError(len(samples), miss) + asked.late(host)
+	Expect(statistics.Distance(samples, asked.cumulative)).To(BeNumerically("<=", distance), "distance from the distribution")
+}
+
 var _ = DescribeTable("delays by a distribution", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, distribution impair.Distribution, asked shape) {
 		const delay, jitter, probes = 500 * time.Millisecond, 100 * time.Millisecond, 4000
@@ -82,29 +108,19 @@ var _ = DescribeTable("delays by a distribution", Label("quick", "netem", "linux
 		link.begin(peers.ProbeSender{Count: probes, Interval: 100 * time.Microsecond})
 		seen := link.account()
 
-		samples := make([]float64, 0, probes)
-		squares := make([]float64, 0, probes)
-		mean, deviation, far := asked.moments()
+		var samples []float64
 		for _, d := range seen.delays() {
-			x := float64(d-delay) / float64(jitter)
-			samples, squares = append(samples, x), append(squares, (x-mean)*(x-mean))
+			samples = append(samples, float64(d-delay)/float64(jitter))
 		}
 		Expect(samples).To(HaveLen(probes))
-		const host = float64(hostDelay) / float64(jitter)
-		Expect(slices.Min(samples)).To(BeNumerically(">=", asked(0)))
-		Expect(slices.Max(samples)).To(BeNumerically("<=", asked(1)+host))
+		expectShape(samples, asked, float64(hostDelay)/float64(jitter))
+		Expect(seen.queue.Drops).To(BeZero())
 
-		// The mean, the variance and the whole shape, each with the error that so many samples have.
-		seenMean, seenDeviation := statistics.Moments(samples)
-		Expect(seenMean).To(BeNumerically("~", mean, statistics.MeanError(probes, deviation, far, miss)+host))
-		seenVariance, _ := statistics.Moments(squares)
-		_, deviationOfSquares, farOfSquares := shape(func(u float64) float64 { return math.Pow(asked(u)-mean, 2) }).moments()
-		farOfSquares = max(farOfSquares, far*far)
-		Expect(seenVariance).To(BeNumerically("~", deviation*deviation, statistics.MeanError(probes, deviationOfSquares, farOfSquares, miss)+2*far*host))
-		Expect(statistics.Distance(samples, asked.cumulative)).To(BeNumerically("<=", statistics.DistributionError(probes, miss)+asked.late(host)))
-
-		lab.Figure("mean", delay.Seconds()*1e3+seenMean*jitter.Seconds()*1e3, "ms", fmt.Sprintf("%.1f", (5+mean)*100))
-		lab.Figure("deviation", seenDeviation*100, "ms", fmt.Sprintf("%.1f", deviation*100))
+		mean, deviation := statistics.Moments(samples)
+		askedMean, askedDeviation, _ := asked.moments()
+		inMilliseconds := func(jitters float64) float64 { return jitters * jitter.Seconds() * 1e3 }
+		lab.Figure("mean", delay.Seconds()*1e3+inMilliseconds(mean), "ms", fmt.Sprintf("about %.1f", delay.Seconds()*1e3+inMilliseconds(askedMean)))
+		lab.Figure("deviation", inMilliseconds(deviation), "ms", fmt.Sprintf("about %.1f", inMilliseconds(askedDeviation)))
 	},
 	Entry("uniform: from delay - jitter to delay + jitter", impair.Uniform, shape(uniform)),
 	Entry("normal: with the jitter for its deviation", impair.Normal, shape(normal)),

@@ -60,7 +60,7 @@ var _ = It("counts the packets that are being delayed in its limit", Label("quic
 
 	// No rate, no queue: and yet no more than the limit gets through in the time of a delay.
 	const duration = probes * interval
-	Expect(seen.inFlight()).To(Equal(limit))
+	Expect(seen.inFlight()).To(Equal(limit), "most probes that were on their way at a time")
 	passed := probes - count(seen.losses())
 	Expect(passed).To(within(int((duration-delay)/(delay+interval+hostDelay))*limit, int(duration/delay+1)*limit))
 	Expect(seen.queue.Drops).To(BeEquivalentTo(probes - passed))

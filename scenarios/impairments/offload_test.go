@@ -40,7 +40,7 @@ var _ = It("loses many segments as one where offload is left on, so that a loss 
 		segments += (s.Length + mss - 1) / mss
 	}
 	Expect(queue().Drops).To(BeEquivalentTo(len(lost)))
-	Expect(segments).To(BeNumerically(">", 2*len(lost)))
+	Expect(segments).To(BeNumerically(">", 2*len(lost)), "segments in %d lost packets", len(lost))
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", BeNumerically(">=", segments)))
 	lab.Figure("dropped, as netem counts", float64(len(lost)), "", "")
 	lab.Figure("segments in that", float64(segments), "", "more than twice as many")
