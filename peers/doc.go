@@ -3,8 +3,8 @@
 //
 // The pairs are [BulkServer] and [BulkClient] (a transfer one way, for a time or a size), [EchoServer] and
 // [EchoClient] (requests, answers and their latencies), [Accept] and [Dial] (connections and nothing else). [Script] is
-// either side and does exactly the steps that it is given; [SYNFlood] sends SYNs and nothing else. [Command] makes any
-// other program a peer.
+// either side and does exactly the steps that it is given; [SYNFlood] sends SYNs and nothing else. Without TCP,
+// [ProbeSender] and [ProbeReceiver] exchange numbered datagrams. [Command] makes any other program a peer.
 //
 // A peer is the running program once more: call [Main] first in main or in TestMain, and start peers with [Start].
 //

@@ -9,7 +9,7 @@ import (
 )
 
 // Program is what a peer does: [BulkServer], [BulkClient], [EchoServer], [EchoClient], [Accept], [Dial],
-// [Script], [SYNFlood] or [Command].
+// [Script], [SYNFlood], [ProbeReceiver], [ProbeSender] or [Command].
 type Program interface {
 	// Validate returns a *ConfigError if the configuration is refused. Start calls it before anything is started.
 	Validate() error
@@ -44,6 +44,10 @@ func newRunner(name string, config []byte) (runner, error) {
 		return decodeRunner[Script](config)
 	case SYNFlood{}.program():
 		return decodeRunner[SYNFlood](config)
+	case ProbeReceiver{}.program():
+		return decodeRunner[ProbeReceiver](config)
+	case ProbeSender{}.program():
+		return decodeRunner[ProbeSender](config)
 	}
 	return nil, fmt.Errorf("unknown program %q, known are %q", name, Programs())
 }
@@ -54,7 +58,9 @@ func NameOf(p Program) string { return p.program() }
 // Programs returns the names that [Run] knows.
 func Programs() []string {
 	var names []string
-	for _, p := range []Program{BulkServer{}, BulkClient{}, EchoServer{}, EchoClient{}, Accept{}, Dial{}, Script{}, SYNFlood{}} {
+	for _, p := range []Program{
+		BulkServer{}, BulkClient{}, EchoServer{}, EchoClient{}, Accept{}, Dial{}, Script{}, SYNFlood{}, ProbeReceiver{}, ProbeSender{},
+	} {
 		names = append(names, p.program())
 	}
 	return names

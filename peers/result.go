@@ -21,6 +21,7 @@ type Result struct {
 	Accept  *AcceptResult  `json:"accept,omitempty"`  // of Accept, and of a Script that listens
 	Flood   *FloodResult   `json:"flood,omitempty"`   // of SYNFlood
 	Command *CommandResult `json:"command,omitempty"` // of Command
+	Probe   *ProbeResult   `json:"probe,omitempty"`   // of ProbeSender and ProbeReceiver
 
 	// Connections has one entry for each connection, in the order in which they were accepted or asked for.
 	Connections []Connection `json:"connections,omitempty"`

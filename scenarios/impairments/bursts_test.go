@@ -1,0 +1,100 @@
+package impairments
+
+import (
+	"fmt"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/statistics"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// bursts are the lengths of the runs of packets that were lost.
+func bursts(lost []bool) []int {
+	var lengths []int
+	for i, is := range lost {
+		switch {
+		case !is:
+		case i > 0 && lost[i-1]:
+			lengths[len(lengths)-1]++
+		default:
+			lengths = append(lengths, 1)
+		}
+	}
+	return lengths
+}
+
+var _ = It("loses packets in bursts, by a simple Gilbert model", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+	const p, r, probes = 0.05, 0.25, 6000
+	lab := harness.NewLab(ctx)
+	link := newLink(lab, impair.Netem{Loss: impair.SimpleGilbert(100*p, 100*r)})
+
+	link.begin(peers.ProbeSender{Count: probes})
+	seen := link.account()
+
+	// In the bad state all is lost, in the good one nothing (loss_gilb_ell): a burst begins behind a packet that was
+	// received with chance p, and ends with chance r. So bursts are 1/r long on average, and p/(p+r) is lost.
+	lost := seen.losses()
+	behindLost, behindReceived := after(lost)
+	expectTrials("bursts that went on", behindLost, 1-r)
+	expectTrials("bursts that began", behindReceived, p)
+	Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
+	Expect(seen.received.Distinct).To(Equal(probes - count(lost)))
+	lab.Figure("lost", 100*float64(count(lost))/probes, "%", fmt.Sprintf("about %.1f: p/(p+r)", 100*p/(p+r)))
+	lab.Figure("packets in a burst", float64(count(lost))/float64(len(bursts(lost))), "", fmt.Sprintf("about %.0f: 1/r", 1/r))
+})
+
+// gilbertElliott is the chain of the model: 1 good, 2 bad.
+func gilbertElliott(l impair.GilbertElliott) statistics.LossChain {
+	p, r := float64(l.P)/100, float64(l.R)/100
+	return statistics.LossChain{
+		Next: [][]float64{{1 - p, p}, {r, 1 - r}},
+		Loss: []float64{float64(l.OneMinusK) / 100, float64(l.OneMinusH) / 100},
+	}
+}
+
+// fourState is the chain of the model: 1 received in a gap, 2 received in a burst, 3 lost in a burst, 4 lost alone.
+func fourState(l impair.FourState) statistics.LossChain {
+	p13, p31, p32, p23, p14 := float64(l.P13)/100, float64(l.P31)/100, float64(l.P32)/100, float64(l.P23)/100, float64(l.P14)/100
+	return statistics.LossChain{
+		Next: [][]float64{
+			{1 - p13 - p14, 0, p13, p14},
+			{0, 1 - p23, p23, 0},
+			{p31, p32, 1 - p31 - p32, 0},
+			{1, 0, 0, 0},
+		},
+		Loss: []float64{0, 0, 1, 1},
+	}
+}
+
+var (
+	bothStates = impair.GilbertElliott{P: 10, R: 30, OneMinusH: 60, OneMinusK: 2}
+	allStates  = impair.FourState{P13: 5, P31: 20, P32: 20, P23: 40, P14: 2}
+	alone      = impair.FourState{P14: 20}
+)
+
+var _ = DescribeTable("loses the share that follows from a model's chain", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, model impair.Loss, chain statistics.LossChain, longest OmegaMatcher) {
+		const probes = 6000
+		lab := harness.NewLab(ctx)
+		link := newLink(lab, impair.Netem{Loss: model})
+
+		link.begin(peers.ProbeSender{Count: probes})
+		seen := link.account()
+
+		// The chain's stationary distribution, and the central limit theorem with its covariances.
+		lost := seen.losses()
+		share := float64(count(lost)) / probes
+		Expect(share).To(BeNumerically("~", chain.Share(), statistics.Sigmas(miss)*chain.Deviation(probes)), "share that was lost")
+		Expect(bursts(lost)).To(ContainElement(longest))
+		Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
+		Expect(seen.received.Distinct).To(Equal(probes - count(lost)))
+		lab.Figure("lost", 100*share, "%", fmt.Sprintf("about %.1f", 100*chain.Share()))
+	},
+	Entry("Gilbert-Elliott: some in the good state, more in the bad one", bothStates, gilbertElliott(bothStates), BeNumerically(">", 1)),
+	Entry("4-state: bursts with gaps in them, and some packets alone", allStates, fourState(allStates), BeNumerically(">", 1)),
+	Entry("4-state, P14 only: never two in a row", alone, fourState(alone), Equal(1)),
+)

@@ -1,0 +1,32 @@
+package impairments
+
+import (
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("delays each packet by what was asked, and keeps their order", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+	const delay, probes = 50 * time.Millisecond, 200
+	lab := harness.NewLab(ctx)
+	link := newLink(lab, impair.Netem{Delay: delay})
+
+	link.begin(peers.ProbeSender{Count: probes, Interval: time.Millisecond})
+	seen := link.account()
+
+	// netem_dequeue lets a packet go at its time_to_send, never earlier.
+	delays := seen.delays()
+	Expect(delays).To(HaveLen(probes))
+	Expect(slices.Min(delays)).To(BeNumerically(">=", delay))
+	Expect(slices.Max(delays)).To(BeNumerically("<=", delay+hostDelay))
+	Expect(slices.IsSorted(seen.order)).To(BeTrue())
+	Expect(seen.received.Reordered).To(BeZero())
+	Expect(seen.queue.Drops).To(BeZero())
+	lab.Figure("longest delay", slices.Max(delays).Seconds()*1e3, "ms", "50")
+})

@@ -1,0 +1,66 @@
+package impairments
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("duplicates a share of the packets", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+	const percent, probes = 20, 2000
+	lab := harness.NewLab(ctx)
+	link := newLink(lab, impair.Netem{Duplicate: impair.Duplicate{Percent: percent}})
+
+	link.begin(peers.ProbeSender{Count: probes})
+	seen := link.account()
+
+	doubled := make([]bool, probes)
+	for number, p := range seen.probes {
+		Expect(p.went).To(Or(HaveLen(1), HaveLen(2)), "probe %d", number) // netem_enqueue duplicates no duplicate
+		doubled[number] = len(p.went) == 2
+	}
+	expectTrials("doubled", doubled, percent/100.)
+	Expect(seen.received.Received - seen.received.Distinct).To(Equal(count(doubled)))
+	Expect(seen.queue.Packets).To(BeEquivalentTo(probes + count(doubled)))
+	lab.Figure("doubled", 100*float64(count(doubled))/probes, "%", "about 20")
+})
+
+var _ = It("has TCP answer each duplicate with a D-SACK, and send nothing again", Label("quick", "netem", "rfc2883"), func(ctx SpecContext) {
+	const bytes = 1 << 20
+	lab := harness.NewLab(ctx)
+	net := lab.Routed()
+	lab.ImpairBoth(impair.Netem{Delay: 10 * time.Millisecond})
+	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
+
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
+	lab.Started(client) // a doubled SYN would be another matter
+	lab.Impair(net.ToServer, impair.Netem{Delay: 10 * time.Millisecond, Duplicate: impair.Duplicate{Percent: 10}})
+	sent, received := lab.Wait(client), lab.Wait(server)
+
+	// Data that came to the router once, and to the server twice.
+	before, behind := 0, 0
+	for _, s := range wire.Segments() {
+		switch {
+		case s.Src != sent.Connections[0].Local || s.Length == 0 || s.Direction != analysis.Inbound:
+		case s.Interface == net.Links[0].B.String():
+			before++
+		default:
+			behind++
+		}
+	}
+	doubled := behind - before
+	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))
+	Expect(doubled).To(BeNumerically(">", 0))
+	// RFC 2883, section 4: the receiver of a duplicate says so. A FIN may be doubled, too.
+	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPDSACKOldSent", within(doubled, doubled+1)))
+	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPDSACKRecv", BeNumerically(">", 0)), HaveGrown("TcpRetransSegs", 0)))
+	lab.Figure("data segments doubled", float64(doubled), "", "as many D-SACKs")
+})

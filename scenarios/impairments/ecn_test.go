@@ -1,0 +1,98 @@
+package impairments
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// The codepoints of RFC 3168, section 5.
+const (
+	notECT = 0
+	ect0   = 2
+	ce     = 3
+)
+
+var _ = DescribeTable("marks what is capable of ECN, and drops what is not", Label("quick", "netem", "rfc3168"),
+	func(ctx SpecContext, codepoint, markedAs uint8) {
+		const percent, probes = 20, 1000
+		lab := harness.NewLab(ctx)
+		link := newLink(lab, impair.Netem{Loss: impair.RandomLoss{Percent: percent}, ECN: true})
+
+		link.begin(peers.ProbeSender{Count: probes, TrafficClass: int(codepoint)})
+		seen := link.account()
+
+		chosen := make([]bool, probes)
+		for number, p := range seen.probes {
+			chosen[number] = p.lost()
+			if !p.lost() && p.ecn != codepoint {
+				Expect(p.ecn).To(Equal(markedAs), "probe %d", number)
+				chosen[number] = true
+			}
+		}
+		expectTrials("marked or lost", chosen, percent/100.)
+		Expect(seen.queue.Drops).To(BeEquivalentTo(count(chosen))) // netem_enqueue counts a mark as a drop
+		marks := 0
+		if codepoint != notECT {
+			marks = count(chosen)
+		}
+		Expect(seen.received.Distinct).To(Equal(probes-count(chosen)+marks), "probes received")
+		Expect(lab.Counters(link.net.Server())).To(HaveGrown("IpExtInCEPkts", marks))
+	},
+	Entry("ECT(0): marked CE, none lost", uint8(ect0), uint8(ce)),
+	Entry("not capable: lost, none marked", uint8(notECT), uint8(notECT)),
+)
+
+var _ = It("has TCP slow down for a mark without sending anything again", Label("quick", "netem", "rfc3168"), func(ctx SpecContext) {
+	const delay, rate, bytes, marks = 10 * time.Millisecond, 10 * impair.Mbit, 2 << 20, 5
+	perfect := impair.Netem{Delay: delay, Rate: impair.Rate{BitsPerSecond: rate}, Limit: 2000}
+	marking := perfect
+	marking.Loss, marking.ECN = impair.RandomLoss{Percent: 5}, true
+	lab := harness.NewLab(ctx)
+	net := lab.Routed(netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_ecn", Value: "1"}}})
+	lab.Impair(net.ToServer, perfect)
+	lab.Impair(net.ToClient, impair.Netem{Delay: delay})
+	wire := lab.Capture(net.Links[1].B)
+
+	// Only data is capable (RFC 3168, section 6.1): SYN and FIN pass while nothing is marked.
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
+	lab.Started(client)
+	lab.Impair(net.ToServer, marking)
+	Eventually(func() uint32 { return lab.Queue(net.ToServer).Drops }).WithTimeout(time.Minute).Should(BeNumerically(">=", marks))
+	lab.Impair(net.ToServer, perfect)
+	lab.Wait(client)
+	received := lab.Wait(server)
+
+	marked, answered, reduced := 0, 0, 0
+	for _, s := range wire.Segments() {
+		switch {
+		case s.Flags&analysis.FlagSYN != 0:
+		case s.ECN == ce:
+			marked++
+		case s.Flags&analysis.FlagECE != 0:
+			answered++
+		}
+		if s.Flags&analysis.FlagCWR != 0 && s.Flags&analysis.FlagSYN == 0 {
+			reduced++
+		}
+	}
+	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))
+	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(marked))
+	Expect(marked).To(BeNumerically(">=", marks))
+	Expect(lab.Counters(net.Server())).To(HaveGrown("IpExtInCEPkts", marked))
+	// RFC 3168, section 6.1: the receiver echoes until the sender says that it has reduced its window, once a window.
+	Expect(answered).To(BeNumerically(">", 0))
+	Expect(reduced).To(within(1, marked))
+	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", BeNumerically(">=", reduced)), HaveGrown("TcpRetransSegs", 0)))
+	lab.Figure("marks", float64(marked), "", "")
+	lab.Figure("windows reduced", float64(reduced), "", "at most one for each mark")
+})

@@ -1,0 +1,129 @@
+package impairments
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/statistics"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// A shape is a distribution by its quantile function: what share u of the packets is delayed by no more than, in
+// jitters from the asked delay. netem draws from tables of it, of 16-bit numbers in units of 1/8192: up to 4 jitters.
+type shape func(u float64) float64
+
+func inTable(x float64) float64 { return min(max(x, -4), 4) }
+
+func uniform(u float64) float64 { return 2*u - 1 }
+
+func normal(u float64) float64 { return inTable(gauss(u)) }
+
+// gauss is the normal distribution between the first and the last point that tables are made from (iproute2, netem/normal.c).
+func gauss(u float64) float64 {
+	const first = 0.5 / 16384
+	return math.Sqrt2 * math.Erfinv(2*min(max(u, first), 1-first)-1)
+}
+
+// pareto is of shape 3, moved and scaled by iproute2 for a mean of 0 and a deviation of about 1 (netem/pareto.c).
+func pareto(u float64) float64 { return inTable((math.Pow(1-u, -1./3) - 1.5) * 4 / 3) }
+
+// paretonormal is a quarter of the one and three of the other (netem/paretonormal.c).
+func paretonormal(u float64) float64 { return inTable((gauss(u) + 3*pareto(u)) / 4) }
+
+// points are where a shape is looked at to take its moments.
+const points = 100_000
+
+// moments are the mean and the deviation, and how far it goes from the mean.
+func (s shape) moments() (mean, deviation, far float64) {
+	samples := make([]float64, points)
+	for i := range samples {
+		samples[i] = s((float64(i) + 0.5) / points)
+	}
+	mean, deviation = statistics.Moments(samples)
+	return mean, deviation, max(mean-s(0), s(1)-mean)
+}
+
+// cumulative is the share of packets that are delayed by x at most.
+func (s shape) cumulative(x float64) float64 {
+	low, high := 0., 1.
+	for high-low > 1./points {
+		if middle := (low + high) / 2; s(middle) <= x {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return high
+}
+
+// late is by how much the distribution changes if the host adds to each delay.
+func (s shape) late(by float64) float64 {
+	most := 0.
+	for i := range 1000 {
+		x := s(float64(i) / 1000)
+		most = max(most, s.cumulative(x+by)-float64(i)/1000)
+	}
+	return most
+}
+
+// expectShape checks samples, in jitters, against a shape: their range, their mean, their variance and their whole
+// distribution, each with the error that so many samples have. The host may add to each sample.
+func expectShape(samples []float64, asked shape, host float64) {
+	GinkgoHelper()
+	Expect(slices.Min(samples)).To(BeNumerically(">=", asked(0)), "least, in jitters")
+	Expect(slices.Max(samples)).To(BeNumerically("<=", asked(1)+host), "most, in jitters")
+
+	mean, deviation, far := asked.moments()
+	seenMean, _ := statistics.Moments(samples)
+	meanError := statistics.MeanError(len(samples), deviation, far, miss) + host
+	Expect(seenMean).To(BeNumerically("~", mean, meanError), "mean, in jitters")
+
+	// The variance is the mean of the squares, which are samples as well.
+	square := func(x float64) float64 { return (x - mean) * (x - mean) }
+	var seenVariance float64
+	for _, x := range samples {
+		seenVariance += square(x) / float64(len(samples))
+	}
+	_, deviation2, _ := shape(func(u float64) float64 { return square(asked(u)) }).moments()
+	varianceError := statistics.MeanError(len(samples), deviation2, square(mean+far), miss) + 2*far*host
+	Expect(seenVariance).To(BeNumerically("~", deviation*deviation, varianceError), "variance, in jitters squared")
+
+	distance := statistics.DistributionError(len(samples), miss) + asked.late(host)
+	Expect(statistics.Distance(samples, asked.cumulative)).To(BeNumerically("<=", distance), "distance from the distribution")
+}
+
+var _ = DescribeTable("delays by a distribution", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, distribution impair.Distribution, asked shape) {
+		const delay, jitter, probes = 500 * time.Millisecond, 100 * time.Millisecond, 4000
+		lab := harness.NewLab(ctx)
+		link := newLink(lab, impair.Netem{Delay: delay, Jitter: jitter, Distribution: distribution})
+
+		link.begin(peers.ProbeSender{Count: probes, Interval: 100 * time.Microsecond})
+		seen := link.account()
+
+		var samples []float64
+		for _, d := range seen.delays() {
+			samples = append(samples, float64(d-delay)/float64(jitter))
+		}
+		Expect(samples).To(HaveLen(probes))
+		expectShape(samples, asked, float64(hostDelay)/float64(jitter))
+		Expect(seen.queue.Drops).To(BeZero())
+
+		mean, deviation := statistics.Moments(samples)
+		askedMean, askedDeviation, _ := asked.moments()
+		inMilliseconds := func(jitters float64) float64 { return jitters * jitter.Seconds() * 1e3 }
+		lab.Figure("mean", delay.Seconds()*1e3+inMilliseconds(mean), "ms", fmt.Sprintf("about %.1f", delay.Seconds()*1e3+inMilliseconds(askedMean)))
+		lab.Figure("deviation", inMilliseconds(deviation), "ms", fmt.Sprintf("about %.1f", inMilliseconds(askedDeviation)))
+	},
+	Entry("uniform: from delay - jitter to delay + jitter", impair.Uniform, shape(uniform)),
+	Entry("normal: with the jitter for its deviation", impair.Normal, shape(normal)),
+	Entry("pareto: never much below the mean, at times far above", impair.Pareto, shape(pareto)),
+	Entry("paretonormal: in between", impair.ParetoNormal, shape(paretonormal)),
+)

@@ -1,0 +1,98 @@
+package impairments
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("drops the end of a burst that is longer than its limit", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+	const limit, probes = 20, 50
+	lab := harness.NewLab(ctx)
+	// A packet takes 80 ms: none has left when the last one comes.
+	link := newLink(lab, impair.Netem{Rate: impair.Rate{BitsPerSecond: 100 * impair.Kbit}, Limit: limit})
+
+	link.begin(peers.ProbeSender{Count: probes, Size: 1000 - probeHeaders})
+	seen := link.account()
+
+	for number, p := range seen.probes {
+		Expect(p.lost()).To(Equal(number >= limit), "probe %d", number)
+	}
+	Expect(seen.queue.Drops).To(BeEquivalentTo(probes - limit))
+	Expect(seen.received.Distinct).To(Equal(limit))
+})
+
+// inFlight is the largest number of probes that were between the two captures at a time.
+func (a account) inFlight() int {
+	type change struct {
+		at time.Duration
+		by int
+	}
+	var changes []change
+	for _, p := range a.probes {
+		if !p.lost() {
+			changes = append(changes, change{p.came, 1}, change{p.went[0], -1})
+		}
+	}
+	slices.SortFunc(changes, func(a, b change) int { return int(a.at - b.at) })
+	most, now := 0, 0
+	for _, c := range changes {
+		now += c.by
+		most = max(most, now)
+	}
+	return most
+}
+
+var _ = It("counts the packets that are being delayed in its limit", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+	const limit, delay, interval, probes = 20, 100 * time.Millisecond, time.Millisecond, 1000
+	lab := harness.NewLab(ctx)
+	link := newLink(lab, impair.Netem{Delay: delay, Limit: limit})
+
+	link.begin(peers.ProbeSender{Count: probes, Interval: interval})
+	seen := link.account()
+
+	// No rate, no queue: and yet no more than the limit gets through in the time of a delay.
+	const duration = probes * interval
+	Expect(seen.inFlight()).To(Equal(limit), "most probes that were on their way at a time")
+	passed := probes - count(seen.losses())
+	Expect(passed).To(within(int((duration-delay)/(delay+interval+hostDelay))*limit, int(duration/delay+1)*limit))
+	Expect(seen.queue.Drops).To(BeEquivalentTo(probes - passed))
+	Expect(seen.received.Distinct).To(Equal(passed))
+	lab.Figure("passed", float64(passed), "", fmt.Sprintf("about %d of %d: limit / delay", limit*int(duration/delay), probes))
+})
+
+var _ = It("lets a deep queue grow until a packet waits limit times its time on the link", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+	const (
+		rate, delay, limit = 10 * impair.Mbit, 10 * time.Millisecond, 200
+		packet             = 1514
+	)
+	lab := harness.NewLab(ctx)
+	net := lab.Routed()
+	lab.Impair(net.ToServer, impair.Netem{Delay: delay, Rate: impair.Rate{BitsPerSecond: rate}, Limit: limit})
+	lab.Impair(net.ToClient, impair.Netem{Delay: delay})
+	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
+
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{
+		Connect: harness.Addr(net.Server(), 5001), Socket: peers.Socket{Congestion: "reno"}, Duration: 3 * time.Second,
+	})
+	lab.Wait(client)
+	lab.Wait(server)
+
+	// Slow start fills any queue until it drops. The last packet that found room has limit - 1 before it, and their time
+	// includes the delay, as the limit includes those that are being delayed: bufferbloat.
+	delays, dropped := passage(wire.Segments(), net)
+	Expect(dropped).NotTo(BeEmpty())
+	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(len(dropped)))
+	waited := slices.Max(delays)
+	each := onTheLink(packet, impair.Rate{BitsPerSecond: rate})
+	Expect(waited).To(within((limit-1)*each, limit*each+hostDelay))
+	lab.Figure("longest one-way delay", waited.Seconds()*1e3, "ms", fmt.Sprintf("%.0f: limit x 1514 x 8 / rate", (limit*each).Seconds()*1e3))
+})

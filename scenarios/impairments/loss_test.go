@@ -1,0 +1,90 @@
+package impairments
+
+import (
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/statistics"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// after returns what became of the probes behind those that were lost, and behind those that were not.
+// In a chain of two states each is an independent trial of one chance: the past is known when it begins.
+func after(lost []bool) (behindLost, behindReceived []bool) {
+	for i := 1; i < len(lost); i++ {
+		if lost[i-1] {
+			behindLost = append(behindLost, lost[i])
+		} else {
+			behindReceived = append(behindReceived, lost[i])
+		}
+	}
+	return behindLost, behindReceived
+}
+
+// expectTrials checks the share of what is true. The number of trials is one of some thousand that it can be, so the
+// chance to miss for some number of them is some thousand times miss.
+func expectTrials(what string, trials []bool, chance float64) {
+	GinkgoHelper()
+	Expect(trials).NotTo(BeEmpty(), what)
+	least, most := statistics.Binomial(len(trials), chance, miss)
+	Expect(count(trials)).To(within(least, most), "%s, of %d", what, len(trials))
+}
+
+var _ = DescribeTable("loses packets at random", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, percent impair.Percent) {
+		const probes = 4000
+		lab := harness.NewLab(ctx)
+		link := newLink(lab, impair.Netem{Loss: impair.RandomLoss{Percent: percent}})
+
+		link.begin(peers.ProbeSender{Count: probes})
+		seen := link.account()
+
+		lost := seen.losses()
+		expectTrials("lost", lost, float64(percent)/100)
+		// Independent: behind a packet that was lost as many are lost as anywhere.
+		behindLost, _ := after(lost)
+		expectTrials("lost behind one that was lost", behindLost, float64(percent)/100)
+		Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
+		Expect(seen.received.Distinct).To(Equal(probes - count(lost)))
+		least, most := statistics.Binomial(probes, float64(percent)/100, miss)
+		lab.Figure("lost", float64(count(lost)), "", fmt.Sprintf("%d to %d of %d", least, most, probes))
+	},
+	Entry("1 %: as many as a binomial distribution allows, one independent of the other", impair.Percent(1)),
+	Entry("10 %: as many as a binomial distribution allows, one independent of the other", impair.Percent(10)),
+	Entry("50 %: as many as a binomial distribution allows, one independent of the other", impair.Percent(50)),
+)
+
+var _ = It("loses what TCP sends again: link, wire and counters agree", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+	const bytes, percent = 1 << 20, 10
+	lab := harness.NewLab(ctx)
+	net := lab.Routed()
+	lab.Impair(net.ToServer, impair.Netem{Delay: 5 * time.Millisecond, Loss: impair.RandomLoss{Percent: percent}})
+	lab.Impair(net.ToClient, impair.Netem{Delay: 5 * time.Millisecond})
+	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
+
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
+	sent, received := lab.Wait(client), lab.Wait(server)
+
+	// RFC 9293, section 3.8.1: what takes sequence numbers is sent again when it is lost. A mere ACK is not.
+	delays, lost := passage(wire.Segments(), net)
+	again := 0
+	for _, s := range lost {
+		if s.SequenceLength() > 0 {
+			again++
+		}
+	}
+	least, most := statistics.Binomial(len(delays)+len(lost), percent/100., miss)
+	Expect(len(lost)).To(within(least, most))
+	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(len(lost)))
+	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", BeNumerically(">=", again)))
+	Expect(sent.Connections[0].TCPInfo.Total_retrans).To(BeNumerically(">=", again))
+	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))
+	lab.Figure("lost", float64(len(lost)), "", fmt.Sprintf("%d to %d of %d", least, most, len(delays)+len(lost)))
+})

@@ -1,0 +1,76 @@
+package impairments
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// onTheLink is the time that a packet takes on a link of that rate (tc-netem(8); packet_time_ns).
+func onTheLink(packet int, r impair.Rate) time.Duration {
+	bytes := packet + int(r.PacketOverhead)
+	if r.CellSize != 0 {
+		size := int(r.CellSize)
+		cells := (bytes + size - 1) / size
+		bytes = cells * (size + int(r.CellOverhead))
+	}
+	return time.Duration(bytes) * 8 * time.Second / time.Duration(r.BitsPerSecond)
+}
+
+var _ = DescribeTable("spaces packets by the time that each takes at the rate", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, rate impair.Rate) {
+		const delay, packet, probes = 20 * time.Millisecond, 1000, 50
+		lab := harness.NewLab(ctx)
+		link := newLink(lab, impair.Netem{Delay: delay, Rate: rate})
+
+		link.begin(peers.ProbeSender{Count: probes, Size: packet - probeHeaders}) // a burst
+		seen := link.account()
+
+		// The delay and the time on the link add up for the first packet; each of the others leaves a packet time later.
+		each := onTheLink(packet, rate)
+		start := seen.probes[0].came
+		for i, p := range seen.probes {
+			Expect(p.went).To(HaveLen(1), "probe %d", i)
+			due := start + delay + time.Duration(i+1)*each
+			Expect(p.went[0]).To(within(due, due+hostDelay), "probe %d", i)
+		}
+		Expect(seen.queue.Bytes).To(BeEquivalentTo(probes * packet))
+		spacing := (seen.probes[probes-1].went[0] - seen.probes[0].went[0]) / (probes - 1)
+		lab.Figure("from packet to packet", spacing.Seconds()*1e3, "ms", each.String())
+	},
+	Entry("1000 bytes at 1 Mbit/s: 8 ms", impair.Rate{BitsPerSecond: impair.Mbit}),
+	Entry("1000 bytes at 20 Mbit/s: 0.4 ms", impair.Rate{BitsPerSecond: 20 * impair.Mbit}),
+	Entry("and 24 more of preamble, FCS and interframe gap", impair.Rate{BitsPerSecond: impair.Mbit, PacketOverhead: 24}),
+	Entry("without the Ethernet header", impair.Rate{BitsPerSecond: impair.Mbit, PacketOverhead: -14}),
+	Entry("in 21 ATM cells of 48 and 5 bytes", impair.Rate{BitsPerSecond: impair.Mbit, CellSize: 48, CellOverhead: 5}),
+)
+
+var _ = It("gives TCP its rate less the headers", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+	const (
+		rate, roundTrip, bytes = 5 * impair.Mbit, 20 * time.Millisecond, 3 << 20
+		segment, packet        = 1448, 1514 // payload, and with the headers of TCP (20, 12 of timestamps), IPv4 and Ethernet
+	)
+	lab := harness.NewLab(ctx)
+	net := lab.Routed()
+	lab.Impair(net.ToServer, impair.Netem{Delay: roundTrip / 2, Rate: impair.Rate{BitsPerSecond: rate}, Limit: 1000})
+	lab.Impair(net.ToClient, impair.Netem{Delay: roundTrip / 2})
+
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
+	lab.Wait(client)
+	received := lab.Wait(server)
+
+	// The initial window of 10 segments takes 24 ms at this rate, longer than the round trip: the link is full from the
+	// first one on. From the first byte to the last, the time of one segment of some 2000 is missing.
+	const share, most = float64(segment) / packet, 1.001
+	Expect(received.Bulk.Goodput).To(within(0.98*share*float64(rate), most*share*float64(rate)))
+	queue := lab.Queue(net.ToServer)
+	Expect(queue.Drops).To(BeZero())
+	Expect(float64(queue.Bytes) * 8 / received.Bulk.Elapsed.Seconds()).To(within(0.98*float64(rate), most*float64(rate)))
+	lab.Figure("goodput", received.Bulk.Goodput/1e6, "Mbit/s", "4.78: 5 x 1448/1514")
+})

@@ -1,0 +1,66 @@
+package impairments
+
+import (
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// A bunch is what came to the server together.
+type bunch struct {
+	at    time.Duration // of the first
+	count int
+}
+
+// bunches are what a pause of more than hostDelay separates.
+func (a account) bunches() []bunch {
+	var all []bunch
+	var last time.Duration
+	for _, number := range a.order {
+		at := a.probes[number].went[0]
+		if all == nil || at-last > hostDelay {
+			all = append(all, bunch{at: at})
+		}
+		all[len(all)-1].count++
+		last = at
+	}
+	return all
+}
+
+var _ = DescribeTable("lets packets go in bunches, one for each slot", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, slot impair.Slot, perSlot int, least, most time.Duration) {
+		const size, probes = 1000, 100
+		lab := harness.NewLab(ctx)
+		link := newLink(lab, impair.Netem{Slot: slot})
+
+		link.begin(peers.ProbeSender{Count: probes, Size: size - probeHeaders}) // a burst
+		seen := link.account()
+
+		bunches := seen.bunches()
+		Expect(bunches).To(HaveLen(probes / perSlot))
+		for i, b := range bunches {
+			Expect(b.count).To(Equal(perSlot), "bunch %d", i)
+			if i > 0 {
+				// Each slot is counted from when netem came to the one before, which its timer may be late for.
+				Expect(b.at-bunches[i-1].at).To(within(least-hostDelay, most+hostDelay), "bunch %d", i)
+			}
+		}
+		Expect(slices.IsSorted(seen.order)).To(BeTrue())
+		Expect(seen.queue.Drops).To(BeZero())
+	},
+	Entry("10 packets every 20 ms", impair.Slot{MinDelay: 20 * time.Millisecond, MaxDelay: 20 * time.Millisecond, Packets: 10},
+		10, 20*time.Millisecond, 20*time.Millisecond),
+	Entry("5000 bytes every 20 ms", impair.Slot{MinDelay: 20 * time.Millisecond, MaxDelay: 20 * time.Millisecond, Bytes: 5000},
+		5, 20*time.Millisecond, 20*time.Millisecond),
+	Entry("10 packets every 10 to 30 ms", impair.Slot{MinDelay: 10 * time.Millisecond, MaxDelay: 30 * time.Millisecond, Packets: 10},
+		10, 10*time.Millisecond, 30*time.Millisecond),
+	// A table of netem's goes up to four times the jitter to both sides.
+	Entry("10 packets every 40 ms, with a normal jitter of 5 ms", impair.Slot{Delay: 40 * time.Millisecond, Jitter: 5 * time.Millisecond, Distribution: impair.Normal, Packets: 10},
+		10, 20*time.Millisecond, 60*time.Millisecond),
+)
