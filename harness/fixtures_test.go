@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/capture"
+	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
@@ -208,6 +212,100 @@ var fixtures = map[string]fixture{
 		})
 	}},
 
+	"explains": {specs: func() {
+		ginkgo.It("explains", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			wire := lab.Capture(net.Client(), net.Server())
+			server, _ := busy(lab, net)
+			lab.Started(server)
+			Expect(wire).To(matchers.Contain(matchers.Reset(), 2)) // want: explained
+		})
+	}},
+	"capture drops": {specs: func() {
+		ginkgo.It("never looks at its capture", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx) // want: unread capture
+			dropping(lab.Capture(lab.Direct().Client()))
+		})
+		ginkgo.It("reads its capture", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			wire := lab.Capture(lab.Direct().Client())
+			dropping(wire)
+			Expect(wire.Segments()).To(BeEmpty()) // want: read capture
+		})
+	}},
+	"two filters": {specs: func() {
+		ginkgo.It("has two filters", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			lab.Sockets(lab.Direct().Client(), kernel.SocketFilter{}, kernel.SocketFilter{}) // want: two filters
+		})
+	}},
+	"events of nothing": {specs: func() {
+		ginkgo.It("records before it builds", func(ctx ginkgo.SpecContext) {
+			NewLab(ctx).Events() // want: events of nothing
+		})
+	}},
+	"bad period": {specs: func() {
+		ginkgo.It("samples too fast", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			lab.SampleQueue(lab.Direct().ToServer, time.Microsecond) // want: bad period
+		})
+	}},
+	"observes": {specs: func() {
+		ginkgo.It("observes", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			sockets := lab.Sockets(net.Client())
+			Expect(sockets).NotTo(matchers.HaveState(kernel.Established))
+			samples := lab.Sample(net.Client(), time.Millisecond)
+			queue := lab.SampleQueue(net.ToServer, time.Millisecond)
+			server := lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80), Backlog: backlog})
+			client := lab.Start(net.Client(), peers.Dial{Connect: Addr(net.Server(), 80), Hold: peers.UntilStopped})
+			lab.Started(server)
+			Eventually(sockets).Should(matchers.HaveState(kernel.Established, 1))
+			Consistently(sockets, 50*time.Millisecond).Should(matchers.HaveState(kernel.Established))
+			accepted := lab.AwaitSockets(net.Server(), 1, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
+			series := samples.Connection(accepted[0].Remote, accepted[0].Local)
+			Expect(series).NotTo(BeEmpty())
+			Expect(series[len(series)-1].TCPInfo.Snd_mss).To(BeEquivalentTo(1448))
+			Expect(samples.List()).To(HaveLen(len(samples.List())), "it ends once")
+			Expect(queue.List()).To(HaveEach(And(HaveField("Drops", BeZero()), HaveField("Length", BeZero()))))
+			lab.Stop(client)
+		})
+	}},
+	"events": {specs: func() {
+		ginkgo.It("records events", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			events := lab.Events(net.Client()) // want: events
+			server := lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80), Backlog: backlog, Count: 1})
+			client := lab.Start(net.Client(), peers.Dial{Connect: Addr(net.Server(), 80), Hold: peers.UntilStopped})
+			lab.Started(server)
+			connection := lab.Stop(client).Connections[0]
+			Expect(connection.Err).To(BeNil())
+			states := events.States(connection.Local, connection.Remote)
+			Expect(states.States[:2]).To(Equal([]kernel.State{kernel.SynSent, kernel.Established}))
+			Expect(states.Events[0].At).To(And(BeNumerically(">", 0), BeNumerically("<", time.Since(lab.start))))
+			Expect(events.States(connection.Remote, connection.Local).States).To(BeEmpty(), "only the client was asked for")
+		})
+	}},
+	"crossings": {specs: func() {
+		ginkgo.It("crosses", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			wire := lab.Capture(net.Client(), net.Server())
+			server := lab.Start(net.Server(), peers.EchoServer{Listen: Addr(net.Server(), 7), Backlog: backlog})
+			client := lab.Start(net.Client(), peers.EchoClient{Connect: Addr(net.Server(), 7), Requests: 3, Size: 100})
+			lab.Wait(client)
+			lab.Wait(server)
+			sent := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0])
+			Expect(sent).To(HaveLen(len(wire.Segments(analysis.On("client/eth0"), analysis.Going(analysis.Outbound)))))
+			Expect(sent).To(HaveEach(And(
+				HaveField("Lost", BeFalse()), HaveField("Arrived.Interface", "server/eth0"), HaveField("Delay()", BeNumerically(">=", 0)))))
+			Expect(wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)).To(HaveLen(3))
+		})
+	}},
+
 	// The evidence cannot be read any more: the rest is taken down and recorded all the same.
 	"no evidence": {specs: func() {
 		ginkgo.It("takes the network away", func(ctx ginkgo.SpecContext) {
@@ -301,6 +399,18 @@ var fixtures = map[string]fixture{
 		})
 		ginkgo.It("needs no lab", func() {})
 	}},
+}
+
+// dropping makes a capture believe that it dropped packets.
+func dropping(c *Capture) { c.running = dropped{c.running} }
+
+type dropped struct{ stopper }
+
+func (d dropped) Stop() (capture.Summary, error) {
+	summary, err := d.stopper.Stop()
+	summary.Interfaces = slices.Clone(summary.Interfaces)
+	summary.Interfaces[0].Dropped = 3
+	return summary, err
 }
 
 func waits() {

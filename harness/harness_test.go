@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -15,6 +16,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/results"
 )
@@ -230,6 +232,13 @@ func TestSpecsThatDoNotPass(t *testing.T) {
 		{fixture: "no such program", scenario: "starts no such program", verdict: results.Failed, want: "no such program", message: []string{"/no/such/program"}},
 		{fixture: "peer cannot begin", scenario: "listens twice", verdict: results.Failed, want: "peer cannot begin", message: []string{"server-2", "EADDRINUSE"}},
 		{fixture: "no evidence", scenario: "takes the network away", verdict: results.Failed, want: "no evidence", message: []string{"counters of client", "counters of server", "queue of client/eth0"}},
+		{fixture: "capture drops", scenario: "never looks at its capture", verdict: results.Failed, want: "unread capture",
+			message: []string{"capture capture.pcapng: 3 packets were dropped by the capture itself"}},
+		{fixture: "capture drops", scenario: "reads its capture", verdict: results.Failed, want: "read capture",
+			message: []string{"capture capture.pcapng: 3 packets were dropped by the capture itself"}},
+		{fixture: "two filters", scenario: "has two filters", verdict: results.Failed, want: "two filters", message: []string{"2 socket filters"}},
+		{fixture: "events of nothing", scenario: "records before it builds", verdict: results.Failed, want: "events of nothing", message: []string{"no topology yet"}},
+		{fixture: "bad period", scenario: "samples too fast", verdict: results.Failed, want: "bad period", message: []string{"period 1µs: want at least 1ms"}},
 		{fixture: "symbolic link", scenario: "leaves a symbolic link", verdict: results.Failed, want: "symbolic link", message: []string{"hostname: is not a regular file"}},
 	} {
 		t.Run(c.fixture, func(t *testing.T) {
@@ -276,6 +285,135 @@ func TestEvidenceOfAFailure(t *testing.T) {
 				g.Expect(record.Peers).To(HaveEach(HaveField("Error", "still running when the scenario ended")))
 			}
 		})
+	}
+}
+
+// A failure explains itself: in its message, in what Ginkgo prints behind it, and in the
+// artefacts.
+func TestFailuresExplainThemselves(t *testing.T) {
+	t.Parallel()
+	needNamespaces(t)
+	g := NewWithT(t)
+	s := start(t, "explains").finish(1)
+	record := s.record()
+	// What the matcher says, and the packets around it.
+	g.Expect(record.Failure.Location).To(HaveSuffix("/" + want("explained")))
+	g.Expect(record.Failure.Message).To(And(
+		HavePrefix("Expected to contain resets, 2 of them\nSeen: 0 of "), ContainSubstring("how often: 0, expected 2"),
+		ContainSubstring("in capture.pcapng, frames 1 to 6:"), ContainSubstring("[SYN ACK] seq")))
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(record.Dir(), "failure", name))
+		g.Expect(err).NotTo(HaveOccurred())
+		return string(text)
+	}
+	summary := read("summary.txt")
+	g.Expect(summary).To(And(
+		HavePrefix("capture.pcapng: 6 segments, the last are frames 1 to 6\n    #1 "),
+		ContainSubstring("client:\n    counters: "), ContainSubstring(" TcpActiveOpens 1 "),
+		ContainSubstring("server:\n    counters: "), ContainSubstring(" TcpPassiveOpens 1\n"),
+		ContainSubstring("    ESTAB recv-q 0 send-q 0 10.0.1.1:"), ContainSubstring(" snd_cwnd:10 ")))
+	for line := range strings.Lines(summary) {
+		g.Expect(s.output.String()).To(ContainSubstring(strings.TrimSpace(line)), "Ginkgo prints the summary")
+	}
+	for _, host := range []string{"client", "server"} {
+		g.Expect(read(host + "-sockets.txt")).To(ContainSubstring("ESTAB recv-q 0 send-q 0 10.0.1."))
+		var sockets []kernel.Socket
+		g.Expect(json.Unmarshal([]byte(read(host+"-sockets.json")), &sockets)).To(Succeed())
+		g.Expect(sockets).To(ContainElement(And(HaveField("State", kernel.Established), HaveField("TCPInfo.Snd_cwnd", BeEquivalentTo(10)))))
+		var qdiscs []map[string]any
+		g.Expect(json.Unmarshal([]byte(read(host+"-qdiscs.json")), &qdiscs)).To(Succeed())
+		g.Expect(qdiscs).To(ContainElement(And(HaveKeyWithValue("device", "eth0"), HaveKeyWithValue("kind", "noqueue"), HaveKey("drops"))))
+		g.Expect(read(host + "-routes.txt")).To(And(ContainSubstring("10.0.1.0/24 dev eth0"), ContainSubstring("neighbours:\n    10.0.1.")))
+	}
+	g.Expect(read("kernel.txt")).NotTo(BeEmpty())
+}
+
+func TestKmsg(t *testing.T) {
+	line, at, ok := parseKmsg([]byte("6,339,5140900,-;NET: Registered PF_INET\\x0a\n SUBSYSTEM=net\n"))
+	if !ok || line != "NET: Registered PF_INET\\x0a" || at != 5140900*time.Microsecond {
+		t.Errorf("%q, %v, %v", line, at, ok)
+	}
+	for _, bad := range []string{"", "6,339,5140900,-", "6,339;text", "6,339,x,-;text"} {
+		if line, at, ok := parseKmsg([]byte(bad)); ok {
+			t.Errorf("%q: %q, %v", bad, line, at)
+		}
+	}
+}
+
+func TestObservers(t *testing.T) {
+	t.Parallel()
+	needNamespaces(t)
+	if _, err := kernel.ReadSockets(nil, kernel.SocketFilter{}); errors.Is(err, kernel.ErrNoSockDiag) {
+		missing(t, "needs sock_diag: "+err.Error())
+	}
+	g := NewWithT(t)
+	record := start(t, "observes").finish(0).record()
+	read := func(name string, into any) {
+		text, err := os.ReadFile(filepath.Join(record.Dir(), name))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(json.Unmarshal(text, into)).To(Succeed())
+	}
+	var listed struct {
+		Host     string
+		Readings []kernel.Sample
+	}
+	read("sockets.json", &listed)
+	g.Expect(listed.Host).To(Equal("client"))
+	g.Expect(listed.Readings).To(HaveExactElements(HaveField("Sockets", BeEmpty()), HaveField("Sockets", HaveLen(1))), "what changed")
+	read("sockets-2.json", &listed)
+	g.Expect(listed.Host).To(Equal("server"))
+	var samples struct {
+		Host    string
+		Samples []kernel.Sample
+	}
+	read("samples.json", &samples)
+	g.Expect(samples.Host).To(Equal("client"))
+	g.Expect(samples.Samples[0].Sockets).To(BeEmpty())
+	g.Expect(samples.Samples[len(samples.Samples)-1].Sockets).To(HaveLen(1))
+	var queue struct {
+		End     string
+		Samples []kernel.QdiscSample
+	}
+	read("queue.json", &queue)
+	g.Expect(queue.End).To(Equal("client/eth0"))
+	g.Expect(queue.Samples).NotTo(BeEmpty())
+	for _, at := range []time.Duration{samples.Samples[0].At, queue.Samples[0].At, listed.Readings[0].At} {
+		g.Expect(at).To(And(BeNumerically(">", 0), BeNumerically("<", time.Duration(record.Duration))), "since the start of the spec")
+	}
+}
+
+func TestEventsOfALab(t *testing.T) {
+	t.Parallel()
+	needNamespaces(t)
+	g := NewWithT(t)
+	available, err := kernel.AvailableEvents()
+	if err == nil && len(available) == len(kernel.EventKinds()) {
+		record := start(t, "events").finish(0).record()
+		g.Expect(record.Verdict).To(Equal(results.Passed), record.Reason)
+		text, err := os.ReadFile(filepath.Join(record.Dir(), "events.jsonl"))
+		g.Expect(err).NotTo(HaveOccurred())
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		g.Expect(lines).To(ContainElement(And(
+			ContainSubstring(`"host":"client"`), ContainSubstring(`"oldstate":"TCP_CLOSE","newstate":"TCP_SYN_SENT"`))))
+		g.Expect(lines).NotTo(ContainElement(ContainSubstring(`"host":"server"`)), "only the client was asked for")
+		return
+	}
+	// What is missing is said, and no failure unless it has to be there.
+	record := start(t, "events").finish(0).record()
+	g.Expect(record.Verdict).To(Equal(results.Skipped))
+	g.Expect(record.Reason).To(And(ContainSubstring("record events: "), ContainSubstring("This works on any Linux machine: ")))
+	required := start(t, "events")
+	required.command.Env = append(required.command.Env, "TCPLAB_REQUIRE=1")
+	failed := required.finish(1).record()
+	g.Expect(failed.Failure.Message).To(Equal(record.Reason))
+	g.Expect(failed.Failure.Location).To(HaveSuffix("/" + want("events")))
+}
+
+func TestCrossingsOfALab(t *testing.T) {
+	t.Parallel()
+	needNamespaces(t)
+	if record := start(t, "crossings").finish(0).record(); record.Verdict != results.Passed {
+		t.Error(record.Verdict)
 	}
 }
 
@@ -382,7 +520,8 @@ func TestNothingStays(t *testing.T) {
 		g.Expect(record.Verdict).To(Equal(results.Interrupted))
 		g.Expect(record.Peers).To(HaveLen(3))
 		g.Expect(record.Captures).To(HaveLen(1))
-		g.Expect(record.Artefacts).To(HaveLen(2))
+		g.Expect(record.Artefacts).To(ContainElements(
+			HaveField("Path", "capture.pcapng"), HaveField("Path", "counters.json"), HaveField("Path", "failure/summary.txt")))
 		assertNoNamespaceLeft(t)
 	})
 	t.Run("kill", func(t *testing.T) {

@@ -35,6 +35,7 @@ type Lab struct {
 	end   context.CancelFunc
 	dir   string
 	start time.Time
+	began time.Duration // start by CLOCK_MONOTONIC, the clock of events and samples
 	seed  uint64
 
 	topology *netns.Topology
@@ -44,6 +45,9 @@ type Lab struct {
 	peers    []*Peer
 	captures []*Capture
 	record   *results.Record
+
+	observers []observer
+	artefacts map[string]int // how many there are of each kind
 
 	closed   sync.Once
 	isClosed bool
@@ -56,7 +60,13 @@ func NewLab(ctx ginkgo.SpecContext) *Lab {
 	requireKernel()
 	lab, err := newLab(ctx)
 	check(err)
-	ginkgo.DeferCleanup(func() error { return lab.close() })
+	ginkgo.DeferCleanup(func() error {
+		summary, err := lab.close(ginkgo.CurrentSpecReport().Failed())
+		if summary != "" {
+			showFailure(summary)
+		}
+		return err
+	})
 	return lab
 }
 
@@ -69,14 +79,20 @@ func newLab(ctx ginkgo.SpecContext) (*Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("new lab: %w", err)
 	}
+	began, err := monotonic()
+	if err != nil {
+		return nil, fmt.Errorf("new lab: %w", err)
+	}
 	suiteConfig, _ := ginkgo.GinkgoConfiguration()
 	lab := &Lab{
-		ctx:    ctx,
-		dir:    run.Dir(suiteName, report.FullText()),
-		start:  time.Now(),
-		seed:   uint64(suiteConfig.RandomSeed),
-		before: map[*netns.Host]kernel.Counters{},
-		record: &results.Record{},
+		ctx:       ctx,
+		dir:       run.Dir(suiteName, report.FullText()),
+		start:     time.Now(),
+		began:     began,
+		seed:      uint64(suiteConfig.RandomSeed),
+		before:    map[*netns.Host]kernel.Counters{},
+		record:    &results.Record{},
+		artefacts: map[string]int{},
 	}
 	lab.life, lab.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := putLab(lab); err != nil {
@@ -88,7 +104,8 @@ func newLab(ctx ginkgo.SpecContext) (*Lab, error) {
 		err = os.MkdirAll(lab.dir, 0o755)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("new lab: %w", errors.Join(err, lab.close()))
+		_, closing := lab.close(false)
+		return nil, fmt.Errorf("new lab: %w", errors.Join(err, closing))
 	}
 	return lab, nil
 }
@@ -295,7 +312,10 @@ func (l *Lab) elapsed() results.Duration { return results.Duration(time.Since(l.
 // close takes the lab down, and completes the record: first all that is evidence, as it was
 // when the scenario ended, then what is running, then the network. Whatever fails on the way,
 // all of it is done. Only the first call does anything.
-func (l *Lab) close() (err error) {
+//
+// If the spec has failed, or fails by what is found here, it also keeps the state of the hosts
+// and returns a summary of the evidence.
+func (l *Lab) close(failed bool) (summary string, err error) {
 	l.closed.Do(func() {
 		defer func() {
 			l.end()
@@ -313,12 +333,18 @@ func (l *Lab) close() (err error) {
 		for _, c := range l.captures {
 			errs = append(errs, l.recordCapture(c))
 		}
+		for _, o := range l.observers {
+			errs = append(errs, o.end())
+		}
+		if failed || errors.Join(errs...) != nil {
+			summary = l.keepFailure()
+		}
 		for _, peer := range l.peers {
 			errs = append(errs, l.recordPeer(peer))
 		}
 		err = errors.Join(errs...)
 	})
-	return err
+	return summary, err
 }
 
 // countersFile has all counters of all hosts, before and after.

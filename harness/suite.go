@@ -47,6 +47,13 @@ func requireKernel() {
 	if err == nil {
 		return
 	}
+	unavailable(err)
+}
+
+// unavailable ends a spec that needs what this machine lacks: it is skipped with the reason, or
+// fails with it where nothing may be missing.
+func unavailable(err error) {
+	ginkgo.GinkgoHelper()
 	reason := fmt.Sprintf("%v\nThis works on any Linux machine: %s", err, guestCommand())
 	if os.Getenv("TCPLAB_REQUIRE") == "1" {
 		ginkgo.Fail(reason)

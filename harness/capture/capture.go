@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,7 +48,8 @@ type Config struct {
 	Filter []bpf.RawInstruction
 	// RingBytes is the size of each end's ring in kernel memory: how much can
 	// wait for this process. 512 KiB to 1 GiB, rounded up to a multiple of
-	// 256 KiB; 0 means 8 MiB, which is 67 ms at 1 Gbit/s.
+	// 256 KiB; 0 means 32 MiB, which is 270 ms of whole packets at 1 Gbit/s, or
+	// 8 MiB with a snap length of up to 512 bytes, which is 130 ms and more.
 	RingBytes int
 	// BlockTimeout is how long a packet can wait in the ring before the kernel
 	// hands over a block that is not full: 1 ms to 10 s; 0 means 100 ms. Stop
@@ -62,7 +65,9 @@ const (
 	// that does not fit. Larger packets (BIG TCP) are cut by the kernel.
 	blockBytes = 256 << 10
 
-	defaultRingBytes    = 8 << 20
+	defaultRingBytes    = 32 << 20
+	shortRingBytes      = 8 << 20 // for snap lengths up to shortSnapLength
+	shortSnapLength     = 512
 	minRingBytes        = 2 * blockBytes // one to fill, one to read
 	maxRingBytes        = 1 << 30
 	minSnapLength       = 14     // the Ethernet header
@@ -78,9 +83,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.RingBytes == 0 {
 		c.RingBytes = defaultRingBytes
+		if c.SnapLength != 0 && c.SnapLength <= shortSnapLength {
+			c.RingBytes = shortRingBytes
+		}
 	}
 	if c.RingBytes < minRingBytes || c.RingBytes > maxRingBytes {
-		return c, fmt.Errorf("ring of %d bytes: allowed are %d to %d, or 0 for %d", c.RingBytes, minRingBytes, maxRingBytes, defaultRingBytes)
+		return c, fmt.Errorf("ring of %d bytes: allowed are %d to %d, or 0 for a default", c.RingBytes, minRingBytes, maxRingBytes)
 	}
 	c.RingBytes = (c.RingBytes + blockBytes - 1) / blockBytes * blockBytes
 	if c.BlockTimeout == 0 {
@@ -173,12 +181,15 @@ func opError(op, name string, err error) error {
 
 // Summary says what a capture holds.
 type Summary struct {
-	Path       string // of the pcapng file
-	Bytes      int64  // its size
+	Path  string // of the pcapng file
+	Bytes int64  // its size
+	// Interfaces are the ends in the order of [Start], and behind them those of
+	// [Capture.AddDropped].
 	Interfaces []InterfaceSummary
+	Unplaced   int // comments that no packet was found for
 }
 
-// InterfaceSummary says what was seen on one end, in the order of [Start].
+// InterfaceSummary says what was seen on one end.
 type InterfaceSummary struct {
 	Name    string
 	Packets uint64 // in the file
@@ -209,6 +220,11 @@ type Capture struct {
 	path   string
 	config Config
 	ends   []*end
+
+	notes    sync.Mutex // guards the next three
+	stopped  bool
+	dropped  []Note
+	comments []Note
 
 	stop    sync.Once
 	summary Summary
@@ -271,6 +287,8 @@ func checkEnds(ends []Interface) error {
 			return fmt.Errorf("interface %d: name must not be empty", i)
 		case seen[e.Name]:
 			return fmt.Errorf("interface %d: name %q is given twice", i, e.Name)
+		case strings.HasSuffix(e.Name, DroppedSuffix):
+			return fmt.Errorf("interface %d: name %q: must not end in %q, which marks packets that were dropped", i, e.Name, DroppedSuffix)
 		case len(e.Name) > 1024:
 			return fmt.Errorf("interface %d: name of %d bytes: allowed are 1024", i, len(e.Name))
 		case e.Index < 0:
@@ -314,17 +332,41 @@ func (c *Capture) finish() (Summary, error) {
 			return Summary{}, errors.Join(opError("write the spool files of "+c.path, e.name, err), incomplete)
 		}
 	}
-	size, err := writeFile(c.path, c.config.SnapLength, c.ends)
+	s, err := c.write()
 	if err != nil {
 		return Summary{}, errors.Join(opError("write "+c.path, "", err), incomplete)
 	}
-	s := Summary{Path: c.path, Bytes: size}
-	for _, e := range c.ends {
-		s.Interfaces = append(s.Interfaces, InterfaceSummary{
-			Name: e.name, Packets: e.spool.packets, Dropped: e.dropped,
-		})
-	}
 	return s, incomplete
+}
+
+// write merges what was captured and noted into the file.
+func (c *Capture) write() (Summary, error) {
+	c.notes.Lock()
+	defer c.notes.Unlock()
+	c.stopped = true
+	placed, unplaced, err := c.place(c.comments)
+	if err != nil {
+		return Summary{}, fmt.Errorf("place comments: %w", err)
+	}
+	dropped, comments, err := c.droppedEnds(c.dropped)
+	defer func() {
+		for _, d := range dropped {
+			d.close()
+		}
+	}()
+	if err != nil {
+		return Summary{}, fmt.Errorf("add dropped packets: %w", err)
+	}
+	ends := slices.Concat(c.ends, dropped)
+	size, err := writeFile(c.path, c.config.SnapLength, ends, append(placed, comments...))
+	if err != nil {
+		return Summary{}, err
+	}
+	s := Summary{Path: c.path, Bytes: size, Unplaced: unplaced}
+	for _, e := range ends {
+		s.Interfaces = append(s.Interfaces, InterfaceSummary{Name: e.name, Packets: e.spool.packets, Dropped: e.dropped})
+	}
+	return s, nil
 }
 
 // close releases everything. It is called once, when no goroutine runs.

@@ -33,6 +33,12 @@
 //
 // VLAN tags, which the kernel takes out of the packet, are put back.
 //
+// What is known from elsewhere can be added: comments on packets
+// ([Capture.AddComments]), and packets that were dropped before they came to where
+// the capture sees them ([Capture.AddDropped]). Those are on interfaces of their own,
+// such as "client/eth0 dropped", since they were never transmitted. Wireshark shows
+// comments in frame.comment.
+//
 // # While it runs
 //
 // The kernel fills a ring of blocks (AF_PACKET, TPACKET_V3, see

@@ -187,8 +187,9 @@ func (s *space) dial(t testing.TB, network, address string) net.Conn {
 // frame is a packet as the file has it.
 type frame struct {
 	gopacket.CaptureInfo
-	flags pcapgo.NgEpbFlags
-	data  []byte
+	flags    pcapgo.NgEpbFlags
+	comments []string
+	data     []byte
 }
 
 func (f frame) tcp() *layers.TCP {
@@ -226,7 +227,7 @@ func readFile(t testing.TB, path string) contents {
 		if options.Flags == nil {
 			t.Fatalf("packet %d has no flags", len(c.frames)+1)
 		}
-		c.frames = append(c.frames, frame{ci, *options.Flags, data})
+		c.frames = append(c.frames, frame{ci, *options.Flags, options.Comments, data})
 	}
 	for i := range r.NInterfaces() {
 		intf, err := r.Interface(i)

@@ -20,6 +20,7 @@ type spool struct {
 	err           error // the first write error; nothing is written after it
 
 	packets     uint64
+	size        int64 // of the data
 	first, last int64 // earliest and latest time, ns since 1970
 }
 
@@ -89,6 +90,7 @@ func (s *spool) add(p packet, snap int) {
 		s.err = err
 		return
 	}
+	s.size += int64(captured)
 	if s.packets == 0 {
 		s.first, s.last = p.time, p.time
 	}

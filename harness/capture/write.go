@@ -21,8 +21,9 @@ import (
 // stamps that were taken before the place was given out.
 const lookAhead = 4096
 
-// writeFile merges the ends' spools into a pcapng file at path.
-func writeFile(path string, snap int, ends []*end) (size int64, err error) {
+// writeFile merges the ends' spools into a pcapng file at path. There are comments for each
+// end, or none at all.
+func writeFile(path string, snap int, ends []*end, comments []comments) (size int64, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return 0, err
@@ -32,7 +33,7 @@ func writeFile(path string, snap int, ends []*end) (size int64, err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	err = writePackets(f, snap, ends)
+	err = writePackets(f, snap, ends, comments)
 	if err == nil {
 		size, err = f.Seek(0, io.SeekEnd)
 	}
@@ -46,7 +47,7 @@ func writeFile(path string, snap int, ends []*end) (size int64, err error) {
 	return size, os.Rename(f.Name(), path)
 }
 
-func writePackets(f io.Writer, snap int, ends []*end) error {
+func writePackets(f io.Writer, snap int, ends []*end, comments []comments) error {
 	w, err := newWriter(f, snap, ends)
 	if err != nil {
 		return err
@@ -61,12 +62,16 @@ func writePackets(f io.Writer, snap int, ends []*end) error {
 			return err
 		}
 		flags := packetFlags(r.kind)
+		options := pcapgo.NgPacketOptions{Flags: &flags}
+		if comments != nil {
+			options.Comments = comments[i][r.offset]
+		}
 		return w.WritePacketWithOptions(gopacket.CaptureInfo{
 			Timestamp:      time.Unix(0, r.time),
 			CaptureLength:  len(data),
 			Length:         int(r.length),
 			InterfaceIndex: i,
-		}, data, pcapgo.NgPacketOptions{Flags: &flags})
+		}, data, options)
 	})
 	if err != nil {
 		return err

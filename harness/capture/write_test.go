@@ -38,7 +38,7 @@ func TestMergeOrdersByTimeThenEndThenRing(t *testing.T) {
 		spooled(t, "c", 5, 10, 30, 40),
 	}
 	path := filepath.Join(t.TempDir(), "x.pcapng")
-	size, err := writeFile(path, 0, ends)
+	size, err := writeFile(path, 0, ends, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestMergeOrdersByTimeThenEndThenRing(t *testing.T) {
 	if err != nil || int64(len(first)) != size {
 		t.Fatalf("file of %d bytes, %v; want %d", len(first), err, size)
 	}
-	if _, err := writeFile(path, 0, ends); err != nil {
+	if _, err := writeFile(path, 0, ends, nil); err != nil {
 		t.Fatal(err)
 	}
 	if second, err := os.ReadFile(path); err != nil || !bytes.Equal(first, second) {
@@ -80,7 +80,7 @@ func TestMergeOfMany(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "x.pcapng")
 	ends := []*end{spooled(t, "a", times[0]...), spooled(t, "b", times[1]...)}
-	if _, err := writeFile(path, 0, ends); err != nil {
+	if _, err := writeFile(path, 0, ends, nil); err != nil {
 		t.Fatal(err)
 	}
 	file := readFile(t, path)
@@ -137,7 +137,7 @@ func BenchmarkWriteFile(b *testing.B) {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			b.Fatal(err)
 		}
-		if _, err := writeFile(path, 0, []*end{{name: "a", linkType: layers.LinkTypeEthernet, spool: s}}); err != nil {
+		if _, err := writeFile(path, 0, []*end{{name: "a", linkType: layers.LinkTypeEthernet, spool: s}}, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -653,3 +653,21 @@ func States(events []Event, local, remote netip.AddrPort) []State {
 	}
 	return states
 }
+
+// A Path is what one side of a connection went through.
+type Path struct {
+	Local, Remote netip.AddrPort // of that side
+	States        []State        // see [States]
+	Events        []Event        // all that it is known by, in order
+}
+
+// PathOf returns the states of a connection together with the events of that side.
+func PathOf(events []Event, local, remote netip.AddrPort) Path {
+	p := Path{Local: local, Remote: remote, States: States(events, local, remote)}
+	for _, e := range events {
+		if e.Local == local && e.Remote == remote {
+			p.Events = append(p.Events, e)
+		}
+	}
+	return p
+}

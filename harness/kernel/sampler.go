@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,18 +16,21 @@ type Sample struct {
 	Sockets []Socket      `json:"sockets"`
 }
 
-// minPeriod keeps the watching from being what is watched: a listing goes through
-// the kernel's whole hash table of connections, in up to a millisecond.
+// minPeriod keeps the watching from being what is watched: a listing of sockets goes
+// through the kernel's whole hash table of connections, in up to a millisecond.
 const minPeriod = time.Millisecond
 
 // awaitPeriod is how often Await looks.
 const awaitPeriod = 5 * time.Millisecond
 
-// A Sampler lists the sockets of a host again and again.
-type Sampler struct {
+// A Sampler reads something of a host again and again: its sockets, or a qdisc.
+type Sampler[T any] struct {
+	what    string // for errors
+	read    func() (T, error)
+	close   func()
 	stop    chan struct{}
 	stopped chan struct{}
-	samples []Sample
+	samples []T
 	err     error
 }
 
@@ -37,47 +41,64 @@ type Sampler struct {
 // It samples because there is no event for most of what changes in a socket. For
 // changes of state, and for the congestion window at each acknowledgement, see
 // [StartEvents].
-func StartSampling(in Runner, period time.Duration, filter SocketFilter) (*Sampler, error) {
-	if period < minPeriod {
-		return nil, fmt.Errorf("sample sockets: period %v: want at least %v", period, minPeriod)
+func StartSampling(in Runner, period time.Duration, filter SocketFilter) (*Sampler[Sample], error) {
+	if err := checkPeriod(period); err != nil {
+		return nil, fmt.Errorf("sample sockets: %w", err)
 	}
 	d, err := openDiag(in, filter)
 	if err != nil {
 		return nil, fmt.Errorf("sample sockets: %w", err)
 	}
-	first, err := d.sample()
-	if err != nil {
-		d.close()
-		return nil, fmt.Errorf("sample sockets: %w", err)
+	return startSampler("sample sockets", period, d.sample, d.close)
+}
+
+func checkPeriod(period time.Duration) error {
+	if period < minPeriod {
+		return fmt.Errorf("period %v: want at least %v", period, minPeriod)
 	}
-	s := &Sampler{stop: make(chan struct{}), stopped: make(chan struct{}), samples: []Sample{first}}
-	ticker := time.NewTicker(period)
-	go func() {
-		defer close(s.stopped)
-		defer ticker.Stop()
-		defer d.close()
-		for stopping := false; !stopping && s.err == nil; {
-			select {
-			case <-ticker.C:
-			case <-s.stop:
-				stopping = true
-			}
-			var next Sample
-			if next, s.err = d.sample(); s.err == nil {
-				s.samples = append(s.samples, next)
-			}
-		}
-	}()
+	return nil
+}
+
+// startSampler reads once, and then on each period. It closes when it has stopped.
+func startSampler[T any](what string, period time.Duration, read func() (T, error), close func()) (*Sampler[T], error) {
+	first, err := read()
+	if err != nil {
+		close()
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	s := &Sampler[T]{
+		what: what, read: read, close: close,
+		stop: make(chan struct{}), stopped: make(chan struct{}), samples: []T{first},
+	}
+	go s.run(period)
 	return s, nil
+}
+
+func (s *Sampler[T]) run(period time.Duration) {
+	defer close(s.stopped)
+	defer s.close()
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for stopping := false; !stopping && s.err == nil; {
+		select {
+		case <-ticker.C:
+		case <-s.stop:
+			stopping = true
+		}
+		var next T
+		if next, s.err = s.read(); s.err == nil {
+			s.samples = append(s.samples, next)
+		}
+	}
 }
 
 // Stop takes a last sample and returns all, in order. With an error, it returns
 // those before it. It must be called once.
-func (s *Sampler) Stop() ([]Sample, error) {
+func (s *Sampler[T]) Stop() ([]T, error) {
 	close(s.stop)
 	<-s.stopped
 	if s.err != nil {
-		return s.samples, fmt.Errorf("sample sockets: %w", s.err)
+		return s.samples, fmt.Errorf("%s: %w", s.what, s.err)
 	}
 	return s.samples, nil
 }
@@ -89,6 +110,26 @@ func (d *diag) sample() (Sample, error) {
 	}
 	sockets, err := d.read()
 	return Sample{At: at, Sockets: sockets}, err
+}
+
+// A Point is one socket at a time.
+type Point struct {
+	At time.Duration `json:"at"` // as in [Sample]
+	Socket
+}
+
+// Series returns what the samples have of the socket between two addresses, in
+// order: none where it was not there.
+func Series(samples []Sample, local, remote netip.AddrPort) []Point {
+	var series []Point
+	for _, sample := range samples {
+		for _, s := range sample.Sockets {
+			if s.Local == local && s.Remote == remote {
+				series = append(series, Point{sample.At, s})
+			}
+		}
+	}
+	return series
 }
 
 func monotonic() (time.Duration, error) {

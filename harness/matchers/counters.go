@@ -11,9 +11,9 @@ import (
 
 // HaveGrown succeeds if a counter of a difference ([kernel.Counters.Since]) has the value, or
 // satisfies the matcher. A name that the kernel does not have is an error, not zero.
-func HaveGrown(name string, by any) types.GomegaMatcher {
+func HaveGrown(name string, growth any) types.GomegaMatcher {
 	return &matcher{
-		claim: "have grown in " + name,
+		claim: "have grown in " + name + by(growth, " by %v", ""),
 		judge: func(actual any) (finding, error) {
 			counters, isCounters := actual.(kernel.Counters)
 			if !isCounters {
@@ -23,7 +23,7 @@ func HaveGrown(name string, by any) types.GomegaMatcher {
 			if err != nil {
 				return finding{}, err
 			}
-			ok, seen, err := quantity(name, value, by)
+			ok, seen, err := quantity(name, value, growth)
 			return finding{ok: ok, seen: seen, evidence: grown(counters)}, err
 		},
 	}

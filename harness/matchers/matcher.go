@@ -46,7 +46,11 @@ func quantity(what string, value any, expected any) (ok bool, seen string, err e
 	m, isMatcher := expected.(types.GomegaMatcher)
 	if !isMatcher {
 		ok, err = gomega.BeNumerically("==", expected).Match(value)
-		return ok, fmt.Sprintf("%s: %v, expected %v", what, value, expected), err
+		seen = fmt.Sprintf("%s: %v", what, value)
+		if !ok {
+			seen += fmt.Sprintf(", expected %v", expected)
+		}
+		return ok, seen, err
 	}
 	if ok, err = m.Match(value); err != nil {
 		return false, "", err
@@ -57,4 +61,39 @@ func quantity(what string, value any, expected any) (ok bool, seen string, err e
 		message = m.NegatedFailureMessage
 	}
 	return ok, fmt.Sprintf("%s: %s", what, strings.Join(strings.Fields(message(value)), " ")), nil
+}
+
+// times says how often something is claimed: for the end of a claim.
+func times(count []any) string {
+	if len(count) == 0 {
+		return ""
+	}
+	return by(count[0], ", %v of them", "")
+}
+
+// by says a number in a claim, or something else for a matcher, which speaks for itself.
+func by(expected any, format, otherwise string) string {
+	if _, isMatcher := expected.(types.GomegaMatcher); isMatcher {
+		return otherwise
+	}
+	return fmt.Sprintf(format, expected)
+}
+
+// atLeastOne is what is expected where no count, or just one, is given.
+func atLeastOne(count []any) any {
+	switch len(count) {
+	case 0:
+		return gomega.BeNumerically(">=", 1)
+	case 1:
+		return count[0]
+	default:
+		return tooMany(len(count))
+	}
+}
+
+// tooMany refuses several counts: what they should mean together nobody can know.
+func tooMany(n int) types.GomegaMatcher {
+	return gomega.WithTransform(func(any) (int, error) {
+		return 0, fmt.Errorf("%d counts: at most one makes sense, And(...) makes one of several matchers", n)
+	}, gomega.Equal(0))
 }

@@ -3,44 +3,60 @@ package matchers
 import (
 	"fmt"
 	"iter"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
 
 	"github.com/tcplab/tcplab/harness/analysis"
 )
 
-// around is how many packets a failure shows.
-const around = 10
+// shown is how many packets a failure shows.
+const shown = 10
 
-// segmentsOf takes what has segments: a slice, a sequence, or a capture.
-func segmentsOf(actual any) ([]analysis.Segment, error) {
+// A recording is what a Lab captures.
+type recording interface {
+	Segments(...analysis.Filter) []analysis.Segment
+	File() string
+}
+
+// packets are segments, and the file that they are in, if that is known.
+type packets struct {
+	segments []analysis.Segment
+	file     string
+}
+
+// packetsOf takes what has segments: a slice, a sequence, or a capture.
+func packetsOf(actual any) (packets, error) {
 	switch a := actual.(type) {
 	case []analysis.Segment:
-		return a, nil
+		return packets{segments: a}, nil
 	case iter.Seq[analysis.Segment]:
-		return slices.Collect(a), nil
-	case interface{ Segments() []analysis.Segment }:
-		return a.Segments(), nil
+		return packets{segments: slices.Collect(a)}, nil
+	case recording:
+		return packets{a.Segments(), a.File()}, nil
 	default:
-		return nil, fmt.Errorf("takes segments (a slice, a sequence, or a capture), not a %T", actual)
+		return packets{}, fmt.Errorf("takes segments (a slice, a sequence, or a capture), not a %T", actual)
 	}
 }
 
-// excerpt shows the packets around one, or the first where there is none to show.
-func excerpt(segments []analysis.Segment, index int) string {
-	if len(segments) == 0 {
-		return "No packets."
+// around shows the packets around one, or the first where there is none to show: which they
+// are, and their frames in the file.
+func (p packets) around(index int) string {
+	if len(p.segments) == 0 {
+		return "No packets" + p.in() + "."
 	}
-	first := max(0, min(index-around/2, len(segments)-around))
-	last := min(len(segments), first+around)
+	first := max(0, min(index-shown/2, len(p.segments)-shown))
+	excerpt := p.segments[first:min(len(p.segments), first+shown)]
 	var text strings.Builder
-	fmt.Fprintf(&text, "Packets %d to %d of %d:", first+1, last, len(segments))
-	for _, s := range segments[first:last] {
+	fmt.Fprintf(&text, "Packets %d to %d of %d%s, frames %d to %d:", first+1, first+len(excerpt), len(p.segments), p.in(),
+		excerpt[0].Frame, excerpt[len(excerpt)-1].Frame)
+	for i, s := range excerpt {
 		mark := "   "
-		if s.Frame == segments[max(index, 0)].Frame && index >= 0 {
+		if first+i == index {
 			mark = " > "
 		}
 		fmt.Fprintf(&text, "\n %s%v", mark, s)
@@ -48,50 +64,127 @@ func excerpt(segments []analysis.Segment, index int) string {
 	return text.String()
 }
 
+func (p packets) in() string {
+	if p.file == "" {
+		return ""
+	}
+	return " in " + p.file
+}
+
+func (p packets) indexOf(frame int) int {
+	return slices.IndexFunc(p.segments, func(s analysis.Segment) bool { return s.Frame == frame })
+}
+
 // A Pattern is something that can be found in a capture.
 type Pattern struct {
 	name string
-	// find returns how often it is there, where first, and what was seen instead where it is not.
-	find func([]analysis.Segment) (count, index int, seen string, err error)
+	// find returns how often it is there, where first or what is nearest to it (-1 for
+	// nowhere), and in words what was seen.
+	find func(packets) (count, index int, seen string, err error)
 }
 
-// Contain succeeds if the segments have the pattern, at least once.
-func Contain(p Pattern) types.GomegaMatcher {
+// Contain succeeds if the segments have the pattern as often as said, or as satisfies the matcher;
+// at least once if no number is given.
+func Contain(p Pattern, count ...any) types.GomegaMatcher {
 	return &matcher{
-		claim: "contain " + p.name,
+		claim: "contain " + p.name + times(count),
 		judge: func(actual any) (finding, error) {
-			segments, err := segmentsOf(actual)
+			packets, err := packetsOf(actual)
 			if err != nil {
 				return finding{}, fmt.Errorf("Contain %w", err)
 			}
-			count, index, seen, err := p.find(segments)
-			return finding{ok: count > 0, seen: seen, evidence: excerpt(segments, index)}, err
+			n, index, seen, err := p.find(packets)
+			if err != nil {
+				return finding{}, err
+			}
+			ok, counted, err := quantity("how often", n, atLeastOne(count))
+			if len(count) > 0 {
+				seen += "; " + counted
+			}
+			return finding{ok: ok, seen: seen, evidence: packets.around(index)}, err
 		},
 	}
 }
 
 // Segments is the pattern of segments that satisfy all filters.
 func Segments(name string, filters ...analysis.Filter) Pattern {
-	return Pattern{name: name, find: func(segments []analysis.Segment) (int, int, string, error) {
-		all := analysis.All(filters...)
+	return segments(name, func(s analysis.Segment) (bool, error) { return analysis.All(filters...)(s), nil })
+}
+
+func segments(name string, wanted func(analysis.Segment) (bool, error)) Pattern {
+	return Pattern{name: name, find: func(p packets) (int, int, string, error) {
 		count, first := 0, -1
-		for i, s := range segments {
-			if all(s) {
+		for i, s := range p.segments {
+			ok, err := wanted(s)
+			if err != nil {
+				return 0, -1, "", err
+			}
+			if !ok {
+				continue
+			}
+			if first < 0 {
+				first = i
+			}
+			count++
+		}
+		return count, first, fmt.Sprintf("%d of %d segments are %s", count, len(p.segments), name), nil
+	}}
+}
+
+// Reset is the pattern of a reset.
+func Reset() Pattern { return Segments("resets", analysis.RSTs) }
+
+// SYN is the pattern of a SYN, with or without ACK, whose [analysis.Options] satisfy all matchers:
+//
+//	Expect(wire).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(1460)), HaveField("SACKPermitted", true)), 2))
+func SYN(options ...types.GomegaMatcher) Pattern {
+	name := "SYNs"
+	if len(options) > 0 {
+		name = "SYNs with such options"
+	}
+	p := segments(name, func(s analysis.Segment) (bool, error) {
+		if s.Flags&analysis.FlagSYN == 0 {
+			return false, nil
+		}
+		return gomega.And(options...).Match(s.Options)
+	})
+	return Pattern{name: name, find: func(in packets) (int, int, string, error) {
+		count, first, seen, err := p.find(in)
+		for i, s := range in.segments {
+			if s.Flags&analysis.FlagSYN != 0 {
+				seen += fmt.Sprintf("; frame %d: %s", s.Frame, describe(s.Options))
 				if first < 0 {
-					first = i
+					first = i // what is nearest to it
 				}
-				count++
 			}
 		}
-		return count, first, fmt.Sprintf("%d of %d segments are %s", count, len(segments), name), nil
+		return count, first, seen, err
 	}}
+}
+
+// describe lists the options of a SYN as tcpdump does.
+func describe(o analysis.Options) string {
+	words := []string{fmt.Sprintf("mss %d", o.MSS)}
+	if o.SACKPermitted {
+		words = append(words, "sackOK")
+	}
+	if o.HasTimestamps {
+		words = append(words, fmt.Sprintf("TS val %d ecr %d", o.TSVal, o.TSEcr))
+	}
+	if o.HasWindowScale {
+		words = append(words, fmt.Sprintf("wscale %d", o.WindowScale))
+	}
+	if o.Incomplete {
+		words = append(words, "incomplete")
+	}
+	return strings.Join(words, ", ")
 }
 
 // Handshake is the pattern of a three-way handshake (RFC 9293, section 3.5) without a
 // retransmission, whose round-trip time satisfies the matcher, if one is given.
 func Handshake(roundTrip ...types.GomegaMatcher) Pattern {
-	return Pattern{name: "a handshake", find: func(segments []analysis.Segment) (int, int, string, error) {
-		handshakes := analysis.Handshakes(slices.Values(segments))
+	return Pattern{name: "a handshake", find: func(p packets) (int, int, string, error) {
+		handshakes := analysis.Handshakes(slices.Values(p.segments))
 		seen := fmt.Sprintf("%d handshakes", len(handshakes))
 		count, first := 0, -1
 		for _, h := range handshakes {
@@ -109,10 +202,39 @@ func Handshake(roundTrip ...types.GomegaMatcher) Pattern {
 				count++
 			}
 			if first < 0 {
-				first = slices.IndexFunc(segments, func(s analysis.Segment) bool { return s.Frame == h.SYN.Frame })
+				first = p.indexOf(h.SYN.Frame)
 			}
 		}
 		return count, first, seen, nil
+	}}
+}
+
+// FourWayClose is the pattern of a connection that was closed in order (RFC 9293, section 3.6): each
+// side sent its FIN, the other acknowledged it, and there was no reset. That the second FIN is in
+// the same segment as the ACK of the first, which makes it three, does not matter; nor does it if
+// both close at once (figure 13). The address, if one is given, is that of the side that closed
+// first. A connection counts on each interface where it was captured.
+func FourWayClose(first ...netip.AddrPort) Pattern {
+	return Pattern{name: "a close in order", find: func(p packets) (int, int, string, error) {
+		if len(first) > 1 {
+			return 0, -1, "", fmt.Errorf("FourWayClose takes one address at most, not %d", len(first))
+		}
+		closes := closesOf(p.segments)
+		count, index := 0, -1
+		var seen []string
+		for _, c := range closes {
+			if c.complete() && (len(first) == 0 || c.fins[0].Src == first[0]) {
+				count++
+			}
+			if index < 0 {
+				index = p.indexOf(c.fins[0].Frame)
+			}
+			seen = append(seen, c.String())
+		}
+		if len(closes) == 0 {
+			seen = []string{"no FIN"}
+		}
+		return count, index, strings.Join(seen, "; "), nil
 	}}
 }
 
@@ -121,21 +243,21 @@ func Handshake(roundTrip ...types.GomegaMatcher) Pattern {
 // where to capture.
 func HaveRetransmissions(expected any) types.GomegaMatcher {
 	return &matcher{
-		claim: "have a number of retransmissions",
+		claim: by(expected, "have %v retransmissions", "have so many retransmissions"),
 		judge: func(actual any) (finding, error) {
-			segments, err := segmentsOf(actual)
+			packets, err := packetsOf(actual)
 			if err != nil {
 				return finding{}, fmt.Errorf("HaveRetransmissions %w", err)
 			}
 			count, first := 0, -1
-			for r := range analysis.Retransmissions(slices.Values(segments)) {
+			for r := range analysis.Retransmissions(slices.Values(packets.segments)) {
 				if first < 0 {
-					first = slices.IndexFunc(segments, func(s analysis.Segment) bool { return s.Frame == r.Frame })
+					first = packets.indexOf(r.Frame)
 				}
 				count++
 			}
 			ok, seen, err := quantity("retransmissions", count, expected)
-			return finding{ok: ok, seen: seen, evidence: excerpt(segments, first)}, err
+			return finding{ok: ok, seen: seen, evidence: packets.around(first)}, err
 		},
 	}
 }
@@ -153,17 +275,17 @@ func HaveGaps(late Lateness, gaps ...time.Duration) types.GomegaMatcher {
 	return &matcher{
 		claim: fmt.Sprintf("have gaps of %v", gaps),
 		judge: func(actual any) (finding, error) {
-			segments, err := segmentsOf(actual)
+			packets, err := packetsOf(actual)
 			if err != nil {
 				return finding{}, fmt.Errorf("HaveGaps %w", err)
 			}
-			seen := analysis.Gaps(slices.Values(segments))
-			found := finding{ok: len(seen) == len(gaps), seen: fmt.Sprintf("gaps of %v", seen), evidence: excerpt(segments, -1)}
+			seen := analysis.Gaps(slices.Values(packets.segments))
+			found := finding{ok: len(seen) == len(gaps), seen: fmt.Sprintf("gaps of %v", seen), evidence: packets.around(-1)}
 			for i := range min(len(seen), len(gaps)) {
 				if seen[i] < gaps[i] || seen[i] > gaps[i]+late(gaps[i]) {
 					found.ok = false
 					found.seen += fmt.Sprintf("; gap %d is %v, allowed are %v to %v", i+1, seen[i], gaps[i], gaps[i]+late(gaps[i]))
-					found.evidence = excerpt(segments, i+1)
+					found.evidence = packets.around(i + 1)
 					break
 				}
 			}

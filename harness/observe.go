@@ -1,0 +1,347 @@
+package harness
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+	"github.com/onsi/ginkgo/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/netns"
+)
+
+// An observer watches something until it is read or the spec ends. Ending it twice does no harm.
+type observer interface {
+	// end stops it and writes its artefact.
+	end() error
+}
+
+// monotonic is CLOCK_MONOTONIC, by which the kernel package tells times.
+func monotonic() (time.Duration, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 0, fmt.Errorf("clock_gettime: %w", err)
+	}
+	return time.Duration(t.Nano()), nil
+}
+
+// artefact returns the name of a new file of a kind: events.json, events-2.json, ...
+func (l *Lab) artefact(kind, extension string) string {
+	l.artefacts[kind]++
+	if n := l.artefacts[kind]; n > 1 {
+		return fmt.Sprintf("%s-%d.%s", kind, n, extension)
+	}
+	return kind + "." + extension
+}
+
+// writeRows writes a JSON object whose last field is a list with one element in each line.
+func (l *Lab) writeRows(file, head string, headValue any, name string, rows func(yield func(any) bool)) error {
+	var text bytes.Buffer
+	value, err := json.Marshal(headValue)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	fmt.Fprintf(&text, "{%q: %s, %q: [", head, value, name)
+	separator := "\n"
+	for row := range rows {
+		line, err := json.Marshal(row)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		text.WriteString(separator)
+		text.Write(line)
+		separator = ",\n"
+	}
+	text.WriteString("\n]}\n")
+	return renameio.WriteFile(filepath.Join(l.dir, file), text.Bytes(), 0o644)
+}
+
+func anyRows[T any](rows []T) func(yield func(any) bool) {
+	return func(yield func(any) bool) {
+		for _, row := range rows {
+			if !yield(row) {
+				return
+			}
+		}
+	}
+}
+
+// Sockets are the TCP sockets of a host, as they are each time that somebody looks:
+//
+//	Eventually(lab.Sockets(client)).Should(HaveState(kernel.TimeWait, 100))
+type Sockets struct {
+	lab      *Lab
+	host     *netns.Host
+	filter   kernel.SocketFilter
+	file     string
+	readings []kernel.Sample
+}
+
+// Sockets returns the sockets of a host that pass the filter, if there is one. What is read is
+// kept in the artefact sockets.json: of readings in a row with the same states, the last.
+func (l *Lab) Sockets(host *netns.Host, filter ...kernel.SocketFilter) *Sockets {
+	ginkgo.GinkgoHelper()
+	s := &Sockets{lab: l, host: host, filter: atMostOne(filter), file: l.artefact("sockets", "json")}
+	l.observers = append(l.observers, s)
+	return s
+}
+
+// List reads the sockets.
+func (s *Sockets) List() []kernel.Socket {
+	ginkgo.GinkgoHelper()
+	at := s.lab.elapsed()
+	sockets, err := kernel.ReadSockets(s.host, s.filter)
+	checkAvailable(err, kernel.ErrNoSockDiag)
+	s.keep(kernel.Sample{At: time.Duration(at), Sockets: sockets})
+	return sockets
+}
+
+func (s *Sockets) keep(reading kernel.Sample) {
+	if n := len(s.readings); n > 0 && slices.EqualFunc(s.readings[n-1].Sockets, reading.Sockets, sameState) {
+		s.readings[n-1] = reading
+		return
+	}
+	s.readings = append(s.readings, reading)
+}
+
+func sameState(a, b kernel.Socket) bool {
+	return a.Local == b.Local && a.Remote == b.Remote && a.State == b.State
+}
+
+func (s *Sockets) end() error {
+	return s.lab.writeRows(s.file, "host", s.host.Name(), "readings", anyRows(s.readings))
+}
+
+// AwaitSockets waits until a host has as many sockets that pass the filter as said, looks every
+// 5 milliseconds, and returns them. It waits as long as the spec may take. What it saw last is
+// kept as [Lab.Sockets] keeps it.
+func (l *Lab) AwaitSockets(host *netns.Host, count int, filter kernel.SocketFilter) []kernel.Socket {
+	ginkgo.GinkgoHelper()
+	s := l.Sockets(host, filter)
+	sockets, err := kernel.AwaitSockets(l.ctx, host, filter, func(list []kernel.Socket) bool { return len(list) == count })
+	s.keep(kernel.Sample{At: time.Duration(l.elapsed()), Sockets: sockets})
+	checkAvailable(err, kernel.ErrNoSockDiag)
+	return sockets
+}
+
+// series is what a sampler has read, once it has ended.
+type series[T any] struct {
+	sampler *kernel.Sampler[T]
+	rebase  func(*T) // to the start of the spec
+	write   func([]T) error
+
+	once sync.Once
+	list []T
+	err  error
+}
+
+func (s *series[T]) end() error {
+	s.once.Do(func() {
+		s.list, s.err = s.sampler.Stop()
+		for i := range s.list {
+			s.rebase(&s.list[i])
+		}
+		s.err = errors.Join(s.err, s.write(s.list))
+	})
+	return s.err
+}
+
+// List ends the sampling and returns what was read, in order. Times are since the start of
+// the spec.
+func (s *series[T]) List() []T {
+	ginkgo.GinkgoHelper()
+	err := s.end()
+	s.err = nil // it is told once
+	check(err)
+	return s.list
+}
+
+// Samples are the sockets of a host over time.
+type Samples struct{ series[kernel.Sample] }
+
+// Sample reads the sockets of a host that pass the filter, if there is one, on each period of a
+// millisecond or more, until [Samples.List] is called or the spec ends. The artefact is
+// samples.json.
+func (l *Lab) Sample(host *netns.Host, period time.Duration, filter ...kernel.SocketFilter) *Samples {
+	ginkgo.GinkgoHelper()
+	sampler, err := kernel.StartSampling(host, period, atMostOne(filter))
+	checkAvailable(err, kernel.ErrNoSockDiag)
+	file := l.artefact("samples", "json")
+	s := &Samples{series[kernel.Sample]{
+		sampler: sampler,
+		rebase:  func(x *kernel.Sample) { x.At -= l.began },
+		write: func(list []kernel.Sample) error {
+			return l.writeRows(file, "host", host.Name(), "samples", anyRows(list))
+		},
+	}}
+	l.observers = append(l.observers, s)
+	return s
+}
+
+// Connection ends the sampling and returns the course of one side of a connection.
+func (s *Samples) Connection(local, remote netip.AddrPort) []kernel.Point {
+	ginkgo.GinkgoHelper()
+	return kernel.Series(s.List(), local, remote)
+}
+
+// QueueSamples are the counters of a link end's qdisc over time: what waits in it, what it has
+// sent and dropped.
+type QueueSamples struct{ series[kernel.QdiscSample] }
+
+// SampleQueue reads the counters of an end's root qdisc on each period of a millisecond or more,
+// until [QueueSamples.List] is called or the spec ends. The artefact is queue.json.
+func (l *Lab) SampleQueue(end *netns.End, period time.Duration) *QueueSamples {
+	ginkgo.GinkgoHelper()
+	sampler, err := kernel.StartSamplingQdisc(end.Host(), end.Name(), period)
+	if err != nil {
+		check(fmt.Errorf("%s: %w", end, err))
+	}
+	file := l.artefact("queue", "json")
+	s := &QueueSamples{series[kernel.QdiscSample]{
+		sampler: sampler,
+		rebase:  func(x *kernel.QdiscSample) { x.At -= l.began },
+		write: func(list []kernel.QdiscSample) error {
+			return l.writeRows(file, "end", end.String(), "samples", anyRows(list))
+		},
+	}}
+	l.observers = append(l.observers, s)
+	return s
+}
+
+// Events are what the kernel's tracepoints tell of the lab's hosts, from the start of the
+// recording until it is read.
+type Events struct {
+	lab     *Lab
+	file    string
+	hosts   []*netns.Host
+	running *kernel.Events
+
+	once sync.Once
+	list []kernel.Event
+	err  error
+}
+
+// Events starts to record what happens to the connections of some hosts, or of all of the
+// topology's if none are named: changes of state, retransmissions, resets, congestion windows
+// and dropped packets. The artefact is events.jsonl.
+//
+// Tracepoints tell no namespace, so events are the hosts' by their addresses; those of loopback
+// are left out. Drops without an address are kept, whosever they are.
+//
+// Where the kernel has no tracefs, or lacks one of the events, the spec is skipped with the reason;
+// with TCPLAB_REQUIRE=1 it fails.
+func (l *Lab) Events(hosts ...*netns.Host) *Events {
+	ginkgo.GinkgoHelper()
+	if l.topology == nil {
+		check(errors.New("record events: the lab has no topology yet"))
+	}
+	if len(hosts) == 0 {
+		hosts = l.topology.Hosts()
+	}
+	names := map[netip.Addr]string{}
+	for _, host := range l.topology.Hosts() {
+		for _, end := range host.Ends() {
+			names[end.IPv4().Addr()] = host.Name()
+			names[end.IPv6().Addr()] = host.Name()
+		}
+	}
+	delete(names, netip.Addr{}) // of ends without IPv6
+	running, err := kernel.StartEvents(kernel.EventConfig{Host: func(a netip.Addr) string { return names[a] }})
+	var lacking *kernel.MissingEventsError
+	if errors.As(err, &lacking) {
+		unavailable(err)
+	}
+	checkAvailable(err, kernel.ErrNoTracefs, os.ErrPermission)
+	e := &Events{lab: l, file: l.artefact("events", "jsonl"), hosts: hosts, running: running}
+	l.observers = append(l.observers, e)
+	return e
+}
+
+// List ends the recording and returns the events in order. Times are since the start of the spec.
+// Events that were lost for want of room fail the spec: nothing could be concluded from the rest.
+func (e *Events) List() []kernel.Event {
+	ginkgo.GinkgoHelper()
+	err := e.end()
+	e.err = nil // it is told once
+	check(err)
+	return e.list
+}
+
+// States ends the recording and returns through which states one side of a connection went: the
+// one that has the address local.
+func (e *Events) States(local, remote netip.AddrPort) kernel.Path {
+	ginkgo.GinkgoHelper()
+	return kernel.PathOf(e.List(), local, remote)
+}
+
+func (e *Events) end() error {
+	e.once.Do(func() { e.err = e.stop() })
+	return e.err
+}
+
+func (e *Events) stop() error {
+	all, lost, err := e.running.Stop()
+	if err != nil {
+		return fmt.Errorf("%s: %w", e.file, err)
+	}
+	var text bytes.Buffer
+	lines := json.NewEncoder(&text)
+	lines.SetEscapeHTML(false)
+	for _, event := range all {
+		if !e.wants(event) {
+			continue
+		}
+		event.At -= e.lab.began
+		e.list = append(e.list, event)
+		if err := lines.Encode(event); err != nil {
+			return fmt.Errorf("%s: %w", e.file, err)
+		}
+	}
+	if lost > 0 {
+		err = fmt.Errorf("%s: %d events were lost: the kernel's buffer was full", e.file, lost)
+	}
+	return errors.Join(err, renameio.WriteFile(filepath.Join(e.lab.dir, e.file), text.Bytes(), 0o644))
+}
+
+func (e *Events) wants(event kernel.Event) bool {
+	if !event.Local.IsValid() {
+		return event.Kind == kernel.Drop
+	}
+	return slices.ContainsFunc(e.hosts, func(host *netns.Host) bool { return host.Name() == event.Host })
+}
+
+// atMostOne returns the filter, or the one that lists all.
+func atMostOne(filters []kernel.SocketFilter) kernel.SocketFilter {
+	ginkgo.GinkgoHelper()
+	switch len(filters) {
+	case 0:
+		return kernel.SocketFilter{}
+	case 1:
+		return filters[0]
+	default:
+		check(fmt.Errorf("%d socket filters, at most one makes sense", len(filters)))
+		return kernel.SocketFilter{}
+	}
+}
+
+// checkAvailable is check, but skips the spec if the error is one of a kernel that lacks what is
+// needed.
+func checkAvailable(err error, lacks ...error) {
+	ginkgo.GinkgoHelper()
+	for _, lack := range lacks {
+		if errors.Is(err, lack) {
+			unavailable(err)
+		}
+	}
+	check(err)
+}
