@@ -18,7 +18,8 @@ import (
 var DefaultModules = []string{
 	"virtio_pci", "virtio_console", // the ports to the host
 	"veth", "ifb", "dummy",
-	"sch_netem", "sch_tbf", "sch_htb", "sch_fq", "sch_fq_codel", "sch_ingress", "cls_bpf",
+	"sch_netem", "sch_tbf", "sch_htb", "sch_fq", "sch_fq_codel",
+	"sch_ingress", "cls_bpf", "cls_matchall", "act_csum", // rules (impair/rules)
 	"tcp_bbr", "tcp_diag", "inet_diag",
 }
 
@@ -104,7 +105,13 @@ func (t *moduleTree) resolve(names []string) ([]module, error) {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		for _, dependency := range depends {
-			if err := add(dependency, name); err != nil {
+			if dependency.optional {
+				dependency.name = t.algorithm(dependency.name)
+			}
+			if dependency.name == "" {
+				continue
+			}
+			if err := add(dependency.name, name); err != nil {
 				return err
 			}
 		}
@@ -119,8 +126,26 @@ func (t *moduleTree) resolve(names []string) ([]module, error) {
 	return order, nil
 }
 
-// moduleDepends reads "depends=a,b" from a module's .modinfo section.
-func moduleDepends(content []byte) ([]string, error) {
+// algorithm finds the module that an optional dependency means, or "" if there is none. Those that matter here ask the
+// crypto API for an algorithm (libcrc32c, which act_csum depends on, for crc32c): in a guest without modprobe it has to
+// be there before. The generic implementation runs on every CPU.
+func (t *moduleTree) algorithm(name string) string {
+	for _, candidate := range []string{name + "_generic", name} {
+		if _, ok := t.paths[candidate]; ok {
+			return candidate
+		}
+	}
+	return ""
+}
+
+// A dependency is a module that another one needs, or (softdep) likes to have.
+type dependency struct {
+	name     string
+	optional bool
+}
+
+// moduleDepends reads "depends=a,b" and "softdep=pre: c d" from a module's .modinfo section.
+func moduleDepends(content []byte) ([]dependency, error) {
 	file, err := elf.NewFile(bytes.NewReader(content))
 	if err != nil {
 		return nil, err
@@ -133,10 +158,19 @@ func moduleDepends(content []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	var depends []dependency
 	for entry := range bytes.SplitSeq(info, []byte{0}) {
 		if list, found := strings.CutPrefix(string(entry), "depends="); found && list != "" {
-			return strings.Split(list, ","), nil
+			for name := range strings.SplitSeq(list, ",") {
+				depends = append(depends, dependency{name: name})
+			}
+		}
+		if list, found := strings.CutPrefix(string(entry), "softdep=pre:"); found {
+			list, _, _ = strings.Cut(list, "post:")
+			for name := range strings.FieldsSeq(list) {
+				depends = append(depends, dependency{name, true})
+			}
 		}
 	}
-	return nil, nil
+	return depends, nil
 }

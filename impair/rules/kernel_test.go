@@ -1,0 +1,374 @@
+package rules_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// hostDelay is what the hosts may add to a link's delay: interrupts and wake-ups.
+const hostDelay = 2 * time.Millisecond
+
+func TestDropSYNs(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		b := newBench(t, six, netns.Routed, netns.Config{})
+		set := b.open(b.net.ToServer, rules.Drop(rules.SYN.First(2)))
+		b.transfer(1)
+		client, server := b.seen()
+
+		sent, arrived := only(client, syn), only(server, syn)
+		b.g.Expect(sent).To(HaveLen(3))
+		b.g.Expect(arrived).To(HaveLen(1))
+		hits := b.hits(set)
+		b.g.Expect(hits).To(HaveLen(2))
+		for i, hit := range hits {
+			b.g.Expect(hit.Number).To(BeEquivalentTo(i + 1))
+			b.g.Expect(b.seqOf(hit)).To(Equal(sent[i].Seq))
+			// The same clock as the capture: the router gets it right after the client has sent it.
+			b.g.Expect(hit.Time).To(BeTemporally(">=", sent[i].Time))
+			b.g.Expect(hit.Time).To(BeTemporally("~", sent[i].Time, hostDelay))
+		}
+		b.g.Expect(b.counts(set)).To(Equal([]rules.Count{{Rule: "drop SYN 1 to 2", Matched: 2, Acted: 2}}))
+	})
+}
+
+func TestDropDataOnce(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		b := newBench(t, six, netns.Routed, netns.Config{})
+		set := b.open(b.net.ToServer, rules.Drop(rules.Data.Number(5)))
+		b.transfer(20)
+		client, server := b.seen()
+
+		fifth := distinct(client)[4]
+		b.g.Expect(only(client, seq(fifth))).To(HaveLen(2))
+		b.g.Expect(only(server, seq(fifth))).To(HaveLen(1))
+		b.g.Expect(len(only(client, data)) - len(only(server, data))).To(Equal(1))
+		hits := b.hits(set)
+		b.g.Expect(hits).To(HaveLen(1))
+		b.g.Expect(b.seqOf(hits[0])).To(Equal(fifth))
+		b.g.Expect(hits[0].Number).To(BeEquivalentTo(5))
+		b.g.Expect(b.counters(b.net.Client())["TcpRetransSegs"]).To(BeEquivalentTo(1))
+	})
+}
+
+func TestDropRetransmissions(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		b := newBench(t, six, netns.Routed, netns.Config{})
+		set := b.open(b.net.ToServer,
+			rules.Drop(rules.Data.Number(12).Times(2)).Named("one"),
+			rules.Drop(rules.Data.Between(17, 18).Times(3)).Named("two"))
+		b.transfer(20)
+		client, server := b.seen()
+
+		numbers := distinct(client)
+		b.g.Expect(numbers).To(HaveLen(20))
+		for i, number := range numbers {
+			lost := map[int]int{12: 2, 17: 3, 18: 3}[i+1]
+			// What arrived is what was sent less what the rules dropped, segment for segment.
+			b.g.Expect(len(only(client, seq(number)))-len(only(server, seq(number)))).To(Equal(lost), "segment %d", i+1)
+			var hits int
+			for _, hit := range b.hits(set) {
+				if b.seqOf(hit) == number {
+					hits++
+				}
+			}
+			b.g.Expect(hits).To(Equal(lost), "segment %d", i+1)
+		}
+		b.g.Expect(b.counts(set)).To(Equal([]rules.Count{{Rule: "one", Matched: 2, Acted: 2}, {Rule: "two", Matched: 6, Acted: 6}}))
+	})
+}
+
+func TestHold(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		const held = 30 * time.Millisecond
+		b := newBench(t, six, netns.Routed, netns.Config{})
+		set := b.open(b.net.ToServer, rules.Hold(held, rules.Data.Number(5)), rules.Hold(held, rules.Data.Number(6)),
+			rules.Hold(2*held, rules.Data.Number(7)))
+		b.transfer(10)
+		client, server := b.seen()
+
+		for i, number := range distinct(client) {
+			sent, arrived := only(client, seq(number))[0], only(server, seq(number))[0]
+			want := oneWay + map[int]time.Duration{4: held, 5: held, 6: 2 * held}[i]
+			// A spurious retransmission would arrive sooner: the RTO is 200 ms at least, and three duplicate ACKs
+			// are answered after a round trip, 20 ms, so that it arrives after 30.
+			if first := only(client, seq(number)); len(first) > 1 && want > 3*oneWay {
+				arrived = only(server, seq(number))[1]
+			}
+			b.g.Expect(arrived.Time.Sub(sent.Time)).To(And(BeNumerically(">=", want), BeNumerically("<", want+hostDelay)), "segment %d", i+1)
+		}
+		b.g.Expect(b.hits(set)).To(HaveLen(3))
+	})
+}
+
+func TestDuplicate(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		b := newBench(t, six, netns.Routed, netns.Config{})
+		set := b.open(b.net.ToServer, rules.Duplicate(rules.Data.Number(5)))
+		b.transfer(10)
+		client, server := b.seen()
+
+		for i, number := range distinct(client) {
+			b.g.Expect(only(client, seq(number))).To(HaveLen(1))
+			b.g.Expect(only(server, seq(number))).To(HaveLen(map[bool]int{true: 2, false: 1}[i == 4]))
+		}
+		b.g.Expect(b.hits(set)).To(HaveLen(1))
+		b.g.Expect(b.counters(b.net.Server())["TcpExtTCPDSACKOldSent"]).To(BeEquivalentTo(1))
+	})
+}
+
+func TestMarkCE(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		const notECT, ect0, ce = 0, 2, 3 // RFC 3168
+		for _, ecn := range []string{"1", "0"} {
+			b := newBench(t, six, netns.Routed, netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_ecn", Value: ecn}}})
+			set := b.open(b.net.ToServer, rules.MarkCE(rules.Data.Number(5)))
+			b.transfer(10)
+			client, server := b.seen()
+
+			sent, arrived := distinct(client), only(server, data)
+			b.g.Expect(arrived).To(HaveLen(len(sent)))
+			for i, s := range arrived {
+				want := uint8(notECT)
+				if ecn == "1" {
+					want = ect0
+					if i == 4 {
+						want = ce
+					}
+				}
+				b.g.Expect(s.ECN).To(Equal(want), "segment %d", i+1)
+			}
+			hits := b.hits(set)
+			b.g.Expect(hits).To(HaveLen(1))
+			b.g.Expect(hits[0].Done).To(Equal(ecn == "1"))
+			acted := uint64(0)
+			if ecn == "1" {
+				acted = 1
+			}
+			b.g.Expect(b.counts(set)).To(Equal([]rules.Count{{Rule: "mark CE data 5", Matched: 1, Acted: acted}}))
+		}
+	})
+}
+
+func TestCorrupt(t *testing.T) {
+	for _, topology := range []struct {
+		name  string
+		build func(netns.Config) (*netns.Topology, error)
+	}{{"routed", netns.Routed}, {"direct", netns.Direct}} {
+		t.Run(topology.name, func(t *testing.T) {
+			eachFamily(t, func(t *testing.T, six bool) {
+				b := newBench(t, six, topology.build, netns.Config{})
+				set := b.open(b.net.ToServer, rules.Corrupt(rules.Data.Number(5)), rules.Corrupt(rules.HandshakeACK.First(1)))
+				b.transfer(10)
+				client, server := b.seen()
+
+				fifth := distinct(client)[4]
+				b.g.Expect(only(client, seq(fifth))).To(HaveLen(2))
+				b.g.Expect(only(server, seq(fifth))).To(HaveLen(2)) // it comes, but it is not taken
+				b.g.Expect(b.hits(set)).To(HaveLen(2))
+				counters := b.counters(b.net.Server())
+				b.g.Expect(counters["TcpInCsumErrors"]).To(BeEquivalentTo(2))
+				b.g.Expect(counters["TcpInErrs"]).To(BeEquivalentTo(2))
+				b.g.Expect(b.counters(b.net.Client())["TcpRetransSegs"]).To(BeEquivalentTo(1))
+			})
+		})
+	}
+}
+
+func TestHandshake(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		b := newBench(t, six, netns.Routed, netns.Config{})
+		forth := b.open(b.net.ToServer, rules.Drop(rules.HandshakeACK.First(1)), rules.Drop(rules.FIN.First(1)))
+		back := b.open(b.net.ToClient, rules.Drop(rules.SYNACK.First(1)))
+		// The client stays silent after its handshake, so that nothing but the ACK can complete it.
+		server := b.start(b.net.Server(), "server", peers.Accept{Listen: b.addr(80), Count: 1})
+		client := b.start(b.net.Client(), "client", peers.Dial{Connect: b.addr(80), Hold: 5 * time.Second})
+		b.wait(client)
+		b.wait(server)
+		sent, arrived := b.seen()
+
+		synACK := func(s analysis.Segment) bool {
+			return s.Flags&(analysis.FlagSYN|analysis.FlagACK) == analysis.FlagSYN|analysis.FlagACK
+		}
+		b.g.Expect(len(only(arrived, synACK)) - len(only(sent, synACK))).To(Equal(1))
+		b.g.Expect(b.hits(back)).To(HaveLen(1))
+		third := func(s analysis.Segment) bool {
+			return toServer(s) && pureACK(s) && s.Seq == only(sent, syn)[0].Seq+1
+		}
+		b.g.Expect(len(only(sent, third)) - len(only(arrived, third))).To(Equal(1))
+		fin := func(s analysis.Segment) bool { return toServer(s) && s.Flags&analysis.FlagFIN != 0 }
+		b.g.Expect(len(only(sent, fin)) - len(only(arrived, fin))).To(Equal(1))
+		b.g.Expect(b.counts(forth)).To(Equal([]rules.Count{
+			{Rule: "drop handshake ACK 1", Matched: 1, Acted: 1}, {Rule: "drop FIN 1", Matched: 1, Acted: 1},
+		}))
+	})
+}
+
+func TestEveryOtherACK(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		b := newBench(t, six, netns.Routed, netns.Config{})
+		set := b.open(b.net.ToClient, rules.Drop(rules.PureACK.Every(2)))
+		b.transfer(60)
+		client, server := b.seen()
+
+		acks := func(s analysis.Segment) bool { return toClient(s) && pureACK(s) }
+		sent, arrived := only(server, acks), only(client, acks)
+		b.g.Expect(len(sent)).To(BeNumerically(">", 10))
+		b.g.Expect(arrived).To(HaveLen((len(sent) + 1) / 2))
+		hits := b.hits(set)
+		b.g.Expect(hits).To(HaveLen(len(sent) / 2))
+		for i, hit := range hits {
+			b.g.Expect(hit.Number).To(BeEquivalentTo(2 * (i + 1)))
+		}
+	})
+}
+
+func TestSilenceForATime(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		const begin, length = 100 * time.Millisecond, 300 * time.Millisecond
+		b := newBench(t, six, netns.Routed, netns.Config{})
+		set := b.open(b.net.ToServer)
+		server := b.start(b.net.Server(), "server", peers.EchoServer{Listen: b.addr(80)})
+		before := time.Now()
+		_, err := set.Add(rules.Silence().After(begin).For(length))
+		b.g.Expect(err).NotTo(HaveOccurred())
+		after := time.Now()
+		client := b.start(b.net.Client(), "client", peers.EchoClient{Connect: b.addr(80), Requests: 100, Interval: 10 * time.Millisecond})
+		b.wait(client)
+		b.wait(server)
+		sent, _ := b.seen()
+
+		hits := b.hits(set)
+		b.g.Expect(len(hits)).To(BeNumerically(">=", 2))
+		for _, hit := range hits {
+			b.g.Expect(hit.Time).To(BeTemporally(">=", before.Add(begin)))
+			b.g.Expect(hit.Time).To(BeTemporally("<=", after.Add(begin+length)))
+		}
+		// Nothing that came within the time passed: the capture and the hits agree on it. A segment at the very
+		// edge may belong to either side.
+		inside := only(sent, func(s analysis.Segment) bool {
+			return toServer(s) && s.Time.After(after.Add(begin)) && s.Time.Before(before.Add(begin+length-hostDelay))
+		})
+		b.g.Expect(len(hits)).To(And(BeNumerically(">=", len(inside)), BeNumerically("<=", len(inside)+1)))
+	})
+}
+
+func TestEnableDisable(t *testing.T) {
+	b := newBench(t, false, netns.Routed, netns.Config{})
+	set := b.open(b.net.ToServer)
+	silence, err := set.Add(rules.Silence())
+	b.g.Expect(err).NotTo(HaveOccurred())
+	dial := func() peers.Result {
+		return b.wait(b.start(b.net.Client(), "client", peers.Dial{Connect: b.addr(81), Timeout: 500 * time.Millisecond}))
+	}
+	b.g.Expect(dial().Connections[0].ConnectTime).To(BeNumerically(">=", 500*time.Millisecond))
+	b.g.Expect(silence.Disable()).To(Succeed())
+	b.g.Expect(dial().Connections[0].ConnectTime).To(BeNumerically("<", 2*oneWay+hostDelay)) // refused
+	b.g.Expect(silence.Enable()).To(Succeed())
+	b.g.Expect(dial().Connections[0].ConnectTime).To(BeNumerically(">=", 500*time.Millisecond))
+	count, err := silence.Count()
+	b.g.Expect(err).NotTo(HaveOccurred())
+	b.g.Expect(count).To(Equal(rules.Count{Rule: "silence", Matched: 2, Acted: 2}))
+}
+
+// A rule numbers each connection on its own, also one that has the ports of an earlier one.
+func TestConnections(t *testing.T) {
+	b := newBench(t, false, netns.Routed, netns.Config{})
+	set := b.open(b.net.ToServer,
+		rules.Drop(rules.SYN.First(1).DestinationPort(81)).AtMost(2),
+		rules.Drop(rules.SYN.First(1).DestinationPort(82)))
+	for range 3 {
+		for _, port := range []uint16{81, 82} {
+			b.wait(b.start(b.net.Client(), "client", peers.Dial{Connect: b.addr(port)}))
+		}
+	}
+	b.g.Expect(b.counts(set)).To(HaveExactElements(
+		rules.Count{Rule: "drop SYN 1, to port 81, at most 2", Matched: 3, Acted: 2},
+		rules.Count{Rule: "drop SYN 1, to port 82", Matched: 3, Acted: 3}))
+}
+
+// The first rule that selects a packet acts, the others count.
+func TestOrder(t *testing.T) {
+	b := newBench(t, false, netns.Routed, netns.Config{})
+	set := b.open(b.net.ToServer,
+		rules.Duplicate(rules.Data.Number(3)).Named("first"),
+		rules.Drop(rules.Data.Number(3)).Named("second"))
+	b.transfer(5)
+	b.g.Expect(b.counts(set)).To(Equal([]rules.Count{{Rule: "first", Matched: 1, Acted: 1}, {Rule: "second", Matched: 1}}))
+	b.g.Expect(b.counters(b.net.Client())["TcpRetransSegs"]).To(BeZero())
+}
+
+// What the trace offers and netem dropped is what the capture behind it lacks.
+func TestTrace(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		b := newBench(t, six, netns.Routed, netns.Config{})
+		end := b.net.ToServer
+		_, err := impair.Change(device(end), impair.Netem{Delay: oneWay, Loss: impair.RandomLoss{Percent: 10}})
+		b.g.Expect(err).NotTo(HaveOccurred())
+		set := b.open(end, rules.Drop(rules.Data.Number(7)))
+		b.g.Expect(set.Trace(true)).To(Succeed())
+		b.transfer(100)
+		client, server := b.seen()
+
+		offered, err := set.Offered()
+		b.g.Expect(err).NotTo(HaveOccurred())
+		stats, err := impair.ReadStats(device(end))
+		b.g.Expect(err).NotTo(HaveOccurred())
+		b.g.Expect(stats.Drops).NotTo(BeZero())
+		sent, arrived := only(client, toServer), only(server, toServer)
+		b.g.Expect(offered).To(HaveLen(len(sent)))
+		b.g.Expect(len(sent) - len(arrived)).To(BeEquivalentTo(stats.Drops + 1))
+		for i, o := range offered {
+			b.g.Expect(o.Time).To(BeTemporally("~", sent[i].Time, hostDelay))
+		}
+		b.g.Expect(b.hits(set)).To(HaveLen(1))
+	})
+}
+
+// Packets of several segments are not touched, and told.
+func TestOffload(t *testing.T) {
+	b := newBench(t, false, netns.Routed, netns.Config{Offload: true})
+	set := b.open(b.net.ToServer, rules.Drop(rules.Data.Number(5)))
+	b.transfer(40)
+	_, err := set.Hits()
+	b.g.Expect(err).To(MatchError(rules.ErrIncomplete))
+	b.g.Expect(err).To(MatchError(ContainSubstring("several segments")))
+}
+
+func TestErrors(t *testing.T) {
+	b := newBench(t, false, netns.Routed, netns.Config{})
+	set := b.open(b.net.ToServer)
+	_, err := rules.Open(device(b.net.ToServer))
+	b.g.Expect(err).To(MatchError(rules.ErrBusy))
+	_, err = rules.Open(impair.Device{NetNS: b.net.Client().FD(), Name: "eth7"})
+	b.g.Expect(err).To(MatchError(rules.ErrNoDevice))
+
+	_, err = set.Add(rules.Silence())
+	b.g.Expect(err).NotTo(HaveOccurred())
+	_, err = set.Add(rules.Silence())
+	var field *rules.FieldError
+	b.g.Expect(errors.As(err, &field)).To(BeTrue(), "%v", err)
+	b.g.Expect(field.Field).To(Equal("Rule.Name"))
+	for range 31 {
+		_, err = set.Add(rules.Drop(rules.Data.Number(1000)))
+		b.g.Expect(err).NotTo(HaveOccurred())
+	}
+	_, err = set.Add(rules.Drop(rules.Data))
+	b.g.Expect(err).To(MatchError(rules.ErrFull))
+
+	b.g.Expect(set.Close()).To(Succeed())
+	b.g.Expect(set.Close()).To(Succeed())
+	_, err = set.Hits()
+	b.g.Expect(err).To(MatchError(rules.ErrClosed))
+	again, err := rules.Open(device(b.net.ToServer))
+	b.g.Expect(err).NotTo(HaveOccurred())
+	b.g.Expect(again.Close()).To(Succeed())
+}

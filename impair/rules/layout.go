@@ -1,0 +1,152 @@
+package rules
+
+import "unsafe"
+
+// What the BPF program and this package share. Offsets in the program are taken from these types, which have no
+// padding and no pointers. Numbers are in the machine's byte order; addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
+
+const (
+	// maxRules is how many rules a set can have in its time. Each makes the program longer, which the kernel
+	// verifies when the set is opened.
+	maxRules = 32
+
+	// maxConversations is far above what scenarios open; entries are allocated when they are used.
+	maxConversations = 1 << 16
+
+	// SnapLength is how many bytes of a packet a hit keeps, from the Ethernet header on: all headers, and enough of
+	// the payload to know it by.
+	SnapLength = 160
+)
+
+// settings are written by this package and only read by the program.
+type settings struct {
+	Count uint32 // how many rules there are; those above are not looked at
+	Trace uint32 // report every packet
+	Rules [maxRules]ruleSettings
+}
+
+type ruleSettings struct {
+	Begin, End          uint64 // of the monotonic clock, in ns; 0 is no bound
+	Source, Destination [16]byte
+	HasSource           uint32
+	HasDestination      uint32
+	Active              uint32
+	Kinds               uint32
+	SourcePort          uint32 // 0 is any
+	DestinationPort     uint32
+	ICMP, ICMPMask      uint32 // type << 8 | code
+	Distinct            uint32 // numbers are of distinct data segments, not of packets
+	First, Last, Step   uint32 // First 0 is not numbered
+	Times               uint32 // transmissions of a distinct segment; always is no bound
+	Limit               uint32 // 0 is none
+	Verb                uint32
+	Device              uint32 // of hold: index of the pair's near end
+}
+
+// counters are written by the program.
+type counters struct {
+	Conversations uint64 // that were ever made: the last one's identity
+	Lost          uint64 // reports for which the ring had no room
+	Untracked     uint64 // packets of conversations for which there was no room
+	Offloaded     uint64 // packets of many segments, which passed
+	Failed        uint64 // actions that the kernel refused
+	Rules         [maxRules]ruleCounters
+}
+
+type ruleCounters struct{ Matched, Acted uint64 }
+
+// conversationKey is one direction of a connection, or of two hosts where there are no ports.
+type conversationKey struct {
+	Source, Destination         [16]byte
+	SourcePort, DestinationPort uint32
+	Protocol                    uint32
+	_                           uint32
+}
+
+// conversation is what is known of it.
+type conversation struct {
+	ID         uint64
+	ISN        uint32
+	High       uint32 // the sequence number after the highest payload byte so far
+	OpeningSeq uint32 // of the client's first segment after its SYN
+	OpeningAck uint32
+	Flags      uint32
+	_          uint32
+	Rules      [maxRules]ruleState
+}
+
+// Flags of a conversation.
+const (
+	conversationSeen   = 1 << iota // High is valid
+	conversationISN                // ISN is valid: it has begun with a SYN
+	conversationClient             // and that had no ACK
+	conversationOpened             // OpeningSeq and OpeningAck are valid
+)
+
+// ruleState is how far a rule has come in a conversation.
+type ruleState struct {
+	Count      uint32 // the last number given
+	Low, High  uint32 // the sequence numbers [Low, High) of the data segments that it has selected
+	HasSegment uint32
+}
+
+// pieceKey is a data segment that a rule counts the transmissions of.
+type pieceKey struct {
+	Conversation uint64
+	Seq, Rule    uint32
+}
+
+// packet is the program's scratch memory: what it found out about the packet it works on.
+type packet struct {
+	Key      conversationKey
+	Now      uint64 // monotonic
+	Kinds    uint32
+	IsFirst  uint32 // payload that was not sent before
+	Seq, End uint32 // of the payload
+	Ack      uint32
+	Payload  uint32
+	Flags    uint32 // of the TCP header
+	Offset   uint32 // of the TCP header in the frame
+	Body     uint32 // of the payload in the frame
+	ECN      uint32
+	ICMP     uint32
+	Number   uint32 // given by the rule that is being looked at
+	Chosen   uint32 // 1 + index of the rule that acts; 0 is none
+	ChosenNo uint32 // the number that it gave
+	Times    uint32
+	_        uint32
+	Piece    pieceKey
+	Header   [40]byte // room for an IP or TCP header
+}
+
+// report is a packet as it stands in the ring.
+type report struct {
+	Time     uint64 // TAI, in ns
+	Rule     uint32 // 1 + index; 0 is none
+	Number   uint32
+	Length   uint32
+	Captured uint32
+	Kinds    uint32
+	ECN      uint32 // 0: not ECN-capable
+	Data     [SnapLength]byte
+}
+
+// The mark of a packet that comes through the program again, or goes on to the filter that corrupts.
+const (
+	markMagic = 0x7c9b << 16
+)
+
+// Fields of struct __sk_buff (linux/bpf.h), which cilium/ebpf has no names for.
+const (
+	skbLen      = 0
+	skbMark     = 8
+	skbProtocol = 16
+	skbIfindex  = 40
+	skbGSOSegs  = 164
+)
+
+const (
+	ruleSettingsSize = unsafe.Sizeof(ruleSettings{})
+	ruleCountersSize = unsafe.Sizeof(ruleCounters{})
+	ruleStateSize    = unsafe.Sizeof(ruleState{})
+)

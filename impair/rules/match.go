@@ -1,0 +1,264 @@
+package rules
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+)
+
+// kind is a set of kinds of packets, as the BPF program sorts them.
+type kind uint32
+
+const (
+	kindPacket kind = 1 << iota // any frame
+	kindSegment
+	kindSYN
+	kindSYNACK
+	kindHandshakeACK
+	kindData
+	kindRetransmission
+	kindPureACK
+	kindFIN
+	kindRST
+	kindICMPv4
+	kindICMPv6
+	kindTooBig
+)
+
+var kindNames = map[kind]string{
+	kindPacket: "packet", kindSegment: "segment", kindSYN: "SYN", kindSYNACK: "SYN-ACK", kindHandshakeACK: "handshake ACK",
+	kindData: "data", kindRetransmission: "retransmission", kindPureACK: "pure ACK", kindFIN: "FIN", kindRST: "RST",
+	kindICMPv4: "ICMP", kindICMPv6: "ICMPv6", kindTooBig: "packet too big",
+}
+
+func (k kind) String() string {
+	if name, ok := kindNames[k]; ok {
+		return name
+	}
+	return fmt.Sprintf("kind %#x", uint32(k))
+}
+
+// A Match selects packets. It starts as one of this package's variables, and its methods return narrower ones:
+//
+//	rules.Data                                   // all segments with data, each time that they are sent
+//	rules.Data.Number(5)                         // the fifth, once
+//	rules.Data.Between(10, 19).Times(2)          // ten of them, and the first retransmission of each
+//	rules.PureACK.Every(2).DestinationPort(80)   // the second, the fourth, ...
+//
+// A wrong one is refused when a rule with it is added.
+type Match struct {
+	kind                        kind
+	source, destination         netip.Addr
+	sourcePort, destinationPort uint16
+	icmpType, icmpCode          int16 // -1: any
+
+	first, last uint32 // numbers; 0, 0: not numbered
+	step        uint32 // 0 is 1
+	times       uint32 // of Data: 0 is not given
+	numbered    int    // how often a number was asked for: once makes sense
+	bad         []FieldError
+}
+
+// All kinds of packets. The flags of RFC 3168 (ECE, CWR), PSH and URG make no difference.
+var (
+	// AnyPacket is every frame that leaves, whatever its protocol.
+	AnyPacket = match(kindPacket)
+	// AnySegment is every segment of TCP.
+	AnySegment = match(kindSegment)
+	// SYN has SYN and no ACK. It may carry data (TCP Fast Open), which is not counted as Data.
+	SYN = match(kindSYN)
+	// SYNACK has SYN and ACK.
+	SYNACK = match(kindSYNACK)
+	// HandshakeACK is the third segment of a handshake, if it is a pure ACK; and each that repeats its sequence and
+	// acknowledgement number, for it would complete the handshake as well.
+	HandshakeACK = match(kindHandshakeACK)
+	// Data is a segment with payload and without SYN.
+	Data = match(kindData)
+	// Retransmission is a segment with payload all of which was sent before. With a number it counts packets.
+	Retransmission = match(kindRetransmission)
+	// PureACK has no payload and no SYN, FIN or RST, and is no HandshakeACK. Keep-alives and zero-window probes of
+	// Linux are such, too.
+	PureACK = match(kindPureACK)
+	// FIN has FIN, with or without payload.
+	FIN = match(kindFIN)
+	// RST has RST.
+	RST = match(kindRST)
+	// PacketTooBig is what path MTU discovery lives on: ICMP "fragmentation needed" (RFC 1191; type 3, code 4) and
+	// ICMPv6 "packet too big" (RFC 4443; type 2). Dropped, it leaves a path-MTU black hole.
+	PacketTooBig = match(kindTooBig)
+)
+
+func match(k kind) Match { return Match{kind: k, icmpType: -1, icmpCode: -1} }
+
+// ICMP is an ICMP message of IPv4: type 0 to 255, and either all codes or one of 0 to 255.
+func ICMP(messageType int, code ...int) Match { return icmp(kindICMPv4, messageType, code) }
+
+// ICMPv6 is like [ICMP], of IPv6.
+func ICMPv6(messageType int, code ...int) Match { return icmp(kindICMPv6, messageType, code) }
+
+func icmp(k kind, messageType int, code []int) Match {
+	m := match(k)
+	if messageType < 0 || messageType > math.MaxUint8 {
+		m = m.refuse("type", messageType, "0 to 255")
+		return m
+	}
+	m.icmpType = int16(messageType)
+	switch {
+	case len(code) > 1:
+		m = m.refuse("code", code, "one code, or none for all of them")
+	case len(code) == 1 && (code[0] < 0 || code[0] > math.MaxUint8):
+		m = m.refuse("code", code[0], "0 to 255")
+	case len(code) == 1:
+		m.icmpCode = int16(code[0])
+	}
+	return m
+}
+
+// always is the times of Always: no end.
+const always = math.MaxUint32
+
+// Number selects the n-th, from 1. Of Data it is the n-th distinct segment, once: see [Match.Times].
+func (m Match) Number(n int) Match { return m.between("Number", n, n) }
+
+// First selects numbers 1 to n.
+func (m Match) First(n int) Match { return m.between("First", 1, n) }
+
+// Between selects numbers from a to b, both included.
+func (m Match) Between(a, b int) Match { return m.between("Between", a, b) }
+
+// From selects number n and all that follow.
+func (m Match) From(n int) Match { return m.between("From", n, math.MaxUint32) }
+
+func (m Match) between(method string, first, last int) Match {
+	if first < 1 || last < first || last > math.MaxUint32 {
+		return m.refuse(method, fmt.Sprintf("%d to %d", first, last), "numbers from 1, in rising order")
+	}
+	m.first, m.last = uint32(first), uint32(last)
+	m.numbered++
+	return m
+}
+
+// Every selects one of k packets: the k-th, the 2k-th, and so on; after From or Between the first number there, and
+// each k-th from it. Of Data it is first transmissions only.
+func (m Match) Every(k int) Match {
+	if k < 1 || k > math.MaxInt32 {
+		return m.refuse("Every", k, fmt.Sprintf("1 to %d", math.MaxInt32))
+	}
+	m.step = uint32(k)
+	return m
+}
+
+// Times selects the first n transmissions of each numbered segment of Data, instead of only the first one. With cut or
+// merged retransmissions, those that start with the same byte are counted together.
+func (m Match) Times(n int) Match {
+	if n < 1 || n >= always {
+		return m.refuse("Times", n, "1 and more")
+	}
+	m.times = uint32(n)
+	return m
+}
+
+// Always selects each numbered segment of Data every time that it is sent.
+func (m Match) Always() Match {
+	m.times = always
+	return m
+}
+
+// SourcePort narrows to segments from a port: 1 to 65535.
+func (m Match) SourcePort(port uint16) Match {
+	if port == 0 {
+		return m.refuse("SourcePort", port, "1 to 65535")
+	}
+	m.sourcePort = port
+	return m
+}
+
+// DestinationPort narrows to segments to a port: 1 to 65535.
+func (m Match) DestinationPort(port uint16) Match {
+	if port == 0 {
+		return m.refuse("DestinationPort", port, "1 to 65535")
+	}
+	m.destinationPort = port
+	return m
+}
+
+// Source narrows to packets from an address.
+func (m Match) Source(a netip.Addr) Match {
+	if !a.IsValid() || a.Zone() != "" {
+		return m.refuse("Source", a, "an IPv4 or IPv6 address without a zone")
+	}
+	m.source = a
+	return m
+}
+
+// Destination narrows to packets to an address.
+func (m Match) Destination(a netip.Addr) Match {
+	if !a.IsValid() || a.Zone() != "" {
+		return m.refuse("Destination", a, "an IPv4 or IPv6 address without a zone")
+	}
+	m.destination = a
+	return m
+}
+
+// refuse remembers what is wrong until the match is used, so that matches can be written in one expression.
+func (m Match) refuse(field string, value any, allowed string) Match {
+	// A copy: two matches that began as one must not share what is wrong with them.
+	m.bad = append(m.bad[:len(m.bad):len(m.bad)], FieldError{Field: "Match." + field, Value: value, Allowed: allowed})
+	return m
+}
+
+// isTCP reports whether all that is selected has ports.
+func (m Match) isTCP() bool {
+	const tcp = kindSegment | kindSYN | kindSYNACK | kindHandshakeACK | kindData | kindRetransmission | kindPureACK | kindFIN | kindRST
+	return m.kind != 0 && m.kind&^tcp == 0
+}
+
+// String says it in words, such as "data 5 to 7, 2 times, to port 80".
+func (m Match) String() string {
+	if m.kind == 0 {
+		return "nothing"
+	}
+	var s strings.Builder
+	s.WriteString(m.kind.String())
+	if m.icmpType >= 0 {
+		fmt.Fprintf(&s, " type %d", m.icmpType)
+	}
+	if m.icmpCode >= 0 {
+		fmt.Fprintf(&s, " code %d", m.icmpCode)
+	}
+	switch {
+	case m.first == 0:
+	case m.first == m.last:
+		fmt.Fprintf(&s, " %d", m.first)
+	case m.last == math.MaxUint32:
+		fmt.Fprintf(&s, " %d and later", m.first)
+	default:
+		fmt.Fprintf(&s, " %d to %d", m.first, m.last)
+	}
+	if m.step > 1 {
+		fmt.Fprintf(&s, ", one of %d", m.step)
+	}
+	switch {
+	case m.times == always:
+		s.WriteString(", always")
+	case m.times > 1:
+		fmt.Fprintf(&s, ", %d times", m.times)
+	}
+	if m.source.IsValid() {
+		fmt.Fprintf(&s, ", from %v", m.source)
+	}
+	if m.sourcePort != 0 {
+		fmt.Fprintf(&s, ", from port %d", m.sourcePort)
+	}
+	if m.destination.IsValid() {
+		fmt.Fprintf(&s, ", to %v", m.destination)
+	}
+	if m.destinationPort != 0 {
+		fmt.Fprintf(&s, ", to port %d", m.destinationPort)
+	}
+	return s.String()
+}
+
+// MarshalText is String, for records.
+func (m Match) MarshalText() ([]byte, error) { return []byte(m.String()), nil }

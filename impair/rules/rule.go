@@ -1,0 +1,190 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+type verb uint32
+
+const (
+	verbNone verb = iota
+	verbDrop
+	verbHold
+	verbDuplicate
+	verbMarkCE
+	verbCorrupt
+)
+
+var verbNames = [...]string{"nothing", "drop", "hold", "duplicate", "mark CE", "corrupt"}
+
+// An Action is what happens to a packet. The zero value is refused: take one from [Drop] and its like.
+type Action struct {
+	verb  verb
+	delay time.Duration // of hold
+}
+
+// String says it in words, such as "hold 30ms".
+func (a Action) String() string {
+	if int(a.verb) >= len(verbNames) {
+		return fmt.Sprintf("action %d", a.verb)
+	}
+	if a.verb == verbHold {
+		return "hold " + a.delay.String()
+	}
+	return verbNames[a.verb]
+}
+
+// MarshalText is String, for records.
+func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// A Rule does something to the packets that it selects.
+type Rule struct {
+	Name   string `json:"name,omitempty"` // in hits and counts; empty is what the rule does, in words
+	Match  Match  `json:"match"`
+	Action Action `json:"action"`
+
+	// Limit is how many packets it acts on in total, over all conversations; 0 is no limit.
+	Limit int `json:"limit,omitempty"`
+
+	// Delay is the time until it begins, Length the time that it lasts, since it was added or last enabled. While
+	// it does not act it does not count either. 0 is: at once; until it is disabled. Both up to 24 h, by the
+	// kernel's monotonic clock.
+	Delay  time.Duration `json:"delay_ns,omitempty"`
+	Length time.Duration `json:"length_ns,omitempty"`
+}
+
+// Drop loses packets. The sender is not told, as with a loss on the way.
+func Drop(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbDrop}} }
+
+// Hold keeps packets back for d, above 0 and up to 24 h, while others pass. A netem on the same device delays them after
+// that.
+func Hold(d time.Duration, m Match) Rule {
+	return Rule{Match: m, Action: Action{verb: verbHold, delay: d}}
+}
+
+// Duplicate sends packets twice, one right after the other.
+func Duplicate(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbDuplicate}} }
+
+// MarkCE sets "congestion experienced" in the IP header of ECN-capable packets (RFC 3168). A packet that is not passes
+// as it is: the hit is not [Hit.Done], and it does not count as acted on.
+func MarkCE(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbMarkCE}} }
+
+// Corrupt makes the TCP checksum wrong: the receiver drops the segment and counts it in TcpInCsumErrors. Only segments
+// of TCP can be selected.
+func Corrupt(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbCorrupt}} }
+
+// Silence drops everything.
+func Silence() Rule { return Drop(AnyPacket).Named("silence") }
+
+// Named gives the rule a name.
+func (r Rule) Named(name string) Rule {
+	r.Name = name
+	return r
+}
+
+// AtMost bounds how many packets it acts on in total.
+func (r Rule) AtMost(n int) Rule {
+	r.Limit = n
+	return r
+}
+
+// After lets it begin only when d has passed.
+func (r Rule) After(d time.Duration) Rule {
+	r.Delay = d
+	return r
+}
+
+// For lets it last d.
+func (r Rule) For(d time.Duration) Rule {
+	r.Length = d
+	return r
+}
+
+// String is the rule in words, such as "drop data 5".
+func (r Rule) String() string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "%v %v", r.Action, r.Match)
+	if r.Limit != 0 {
+		fmt.Fprintf(&s, ", at most %d", r.Limit)
+	}
+	if r.Delay != 0 {
+		fmt.Fprintf(&s, ", after %v", r.Delay)
+	}
+	if r.Length != 0 {
+		fmt.Fprintf(&s, ", for %v", r.Length)
+	}
+	return s.String()
+}
+
+// FieldError refuses a part of a [Rule] or of [Options].
+type FieldError struct {
+	Field   string // "Rule.Limit", "Match.Number"
+	Value   any
+	Allowed string // what is allowed, or why it is not
+}
+
+func (e *FieldError) Error() string {
+	return fmt.Sprintf("%s: %v is not allowed: want %s", e.Field, e.Value, e.Allowed)
+}
+
+// maxTime is longer than any timer of TCP, and far from the ends of the kernel's clock.
+const maxTime = 24 * time.Hour
+
+// Validate tells what is wrong with a rule: a [*FieldError] for each fault, joined; nil if all is well. It needs neither
+// root nor BPF.
+func (r Rule) Validate() error {
+	var errs []error
+	refuse := func(field string, value any, allowed string) {
+		errs = append(errs, &FieldError{field, value, allowed})
+	}
+	m := r.Match
+	for _, bad := range m.bad {
+		errs = append(errs, &bad)
+	}
+	if m.kind == 0 {
+		refuse("Rule.Match", m, "one that is made from this package's variables, such as Data")
+	}
+	if m.numbered > 1 {
+		refuse("Rule.Match", m, "one of Number, First, Between and From: each replaces the one before")
+	}
+	if (m.sourcePort != 0 || m.destinationPort != 0) && m.kind != 0 && !m.isTCP() {
+		refuse("Rule.Match", m, "no ports: only segments of TCP are known to have any")
+	}
+	if m.times > 0 {
+		switch {
+		case m.kind != kindData:
+			refuse("Match.Times", m, "Times and Always with Data only: other kinds are numbered by packets")
+		case m.first == 0:
+			refuse("Match.Times", m, "a number (Number, First, Between, From) of which Times are counted")
+		case m.step > 1 && m.times > 1:
+			refuse("Match.Times", m, "1 with Every, which selects first transmissions")
+		}
+	}
+	switch r.Action.verb {
+	case verbDrop, verbDuplicate, verbMarkCE:
+	case verbHold:
+		if d := r.Action.delay; d <= 0 || d > maxTime {
+			refuse("Action.Hold", d, fmt.Sprintf("above 0, up to %v", maxTime))
+		}
+	case verbCorrupt:
+		if m.kind != 0 && !m.isTCP() {
+			refuse("Rule.Match", m, "segments of TCP: it is their checksum that Corrupt makes wrong")
+		}
+	default:
+		refuse("Rule.Action", r.Action, "one that is made by Drop, Hold, Duplicate, MarkCE, Corrupt or Silence")
+	}
+	if r.Limit < 0 || r.Limit > math.MaxInt32 {
+		refuse("Rule.Limit", r.Limit, fmt.Sprintf("1 to %d packets, or 0 for no limit", math.MaxInt32))
+	}
+	if r.Delay < 0 || r.Delay > maxTime {
+		refuse("Rule.Delay", r.Delay, fmt.Sprintf("0 to %v", maxTime))
+	}
+	if r.Length < 0 || r.Length > maxTime {
+		refuse("Rule.Length", r.Length, fmt.Sprintf("above 0, up to %v, or 0 for no end", maxTime))
+	}
+	return errors.Join(errs...)
+}
