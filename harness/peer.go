@@ -53,6 +53,19 @@ func (l *Lab) Wait(peer *Peer) peers.Result {
 	return result
 }
 
+// Waiting waits until a script stands at an Await: it has done all the steps before.
+func (l *Lab) Waiting(peer *Peer) {
+	ginkgo.GinkgoHelper()
+	_, err := peer.Peer.Waiting(l.ctx)
+	check(err)
+}
+
+// Continue waits as Waiting does, and lets the script go on.
+func (l *Lab) Continue(peer *Peer) {
+	ginkgo.GinkgoHelper()
+	check(peer.Peer.Continue(l.ctx))
+}
+
 // Stop asks a program to finish, and then does as Wait.
 func (l *Lab) Stop(peer *Peer) peers.Result {
 	ginkgo.GinkgoHelper()

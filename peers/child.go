@@ -127,11 +127,17 @@ type session struct {
 	beginOnce sync.Once
 	startOnce sync.Once
 
+	awaits int           // how often the program has come to an Await
+	goOn   chan struct{} // one for each command continue
+
 	reported error // of the result that was written, or the error written instead
 }
 
+// maxContinues is how many commands continue are kept that come before their Await. [Peer.Continue] sends none early.
+const maxContinues = 1024
+
 func newSession(ctx context.Context, out *lineWriter) *session {
-	s := &session{out: out, begin: make(chan struct{})}
+	s := &session{out: out, begin: make(chan struct{}), goOn: make(chan struct{}, maxContinues)}
 	s.hard, s.cancelHard = context.WithCancelCause(ctx)
 	s.soft, s.cancelSoft = context.WithCancel(s.hard)
 	return s
@@ -157,6 +163,12 @@ func (s *session) commands(scan func() bool, line func() []byte, err func() erro
 			s.beginOnce.Do(func() { close(s.begin) })
 		case typeStop:
 			s.stop()
+		case typeContinue:
+			select {
+			case s.goOn <- struct{}{}:
+			default:
+				return fmt.Errorf("more than %d times continue, and no Await", maxContinues)
+			}
 		case typeConfig:
 			return errors.New("a second config")
 		}
@@ -193,6 +205,20 @@ func (s *session) awaitBegin(asked bool) error {
 		return nil
 	case <-s.soft.Done():
 		return &PeerError{Op: "begin", Errno: unix.ErrnoName(unix.ECANCELED), Message: "stopped before it was told to begin"}
+	}
+}
+
+// awaitContinue says that the program waits, and waits for the command continue.
+func (s *session) awaitContinue() error {
+	s.awaits++
+	if err := s.out.write(message{Type: typeWaiting, Waiting: &Waiting{Number: s.awaits}}); err != nil {
+		return err
+	}
+	select {
+	case <-s.goOn:
+		return nil
+	case <-s.soft.Done():
+		return s.soft.Err()
 	}
 }
 

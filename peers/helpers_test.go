@@ -153,7 +153,7 @@ func beCommand() {
 	case "empty":
 		fmt.Println(`{"type":"ready","version":1}`)
 	case "long":
-		fmt.Println(strings.Repeat("x", 16<<20))
+		fmt.Println(strings.Repeat("x", 32<<20))
 	case "cut":
 		fmt.Print(readyLine + "\n" + `{"type":"result","resul`)
 		os.Exit(0)

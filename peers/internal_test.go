@@ -137,7 +137,12 @@ func TestLongestResultFits(t *testing.T) {
 	e := &PeerError{Op: "setsockopt TCP_CONGESTION", Addr: addr.String(), Errno: "EADDRNOTAVAIL", Message: strings.Repeat("x", 100)}
 	c := Connection{Local: addr, Remote: addr, ConnectTime: time.Hour, Sent: 1 << 62, Received: 1 << 62, Elapsed: time.Hour, Goodput: 1.0 / 3,
 		Congestion: "0123456789abcde", MSS: 65535, SendBuffer: 1 << 30, ReceiveBuffer: 1 << 30, TCPInfo: &info, Err: e}
-	b, err := json.Marshal(message{Type: typeResult, Result: &Result{Err: e, Connections: slices.Repeat([]Connection{c}, MaxConnections)}})
+	connections := slices.Repeat([]Connection{c}, MaxConnections)
+	o := Outcome{Step: "set IP_BIND_ADDRESS_NO_PORT 1000000", Start: time.Hour, Elapsed: time.Hour, Bytes: 1 << 62, Err: e}
+	connections[0].Steps = slices.Repeat([]Outcome{o}, MaxOutcomes-MaxInspects)
+	o.TCPInfo = &info
+	connections[0].Steps = append(connections[0].Steps, slices.Repeat([]Outcome{o}, MaxInspects)...)
+	b, err := json.Marshal(message{Type: typeResult, Result: &Result{Err: e, Connections: connections}})
 	if err != nil || len(b) >= maxMessageLine {
 		t.Errorf("%d bytes, allowed are %d; %v", len(b), maxMessageLine, err)
 	}
@@ -153,13 +158,18 @@ func TestConfigsSurviveTheWay(t *testing.T) {
 		EchoClient{Connect: connect, AwaitBegin: true, Requests: 1, Size: 2, Interval: 3, Socket: Socket{Congestion: "bbr", SendBuffer: 4, ReceiveBuffer: 5, MSS: 600, NoDelay: true}},
 		Accept{Listen: listen, Backlog: 1, Count: 2, Hold: 3, Socket: Socket{SendBuffer: 4, ReceiveBuffer: 5, MSS: 600}},
 		Dial{Connect: connect, AwaitBegin: true, Count: 1, Parallel: true, Timeout: 2, Hold: UntilStopped, Socket: Socket{SYNRetries: 3, SendBuffer: 4, ReceiveBuffer: 5, MSS: 600}},
+		Script{Connect: connect, Local: netip.MustParseAddrPort("10.0.0.2:7"), AwaitBegin: true, Connections: 2, Together: true,
+			Timeout: time.Second, TryConnect: true, Socket: Socket{KeepAlive: true, Linger: new(time.Duration(0)), ReuseAddr: new(false)},
+			Steps: Steps(Write(1), Read(2), ReadSome(), ReadAll(), ReadSlowly(3), Sleep(UntilStopped), Await(), CloseWrite(), Set("TCP_CORK", 0),
+				Inspect(), Try(Repeat(4, Write(5))), Close())},
+		Script{Listen: listen, Backlog: 3, Socket: Socket{QuickACK: new(true), FastOpenQueue: 4}, Steps: Steps(Abort())},
 	} {
 		b, err := encodeConfig(p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		back, err := newRunner(p.program(), b)
-		if err != nil || back != p {
+		if err != nil || !reflect.DeepEqual(back, p) {
 			t.Errorf("%s: %+v, %v, expected %+v", b, back, err, p)
 		}
 	}
@@ -220,6 +230,7 @@ func TestRunReturnsErrors(t *testing.T) {
 		{"refused configuration", "dial", `{}`, nil, nil, "dial: Connect is not set"},
 		{"refused option", "bulk-server", `{"listen":"127.0.0.1:0","congestion":"warp"}`, nil, nil, "setsockopt TCP_CONGESTION: ENOENT"},
 		{"context", "bulk-client", `{"connect":"127.0.0.1:1","bytes":1,"await_begin":true}`, over, nil, "begin: ECANCELED"},
+		{"refused step", "script", `{"connect":"127.0.0.1:1","steps":[{"do":"jump"}]}`, nil, nil, `script: Steps[0].Do is "jump"`},
 		{"bad command", "accept", `{"listen":"127.0.0.1:0","never":true}`, nil, strings.NewReader("jump\n"), "commands: invalid character"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -240,6 +251,7 @@ func FuzzParseMessage(f *testing.F) {
 		`{"type":"ready","version":1,"ready":{"addr":"127.0.0.1:5001"}}`,
 		`{"type":"started","started":{"local":"[::1]:1","remote":"[fe80::1%2]:2"}}`,
 		`{"type":"progress","progress":{"elapsed_ns":1,"bytes":2}}`,
+		`{"type":"waiting","waiting":{"number":1}}`,
 		`{"type":"error","version":1,"error":{"op":"connect","errno":"ECONNREFUSED"}}`,
 		`{"type":"result","result":{"peer":"p","program":"dial","connections":[{"connect_ns":1,"sent":0,"received":0,"elapsed_ns":0,"goodput_bps":0,"nodelay":false,"tcp_info":{"state":7,"snd_wscale":9,"total_retrans":3}}]}}`,
 		`{"type":"ready","version":2}`, `null`, `{"type":"result","result":null}`, `{}{}`,
@@ -270,7 +282,8 @@ func FuzzParseCommand(f *testing.F) {
 	for _, s := range []string{
 		`{"type":"config","version":1,"name":"p","program":"dial","config":{"connect":"127.0.0.1:1","count":3}}`,
 		`{"type":"config","version":1,"name":"p","program":"bulk-client","config":{"connect":"[::1]:1","bytes":3}}`,
-		`{"type":"start"}`, `{"type":"stop"}`, `{"type":"config","version":2}`, `[]`,
+		`{"type":"config","version":1,"name":"p","program":"script","config":{"listen":"[::1]:1","steps":[{"do":"repeat","times":2,"steps":[{"do":"write","bytes":3,"try":true}]}]}}`,
+		`{"type":"start"}`, `{"type":"stop"}`, `{"type":"continue"}`, `{"type":"config","version":2}`, `[]`,
 	} {
 		f.Add([]byte(s))
 	}

@@ -37,11 +37,14 @@ type Peer struct {
 	readyMsg   *Ready
 	startedMsg *Started
 	progress   []Progress
-	reported   *Result    // by the program
-	refused    *PeerError // by the program, instead of a result
-	broken     error      // it did not keep to the protocol
-	killed     error      // why it was killed by us
-	gone       bool       // it has ended, and so has its process group
+	waiting    Waiting       // the last that it said
+	continued  int           // how many Awaits it was told to leave
+	moved      chan struct{} // closed, and made anew, when waiting changes
+	reported   *Result       // by the program
+	refused    *PeerError    // by the program, instead of a result
+	broken     error         // it did not keep to the protocol
+	killed     error         // why it was killed by us
+	gone       bool          // it has ended, and so has its process group
 
 	// Final once done is closed.
 	result Result
@@ -91,6 +94,7 @@ func start(ctx context.Context, on Starter, name string, p Program) (*Peer, erro
 		name: name, program: p.program(),
 		stderr: tail{max: maxStderr},
 		ready:  make(chan struct{}), started: make(chan struct{}), done: make(chan struct{}),
+		moved: make(chan struct{}),
 	}
 	var config *command
 	var err error
@@ -318,6 +322,12 @@ func (p *Peer) take(m message) error {
 			p.progress = append(p.progress, *m.Progress)
 		}
 		p.mu.Unlock()
+	case typeWaiting:
+		p.mu.Lock()
+		p.waiting = *m.Waiting
+		close(p.moved)
+		p.moved = make(chan struct{})
+		p.mu.Unlock()
 	case typeResult:
 		p.mu.Lock()
 		p.reported = m.Result
@@ -483,6 +493,44 @@ func (p *Peer) await(ctx context.Context, event <-chan struct{}, name string) er
 
 // Begin lets a client whose AwaitBegin is set connect. For all others there is nothing to do.
 func (p *Peer) Begin() error { return p.send(typeStart) }
+
+// Waiting waits until a Script stands at an Await that it was not yet told to leave: all steps before are done. If the
+// peer ends before, the error is that of Wait.
+func (p *Peer) Waiting(ctx context.Context) (Waiting, error) {
+	return p.atAwait(ctx, func() {})
+}
+
+// Continue waits as Waiting does, and lets the Script go on.
+func (p *Peer) Continue(ctx context.Context) error {
+	_, err := p.atAwait(ctx, func() { p.continued++ })
+	if err != nil {
+		return err
+	}
+	return p.send(typeContinue)
+}
+
+// atAwait waits until the peer stands at an Await, and then calls then with the lock held.
+func (p *Peer) atAwait(ctx context.Context, then func()) (Waiting, error) {
+	for {
+		p.mu.Lock()
+		waiting, moved := p.waiting, p.moved
+		isHere := waiting.Number > p.continued
+		select {
+		case <-p.done:
+			isHere = false
+		default:
+		}
+		if isHere {
+			then()
+			p.mu.Unlock()
+			return waiting, nil
+		}
+		p.mu.Unlock()
+		if err := p.await(ctx, moved, "at an Await"); err != nil {
+			return Waiting{}, err
+		}
+	}
+}
 
 // Wait waits for the end of the peer and returns what it reported. The error is nil if the peer did its work, and
 // otherwise one of

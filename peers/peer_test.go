@@ -94,7 +94,7 @@ func TestBreachOfProtocol(t *testing.T) {
 		{"twice", "ready twice"},
 		{"after", "started after the end"},
 		{"empty", "ready without its content"},
-		{"long", "a line longer than 16777216 bytes"},
+		{"long", "a line longer than 33554432 bytes"},
 	} {
 		t.Run(x.role, func(t *testing.T) {
 			ctx := testContext(t)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Program is what a peer does: [BulkServer], [BulkClient], [EchoServer], [EchoClient], [Accept], [Dial] or
-// [Command].
+// Program is what a peer does: [BulkServer], [BulkClient], [EchoServer], [EchoClient], [Accept], [Dial],
+// [Script] or [Command].
 type Program interface {
 	// Validate returns a *ConfigError if the configuration is refused. Start calls it before anything is started.
 	Validate() error
@@ -40,6 +40,8 @@ func newRunner(name string, config []byte) (runner, error) {
 		return decodeRunner[Accept](config)
 	case Dial{}.program():
 		return decodeRunner[Dial](config)
+	case Script{}.program():
+		return decodeRunner[Script](config)
 	}
 	return nil, fmt.Errorf("unknown program %q, known are %q", name, Programs())
 }
@@ -50,7 +52,7 @@ func NameOf(p Program) string { return p.program() }
 // Programs returns the names that [Run] knows.
 func Programs() []string {
 	var names []string
-	for _, p := range []Program{BulkServer{}, BulkClient{}, EchoServer{}, EchoClient{}, Accept{}, Dial{}} {
+	for _, p := range []Program{BulkServer{}, BulkClient{}, EchoServer{}, EchoClient{}, Accept{}, Dial{}, Script{}} {
 		names = append(names, p.program())
 	}
 	return names

@@ -17,7 +17,7 @@ const Version = 1
 // Bounds of a line, newline included.
 const (
 	maxCommandLine = 32 << 10 // to the peer; fits into a pipe, so that writing the first one never waits
-	maxMessageLine = 16 << 20 // from the peer; a result with MaxConnections connections may have 10 MB
+	maxMessageLine = 32 << 20 // from the peer; a result with all that it can have takes 20 MB
 )
 
 // The types of a message, and what it carries. See the package's documentation.
@@ -25,9 +25,11 @@ const (
 	typeConfig   = "config"
 	typeStart    = "start"
 	typeStop     = "stop"
+	typeContinue = "continue"
 	typeReady    = "ready"
 	typeStarted  = "started"
 	typeProgress = "progress"
+	typeWaiting  = "waiting"
 	typeResult   = "result"
 	typeError    = "error"
 )
@@ -48,6 +50,7 @@ type message struct {
 	Ready    *Ready     `json:"ready,omitempty"`
 	Started  *Started   `json:"started,omitempty"`
 	Progress *Progress  `json:"progress,omitempty"`
+	Waiting  *Waiting   `json:"waiting,omitempty"`
 	Result   *Result    `json:"result,omitempty"`
 	Error    *PeerError `json:"error,omitempty"`
 }
@@ -65,9 +68,9 @@ func parseCommand(line []byte) (command, error) {
 		if c.Program == "" || len(c.Config) == 0 {
 			return command{}, errors.New("config without program or config")
 		}
-	case typeStart, typeStop:
+	case typeStart, typeStop, typeContinue:
 	default:
-		return command{}, fmt.Errorf("unknown type %q, known are config, start, stop", c.Type)
+		return command{}, fmt.Errorf("unknown type %q, known are config, start, stop, continue", c.Type)
 	}
 	return c, nil
 }
@@ -89,12 +92,14 @@ func parseMessage(line []byte) (message, error) {
 		has = m.Started != nil
 	case typeProgress:
 		has = m.Progress != nil
+	case typeWaiting:
+		has = m.Waiting != nil
 	case typeResult:
 		has = m.Result != nil
 	case typeError:
 		has = m.Error != nil
 	default:
-		return message{}, fmt.Errorf("unknown type %q, known are ready, started, progress, result, error", m.Type)
+		return message{}, fmt.Errorf("unknown type %q, known are ready, started, progress, waiting, result, error", m.Type)
 	}
 	if !has {
 		return message{}, fmt.Errorf("%s without its content", m.Type)

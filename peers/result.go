@@ -18,14 +18,15 @@ type Result struct {
 
 	Bulk    *BulkResult    `json:"bulk,omitempty"`    // of BulkServer and BulkClient
 	Echo    *EchoResult    `json:"echo,omitempty"`    // of EchoServer and EchoClient
-	Accept  *AcceptResult  `json:"accept,omitempty"`  // of Accept
+	Accept  *AcceptResult  `json:"accept,omitempty"`  // of Accept, and of a Script that listens
 	Command *CommandResult `json:"command,omitempty"` // of Command
 
 	// Connections has one entry for each connection, in the order in which they were accepted or asked for.
 	Connections []Connection `json:"connections,omitempty"`
 
 	// Err is what kept the peer from its work: of the programs that transfer, the first error of a connection. Wait
-	// returns it too. For Accept and Dial the error of a connection is their very result, and stands only there.
+	// returns it too. For Accept, Dial and Script.TryConnect the error of a connection is their very result, and stands
+	// only there.
 	Err *PeerError `json:"error,omitempty"`
 }
 
@@ -41,7 +42,8 @@ type Connection struct {
 	Received int64 `json:"received"` // bytes that this program read
 
 	// Elapsed is, for the side that sends, the time from before the first byte was written until the other side had
-	// acknowledged all and closed; for the side that receives, from the first byte to the last.
+	// acknowledged all and closed; for the side that receives, from the first byte to the last. Of a Script it is from
+	// before connect(2), or after accept(2), until the connection is closed.
 	Elapsed time.Duration `json:"elapsed_ns"`
 	// Goodput is bytes * 8 / Elapsed, in bit/s: of those sent, or else of those received. 0 where Elapsed is 0, as
 	// with all bytes in one read.
@@ -57,6 +59,8 @@ type Connection struct {
 	// TCPInfo is final where the connection was closed in order: the other side has acknowledged all that this side
 	// sent, its FIN included, so that nothing can be retransmitted any more.
 	TCPInfo *TCPInfo `json:"tcp_info,omitempty"`
+
+	Steps []Outcome `json:"steps,omitempty"` // of Script
 
 	Err *PeerError `json:"error,omitempty"`
 }
@@ -230,6 +234,11 @@ type Ready struct {
 type Started struct {
 	Local  netip.AddrPort `json:"local,omitzero"`
 	Remote netip.AddrPort `json:"remote,omitzero"`
+}
+
+// Waiting says that a Script stands at an Await.
+type Waiting struct {
+	Number int `json:"number"` // of the Await among all that the script has come to: 1 is the first
 }
 
 // goodput returns bytes in that time as bit/s.

@@ -79,22 +79,13 @@ func listen(addr netip.AddrPort, o Socket, backlog int) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	sa, err := toSockaddr(addr)
-	if err != nil {
+	if err := s.bind(addr); err != nil {
 		s.close()
-		return nil, peerError("bind", addr.String(), err)
+		return nil, err
 	}
-	op := "bind"
-	err = s.control(func(fd int) error {
-		if err := unix.Bind(fd, sa); err != nil {
-			return err
-		}
-		op = "listen"
-		return unix.Listen(fd, backlog)
-	})
-	if err != nil {
+	if err := s.control(func(fd int) error { return unix.Listen(fd, backlog) }); err != nil {
 		s.close()
-		return nil, peerError(op, addr.String(), err)
+		return nil, peerError("listen", addr.String(), err)
 	}
 	// Of a listener, sacked is the backlog and unacked the length of the queue (tcp_get_info in net/ipv4/tcp.c).
 	info, err := s.tcpInfo()
@@ -109,6 +100,14 @@ func listen(addr netip.AddrPort, o Socket, backlog int) (*socket, error) {
 			backlog, info.Sacked, readSysctl(somaxconn))}
 	}
 	return s, nil
+}
+
+func (s *socket) bind(addr netip.AddrPort) error {
+	sa, err := toSockaddr(addr)
+	if err == nil {
+		err = s.control(func(fd int) error { return unix.Bind(fd, sa) })
+	}
+	return asError(peerError("bind", addr.String(), err))
 }
 
 // accept waits for a connection until ctx ends.
@@ -144,19 +143,28 @@ func (s *socket) accept(ctx context.Context) (*socket, netip.AddrPort, error) {
 // timeout is above 0: then the error is EINPROGRESS, as a blocking connect(2) with SO_SNDTIMEO has it (socket(7)).
 // If ctx has ended, no SYN is sent.
 func (s *socket) connect(ctx context.Context, addr netip.AddrPort, timeout time.Duration) (time.Duration, error) {
+	start := time.Now()
+	return s.awaitConnect(ctx, addr, start, s.beginConnect(ctx, addr), timeout)
+}
+
+// beginConnect calls connect(2), which sends the SYN, and does not wait. Its error is for awaitConnect.
+func (s *socket) beginConnect(ctx context.Context, addr netip.AddrPort) error {
 	sa, err := toSockaddr(addr)
 	if err != nil {
-		return 0, peerError("connect", addr.String(), err)
+		return err
 	}
 	if ctx.Err() != nil {
-		return 0, peerError("connect", addr.String(), unix.ECANCELED)
+		return unix.ECANCELED
 	}
-	if timeout > 0 {
-		_ = s.f.SetWriteDeadline(time.Now().Add(timeout))
-	}
-	start := time.Now()
-	err = s.control(func(fd int) error { return unix.Connect(fd, sa) })
+	return s.control(func(fd int) error { return unix.Connect(fd, sa) })
+}
+
+// awaitConnect waits for the end of what beginConnect began at start, with that error. See connect.
+func (s *socket) awaitConnect(ctx context.Context, addr netip.AddrPort, start time.Time, err error, timeout time.Duration) (time.Duration, error) {
 	if errors.Is(err, unix.EINPROGRESS) {
+		if timeout > 0 {
+			_ = s.f.SetWriteDeadline(start.Add(timeout))
+		}
 		release := cancelOn(ctx, s.f.SetWriteDeadline)
 		waitErr := s.raw.Write(func(fd uintptr) bool {
 			err = connectStatus(int(fd))

@@ -18,7 +18,8 @@ func newPeer() *cobra.Command {
 CONFIG is its configuration in JSON, as it stands in a record. What it has to say comes out
 as lines of JSON; ^C asks it to finish and report.`,
 		Example: `  tcplab peer bulk-server '{"listen":"127.0.0.1:5201"}'
-  tcplab peer bulk-client '{"connect":"127.0.0.1:5201","bytes":100000000}'`,
+  tcplab peer bulk-client '{"connect":"127.0.0.1:5201","bytes":100000000}'
+  tcplab peer script '{"connect":"127.0.0.1:80","steps":[{"do":"write","bytes":100},{"do":"close-write"},{"do":"read-all"}]}'`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(command *cobra.Command, args []string) error {
 			config := "{}"
