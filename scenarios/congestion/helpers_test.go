@@ -9,6 +9,8 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -53,6 +55,25 @@ func transfer(lab *harness.Lab, net *netns.Topology, period time.Duration, clien
 	return f
 }
 
+// act has a rule act on the packets that leave through a link end, until the spec ends.
+func act(end *netns.End, rule rules.Rule) *rules.Set {
+	GinkgoHelper()
+	set, err := rules.Open(impair.Device{NetNS: end.Host().FD(), Name: end.Name(), Index: end.Index()})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(set.Close)
+	_, err = set.Add(rule)
+	Expect(err).NotTo(HaveOccurred())
+	return set
+}
+
+// hits are the packets that rules have acted on.
+func hits(set *rules.Set) []rules.Hit {
+	GinkgoHelper()
+	list, err := set.Hits()
+	Expect(err).NotTo(HaveOccurred())
+	return list
+}
+
 // bursts splits segments where nothing is sent for more than a pause, and returns their numbers.
 func bursts(segments []analysis.Segment, pause time.Duration) []int {
 	var numbers []int
@@ -91,3 +112,8 @@ func bandwidthDelay(bitsPerSecond int64, roundTrip time.Duration) float64 {
 
 // infiniteThreshold is what TCP_INFO says as long as slow start has no end (TCP_INFINITE_SSTHRESH in include/net/tcp.h).
 const infiniteThreshold = 0x7fffffff
+
+func threshold(p kernel.Point) int { return int(p.TCPInfo.Snd_ssthresh) }
+
+// hostDelay bounds what a host needs to answer: some interrupts, wake-ups and system calls, each well below a millisecond.
+const hostDelay = 2 * time.Millisecond

@@ -8,7 +8,6 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
-	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
@@ -57,16 +56,15 @@ var _ = DescribeTable("HyStart leaves slow start before anything is lost", Label
 		}, peers.Socket{})
 
 		// The window when it left is the threshold from then on; the counters of HyStart have it, too.
-		threshold := int(f.TCPInfo.Snd_ssthresh)
-		Expect(plateaus(f.socket, roundTrip, func(p kernel.Point) int { return int(p.TCPInfo.Snd_ssthresh) })).To(
-			HaveExactElements(BeNumerically("==", infiniteThreshold), threshold))
-		Expect(threshold).To(BeNumerically("~", left(bitRate, roundTrip), hystartSlack))
+		end := int(f.TCPInfo.Snd_ssthresh)
+		Expect(plateaus(f.socket, roundTrip, threshold)).To(Equal([]int{infiniteThreshold, end}))
+		Expect(end).To(BeNumerically("~", left(bitRate, roundTrip), hystartSlack))
 		Expect(lab.Counters(net.Client())).To(And(
-			HaveGrown("TcpExtTCPHystart"+by+"Detect", 1), HaveGrown("TcpExtTCPHystart"+by+"Cwnd", threshold),
+			HaveGrown("TcpExtTCPHystart"+by+"Detect", 1), HaveGrown("TcpExtTCPHystart"+by+"Cwnd", end),
 			HaveGrown("TcpExtTCPHystart"+notBy+"Detect", 0), HaveGrown("TcpRetransSegs", 0)))
 		Expect(lab.Queue(net.ToServer).Drops).To(BeZero())
-		lab.Figure("window at the end of slow start", float64(threshold), "segments", fmt.Sprintf("about %.0f", left(bitRate, roundTrip)))
-		lab.Figure("of what the path holds", float64(threshold)/bandwidthDelay(bitRate, roundTrip), "", "1 to 1.5 by the train, 2 to 4 by the delay")
+		lab.Figure("window at the end of slow start", float64(end), "segments", fmt.Sprintf("about %.0f", left(bitRate, roundTrip)))
+		lab.Figure("of what the path holds", float64(end)/bandwidthDelay(bitRate, roundTrip), "", "1 to 1.5 by the train, 2 to 4 by the delay")
 	},
 	// Of packets in a row at 16 Mbit/s, ACKs come less than 2 ms apart (hystart_ack_delta_us), at 4 Mbit/s more.
 	Entry("since the ACKs of a round come in a long train", "Train", "Delay", 16*impair.Mbit, leftByTrain),
