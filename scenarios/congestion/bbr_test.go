@@ -106,6 +106,38 @@ func sent(data []analysis.Segment, length time.Duration) []int {
 	return counts
 }
 
+// renewed is when BBR last found another shortest round trip before some time, or began.
+func renewed(socket []kernel.Point, before time.Duration) time.Duration {
+	at := socket[0].At
+	for i := 1; i < len(socket) && socket[i].At < before; i++ {
+		if socket[i].BBR.MinRTT != socket[i-1].BBR.MinRTT {
+			at = socket[i].At
+		}
+	}
+	return at
+}
+
+// fewInFlight are the times in which each segment that was sent was one of a few in flight, if they are longer than a
+// tenth of a second: not where the flow begins and ends.
+func fewInFlight(f flow, few int) []time.Duration {
+	var times []time.Duration
+	counts := inFlight(f)
+	for first := 0; first < len(counts); first++ {
+		if counts[first] > few {
+			continue
+		}
+		next := first
+		for next < len(counts) && counts[next] <= few {
+			next++
+		}
+		if next < len(counts) && f.data[next].At-f.data[first].At > 100*time.Millisecond {
+			times = append(times, f.data[next].At-f.data[first].At)
+		}
+		first = next
+	}
+	return times
+}
+
 var _ = It("BBR starts at 2.885 times the rate that it finds, then drains the queue that this made", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		const roundTrip, bitRate = 100 * time.Millisecond, 4 * impair.Mbit
@@ -196,35 +228,3 @@ var _ = It("BBR looks for the shortest round trip with four segments in flight, 
 		Expect(quiet).To(HaveExactElements(BeNumerically(">=", probeTime), BeNumerically(">=", probeTime)))
 		lab.Figure("with four segments in flight", quiet[0].Seconds()*1e3, "ms", "200 and more: BBR's probe_rtt_mode_ms")
 	})
-
-// renewed is when BBR last found another shortest round trip before some time, or began.
-func renewed(socket []kernel.Point, before time.Duration) time.Duration {
-	at := socket[0].At
-	for i := 1; i < len(socket) && socket[i].At < before; i++ {
-		if socket[i].BBR.MinRTT != socket[i-1].BBR.MinRTT {
-			at = socket[i].At
-		}
-	}
-	return at
-}
-
-// fewInFlight are the times in which each segment that was sent was one of a few in flight, if they are longer than a
-// tenth of a second: not where the flow begins and ends.
-func fewInFlight(f flow, few int) []time.Duration {
-	var times []time.Duration
-	counts := inFlight(f)
-	for first := 0; first < len(counts); first++ {
-		if counts[first] > few {
-			continue
-		}
-		next := first
-		for next < len(counts) && counts[next] <= few {
-			next++
-		}
-		if next < len(counts) && f.data[next].At-f.data[first].At > 100*time.Millisecond {
-			times = append(times, f.data[next].At-f.data[first].At)
-		}
-		first = next
-	}
-	return times
-}
