@@ -47,12 +47,12 @@ var _ = It("CUBIC gives up 30 % of its window for a lost segment, returns along 
 		Expect(hits(drop)).To(HaveLen(1))
 		Expect(lab.Counters(net.Client())).To(And(
 			HaveGrown("TcpRetransSegs", 1), HaveGrown("TcpExtTCPSackRecovery", 1), HaveGrown("TcpExtTCPTimeouts", 0)))
-		Expect(plateaus(f.socket, roundTrip, threshold)[:2]).To(Equal([]int{infiniteThreshold, int(reduced)}))
+		Expect(begin(plateaus(f.socket, roundTrip, threshold), 2)).To(Equal([]int{infiniteThreshold, int(reduced)}))
 
 		// On the wire, a round trip's burst is the window. In the fifth the segment is sent again and the window goes
 		// down; in the next one the curve begins, and the window aims at what it says for the end of the round.
 		rounds := bursts(f.data, roundTrip/2)
-		Expect(rounds[:5]).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))
+		Expect(begin(rounds, 5)).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))
 		curve := rounds[5 : len(rounds)-1] // the last one is what was left
 		for i, burst := range curve {
 			after := time.Duration(i+1) * roundTrip

@@ -86,6 +86,9 @@ func bursts(segments []analysis.Segment, pause time.Duration) []int {
 	return numbers
 }
 
+// begin is the first some of a list, or all of it if it is shorter, which then says more than a panic.
+func begin[T any](list []T, some int) []T { return list[:min(some, len(list))] }
+
 // plateaus are the values that a socket keeps for some time, in order.
 func plateaus[T comparable](socket []kernel.Point, least time.Duration, value func(kernel.Point) T) []T {
 	var kept []T
