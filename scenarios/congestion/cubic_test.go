@@ -1,0 +1,65 @@
+package congestion
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// CUBIC's constants, as Linux has them in units of 1/1024 (net/ipv4/tcp_cubic.c): RFC 9438 says 0.7 and 0.4.
+const (
+	cubicBeta = 717. / 1024 // beta
+	cubicC    = 410. / 1024 // bic_scale * 10, in segments per cubic second
+)
+
+// cubicSlack, in segments: the window that it was, the one that it aims at and what is sent are whole numbers.
+const cubicSlack = 2
+
+// cubicWindow is the window some time after it was reduced from most to least (RFC 9438, 4.2: W_cubic).
+func cubicWindow(most, least float64, after time.Duration) float64 {
+	k := math.Cbrt((most - least) / cubicC)
+	return most + cubicC*math.Pow(after.Seconds()-k, 3)
+}
+
+var _ = It("CUBIC gives up 30 % of its window for a lost segment, returns along a cubic curve, and goes beyond", Label("long", "netem", "rfc9438"),
+	func(ctx SpecContext) {
+		const roundTrip = 200 * time.Millisecond
+		const lost, window = 75, 80 + 4 // the fifth segment of the round of 80: four more have been acknowledged until then
+		reduced := math.Floor(cubicBeta * window)
+		lab := harness.NewLab(ctx)
+		net := lab.Routed(largeBuffers)
+		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+		drop := act(net.ToServer, rules.Drop(rules.Data.Number(lost)))
+
+		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
+			Connect: harness.Addr(net.Server(), port), Bytes: 2800 * segment, Socket: peers.Socket{Congestion: "cubic"},
+		}, peers.Socket{})
+
+		Expect(hits(drop)).To(HaveLen(1))
+		Expect(lab.Counters(net.Client())).To(And(
+			HaveGrown("TcpRetransSegs", 1), HaveGrown("TcpExtTCPSackRecovery", 1), HaveGrown("TcpExtTCPTimeouts", 0)))
+		Expect(begin(plateaus(f.socket, roundTrip, threshold), 2)).To(Equal([]int{infiniteThreshold, int(reduced)}))
+
+		// On the wire, a round trip's burst is the window. In the fifth the segment is sent again and the window goes
+		// down; in the next one the curve begins, and the window aims at what it says for the end of the round.
+		rounds := bursts(f.data, roundTrip/2)
+		Expect(begin(rounds, 5)).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))
+		curve := rounds[5 : len(rounds)-1] // the last one is what was left
+		for i, burst := range curve {
+			after := time.Duration(i+1) * roundTrip
+			Expect(burst).To(BeNumerically("~", cubicWindow(window, reduced, after), cubicSlack), "%v after it was reduced", after)
+		}
+		Expect(window).To(BeNumerically("<", curve[len(curve)-1]-cubicSlack), "it went beyond")
+		lab.Figure("window after the loss", 100*float64(plateaus(f.socket, roundTrip, threshold)[1])/window, "%", "70: RFC 9438, 4.6")
+		lab.Figure("at last", float64(curve[len(curve)-1]), "segments",
+			fmt.Sprintf("%.0f: RFC 9438, 4.2", cubicWindow(window, reduced, time.Duration(len(curve))*roundTrip)))
+	})

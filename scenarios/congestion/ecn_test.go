@@ -1,0 +1,57 @@
+package congestion
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("answers one congestion mark as it does a loss, once, and has nothing to send again", Label("quick", "netem", "rfc3168"),
+	func(ctx SpecContext) {
+		const roundTrip = 100 * time.Millisecond
+		const marked = 75 // in the round of 80
+		lab := harness.NewLab(ctx)
+		net := lab.Routed(netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "1"})})
+		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+		mark := act(net.ToServer, rules.MarkCE(rules.Data.Number(marked)))
+
+		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
+			Connect: harness.Addr(net.Server(), port), Bytes: 300 * segment, Socket: peers.Socket{Congestion: "cubic"},
+		}, peers.Socket{})
+
+		Expect(hits(mark)).To(HaveExactElements(HaveField("Done", true)))
+		Expect(lab.Counters(net.Server())).To(HaveGrown("IpExtInCEPkts", 1))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpRetransSegs", 0), HaveGrown("TcpExtTCPDeliveredCE", BeNumerically(">=", 1))))
+
+		// RFC 3168, 6.1.2: the sender reduces its window for the first echo, says so (CWR) in the segment that it sends
+		// next, and leaves it at that for this round, in which the echoes go on. 6.1.3: they end with CWR.
+		answers := slices.Collect(analysis.Where(slices.Values(f.data), analysis.With(analysis.FlagCWR)))
+		Expect(answers).To(HaveLen(1))
+		acks := slices.Collect(analysis.Where(slices.Values(f.segments), analysis.From(f.Remote.Addr()), analysis.Not(analysis.SYNACKs)))
+		first := slices.IndexFunc(acks, analysis.With(analysis.FlagECE))
+		Expect(first).To(BeNumerically(">", 0), "the first echo")
+		Expect(acks[first].Ack).To(Equal(f.data[marked-1].NextSeq()))
+		Expect(answers[0].At - acks[first].At).To(BeNumerically("~", 0, hostDelay))
+		for _, ack := range acks[first:] {
+			answered := int32(ack.Ack-answers[0].Seq) > 0
+			Expect(ack.Flags&analysis.FlagECE == 0).To(Equal(answered), "%v", ack)
+		}
+
+		// The round of 80 begins with segment 71. Until the echo, the window has grown by each of it that was acknowledged.
+		window := 80 + float64(acks[first-1].Ack-f.data[10+20+40].Seq)/segment
+		reduced := math.Floor(cubicBeta * window)
+		Expect(plateaus(f.socket, roundTrip, threshold)).To(Equal([]int{infiniteThreshold, int(reduced)}))
+		Expect(begin(bursts(f.data, roundTrip/2), 5)).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))
+		lab.Figure("window after the mark", 100*float64(f.TCPInfo.Snd_ssthresh)/window, "%", "70: RFC 9438, 4.6")
+	})

@@ -1,0 +1,122 @@
+package congestion
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// port that the servers listen on.
+const port = 5001
+
+// largeBuffers hold more than any flow here has in flight: what limits it is its congestion window.
+var largeBuffers = netns.Config{Sysctls: []netns.Setting{
+	{Key: "net.ipv4.tcp_wmem", Value: "4096 4194304 16777216"},
+	{Key: "net.ipv4.tcp_rmem", Value: "4096 4194304 16777216"},
+}}
+
+// A flow is what a client sends in bulk to a server.
+type flow struct {
+	peers.Connection                    // as the client saw it
+	segments         []analysis.Segment // of both directions, at the client
+	data             []analysis.Segment // of those: what the client sent
+	socket           []kernel.Point     // the client's, again and again while it sent
+}
+
+// transfer sends in bulk, and watches the wire and, on each period, the sender's socket.
+func transfer(lab *harness.Lab, net *netns.Topology, period time.Duration, client peers.BulkClient, server peers.Socket) flow {
+	GinkgoHelper()
+	wire := lab.Capture(net.Client())
+	samples := lab.Sample(net.Client(), period, kernel.SocketFilter{
+		States: []kernel.State{kernel.Established, kernel.FinWait1}, Port: port, // it closes when all is written, and sends on
+	})
+	lab.Start(net.Server(), peers.BulkServer{Listen: client.Connect, Socket: server})
+	f := flow{Connection: lab.Wait(lab.Start(net.Client(), client)).Connections[0]}
+
+	// Neither buffer may have held the flow back (TCP_INFO has the times in microseconds).
+	info := f.TCPInfo
+	Expect(info.Rwnd_limited+info.Sndbuf_limited).To(BeNumerically("<=", info.Busy_time/100), "the time that buffers limited the flow")
+	f.segments = wire.Segments()
+	for _, s := range f.segments {
+		if s.Length > 0 && s.Src == f.Local {
+			f.data = append(f.data, s)
+		}
+	}
+	f.socket = samples.Connection(f.Local, f.Remote)
+	return f
+}
+
+// act has a rule act on the packets that leave through a link end, until the spec ends.
+func act(end *netns.End, rule rules.Rule) *rules.Set {
+	GinkgoHelper()
+	set, err := rules.Open(impair.Device{NetNS: end.Host().FD(), Name: end.Name(), Index: end.Index()})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(set.Close)
+	_, err = set.Add(rule)
+	Expect(err).NotTo(HaveOccurred())
+	return set
+}
+
+// hits are the packets that rules have acted on.
+func hits(set *rules.Set) []rules.Hit {
+	GinkgoHelper()
+	list, err := set.Hits()
+	Expect(err).NotTo(HaveOccurred())
+	return list
+}
+
+// bursts splits segments where nothing is sent for more than a pause, and returns their numbers.
+func bursts(segments []analysis.Segment, pause time.Duration) []int {
+	var numbers []int
+	for i, s := range segments {
+		if i == 0 || s.At-segments[i-1].At > pause {
+			numbers = append(numbers, 0)
+		}
+		numbers[len(numbers)-1]++
+	}
+	return numbers
+}
+
+// begin is the first some of a list, or all of it if it is shorter, which then says more than a panic.
+func begin[T any](list []T, some int) []T { return list[:min(some, len(list))] }
+
+// plateaus are the values that a socket keeps for some time, in order.
+func plateaus[T comparable](socket []kernel.Point, least time.Duration, value func(kernel.Point) T) []T {
+	var kept []T
+	for first := 0; first < len(socket); {
+		next := first + 1
+		for next < len(socket) && value(socket[next]) == value(socket[first]) {
+			next++
+		}
+		if socket[next-1].At-socket[first].At >= least {
+			kept = append(kept, value(socket[first]))
+		}
+		first = next
+	}
+	return kept
+}
+
+// window is the congestion window, in segments.
+func window(p kernel.Point) int { return int(p.TCPInfo.Snd_cwnd) }
+
+// bandwidthDelay is how many packets fill a path: a rate in bit/s for a round trip.
+func bandwidthDelay(bitsPerSecond int64, roundTrip time.Duration) float64 {
+	return float64(bitsPerSecond) * roundTrip.Seconds() / 8 / packet
+}
+
+// infiniteThreshold is what TCP_INFO says as long as slow start has no end (TCP_INFINITE_SSTHRESH in include/net/tcp.h).
+const infiniteThreshold = 0x7fffffff
+
+func threshold(p kernel.Point) int { return int(p.TCPInfo.Snd_ssthresh) }
+
+// hostDelay bounds what a host needs to answer: some interrupts, wake-ups and system calls, each well below a millisecond.
+const hostDelay = 2 * time.Millisecond

@@ -1,0 +1,58 @@
+package congestion
+
+import (
+	"net/netip"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+const (
+	// initialWindow is RFC 6928's, in segments (TCP_INIT_CWND in include/net/tcp.h).
+	initialWindow = 10
+
+	segment6 = 1428 // bytes of payload with IPv6, whose header has 20 bytes more
+)
+
+// The receiver's ACKs for 100 segments in four rounds, at most: one for each segment; or, by RFC 5681, 4.2, one for every
+// other and a delayed one in each round, after the first 16, which Linux acknowledges one by one (TCP_MAX_QUICKACKS).
+const (
+	acksOfEach  = 100
+	acksOfOther = 16 + (100-16)/2 + 4
+)
+
+var _ = DescribeTable("slow start sends ten segments, and twice as many in each further round trip",
+	Label("quick", "netem", "rfc6928", "rfc5681"),
+	func(ctx SpecContext, congestion string, address func(*netns.Host, uint16) netip.AddrPort, mss int64, server peers.Socket, acks int) {
+		const roundTrip = 100 * time.Millisecond
+		lab := harness.NewLab(ctx)
+		net := lab.Routed()
+		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+
+		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
+			Connect: address(net.Server(), port), Bytes: 100 * mss, Socket: peers.Socket{Congestion: congestion},
+		}, server)
+
+		// RFC 5681, 3.1, with RFC 3465 and no bound to it: the window grows by each segment that is acknowledged, so
+		// that it doubles in a round trip, however many of them an ACK tells of. The fourth round is the rest.
+		rounds := bursts(f.data, roundTrip/2)
+		Expect(rounds).To(Equal([]int{initialWindow, 2 * initialWindow, 4 * initialWindow, 30}))
+		Expect(plateaus(f.socket, roundTrip/2, window)).To(Equal([]int{initialWindow, 2 * initialWindow, 4 * initialWindow, 8 * initialWindow}))
+		Expect(lab.Counters(net.Client())).To(And(
+			HaveGrown("TcpExtTCPPureAcks", BeNumerically("<=", acks)), HaveGrown("TcpRetransSegs", 0)))
+		lab.Figure("first window", float64(rounds[0]), "segments", "10: RFC 6928")
+		lab.Figure("growth in a round", float64(rounds[2])/float64(rounds[1]), "", "2: RFC 5681, 3.1")
+	},
+	Entry("with CUBIC", "cubic", harness.Addr, int64(segment), peers.Socket{}, acksOfEach),
+	Entry("with Reno, over IPv6", "reno", harness.Addr6, int64(segment6), peers.Socket{}, acksOfEach),
+	// A window that does not grow, 64 KiB here, is what it takes: as long as it grows, Linux acknowledges each
+	// segment (tcp_grow_window in net/ipv4/tcp_input.c).
+	Entry("also if only every other segment is acknowledged", "cubic", harness.Addr, int64(segment), peers.Socket{ReceiveBuffer: 64 << 10}, acksOfOther),
+)
