@@ -77,6 +77,8 @@ func TestBadInputIsRefused(t *testing.T) {
 		{topology(Dumbbell(100, Config{})), "1 to 99"},
 		{topology(Direct(Config{MTU: 67})), "68 to 65535"},
 		{topology(Routed(Config{MTU: 65536})), "68 to 65535"},
+		{topology(Dumbbell(1, Config{BottleneckMTU: 67})), "BottleneckMTU: MTU 67"},
+		{topology(Routed(Config{BottleneckMTU: 1400})), "dumbbell topology only"},
 		{topology(Routed(Config{RouterSysctls: []Setting{{"vm.swappiness", "1"}}})), "RouterSysctls: sysctl key \"vm.swappiness\""},
 		{func() error { _, err := a.Start(nil); return err }(), "nil"},
 	} {

@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -32,6 +33,10 @@ type Config struct {
 	// MTU of all links, in bytes: 68 to 65535; 0 means 1500. Below 1280 there is no IPv6 (RFC 8200).
 	MTU int
 
+	// BottleneckMTU is that of a dumbbell's bottleneck alone; 0 means MTU. A smaller one makes a path whose MTU none
+	// of the hosts at its ends can know. The other topologies have no bottleneck, and refuse it.
+	BottleneckMTU int
+
 	// Offload lets TCP hand over packets of many segments at once: see [LinkConfig].
 	Offload bool
 
@@ -43,14 +48,25 @@ type Config struct {
 	RouterSysctls []Setting
 }
 
-func (c Config) check() error {
+func (c Config) check(kind string) error {
 	return errors.Join(
 		checkMTU(c.MTU),
+		c.checkBottleneck(kind),
 		checkSettings("Sysctls", c.Sysctls),
 		checkSettings("ClientSysctls", c.ClientSysctls),
 		checkSettings("ServerSysctls", c.ServerSysctls),
 		checkSettings("RouterSysctls", c.RouterSysctls),
 	)
+}
+
+func (c Config) checkBottleneck(kind string) error {
+	if kind != KindDumbbell && c.BottleneckMTU != 0 {
+		return fmt.Errorf("BottleneckMTU %d: allowed in a %s topology only", c.BottleneckMTU, KindDumbbell)
+	}
+	if err := checkMTU(c.BottleneckMTU); err != nil {
+		return fmt.Errorf("BottleneckMTU: %w", err)
+	}
+	return nil
 }
 
 // A Topology is a set of hosts and the links between them. Close removes all of it.
@@ -124,7 +140,9 @@ func Dumbbell(pairs int, c Config) (*Topology, error) {
 	}
 	return build(KindDumbbell, c, roles, func(t *Topology) error {
 		left, right := t.Routers[0], t.Routers[1]
-		if err := t.connect(c, joint{left, right, bottleneckLink}); err != nil {
+		narrow := c
+		narrow.MTU = cmp.Or(c.BottleneckMTU, c.MTU)
+		if err := t.connect(narrow, joint{left, right, bottleneckLink}); err != nil {
 			return err
 		}
 		bottleneck := t.Links[0]
@@ -164,7 +182,7 @@ type joint struct {
 
 // build creates the hosts, has them joined, and removes everything again if that does not succeed.
 func build(kind string, c Config, r roles, join func(*Topology) error) (_ *Topology, err error) {
-	if err := c.check(); err != nil {
+	if err := c.check(kind); err != nil {
 		return nil, fmt.Errorf("build a %s topology: %w", kind, err)
 	}
 	t := &Topology{Kind: kind}
@@ -258,7 +276,7 @@ func addSubnet(h *Host, e, router *End) error {
 
 func addRoutes(h *Host, to [2]netip.Prefix, router *End) error {
 	err := h.AddRoute(to[0], router.ipv4.Addr())
-	if router.ipv6.IsValid() {
+	if to[1].IsValid() && router.ipv6.IsValid() {
 		err = errors.Join(err, h.AddRoute(to[1], router.ipv6.Addr()))
 	}
 	return err

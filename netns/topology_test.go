@@ -2,6 +2,7 @@ package netns
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -268,6 +269,31 @@ func TestMTU(t *testing.T) {
 		}
 		if mtu >= 576 { // TCP over less is left to those who ask for it
 			transfer(t, topology.Client(), topology.Server(), topology.Server().IPv4())
+		}
+	}
+}
+
+func TestBottleneckMTU(t *testing.T) {
+	needNamespaces(t)
+	for _, c := range []struct{ mtu, bottleneck, want int }{{0, 1400, 1400}, {1400, 0, 1400}, {9000, 1500, 1500}, {1500, 1000, 1000}, {1000, 1500, 1500}} {
+		topology, err := Dumbbell(2, Config{MTU: c.mtu, BottleneckMTU: c.bottleneck})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeLater(t, topology)
+		for i, e := range topology.ends() {
+			want := cmp.Or(c.mtu, DefaultMTU)
+			if i < 2 { // the bottleneck is the first link
+				want = c.want
+			}
+			if got := attrs(t, e).MTU; got != want || got != e.MTU() {
+				t.Errorf("%+v: %v has MTU %d and says %d, want %d", c, e, got, e.MTU(), want)
+			}
+		}
+		// The routers have to tell the hosts, whose own links are wider.
+		transfer(t, topology.Client(), topology.Server(), topology.Server().IPv4())
+		if min(cmp.Or(c.mtu, DefaultMTU), c.want) >= minMTUIPv6 {
+			transfer(t, topology.Client(), topology.Server(), topology.Server().IPv6())
 		}
 	}
 }

@@ -1,0 +1,62 @@
+package keepalive
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("keeps a connection for as long as its probes are answered, one each TCP_KEEPIDLE", Label("long", "netem", "rfc9293"),
+	func(ctx SpecContext) {
+		const waited = 30 * time.Second // many times what silence would have ended it after
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client())
+
+		pair := lab.Connect(net.Client(), net.Server(),
+			peers.Script{Socket: keeping, Steps: peers.Steps(peers.Sleep(waited), peers.Write(100))},
+			peers.Script{Steps: peers.Steps(peers.ReadAll())})
+		Expect(lab.Wait(pair.Server).Connections[0].Received).To(BeEquivalentTo(100))
+		lab.Wait(pair.Client)
+
+		// Each answer starts the idle time anew (tcp_keepalive_timer: keepalive_time_elapsed); TCP_KEEPINTVL does not count.
+		expected := lab.Oracle(net.Client()).Keepalive(oracle.Keeping{Time: idle, Interval: interval}).Gaps[0]
+		received := wire.Segments(analysis.SYNACKs)[0]
+		sent := wire.Segments(probing(received.Ack))
+		answers := wire.Segments(analysis.From(harness.IP(net.Server())))[1:]
+		Expect(len(sent)).To(And(
+			BeNumerically(">=", int(waited/(expected.Latest+roundTrip+hostDelay))), BeNumerically("<=", int(waited/idle))))
+		for i, probe := range sent {
+			Expect(probe.At - received.At).To(expected)
+			Expect(answers[i].At - probe.At).To(oracle.Between(roundTrip, roundTrip+hostDelay))
+			received = answers[i]
+		}
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPKeepAlive", len(sent)), HaveGrown("TcpOutRsts", 0)))
+		lab.Figure("probes in 30 s", float64(len(sent)), "", "13 to 15: one each TCP_KEEPIDLE and round trip")
+	})
+
+var _ = It("sends nothing on an idle connection where SO_KEEPALIVE is not set", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+	lab := harness.NewLab(ctx)
+	net := network(lab, netns.Config{Sysctls: []netns.Setting{
+		{Key: "net.ipv4.tcp_keepalive_time", Value: "2"}, {Key: "net.ipv4.tcp_keepalive_intvl", Value: "1"},
+	}})
+	forever := peers.Script{Steps: peers.Steps(peers.Sleep(peers.UntilStopped))}
+	pair := lab.Connect(net.Client(), net.Server(), forever, forever)
+	lab.Silence(net.ToServer)
+	wire := lab.Capture(net.Client())
+	time.Sleep(time.Minute)
+
+	// RFC 9293, section 3.8.4: keep-alives default to off. The sysctls are for sockets that ask for them.
+	Expect(wire.Segments()).To(BeEmpty())
+	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPKeepAlive", 0))
+	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()})).To(HaveState(kernel.Established, 1))
+})

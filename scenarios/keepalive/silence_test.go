@@ -1,0 +1,57 @@
+package keepalive
+
+import (
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = DescribeTable("probes an idle connection in silence, resets it, and tells its program",
+	Label("netem", "rfc9293"),
+	func(ctx SpecContext, count int, userTimeout time.Duration, source string) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client())
+		socket := keeping
+		socket.KeepProbes, socket.UserTimeout = count, userTimeout
+
+		pair := lab.Connect(net.Client(), net.Server(),
+			peers.Script{Socket: socket, Steps: peers.Steps(peers.Try(peers.ReadAll()))},
+			peers.Script{Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
+		lab.Silence(net.ToServer)
+		end := lab.Wait(pair.Client).Connections[0].Steps[0].Err
+
+		// Once nothing has been received for TCP_KEEPIDLE, one probe each TCP_KEEPINTVL; then a reset (tcp_keepalive_timer).
+		expected := lab.Oracle(net.Client()).Keepalive(oracle.Keeping{
+			Time: idle, Interval: interval, Probes: count, UserTimeout: userTimeout,
+		})
+		synACK := wire.Segments(analysis.SYNACKs)[0]
+		sent := wire.Segments(probing(synACK.Ack))
+		reset := wire.Segments(analysis.RSTs)
+		Expect(end).To(MatchError(unix.ETIMEDOUT))
+		Expect(len(sent)).To(And(BeNumerically(">=", expected.Fewest), BeNumerically("<=", expected.Most)))
+		Expect(reset).To(HaveLen(1))
+		Expect(analysis.Gaps(slices.Values(slices.Concat([]analysis.Segment{synACK}, sent)))).To(expected.Gaps[:len(sent)])
+		Expect(reset[0].At - synACK.At).To(expected.End)
+		Expect(lab.Counters(net.Client())).To(And(
+			HaveGrown("TcpExtTCPKeepAlive", len(sent)), HaveGrown("TcpExtTCPAbortOnTimeout", 1), HaveGrown("TcpRetransSegs", 0)))
+		// The reset is lost as well: the server knows nothing.
+		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.Established, 1))
+		lab.Figure("probes", float64(len(sent)), "", source)
+		lab.Figure("ended after", (reset[0].At - synACK.At).Seconds(), "s", expected.End.String())
+	},
+	Entry("after TCP_KEEPCNT probes", Label("quick"), probes, time.Duration(0), "TCP_KEEPCNT"),
+	// tcp(7): TCP_USER_TIMEOUT takes the place of TCP_KEEPCNT.
+	Entry("after TCP_USER_TIMEOUT, if that is set, however many probes TCP_KEEPCNT allows", Label("long"),
+		9, 5500*time.Millisecond, "those that go out before TCP_USER_TIMEOUT has passed"),
+)

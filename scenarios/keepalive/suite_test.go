@@ -1,0 +1,49 @@
+// Package keepalive shows how TCP finds out, on an idle connection, whether the other side is still there.
+//
+//	make lab SUITES=./scenarios/keepalive
+package keepalive
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+func TestKeepalive(t *testing.T) { harness.RunSpecs(t, "keepalive") }
+
+const (
+	roundTrip = 10 * time.Millisecond // of the path in all scenarios
+
+	// hostDelay bounds what the hosts add to a round trip.
+	hostDelay = 2 * time.Millisecond
+
+	idle     = 2 * time.Second // TCP_KEEPIDLE
+	interval = time.Second     // TCP_KEEPINTVL
+	probes   = 3               // TCP_KEEPCNT
+)
+
+// keeping is a socket with keepalive.
+var keeping = peers.Socket{KeepAlive: true, KeepIdle: idle, KeepInterval: interval, KeepProbes: probes}
+
+// network is client, router and server, with a round trip of [roundTrip].
+func network(lab *harness.Lab, config ...netns.Config) *netns.Topology {
+	GinkgoHelper()
+	net := lab.Routed(config...)
+	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+	return net
+}
+
+// probing returns a filter for keepalive probes: no data, and a sequence number that was acknowledged before (RFC 9293,
+// section 3.8.4). It is given the next number that the sender would use.
+func probing(next uint32) analysis.Filter {
+	return func(s analysis.Segment) bool { return s.Length == 0 && s.Seq == next-1 && s.Flags == analysis.FlagACK }
+}

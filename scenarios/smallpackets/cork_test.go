@@ -1,0 +1,50 @@
+package smallpackets
+
+import (
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/peers"
+)
+
+const (
+	pause     = 50 * time.Millisecond // from the last write until the cork is pulled
+	wakeDelay = 10 * time.Millisecond // bounds how late a program is that begins to write, and that wakes up
+)
+
+var _ = DescribeTable("holds small writes back under TCP_CORK, and sends them in one segment", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, pull bool, expected func(oracle.Kernel) oracle.Span) {
+		const writes, bytes = 3, 100
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client())
+
+		steps := peers.Steps(peers.Repeat(writes, peers.Write(bytes)), peers.Sleep(pause))
+		if pull {
+			steps = append(steps, peers.Set("TCP_CORK", 0))
+		}
+		pair := lab.Connect(net.Client(), net.Server(),
+			peers.Script{Socket: peers.Socket{Cork: true}, Steps: append(steps, peers.Sleep(time.Second))},
+			peers.Script{Steps: peers.Steps(peers.ReadSome(), peers.ReadAll())})
+
+		held := expected(lab.Oracle(net.Client())).LateBy(wakeDelay)
+		Expect(lab.Wait(pair.Server).Connections[0].Steps[0].Bytes).To(BeEquivalentTo(writes * bytes))
+		data := wire.Segments(analysis.WithData)
+		Expect(data).To(HaveLen(1))
+		// The client writes as soon as it is connected, which is when it has sent the handshake's ACK.
+		ack := analysis.Handshakes(slices.Values(wire.Segments()))[0].ACK
+		Expect(data[0].At - ack.At).To(held)
+		lab.Figure("held back", (data[0].At-ack.At).Seconds()*1000, "ms", held.String())
+	},
+	Entry("when the cork is pulled", true, func(oracle.Kernel) oracle.Span { return oracle.Exactly(pause) }),
+	// tcp(7) says 200 ms. It is the timer of zero-window probes, which is an RTO (tcp_check_probe_timer, tcp_probe0_base).
+	Entry("after an RTO at the latest", false, func(k oracle.Kernel) oracle.Span {
+		return k.ZeroWindowProbes(oracle.Probing{RTT: roundTrips(1)}, 1)[0]
+	}),
+)

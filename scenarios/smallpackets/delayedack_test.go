@@ -1,0 +1,59 @@
+package smallpackets
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("delays the ACK of a lone segment, once a request has been answered", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+	lab := harness.NewLab(ctx)
+	net := network(lab)
+	wire := lab.Capture(net.Server())
+
+	pair := lab.Connect(net.Client(), net.Server(),
+		peers.Script{Steps: peers.Steps(peers.Write(1), peers.Read(1), peers.Write(1), peers.Sleep(time.Second))},
+		peers.Script{Steps: peers.Steps(peers.Read(1), peers.Write(1), peers.ReadAll())})
+	lab.Wait(pair.Client)
+
+	// RFC 9293, section 3.8.6.3, with TCP_DELACK_MIN instead of up to 0.5 s.
+	expected := lab.Oracle(net.Server()).DelayedACK(roundTrip + hostDelay)
+	lone := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)[1]
+	ack := wire.Segments(analysis.From(harness.IP(net.Server())), acknowledging(lone))[0]
+	Expect(ack.Length).To(BeZero())
+	Expect(ack.At - lone.At).To(expected)
+	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", 1))
+	lab.Figure("delay", (ack.At-lone.At).Seconds()*1000, "ms", expected.String())
+})
+
+var _ = It("acknowledges at once what comes on a new connection without an answer", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+	const writes = 5
+	lab := harness.NewLab(ctx)
+	net := network(lab)
+	wire := lab.Capture(net.Server())
+
+	pair := lab.Connect(net.Client(), net.Server(),
+		peers.Script{Steps: peers.Steps(peers.Repeat(writes, peers.Write(1), peers.Sleep(2*roundTrip)))},
+		peers.Script{Steps: peers.Steps(peers.ReadAll())})
+	lab.Wait(pair.Client)
+
+	// tcp_enter_quickack_mode: the sender is likely in slow start, and needs ACKs.
+	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	Expect(data).To(HaveLen(writes))
+	for _, segment := range data {
+		ack := wire.Segments(analysis.From(harness.IP(net.Server())), acknowledging(segment))[0]
+		Expect(ack.At - segment.At).To(BeNumerically("<", hostDelay))
+	}
+	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", 0))
+})
+
+// acknowledging returns a filter for what acknowledges exactly up to the end of a segment.
+func acknowledging(s analysis.Segment) analysis.Filter {
+	return func(ack analysis.Segment) bool { return ack.Ack == s.NextSeq() }
+}

@@ -1,0 +1,53 @@
+package smallpackets
+
+import (
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// exchanges of a request in two writes, and its answer. Fewer than the segments that are acknowledged at once at the
+// start (oracle.QuickACKs), so that what ends that is the exchange, and not their number.
+const exchanges = 6
+
+var _ = DescribeTable("an exchange of write, write, read", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, client peers.Socket, reader []peers.Step, delayed int, expected func(delay oracle.Span) oracle.Span) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client())
+
+		pair := lab.Connect(net.Client(), net.Server(),
+			peers.Script{Socket: client, Steps: peers.Steps(peers.Repeat(exchanges, peers.Write(1), peers.Write(1), peers.Read(1)))},
+			peers.Script{Steps: peers.Steps(peers.Repeat(exchanges, append(reader, peers.Read(2), peers.Write(1))...))})
+		steps := lab.Wait(pair.Client).Connections[0].Steps
+
+		var times []time.Duration
+		for exchange := range slices.Chunk(steps, 3) {
+			times = append(times, exchange[2].End()-exchange[0].Start)
+		}
+		later := expected(lab.Oracle(net.Server()).DelayedACK(roundTrip + hostDelay))
+		Expect(times[1:]).To(HaveEach(later))
+		// On a new connection ACKs are not delayed: the first exchange takes two round trips at most.
+		Expect(times[0]).To(BeNumerically("<=", roundTrips(2).Latest))
+		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", delayed))
+		Expect(wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)).To(HaveLen(2 * exchanges))
+		lab.Figure("exchange", times[1].Seconds()*1000, "ms", later.String())
+	},
+	// RFC 9293, section 3.7.4: while a small segment is not acknowledged, the next waits (Nagle). And the reader's ACK
+	// waits for an answer, which there is not: once its program has answered, the connection is interactive (pingpong).
+	Entry("waits for a delayed ACK each time but the first", peers.Socket{}, nil, exchanges-1,
+		func(delay oracle.Span) oracle.Span { return delay.Plus(roundTrips(2)) }),
+	Entry("takes a round trip with TCP_NODELAY", peers.Socket{NoDelay: true}, nil, 0,
+		func(oracle.Span) oracle.Span { return roundTrips(1) }),
+	// tcp(7): ACKs are sent immediately, rather than delayed; set again before each read, for it is not permanent.
+	Entry("takes two round trips where the reader sets TCP_QUICKACK", peers.Socket{}, peers.Steps(peers.Set("TCP_QUICKACK", 1)), 0,
+		func(oracle.Span) oracle.Span { return roundTrips(2) }),
+)
