@@ -33,6 +33,26 @@ func Addr(host *netns.Host, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(IP(host), port)
 }
 
+// Strangers are addresses of the subnet of a host's first link that no host of a topology has: 126 of
+// them, the upper half of its last byte. Packets to them are lost on that link, and nobody is told, so
+// they can be the sources of a [peers.SYNFlood] from that host.
+func Strangers(host *netns.Host) netip.Prefix {
+	link := host.Ends()[0]
+	if IPv6() {
+		return upperHalf(link.IPv6())
+	}
+	return upperHalf(link.IPv4())
+}
+
+// upperHalf is the upper half of the last byte's addresses in the first of a subnet's blocks of 256.
+func upperHalf(subnet netip.Prefix) netip.Prefix {
+	first := subnet.Masked().Addr()
+	bytes := first.AsSlice()
+	bytes[len(bytes)-1] |= 0x80
+	half, _ := netip.AddrFromSlice(bytes)
+	return netip.PrefixFrom(half, first.BitLen()-7)
+}
+
 // IPHeader is the length of the run's IP header in bytes, without options (RFC 791, RFC 8200): 20
 // or 40.
 func IPHeader() int {

@@ -5,10 +5,36 @@ package handshake
 
 import (
 	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestHandshake(t *testing.T) { harness.RunSpecs(t, "handshake") }
+
+const (
+	// shortTrip is the round trip of a path whose time matters little beside the time-outs of a second.
+	shortTrip = 20 * time.Millisecond
+
+	// hostDelay bounds what two hosts may add to a round trip: some interrupts, wake-ups and
+	// system calls, each of them well below a millisecond.
+	hostDelay = 2 * time.Millisecond
+
+	// settle is longer than anything takes that is on its way: a round trip, and a delayed ACK
+	// (TCP_DELACK_MAX, 200 ms).
+	settle = 500 * time.Millisecond
+)
+
+// network is client, router and server, with a round trip of [shortTrip].
+func network(lab *harness.Lab, config ...netns.Config) *netns.Topology {
+	GinkgoHelper()
+	net := lab.Routed(config...)
+	lab.ImpairBoth(impair.Netem{Delay: shortTrip / 2})
+	return net
+}

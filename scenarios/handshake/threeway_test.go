@@ -13,10 +13,6 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// hostDelay bounds what two hosts may add to a round trip: some interrupts, wake-ups and
-// system calls, each of them well below a millisecond.
-const hostDelay = 2 * time.Millisecond
-
 var _ = It("opens with three segments in one round trip", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
 	const roundTrip = 50 * time.Millisecond
 	lab := harness.NewLab(ctx)

@@ -1,0 +1,127 @@
+package handshake
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// firstFlight is what of a transfer leaves within a round trip of its first segment: what the sender
+// sends before an acknowledgement can be there.
+func firstFlight(data []analysis.Segment, roundTrip time.Duration) []analysis.Segment {
+	for i, segment := range data {
+		if segment.Time.Sub(data[0].Time) >= roundTrip {
+			return data[:i]
+		}
+	}
+	return data
+}
+
+var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "rfc6298"),
+	func(ctx SpecContext, lost int) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		rule := lab.Rule(net.ToServer, rules.Drop(rules.SYN.First(lost)))
+		wire := lab.Capture(net.Client())
+
+		lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.ReadAll())})
+		client := lab.Start(net.Client(), peers.Script{
+			Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Inspect(), peers.Write(30_000)),
+		})
+		connection := lab.Wait(client).Connections[0]
+
+		// RFC 6298, section 2.1: the RTO is one second; the SYN after it is answered in a round trip.
+		k := lab.Oracle(net.Client())
+		expected := k.Connect(oracle.Connecting{}).Sent[lost-1].Plus(oracle.Exactly(shortTrip)).LateBy(hostDelay)
+		Expect(connection.ConnectTime).To(expected)
+		Expect(rule.Count().Acted).To(BeEquivalentTo(lost))
+		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPSynRetrans", lost))
+		lab.Figure("connect", connection.ConnectTime.Seconds(), "s", expected.String()+": RFC 6298, timer wheel, round trip")
+
+		// tcp_init_transfer forgives one loss of a SYN; after more the window is one segment (RFC 5681, 3.1).
+		window := k.InitialWindow(lost)
+		Expect(connection.Steps[0].TCPInfo.Snd_cwnd).To(BeEquivalentTo(window))
+		data := wire.Segments(analysis.WithData, analysis.From(harness.IP(net.Client())))
+		Expect(firstFlight(data, shortTrip)).To(HaveLen(window))
+		lab.Figure("initial window", float64(len(firstFlight(data, shortTrip))), "segments", fmt.Sprintf("%d: RFC 6928, RFC 5681", window))
+	},
+	Entry("once, and starts with 10 segments", 1),
+	Entry("twice, and starts with one segment", 2),
+)
+
+var _ = It("connects after a SYN ACK was lost, which both sides make good", Label("quick", "netem", "rfc6298"), func(ctx SpecContext) {
+	lab := harness.NewLab(ctx)
+	net := network(lab)
+	lab.Rule(net.ToClient, rules.Drop(rules.SYNACK.Number(1)))
+	wire := lab.Capture(net.Server())
+
+	lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80)})
+	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: settle})
+	connection := lab.Wait(client).Connections[0]
+
+	// The client's timer runs from its SYN on, the server's from its SYN ACK on: half a round trip later, but
+	// nearer to the goal by the same. Whichever is first, it takes a time-out and a round trip.
+	k := lab.Oracle(net.Client())
+	expected := k.Connect(oracle.Connecting{}).Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(hostDelay)
+	Expect(connection.ConnectTime).To(expected)
+	lab.Figure("connect", connection.ConnectTime.Seconds(), "s", expected.String()+": RFC 6298, timer wheel, round trip")
+
+	// The client's timer always goes off, for it was set first. The server answers the SYN that then comes
+	// (tcp_check_req), and has repeated its SYN ACK of its own accord before, if its timer was sooner than that.
+	syns, answers := wire.Segments(analysis.SYNs), wire.Segments(analysis.SYNACKs)
+	Expect(syns).To(HaveLen(2))
+	repeated := 1
+	if answers[1].Time.Before(syns[1].Time) {
+		repeated = 2
+	}
+	Expect(answers).To(HaveLen(1 + repeated))
+	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPSynRetrans", 1))
+	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPSynRetrans", repeated))
+	// A SYN ACK more than the client needs is answered by a challenge ACK (RFC 5961, section 4.2).
+	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPSYNChallenge", repeated-1))
+})
+
+var _ = It("leaves the server waiting where the third segment is lost, until it has repeated its SYN ACK",
+	Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		rule := lab.Rule(net.ToServer, rules.Drop(rules.HandshakeACK.Number(1)))
+		wire := lab.Capture(net.Server())
+
+		// Data would bring the acknowledgement along: the client is silent.
+		accept := lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Count: 1})
+		dial := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: peers.UntilStopped})
+		local := lab.Started(dial).Local
+		time.Sleep(shortTrip)
+		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
+		Expect(lab.Sockets(net.Server(), kernel.SocketFilter{Port: local.Port()})).To(HaveState(kernel.SynRecv, 1))
+		lab.Started(accept)
+		connection := lab.Stop(dial).Connections[0]
+
+		// For the client it took a round trip; for the server the time-out of its SYN ACK, and two.
+		Expect(connection.ConnectTime).To(BeNumerically("~", shortTrip, hostDelay))
+		Expect(rule.Count().Acted).To(BeEquivalentTo(1))
+		handshakes := analysis.Handshakes(slices.Values(wire.Segments()))
+		Expect(handshakes).To(HaveLen(1))
+		Expect(handshakes[0].SYNACKs).To(Equal(2))
+		accepted := handshakes[0].ACK.Time.Sub(handshakes[0].SYN.Time)
+		expected := lab.Oracle(net.Server()).SYNACKs().Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(hostDelay)
+		Expect(accepted).To(expected)
+		lab.Figure("accepted after", accepted.Seconds(), "s", expected.String()+": RFC 6298, timer wheel, round trip")
+
+		// RFC 5961, section 4.2: a SYN ACK on a connection is answered by a challenge ACK, which completes the handshake.
+		Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPSynRetrans", 1), HaveGrown("TcpExtTCPTimeouts", 1)))
+		Expect(lab.Counters(net.Client())).To(And(
+			HaveGrown("TcpExtTCPSYNChallenge", 1), HaveGrown("TcpExtTCPChallengeACK", 1), HaveGrown("TcpExtTCPSynRetrans", 0)))
+	})

@@ -1,0 +1,45 @@
+package handshake
+
+import (
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("repeats its SYN ACK to a client that does not answer, ever more slowly, and forgets it", Label("long", "netem", "rfc6298"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Server())
+		pending := kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}
+
+		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80)})
+		lab.Wait(lab.Start(net.Client(), peers.SYNFlood{Connect: harness.Addr(net.Server(), 80), From: harness.Strangers(net.Client())}))
+		lab.AwaitSockets(net.Server(), 1, pending)
+		began := time.Now() // at most settle after the first SYN ACK
+
+		// RFC 6298, 5.5: a time-out of one second that doubles, tcp_synack_retries times (reqsk_timer_handler).
+		k := lab.Oracle(net.Server())
+		expected := k.SYNACKs()
+		time.Sleep(expected.End.Earliest - settle - time.Since(began))
+		Expect(lab.Sockets(net.Server(), pending).List()).To(HaveLen(1))
+		time.Sleep(expected.End.Latest - time.Since(began))
+		Expect(lab.Sockets(net.Server(), pending).List()).To(BeEmpty())
+
+		answers := wire.Segments(analysis.SYNACKs)
+		Expect(answers).To(HaveGaps(k.Late, expected.Timers[:expected.Most]...))
+		Expect(wire.Segments(analysis.RSTs)).To(BeEmpty()) // the end is in silence
+		Expect(lab.Counters(net.Server())).To(And(
+			HaveGrown("TcpExtTCPSynRetrans", expected.Most), HaveGrown("TcpExtTCPTimeouts", expected.Most+1)))
+		lab.Figure("SYN ACKs", float64(len(answers)), "", fmt.Sprintf("%d: tcp_synack_retries", 1+expected.Most))
+		lab.Figure("the last after", answers[len(answers)-1].Time.Sub(answers[0].Time).Seconds(), "s",
+			expected.Sent[expected.Most-1].String()+": RFC 6298, timer wheel")
+	})
