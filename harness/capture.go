@@ -42,8 +42,9 @@ type recorder interface {
 type Place interface{ Ends() []*netns.End }
 
 // Capture starts to record the packets at some places into one file of the spec's artefacts. What
-// rules do meanwhile ([Lab.Rule]), at any end, is marked in it: a packet that a rule dropped is in
-// the file on an interface of its own, a packet that it held or duplicated has a comment.
+// rules and schedules do meanwhile ([Lab.Rule], [Lab.Schedule]), at any end, is marked in it: a packet
+// that a rule dropped is in the file on an interface of its own, a packet that it held or duplicated has
+// a comment, and so has the first packet behind a step of a schedule.
 func (l *Lab) Capture(places ...Place) *Capture {
 	ginkgo.GinkgoHelper()
 	name := l.artefact("capture", "pcapng")
@@ -100,8 +101,22 @@ func (c *Capture) stop() (capture.Summary, error) {
 	return summary, nil
 }
 
-// annotate notes what rules did while the capture ran.
+// annotate notes what rules and schedules did while the capture ran.
 func (c *Capture) annotate() error {
+	for _, s := range c.lab.schedules {
+		for _, step := range s.steps() {
+			note := capture.Note{At: step.at, Interface: s.end.String(), Comment: step.comment(s.end)}
+			if step.at.Before(c.began) {
+				continue
+			}
+			if !slices.Contains(c.ends, s.end) {
+				note.Interface = c.ends[0].String()
+			}
+			if err := c.running.AddComments(note); err != nil {
+				return fmt.Errorf("capture %s: %w", c.file, err)
+			}
+		}
+	}
 	for _, s := range c.lab.rules {
 		hits, err := s.set.Hits()
 		if err != nil && !errors.Is(err, rules.ErrIncomplete) { // which the record says

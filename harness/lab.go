@@ -37,14 +37,15 @@ type Lab struct {
 	began time.Duration // start by CLOCK_MONOTONIC, the clock of events and samples
 	seed  uint64
 
-	topology *netns.Topology
-	offload  bool
-	before   map[*netns.Host]kernel.Counters
-	impaired []*netns.End // in the order in which they first were
-	rules    []*ruleSet   // likewise
-	peers    []*Peer
-	captures []*Capture
-	record   *results.Record
+	topology  *netns.Topology
+	offload   bool
+	before    map[*netns.Host]kernel.Counters
+	impaired  []*netns.End // in the order in which they first were
+	schedules []*Schedule
+	rules     []*ruleSet // likewise
+	peers     []*Peer
+	captures  []*Capture
+	record    *results.Record
 
 	observers []observer
 	artefacts map[string]int // how many there are of each kind
@@ -318,6 +319,9 @@ func (l *Lab) close(failed bool) (summary string, err error) {
 		if l.topology != nil {
 			l.record.Topology = describe(l.topology, l.offload)
 			errs = append(errs, l.recordCounters())
+		}
+		for _, s := range l.schedules {
+			errs = append(errs, s.stop())
 		}
 		errs = append(errs, l.recordQueues())
 		for _, c := range l.captures {

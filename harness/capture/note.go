@@ -22,7 +22,8 @@ type Note struct {
 	// Interface is the label of the end where it happened: one that is captured, or, of a packet
 	// that was dropped, any (Ethernet).
 	Interface string
-	// Data is the packet from its link-layer header on, or the first part of it.
+	// Data is the packet from its link-layer header on, or the first part of it. A comment without
+	// it is for what happened to no packet: the first one of that end from At on gets it.
 	Data []byte
 	// OriginalLength is the packet's length in bytes on the wire; 0 means that of Data.
 	OriginalLength int
@@ -80,6 +81,7 @@ func (c *Capture) checkNote(n Note, captured bool) error {
 		return errors.New("no interface")
 	case captured && c.endOf(n) < 0:
 		return fmt.Errorf("interface %q: is none of the capture's", n.Interface)
+	case captured && len(n.Data) == 0: // a comment at a time
 	case len(n.Data) < minSnapLength || len(n.Data) > maxSnapLength:
 		return fmt.Errorf("%d bytes of data: allowed are %d to %d", len(n.Data), minSnapLength, maxSnapLength)
 	case n.OriginalLength != 0 && n.OriginalLength < len(n.Data):
@@ -136,13 +138,20 @@ func (e *end) nearest(notes []Note) ([]int64, error) {
 	key := math.MaxInt
 	for i, n := range notes {
 		best[i] = -1
-		key = min(key, len(n.Data))
+		if len(n.Data) > 0 {
+			key = min(key, len(n.Data))
+		}
 	}
 	if snap := e.config.SnapLength; snap != 0 {
 		key = min(key, snap)
 	}
 	byKey := make(map[string][]int)
+	var timed []int // those without a packet
 	for i, n := range notes {
+		if len(n.Data) == 0 {
+			timed = append(timed, i)
+			continue
+		}
 		byKey[string(n.Data[:key])] = append(byKey[string(n.Data[:key])], i)
 	}
 	records, data := e.spool.recordReader(), e.spool.window()
@@ -153,6 +162,11 @@ func (e *end) nearest(notes []Note) ([]int64, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+		for _, i := range timed {
+			if best[i] < 0 && r.time >= notes[i].At.UnixNano() {
+				best[i] = r.offset
+			}
 		}
 		b, err := data.at(r.offset, int(r.captured))
 		if err != nil {

@@ -1,0 +1,141 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/schedule"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/results"
+)
+
+// A Schedule is an impairment that changes over time, while it runs.
+type Schedule struct {
+	lab   *Lab
+	end   *netns.End
+	start time.Time
+	ended context.CancelFunc
+	done  chan struct{}
+
+	mutex   sync.Mutex
+	applied []scheduled
+
+	once sync.Once
+	list []schedule.Done
+	err  error
+}
+
+// scheduled is a step that was applied.
+type scheduled struct {
+	at    time.Time
+	asked impair.Netem
+	got   impair.Applied
+}
+
+func (s scheduled) comment(end *netns.End) string {
+	text, err := results.Raw(s.asked)
+	if err != nil {
+		return fmt.Sprintf("impairment of %s changed", end)
+	}
+	return fmt.Sprintf("impairment of %s changed to %s", end, text)
+}
+
+// Schedule changes the impairment of an end over time, from now until the schedule is over, until
+// Stop or until the spec ends; what it has set then stays. The end must not be impaired otherwise
+// meanwhile. Each step stands in the record with its time, and in captures as a comment on the
+// first packet behind it.
+//
+// Netems without a seed get one that follows from the lab's, the same in all steps.
+func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
+	ginkgo.GinkgoHelper()
+	check(plan.Validate())
+	ctx, cancel := context.WithCancel(l.life)
+	s := &Schedule{lab: l, end: end, start: time.Now(), ended: cancel, done: make(chan struct{})}
+	seed := l.impairmentSeed(len(l.record.Impairments) + len(l.schedules))
+	set := impair.Change
+	if !l.isImpaired(end) {
+		l.impaired = append(l.impaired, end)
+		set = impair.Apply
+	}
+	l.schedules = append(l.schedules, s)
+	go func() {
+		defer close(s.done)
+		s.list, s.err = schedule.Run(ctx, plan, func(n impair.Netem) error {
+			if n.Seed == 0 {
+				n.Seed = seed
+			}
+			at := time.Now()
+			got, err := set(device(end), n)
+			if err != nil {
+				return fmt.Errorf("%s: %w", end, err)
+			}
+			set = impair.Change
+			s.mutex.Lock()
+			defer s.mutex.Unlock()
+			s.applied = append(s.applied, scheduled{at: at, asked: n, got: got})
+			return nil
+		})
+	}()
+	return s
+}
+
+// Wait waits until a schedule without a period is over, and returns what became of its steps.
+func (s *Schedule) Wait() []schedule.Done {
+	ginkgo.GinkgoHelper()
+	select {
+	case <-s.done:
+	case <-s.lab.ctx.Done():
+		check(fmt.Errorf("wait for the schedule of %s: %w", s.end, context.Cause(s.lab.ctx)))
+	}
+	return s.Stop()
+}
+
+// Stop ends the schedule and returns what became of its steps.
+func (s *Schedule) Stop() []schedule.Done {
+	ginkgo.GinkgoHelper()
+	check(s.stop())
+	return s.list
+}
+
+// stop ends the schedule and records its steps. That it is ended before it is over is no error.
+func (s *Schedule) stop() error {
+	s.ended()
+	<-s.done
+	s.once.Do(func() {
+		if errors.Is(s.err, context.Canceled) {
+			s.err = nil
+		}
+		for _, step := range s.steps() {
+			s.err = errors.Join(s.err, s.lab.recordStep(s.end, step))
+		}
+	})
+	return s.err
+}
+
+func (s *Schedule) steps() []scheduled {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.applied
+}
+
+func (l *Lab) recordStep(end *netns.End, step scheduled) error {
+	asked, err := results.Raw(step.got.Asked)
+	if err != nil {
+		return err
+	}
+	got, err := results.Raw(step.got.Got)
+	if err != nil {
+		return err
+	}
+	l.record.Impairments = append(l.record.Impairments, results.Impairment{
+		At: results.Duration(step.at.Sub(l.start)), End: end.String(), Direction: "egress",
+		Asked: asked, Applied: got, Notes: step.got.Notes,
+	})
+	return nil
+}

@@ -1,0 +1,55 @@
+package harness
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/schedule"
+	"github.com/tcplab/tcplab/peers"
+)
+
+func init() {
+	fixtures["schedule"] = fixture{netem: true, specs: func() {
+		ginkgo.It("changes the link over time", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Routed()
+			wire := lab.Capture(net.Client())
+			server := lab.Start(net.Server(), peers.EchoServer{Listen: Addr(net.Server(), 7)})
+			client := lab.Start(net.Client(), peers.EchoClient{Connect: Addr(net.Server(), 7), Requests: 8, Interval: 100 * time.Millisecond, AwaitBegin: true})
+			running := lab.Schedule(net.ToServer, schedule.Schedule{Steps: []schedule.Step{
+				{At: 0, Netem: impair.Netem{Delay: 10 * time.Millisecond}},
+				{At: 450 * time.Millisecond, Netem: impair.Netem{Delay: 60 * time.Millisecond}},
+			}})
+			Expect(client.Begin()).To(Succeed())
+			steps := running.Wait()
+			result := lab.Wait(client)
+			lab.Wait(server)
+
+			Expect(steps).To(HaveLen(2))
+			Expect(steps[1].Began).To(BeNumerically(">=", 450*time.Millisecond))
+			Expect(result.Echo.Min).To(BeNumerically("<", 30*time.Millisecond))
+			Expect(result.Echo.Max).To(BeNumerically(">=", 60*time.Millisecond))
+			wire.Segments()
+			text, err := os.ReadFile(filepath.Join(lab.Dir(), wire.File()))
+			Expect(err).NotTo(HaveOccurred())
+			Expect(strings.Count(string(text), "impairment of router/eth1 changed to")).To(Equal(2))
+		})
+	}}
+}
+
+func TestScheduleOfASpec(t *testing.T) {
+	t.Parallel()
+	needNetem(t)
+	record := start(t, "schedule").finish(0).record()
+	g := NewWithT(t)
+	g.Expect(record.Impairments).To(HaveLen(2))
+	g.Expect(string(record.Impairments[1].Asked)).To(ContainSubstring("60"))
+	g.Expect(time.Duration(record.Impairments[1].At - record.Impairments[0].At)).To(BeNumerically("~", 450*time.Millisecond, 100*time.Millisecond))
+}
