@@ -15,16 +15,9 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-const (
-	// bytes of a transfer: some 1450 segments of 1448 bytes, so that with 2 % loss the chance
-	// that none is lost is below 1 in 10^12.
-	bytes = 2 << 20
-
-	delay = 10 * time.Millisecond // one way
-	// hostDelay bounds what a host may add to the delay of the link: a timer's interrupt and the
-	// work of what is due at the same time.
-	hostDelay = 2 * time.Millisecond
-)
+// bytes of a transfer: some 1450 segments of 1448 bytes, so that with 2 % loss the chance
+// that none is lost is below 1 in 10^12.
+const bytes = 2 << 20
 
 // lossy is a routed network that loses packets on the way to the server.
 func lossy(lab *harness.Lab, loss impair.Loss) *netns.Topology {

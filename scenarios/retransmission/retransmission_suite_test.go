@@ -1,14 +1,135 @@
-// Package retransmission shows that what the network loses, and only that, is sent again.
+// Package retransmission shows that what the network loses, and only that, is sent again: how TCP finds out, how long
+// that takes it, and what it does when it was wrong.
 //
 //	make lab SUITES=./scenarios/retransmission
 package retransmission
 
 import (
+	"slices"
+	"strconv"
 	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestRetransmission(t *testing.T) { harness.RunSpecs(t, "retransmission") }
+
+const (
+	delay     = 10 * time.Millisecond // one way
+	roundTrip = 2 * delay
+
+	// hostDelay bounds what a host may add to the delay of the link: a timer's interrupt and the
+	// work of what is due at the same time.
+	hostDelay = 2 * time.Millisecond
+
+	// settle is longer than anything takes that is on its way: a round trip, a delayed ACK (200 ms at most), and an
+	// RTO of a path like this (RTT + 200 ms).
+	settle = 500 * time.Millisecond
+)
+
+// pathRTT is what a sender measures on the path.
+var pathRTT = oracle.Between(roundTrip, roundTrip+hostDelay)
+
+// network is client, router and server, with a round trip of [roundTrip], and with these sysctls in all hosts.
+func network(lab *harness.Lab, sysctls ...netns.Setting) *netns.Topology {
+	GinkgoHelper()
+	net := lab.Routed(netns.Config{Sysctls: sysctls})
+	lab.ImpairBoth(impair.Netem{Delay: delay})
+	return net
+}
+
+// setting is a sysctl of net.ipv4, which is IPv6's as well where it is TCP's.
+func setting(name string, value int) netns.Setting {
+	return netns.Setting{Key: "net.ipv4." + name, Value: strconv.Itoa(value)}
+}
+
+const timestamps = 12 // bytes of the option, with its padding (RFC 7323, appendix A)
+
+// mss is the payload of a full segment with timestamps: what an MTU of 1500 leaves beside the headers.
+func mss() int64 { return int64(1500 - harness.IPHeader() - 20 - timestamps) }
+
+// send lets a client send so many bytes in one write, waits until the server has read them and all is settled, and
+// returns what the client knows of the connection then.
+func send(lab *harness.Lab, net *netns.Topology, bytes int64, socket ...peers.Socket) peers.Connection {
+	GinkgoHelper()
+	client := peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(bytes), peers.ReadAll())}
+	for _, s := range socket {
+		client.Socket = s
+	}
+	receiver := lab.Start(net.Server(), peers.Script{
+		Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(bytes), peers.Sleep(settle)),
+	})
+	sender := lab.Start(net.Client(), client)
+	sent, received := lab.Wait(sender), lab.Wait(receiver)
+	Expect(received.Connections[0].Received).To(Equal(bytes))
+	return sent.Connections[0]
+}
+
+// A view is what a capture at the client shows of the data that it sends.
+type view struct {
+	first []analysis.Segment // each data segment's first transmission: number 5 is first[4]
+	again []analysis.Segment // the retransmissions
+	acks  []analysis.Segment // what the server sent, without its SYN-ACK
+}
+
+func viewOf(wire *harness.Capture, net *netns.Topology) view {
+	GinkgoHelper()
+	var v view
+	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	repeated := map[int]bool{}
+	for r := range analysis.Retransmissions(slices.Values(data)) {
+		repeated[r.Frame] = true
+	}
+	for _, s := range data {
+		if repeated[s.Frame] {
+			v.again = append(v.again, s)
+		} else {
+			v.first = append(v.first, s)
+		}
+	}
+	v.acks = wire.Segments(analysis.From(harness.IP(net.Server())), analysis.Not(analysis.SYNACKs))
+	return v
+}
+
+// acksBefore are the segments that came back before a segment left.
+func (v view) acksBefore(s analysis.Segment) []analysis.Segment {
+	i := slices.IndexFunc(v.acks, func(ack analysis.Segment) bool { return ack.Frame > s.Frame })
+	if i < 0 {
+		return v.acks
+	}
+	return v.acks[:i]
+}
+
+// lastACKBefore is the last of them.
+func (v view) lastACKBefore(s analysis.Segment) analysis.Segment {
+	GinkgoHelper()
+	acks := v.acksBefore(s)
+	Expect(acks).NotTo(BeEmpty())
+	return acks[len(acks)-1]
+}
+
+// rto is when the retransmission timer goes off on this path, whose RTT does not vary.
+func rto(k oracle.Kernel) oracle.Span {
+	latest := k.RTO(pathRTT.Latest, 0)
+	return oracle.Between(k.RTO(pathRTT.Earliest, 0), latest+k.Late(latest))
+}
+
+// lossProbe is when a tail loss probe is sent on this path, with so many segments in flight.
+func lossProbe(k oracle.Kernel, inFlight int) oracle.Span {
+	GinkgoHelper()
+	earliest, ok := k.LossProbe(pathRTT.Earliest, inFlight, k.RTO(pathRTT.Earliest, 0))
+	Expect(ok).To(BeTrue())
+	latest, _ := k.LossProbe(pathRTT.Latest, inFlight, k.RTO(pathRTT.Latest, 0))
+	return oracle.Between(earliest, latest+k.Late(latest))
+}

@@ -1,0 +1,43 @@
+package reordering
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("reports a segment that the network duplicated by a DSACK, and sends nothing again for it", Label("quick", "netem", "rfc2883"),
+	func(ctx SpecContext) {
+		const segments = 20
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client(), net.Server())
+		duplicate := lab.Rule(net.ToServer, rules.Duplicate(rules.Data.Number(5)))
+
+		server := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+			peers.Read(segments*mss()), peers.Sleep(settle))})
+		client := lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+			peers.Write(segments*mss()), peers.ReadAll())})
+		lab.Wait(client)
+		lab.Wait(server)
+
+		// RFC 2883, section 4.1.1: the first block of the ACK is the duplicate, and it lies below the ACK.
+		Expect(duplicate.Hits()).To(HaveLen(1))
+		atClient := analysis.On(net.Client().Ends()[0].String())
+		data := wire.Segments(atClient, analysis.From(harness.IP(net.Client())), analysis.WithData)
+		fifth := analysis.Block{Left: data[4].Seq, Right: data[4].NextSeq()}
+		Expect(wire.Segments(atClient)).To(Contain(Segments("DSACKs of the fifth segment", func(s analysis.Segment) bool {
+			blocks := s.Options.SACK()
+			return len(blocks) > 0 && blocks[0] == fifth && s.Ack == fifth.Right
+		}), 1))
+		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
+
+		Expect(data).To(And(HaveLen(segments), HaveRetransmissions(0)))
+		Expect(wire.Segments(analysis.On(net.Server().Ends()[0].String()))).To(HaveRetransmissions(1)) // it arrived twice
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPDSACKRecv", 1), HaveGrown("TcpRetransSegs", 0)))
+	})

@@ -1,0 +1,41 @@
+// Package reordering shows what TCP makes of segments that arrive out of order or twice, though none is lost.
+//
+//	make lab SUITES=./scenarios/reordering
+package reordering
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+func TestReordering(t *testing.T) { harness.RunSpecs(t, "reordering") }
+
+const (
+	// roundTrip of the path in all scenarios. The window that RACK waits for what is late is a quarter of it.
+	roundTrip = 100 * time.Millisecond
+
+	// settle is longer than anything takes that is on its way: a round trip, a delayed ACK (200 ms at most), and an
+	// RTO of a path like this (RTT + 200 ms).
+	settle = 500 * time.Millisecond
+
+	timestamps = 12 // bytes of the option, with its padding (RFC 7323, appendix A)
+)
+
+// mss is the payload of a full segment with timestamps: what an MTU of 1500 leaves beside the headers.
+func mss() int64 { return int64(1500 - harness.IPHeader() - 20 - timestamps) }
+
+// network is client, router and server, with a round trip of [roundTrip], and with these sysctls in all hosts.
+func network(lab *harness.Lab, sysctls ...netns.Setting) *netns.Topology {
+	GinkgoHelper()
+	net := lab.Routed(netns.Config{Sysctls: sysctls})
+	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+	return net
+}

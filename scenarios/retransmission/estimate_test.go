@@ -1,0 +1,72 @@
+package retransmission
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("takes its time-out from the smoothed RTT and its variance, as RFC 6298 computes them from the capture",
+	Label("long", "netem", "rfc6298"), func(ctx SpecContext) {
+		// The RTT is 120 to 280 ms: a range below the 200 ms that the RTO is above SRTT, so that no time-out is too
+		// early, and so great that four times the first variance, RTT / 2, is more than those.
+		const mean, jitter, exchanges = 100 * time.Millisecond, 40 * time.Millisecond, 40
+		lab := harness.NewLab(ctx)
+		net := lab.Routed()
+		lab.ImpairBoth(impair.Netem{Delay: mean, Jitter: jitter})
+		wire := lab.Capture(net.Client())
+
+		lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+			peers.Repeat(exchanges, peers.Read(1), peers.Write(1)), peers.Sleep(peers.UntilStopped))})
+		client := lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+			peers.Repeat(exchanges, peers.Write(1), peers.Read(1), peers.Inspect()))})
+		steps := lab.Wait(client).Connections[0].Steps
+
+		k := lab.Oracle(net.Client())
+		estimate := k.NewEstimator()
+		roundTrips := roundTripsOf(wire.Segments(), exchanges)
+		estimate.Sample(roundTrips[0], true) // the handshake
+		for i, roundTrip := range roundTrips[1:] {
+			estimate.Sample(roundTrip, true) // a round is one segment
+			info := steps[3*i+2].TCPInfo
+			kernelRTO := time.Duration(info.Rto) * time.Microsecond
+			Expect(kernelRTO).To(BeNumerically("~", estimate.RTO(), k.Tick()), "RTO after exchange %d", i+1)
+			Expect(time.Duration(info.Rtt)*time.Microsecond).To(BeNumerically("~", estimate.SRTT(), hostDelay), "SRTT after exchange %d", i+1)
+			switch i {
+			case 0: // 4 RTTVAR are more than 200 ms still
+				Expect(kernelRTO).To(BeNumerically(">", estimate.SRTT()+k.RTOMin()+2*k.Tick()))
+				lab.Figure("RTO - SRTT, first", (kernelRTO-estimate.SRTT()).Seconds()*1000, "ms", "4 RTTVAR")
+			case exchanges - 1: // the variance has fallen by a quarter a round, to its minimum
+				Expect(kernelRTO).To(BeNumerically("~", estimate.SRTT()+k.RTOMin(), 2*k.Tick()))
+				lab.Figure("RTO - SRTT, last", (kernelRTO-estimate.SRTT()).Seconds()*1000, "ms", "200: TCP_RTO_MIN")
+			}
+		}
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpRetransSegs", 0), HaveGrown("TcpExtTCPTimeouts", 0)))
+	})
+
+// roundTripsOf are the times from each segment of the client that takes a sequence number, a SYN first, to the first
+// segment that acknowledges it: so many exchanges, each of one segment.
+func roundTripsOf(segments []analysis.Segment, exchanges int) []time.Duration {
+	GinkgoHelper()
+	var times []time.Duration
+	var waiting *analysis.Segment
+	client := segments[0].Src
+	for _, s := range segments {
+		switch {
+		case s.Src == client && s.SequenceLength() > 0 && len(times) <= exchanges:
+			waiting = &s
+		case s.Src != client && waiting != nil && s.Ack == waiting.NextSeq():
+			times = append(times, s.At-waiting.At)
+			waiting = nil
+		}
+	}
+	Expect(times).To(HaveLen(1 + exchanges))
+	return times
+}

@@ -1,0 +1,68 @@
+package retransmission
+
+import (
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair/rules"
+)
+
+var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a round trip later and without a time-out",
+	Label("quick", "netem", "rfc5681"),
+	func(ctx SpecContext, sack int, recovery string) {
+		const segments, lost = 20, 5
+		lab := harness.NewLab(ctx)
+		net := network(lab, setting("tcp_sack", sack))
+		wire := lab.Capture(net.Client())
+		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
+		send(lab, net, segments*mss())
+
+		// RFC 5681, section 3.2: DupThresh is 3. The ACK of what came before the lost segment is not a duplicate.
+		v := viewOf(wire, net)
+		missing := v.first[lost-1]
+		Expect(v.again).To(HaveExactElements(HaveField("Seq", missing.Seq)))
+		repeated := v.again[0]
+		Expect(v.acksBefore(repeated)[lost-2:]).To(And(HaveLen(1+3), HaveEach(HaveField("Ack", missing.Seq))))
+		Expect(repeated.At-missing.At).To(BeNumerically("~", roundTrip, hostDelay))
+
+		Expect(drop.Hits()).To(HaveLen(1))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown(recovery, 1), HaveGrown("TcpExtTCPFastRetrans", 1),
+			HaveGrown("TcpRetransSegs", 1), HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpExtTCPLossProbes", 0)))
+		// All that is sent behind the lost one waits for it (RFC 9293, 3.4; tcp_data_queue_ofo): what the first
+		// window of 10 and its four ACKs allow, and one for each of the first two duplicates (RFC 3042).
+		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPOFOQueue", segments-lost))
+		lab.Figure("sent again after", (repeated.At-missing.At).Seconds()*1000, "ms", "20: a round trip")
+	},
+	Entry("with SACK", 1, "TcpExtTCPSackRecovery"),
+	Entry("without SACK", 0, "TcpExtTCPRenoRecovery"),
+)
+
+var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem", "rfc6582"),
+	func(ctx SpecContext, sack int, apart time.Duration) {
+		lab := harness.NewLab(ctx)
+		net := network(lab, setting("tcp_sack", sack))
+		wire := lab.Capture(net.Client())
+		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.First(3)))
+		send(lab, net, 20*mss())
+
+		// RFC 6675: SACK tells all that is missing, and the third, fourth and fifth duplicate let one of it go each: with
+		// the three lost and those that have arrived, there are fewer in flight than the reduced window (RFC 6937).
+		// RFC 6582, section 3.2: without it, only the ACK of one retransmission tells of the next.
+		v := viewOf(wire, net)
+		Expect(v.again).To(HaveExactElements(
+			HaveField("Seq", v.first[0].Seq), HaveField("Seq", v.first[1].Seq), HaveField("Seq", v.first[2].Seq)))
+		Expect(analysis.Gaps(slices.Values(v.again))).To(HaveEach(BeNumerically("~", apart, hostDelay)))
+		Expect(drop.Hits()).To(HaveLen(3))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPFastRetrans", 3), HaveGrown("TcpRetransSegs", 3),
+			HaveGrown("TcpExtTCPTimeouts", 0)))
+		lab.Figure("first to last", (v.again[2].At-v.again[0].At).Seconds()*1000, "ms", (2 * apart).String())
+	},
+	Entry("in one round trip with SACK", 1, time.Duration(0)),
+	Entry("in a round trip each without SACK", 0, roundTrip),
+)

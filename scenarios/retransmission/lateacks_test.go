@@ -1,0 +1,42 @@
+package retransmission
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = DescribeTable("takes a time-out back when ACKs that were only late show that nothing was lost", Label("quick", "netem"),
+	func(ctx SpecContext, withTimestamps, spuriousRTOs int) {
+		// Later than the first window's loss probe, 2 RTT, and the time-out after it, RTT + 200 ms with its lateness;
+		// and not so late that what the ACKs teach of the path is too little for the next window.
+		const late, segments = 300 * time.Millisecond, 40
+		const neverLost = 0x7fffffff // include/net/tcp.h: TCP_INFINITE_SSTHRESH
+		lab := harness.NewLab(ctx)
+		net := network(lab, setting("tcp_timestamps", withTimestamps))
+		wire := lab.Capture(net.Client(), net.Server())
+		hold := lab.Rule(net.ToClient, rules.Hold(late, rules.PureACK)) // and the SYN-ACK is not: the path seems short
+		// Reno, as CUBIC would end its slow start for the longer RTT (HyStart).
+		sender := send(lab, net, segments*(mss()+int64(timestamps*(1-withTimestamps))), peers.Socket{Congestion: "reno"})
+
+		// By timestamps, the late ACK is of the first transmission (RFC 4015, Eifel). Without them, F-RTO sends new
+		// data after the first ACK, and the second is of a segment that was not sent again (RFC 5682, 2.1).
+		Expect(lab.Counters(net.Client())).To(And(
+			HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpRetransSegs", 1),
+			HaveGrown("TcpExtTCPLossUndo", 1), HaveGrown("TcpExtTCPSpuriousRTOs", spuriousRTOs), HaveGrown("TcpExtTCPDSACKRecv", 1)))
+		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
+		Expect(sender.TCPInfo.Snd_ssthresh).To(BeEquivalentTo(neverLost))
+		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
+		Expect(crossings).To(And(HaveLen(segments+1), HaveEach(HaveField("Lost", false))))
+		Expect(hold.Hits()).NotTo(BeEmpty())
+	},
+	Entry("by their timestamps (Eifel)", Label("rfc4015"), 1, 0),
+	Entry("by what they acknowledge (F-RTO)", Label("rfc5682"), 0, 1),
+)

@@ -1,0 +1,54 @@
+package retransmission
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair/rules"
+)
+
+var _ = It("finds by a time-out that a retransmission is lost too, where nothing was sent behind it", Label("quick", "netem", "rfc6298"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client())
+		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5).Times(2)))
+		send(lab, net, 20*mss()) // all of it is sent before the third duplicate ACK
+
+		// RFC 6298, 5.1 and 5.3: the retransmission starts the timer, and each SACK of something sent before it starts it
+		// anew (tcp_clean_rtx_queue). There are no loss probes in recovery (RFC 8985, 7.2).
+		v := viewOf(wire, net)
+		Expect(v.again).To(And(HaveLen(2), HaveEach(HaveField("Seq", v.first[4].Seq))))
+		waited := v.again[1].At - v.lastACKBefore(v.again[1]).At
+		expected := rto(lab.Oracle(net.Client()))
+		Expect(waited).To(expected)
+
+		Expect(drop.Hits()).To(HaveLen(2))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLostRetransmit", 1), HaveGrown("TcpExtTCPTimeouts", 1),
+			HaveGrown("TcpExtTCPFastRetrans", 1), HaveGrown("TcpRetransSegs", 2)))
+		lab.Figure("time-out after", waited.Seconds()*1000, "ms", expected.String())
+	})
+
+var _ = It("finds by RACK that a retransmission is lost too, once something sent behind it has arrived", Label("quick", "netem", "rfc8985"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client())
+		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5).Times(2)))
+		send(lab, net, 40*mss()) // 20 of it are left when the third duplicate ACK comes
+
+		// RFC 8985, 6.2: the retransmission is lost if what was sent after it has arrived. In recovery each SACK lets
+		// something new be sent (RFC 6937), the first of them at once or a round trip later; its own SACK
+		// comes a round trip after that.
+		v := viewOf(wire, net)
+		Expect(v.again).To(And(HaveLen(2), HaveEach(HaveField("Seq", v.first[4].Seq))))
+		waited := v.again[1].At - v.again[0].At
+		Expect(waited).To(And(BeNumerically(">=", roundTrip), BeNumerically("<=", 2*(roundTrip+hostDelay))))
+
+		Expect(drop.Hits()).To(HaveLen(2))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLostRetransmit", 1), HaveGrown("TcpExtTCPTimeouts", 0),
+			HaveGrown("TcpExtTCPFastRetrans", 2), HaveGrown("TcpRetransSegs", 2)))
+		lab.Figure("sent again after", waited.Seconds()*1000, "ms", "20 to 44: one or two round trips")
+	})

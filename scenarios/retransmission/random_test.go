@@ -1,0 +1,75 @@
+package retransmission
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both hosts agree on what that took", Label("quick", "netem", "rfc9293"),
+	func(ctx SpecContext) {
+		const segments, lossRate = 700, 0.1
+		lab := harness.NewLab(ctx)
+		net := lossy(lab, impair.RandomLoss{Percent: 100 * lossRate})
+		wire := lab.Capture(net.Client(), net.Server())
+
+		server := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+			peers.Read(segments*mss()), peers.Await())})
+		lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+			peers.Write(segments*mss()), peers.Sleep(peers.UntilStopped))})
+		lab.Waiting(server)
+		time.Sleep(settle) // the last ACKs come back, and no FIN is sent
+
+		lost, toRepair, early := 0, 0, 0
+		for i, crossing := range wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0]) {
+			if !crossing.Lost {
+				continue
+			}
+			lost++
+			if i < segments { // so many packets there are in any case
+				early++
+			}
+			if crossing.Sent.SequenceLength() > 0 { // a mere ACK takes no sequence number, and is not repeated
+				toRepair++
+			}
+		}
+		Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(lost))
+		least, most := binomialRange(segments, lossRate, 1e-6)
+		Expect(early).To(And(BeNumerically(">=", least), BeNumerically("<=", most)))
+
+		// What was sent again was lost, or else arrived twice, which the receiver tells by a DSACK (RFC 2883).
+		counters := lab.Counters(net.Server())
+		twice := counters["TcpExtTCPDSACKOldSent"] + counters["TcpExtTCPDSACKOfoSent"]
+		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", toRepair+int(twice)))
+		lab.Figure(fmt.Sprintf("lost of the first %d", segments), float64(early), "", fmt.Sprintf("%d to %d: binomial, but once in a million", least, most))
+		lab.Figure("retransmitted in vain", float64(twice), "", "")
+	})
+
+// binomialRange is where the number of successes in n draws, of probability p each, lies, but for the probability
+// outside: half of it below and half above.
+func binomialRange(n int, p, outside float64) (least, most int) {
+	probability := func(k int) float64 {
+		log := func(n int) float64 { v, _ := math.Lgamma(float64(n + 1)); return v }
+		return math.Exp(log(n) - log(k) - log(n-k) + float64(k)*math.Log(p) + float64(n-k)*math.Log1p(-p))
+	}
+	for below := 0.0; ; least++ {
+		if below += probability(least); below > outside/2 {
+			break
+		}
+	}
+	most = n
+	for above := 0.0; ; most-- {
+		if above += probability(most); above > outside/2 {
+			break
+		}
+	}
+	return least, most
+}

@@ -1,0 +1,78 @@
+package retransmission
+
+import (
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// expectSilence lets an established connection send a segment into silence, and expects all that the oracle says of
+// it: when it is sent again, how often, and when the program is told.
+func expectSilence(lab *harness.Lab, net *netns.Topology, userTimeout time.Duration) {
+	GinkgoHelper()
+	wire := lab.Capture(net.Client())
+	lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
+	client := lab.Start(net.Client(), peers.Script{
+		Connect: harness.Addr(net.Server(), 80), Socket: peers.Socket{UserTimeout: userTimeout},
+		Steps: peers.Steps(peers.Await(), peers.Write(1), peers.Try(peers.ReadAll())),
+	})
+	lab.Waiting(client)
+	silence := lab.Silence(net.ToServer)
+	lab.Continue(client)
+	steps := lab.Wait(client).Connections[0].Steps
+
+	k := lab.Oracle(net.Client())
+	expected := k.Silence(oracle.Flow{RTT: pathRTT, UserTimeout: userTimeout})
+	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	repeated := len(data) - 1
+	Expect(repeated).To(And(BeNumerically(">=", expected.Fewest), BeNumerically("<=", expected.Most)))
+	Expect(analysis.Gaps(slices.Values(data))).To(expected.Gaps[:repeated])
+	Expect(steps[2].Err).To(MatchError(unix.ETIMEDOUT))
+	waited := steps[2].End() - steps[1].Start
+	Expect(waited).To(expected.End.LateBy(hostDelay))
+
+	// The link's own account, and the kernel's: the last time-out sends nothing any more.
+	Expect(silence.Hits()).To(HaveLen(1 + repeated))
+	Expect(lab.Counters(net.Client())).To(And(
+		HaveGrown("TcpRetransSegs", repeated),
+		HaveGrown("TcpExtTCPLossProbes", expected.Probes),
+		HaveGrown("TcpExtTCPTimeouts", repeated-expected.Probes+1),
+		HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
+	lab.Figure("retransmissions", float64(repeated), "", "")
+	lab.Figure("gave up after", waited.Seconds(), "s", expected.End.String())
+}
+
+var _ = DescribeTable("repeats itself in silence, ever more slowly, and gives up after the time of tcp_retries2",
+	Label("long", "netem", "rfc6298"),
+	func(ctx SpecContext, retries2 int) {
+		lab := harness.NewLab(ctx)
+		// ip-sysctl.rst, tcp_retries2: the number stands for a time, that of so many retransmissions from an RTO of
+		// 200 ms; RFC 6298, 5.5: each time-out is twice the one before, up to 120 s (TCP_RTO_MAX).
+		expectSilence(lab, network(lab, setting("tcp_retries2", retries2)), 0)
+	},
+	Entry("of 3", 3),
+	Entry("of 5", 5),
+	Entry("of 8, the least that RFC 1122 allows", 8),
+	Entry("of 15, the default", 15),
+)
+
+var _ = DescribeTable("gives up in silence when TCP_USER_TIMEOUT has passed since the first retransmission",
+	Label("long", "netem", "rfc5482"),
+	func(ctx SpecContext, userTimeout time.Duration) {
+		lab := harness.NewLab(ctx)
+		// tcp_timer.c, tcp_clamp_rto_to_user_timeout: the last timer is cut to what is left of it.
+		expectSilence(lab, network(lab), userTimeout)
+	},
+	Entry("of 1 s", time.Second),
+	Entry("of 5 s", 5*time.Second),
+)

@@ -1,0 +1,117 @@
+package retransmission
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
+)
+
+// A loss at the end has no duplicate ACKs: there is nothing behind it that could cause them.
+
+// slowAgain lets a retransmission take longer than anything before it. RACK does not believe one that is back sooner
+// than the least RTT: the answer could be to the first transmission (tcp_rack_advance; RFC 8985, 6.2, step 2). On a path
+// whose delay never varies, a probe that travels alone is the fastest of all.
+func slowAgain(lab *harness.Lab, net *netns.Topology) {
+	GinkgoHelper()
+	lab.Rule(net.ToServer, rules.Hold(hostDelay, rules.Retransmission))
+}
+
+// slowRoundTrip is the round trip of such a retransmission.
+const slowRoundTrip = roundTrip + hostDelay
+
+var _ = It("probes for a loss of the last two segments after two round trips, and learns of both", Label("quick", "netem", "rfc8985"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client())
+		slowAgain(lab, net)
+		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Between(19, 20)))
+		send(lab, net, 20*mss())
+
+		// RFC 8985, 7.2 and 7.3: the last segment again, 2 SRTT and TCP_TIMEOUT_MIN after the last ACK. The SACK of it tells,
+		// a round trip later, that the one before is lost.
+		v := viewOf(wire, net)
+		Expect(v.again).To(HaveExactElements(HaveField("Seq", v.first[19].Seq), HaveField("Seq", v.first[18].Seq)))
+		probe := v.again[0]
+		waited := probe.At - v.lastACKBefore(probe).At
+		expected := lossProbe(lab.Oracle(net.Client()), 2)
+		Expect(waited).To(expected)
+		Expect(v.again[1].At-probe.At).To(BeNumerically("~", slowRoundTrip, hostDelay))
+
+		Expect(drop.Hits()).To(HaveLen(2))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLossProbes", 1), HaveGrown("TcpExtTCPFastRetrans", 1),
+			HaveGrown("TcpExtTCPSackRecovery", 1), HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpRetransSegs", 2)))
+		lab.Figure("probe after", waited.Seconds()*1000, "ms", expected.String())
+	})
+
+var _ = It("probes for a loss of the last segment no later than its RTO, and calls it no time-out", Label("quick", "netem", "rfc8985"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client())
+		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(20)))
+		send(lab, net, 20*mss())
+
+		// RFC 8985, 7.2: the ACK of a single segment may be delayed, which the probe waits for: 2 SRTT + TCP_RTO_MIN; the
+		// RTO, SRTT + TCP_RTO_MIN, is less.
+		v := viewOf(wire, net)
+		Expect(v.again).To(HaveExactElements(HaveField("Seq", v.first[19].Seq)))
+		waited := v.again[0].At - v.lastACKBefore(v.again[0]).At
+		expected := lossProbe(lab.Oracle(net.Client()), 1)
+		Expect(waited).To(expected)
+
+		Expect(drop.Hits()).To(HaveLen(1))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLossProbes", 1), HaveGrown("TcpExtTCPTimeouts", 0),
+			HaveGrown("TcpExtTCPFastRetrans", 0), HaveGrown("TcpRetransSegs", 1)))
+		lab.Figure("probe after", waited.Seconds()*1000, "ms", expected.String())
+	})
+
+var _ = It("has but its time-out for a loss of the last segment, with tcp_early_retrans 0", Label("quick", "netem", "rfc6298"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab, setting("tcp_early_retrans", 0)) // ip-sysctl.rst: no tail loss probes
+		wire := lab.Capture(net.Client())
+		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(20)))
+		send(lab, net, 20*mss())
+
+		// RFC 6298, 5.3: the timer starts anew with the last ACK.
+		v := viewOf(wire, net)
+		Expect(v.again).To(HaveExactElements(HaveField("Seq", v.first[19].Seq)))
+		waited := v.again[0].At - v.lastACKBefore(v.again[0]).At
+		expected := rto(lab.Oracle(net.Client()))
+		Expect(waited).To(expected)
+
+		Expect(drop.Hits()).To(HaveLen(1))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpExtTCPLossProbes", 0),
+			HaveGrown("TcpRetransSegs", 1)))
+		lab.Figure("time-out after", waited.Seconds()*1000, "ms", expected.String())
+	})
+
+var _ = It("repairs the loss of a whole window by a probe, without a time-out", Label("quick", "netem", "rfc8985"), func(ctx SpecContext) {
+	lab := harness.NewLab(ctx)
+	net := network(lab)
+	wire := lab.Capture(net.Client())
+	window := lab.Oracle(net.Client()).InitialWindow(0)
+	slowAgain(lab, net)
+	drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.First(window)))
+	send(lab, net, int64(window)*mss())
+
+	// RFC 8985, 7.2 and 6.2: the probe is the last segment; its SACK tells that all before it are lost.
+	v := viewOf(wire, net)
+	Expect(v.first).To(HaveLen(window))
+	Expect(v.again).To(HaveLen(window))
+	probe := v.again[0]
+	Expect(probe.Seq).To(Equal(v.first[window-1].Seq))
+	expected := lossProbe(lab.Oracle(net.Client()), window)
+	Expect(probe.At - v.first[window-1].At).To(expected)
+	Expect(v.again[1].At-probe.At).To(BeNumerically("~", slowRoundTrip, hostDelay))
+
+	Expect(drop.Hits()).To(HaveLen(window))
+	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLossProbes", 1), HaveGrown("TcpExtTCPFastRetrans", window-1),
+		HaveGrown("TcpRetransSegs", window), HaveGrown("TcpExtTCPTimeouts", 0)))
+	lab.Figure("probe after", (probe.At-v.first[window-1].At).Seconds()*1000, "ms", expected.String())
+})
