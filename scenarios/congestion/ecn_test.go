@@ -3,7 +3,6 @@ package congestion
 import (
 	"math"
 	"slices"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -19,7 +18,7 @@ import (
 
 var _ = It("answers one congestion mark as it does a loss, once, and has nothing to send again", Label("quick", "netem", "rfc3168"),
 	func(ctx SpecContext) {
-		const roundTrip = 100 * time.Millisecond
+		const roundTrip = longRoundTrip
 		const marked = 75 // in the round of 80
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "1"})})

@@ -74,6 +74,10 @@ func hits(set *rules.Set) []rules.Hit {
 	return list
 }
 
+// longRoundTrip keeps the bursts of slow start apart: an ACK can be delayed by 40 ms (TCP_DELACK_MIN in include/net/tcp.h) in
+// each round, and what it lets go is late in the next one, too.
+const longRoundTrip = 400 * time.Millisecond
+
 // bursts splits segments where nothing is sent for more than a pause, and returns their numbers.
 func bursts(segments []analysis.Segment, pause time.Duration) []int {
 	var numbers []int

@@ -30,7 +30,7 @@ func keptWindow(window int, _, _ time.Duration) int { return window }
 
 var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc2861", "rfc5681"),
 	func(ctx SpecContext, slowStartAfterIdle int, idle time.Duration, expected func(int, time.Duration, time.Duration) int) {
-		const roundTrip = 100 * time.Millisecond
+		const roundTrip = longRoundTrip
 		lab := harness.NewLab(ctx)
 		config := netns.Config{Sysctls: largeBuffers.Sysctls, ClientSysctls: []netns.Setting{
 			{Key: "net.ipv4.tcp_slow_start_after_idle", Value: strconv.Itoa(slowStartAfterIdle)},
@@ -64,7 +64,7 @@ var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc
 		lab.Figure("time-outs in the pause", pause.Seconds()*1e6/float64(before.Rto), "", "")
 		lab.Figure("first burst", float64(rounds[3]), "segments", fmt.Sprintf("%d of 80", burst))
 	},
-	Entry("has half of its window after one time-out", 1, 450*time.Millisecond, restartWindow),
-	Entry("begins with the initial window after many", 1, 2*time.Second, restartWindow),
-	Entry("keeps its window where tcp_slow_start_after_idle is 0", 0, 2*time.Second, keptWindow),
+	Entry("has half of its window after one time-out", 1, 1400*time.Millisecond, restartWindow),
+	Entry("begins with the initial window after many", 1, 6*time.Second, restartWindow),
+	Entry("keeps its window where tcp_slow_start_after_idle is 0", 0, 6*time.Second, keptWindow),
 )

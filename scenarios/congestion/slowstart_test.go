@@ -2,7 +2,6 @@ package congestion
 
 import (
 	"net/netip"
-	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -31,7 +30,7 @@ const (
 var _ = DescribeTable("slow start sends ten segments, and twice as many in each further round trip",
 	Label("quick", "netem", "rfc6928", "rfc5681"),
 	func(ctx SpecContext, congestion string, address func(*netns.Host, uint16) netip.AddrPort, mss int64, server peers.Socket, acks int) {
-		const roundTrip = 100 * time.Millisecond
+		const roundTrip = longRoundTrip
 		lab := harness.NewLab(ctx)
 		net := lab.Routed()
 		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
