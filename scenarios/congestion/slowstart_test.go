@@ -1,24 +1,17 @@
 package congestion
 
 import (
-	"net/netip"
-
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
-const (
-	// initialWindow is RFC 6928's, in segments (TCP_INIT_CWND in include/net/tcp.h).
-	initialWindow = 10
-
-	segment6 = 1428 // bytes of payload with IPv6, whose header has 20 bytes more
-)
+// initialWindow is RFC 6928's, in segments (TCP_INIT_CWND in include/net/tcp.h).
+const initialWindow = 10
 
 // The receiver's ACKs for 100 segments in four rounds, at most: one for each segment; or, by RFC 5681, 4.2, one for every
 // other and a delayed one in each round, after the first 16, which Linux acknowledges one by one (TCP_MAX_QUICKACKS).
@@ -29,14 +22,14 @@ const (
 
 var _ = DescribeTable("slow start sends ten segments, and twice as many in each further round trip",
 	Label("quick", "netem", "rfc6928", "rfc5681"),
-	func(ctx SpecContext, congestion string, address func(*netns.Host, uint16) netip.AddrPort, mss int64, server peers.Socket, acks int) {
+	func(ctx SpecContext, congestion string, server peers.Socket, acks int) {
 		const roundTrip = longRoundTrip
 		lab := harness.NewLab(ctx)
 		net := lab.Routed()
 		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
-			Connect: address(net.Server(), port), Bytes: 100 * mss, Socket: peers.Socket{Congestion: congestion},
+			Connect: harness.Addr(net.Server(), port), Bytes: 100 * segment, Socket: peers.Socket{Congestion: congestion},
 		}, server)
 
 		// RFC 5681, 3.1, with RFC 3465 and no bound to it: the window grows by each segment that is acknowledged, so
@@ -49,9 +42,9 @@ var _ = DescribeTable("slow start sends ten segments, and twice as many in each 
 		lab.Figure("first window", float64(rounds[0]), "segments", "10: RFC 6928")
 		lab.Figure("growth in a round", float64(rounds[2])/float64(rounds[1]), "", "2: RFC 5681, 3.1")
 	},
-	Entry("with CUBIC", "cubic", harness.Addr, int64(segment), peers.Socket{}, acksOfEach),
-	Entry("with Reno, over IPv6", "reno", harness.Addr6, int64(segment6), peers.Socket{}, acksOfEach),
+	Entry("with CUBIC", "cubic", peers.Socket{}, acksOfEach),
+	Entry("with Reno", "reno", peers.Socket{}, acksOfEach),
 	// A window that does not grow, 64 KiB here, is what it takes: as long as it grows, Linux acknowledges each
 	// segment (tcp_grow_window in net/ipv4/tcp_input.c).
-	Entry("also if only every other segment is acknowledged", "cubic", harness.Addr, int64(segment), peers.Socket{ReceiveBuffer: 64 << 10}, acksOfOther),
+	Entry("also if only every other segment is acknowledged", "cubic", peers.Socket{ReceiveBuffer: 64 << 10}, acksOfOther),
 )
