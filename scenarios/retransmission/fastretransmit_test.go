@@ -29,7 +29,7 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 		Expect(v.again).To(HaveExactElements(HaveField("Seq", missing.Seq)))
 		repeated := v.again[0]
 		Expect(v.acksBefore(repeated)[lost-2:]).To(And(HaveLen(1+3), HaveEach(HaveField("Ack", missing.Seq))))
-		Expect(repeated.At-missing.At).To(BeNumerically("~", roundTrip, hostDelay))
+		Expect(repeated.At - missing.At).To(BeNumerically("~", roundTrip, hostDelay))
 
 		Expect(drop.Hits()).To(HaveLen(1))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown(recovery, 1), HaveGrown("TcpExtTCPFastRetrans", 1),

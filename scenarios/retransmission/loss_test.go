@@ -53,6 +53,14 @@ var _ = It("sends what was lost again, and wire, events, counters and socket agr
 		Expect(wire.Segments(analysis.From(harness.IP(net.Client())))).To(HaveRetransmissions(retransmitted))
 		Expect(events).To(HaveRetransmissions(retransmitted))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", retransmitted))
+		// Why, by the congestion states that the kernel's events tell, is what it counts (tcp_retransmit_timer,
+		// tcp_xmit_retransmit_queue).
+		client := wire.Report(events).Conversations[0].Client
+		Expect(client.KernelKnows).To(BeEquivalentTo(retransmitted))
+		Expect(lab.Counters(net.Client())).To(And(
+			HaveGrown("TcpExtTCPFastRetrans", client.Causes[analysis.CauseFast].Count),
+			HaveGrown("TcpExtTCPSlowStartRetrans", client.Causes[analysis.CauseRecovery].Count),
+			HaveGrown("TcpExtTCPTimeouts", client.Causes[analysis.CauseRTO].Count+client.Causes[analysis.CauseSYN].Count)))
 		lab.Figure("dropped by the link", float64(dropped), "", "")
 		lab.Figure("retransmitted", float64(retransmitted), "", "as many or more")
 	})
@@ -69,7 +77,7 @@ var _ = It("sends nothing twice where nothing is lost", Label("quick", "netem", 
 	Expect(lab.Queue(net.ToServer).Drops).To(BeZero())
 })
 
-var _ = It("loses on the way what the link dropped, and the rest arrives by its delay later", Label("quick", "netem"), func(ctx SpecContext) {
+var _ = It("loses on the way what the link dropped, and the rest arrives by its delay later", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lossy(lab, impair.RandomLoss{Percent: 2})
 	wire := lab.Capture(net.Client(), net.Server()) // one timeline of both
