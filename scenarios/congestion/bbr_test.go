@@ -108,11 +108,13 @@ func sent(data []analysis.Segment, length time.Duration) []int {
 	return counts
 }
 
-// renewed is when BBR last found another shortest round trip before some time, or began.
+// renewed is from when BBR counted the time to its next probe: it found another shortest round trip, ended a probe
+// (bbr_check_probe_rtt_done), or began.
 func renewed(socket []kernel.Point, before time.Duration) time.Duration {
 	at := socket[0].At
 	for i := 1; i < len(socket) && socket[i].At < before; i++ {
-		if socket[i].BBR.MinRTT != socket[i-1].BBR.MinRTT {
+		last, this := socket[i-1].BBR, socket[i].BBR
+		if this.MinRTT != last.MinRTT || last.CwndGain == 1 && this.CwndGain != 1 {
 			at = socket[i].At
 		}
 	}

@@ -1,4 +1,5 @@
-// Package congestion shows what a loss does to the rate of a flow, by congestion control.
+// Package congestion shows how much TCP has in flight, and why: slow start and its end, pauses, pacing, what a loss and a
+// congestion mark change (CUBIC), what BBR does instead, and what a deep queue makes of all that.
 //
 //	make lab SUITES=./scenarios/congestion
 package congestion
