@@ -1,0 +1,76 @@
+package flowcontrol
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// small is SO_RCVBUF where it is to overflow. What counts is the memory that segments are in, about 1 KB for each
+// however few bytes it has; the window counts their bytes only.
+const small = 8 << 10
+
+// fill connects a client that writes to a server that does not read until the buffer is full, and returns the server's
+// socket at that time. Then the server reads, and all that was written has to be there.
+func fill(lab *harness.Lab, net *netns.Topology, client peers.Socket, steps []peers.Step, bytes int) kernel.Socket {
+	GinkgoHelper()
+	pair := lab.Connect(net.Client(), net.Server(), peers.Script{Socket: client, Steps: append(steps, peers.Await())},
+		peers.Script{Socket: peers.Socket{ReceiveBuffer: small}, Steps: peers.Steps(peers.Await(), peers.ReadAll())})
+	lab.Waiting(pair.Client)
+	time.Sleep(settle)
+	socket := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.Established}}).List()[0]
+	Expect(socket.Memory.ReceiveAlloc).To(BeNumerically("<=", socket.Memory.ReceiveLimit))
+	lab.Continue(pair.Server)
+	lab.Continue(pair.Client)
+	Expect(lab.Wait(pair.Server).Connections[0].Received).To(BeEquivalentTo(bytes))
+	return socket
+}
+
+var _ = It("collapses small segments where a receive buffer is full of them, and keeps every byte", Label("quick", "netem", "linux"),
+	func(ctx SpecContext) {
+		const writes = 400
+		lab := harness.NewLab(ctx)
+		net := network(lab, time.Millisecond)
+		wire := lab.Capture(net.Server())
+		full := fill(lab, net, peers.Socket{NoDelay: true},
+			peers.Steps(peers.Repeat(writes, peers.Write(1), peers.Sleep(time.Millisecond))), writes)
+
+		// tcp_collapse copies the bytes of many segments into the memory of few.
+		Expect(lab.Counters(net.Server())).To(And(
+			HaveGrown("TcpExtPruneCalled", BeNumerically(">", 0)),
+			HaveGrown("TcpExtTCPRcvCollapsed", BeNumerically(">", 0)),
+			HaveGrown("TcpExtOfoPruned", 0)))
+		Expect(full.ReceiveQueue).To(BeEquivalentTo(writes))
+		Expect(wire.Segments(analysis.WithData)).To(And(HaveEach(HaveField("Length", 1)), HaveLen(writes)))
+		lab.Figure("collapsed", float64(lab.Counters(net.Server())["TcpExtTCPRcvCollapsed"]), "segments", "above 0")
+	})
+
+var _ = It("prunes what has come out of order where a receive buffer is full, and gets it again", Label("quick", "netem", "linux"),
+	func(ctx SpecContext) {
+		const bytes = 7000
+		lab := harness.NewLab(ctx)
+		net := network(lab, time.Millisecond)
+		// A hole behind each segment: what is left can't be collapsed.
+		holes := lab.Rule(net.ToServer, rules.Drop(rules.Data.Between(50, 150).Every(2)))
+		full := fill(lab, net, peers.Socket{MSS: 100}, peers.Steps(peers.Write(bytes)), bytes)
+
+		// RFC 2018, section 8: a receiver that runs out of memory may discard what it has reported in a SACK option.
+		Expect(lab.Counters(net.Server())).To(And(
+			HaveGrown("TcpExtPruneCalled", BeNumerically(">", 0)),
+			HaveGrown("TcpExtOfoPruned", BeNumerically(">", 0))))
+		Expect(full.Memory.Drops).To(BeNumerically(">", 0))
+		// More is sent again than the link has lost.
+		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", BeNumerically(">", holes.Count().Acted)))
+		lab.Figure("lost by the link", float64(holes.Count().Acted), "segments", "")
+		lab.Figure("discarded", float64(full.Memory.Drops), "segments", "above 0")
+		lab.Figure("sent again", float64(lab.Counters(net.Client())["TcpRetransSegs"]), "segments", "what the link has lost, and what was discarded")
+	})

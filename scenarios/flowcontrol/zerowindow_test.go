@@ -1,0 +1,121 @@
+package flowcontrol
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+const (
+	nearTrip = 20 * time.Millisecond // the round trip of the path in this file
+	buffer   = 16 << 10              // SO_RCVBUF
+	bytes    = 200_000               // more than the receive buffer takes
+
+	// settle is when the window is closed: a few round trips, and delayed ACKs of 40 ms.
+	settle = time.Second
+)
+
+// stall connects a client that writes bytes to a server that does not read until it is told to, and waits until the
+// window is closed. It returns the client's RTO as well, which the window's probes begin with.
+func stall(lab *harness.Lab, net *netns.Topology) (harness.Pair, time.Duration) {
+	GinkgoHelper()
+	pair := lab.Connect(net.Client(), net.Server(),
+		peers.Script{Steps: peers.Steps(peers.Try(peers.Write(bytes)))},
+		peers.Script{Socket: peers.Socket{ReceiveBuffer: buffer}, Steps: peers.Steps(peers.Await(), peers.ReadAll())})
+	time.Sleep(settle)
+	socket := lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List()[0]
+	return pair, time.Duration(socket.TCPInfo.Rto) * time.Microsecond
+}
+
+// closed chooses the segments that close the window, or keep it closed.
+func closed(s analysis.Segment) bool { return s.Window == 0 && s.Flags == analysis.FlagACK }
+
+// probing returns a filter for probes of a window that ends at an acknowledgement: no data, and a sequence number that
+// was acknowledged before, as a keepalive (tcp_xmit_probe_skb).
+func probing(edge uint32) analysis.Filter {
+	return func(s analysis.Segment) bool { return s.Length == 0 && s.Seq == edge-1 }
+}
+
+var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+	const probes = 7
+	lab := harness.NewLab(ctx)
+	net := network(lab, nearTrip)
+	wire := lab.Capture(net.Client())
+	_, rto := stall(lab, net)
+
+	// RFC 9293, section 3.8.6.1: the first after an RTO, then exponentially.
+	expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+hostDelay), RTO: rto}, probes)
+	time.Sleep(expected[probes-1].Latest)
+	zero := wire.Segments(closed)[0]
+	sent := wire.Segments(analysis.From(harness.IP(net.Client())), probing(zero.Ack))
+	Expect(sent).To(HaveLen(probes))
+	for i, probe := range sent {
+		Expect(probe.At - zero.At).To(expected[i])
+	}
+	Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPToZeroWindowAdv", 1), HaveGrown("TcpExtTCPFromZeroWindowAdv", 0)))
+	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPWinProbe", probes))
+	Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
+	lab.Figure("first probe", (sent[0].At - zero.At).Seconds(), "s", expected[0].String()+": an RTO")
+	lab.Figure("seventh probe", (sent[probes-1].At - zero.At).Seconds(), "s", expected[probes-1].String())
+})
+
+var _ = It("sends at once when the window opens again", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+	lab := harness.NewLab(ctx)
+	net := network(lab, nearTrip)
+	wire := lab.Capture(net.Server())
+	pair, _ := stall(lab, net)
+	lab.Continue(pair.Server)
+	received := lab.Wait(pair.Server).Connections[0].Received
+
+	// RFC 9293, section 3.8.6.2.2: the receiver tells once there is room for a segment; it waits for no probe.
+	zero := wire.Segments(closed)[0]
+	later := func(s analysis.Segment) bool { return s.Frame > zero.Frame }
+	update := wire.Segments(analysis.From(harness.IP(net.Server())), later, analysis.Not(closed))[0]
+	next := wire.Segments(analysis.WithData, later)[0]
+	Expect(update.Ack).To(Equal(zero.Ack))
+	Expect(next.At - update.At).To(oracle.Between(nearTrip, nearTrip+hostDelay))
+	Expect(received).To(BeEquivalentTo(bytes))
+	Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPToZeroWindowAdv", 1), HaveGrown("TcpExtTCPFromZeroWindowAdv", 1)))
+	lab.Figure("update to data", (next.At-update.At).Seconds()*1000, "ms", "20 to 22: a round trip")
+})
+
+var _ = It("goes on for ever while its probes are answered, and gives up after tcp_retries2 that are not", Label("long", "netem", "rfc9293"),
+	func(ctx SpecContext) {
+		const retries = 3
+		lab := harness.NewLab(ctx)
+		net := network(lab, nearTrip, netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_retries2", Value: "3"}}})
+		wire := lab.Capture(net.Client(), net.Server())
+		pair, rto := stall(lab, net)
+
+		// tcp_probe_timer: icsk_probes_out counts those without an answer, and the time doubles as often as that at most.
+		slowest := rto << retries
+		time.Sleep(10 * slowest)
+		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
+		lab.Silence(net.ToServer)
+		end := lab.Wait(pair.Client).Connections[0].Steps[0].Err
+
+		Expect(end).To(MatchError(unix.ETIMEDOUT))
+		edge := probing(wire.Segments(closed)[0].Ack)
+		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], edge)
+		answered := 0
+		for _, c := range crossings {
+			if !c.Lost {
+				answered++
+			}
+		}
+		Expect(answered).To(BeNumerically(">", 2*retries))
+		Expect(len(crossings) - answered).To(Equal(retries))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPWinProbe", len(crossings)), HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
+		lab.Figure("answered probes", float64(answered), "", "as many as there are")
+		lab.Figure("probes in vain", float64(len(crossings)-answered), "", "3: tcp_retries2")
+	})

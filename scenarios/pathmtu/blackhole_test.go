@@ -1,0 +1,97 @@
+package pathmtu
+
+import (
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// blackHole keeps the routers' messages from the client, as a firewall does that drops all ICMP.
+func blackHole(lab *harness.Lab, net *netns.Topology) *harness.Rule {
+	GinkgoHelper()
+	near := net.Routers[0].Ends()[1] // the first router's link to the client; its first one is the bottleneck
+	return lab.Rule(near, rules.Drop(rules.PacketTooBig))
+}
+
+func probing(value string) netns.Setting {
+	return netns.Setting{Key: "net.ipv4.tcp_mtu_probing", Value: value}
+}
+
+var _ = It("stalls in a black hole as soon as a segment is full, though small requests pass", Label("long", "netem", "rfc2923"), func(ctx SpecContext) {
+	const request, stalled = 1000, 25 * time.Second
+	lab := harness.NewLab(ctx)
+	net := network(lab, probing("0"))
+	hole := blackHole(lab, net)
+	wire := lab.Capture(net.Client(), net.Server())
+	pair := lab.Connect(net.Client(), net.Server(),
+		peers.Script{Steps: peers.Steps(peers.Repeat(3, peers.Write(request), peers.Read(request)), peers.Write(bytes), peers.Await())},
+		peers.Script{Steps: peers.Steps(peers.Repeat(3, peers.Read(request), peers.Write(request)), peers.ReadAll())})
+	lab.Waiting(pair.Client) // all requests are answered, and the rest is written
+	time.Sleep(stalled)
+
+	// RFC 2923, section 2.1: connections open, and hang with the first full-sized packet.
+	fromClient := analysis.All(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	Expect(wire.Segments(analysis.On("server1/eth0"), fromClient)).To(And(HaveLen(3), HaveEach(HaveField("Length", request))))
+	lost := wire.Segments(analysis.On("client1/eth0"), fromClient)[3:]
+	Expect(lost).To(HaveEach(HaveField("Length", payload(wide))))
+	Expect(lost[len(lost)-1].At - lost[0].At).To(BeNumerically(">", stalled/2)) // still trying, twice as long each time
+	Expect(hole.Count().Acted).To(BeEquivalentTo(len(lost)))
+	Expect(lab.Counters(net.Client())).To(And(HaveGrown(tooBig(), 0), HaveGrown("TcpExtTCPTimeouts", BeNumerically(">", 0))))
+	client := lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List()[0]
+	Expect(client.SendQueue).To(BeEquivalentTo(bytes))
+	lab.Figure("no progress for", stalled.Seconds(), "s", "for ever: tcp_mtu_probing 0")
+})
+
+var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and searches for what fits", Label("long", "netem", "rfc4821"),
+	func(ctx SpecContext) {
+		const bytes = 400_000 // enough for all steps of the search
+		lab := harness.NewLab(ctx)
+		net := network(lab, probing("1"))
+		hole := blackHole(lab, net)
+		wire := lab.Capture(net.Client())
+		pair := lab.Connect(net.Client(), net.Server(),
+			peers.Script{Steps: peers.Steps(peers.Write(bytes), peers.CloseWrite(), peers.ReadAll())},
+			peers.Script{Steps: peers.Steps(peers.ReadAll())})
+		Expect(lab.Wait(pair.Server).Connections[0].Received).To(BeEquivalentTo(bytes))
+		info := lab.Wait(pair.Client).Connections[0].TCPInfo
+
+		// Smaller segments at the first time-out after tcp_retries1's time, and from there the search (RFC 4821, section 7.2).
+		k := lab.Oracle(net.Client())
+		out, _ := k.BlackHole(oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+hostDelay), InFlight: k.InitialWindow(0)}, payload(wide))
+		fits, successes, failures := search(out.MSS[0]+headers(), wide, lab.Sysctl(net.Client(), "net.ipv4.tcp_probe_threshold"))
+		data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+		through := slices.IndexFunc(data, func(s analysis.Segment) bool { return s.Length < payload(wide) })
+		Expect(data[through].Length).To(Equal(out.MSS[0]))
+		Expect(data[through].At - data[0].At).To(out.Found)
+		Expect(info).To(And(HaveField("Snd_mss", BeEquivalentTo(payload(fits))), HaveField("Pmtu", BeEquivalentTo(wide))))
+		Expect(lab.Counters(net.Client())).To(And(
+			HaveGrown("TcpExtTCPMTUPSuccess", successes), HaveGrown("TcpExtTCPMTUPFail", failures), HaveGrown(tooBig(), 0)))
+		tooLarge := func(s analysis.Segment) bool { return s.Length > payload(narrow) }
+		Expect(wire).To(Contain(Segments("segments that are too big", tooLarge), int(hole.Count().Acted)))
+		lab.Figure("went on after", (data[through].At - data[0].At).Seconds(), "s", out.Found.String()+": tcp_retries1")
+		lab.Figure("found", float64(fits), "bytes", "up to 1400: by halves from tcp_base_mss, to tcp_probe_threshold")
+	})
+
+// search is how tcp_mtu_probe finds what fits through the bottleneck, between an MTU that does and one that may: each
+// probe is in the middle of what is left.
+func search(low, high, threshold int) (fits, successes, failures int) {
+	for high-low >= threshold {
+		if probe := (low + high) / 2; probe <= narrow {
+			low, successes = probe, successes+1
+		} else {
+			high, failures = probe-1, failures+1
+		}
+	}
+	return low, successes, failures
+}

@@ -1,0 +1,82 @@
+package pathmtu
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+const bytes = 40_000 // of a transfer: some more than the initial window
+
+// send sends bytes from client to server on a connection of its own, and returns it as the client saw it.
+func send(lab *harness.Lab, net *netns.Topology) peers.Connection {
+	GinkgoHelper()
+	pair := lab.Connect(net.Client(), net.Server(),
+		peers.Script{Steps: peers.Steps(peers.Write(bytes), peers.CloseWrite(), peers.ReadAll())},
+		peers.Script{Steps: peers.Steps(peers.ReadAll())})
+	Expect(lab.Wait(pair.Server).Connections[0].Received).To(BeEquivalentTo(bytes))
+	return lab.Wait(pair.Client).Connections[0]
+}
+
+var _ = It("learns the MTU of the path from the routers, and sends what was too big again at once", Label("quick", "netem", "rfc8201"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client(), net.Server())
+		info := send(lab, net).TCPInfo
+
+		// Neither host's MSS option tells of it (RFC 9293, section 3.7.1): each knows its own link.
+		Expect(wire).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(wide-harness.IPHeader()-20))), 4))
+		left := wire.Segments(analysis.On("client1/eth0"), analysis.From(harness.IP(net.Client())), analysis.WithData)
+		var large, small []analysis.Segment
+		for _, s := range left {
+			if s.Length > payload(narrow) {
+				large = append(large, s)
+			} else {
+				small = append(small, s)
+			}
+		}
+		Expect(large).To(HaveEach(HaveField("Length", payload(wide))))
+		Expect(small[0]).To(And(HaveField("Length", payload(narrow)), HaveField("Seq", large[0].Seq)))
+		Expect(wire.Segments(analysis.On("server1/eth0"), analysis.WithData)).To(HaveEach(HaveField("Length", BeNumerically("<=", payload(narrow)))))
+		// The router answers before its slow link: there is no time-out, and not even a round trip.
+		Expect(small[0].At - large[0].At).To(BeNumerically("<", hostDelay))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown(tooBig(), len(large)), HaveGrown("TcpExtTCPTimeouts", 0)))
+		Expect(info).To(And(HaveField("Pmtu", BeEquivalentTo(narrow)), HaveField("Snd_mss", BeEquivalentTo(payload(narrow)))))
+		lab.Figure("segments too big", float64(len(large)), "", "each is answered by ICMP")
+		lab.Figure("payload", float64(small[0].Length), "bytes", "MTU 1400 less the headers")
+	})
+
+var _ = It("remembers the MTU of the path for mtu_expires, and then tries the old one", Label("long", "netem", "linux"), func(ctx SpecContext) {
+	lab := harness.NewLab(ctx)
+	net := network(lab)
+	wire := lab.Capture(net.Client())
+	first := func(c peers.Connection, filter analysis.Filter) analysis.Segment {
+		return wire.Segments(analysis.FromPort(c.Local.Port()), filter)[0]
+	}
+	life := lab.Oracle(net.Client()).PathMTULife()
+
+	learning := send(lab, net)
+	time.Sleep(life - 10*time.Second)
+	remembering := send(lab, net)
+	told := lab.Counters(net.Client())[tooBig()]
+	time.Sleep(11 * time.Second)
+	forgetting := send(lab, net)
+
+	// ip_rt_update_pmtu, rt6_update_expires: an exception of the route, with the time that it ends.
+	Expect(first(learning, analysis.WithData).Length).To(Equal(payload(wide)))
+	Expect(first(remembering, analysis.WithData).Length).To(Equal(payload(narrow)))
+	Expect(first(forgetting, analysis.WithData).Length).To(Equal(payload(wide)))
+	// What it has learnt it tells the other side, too (ipv4_default_advmss).
+	Expect(first(remembering, analysis.SYNs).Options.MSS).To(BeEquivalentTo(narrow - harness.IPHeader() - 20))
+	Expect(remembering.TCPInfo.Total_retrans).To(BeZero())
+	Expect(lab.Counters(net.Client())).To(HaveGrown(tooBig(), BeNumerically(">", told)))
+	lab.Figure("remembered", life.Seconds(), "s", "net.ipv4.route.mtu_expires")
+})

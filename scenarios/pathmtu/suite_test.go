@@ -1,0 +1,53 @@
+// Package pathmtu shows how a sender finds out what fits through a path that is narrower than its own link: by ICMP, or
+// by trying; and what happens where it does neither.
+//
+//	make lab SUITES=./scenarios/pathmtu
+package pathmtu
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+func TestPathMTU(t *testing.T) { harness.RunSpecs(t, "pathmtu") }
+
+const (
+	roundTrip = 20 * time.Millisecond // of the path in all scenarios
+
+	// hostDelay bounds what the hosts add to a round trip: interrupts, and programs that have to wake up.
+	hostDelay = 2 * time.Millisecond
+
+	wide   = netns.DefaultMTU // of the hosts' links
+	narrow = 1400             // of the bottleneck between the routers
+)
+
+// network is a client and a server, and between them two routers with a link of a smaller MTU, of which the hosts do not
+// know.
+func network(lab *harness.Lab, client ...netns.Setting) *netns.Topology {
+	GinkgoHelper()
+	net := lab.Dumbbell(1, netns.Config{BottleneckMTU: narrow, ClientSysctls: client})
+	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+	return net
+}
+
+// headers are those of IP and TCP, the latter with timestamps (RFC 7323, appendix A).
+func headers() int { return harness.IPHeader() + 20 + 12 }
+
+// payload is what a segment carries at most through an MTU.
+func payload(mtu int) int { return mtu - headers() }
+
+// tooBig is the counter of the messages that a path MTU comes by (RFC 1191, RFC 8201).
+func tooBig() string {
+	if harness.IPv6() {
+		return "Icmp6InPktTooBigs"
+	}
+	return "IcmpInDestUnreachs"
+}
