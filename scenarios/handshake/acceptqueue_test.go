@@ -1,0 +1,87 @@
+package handshake
+
+import (
+	"fmt"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// fill makes connections to a server that accepts none, and waits until they are in its accept queue.
+func fill(lab *harness.Lab, net *netns.Topology, connections int) {
+	GinkgoHelper()
+	lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Count: connections, Hold: peers.UntilStopped})
+	lab.AwaitSockets(net.Server(), connections, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
+}
+
+var _ = DescribeTable("queues one connection more than the backlog for a server that does not accept, and ignores further SYNs",
+	Label("quick", "netem", "linux"),
+	func(ctx SpecContext, backlog int) {
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Server())
+		k := lab.Oracle(net.Server())
+
+		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog, Never: true})
+		fill(lab, net, k.AcceptQueue(backlog))
+		late := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Socket: peers.Socket{SYNRetries: 1}})
+		Expect(lab.Wait(late).Connections[0].Err).To(MatchError(unix.ETIMEDOUT))
+
+		// The queue is full when it is longer than the backlog (sk_acceptq_is_full); then SYNs are dropped (tcp_conn_request).
+		listener := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.Listen}}).List()
+		Expect(listener).To(HaveLen(1))
+		Expect(listener[0].ReceiveQueue).To(BeEquivalentTo(k.AcceptQueue(backlog)))
+		Expect(listener[0].SendQueue).To(BeEquivalentTo(backlog))
+		syns := len(wire.Segments(analysis.SYNs))
+		dropped := syns - k.AcceptQueue(backlog)
+		retry := lab.Oracle(net.Client()).Connect(oracle.Connecting{SYNCount: 1})
+		Expect(dropped).To(And(BeNumerically(">=", 1+retry.Fewest), BeNumerically("<=", 1+retry.Most)))
+		Expect(wire.Segments(analysis.SYNACKs)).To(HaveLen(k.AcceptQueue(backlog)))
+		Expect(lab.Counters(net.Server())).To(And(
+			HaveGrown("TcpExtListenOverflows", dropped), HaveGrown("TcpExtListenDrops", dropped)))
+		lab.Figure("queued", float64(listener[0].ReceiveQueue), "connections", fmt.Sprintf("%d: backlog + 1", backlog+1))
+	},
+	Entry("with a backlog of 1", 1),
+	Entry("with a backlog of 5", 5),
+)
+
+var _ = DescribeTable("leaves a client that was too late for the accept queue, though its SYN was answered,", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, abort string, write types.GomegaMatcher, resets, pending int) {
+		const backlog = 3
+		lab := harness.NewLab(ctx)
+		net := network(lab, netns.Config{ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_abort_on_overflow", Value: abort}}})
+		wire := lab.Capture(net.Server())
+
+		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog, Never: true})
+		fill(lab, net, lab.Oracle(net.Server()).AcceptQueue(backlog)-1)
+		// There is one place left. Both SYNs come before the first of the two is connected.
+		two := lab.Start(net.Client(), peers.Script{
+			Connect: harness.Addr(net.Server(), 80), Connections: 2, Together: true,
+			Steps: peers.Steps(peers.Sleep(settle), peers.Inspect(), peers.Try(peers.Write(1)), peers.Await()),
+		})
+		lab.Waiting(two)
+		requests := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
+		lab.Continue(two)
+		connections := lab.Wait(two).Connections
+
+		// tcp_check_req: listen_overflow. The third segment is ignored, as if it were lost, or reset.
+		Expect(connections[0].Steps[2].Err).To(BeNil())
+		Expect(connections[1].Steps[2].Err).To(write)
+		Expect(requests).To(HaveLen(pending))
+		Expect(wire).To(Contain(Reset(), resets))
+		Expect(lab.Counters(net.Server())).To(And(
+			HaveGrown("TcpOutRsts", resets), HaveGrown("TcpExtEmbryonicRsts", resets), HaveGrown("TcpExtListenOverflows", BeNumerically(">=", 1))))
+	},
+	Entry("in the belief that it is connected", "0", BeNil(), 0, 1),
+	Entry("with a reset, if tcp_abort_on_overflow is 1", "1", MatchError(unix.ECONNRESET), 1, 0),
+)

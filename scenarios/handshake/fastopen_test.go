@@ -1,0 +1,57 @@
+package handshake
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("fetches a cookie with the first connection, and sends data in the SYN of the second", Label("quick", "netem", "rfc7413"),
+	func(ctx SpecContext) {
+		const request, answer = 100, 200
+		lab := harness.NewLab(ctx)
+		// Bit 1 is for clients, bit 2 for servers (ip-sysctl.rst).
+		net := network(lab, netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_fastopen", Value: "3"}}})
+		wire := lab.Capture(net.Server())
+
+		lab.Start(net.Server(), peers.Script{
+			Listen: harness.Addr(net.Server(), 80), Connections: 2, Socket: peers.Socket{FastOpenQueue: 8},
+			Steps: peers.Steps(peers.Read(request), peers.Write(answer)),
+		})
+		client := lab.Start(net.Client(), peers.Script{
+			Connect: harness.Addr(net.Server(), 80), Connections: 2, Socket: peers.Socket{FastOpen: true},
+			Steps: peers.Steps(peers.Write(request), peers.Read(answer)),
+		})
+		connections := lab.Wait(client).Connections
+
+		// RFC 7413, section 3: without a cookie the SYN asks for one, and data waits for the end of the handshake.
+		syns := wire.Segments(analysis.SYNs)
+		Expect(syns).To(HaveLen(2))
+		Expect(syns[0].Length).To(BeZero())
+		Expect(lab.Counters(net.Server())).To(And(
+			HaveGrown("TcpExtTCPFastOpenCookieReqd", 1), HaveGrown("TcpExtTCPFastOpenPassive", 1)))
+
+		// With one, the server has the data with the SYN, and answers before the handshake has ended.
+		Expect(syns[1].Length).To(Equal(request))
+		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPFastOpenActive", 1))
+		second := wire.Segments(analysis.Connection(syns[1].Flow()))
+		Expect(len(second)).To(BeNumerically(">=", 3))
+		Expect(second[1].Flags).To(Equal(analysis.FlagSYN | analysis.FlagACK))
+		Expect(second[1].Ack).To(Equal(second[0].Seq + 1 + request))
+		Expect(second[2].Src.Port()).To(BeEquivalentTo(80))
+		Expect(second[2].Length).To(Equal(answer))
+
+		// So it takes one round trip, and not two.
+		total := func(c peers.Connection) time.Duration { return c.ConnectTime + c.Steps[0].Elapsed + c.Steps[1].Elapsed }
+		Expect(total(connections[0])).To(BeNumerically("~", 2*shortTrip, hostDelay))
+		Expect(total(connections[1])).To(BeNumerically("~", shortTrip, hostDelay))
+		lab.Figure("first exchange", float64(total(connections[0]))/1e6, "ms", "40: two round trips")
+		lab.Figure("second exchange", float64(total(connections[1]))/1e6, "ms", "20: one round trip")
+	})

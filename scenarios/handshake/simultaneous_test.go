@@ -1,0 +1,47 @@
+package handshake
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = It("opens one connection from both sides, without a server, if their SYNs cross", Label("quick", "netem", "tracefs", "rfc9293"),
+	func(ctx SpecContext) {
+		const roundTrip = 200 * time.Millisecond // half of it is enough to tell two processes to begin
+		lab := harness.NewLab(ctx)
+		net := lab.Routed()
+		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+		wire, events := lab.Capture(net.Client()), lab.Events()
+		left, right := harness.Addr(net.Client(), 4000), harness.Addr(net.Server(), 4000)
+		start := func(host *netns.Host, from peers.Script) *harness.Peer {
+			from.AwaitBegin, from.Steps = true, peers.Steps(peers.Sleep(peers.UntilStopped))
+			return lab.Start(host, from)
+		}
+		client := start(net.Client(), peers.Script{Local: left, Connect: right})
+		server := start(net.Server(), peers.Script{Local: right, Connect: left})
+
+		Expect(client.Begin()).To(Succeed())
+		Expect(server.Begin()).To(Succeed())
+		lab.Started(client)
+		lab.Started(server)
+
+		// RFC 9293, figure 7: each side answers the other's SYN with a SYN ACK, which is all that it takes.
+		for _, side := range []kernel.Path{events.States(left, right), events.States(right, left)} {
+			Expect(side).To(Follow(kernel.SynSent, kernel.SynRecv, kernel.Established))
+		}
+		for _, host := range []*netns.Host{net.Client(), net.Server()} {
+			Expect(wire.Segments(analysis.SYNs, analysis.From(harness.IP(host)))).To(HaveLen(1))
+			Expect(wire.Segments(analysis.SYNACKs, analysis.From(harness.IP(host)))).To(HaveLen(1))
+			Expect(lab.Counters(host)).To(And(HaveGrown("TcpActiveOpens", 1), HaveGrown("TcpPassiveOpens", 0)))
+		}
+	})

@@ -1,0 +1,58 @@
+package synflood
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// connect is a client of flesh and blood, which gives up long before the requests of the flood are
+// forgotten and there is room again.
+func connect(lab *harness.Lab, net *netns.Topology) peers.Connection {
+	GinkgoHelper()
+	impatience := lab.Oracle(net.Client()).Connect(oracle.Connecting{SYNCount: 1}).End.Latest
+	Expect(impatience).To(BeNumerically("<", lab.Oracle(net.Server()).SYNACKsCrowded().End.Earliest))
+	client := lab.Start(net.Client(), peers.Dial{
+		Connect: harness.Addr(net.Server(), 80), Socket: peers.Socket{SYNRetries: 1},
+		Hold: roundTrip, // until the server has the third segment
+	})
+	return lab.Wait(client).Connections[0]
+}
+
+var _ = DescribeTable("lets a client in during a flood by a cookie", Label("quick", "netem", "rfc4987"),
+	func(ctx SpecContext, cookies string) {
+		lab := harness.NewLab(ctx)
+		net, wire := flooded(lab, cookies)
+		sent := lab.Oracle(net.Server()).SYNFlood(syns, backlog).Cookies
+		connection := connect(lab, net)
+
+		// RFC 4987, section 3.6: the ACK of a cookie is a connection, without a request kept for it.
+		Expect(connection.Err).To(BeNil())
+		Expect(lab.Counters(net.Server())).To(And(
+			HaveGrown("TcpExtSyncookiesSent", sent+1), HaveGrown("TcpExtSyncookiesRecv", 1), HaveGrown("TcpExtSyncookiesFailed", 0)))
+		Expect(wire.Segments(analysis.Connection(analysis.Flow{Src: connection.Local, Dst: connection.Remote}))).To(Contain(Handshake(), 1))
+	},
+	Entry("with tcp_syncookies 1", "1"),
+	Entry("with tcp_syncookies 2", "2"),
+)
+
+var _ = It("keeps a client out during a flood without cookies", Label("quick", "netem", "rfc4987"), func(ctx SpecContext) {
+	lab := harness.NewLab(ctx)
+	net, wire := flooded(lab, "0")
+	connection := connect(lab, net)
+
+	// RFC 4987, section 2: the queue is full of requests that nobody completes.
+	Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
+	Expect(wire.Segments(analysis.SYNs, analysis.From(harness.IP(net.Client())))).NotTo(BeEmpty())
+	Expect(wire.Segments(analysis.SYNACKs, analysis.To(harness.IP(net.Client())))).To(BeEmpty())
+	tried := len(wire.Segments(analysis.SYNs, analysis.From(harness.IP(net.Client()))))
+	lost := lab.Oracle(net.Server()).SYNFlood(syns, backlog).Dropped
+	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtListenDrops", lost+tried))
+})

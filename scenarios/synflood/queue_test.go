@@ -1,0 +1,45 @@
+package synflood
+
+import (
+	"fmt"
+	"net/netip"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+)
+
+var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick", "netem", "rfc4987"),
+	func(ctx SpecContext, cookies string) {
+		lab := harness.NewLab(ctx)
+		net, wire := flooded(lab, cookies)
+		held := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
+		counted := lab.Counters(net.Server())
+
+		// The queue is full when it is longer than the backlog (inet_csk_reqsk_queue_is_full); the rest gets a cookie
+		// or nothing (tcp_conn_request, tcp_syn_flood_action). tcp_syncookies 2 gives cookies always (ip-sysctl.rst).
+		expected := lab.Oracle(net.Server()).SYNFlood(syns, backlog)
+		Expect(held).To(HaveLen(expected.Held))
+		Expect(counted).To(And(
+			HaveGrown("TcpExtSyncookiesSent", expected.Cookies), HaveGrown("TcpExtTCPReqQFullDoCookies", expected.Cookies)))
+		Expect(counted).To(And(
+			HaveGrown("TcpExtTCPReqQFullDrop", expected.Full), HaveGrown("TcpExtListenDrops", expected.Dropped)))
+
+		// Held or not, who is answered can't tell the difference.
+		answered := map[netip.AddrPort]bool{}
+		for _, s := range wire.Segments(analysis.SYNACKs) {
+			answered[s.Dst] = true
+		}
+		Expect(wire.Segments(analysis.SYNs)).To(HaveLen(syns))
+		Expect(answered).To(HaveLen(expected.Held + expected.Cookies))
+		lab.Figure("in SYN-RECV", float64(len(held)), "", fmt.Sprintf("%d: listen(%d)", expected.Held, backlog))
+		lab.Figure("answered", float64(len(answered)), "", fmt.Sprintf("%d: tcp_syncookies %s", expected.Held+expected.Cookies, cookies))
+	},
+	Entry("and answers the rest with SYN cookies", "1"),
+	Entry("and drops the rest without SYN cookies", "0"),
+	Entry("which are none with cookies for all", "2"),
+)

@@ -1,0 +1,41 @@
+// Package synflood shows what a listener does with SYNs that nobody stands behind (RFC 4987), with SYN
+// cookies and without, and what becomes of a client meanwhile.
+//
+//	make lab SUITES=./scenarios/synflood
+package synflood
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+func TestSYNFlood(t *testing.T) { harness.RunSpecs(t, "synflood") }
+
+const (
+	roundTrip = 20 * time.Millisecond
+	syns      = 200 // of a flood; more than any backlog here
+	backlog   = 8
+)
+
+// flooded is a network whose server listens, with tcp_syncookies as said, and has just been flooded.
+func flooded(lab *harness.Lab, cookies string) (net *netns.Topology, wire *harness.Capture) {
+	GinkgoHelper()
+	net = lab.Routed(netns.Config{ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_syncookies", Value: cookies}}})
+	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+	wire = lab.Capture(net.Server())
+	lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog})
+	lab.Wait(lab.Start(net.Client(), peers.SYNFlood{
+		Connect: harness.Addr(net.Server(), 80), From: harness.Strangers(net.Client()), Count: syns,
+	}))
+	time.Sleep(roundTrip) // until all have arrived and are answered; the first time-out is after a second
+	return net, wire
+}

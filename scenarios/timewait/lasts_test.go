@@ -1,0 +1,45 @@
+package timewait
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/netns"
+)
+
+// margin is kept from both ends of a span: what two processes take to start, and a round trip.
+const margin = 500 * time.Millisecond
+
+var _ = DescribeTable("stays in TIME-WAIT for 60 s,", Label("long", "netem", "linux"),
+	func(ctx SpecContext, finTimeout string) {
+		lab := harness.NewLab(ctx)
+		net := network(lab, netns.Setting{Key: "net.ipv4.tcp_fin_timeout", Value: finTimeout},
+			netns.Setting{Key: "net.ipv4.ip_local_port_range", Value: "40000 40000"})
+		serve(lab, net)
+		Expect(dial(lab, net, 1)[0].Err).To(BeNil())
+		lab.AwaitSockets(net.Client(), 1, timeWait)
+		began := time.Now()
+
+		// TCP_TIMEWAIT_LEN (include/net/tcp.h), a constant; tcp_fin_timeout is of FIN-WAIT-2. Until its end connect(2)
+		// does not choose the port for the same peer once more (__inet_check_established), and the sockets show it.
+		expected := lab.Oracle(net.Client()).TimeWait()
+		time.Sleep(expected.Earliest - margin - time.Since(began))
+		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, 1))
+		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
+		lab.AwaitSockets(net.Client(), 0, timeWait)
+		lasted := time.Since(began)
+		Expect(lasted).To(BeNumerically("<=", expected.Latest+margin))
+		Expect(dial(lab, net, 1)[0].Err).To(BeNil())
+		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTW", 2))
+		lab.Figure("TIME-WAIT", lasted.Seconds(), "s", expected.String()+": TCP_TIMEWAIT_LEN, timer wheel")
+	},
+	Entry("with tcp_fin_timeout 60", "60"),
+	Entry("with tcp_fin_timeout 5", "5"),
+	Entry("with tcp_fin_timeout 120", "120"),
+)

@@ -1,0 +1,61 @@
+package timewait
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = DescribeTable("piles up, one for each connection, on the side that closes first:", Label("quick", "netem", "rfc9293"),
+	func(ctx SpecContext, client, server []peers.Step, onClient, onServer int) {
+		const connections = 20
+		lab := harness.NewLab(ctx)
+		net := network(lab)
+		wire := lab.Capture(net.Client())
+		serve := lab.Start(net.Server(), peers.Script{
+			Listen: harness.Addr(net.Server(), 80), Connections: connections, Together: true, Steps: server,
+		})
+		lab.Wait(lab.Start(net.Client(), peers.Script{
+			Connect: harness.Addr(net.Server(), 80), Connections: connections, Together: true, Steps: client,
+		}))
+		lab.Wait(serve)
+		time.Sleep(margin)
+
+		// RFC 9293, section 3.6.1: who sends the first FIN waits, so that the ACK of the other's can be repeated.
+		Expect(wire).To(Contain(FourWayClose(), connections))
+		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, onClient*connections))
+		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.TimeWait, onServer*connections))
+		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTW", onClient*connections))
+		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTW", onServer*connections))
+	},
+	Entry("the client's", closeFirst, closeSecond, 1, 0),
+	Entry("the server's", closeSecond, closeFirst, 0, 1),
+)
+
+var _ = It("keeps no more in TIME-WAIT than tcp_max_tw_buckets, and counts those that it forgets at once", Label("quick", "netem", "linux"),
+	func(ctx SpecContext) {
+		const closes = 80
+		lab := harness.NewLab(ctx)
+		net := network(lab, netns.Setting{Key: "net.ipv4.tcp_max_tw_buckets", Value: "50"})
+		wire := lab.Capture(net.Client())
+		serve(lab, net)
+		Expect(dial(lab, net, closes)).To(HaveEach(HaveField("Err", BeNil())))
+		time.Sleep(margin)
+
+		// inet_twsk_alloc, tcp_time_wait: the others are closed, and the peer does not notice.
+		held, overflow := lab.Oracle(net.Client()).TimeWaits(closes)
+		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, held))
+		Expect(lab.Counters(net.Client())).To(And(
+			HaveGrown("TcpExtTCPTimeWaitOverflow", overflow), HaveGrown("TcpExtTW", held)))
+		Expect(wire).To(Contain(FourWayClose(), closes))
+		Expect(wire.Segments(analysis.RSTs)).To(BeEmpty())
+		lab.Figure("in TIME-WAIT", float64(held), "", "50: tcp_max_tw_buckets")
+	})

@@ -1,0 +1,79 @@
+package timewait
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/netns"
+)
+
+// tenPorts are all that a client has for connect(2) to choose from.
+var tenPorts = netns.Setting{Key: "net.ipv4.ip_local_port_range", Value: "40000 40009"}
+
+var _ = It("has a port for each connection to the same server, and EADDRNOTAVAIL for one more", Label("quick", "netem", "linux"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		net := network(lab, tenPorts)
+		wire := lab.Capture(net.Client())
+		serve(lab, net)
+		ports := lab.Oracle(net.Client()).EphemeralPorts()
+		connections := dial(lab, net, ports+1)
+
+		// connect(2): all ports of ip_local_port_range are taken (__inet_hash_connect). No SYN is sent.
+		Expect(connections[:ports]).To(HaveEach(HaveField("Err", BeNil())))
+		Expect(connections[ports].Err).To(MatchError(unix.EADDRNOTAVAIL))
+		Expect(wire.Segments(analysis.SYNs)).To(HaveLen(ports))
+		// It stays so when all are closed, for they are in TIME-WAIT.
+		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, ports))
+		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
+		lab.Figure("connections", float64(ports), "", "10: ip_local_port_range")
+	})
+
+// monotonic is the clock that the kernel looks at (ktime_get_seconds).
+func monotonic() time.Duration {
+	GinkgoHelper()
+	var now unix.Timespec
+	Expect(unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)).To(Succeed())
+	return time.Duration(now.Nano())
+}
+
+var _ = DescribeTable("takes a port from TIME-WAIT for the same server, if its last time stamp is older than a second,", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, reuse string) {
+		lab := harness.NewLab(ctx)
+		net := network(lab, tenPorts, netns.Setting{Key: "net.ipv4.tcp_tw_reuse", Value: reuse})
+		wire := lab.Capture(net.Client())
+		serve(lab, net)
+		ports := lab.Oracle(net.Client()).EphemeralPorts()
+		age, ok := lab.Oracle(net.Client()).TimeWaitReuse(false)
+
+		// Before Linux 6.14 whole seconds are compared: within one of them nothing is older (tcp_twsk_unique).
+		const first = 50 * time.Millisecond // of a second: leaves the rest of it to act in
+		time.Sleep(first + time.Second - monotonic()%time.Second)
+		second := monotonic().Truncate(time.Second)
+		Expect(dial(lab, net, ports)).To(HaveEach(HaveField("Err", BeNil())))
+		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
+		Expect(monotonic().Truncate(time.Second)).To(Equal(second), "this took too long to tell")
+		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, ports))
+
+		outcome, recycled := HaveField("Err", MatchError(unix.EADDRNOTAVAIL)), 0
+		if ok {
+			outcome, recycled = HaveField("Err", BeNil()), ports
+		}
+		time.Sleep(max(age.Latest, time.Second))
+		Expect(dial(lab, net, ports)).To(HaveEach(outcome))
+		Expect(lab.Counters(net.Client())).To(And(
+			HaveGrown("TcpExtTWRecycled", recycled), HaveGrown("TcpExtTW", ports+recycled)))
+		Expect(wire.Segments(analysis.SYNs)).To(HaveLen(ports + recycled))
+		lab.Figure("recycled", float64(recycled), "ports", "")
+	},
+	Entry("with tcp_tw_reuse 1", "1"),
+	Entry("not with tcp_tw_reuse 0", "0"),
+	Entry("not beyond loopback with tcp_tw_reuse 2", "2"),
+)
