@@ -1,7 +1,6 @@
 package flowcontrol
 
 import (
-	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -9,7 +8,6 @@ import (
 	"github.com/onsi/gomega/types"
 
 	"github.com/tcplab/tcplab/harness"
-	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
@@ -37,8 +35,7 @@ func transfer(lab *harness.Lab, net *netns.Topology, bytes int64, server peers.S
 	s := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 80), Socket: server})
 	c := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 80), Bytes: bytes})
 	sent, received = lab.Wait(c), lab.Wait(s)
-	conversation := analysis.Conversations(analysis.Classify(slices.Values(wire.Segments())))[0]
-	return sent, received, conversation.Server.MaxWindow
+	return sent, received, wire.Report().Conversations[0].Server.Window.Max
 }
 
 func sysctl(key, value string) []netns.Setting { return []netns.Setting{{Key: key, Value: value}} }
