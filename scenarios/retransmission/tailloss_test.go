@@ -40,7 +40,7 @@ var _ = It("probes for a loss of the last two segments after two round trips, an
 		waited := probe.At - v.lastACKBefore(probe).At
 		expected := lossProbe(lab.Oracle(net.Client()), 2)
 		Expect(waited).To(expected)
-		Expect(v.again[1].At-probe.At).To(BeNumerically("~", slowRoundTrip, hostDelay))
+		Expect(v.again[1].At - probe.At).To(BeNumerically("~", slowRoundTrip, hostDelay))
 
 		Expect(drop.Hits()).To(HaveLen(2))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLossProbes", 1), HaveGrown("TcpExtTCPFastRetrans", 1),
@@ -108,7 +108,7 @@ var _ = It("repairs the loss of a whole window by a probe, without a time-out", 
 	Expect(probe.Seq).To(Equal(v.first[window-1].Seq))
 	expected := lossProbe(lab.Oracle(net.Client()), window)
 	Expect(probe.At - v.first[window-1].At).To(expected)
-	Expect(v.again[1].At-probe.At).To(BeNumerically("~", slowRoundTrip, hostDelay))
+	Expect(v.again[1].At - probe.At).To(BeNumerically("~", slowRoundTrip, hostDelay))
 
 	Expect(drop.Hits()).To(HaveLen(window))
 	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLossProbes", 1), HaveGrown("TcpExtTCPFastRetrans", window-1),
