@@ -15,7 +15,7 @@ var _ = It("finds by a time-out that a retransmission is lost too, where nothing
 		net := network(lab)
 		wire := lab.Capture(net.Client())
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5).Times(2)))
-		send(lab, net, 20*mss()) // all of it is sent before the third duplicate ACK
+		send(lab, net, 12*mss()) // the window of 10, and what the first ACK allows: long before the third duplicate
 
 		// RFC 6298, 5.1 and 5.3: the retransmission starts the timer, and each SACK of something sent before it starts it
 		// anew (tcp_clean_rtx_queue). There are no loss probes in recovery (RFC 8985, 7.2).

@@ -49,7 +49,8 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 		counters := lab.Counters(net.Server())
 		twice := counters["TcpExtTCPDSACKOldSent"] + counters["TcpExtTCPDSACKOfoSent"]
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", toRepair+int(twice)))
-		lab.Figure(fmt.Sprintf("lost of the first %d", segments), float64(early), "", fmt.Sprintf("%d to %d: binomial, but once in a million", least, most))
+		lab.Figure(fmt.Sprintf("lost of the first %d", segments), float64(early), "",
+			fmt.Sprintf("%d to %d: binomial, but once in a million", least, most))
 		lab.Figure("retransmitted in vain", float64(twice), "", "")
 	})
 

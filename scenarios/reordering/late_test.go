@@ -1,0 +1,72 @@
+package reordering
+
+import (
+	"strconv"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = DescribeTable("sends a late segment again, and takes that back",
+	Label("quick", "netem", "rfc8985"),
+	func(ctx SpecContext, withTimestamps int, undone []string, next int) {
+		// More than RACK's window at first, RTT / 4, and less than the one after a DSACK, RTT / 2 (RFC 8985, 6.2).
+		const late, segments = 2 * roundTrip / 5, 20
+		lab := harness.NewLab(ctx)
+		net := network(lab, netns.Setting{Key: "net.ipv4.tcp_timestamps", Value: strconv.Itoa(withTimestamps)})
+		wire := lab.Capture(net.Client(), net.Server())
+		first := lab.Rule(net.ToServer, rules.Hold(late, rules.Data.Number(5)))
+		second := lab.Rule(net.ToServer, rules.Hold(late, rules.Data.Number(segments+5)))
+
+		bytes := segments * (mss() + int64(timestamps*(1-withTimestamps)))
+		server := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+			peers.Read(2*bytes), peers.Sleep(settle))})
+		client := lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+			peers.Write(bytes), peers.Await(), peers.Write(bytes), peers.ReadAll())})
+		lab.Waiting(client)
+		time.Sleep(settle)
+		before := lab.Counters(net.Client())
+		lab.Continue(client)
+		lab.Wait(client)
+		lab.Wait(server)
+
+		// As long as no reordering was seen, the third duplicate ACK is a loss (RFC 8985, 6.2, step 4). That it was none,
+		// tells the late segment's timestamp (RFC 4015), or the DSACK for the copy (RFC 2883, RFC 3708).
+		Expect(before).To(And(HaveGrown("TcpRetransSegs", 1), HaveGrown("TcpExtTCPDSACKRecv", 1)))
+		Expect(sum(before, undone)).To(BeEquivalentTo(1))
+		// Where the timestamp has shown it to be reordering, duplicate ACKs no longer count, and the DSACK has widened the
+		// window: the second is late by less, nothing is sent again, and its ACK shows more reordering. A DSACK alone
+		// teaches nothing (tcp_dsack_seen: reord_seen).
+		after := lab.Counters(net.Client()).Since(before)
+		Expect(after).To(And(HaveGrown("TcpRetransSegs", next), HaveGrown("TcpExtTCPDSACKRecv", next),
+			HaveGrown("TcpExtTCPSACKReorder", 1-next)))
+		Expect(sum(after, undone)).To(BeEquivalentTo(next))
+
+		Expect(first.Hits()).To(HaveLen(1))
+		Expect(second.Hits()).To(HaveLen(1))
+		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
+		Expect(crossings).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost", false))))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpExtTCPTSReorder", withTimestamps)))
+	},
+	Entry("by its timestamp, and then waits for the next one that is as late", 1, []string{"TcpExtTCPPartialUndo"}, 0),
+	// The first if the DSACK comes in the ACK that ends the recovery, the second if it comes behind that.
+	Entry("by the DSACK without timestamps, and does the same for the next one", 0,
+		[]string{"TcpExtTCPFullUndo", "TcpExtTCPDSACKUndo"}, 1),
+)
+
+func sum(counters kernel.Counters, names []string) int64 {
+	var n int64
+	for _, name := range names {
+		n += counters[name]
+	}
+	return n
+}
