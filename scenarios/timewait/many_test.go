@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("piles up, one for each connection, on the side that closes first:", Label("quick", "netem", "rfc9293"),
+var _ = DescribeTable("leaves one TIME-WAIT for each connection to the side that closes first:", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext, client, server []peers.Step, onClient, onServer int) {
 		const connections = 20
 		lab := harness.NewLab(ctx)
@@ -36,8 +36,8 @@ var _ = DescribeTable("piles up, one for each connection, on the side that close
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTW", onClient*connections))
 		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTW", onServer*connections))
 	},
-	Entry("the client's", closeFirst, closeSecond, 1, 0),
-	Entry("the server's", closeSecond, closeFirst, 0, 1),
+	Entry("the client", closeFirst, closeSecond, 1, 0),
+	Entry("the server", closeSecond, closeFirst, 0, 1),
 )
 
 var _ = It("keeps no more in TIME-WAIT than tcp_max_tw_buckets, and counts those that it forgets at once", Label("quick", "netem", "linux"),

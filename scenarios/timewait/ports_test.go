@@ -1,6 +1,7 @@
 package timewait
 
 import (
+	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -71,7 +72,7 @@ var _ = DescribeTable("takes a port from TIME-WAIT for the same server, if its l
 		Expect(lab.Counters(net.Client())).To(And(
 			HaveGrown("TcpExtTWRecycled", recycled), HaveGrown("TcpExtTW", ports+recycled)))
 		Expect(wire.Segments(analysis.SYNs)).To(HaveLen(ports + recycled))
-		lab.Figure("recycled", float64(recycled), "ports", "")
+		lab.Figure("recycled", float64(recycled), "ports", fmt.Sprintf("%d: tcp_tw_reuse %s", recycled, reuse))
 	},
 	Entry("with tcp_tw_reuse 1", "1"),
 	Entry("not with tcp_tw_reuse 0", "0"),
