@@ -16,8 +16,9 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// connectInSilence lets a client connect to where nothing arrives, and expects what its sysctls say.
-func connectInSilence(lab *harness.Lab, net *netns.Topology) {
+// connectInSilence lets a client connect to where nothing arrives, and expects what its sysctls say: so many
+// retransmissions.
+func connectInSilence(lab *harness.Lab, net *netns.Topology) (retransmissions int) {
 	GinkgoHelper()
 	lab.Impair(net.ToServer, impair.Netem{Loss: impair.RandomLoss{Percent: 100}})
 	wire := lab.Capture(net.Client())
@@ -39,6 +40,7 @@ func connectInSilence(lab *harness.Lab, net *netns.Topology) {
 		HaveGrown("TcpExtTCPSynRetrans", syns.Most), HaveGrown("TcpExtTCPTimeouts", syns.Most+1), HaveGrown("TcpAttemptFails", 1)))
 	lab.Figure("SYNs", float64(1+syns.Most), "", fmt.Sprintf("%d: tcp_syn_retries and tcp_syn_linear_timeouts", 1+syns.Most))
 	lab.Figure("gave up after", connection.ConnectTime.Seconds(), "s", syns.End.String()+": RFC 6298, timer wheel")
+	return syns.Most
 }
 
 var _ = It("repeats its SYN in silence, ever more slowly, and gives up", Label("long", "netem", "rfc6298"), func(ctx SpecContext) {
@@ -49,7 +51,6 @@ var _ = It("repeats its SYN in silence, ever more slowly, and gives up", Label("
 var _ = It("doubles the time-out from the first SYN on without tcp_syn_linear_timeouts", Label("long", "netem", "rfc6298"),
 	ComponentSemVerConstraint("kernel", ">= 6.5.0"), func(ctx SpecContext) { // which has brought the sysctl
 		lab := harness.NewLab(ctx)
-		connectInSilence(lab, lab.Routed(netns.Config{
-			ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_syn_linear_timeouts", Value: "0"}},
-		}))
+		net := lab.Routed(netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_syn_linear_timeouts", Value: "0"}}})
+		Expect(connectInSilence(lab, net)).To(Equal(lab.Sysctl(net.Client(), "net.ipv4.tcp_syn_retries")))
 	})

@@ -13,8 +13,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// connect is a client of flesh and blood, which gives up long before the requests of the flood are
-// forgotten and there is room again.
+// connect is a real client. It gives up before requests of the flood are forgotten and there is room again.
 func connect(lab *harness.Lab, net *netns.Topology) peers.Connection {
 	GinkgoHelper()
 	impatience := lab.Oracle(net.Client()).Connect(oracle.Connecting{SYNCount: 1}).End.Latest

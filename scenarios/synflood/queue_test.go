@@ -11,19 +11,20 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
 )
 
 var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick", "netem", "rfc4987"),
-	func(ctx SpecContext, cookies string) {
+	func(ctx SpecContext, cookies string, expected oracle.Flood) {
 		lab := harness.NewLab(ctx)
 		net, wire := flooded(lab, cookies)
-		held := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
+		sockets := lab.Sockets(net.Server()).List()
 		counted := lab.Counters(net.Server())
 
 		// The queue is full when it is longer than the backlog (inet_csk_reqsk_queue_is_full); the rest gets a cookie
 		// or nothing (tcp_conn_request, tcp_syn_flood_action). tcp_syncookies 2 gives cookies always (ip-sysctl.rst).
-		expected := lab.Oracle(net.Server()).SYNFlood(syns, backlog)
-		Expect(held).To(HaveLen(expected.Held))
+		Expect(lab.Oracle(net.Server()).SYNFlood(syns, backlog)).To(Equal(expected))
+		Expect(sockets).To(HaveState(kernel.SynRecv, expected.Held))
 		Expect(counted).To(And(
 			HaveGrown("TcpExtSyncookiesSent", expected.Cookies), HaveGrown("TcpExtTCPReqQFullDoCookies", expected.Cookies)))
 		Expect(counted).To(And(
@@ -36,10 +37,10 @@ var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick
 		}
 		Expect(wire.Segments(analysis.SYNs)).To(HaveLen(syns))
 		Expect(answered).To(HaveLen(expected.Held + expected.Cookies))
-		lab.Figure("in SYN-RECV", float64(len(held)), "", fmt.Sprintf("%d: listen(%d)", expected.Held, backlog))
+		lab.Figure("in SYN-RECV", float64(expected.Held), "", fmt.Sprintf("%d: listen(%d)", expected.Held, backlog))
 		lab.Figure("answered", float64(len(answered)), "", fmt.Sprintf("%d: tcp_syncookies %s", expected.Held+expected.Cookies, cookies))
 	},
-	Entry("and answers the rest with SYN cookies", "1"),
-	Entry("and drops the rest without SYN cookies", "0"),
-	Entry("which are none with cookies for all", "2"),
+	Entry("and answers the rest with SYN cookies", "1", oracle.Flood{Held: backlog + 1, Cookies: syns - backlog - 1}),
+	Entry("and drops the rest without SYN cookies", "0", oracle.Flood{Held: backlog + 1, Dropped: syns - backlog - 1, Full: syns - backlog - 1}),
+	Entry("which are none with cookies for all", "2", oracle.Flood{Cookies: syns}),
 )

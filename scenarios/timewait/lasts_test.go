@@ -13,9 +13,6 @@ import (
 	"github.com/tcplab/tcplab/netns"
 )
 
-// margin is kept from both ends of a span: what two processes take to start, and a round trip.
-const margin = 500 * time.Millisecond
-
 var _ = DescribeTable("stays in TIME-WAIT for 60 s,", Label("long", "netem", "linux"),
 	func(ctx SpecContext, finTimeout string) {
 		lab := harness.NewLab(ctx)

@@ -21,7 +21,12 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestTimeWait(t *testing.T) { harness.RunSpecs(t, "timewait") }
 
-const roundTrip = 20 * time.Millisecond
+const (
+	roundTrip = 20 * time.Millisecond
+
+	// margin is more than a process takes to start, or to arrive what is on its way.
+	margin = 500 * time.Millisecond
+)
 
 var timeWait = kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}}
 
