@@ -71,7 +71,7 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 		out, _ := k.BlackHole(oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+hostDelay), InFlight: k.InitialWindow(0)}, payload(wide))
 		fits, successes, failures := search(out.MSS[0]+headers(), wide, lab.Sysctl(net.Client(), "net.ipv4.tcp_probe_threshold"))
 		data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
-		through := slices.IndexFunc(data, func(s analysis.Segment) bool { return s.Length < payload(wide) })
+		through := slices.IndexFunc(data, func(s analysis.Segment) bool { return s.Length < payload(wide) }) // the first
 		Expect(data[through].Length).To(Equal(out.MSS[0]))
 		Expect(data[through].At - data[0].At).To(out.Found)
 		Expect(info).To(And(HaveField("Snd_mss", BeEquivalentTo(payload(fits))), HaveField("Pmtu", BeEquivalentTo(wide))))
