@@ -182,7 +182,8 @@ func (h *Host) enterLocked() error {
 }
 
 // AddRoute adds a route to dst through the router via, which must be on a link of this host. Both must be of one
-// family. The default routes are 0.0.0.0/0 and ::/0.
+// family. The default routes are 0.0.0.0/0 and ::/0. That the neighbour via is a router the host knows from then on, as
+// it would from its neighbour advertisements (RFC 4861, section 4.4).
 func (h *Host) AddRoute(dst netip.Prefix, via netip.Addr) error {
 	switch {
 	case !dst.IsValid() || dst.Masked() != dst:
@@ -198,7 +199,30 @@ func (h *Host) AddRoute(dst netip.Prefix, via netip.Addr) error {
 	if err := h.nl.RouteAdd(&netlink.Route{Dst: ipNet(dst), Gw: via.AsSlice()}); err != nil {
 		return fmt.Errorf("add route to %v via %v on host %s: %w", dst, via, h.name, err)
 	}
+	if err := h.markRouter(via); err != nil {
+		return fmt.Errorf("mark %v as a router on host %s: %w", via, h.name, err)
+	}
 	return nil
+}
+
+// markRouter sets the flag that an IPv6 router sets itself where neighbours are discovered: links have permanent ones.
+// Without it the kernel drops what it has learnt of the path, such as its MTU, with the next garbage collection, within
+// 30 s (net/ipv6/route.c, rt6_age_examine_exception).
+func (h *Host) markRouter(via netip.Addr) error {
+	if !via.Is6() {
+		return nil
+	}
+	neighbours, err := h.nl.NeighList(0, unix.AF_INET6)
+	if err != nil {
+		return err
+	}
+	for _, n := range neighbours {
+		if n.State == netlink.NUD_PERMANENT && n.IP.Equal(via.AsSlice()) {
+			n.Flags |= netlink.NTF_ROUTER
+			return h.nl.NeighSet(&n)
+		}
+	}
+	return nil // somebody else's link, where neighbours are discovered
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -298,6 +298,38 @@ func TestBottleneckMTU(t *testing.T) {
 	}
 }
 
+func TestRoutersAreKnownAsSuch(t *testing.T) {
+	needNamespaces(t)
+	for _, kind := range kinds {
+		topology, err := kind.build(Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeLater(t, topology)
+		var routers []netip.Addr // that others route through
+		for _, r := range topology.Routers {
+			for _, e := range r.Ends() {
+				routers = append(routers, e.IPv6().Addr())
+			}
+		}
+		for _, h := range topology.Hosts() {
+			neighbours, err := h.Netlink().NeighList(0, netlink.FAMILY_V6)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range neighbours {
+				addr, _ := netip.AddrFromSlice(n.IP)
+				if got, want := n.Flags&netlink.NTF_ROUTER != 0, slices.Contains(routers, addr); got != want {
+					t.Errorf("%s: %s knows %v as a router: %v, want %v", topology.Kind, h.Name(), addr, got, want)
+				}
+				if n.State != netlink.NUD_PERMANENT {
+					t.Errorf("%s: %s has %v in state %#x", topology.Kind, h.Name(), addr, n.State)
+				}
+			}
+		}
+	}
+}
+
 func TestConfiguredSysctls(t *testing.T) {
 	needNamespaces(t)
 	topology, err := Routed(Config{

@@ -45,7 +45,8 @@ var _ = It("learns the MTU of the path from the routers, and sends what was too 
 		}
 		Expect(large).To(HaveEach(HaveField("Length", payload(wide))))
 		Expect(small[0]).To(And(HaveField("Length", payload(narrow)), HaveField("Seq", large[0].Seq)))
-		Expect(wire.Segments(analysis.On("server1/eth0"), analysis.WithData)).To(HaveEach(HaveField("Length", BeNumerically("<=", payload(narrow)))))
+		arrived := wire.Segments(analysis.On("server1/eth0"), analysis.WithData)
+		Expect(arrived).To(HaveEach(HaveField("Length", BeNumerically("<=", payload(narrow)))))
 		// The router answers before its slow link: there is no time-out, and not even a round trip.
 		Expect(small[0].At - large[0].At).To(BeNumerically("<", hostDelay))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown(tooBig(), len(large)), HaveGrown("TcpExtTCPTimeouts", 0)))
