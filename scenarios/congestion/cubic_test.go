@@ -47,13 +47,13 @@ var _ = It("CUBIC gives up 30 % of its window for a lost segment, returns along 
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(largeBuffers)
 		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
-		drop := act(net.ToServer, rules.Drop(rules.Data.Number(lost)))
+		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
 			Connect: harness.Addr(net.Server(), port), Bytes: 1600 * segment, Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
-		Expect(hits(drop)).To(HaveLen(1))
+		Expect(drop.Hits()).To(HaveLen(1))
 		Expect(lab.Counters(net.Client())).To(And(
 			HaveGrown("TcpRetransSegs", 1), HaveGrown("TcpExtTCPSackRecovery", 1), HaveGrown("TcpExtTCPTimeouts", 0)))
 		Expect(begin(plateaus(f.socket, roundTrip, threshold), 2)).To(Equal([]int{infiniteThreshold, int(reduced)}))

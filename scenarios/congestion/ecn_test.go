@@ -23,13 +23,13 @@ var _ = It("answers one congestion mark as it does a loss, once, and has nothing
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "1"})})
 		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
-		mark := act(net.ToServer, rules.MarkCE(rules.Data.Number(marked)))
+		mark := lab.Rule(net.ToServer, rules.MarkCE(rules.Data.Number(marked)))
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
 			Connect: harness.Addr(net.Server(), port), Bytes: 300 * segment, Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
-		Expect(hits(mark)).To(HaveExactElements(HaveField("Done", true)))
+		Expect(mark.Hits()).To(HaveExactElements(HaveField("Done", true)))
 		Expect(lab.Counters(net.Server())).To(HaveGrown("IpExtInCEPkts", 1))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpRetransSegs", 0), HaveGrown("TcpExtTCPDeliveredCE", BeNumerically(">=", 1))))
 

@@ -9,8 +9,6 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/kernel"
-	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -53,25 +51,6 @@ func transfer(lab *harness.Lab, net *netns.Topology, period time.Duration, clien
 	}
 	f.socket = samples.Connection(f.Local, f.Remote)
 	return f
-}
-
-// act has a rule act on the packets that leave through a link end, until the spec ends.
-func act(end *netns.End, rule rules.Rule) *rules.Set {
-	GinkgoHelper()
-	set, err := rules.Open(impair.Device{NetNS: end.Host().FD(), Name: end.Name(), Index: end.Index()})
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(set.Close)
-	_, err = set.Add(rule)
-	Expect(err).NotTo(HaveOccurred())
-	return set
-}
-
-// hits are the packets that rules have acted on.
-func hits(set *rules.Set) []rules.Hit {
-	GinkgoHelper()
-	list, err := set.Hits()
-	Expect(err).NotTo(HaveOccurred())
-	return list
 }
 
 // longRoundTrip keeps the bursts of slow start apart: an ACK can be delayed by 40 ms (TCP_DELACK_MIN in include/net/tcp.h) in
