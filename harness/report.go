@@ -23,8 +23,9 @@ func (c *Capture) Report(events ...*Events) *analysis.Report {
 	}
 	reader, err := analysis.Open(filepath.Join(c.lab.dir, c.file))
 	check(err)
-	defer reader.Close()
-	return analysis.Analyze(reader, told...)
+	report := analysis.Analyze(reader, told...)
+	check(reader.Close())
+	return report
 }
 
 // kernelEvents are those events that tell why segments were sent again. Their times count from the
