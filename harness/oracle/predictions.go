@@ -50,7 +50,7 @@ func at(spans Spans) string {
 
 // short writes a time in seconds, to the millisecond.
 func short(d time.Duration) string {
-	return strconv.FormatFloat(d.Round(time.Millisecond).Seconds(), 'f', -1, 64)
+	return strconv.FormatFloat(float64(d.Round(time.Millisecond)/time.Millisecond)/1000, 'f', -1, 64) // Seconds() is not exact
 }
 
 func until(s Span) string { return fmt.Sprintf("%s to %s s", short(s.Earliest), short(s.Latest)) }
