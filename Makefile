@@ -13,8 +13,8 @@ RACE   := $(shell command -v gcc >/dev/null && echo -race)
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # Packages whose tests need root or netem: they run in a guest, whatever this machine is.
-PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/capture ./harness/kernel \
-              ./harness/analysis ./harness/oracle
+PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/analysis ./harness/capture \
+              ./harness/kernel ./harness/oracle
 
 .PHONY: help lab test unit privileged reproducible seeds kernels mutate bench lint setup clean
 
@@ -33,7 +33,7 @@ unit: ## run the tests that any machine can run
 privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those that need root or netem
 	@$(TCPLAB) setup --virtual
 	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test ./harness/vm ./harness/runner ./cmd/tcplab
-	$(TCPLAB) run $(PRIVILEGED) --clock virtual --seed $(SEED)
+	$(TCPLAB) run $(PRIVILEGED) --clock virtual --memory 1024 --seed $(SEED)
 
 reproducible: $(TCPLAB) ## run the suites twice with one seed and once with another; the bytes must show it
 	@$(TCPLAB) setup --virtual
