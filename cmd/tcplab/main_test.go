@@ -67,7 +67,7 @@ func TestListShowsScenarios(t *testing.T) {
 	}
 	output, err := tcplab("list", "../../scenarios/handshake", "--focus", "refused")
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(output).To(Equal("handshake\n    is refused with a reset where nobody listens [quick netem rfc9293]\n"))
+	g.Expect(output).To(Equal("handshake\n    is refused with a reset where nobody listens [quick netem tracefs rfc9293]\n"))
 }
 
 // record writes a record of a scenario into a run of its own.
