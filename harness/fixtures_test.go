@@ -219,7 +219,9 @@ var fixtures = map[string]fixture{
 			wire := lab.Capture(net.Client(), net.Server())
 			server, _ := busy(lab, net)
 			lab.Started(server)
-			lab.Stop(lab.Start(net.Client(), peers.Dial{Connect: Addr(net.Server(), 80), Hold: peers.UntilStopped}))
+			dial := lab.Start(net.Client(), peers.Dial{Connect: Addr(net.Server(), 80), Hold: peers.UntilStopped})
+			lab.Started(dial) // or it would be stopped before it has sent anything
+			lab.Stop(dial)
 			Expect(wire).To(matchers.Contain(matchers.Reset(), 2)) // want: explained
 		})
 	}},
