@@ -32,6 +32,10 @@ func TestClassifyAgreesOnCaptures(t *testing.T) {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".pcapng") {
 			return err
 		}
+		if corrupts(path) {
+			t.Logf("%s: left out, for its link corrupts headers (see docs/analysis.md)", path)
+			return nil
+		}
 		files++
 		agree(t, path, &total)
 		names, parts := splitByInterface(t, path)
@@ -50,6 +54,12 @@ func TestClassifyAgreesOnCaptures(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d files, and %d interfaces of them alone: %v", files, interfaces, &total)
+}
+
+// corrupts tells whether the scenario of a capture had netem corrupt packets, by its record.
+func corrupts(capture string) bool {
+	record, err := os.ReadFile(filepath.Join(filepath.Dir(capture), "record.json"))
+	return err == nil && strings.Contains(string(record), `"corrupt"`)
 }
 
 // sameAsAlone makes sure that an interface is classified among others as it is
@@ -218,7 +228,7 @@ func TestCapturesOpenInWireshark(t *testing.T) {
 		}
 		files++
 		complaints, frames := readByTshark(t, path, fmt.Sprintf("_ws.malformed || _ws.expert.group == %d", malformed))
-		if complaints != "" || frames != 0 {
+		if complaints != "" || frames != 0 && !corrupts(path) {
 			t.Errorf("%s: %d malformed packets; tshark says %q", path, frames, complaints)
 		}
 		r, err := Open(path)
