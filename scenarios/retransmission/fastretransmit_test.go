@@ -27,7 +27,7 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 		// RFC 5681, section 3.2: DupThresh is 3. The ACK of what came before the lost segment is not a duplicate.
 		v := viewOf(wire, net)
 		missing := v.first[lost-1]
-		Expect(v.again).To(HaveExactElements(HaveField("Seq", missing.Seq)))
+		Expect(v.repeated()).To(Equal([]int{lost}))
 		repeated := v.again[0]
 		waiting := v.acksBefore(repeated)[lost-2:]
 		Expect(waiting).To(HaveEach(HaveField("Ack", missing.Seq)))
@@ -70,7 +70,7 @@ var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits
 		// RFC 5681, section 3.2: DupThresh is 3. RFC 6298, 5.3: the timer runs from the last ACK of something new.
 		v := viewOf(wire, net)
 		missing := v.first[lost-1]
-		Expect(v.again).To(HaveExactElements(HaveField("Seq", missing.Seq)))
+		Expect(v.repeated()).To(Equal([]int{lost}))
 		waiting := v.acksBefore(v.again[0])[lost-2:]
 		Expect(waiting).To(And(HaveLen(1+2), HaveEach(HaveField("Ack", missing.Seq))))
 		Expect(v.again[0].At - waiting[0].At).To(rto(lab.Oracle(net.Client())))
@@ -92,8 +92,7 @@ var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem"
 		// the three lost and those that have arrived, there are fewer in flight than the reduced window (RFC 6937).
 		// RFC 6582, section 3.2: without it, only the ACK of one retransmission tells of the next.
 		v := viewOf(wire, net)
-		Expect(v.again).To(HaveExactElements(
-			HaveField("Seq", v.first[0].Seq), HaveField("Seq", v.first[1].Seq), HaveField("Seq", v.first[2].Seq)))
+		Expect(v.repeated()).To(Equal([]int{1, 2, 3}))
 		Expect(analysis.Gaps(slices.Values(v.again))).To(HaveEach(BeNumerically("~", apart, hostDelay)))
 		Expect(drop.Hits()).To(HaveLen(3))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPFastRetrans", 3), HaveGrown("TcpRetransSegs", 3),

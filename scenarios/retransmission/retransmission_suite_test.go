@@ -102,6 +102,15 @@ func viewOf(wire *harness.Capture, net *netns.Topology) view {
 	return v
 }
 
+// repeated are the numbers of the data segments that were sent again, in that order.
+func (v view) repeated() []int {
+	numbers := make([]int, len(v.again))
+	for i, again := range v.again {
+		numbers[i] = 1 + slices.IndexFunc(v.first, func(s analysis.Segment) bool { return s.Seq == again.Seq })
+	}
+	return numbers
+}
+
 // acksBefore are the segments that came back before a segment left.
 func (v view) acksBefore(s analysis.Segment) []analysis.Segment {
 	i := slices.IndexFunc(v.acks, func(ack analysis.Segment) bool { return ack.Frame > s.Frame })
