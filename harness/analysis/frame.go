@@ -2,9 +2,6 @@ package analysis
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
-	"io"
 	"iter"
 	"time"
 )
@@ -27,19 +24,11 @@ type Frame struct {
 // ends as [Reader.Segments] does. Nothing is decoded: in [Stats] they only count as packets.
 func (r *Reader) Frames() iter.Seq[Frame] {
 	return func(yield func(Frame) bool) {
-		for r.err == nil {
-			data, p, err := r.source.next()
-			if errors.Is(err, io.EOF) {
+		for {
+			data, p, ok := r.next()
+			if !ok {
 				return
 			}
-			if err != nil {
-				r.err = r.wrap(fmt.Errorf("%w: behind packet %d: %w", ErrDamaged, r.stats.Packets, err))
-				return
-			}
-			if r.stats.Packets == 0 {
-				r.start = p.Timestamp
-			}
-			r.stats.Packets++
 			f := Frame{
 				Frame:     r.stats.Packets,
 				Time:      p.Timestamp,

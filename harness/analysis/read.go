@@ -144,19 +144,11 @@ func (r *Reader) wrap(err error) error {
 // tells.
 func (r *Reader) Segments() iter.Seq[Segment] {
 	return func(yield func(Segment) bool) {
-		for r.err == nil {
-			data, p, err := r.source.next()
-			if errors.Is(err, io.EOF) {
+		for {
+			data, p, ok := r.next()
+			if !ok {
 				return
 			}
-			if err != nil {
-				r.err = r.wrap(fmt.Errorf("%w: behind packet %d: %w", ErrDamaged, r.stats.Packets, err))
-				return
-			}
-			if r.stats.Packets == 0 {
-				r.start = p.Timestamp
-			}
-			r.stats.Packets++
 			s := Segment{
 				Frame:     r.stats.Packets,
 				Time:      p.Timestamp,
@@ -180,6 +172,27 @@ func (r *Reader) Segments() iter.Seq[Segment] {
 			}
 		}
 	}
+}
+
+// next returns the next packet, and counts it. At the end of the file, or at an error, there is
+// none.
+func (r *Reader) next() (data []byte, p packet, ok bool) {
+	if r.err != nil {
+		return nil, packet{}, false
+	}
+	data, p, err := r.source.next()
+	if errors.Is(err, io.EOF) {
+		return nil, packet{}, false
+	}
+	if err != nil {
+		r.err = r.wrap(fmt.Errorf("%w: behind packet %d: %w", ErrDamaged, r.stats.Packets, err))
+		return nil, packet{}, false
+	}
+	if r.stats.Packets == 0 {
+		r.start = p.Timestamp
+	}
+	r.stats.Packets++
+	return data, p, true
 }
 
 // cookedName is the name of an interface of which only the index is known. A capture on
