@@ -29,6 +29,7 @@ type Capture struct {
 	running recorder
 	ended   bool
 	told    bool // that it dropped packets
+	read    []analysis.Segment
 }
 
 // recorder is what a Capture needs of a *capture.Capture.
@@ -76,10 +77,25 @@ func (c *Capture) Segments(filters ...analysis.Filter) []analysis.Segment {
 	ginkgo.GinkgoHelper()
 	_, err := c.stop()
 	check(err)
-	all, err := analysis.ReadFile(filepath.Join(c.lab.dir, c.file))
-	check(err)
-	return slices.Collect(analysis.Where(slices.Values(all), analysis.Not(analysis.NeverSent), analysis.All(filters...)))
+	if c.read == nil { // a scenario asks for them again and again
+		c.read, err = analysis.ReadFile(c.path())
+		check(err)
+	}
+	return slices.Collect(analysis.Where(slices.Values(c.read), analysis.Not(analysis.NeverSent), analysis.All(filters...)))
 }
+
+// Frames ends the capture and returns its packets of any kind, not decoded: for what is not TCP, and
+// for what the link has damaged.
+func (c *Capture) Frames() []analysis.Frame {
+	ginkgo.GinkgoHelper()
+	_, err := c.stop()
+	check(err)
+	frames, err := analysis.ReadFrames(c.path())
+	check(err)
+	return frames
+}
+
+func (c *Capture) path() string { return filepath.Join(c.lab.dir, c.file) }
 
 // stop ends the capture. That it dropped packets is an error, once.
 func (c *Capture) stop() (capture.Summary, error) {

@@ -78,7 +78,7 @@ const tailPackets = 10
 
 // tail shows where a capture is, and its last packets.
 func (c *Capture) tail() string {
-	segments, err := analysis.ReadFile(filepath.Join(c.lab.dir, c.file))
+	segments, err := analysis.ReadFile(c.path())
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s: %d segments", c.file, len(segments))
 	if err != nil {

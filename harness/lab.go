@@ -192,17 +192,27 @@ func (l *Lab) Impair(end *netns.End, n impair.Netem) impair.Applied {
 	if isNew {
 		l.impaired = append(l.impaired, end)
 	}
-	asked, err := results.Raw(applied.Asked)
-	check(err)
-	got, err := results.Raw(applied.Got)
-	check(err)
-	l.record.Impairments = append(l.record.Impairments, results.Impairment{
-		At: at, End: end.String(), Direction: "egress", Asked: asked, Applied: got, Notes: applied.Notes,
-	})
+	check(l.recordImpairment(at, end, applied))
 	if setErr != nil {
 		check(fmt.Errorf("%s: %w", end, setErr))
 	}
 	return applied
+}
+
+// recordImpairment records what was set on an end, and what the kernel made of it.
+func (l *Lab) recordImpairment(at results.Duration, end *netns.End, applied impair.Applied) error {
+	asked, err := results.Raw(applied.Asked)
+	if err != nil {
+		return err
+	}
+	got, err := results.Raw(applied.Got)
+	if err != nil {
+		return err
+	}
+	l.record.Impairments = append(l.record.Impairments, results.Impairment{
+		At: at, End: end.String(), Direction: "egress", Asked: asked, Applied: got, Notes: applied.Notes,
+	})
+	return nil
 }
 
 // impairmentSeed gives each impairment of a scenario a sequence of its own: two directions

@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"path/filepath"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
@@ -21,7 +20,7 @@ func (c *Capture) Report(events ...*Events) *analysis.Report {
 	for _, e := range events {
 		told = append(told, kernelEvents(e.List(), c.lab.start)...)
 	}
-	reader, err := analysis.Open(filepath.Join(c.lab.dir, c.file))
+	reader, err := analysis.Open(c.path())
 	check(err)
 	report := analysis.Analyze(reader, told...)
 	check(reader.Close())

@@ -13,20 +13,21 @@ import (
 // kernelComponent is what a spec calls the kernel in Ginkgo's decorator for versions.
 const kernelComponent = "kernel"
 
-// A spec that depends on the kernel's version says so with Ginkgo's decorator
+// skipOtherKernel skips a spec that is for other kernels than this. A spec that depends on the kernel's version says
+// so with Ginkgo's decorator
 //
 //	It("...", ComponentSemVerConstraint("kernel", ">= 6.5.0"), func(ctx SpecContext) { ... })
 //
 // "tcplab run" leaves it out where it does not fit, and records why. This is for plain Ginkgo, which looks at
 // versions only where it is told them (--sem-ver-filter=kernel=6.1.0). That the kernel is another is no want
 // of this machine's: with TCPLAB_REQUIRE=1 the spec is skipped as well.
-var _ = ginkgo.BeforeEach(func() {
+func skipOtherKernel() {
 	running, err := kernel.RunningVersion()
 	check(err)
 	if reason := misfit(ginkgo.CurrentSpecReport().ComponentSemVerConstraints()[kernelComponent], running); reason != "" {
 		ginkgo.Skip(reason)
 	}
-})
+}
 
 // misfit says why a kernel does not meet the conditions of a spec, or nothing if it does. Of a release only the
 // three numbers count: "-56-amd64" behind them would read as a version before that one.

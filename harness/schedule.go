@@ -19,7 +19,6 @@ import (
 type Schedule struct {
 	lab   *Lab
 	end   *netns.End
-	start time.Time
 	ended context.CancelFunc
 	done  chan struct{}
 
@@ -33,13 +32,12 @@ type Schedule struct {
 
 // scheduled is a step that was applied.
 type scheduled struct {
-	at    time.Time
-	asked impair.Netem
-	got   impair.Applied
+	at      time.Time
+	applied impair.Applied
 }
 
 func (s scheduled) comment(end *netns.End) string {
-	text, err := results.Raw(s.asked)
+	text, err := results.Raw(s.applied.Asked)
 	if err != nil {
 		return fmt.Sprintf("impairment of %s changed", end)
 	}
@@ -56,7 +54,7 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 	ginkgo.GinkgoHelper()
 	check(plan.Validate())
 	ctx, cancel := context.WithCancel(l.life)
-	s := &Schedule{lab: l, end: end, start: time.Now(), ended: cancel, done: make(chan struct{})}
+	s := &Schedule{lab: l, end: end, ended: cancel, done: make(chan struct{})}
 	seed := l.impairmentSeed(len(l.record.Impairments) + len(l.schedules))
 	set := impair.Change
 	if !l.isImpaired(end) {
@@ -78,7 +76,7 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 			set = impair.Change
 			s.mutex.Lock()
 			defer s.mutex.Unlock()
-			s.applied = append(s.applied, scheduled{at: at, asked: n, got: got})
+			s.applied = append(s.applied, scheduled{at: at, applied: got})
 			return nil
 		})
 	}()
@@ -112,7 +110,8 @@ func (s *Schedule) stop() error {
 			s.err = nil
 		}
 		for _, step := range s.steps() {
-			s.err = errors.Join(s.err, s.lab.recordStep(s.end, step))
+			at := results.Duration(step.at.Sub(s.lab.start))
+			s.err = errors.Join(s.err, s.lab.recordImpairment(at, s.end, step.applied))
 		}
 	})
 	return s.err
@@ -122,20 +121,4 @@ func (s *Schedule) steps() []scheduled {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	return s.applied
-}
-
-func (l *Lab) recordStep(end *netns.End, step scheduled) error {
-	asked, err := results.Raw(step.got.Asked)
-	if err != nil {
-		return err
-	}
-	got, err := results.Raw(step.got.Got)
-	if err != nil {
-		return err
-	}
-	l.record.Impairments = append(l.record.Impairments, results.Impairment{
-		At: results.Duration(step.at.Sub(l.start)), End: end.String(), Direction: "egress",
-		Asked: asked, Applied: got, Notes: step.got.Notes,
-	})
-	return nil
 }

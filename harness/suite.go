@@ -31,6 +31,7 @@ var suiteName string
 func RunSpecs(t *testing.T, description string, args ...any) bool {
 	suiteName = description
 	gomega.RegisterFailHandler(ginkgo.Fail)
+	ginkgo.BeforeEach(skipOtherKernel)
 	ginkgo.BeforeEach(requireKernel)
 	ginkgo.BeforeEach(skipOtherFamily)
 	ginkgo.ReportAfterEach(func(report types.SpecReport) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -130,10 +129,7 @@ var _ = It("flips a bit that a checksum finds, and TCP repairs", Label("quick", 
 	answered := lab.Wait(client) // it compares each answer with its request
 	lab.Wait(server)
 
-	wire.Segments()
-	frames, err := analysis.ReadFrames(filepath.Join(lab.Dir(), "capture.pcapng"))
-	Expect(err).NotTo(HaveOccurred())
-	damaged := find(frames, net)
+	damaged := find(wire.Frames(), net)
 	corrupted := count(damaged.packets)
 	expectTrials("corrupted", damaged.packets, percent/100.)
 	// netem flips a bit of the skb's linear part, which has the headers only: what TCP sends lies in pages. Of the 66 bytes
