@@ -20,13 +20,17 @@ const ipv4Label = "ipv4"
 // of both; a scenario takes those that [Addr] and [IP] give it.
 func IPv6() bool { return os.Getenv(familyVariable) == "6" }
 
-// IP is the address of a host's first link, of the run's family.
-func IP(host *netns.Host) netip.Addr {
+// ByFamily is the first with IPv4, and the second with IPv6: for what has another name or value in each, such
+// as the counters IpExtInCEPkts and Ip6InCEPkts.
+func ByFamily[T any](ipv4, ipv6 T) T {
 	if IPv6() {
-		return host.IPv6()
+		return ipv6
 	}
-	return host.IPv4()
+	return ipv4
 }
+
+// IP is the address of a host's first link, of the run's family.
+func IP(host *netns.Host) netip.Addr { return ByFamily(host.IPv4(), host.IPv6()) }
 
 // Addr is an address on a host: see [IP].
 func Addr(host *netns.Host, port uint16) netip.AddrPort {
@@ -38,10 +42,7 @@ func Addr(host *netns.Host, port uint16) netip.AddrPort {
 // they can be the sources of a [peers.SYNFlood] from that host.
 func Strangers(host *netns.Host) netip.Prefix {
 	link := host.Ends()[0]
-	if IPv6() {
-		return upperHalf(link.IPv6())
-	}
-	return upperHalf(link.IPv4())
+	return upperHalf(ByFamily(link.IPv4(), link.IPv6()))
 }
 
 // upperHalf is the upper half of the last byte's addresses in the first of a subnet's blocks of 256.
@@ -55,12 +56,15 @@ func upperHalf(subnet netip.Prefix) netip.Prefix {
 
 // IPHeader is the length of the run's IP header in bytes, without options (RFC 791, RFC 8200): 20
 // or 40.
-func IPHeader() int {
-	if IPv6() {
-		return 40
-	}
-	return 20
-}
+func IPHeader() int { return ByFamily(20, 40) }
+
+// TCPTimestamps is the length of the TCP option with its padding in bytes (RFC 7323, appendix A). Each
+// segment has it, unless tcp_timestamps is 0.
+const TCPTimestamps = 12
+
+// Payload is what a segment with timestamps carries at most through an MTU, in bytes: what the headers
+// of IP (see [IPHeader]) and TCP leave of it.
+func Payload(mtu int) int { return mtu - IPHeader() - 20 - TCPTimestamps }
 
 // skipOtherFamily skips a spec that is bound to IPv4 in a run with IPv6.
 func skipOtherFamily() {

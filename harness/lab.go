@@ -141,6 +141,15 @@ func (l *Lab) Routed(config ...netns.Config) *netns.Topology {
 	return l.build(netns.Routed, config)
 }
 
+// Path is [Lab.Routed] with half of a round trip of delay each way, at the router: what most scenarios begin with. A later
+// [Lab.Impair] or [Lab.ImpairBoth] takes the delay's place.
+func (l *Lab) Path(roundTrip time.Duration, config ...netns.Config) *netns.Topology {
+	ginkgo.GinkgoHelper()
+	net := l.Routed(config...)
+	l.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+	return net
+}
+
 // Dumbbell builds pairs of clients and servers that share one link between two routers.
 func (l *Lab) Dumbbell(pairs int, config ...netns.Config) *netns.Topology {
 	ginkgo.GinkgoHelper()

@@ -46,7 +46,7 @@ func bbrFlow(lab *harness.Lab, net *netns.Topology, bitRate int64, roundTrip tim
 	lab.Impair(net.ToServer, impair.Netem{Delay: roundTrip / 2, Rate: impair.Rate{BitsPerSecond: bitRate}, Limit: 1000})
 	lab.Impair(net.ToClient, impair.Netem{Delay: roundTrip / 2})
 	f := transfer(lab, net, samplePeriod, peers.BulkClient{
-		Connect: harness.Addr(net.Server(), port), Bytes: segments * segment, Socket: peers.Socket{Congestion: "bbr"},
+		Connect: harness.Addr(net.Server(), port), Bytes: segments * segment(), Socket: peers.Socket{Congestion: "bbr"},
 	}, peers.Socket{})
 	Expect(f.Connection.Congestion).To(Equal("bbr"))
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 0))
@@ -86,7 +86,7 @@ func inFlight(f flow) []int {
 	var counts []int
 	for s := range analysis.Classify(slices.Values(f.segments)) {
 		if s.Length > 0 && s.Src == f.Local {
-			counts = append(counts, s.BytesInFlight/segment)
+			counts = append(counts, s.BytesInFlight/int(segment()))
 		}
 	}
 	return counts
@@ -156,7 +156,7 @@ var _ = It("BBR starts at 2.885 times the rate that it finds, then drains the qu
 		first := seen[2].points[0]
 		Expect(first.BBR.CwndGain).To(Equal(cwndGain))
 		Expect(first.TCPInfo.Unacked).To(BeNumerically("~", full, bbrQuanta))
-		Expect(first.BBR.Bandwidth).To(BeNumerically("~", bitRate/8*segment/packet, bitRate/8/100)) // payload, to 1 %
+		Expect(first.BBR.Bandwidth).To(BeNumerically("~", bitRate/8*segment()/packet, bitRate/8/100)) // payload, to 1 %
 
 		// The wire: up to so many segments in flight, then so few of them in a round trip.
 		flight := inFlight(f)

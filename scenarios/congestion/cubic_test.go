@@ -11,7 +11,6 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	. "github.com/tcplab/tcplab/harness/matchers"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -45,12 +44,11 @@ var _ = It("CUBIC gives up 30 % of its window for a lost segment, returns along 
 		const lost, window = 75, 80 + 4 // the fifth segment of the round of 80: four more have been acknowledged until then
 		reduced := math.Floor(cubicBeta * window)
 		lab := harness.NewLab(ctx)
-		net := lab.Routed(largeBuffers)
-		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+		net := lab.Path(roundTrip, largeBuffers)
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 1600 * segment, Socket: peers.Socket{Congestion: "cubic"},
+			Connect: harness.Addr(net.Server(), port), Bytes: 1600 * segment(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		Expect(drop.Hits()).To(HaveLen(1))

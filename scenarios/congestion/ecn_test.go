@@ -10,7 +10,6 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
 	. "github.com/tcplab/tcplab/harness/matchers"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
@@ -21,16 +20,15 @@ var _ = It("answers one congestion mark as it does a loss, once, and has nothing
 		const roundTrip = longRoundTrip
 		const marked = 75 // in the round of 80
 		lab := harness.NewLab(ctx)
-		net := lab.Routed(netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "1"})})
-		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+		net := lab.Path(roundTrip, netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "1"})})
 		mark := lab.Rule(net.ToServer, rules.MarkCE(rules.Data.Number(marked)))
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 300 * segment, Socket: peers.Socket{Congestion: "cubic"},
+			Connect: harness.Addr(net.Server(), port), Bytes: 300 * segment(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		Expect(mark.Hits()).To(HaveExactElements(HaveField("Done", true)))
-		Expect(lab.Counters(net.Server())).To(HaveGrown("IpExtInCEPkts", 1))
+		Expect(lab.Counters(net.Server())).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), 1))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpRetransSegs", 0), HaveGrown("TcpExtTCPDeliveredCE", BeNumerically(">=", 1))))
 
 		// RFC 3168, 6.1.2: the sender reduces its window for the first echo, says so (CWR) in the segment that it sends
@@ -48,7 +46,7 @@ var _ = It("answers one congestion mark as it does a loss, once, and has nothing
 		}
 
 		// The round of 80 begins with segment 71. Until the echo, the window has grown by each of it that was acknowledged.
-		window := 80 + float64(acks[first-1].Ack-f.data[10+20+40].Seq)/segment
+		window := 80 + float64(acks[first-1].Ack-f.data[10+20+40].Seq)/float64(segment())
 		reduced := math.Floor(cubicBeta * window)
 		Expect(plateaus(f.socket, roundTrip, threshold)).To(Equal([]int{infiniteThreshold, int(reduced)}))
 		Expect(begin(bursts(f.data, roundTrip/2), 5)).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))

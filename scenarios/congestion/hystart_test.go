@@ -52,7 +52,7 @@ var _ = DescribeTable("HyStart leaves slow start before anything is lost", Label
 		lab.Impair(net.ToClient, impair.Netem{Delay: roundTrip / 2})
 
 		f := transfer(lab, net, roundTrip/10, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 500 * segment, Socket: peers.Socket{Congestion: "cubic"},
+			Connect: harness.Addr(net.Server(), port), Bytes: 500 * segment(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		// The window when it left is the threshold from then on; the counters of HyStart have it, too.

@@ -11,7 +11,6 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
 	. "github.com/tcplab/tcplab/harness/matchers"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -35,8 +34,7 @@ var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc
 		config := netns.Config{Sysctls: largeBuffers.Sysctls, ClientSysctls: []netns.Setting{
 			{Key: "net.ipv4.tcp_slow_start_after_idle", Value: strconv.Itoa(slowStartAfterIdle)},
 		}}
-		net := lab.Routed(config)
-		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+		net := lab.Path(roundTrip, config)
 		wire := lab.Capture(net.Client())
 
 		server := harness.Addr(net.Server(), port)
@@ -44,8 +42,8 @@ var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc
 		client := lab.Start(net.Client(), peers.Script{
 			Connect: server, Socket: peers.Socket{Congestion: "reno"},
 			Steps: peers.Steps(
-				peers.Write((10+20+40)*segment), peers.Sleep(2*roundTrip+idle), peers.Inspect(), // the third round is sent after two round trips
-				peers.Write(100*segment), peers.Sleep(roundTrip/2), peers.Inspect(),
+				peers.Write((10+20+40)*segment()), peers.Sleep(2*roundTrip+idle), peers.Inspect(), // the third round is sent after two round trips
+				peers.Write(100*segment()), peers.Sleep(roundTrip/2), peers.Inspect(),
 			),
 		})
 		steps := lab.Wait(client).Connections[0].Steps

@@ -12,6 +12,7 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -22,9 +23,11 @@ const (
 	duration  = 10 * time.Second
 	period    = 100 * time.Millisecond // of looking at the socket and at the queue
 
-	segment = 1448 // bytes of payload: MTU 1500 less IPv4, TCP and its timestamps
-	packet  = 1514 // bytes of it on the link, with the Ethernet header, which netem counts
+	packet = netns.DefaultMTU + 14 // bytes of a full segment on the link, with the Ethernet header, which netem counts
 )
+
+// segment is the payload of a full segment in bytes.
+func segment() int64 { return int64(harness.Payload(netns.DefaultMTU)) }
 
 func last[T any](list []T) T { return list[len(list)-1] }
 
@@ -58,7 +61,7 @@ var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "n
 
 		// The receiver's goodput, and the link's count of what it carried, as shares of the
 		// link's rate; the second has headers and retransmissions in it, and ACKs the other way have not.
-		goodput := received.Bulk.Goodput / segment * packet / float64(rate)
+		goodput := received.Bulk.Goodput / float64(segment()) * packet / float64(rate)
 		carried := float64(last(queue.List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(rate)
 		Expect(goodput).To(share)
 		Expect(carried).To(share)

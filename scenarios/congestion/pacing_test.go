@@ -40,7 +40,7 @@ var _ = It("keeps a pacing rate of 200 % of its window in a round trip in slow s
 		after := float64(lab.Sysctl(net.Client(), "net.ipv4.tcp_pacing_ca_ratio"))
 
 		f := transfer(lab, net, roundTrip/10, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 1000 * segment, Socket: peers.Socket{Congestion: "cubic"},
+			Connect: harness.Addr(net.Server(), port), Bytes: 1000 * segment(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		samples := map[float64]int{}
@@ -70,12 +70,11 @@ var _ = DescribeTable("CUBIC sends a window", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, pace func(*netns.Host), least, most float64) {
 		const roundTrip = longRoundTrip
 		lab := harness.NewLab(ctx)
-		net := lab.Routed(largeBuffers)
-		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+		net := lab.Path(roundTrip, largeBuffers)
 		pace(net.Client())
 
 		f := transfer(lab, net, roundTrip/10, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 150 * segment, Socket: peers.Socket{Congestion: "cubic"},
+			Connect: harness.Addr(net.Server(), port), Bytes: 150 * segment(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		Expect(bursts(f.data, roundTrip/5)).To(Equal([]int{10, 20, 40, 80})) // RFC 6928, RFC 5681

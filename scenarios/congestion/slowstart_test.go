@@ -6,7 +6,6 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	. "github.com/tcplab/tcplab/harness/matchers"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -25,11 +24,10 @@ var _ = DescribeTable("slow start sends ten segments, and twice as many in each 
 	func(ctx SpecContext, congestion string, server peers.Socket, acks int) {
 		const roundTrip = longRoundTrip
 		lab := harness.NewLab(ctx)
-		net := lab.Routed()
-		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+		net := lab.Path(roundTrip)
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 100 * segment, Socket: peers.Socket{Congestion: congestion},
+			Connect: harness.Addr(net.Server(), port), Bytes: 100 * segment(), Socket: peers.Socket{Congestion: congestion},
 		}, server)
 
 		// RFC 5681, 3.1, with RFC 3465 and no bound to it: the window grows by each segment that is acknowledged, so

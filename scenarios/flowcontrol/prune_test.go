@@ -39,7 +39,7 @@ var _ = It("collapses small segments where a receive buffer is full of them, and
 	func(ctx SpecContext) {
 		const writes = 400
 		lab := harness.NewLab(ctx)
-		net := network(lab, time.Millisecond)
+		net := lab.Path(time.Millisecond)
 		wire := lab.Capture(net.Server())
 		full := fill(lab, net, peers.Socket{NoDelay: true},
 			peers.Steps(peers.Repeat(writes, peers.Write(1), peers.Sleep(time.Millisecond))), writes)
@@ -58,7 +58,7 @@ var _ = It("prunes what has come out of order where a receive buffer is full, an
 	func(ctx SpecContext) {
 		const bytes = 7000
 		lab := harness.NewLab(ctx)
-		net := network(lab, time.Millisecond)
+		net := lab.Path(time.Millisecond)
 		// A hole behind each segment: what is left can't be collapsed.
 		holes := lab.Rule(net.ToServer, rules.Drop(rules.Data.Between(50, 150).Every(2)))
 		full := fill(lab, net, peers.Socket{MSS: 100}, peers.Steps(peers.Write(bytes)), bytes)

@@ -49,7 +49,7 @@ var _ = DescribeTable("takes a round trip for each window", Label("long", "netem
 	func(ctx SpecContext, scaling string, server peers.Socket, size types.GomegaMatcher, expected string) {
 		const bytes = 1_000_000
 		lab := harness.NewLab(ctx)
-		net := network(lab, farTrip, netns.Config{ServerSysctls: sysctl("net.ipv4.tcp_window_scaling", scaling)})
+		net := lab.Path(farTrip, netns.Config{ServerSysctls: sysctl("net.ipv4.tcp_window_scaling", scaling)})
 		wire := lab.Capture(net.Server())
 		sent, received := transfer(lab, net, bytes, server)
 		window := largestWindow(wire)
@@ -80,7 +80,7 @@ const product = int(rate / 8 * int64(farTrip/time.Millisecond) / 1000)
 var _ = DescribeTable("on a long fat path the window", Label("long", "netem", "linux"),
 	func(ctx SpecContext, moderate string, bytes int64, size, waiting types.GomegaMatcher, expected string) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, farTrip, netns.Config{ServerSysctls: sysctl("net.ipv4.tcp_moderate_rcvbuf", moderate)})
+		net := lab.Path(farTrip, netns.Config{ServerSysctls: sysctl("net.ipv4.tcp_moderate_rcvbuf", moderate)})
 		lab.Impair(net.ToServer, impair.Netem{Delay: farTrip / 2, Rate: impair.Rate{BitsPerSecond: rate}})
 		wire := lab.Capture(net.Server())
 		sent, received := transfer(lab, net, bytes, peers.Socket{})

@@ -49,7 +49,7 @@ func probing(edge uint32) analysis.Filter {
 var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	const probes = 7
 	lab := harness.NewLab(ctx)
-	net := network(lab, nearTrip)
+	net := lab.Path(nearTrip)
 	wire := lab.Capture(net.Client())
 	_, rto := stall(lab, net)
 
@@ -71,7 +71,7 @@ var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "r
 
 var _ = It("sends at once when the window opens again", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := network(lab, nearTrip)
+	net := lab.Path(nearTrip)
 	wire := lab.Capture(net.Server())
 	pair, _ := stall(lab, net)
 	lab.Continue(pair.Server)
@@ -93,7 +93,7 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 	func(ctx SpecContext) {
 		const retries = 3
 		lab := harness.NewLab(ctx)
-		net := network(lab, nearTrip, netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_retries2", Value: "3"}}})
+		net := lab.Path(nearTrip, netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_retries2", Value: "3"}}})
 		wire := lab.Capture(net.Client(), net.Server())
 		pair, rto := stall(lab, net)
 

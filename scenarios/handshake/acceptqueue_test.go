@@ -28,7 +28,7 @@ var _ = DescribeTable("queues one connection more than the backlog for a server 
 	Label("quick", "netem", "linux"),
 	func(ctx SpecContext, backlog int) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(shortTrip)
 		wire := lab.Capture(net.Server())
 		k := lab.Oracle(net.Server())
 
@@ -59,7 +59,7 @@ var _ = DescribeTable("leaves a client that was too late for the accept queue, t
 	func(ctx SpecContext, abort string, write types.GomegaMatcher, resets, pending int) {
 		const backlog = 3
 		lab := harness.NewLab(ctx)
-		net := network(lab, netns.Config{ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_abort_on_overflow", Value: abort}}})
+		net := lab.Path(shortTrip, netns.Config{ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_abort_on_overflow", Value: abort}}})
 		wire := lab.Capture(net.Server())
 
 		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog, Never: true})

@@ -18,7 +18,7 @@ var _ = It("fetches a cookie with the first connection, and sends data in the SY
 		const request, answer = 100, 200
 		lab := harness.NewLab(ctx)
 		// Bit 1 is for clients, bit 2 for servers (ip-sysctl.rst).
-		net := network(lab, netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_fastopen", Value: "3"}}})
+		net := lab.Path(shortTrip, netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_fastopen", Value: "3"}}})
 		wire := lab.Capture(net.Server())
 
 		lab.Start(net.Server(), peers.Script{

@@ -7,11 +7,7 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/onsi/ginkgo/v2"
-
 	"github.com/tcplab/tcplab/harness"
-	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
@@ -30,11 +26,3 @@ const (
 	// (TCP_DELACK_MAX, 200 ms).
 	settle = 500 * time.Millisecond
 )
-
-// network is client, router and server, with a round trip of [shortTrip].
-func network(lab *harness.Lab, config ...netns.Config) *netns.Topology {
-	GinkgoHelper()
-	net := lab.Routed(config...)
-	lab.ImpairBoth(impair.Netem{Delay: shortTrip / 2})
-	return net
-}

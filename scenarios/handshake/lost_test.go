@@ -31,7 +31,7 @@ func firstFlight(data []analysis.Segment, roundTrip time.Duration) []analysis.Se
 var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext, lost int) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(shortTrip)
 		rule := lab.Rule(net.ToServer, rules.Drop(rules.SYN.First(lost)))
 		wire := lab.Capture(net.Client())
 
@@ -62,7 +62,7 @@ var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "
 
 var _ = It("connects after a SYN ACK was lost, which both sides make good", Label("quick", "netem", "rfc6298"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := network(lab)
+	net := lab.Path(shortTrip)
 	lab.Rule(net.ToClient, rules.Drop(rules.SYNACK.Number(1)))
 	wire := lab.Capture(net.Server())
 
@@ -95,7 +95,7 @@ var _ = It("connects after a SYN ACK was lost, which both sides make good", Labe
 var _ = It("leaves the server waiting where the third segment is lost, until it has repeated its SYN ACK",
 	Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(shortTrip)
 		rule := lab.Rule(net.ToServer, rules.Drop(rules.HandshakeACK.Number(1)))
 		wire := lab.Capture(net.Server())
 

@@ -33,7 +33,7 @@ func inUse(c peers.Connection) options {
 var _ = DescribeTable("offers options by its sysctls, and uses what both sides have:", Label("quick", "netem", "rfc7323"),
 	func(ctx SpecContext, client, server []netns.Setting, syn, synack options) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, netns.Config{ClientSysctls: client, ServerSysctls: server})
+		net := lab.Path(shortTrip, netns.Config{ClientSysctls: client, ServerSysctls: server})
 		wire := lab.Capture(net.Client())
 
 		accept := lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Count: 1})
@@ -66,7 +66,7 @@ var _ = DescribeTable("sends segments no larger than the smaller MSS of both sid
 			timestamps = 12 // RFC 7323, appendix A; they are part of what an MSS counts (RFC 6691)
 		)
 		lab := harness.NewLab(ctx)
-		net := network(lab, netns.Config{MTU: mtu})
+		net := lab.Path(shortTrip, netns.Config{MTU: mtu})
 		wire := lab.Capture(net.Client())
 
 		server := lab.Start(net.Server(), peers.Script{

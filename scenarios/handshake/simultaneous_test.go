@@ -10,7 +10,6 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -19,8 +18,7 @@ var _ = It("opens one connection from both sides, without a server, if their SYN
 	func(ctx SpecContext) {
 		const roundTrip = 200 * time.Millisecond // half of it is enough to tell two processes to begin
 		lab := harness.NewLab(ctx)
-		net := lab.Routed()
-		lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+		net := lab.Path(roundTrip)
 		wire, events := lab.Capture(net.Client()), lab.Events()
 		left, right := harness.Addr(net.Client(), 4000), harness.Addr(net.Server(), 4000)
 		start := func(host *netns.Host, from peers.Script) *harness.Peer {

@@ -17,7 +17,7 @@ import (
 var _ = It("repeats its SYN ACK to a client that does not answer, ever more slowly, and forgets it", Label("long", "netem", "rfc6298"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(shortTrip)
 		wire := lab.Capture(net.Server())
 
 		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80)})

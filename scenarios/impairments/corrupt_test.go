@@ -21,7 +21,7 @@ import (
 // Where the parts of a packet begin, and what changes on the way: see forwarded.
 const (
 	ipStart       = ethernetHeader
-	tcpStart      = ethernetHeader + ipv4Header
+	tcpStart      = ethernetHeader + 20 // IPv4 without options
 	ttlAt         = ipStart + 8
 	ipChecksumAt  = ipStart + 10
 	dataOffsetAt  = tcpStart + 12
@@ -117,7 +117,7 @@ func (d *damage) add(sent, came []byte) {
 	}
 }
 
-var _ = It("flips a bit that a checksum finds, and TCP repairs", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("flips a bit that a checksum finds, and TCP repairs", Label("ipv4", "quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	const percent, requests, size = 5, 120, 16 << 10
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()

@@ -35,8 +35,7 @@ var _ = It("duplicates a share of the packets", Label("quick", "netem", "linux")
 var _ = It("has TCP answer each duplicate with a D-SACK, and send nothing again", Label("quick", "netem", "rfc2883"), func(ctx SpecContext) {
 	const bytes = 1 << 20
 	lab := harness.NewLab(ctx)
-	net := lab.Routed()
-	lab.ImpairBoth(impair.Netem{Delay: 10 * time.Millisecond})
+	net := lab.Path(20 * time.Millisecond)
 	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
 
 	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})

@@ -21,6 +21,9 @@ const (
 	ce     = 3
 )
 
+// markedPackets is the counter of packets that came with CE.
+func markedPackets() string { return harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts") }
+
 var _ = DescribeTable("marks what is capable of ECN, and drops what is not", Label("quick", "netem", "rfc3168"),
 	func(ctx SpecContext, codepoint, markedAs uint8) {
 		const percent, probes = 20, 1000
@@ -45,7 +48,7 @@ var _ = DescribeTable("marks what is capable of ECN, and drops what is not", Lab
 			marks = count(chosen)
 		}
 		Expect(seen.received.Distinct).To(Equal(probes-count(chosen)+marks), "probes received")
-		Expect(lab.Counters(link.net.Server())).To(HaveGrown("IpExtInCEPkts", marks))
+		Expect(lab.Counters(link.net.Server())).To(HaveGrown(markedPackets(), marks))
 	},
 	Entry("ECT(0): marked CE, none lost", uint8(ect0), uint8(ce)),
 	Entry("not capable: lost, none marked", uint8(notECT), uint8(notECT)),
@@ -88,7 +91,7 @@ var _ = It("has TCP slow down for a mark without sending anything again", Label(
 	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))
 	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(marked))
 	Expect(marked).To(BeNumerically(">=", marks))
-	Expect(lab.Counters(net.Server())).To(HaveGrown("IpExtInCEPkts", marked))
+	Expect(lab.Counters(net.Server())).To(HaveGrown(markedPackets(), marked))
 	// RFC 3168, section 6.1: the receiver echoes until the sender says that it has reduced its window, once a window.
 	Expect(answered).To(BeNumerically(">", 0))
 	Expect(reduced).To(within(1, marked))

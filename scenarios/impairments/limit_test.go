@@ -10,6 +10,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -19,7 +20,7 @@ var _ = It("drops the end of a burst that is longer than its limit", Label("quic
 	// A packet takes 80 ms: none has left when the last one comes.
 	link := newLink(lab, impair.Netem{Rate: impair.Rate{BitsPerSecond: 100 * impair.Kbit}, Limit: limit})
 
-	link.begin(peers.ProbeSender{Count: probes, Size: 1000 - probeHeaders})
+	link.begin(peers.ProbeSender{Count: probes, Size: 1000 - probeHeaders()})
 	seen := link.account()
 
 	for number, p := range seen.probes {
@@ -71,7 +72,7 @@ var _ = It("counts the packets that are being delayed in its limit", Label("quic
 var _ = It("lets a deep queue grow until a packet waits limit times its time on the link", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const (
 		rate, delay, limit = 10 * impair.Mbit, 10 * time.Millisecond, 200
-		packet             = 1514
+		packet             = ethernetHeader + netns.DefaultMTU
 	)
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()

@@ -1,7 +1,6 @@
 package impairments
 
 import (
-	"encoding/binary"
 	"slices"
 	"time"
 
@@ -22,13 +21,13 @@ const miss = 1e-12
 // hostDelay bounds what the router and the receiving host add to a delay: an interrupt or two.
 const hostDelay = time.Millisecond
 
-// headers of a probe on the wire: Ethernet, IPv4, UDP.
 const (
 	ethernetHeader = 14
-	ipv4Header     = 20
 	udpHeader      = 8
-	probeHeaders   = ethernetHeader + ipv4Header + udpHeader
 )
+
+// probeHeaders is the length of a probe's headers on the wire: Ethernet, IP, UDP.
+func probeHeaders() int { return ethernetHeader + harness.IPHeader() + udpHeader }
 
 // A link carries probes from client to server over a router, which impairs them. They are seen before the
 // impairment, as they come to the router, and behind it, as they come to the server.
@@ -115,14 +114,23 @@ func (a *account) read(frames []analysis.Frame, l *link) {
 	}
 }
 
-// decodeProbe returns the number of a probe, and the ECN codepoint of the packet it is in.
+// decodeProbe returns the number of a probe, and the ECN codepoint of the packet it is in. In IPv4 that is the end of the
+// second byte; in IPv6 of the traffic class, which begins after the four bits of the version (RFC 791, RFC 8200, RFC 3168).
 func decodeProbe(frame []byte) (number int, ecn uint8, ok bool) {
-	const ipv4, udp = 0x0800, 17
-	if len(frame) < probeHeaders || binary.BigEndian.Uint16(frame[12:]) != ipv4 || frame[ethernetHeader+9] != udp {
+	const udp = 17
+	if len(frame) < probeHeaders() {
 		return 0, 0, false
 	}
-	number, ok = peers.ProbeNumber(frame[probeHeaders:])
-	return number, frame[ethernetHeader+1] & 3, ok
+	ip := frame[ethernetHeader:]
+	version, protocol, ecn := byte(4), ip[9], ip[1]&3
+	if harness.IPv6() {
+		version, protocol, ecn = 6, ip[6], ip[1]>>4&3
+	}
+	if ip[0]>>4 != version || protocol != udp {
+		return 0, 0, false
+	}
+	number, ok = peers.ProbeNumber(frame[probeHeaders():])
+	return number, ecn, ok
 }
 
 // losses tells of each probe whether it was lost.
@@ -148,7 +156,7 @@ func count(all []bool) int {
 // passage compares the TCP segments from client to server as they came to the router and to the server: how long each took
 // in between, and which did not come. They must come in the order in which they left.
 func passage(segments []analysis.Segment, net *netns.Topology) (delays []time.Duration, lost []analysis.Segment) {
-	server := net.Server().IPv4()
+	server := harness.IP(net.Server())
 	same := func(a, b analysis.Segment) bool {
 		return a.Seq == b.Seq && a.Ack == b.Ack && a.Length == b.Length && a.Flags == b.Flags && a.Options.TSVal == b.Options.TSVal
 	}

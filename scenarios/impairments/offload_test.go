@@ -14,7 +14,8 @@ import (
 )
 
 var _ = It("loses many segments as one where offload is left on, so that a loss in percent means nothing", Label("quick", "netem", "linux"), func(ctx SpecContext) {
-	const bytes, begun, mss = 8 << 20, 1 << 20, 1448
+	const bytes, begun = 8 << 20, 1 << 20
+	mss := harness.Payload(netns.DefaultMTU)
 	perfect := impair.Netem{Delay: 5 * time.Millisecond}
 	lossy := perfect
 	lossy.Loss = impair.RandomLoss{Percent: 100}

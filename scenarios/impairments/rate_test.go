@@ -1,6 +1,7 @@
 package impairments
 
 import (
+	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -28,7 +30,7 @@ var _ = DescribeTable("spaces packets by the time that each takes at the rate", 
 		lab := harness.NewLab(ctx)
 		link := newLink(lab, impair.Netem{Delay: delay, Rate: rate})
 
-		link.begin(peers.ProbeSender{Count: probes, Size: packet - probeHeaders}) // a burst
+		link.begin(peers.ProbeSender{Count: probes, Size: packet - probeHeaders()}) // a burst
 		seen := link.account()
 
 		// The delay and the time on the link add up for the first packet; each of the others leaves a packet time later.
@@ -53,7 +55,7 @@ var _ = DescribeTable("spaces packets by the time that each takes at the rate", 
 var _ = It("gives TCP its rate less the headers", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const (
 		rate, roundTrip, bytes = 5 * impair.Mbit, 20 * time.Millisecond, 3 << 20
-		segment, packet        = 1448, 1514 // payload, and with the headers of TCP (20, 12 of timestamps), IPv4 and Ethernet
+		packet                 = ethernetHeader + netns.DefaultMTU
 	)
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
@@ -67,10 +69,11 @@ var _ = It("gives TCP its rate less the headers", Label("quick", "netem", "linux
 
 	// The initial window of 10 segments takes 24 ms at this rate, longer than the round trip: the link is full from the
 	// first one on. From the first byte to the last, the time of one segment of some 2000 is missing.
-	const share, most = float64(segment) / packet, 1.001
+	const most = 1.001
+	share := float64(harness.Payload(netns.DefaultMTU)) / packet
 	Expect(received.Bulk.Goodput).To(within(0.98*share*float64(rate), most*share*float64(rate)))
 	queue := lab.Queue(net.ToServer)
 	Expect(queue.Drops).To(BeZero())
 	Expect(float64(queue.Bytes) * 8 / received.Bulk.Elapsed.Seconds()).To(within(0.98*float64(rate), most*float64(rate)))
-	lab.Figure("goodput", received.Bulk.Goodput/1e6, "Mbit/s", "4.78: 5 x 1448/1514")
+	lab.Figure("goodput", received.Bulk.Goodput/1e6, "Mbit/s", fmt.Sprintf("%.2f: 5 x %d/%d", 5*share, harness.Payload(netns.DefaultMTU), packet))
 })

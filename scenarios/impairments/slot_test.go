@@ -39,7 +39,7 @@ var _ = DescribeTable("lets packets go in bunches, one for each slot", Label("qu
 		lab := harness.NewLab(ctx)
 		link := newLink(lab, impair.Netem{Slot: slot})
 
-		link.begin(peers.ProbeSender{Count: probes, Size: size - probeHeaders}) // a burst
+		link.begin(peers.ProbeSender{Count: probes, Size: size - probeHeaders()}) // a burst
 		seen := link.account()
 
 		bunches := seen.bunches()

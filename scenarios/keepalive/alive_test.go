@@ -19,7 +19,7 @@ var _ = It("keeps a connection for as long as its probes are answered, one each 
 	func(ctx SpecContext) {
 		const waited = 30 * time.Second // many times what silence would have ended it after
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 
 		pair := lab.Connect(net.Client(), net.Server(),
@@ -46,7 +46,7 @@ var _ = It("keeps a connection for as long as its probes are answered, one each 
 
 var _ = It("sends nothing on an idle connection where SO_KEEPALIVE is not set", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := network(lab, netns.Config{Sysctls: []netns.Setting{
+	net := lab.Path(roundTrip, netns.Config{Sysctls: []netns.Setting{
 		{Key: "net.ipv4.tcp_keepalive_time", Value: "2"}, {Key: "net.ipv4.tcp_keepalive_intvl", Value: "1"},
 	}})
 	forever := peers.Script{Steps: peers.Steps(peers.Sleep(peers.UntilStopped))}

@@ -20,7 +20,7 @@ var _ = DescribeTable("probes an idle connection in silence, resets it, and tell
 	Label("netem", "rfc9293"),
 	func(ctx SpecContext, count int, userTimeout time.Duration, source string) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 		socket := keeping
 		socket.KeepProbes, socket.UserTimeout = count, userTimeout

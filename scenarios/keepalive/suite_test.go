@@ -7,12 +7,8 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/onsi/ginkgo/v2"
-
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
-	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -33,14 +29,6 @@ const (
 
 // keeping is a socket with keepalive.
 var keeping = peers.Socket{KeepAlive: true, KeepIdle: idle, KeepInterval: interval, KeepProbes: probes}
-
-// network is client, router and server, with a round trip of [roundTrip].
-func network(lab *harness.Lab, config ...netns.Config) *netns.Topology {
-	GinkgoHelper()
-	net := lab.Routed(config...)
-	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
-	return net
-}
 
 // probing returns a filter for keepalive probes: no data, and a sequence number that was acknowledged before (RFC 9293,
 // section 3.8.4). It is given the next number that the sender would use.

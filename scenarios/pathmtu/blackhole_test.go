@@ -44,7 +44,7 @@ var _ = It("stalls in a black hole as soon as a segment is full, though small re
 	fromClient := analysis.All(analysis.From(harness.IP(net.Client())), analysis.WithData)
 	Expect(wire.Segments(analysis.On("server1/eth0"), fromClient)).To(And(HaveLen(3), HaveEach(HaveField("Length", request))))
 	lost := wire.Segments(analysis.On("client1/eth0"), fromClient)[3:]
-	Expect(lost).To(HaveEach(HaveField("Length", payload(wide))))
+	Expect(lost).To(HaveEach(HaveField("Length", harness.Payload(wide))))
 	Expect(lost[len(lost)-1].At - lost[0].At).To(BeNumerically(">", stalled/3)) // still trying, ever more slowly
 	Expect(hole.Count().Acted).To(BeEquivalentTo(len(lost)))
 	Expect(lab.Counters(net.Client())).To(And(HaveGrown(tooBig(), 0), HaveGrown("TcpExtTCPTimeouts", BeNumerically(">", 0))))
@@ -68,16 +68,16 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 
 		// Smaller segments at the first time-out after tcp_retries1's time, and from there the search (RFC 4821, section 7.2).
 		k := lab.Oracle(net.Client())
-		out, _ := k.BlackHole(oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+hostDelay), InFlight: k.InitialWindow(0)}, payload(wide))
-		fits, successes, failures := search(out.MSS[0]+headers(), wide, lab.Sysctl(net.Client(), "net.ipv4.tcp_probe_threshold"))
+		out, _ := k.BlackHole(oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+hostDelay), InFlight: k.InitialWindow(0)}, harness.Payload(wide))
+		fits, successes, failures := search(out.MSS[0]+wide-harness.Payload(wide), wide, lab.Sysctl(net.Client(), "net.ipv4.tcp_probe_threshold"))
 		data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
-		through := slices.IndexFunc(data, func(s analysis.Segment) bool { return s.Length < payload(wide) }) // the first
+		through := slices.IndexFunc(data, func(s analysis.Segment) bool { return s.Length < harness.Payload(wide) }) // the first
 		Expect(data[through].Length).To(Equal(out.MSS[0]))
 		Expect(data[through].At - data[0].At).To(out.Found)
-		Expect(info).To(And(HaveField("Snd_mss", BeEquivalentTo(payload(fits))), HaveField("Pmtu", BeEquivalentTo(wide))))
+		Expect(info).To(And(HaveField("Snd_mss", BeEquivalentTo(harness.Payload(fits))), HaveField("Pmtu", BeEquivalentTo(wide))))
 		Expect(lab.Counters(net.Client())).To(And(
 			HaveGrown("TcpExtTCPMTUPSuccess", successes), HaveGrown("TcpExtTCPMTUPFail", failures), HaveGrown(tooBig(), 0)))
-		tooLarge := func(s analysis.Segment) bool { return s.Length > payload(narrow) }
+		tooLarge := func(s analysis.Segment) bool { return s.Length > harness.Payload(narrow) }
 		Expect(wire).To(Contain(Segments("segments that are too big", tooLarge), int(hole.Count().Acted)))
 		lab.Figure("went on after", (data[through].At - data[0].At).Seconds(), "s", out.Found.String()+": tcp_retries1")
 		lab.Figure("found", float64(fits), "bytes", "up to 1400: by halves from tcp_base_mss, to tcp_probe_threshold")

@@ -37,20 +37,20 @@ var _ = It("learns the MTU of the path from the routers, and sends what was too 
 		left := wire.Segments(analysis.On("client1/eth0"), analysis.From(harness.IP(net.Client())), analysis.WithData)
 		var large, small []analysis.Segment
 		for _, s := range left {
-			if s.Length > payload(narrow) {
+			if s.Length > harness.Payload(narrow) {
 				large = append(large, s)
 			} else {
 				small = append(small, s)
 			}
 		}
-		Expect(large).To(HaveEach(HaveField("Length", payload(wide))))
-		Expect(small[0]).To(And(HaveField("Length", payload(narrow)), HaveField("Seq", large[0].Seq)))
+		Expect(large).To(HaveEach(HaveField("Length", harness.Payload(wide))))
+		Expect(small[0]).To(And(HaveField("Length", harness.Payload(narrow)), HaveField("Seq", large[0].Seq)))
 		arrived := wire.Segments(analysis.On("server1/eth0"), analysis.WithData)
-		Expect(arrived).To(HaveEach(HaveField("Length", BeNumerically("<=", payload(narrow)))))
+		Expect(arrived).To(HaveEach(HaveField("Length", BeNumerically("<=", harness.Payload(narrow)))))
 		// The router answers before its slow link: there is no time-out, and not even a round trip.
 		Expect(small[0].At - large[0].At).To(BeNumerically("<", hostDelay))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown(tooBig(), len(large)), HaveGrown("TcpExtTCPTimeouts", 0)))
-		Expect(info).To(And(HaveField("Pmtu", BeEquivalentTo(narrow)), HaveField("Snd_mss", BeEquivalentTo(payload(narrow)))))
+		Expect(info).To(And(HaveField("Pmtu", BeEquivalentTo(narrow)), HaveField("Snd_mss", BeEquivalentTo(harness.Payload(narrow)))))
 		lab.Figure("segments too big", float64(len(large)), "", "each is answered by ICMP")
 		lab.Figure("payload", float64(small[0].Length), "bytes", "MTU 1400 less the headers")
 	})
@@ -72,9 +72,9 @@ var _ = It("remembers the MTU of the path for mtu_expires, and then tries the ol
 	forgetting := send(lab, net)
 
 	// ip_rt_update_pmtu, rt6_update_expires: an exception of the route, with the time that it ends.
-	Expect(first(learning, analysis.WithData).Length).To(Equal(payload(wide)))
-	Expect(first(remembering, analysis.WithData).Length).To(Equal(payload(narrow)))
-	Expect(first(forgetting, analysis.WithData).Length).To(Equal(payload(wide)))
+	Expect(first(learning, analysis.WithData).Length).To(Equal(harness.Payload(wide)))
+	Expect(first(remembering, analysis.WithData).Length).To(Equal(harness.Payload(narrow)))
+	Expect(first(forgetting, analysis.WithData).Length).To(Equal(harness.Payload(wide)))
 	// What it has learnt it tells the other side, too (ipv4_default_advmss).
 	Expect(first(remembering, analysis.SYNs).Options.MSS).To(BeEquivalentTo(narrow - harness.IPHeader() - 20))
 	Expect(remembering.TCPInfo.Total_retrans).To(BeZero())

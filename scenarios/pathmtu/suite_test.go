@@ -38,16 +38,5 @@ func network(lab *harness.Lab, client ...netns.Setting) *netns.Topology {
 	return net
 }
 
-// headers are those of IP and TCP, the latter with timestamps (RFC 7323, appendix A).
-func headers() int { return harness.IPHeader() + 20 + 12 }
-
-// payload is what a segment carries at most through an MTU.
-func payload(mtu int) int { return mtu - headers() }
-
 // tooBig is the counter of the messages that a path MTU comes by (RFC 1191, RFC 8201).
-func tooBig() string {
-	if harness.IPv6() {
-		return "Icmp6InPktTooBigs"
-	}
-	return "IcmpInDestUnreachs"
-}
+func tooBig() string { return harness.ByFamily("IcmpInDestUnreachs", "Icmp6InPktTooBigs") }

@@ -27,7 +27,7 @@ var _ = DescribeTable("sends a late segment again, and takes that back",
 		first := lab.Rule(net.ToServer, rules.Hold(late, rules.Data.Number(5)))
 		second := lab.Rule(net.ToServer, rules.Hold(late, rules.Data.Number(segments+5)))
 
-		bytes := segments * (mss() + int64(timestamps*(1-withTimestamps)))
+		bytes := segments * (mss() + int64(harness.TCPTimestamps*(1-withTimestamps)))
 		server := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
 			peers.Read(2*bytes), peers.Sleep(settle))})
 		client := lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(

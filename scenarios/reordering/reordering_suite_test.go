@@ -10,7 +10,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 
 	"github.com/tcplab/tcplab/harness"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 )
 
@@ -25,17 +24,13 @@ const (
 	// settle is longer than anything takes that is on its way: a round trip, a delayed ACK (200 ms at most), and an
 	// RTO of a path like this (RTT + 200 ms).
 	settle = 500 * time.Millisecond
-
-	timestamps = 12 // bytes of the option, with its padding (RFC 7323, appendix A)
 )
 
-// mss is the payload of a full segment with timestamps: what an MTU of 1500 leaves beside the headers.
-func mss() int64 { return int64(1500 - harness.IPHeader() - 20 - timestamps) }
+// mss is the payload of a full segment with timestamps.
+func mss() int64 { return int64(harness.Payload(netns.DefaultMTU)) }
 
 // network is client, router and server, with a round trip of [roundTrip], and with these sysctls in all hosts.
 func network(lab *harness.Lab, sysctls ...netns.Setting) *netns.Topology {
 	GinkgoHelper()
-	net := lab.Routed(netns.Config{Sysctls: sysctls})
-	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
-	return net
+	return lab.Path(roundTrip, netns.Config{Sysctls: sysctls})
 }

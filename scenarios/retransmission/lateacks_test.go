@@ -24,7 +24,7 @@ var _ = DescribeTable("takes a time-out back when ACKs that were only late show 
 		wire := lab.Capture(net.Client(), net.Server())
 		hold := lab.Rule(net.ToClient, rules.Hold(late, rules.PureACK)) // and the SYN-ACK is not: the path seems short
 		// Reno, as CUBIC would end its slow start for the longer RTT (HyStart).
-		sender := send(lab, net, segments*(mss()+int64(timestamps*(1-withTimestamps))), peers.Socket{Congestion: "reno"})
+		sender := send(lab, net, segments*(mss()+int64(harness.TCPTimestamps*(1-withTimestamps))), peers.Socket{Congestion: "reno"})
 
 		// By timestamps, the late ACK is of the first transmission (RFC 4015, Eifel). Without them, F-RTO sends new
 		// data after the first ACK, and the second is of a segment that was not sent again (RFC 5682, 2.1).

@@ -16,7 +16,6 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -44,9 +43,7 @@ var pathRTT = oracle.Between(roundTrip, roundTrip+hostDelay)
 // network is client, router and server, with a round trip of [roundTrip], and with these sysctls in all hosts.
 func network(lab *harness.Lab, sysctls ...netns.Setting) *netns.Topology {
 	GinkgoHelper()
-	net := lab.Routed(netns.Config{Sysctls: sysctls})
-	lab.ImpairBoth(impair.Netem{Delay: delay})
-	return net
+	return lab.Path(roundTrip, netns.Config{Sysctls: sysctls})
 }
 
 // setting is a sysctl of net.ipv4, which is IPv6's as well where it is TCP's.
@@ -54,10 +51,8 @@ func setting(name string, value int) netns.Setting {
 	return netns.Setting{Key: "net.ipv4." + name, Value: strconv.Itoa(value)}
 }
 
-const timestamps = 12 // bytes of the option, with its padding (RFC 7323, appendix A)
-
-// mss is the payload of a full segment with timestamps: what an MTU of 1500 leaves beside the headers.
-func mss() int64 { return int64(1500 - harness.IPHeader() - 20 - timestamps) }
+// mss is the payload of a full segment with timestamps.
+func mss() int64 { return int64(harness.Payload(netns.DefaultMTU)) }
 
 // send lets a client send so many bytes in one write, waits until the server has read them and all is settled, and
 // returns what the client knows of the connection then.

@@ -21,7 +21,7 @@ var _ = DescribeTable("holds small writes back under TCP_CORK, and sends them in
 	func(ctx SpecContext, pull bool, expected func(oracle.Kernel) oracle.Span) {
 		const writes, bytes = 3, 100
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 
 		// What it holds back the client writes as soon as it has the answer to a request.

@@ -14,7 +14,7 @@ import (
 
 var _ = It("delays the ACK of a lone segment, once a request has been answered", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := network(lab)
+	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Server())
 
 	pair := lab.Connect(net.Client(), net.Server(),
@@ -35,7 +35,7 @@ var _ = It("delays the ACK of a lone segment, once a request has been answered",
 var _ = It("acknowledges at once what comes on a new connection without an answer", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const writes = 5
 	lab := harness.NewLab(ctx)
-	net := network(lab)
+	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Server())
 
 	pair := lab.Connect(net.Client(), net.Server(),

@@ -21,7 +21,7 @@ const exchanges = 6
 var _ = DescribeTable("an exchange of write, write, read", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, client peers.Socket, reader []peers.Step, delayed int, expected func(delay oracle.Span) oracle.Span) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 
 		pair := lab.Connect(net.Client(), net.Server(),

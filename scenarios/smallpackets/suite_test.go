@@ -8,12 +8,8 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/onsi/ginkgo/v2"
-
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
@@ -26,14 +22,6 @@ const (
 	// hostDelay bounds what the hosts add to a round trip: interrupts, and programs that have to wake up.
 	hostDelay = 2 * time.Millisecond
 )
-
-// network is client, router and server, with a round trip of [roundTrip].
-func network(lab *harness.Lab) *netns.Topology {
-	GinkgoHelper()
-	net := lab.Routed()
-	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
-	return net
-}
 
 // roundTrips is how long it takes for packets to go to and fro so many times.
 func roundTrips(n time.Duration) oracle.Span {

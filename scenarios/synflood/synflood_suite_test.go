@@ -11,7 +11,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 
 	"github.com/tcplab/tcplab/harness"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -29,8 +28,7 @@ const (
 // flooded is a network whose server listens, with tcp_syncookies as said, and has just been flooded.
 func flooded(lab *harness.Lab, cookies string) (net *netns.Topology, wire *harness.Capture) {
 	GinkgoHelper()
-	net = lab.Routed(netns.Config{ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_syncookies", Value: cookies}}})
-	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+	net = lab.Path(roundTrip, netns.Config{ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_syncookies", Value: cookies}}})
 	wire = lab.Capture(net.Server())
 	lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog})
 	lab.Wait(lab.Start(net.Client(), peers.SYNFlood{

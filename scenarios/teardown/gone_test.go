@@ -18,7 +18,7 @@ import (
 var _ = DescribeTable("closes at once for a program that was killed", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext, unread int64, ending Pattern, sees types.GomegaMatcher) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 
 		client := peers.Steps(peers.Try(peers.ReadAll()))
@@ -28,8 +28,8 @@ var _ = DescribeTable("closes at once for a program that was killed", Label("qui
 		c := connect(lab, net, client, peers.Steps(peers.Sleep(peers.UntilStopped)))
 		time.Sleep(settle)
 		killed := time.Now()
-		c.server.Kill()
-		steps := lab.Wait(c.client).Connections[0].Steps
+		c.Server.Kill()
+		steps := lab.Wait(c.Client).Connections[0].Steps
 
 		// exit(2) closes all files: a FIN as with close(2), and a reset where data is unread (RFC 2525, 2.17).
 		Expect(wire.Segments(analysis.From(harness.IP(net.Server())))).To(Contain(ending, 1))
@@ -42,14 +42,14 @@ var _ = DescribeTable("closes at once for a program that was killed", Label("qui
 
 var _ = It("does not notice for as long as it sends nothing that the other host is gone", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := network(lab)
+	net := lab.Path(roundTrip)
 	c := connect(lab, net, peers.Steps(peers.Sleep(peers.UntilStopped)), peers.Steps(peers.Sleep(peers.UntilStopped)))
 	time.Sleep(settle)
 
 	lab.Silence(net.ToServer)
 	lab.Silence(net.ToClient)
 	wire := lab.Capture(net.Client())
-	c.server.Kill()
+	c.Server.Kill()
 	time.Sleep(5 * time.Minute)
 
 	// RFC 9293, section 3.8.4: without keep-alives, nothing is sent on an idle connection.

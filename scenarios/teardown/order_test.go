@@ -14,13 +14,13 @@ import (
 var _ = It("closes in four segments, and leaves TIME-WAIT to the side that closes first", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire, events := lab.Capture(net.Client()), lab.Events()
 
 		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await()))
 		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
 		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.CloseWait, 1))
-		lab.Continue(c.server) // and its connection is closed
+		lab.Continue(c.Server) // and its connection is closed
 		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}})
 		lab.AwaitSockets(net.Server(), 0, kernel.SocketFilter{Port: c.Local.Port()})
 
@@ -36,7 +36,7 @@ var _ = It("closes in four segments, and leaves TIME-WAIT to the side that close
 var _ = It("still carries data to a side that has closed its own direction", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
 	const bytes = 100_000
 	lab := harness.NewLab(ctx)
-	net := network(lab)
+	net := lab.Path(roundTrip)
 	wire, events := lab.Capture(net.Client()), lab.Events(net.Client())
 
 	c := connect(lab, net,
@@ -44,7 +44,7 @@ var _ = It("still carries data to a side that has closed its own direction", Lab
 		peers.Steps(peers.ReadAll(), peers.Write(bytes)))
 
 	// RFC 9293, section 3.6: after its CLOSE a user continues to RECEIVE until the other side closes, too.
-	Expect(lab.Wait(c.client).Connections[0].Received).To(BeEquivalentTo(bytes))
+	Expect(lab.Wait(c.Client).Connections[0].Received).To(BeEquivalentTo(bytes))
 	fin := wire.Segments(analysis.FINs, analysis.From(harness.IP(net.Client())))[0]
 	data := wire.Segments(analysis.WithData)
 	Expect(data).NotTo(BeEmpty())
@@ -56,12 +56,12 @@ var _ = It("still carries data to a side that has closed its own direction", Lab
 var _ = It("goes through CLOSING to TIME-WAIT on both sides if both close at once", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire, events := lab.Capture(net.Client()), lab.Events()
 
 		c := connect(lab, net, peers.Steps(peers.Await()), peers.Steps(peers.Await()))
-		lab.Continue(c.client)
-		lab.Continue(c.server) // while the client's FIN is on its way
+		lab.Continue(c.Client)
+		lab.Continue(c.Server) // while the client's FIN is on its way
 
 		timeWait := kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}}
 		lab.AwaitSockets(net.Client(), 1, timeWait)

@@ -36,7 +36,7 @@ var pathRTT = oracle.Between(roundTrip, roundTrip+2*time.Millisecond)
 
 var _ = It("stays in CLOSE-WAIT for ever where the program does not close", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := network(lab)
+	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Server())
 
 	c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Sleep(peers.UntilStopped)))
@@ -49,7 +49,7 @@ var _ = It("stays in CLOSE-WAIT for ever where the program does not close", Labe
 	Expect(lab.Sockets(net.Server())).To(HaveState(kernel.CloseWait, 1))
 	Expect(wire.Segments(analysis.From(harness.IP(net.Server())), analysis.FINs)).To(BeEmpty())
 	// Nobody knows that connection any more: the late FIN is answered with a reset.
-	lab.Stop(c.server)
+	lab.Stop(c.Server)
 	time.Sleep(settle)
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpOutRsts", 1))
 })
@@ -57,7 +57,7 @@ var _ = It("stays in CLOSE-WAIT for ever where the program does not close", Labe
 var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its program has closed it", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_fin_timeout", Value: "3"}}})
+		net := lab.Path(roundTrip, netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_fin_timeout", Value: "3"}}})
 		wire := lab.Capture(net.Client())
 
 		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await(), peers.Write(1), peers.Sleep(settle), peers.Try(peers.Write(1))))
@@ -73,8 +73,8 @@ var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its p
 
 		// What comes later is for a connection that does not exist. The server is in CLOSE-WAIT, where a
 		// reset is EPIPE to it (tcp_reset).
-		lab.Continue(c.server)
-		Expect(lab.Wait(c.server).Connections[0].Steps[4].Err).To(MatchError(unix.EPIPE))
+		lab.Continue(c.Server)
+		Expect(lab.Wait(c.Server).Connections[0].Steps[4].Err).To(MatchError(unix.EPIPE))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpOutRsts", 1))
 		Expect(wire).To(Contain(Reset(), 1))
 	})
@@ -82,12 +82,12 @@ var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its p
 var _ = It("repeats the FIN of a closed connection in silence, and gives up after tcp_orphan_retries", Label("long", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 
 		c := connect(lab, net, peers.Steps(peers.Await()), peers.Steps(peers.Sleep(peers.UntilStopped)))
 		lab.Silence(net.ToServer)
-		lab.Continue(c.client)
+		lab.Continue(c.Client)
 		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait1}})
 		began := time.Now()
 		lab.AwaitSockets(net.Client(), 0, kernel.SocketFilter{Port: c.Local.Port()})

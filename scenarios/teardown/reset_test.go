@@ -13,13 +13,13 @@ import (
 
 var _ = It("resets a connection that is closed with data unread", Label("quick", "netem", "rfc2525"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := network(lab)
+	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net,
 		peers.Steps(peers.Write(1000), peers.Try(peers.ReadAll())),
 		peers.Steps(peers.Sleep(settle), peers.Close())) // by then the data is there
-	client := lab.Wait(c.client).Connections[0]
+	client := lab.Wait(c.Client).Connections[0]
 
 	// RFC 2525, section 2.17: the other side must learn that its data was lost.
 	Expect(client.Steps[1].Err).To(MatchError(unix.ECONNRESET))
@@ -29,11 +29,11 @@ var _ = It("resets a connection that is closed with data unread", Label("quick",
 
 var _ = It("resets instead of closing with SO_LINGER and 0 s, and leaves no TIME-WAIT", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := network(lab)
+	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net, peers.Steps(peers.Abort()), peers.Steps(peers.Try(peers.ReadAll())))
-	server := lab.Wait(c.server).Connections[0]
+	server := lab.Wait(c.Server).Connections[0]
 
 	// RFC 9293, section 3.10.5: ABORT sends a reset, and forgets the connection at once.
 	Expect(server.Steps[0].Err).To(MatchError(unix.ECONNRESET))
@@ -44,7 +44,7 @@ var _ = It("resets instead of closing with SO_LINGER and 0 s, and leaves no TIME
 
 var _ = It("takes one write after the other side has closed, and fails the next with EPIPE", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := network(lab)
+	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net, peers.Steps(
@@ -52,7 +52,7 @@ var _ = It("takes one write after the other side has closed, and fails the next 
 		peers.Try(peers.Write(1)), peers.Sleep(settle),
 		peers.Try(peers.Write(1)), peers.Try(peers.Write(1)),
 	), peers.Steps(peers.Close()))
-	steps := lab.Wait(c.client).Connections[0].Steps
+	steps := lab.Wait(c.Client).Connections[0].Steps
 
 	// RFC 9293, section 3.5.2, group 1: data for a connection that does not exist is answered with a reset;
 	// in CLOSE-WAIT that is EPIPE (tcp_reset).

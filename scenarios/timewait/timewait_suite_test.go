@@ -12,7 +12,6 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/kernel"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -39,9 +38,7 @@ var (
 // network is client, router and server, with a round trip of [roundTrip] and settings of the client.
 func network(lab *harness.Lab, client ...netns.Setting) *netns.Topology {
 	GinkgoHelper()
-	net := lab.Routed(netns.Config{ClientSysctls: client})
-	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
-	return net
+	return lab.Path(roundTrip, netns.Config{ClientSysctls: client})
 }
 
 // serve accepts connections on port 80, and closes each when the client has.
