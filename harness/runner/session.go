@@ -22,6 +22,7 @@ type Session struct {
 	dir    string   // of the compiled suites
 	suites []*Suite // without their specs, which depend on a filter
 	listed map[string][]*Suite
+	runs   int // begun
 	log    *logger
 
 	mutex  sync.Mutex
@@ -81,6 +82,7 @@ func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
 	if err := options.Filter.Validate(); err != nil {
 		return Summary{}, err
 	}
+	s.runs++
 	if options.Jobs <= 0 {
 		options.Jobs = runtime.NumCPU()
 	}

@@ -35,6 +35,7 @@ type work struct {
 	spec   *Spec // nil: all of it
 	image  func() (*vm.Image, error)
 	kernel results.Kernel // what is known of it without the harness in the guest
+	keep   bool           // more guests of this image are to come: let them begin where the first one has booted
 }
 
 // scenario is the text under which the work is recorded.
@@ -61,11 +62,15 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 			works = append(works, w)
 			continue
 		}
+		first := len(works)
 		for i := range suite.Specs {
 			if suite.Specs[i].Selected {
 				w.spec = &suite.Specs[i]
 				works = append(works, w)
 			}
+		}
+		for i := first; i < len(works); i++ {
+			works[i].keep = s.runs > 1 || len(works)-first > 1
 		}
 	}
 
@@ -132,7 +137,7 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 		return err
 	}
 	job := vm.Job{
-		Seed: options.Seed, MemoryMiB: options.MemoryMiB, WallLimit: options.WallLimit, Artefacts: run.Path(),
+		Seed: options.Seed, Keep: w.keep, MemoryMiB: options.MemoryMiB, WallLimit: options.WallLimit, Artefacts: run.Path(),
 		// The guest has what scenarios need: what is missing there is a fault, not a reason to skip.
 		Env: options.environment(Virtual, guest.ArtefactsDir),
 	}

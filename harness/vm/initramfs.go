@@ -155,8 +155,8 @@ func (a *archive) close() error {
 	return cpio.WriteTrailer(a.writer)
 }
 
-// writeBase writes the part of the initramfs that all guests of an image share.
-func writeBase(w io.Writer, c Config, modules []module) error {
+// writeInitramfs writes what all guests of an image share.
+func writeInitramfs(w io.Writer, c Config, modules []module) error {
 	a := newArchive(w)
 	steps := []func() error{
 		func() error { return a.add(cpio.CharDev("dev/console", 0o600, 5, 1)) },
@@ -174,28 +174,24 @@ func writeBase(w io.Writer, c Config, modules []module) error {
 			return err
 		}
 	}
+	var names []string
 	for _, m := range modules {
+		names = append(names, m.Name)
 		if err := a.addContent(path.Join(guest.ModulesDir, m.Name), withoutSignature(m.Content), 0o644); err != nil {
 			return err
 		}
+	}
+	list, err := json.Marshal(names)
+	if err != nil {
+		return err
+	}
+	if err := a.addContent(guest.ModulesList, list, 0o644); err != nil {
+		return err
 	}
 	for _, include := range c.Include {
 		if err := a.addInclude(include); err != nil {
 			return err
 		}
-	}
-	return a.close()
-}
-
-// writeJob writes the part that is one guest's own, a second archive behind the first.
-func writeJob(w io.Writer, job guest.Job) error {
-	text, err := json.Marshal(job)
-	if err != nil {
-		return err
-	}
-	a := newArchive(w)
-	if err := a.addContent(guest.JobPath, text, 0o644); err != nil {
-		return err
 	}
 	return a.close()
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,7 @@ import (
 // boot, measured. The HPET, with its 10 ns, drives the timers instead. rodata=off because the
 // kernel would look through all its page tables for pages that are writable and executable: 250
 // virtual ms.
-const kernelParameters = "console=ttyS0 quiet panic=-1 oops=panic tsc=reliable cryptomgr.notests mitigations=off random.trust_cpu=on nolapic_timer " +
+const kernelParameters = "console=ttyS0 quiet panic=-1 oops=panic tsc=reliable cryptomgr.notests mitigations=off nolapic_timer noreplace-smp " +
 	"rodata=off initcall_blacklist=" + needlessInitcalls
 
 // needlessInitcalls are left out of the boot. The first calibrates the HPET for /dev/hpet, in a loop of
@@ -38,32 +39,46 @@ const needlessInitcalls = "hpet_late_init,init_blk_tracer,jent_mod_init"
 // guestFiles are the guest's ends on the host. None has a name, so that nothing is left
 // behind, and QEMU finds each under the number that it inherits.
 type guestFiles struct {
-	initramfs, console, output, results *os.File
+	initramfs                           *os.File // the image's
+	console, output, results, job, disk *os.File
 }
 
-func newGuestFiles(initramfs *os.File) (*guestFiles, error) {
+func newGuestFiles(initramfs *os.File, job guest.Job) (*guestFiles, error) {
 	files := &guestFiles{initramfs: initramfs}
-	for _, file := range []**os.File{&files.console, &files.output, &files.results} {
+	for _, file := range files.own() {
 		var err error
 		if *file, err = unnamedFile(); err != nil {
 			files.close()
 			return nil, err
 		}
 	}
+	if err := json.NewEncoder(files.job).Encode(job); err != nil {
+		files.close()
+		return nil, fmt.Errorf("guest's job: %w", err)
+	}
 	return files, nil
 }
 
+func (f *guestFiles) own() []**os.File {
+	return []**os.File{&f.console, &f.output, &f.results, &f.job, &f.disk}
+}
+
 func (f *guestFiles) close() {
-	for _, file := range []*os.File{f.console, f.output, f.results} {
-		if file != nil {
-			file.Close()
+	for _, file := range f.own() {
+		if *file != nil {
+			(*file).Close()
 		}
 	}
 }
 
 // inherited are the files in the order of their numbers in QEMU, from 3 on.
 func (f *guestFiles) inherited() []*os.File {
-	return []*os.File{f.initramfs, f.console, f.output, f.results}
+	return []*os.File{f.initramfs, f.console, f.output, f.results, f.job, f.disk}
+}
+
+// clear empties what a guest has written, for another attempt.
+func (f *guestFiles) clear() error {
+	return errors.Join(f.console.Truncate(0), f.output.Truncate(0), f.results.Truncate(0))
 }
 
 // arguments of QEMU. What each is for, and what was measured, stands in docs/virtual-time.md.
@@ -71,14 +86,16 @@ func arguments(kernel string, job Job) []string {
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-smp", "1", "-m", strconv.Itoa(job.memoryMiB()),
-		"-accel", "tcg", "-cpu", "qemu64,+rdrand",
+		"-accel", "tcg", "-cpu", "qemu64",
 		"-icount", "shift=1,align=off,sleep=off,rr=record,rrfile=/dev/null",
 		"-rtc", "base=2026-01-01,clock=vm",
-		"-seed", strconv.FormatUint(job.Seed, 10),
+		"-seed", "1",
 		"-kernel", kernel,
 		"-initrd", "/proc/self/fd/3",
 		"-append", kernelParameters,
-		"-chardev", "file,id=console,path=/proc/self/fd/4", "-serial", "chardev:console",
+		"-fw_cfg", "name=" + guest.JobFile + ",file=/proc/self/fd/7",
+		"-device", "pvpanic",
+		"-chardev", "file,id=console,path=/proc/self/fd/4,append=on", "-serial", "chardev:console",
 		"-device", "virtio-serial-pci,ioeventfd=off",
 		"-chardev", "file,id=output,path=/proc/self/fd/5",
 		"-device", "virtserialport,chardev=output,name=" + guest.OutputPort,
@@ -106,10 +123,14 @@ const streamPeriod = 50 * time.Millisecond
 
 // run starts QEMU and waits for its end, passing the guest's output on. It returns an error
 // only for what is not the guest's doing.
-func (q QEMU) run(ctx context.Context, kernel string, job Job, files *guestFiles) (ending, error) {
+func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFiles) (ending, error) {
 	ended := ending{memoryMiB: job.memoryMiB()}
-	command := exec.Command(q.Path, arguments(kernel, job)...)
+	command := exec.Command(q.Path, start.arguments...)
 	command.ExtraFiles = files.inherited()
+	if start.stop != nil {
+		defer start.stop.close()
+		command.ExtraFiles = append(command.ExtraFiles, start.stop.theirs)
+	}
 	var complaint bytes.Buffer
 	command.Stdout, command.Stderr = &complaint, &complaint
 	command.SysProcAttr = &syscall.SysProcAttr{
@@ -147,9 +168,17 @@ func (q QEMU) run(ctx context.Context, kernel string, job Job, files *guestFiles
 	defer tick.Stop()
 	stream := outputStream{from: files.output, to: job.Output}
 
+	var stopped <-chan error
+	if start.stop != nil {
+		stopped = start.stop.wait()
+	}
 	var exit error
 	for running := true; running; {
 		select {
+		case ended.kind = <-stopped:
+			if ended.kind == nil {
+				continue
+			}
 		case exit = <-done:
 			running = false
 			continue

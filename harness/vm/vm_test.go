@@ -151,6 +151,37 @@ func TestSameSeedSameBytes(t *testing.T) {
 	g.Expect(inputs[2].Key()).NotTo(Equal(inputs[0].Key()))
 }
 
+// TestKeptStateChangesNothing compares a guest that boots, the one whose state is kept on the way, and one that begins
+// there, also with another job and another seed.
+func TestKeptStateChangesNothing(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	booting, keeping := newImage(t, nil), newImage(t, nil)
+	run := func(image *vm.Image, seed uint64, keep bool) (string, vm.Result) {
+		var output bytes.Buffer
+		result, err := image.Run(t.Context(), vm.Job{Args: []string{"fingerprint"}, Seed: seed, Keep: keep, Output: &output})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(output.String()).NotTo(BeEmpty())
+		result.Wall = 0
+		return output.String(), result
+	}
+	for _, seed := range []uint64{1, 2} {
+		booted, result := run(booting, seed, false)
+		g.Expect(vm.HasState(keeping)).To(Equal(seed != 1))
+		for range 2 {
+			kept, keptResult := run(keeping, seed, true)
+			g.Expect(kept).To(Equal(booted))
+			g.Expect(keptResult).To(Equal(result))
+			g.Expect(vm.HasState(keeping)).To(BeTrue())
+		}
+		g.Expect(vm.HasState(booting)).To(BeFalse())
+	}
+	more := vm.Job{Args: []string{"exit", "3"}, MemoryMiB: 600, Keep: true} // another machine, for which the state is none
+	result, err := keeping.Run(t.Context(), more)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.ExitCode).To(Equal(3))
+}
+
 func TestInputsTellJobsApart(t *testing.T) {
 	g := NewWithT(t)
 	image := newImage(t, nil)

@@ -35,13 +35,14 @@ func Main() {
 
 // run does the job and reports on it. Its error is only for what could not be reported.
 func run() error {
-	mountErr := mountAll()
+	// What is alike in all guests of an image. Its random numbers are, too.
+	bootErr := errors.Join(mountAll(), seedRandom(0), loadModules(), pause())
 	job, jobErr := readJob()
-	modulesErr := loadModules(job.Modules)
+	seedErr := seedRandom(job.Seed)
 
 	results, err := openPort(ResultsPort)
 	if err != nil {
-		return errors.Join(mountErr, jobErr, modulesErr, err)
+		return errors.Join(bootErr, jobErr, seedErr, err)
 	}
 	defer results.Close()
 	stream := tar.NewWriter(results)
@@ -53,7 +54,7 @@ func run() error {
 	}
 
 	var status Status
-	if err := errors.Join(mountErr, jobErr, modulesErr); err != nil {
+	if err := errors.Join(bootErr, jobErr, seedErr); err != nil {
 		status = Status{ExitCode: -1, Error: err.Error()}
 	} else {
 		status = runProgram(job)
@@ -102,19 +103,15 @@ func mountAll() error {
 	return errors.Join(errs...)
 }
 
-func readJob() (Job, error) {
-	var job Job
-	text, err := os.ReadFile(JobPath)
+func loadModules() error {
+	text, err := os.ReadFile(ModulesList)
 	if err != nil {
-		return job, err
+		return err
 	}
-	if err := json.Unmarshal(text, &job); err != nil {
-		return job, fmt.Errorf("%s: %w", JobPath, err)
+	var names []string
+	if err := json.Unmarshal(text, &names); err != nil {
+		return fmt.Errorf("%s: %w", ModulesList, err)
 	}
-	return job, nil
-}
-
-func loadModules(names []string) error {
 	var errs []error
 	for _, name := range names {
 		if err := loadModule(filepath.Join(ModulesDir, name)); err != nil {

@@ -6,11 +6,14 @@ import "time"
 const (
 	InitPath     = "/init"
 	ProgramPath  = "/tcplab/program"
-	JobPath      = "/tcplab/job.json"
+	ModulesList  = "/tcplab/modules.json" // names in ModulesDir, in the order in which to load them
 	ModulesDir   = "/tcplab/modules"
 	WorkDir      = "/work"
 	ArtefactsDir = "/artefacts"
 )
+
+// JobFile is the name by which QEMU's fw_cfg device has the Job, in JSON.
+const JobFile = "opt/tcplab/job"
 
 // Names of the virtio-serial ports that lead to the host.
 const (
@@ -28,12 +31,11 @@ const (
 // ArtefactsEnv names, to the program, the directory whose files reach the host.
 const ArtefactsEnv = "TCPLAB_ARTEFACTS"
 
-// Job is what a guest has to do. It lies beside the program in the initramfs.
+// Job is what makes a guest differ from others of the same image.
 type Job struct {
 	Args []string // of the program, without its name
 	Env  []string // "KEY=value", added to a minimal environment
-	// Modules are file names in ModulesDir in the order in which to load them.
-	Modules []string
+	Seed uint64   // of all that is random in the guest
 }
 
 // Status is the last thing that a guest says. A guest that never said it did not finish.

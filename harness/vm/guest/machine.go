@@ -1,0 +1,131 @@
+package guest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What /init asks of the machine that QEMU emulates is done at I/O ports, by these: no driver is needed,
+// and an instruction that has returned has had its effect.
+func outb(port uint16, value uint8)
+func outw(port uint16, value uint16)
+func inb(port uint16) uint8
+
+// withPorts calls do on a thread that may use some I/O ports.
+func withPorts(first, count int, do func()) error {
+	runtime.LockOSThread() // the permission is the thread's
+	defer runtime.UnlockOSThread()
+	if err := syscall.Ioperm(first, count, 1); err != nil {
+		return fmt.Errorf("permission for I/O ports from %#x: %w", first, err)
+	}
+	do()
+	return syscall.Ioperm(first, count, 0)
+}
+
+// pause is where the host may stop the machine, to keep its state for guests that are to begin here. The
+// device is QEMU's pvpanic, which stops the machine within this one instruction if the
+// host has asked for that (-action panic=pause), and else does nothing (docs/specs/pvpanic.rst).
+func pause() error {
+	const port, panicked = 0x505, 1
+	return withPorts(port, 1, func() { outb(port, panicked) })
+}
+
+// QEMU's fw_cfg device (docs/specs/fw_cfg.rst): an item is selected by its number, and read byte by byte.
+const (
+	fwSelector  = 0x510
+	fwData      = 0x511
+	fwDirectory = 0x19 // the item that lists the files
+	fwNameSize  = 56
+)
+
+// fwFile is an entry of the directory, in network byte order.
+type fwFile struct {
+	Size     uint32
+	Selector uint16
+	_        uint16
+	Name     [fwNameSize]byte
+}
+
+// hostFile reads a file that the host has given the machine.
+func hostFile(name string) ([]byte, error) {
+	var content []byte
+	var found bool
+	err := withPorts(fwSelector, 2, func() {
+		outw(fwSelector, fwDirectory)
+		for range binary.BigEndian.Uint32(readItem(4)) {
+			var file fwFile
+			if _, err := binary.Decode(readItem(binary.Size(file)), binary.BigEndian, &file); err != nil {
+				return
+			}
+			if string(bytes.TrimRight(file.Name[:], "\x00")) == name {
+				outw(fwSelector, file.Selector)
+				content, found = readItem(int(file.Size)), true
+				return
+			}
+		}
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("QEMU has no file %s: %w", name, os.ErrNotExist)
+	}
+	return content, err
+}
+
+// readItem reads the next bytes of the selected item.
+func readItem(size int) []byte {
+	content := make([]byte, size)
+	for i := range content {
+		content[i] = inb(fwData)
+	}
+	return content
+}
+
+func readJob() (Job, error) {
+	var job Job
+	text, err := hostFile(JobFile)
+	if err != nil {
+		return job, err
+	}
+	if err := json.Unmarshal(text, &job); err != nil {
+		return job, fmt.Errorf("%s: %w", JobFile, err)
+	}
+	return job, nil
+}
+
+// seedRandom makes all that the kernel draws from now on follow from a seed, and from when its interrupts come, which
+// in virtual time is the same each time. The machine has no other source: no RDRAND.
+func seedRandom(seed uint64) error {
+	pool, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	// struct rand_pool_info: the bits to credit, the bytes, and these (include/uapi/linux/random.h).
+	const bytes = 32
+	var entropy struct {
+		bits, size int32
+		seed       [bytes]byte
+	}
+	entropy.bits, entropy.size = 8*bytes, bytes
+	binary.LittleEndian.PutUint64(entropy.seed[:], seed)
+	for _, request := range []struct {
+		name string
+		code uint
+		data unsafe.Pointer
+	}{
+		{"RNDADDENTROPY", unix.RNDADDENTROPY, unsafe.Pointer(&entropy)},
+		{"RNDRESEEDCRNG", unix.RNDRESEEDCRNG, nil}, // or it would be asked for within a minute
+	} {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, pool.Fd(), uintptr(request.code), uintptr(request.data)); errno != 0 {
+			return fmt.Errorf("seed the random pool: %s: %w", request.name, errno)
+		}
+	}
+	return nil
+}
