@@ -49,7 +49,7 @@ func newRun() *cobra.Command {
 		Long: `Run suites: Go packages with tests (as the go command knows them), or compiled ones
 (*.test). Without any: ` + defaultSuites + `. Arguments behind -- go to the test programs.
 
-In virtual time each scenario boots a guest of its own; what has passed before with the very
+In virtual time each scenario has a guest of its own; what has passed before with the very
 same inputs (QEMU, kernel, program, arguments, seed) comes from the cache.
 
 Several kernels (--kernel 6.1,6.12) make a run each, ID-6.1 and ID-6.12, and in the end a

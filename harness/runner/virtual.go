@@ -193,6 +193,9 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 	if result.Flaw != "" {
 		log.once("warning: %s; tcplab setup installs a newer one", result.Flaw)
 	}
+	if result.Unkept != nil {
+		log.once("note: each guest boots, which takes longer: %v", result.Unkept)
+	}
 	record, err := verdict(w, dir, result, guestErr)
 	if err != nil {
 		return err

@@ -7,25 +7,32 @@ import (
 	"github.com/tcplab/tcplab/harness/vm"
 )
 
-// BenchmarkIdle measures what 600 idle virtual seconds cost on top of a boot, in one run:
+// BenchmarkGuest measures, in one run, a guest that boots and does nothing; one that begins where another has
+// booted; and what 600 idle virtual seconds cost on top of that:
 //
-//	TCPLAB_TEST_GUEST=1 go test -run '^$' -bench Idle -benchtime 3x ./harness/vm
-func BenchmarkIdle(b *testing.B) {
-	image := newImage(b, nil)
-	run := func(args ...string) time.Duration {
-		result, err := image.Run(b.Context(), vm.Job{Args: args, Seed: 1})
+//	TCPLAB_TEST_GUEST=1 go test -run '^$' -bench Guest -benchtime 3x ./harness/vm
+func BenchmarkGuest(b *testing.B) {
+	booting, keeping := newImage(b, nil), newImage(b, nil)
+	run := func(image *vm.Image, args ...string) time.Duration {
+		result, err := image.Run(b.Context(), vm.Job{Args: args, Seed: 1, Keep: image == keeping})
 		if err != nil {
 			b.Fatal(err)
 		}
 		return result.Wall
 	}
-	var boot, idle time.Duration
+	run(keeping, "exit", "0")
+	if !vm.HasState(keeping) {
+		b.Fatal("the state of a booted guest was not kept")
+	}
+	var booted, begun, idle time.Duration
 	for b.Loop() {
-		boot += run("exit", "0")
-		idle += run("idle", "600s")
+		booted += run(booting, "exit", "0")
+		begun += run(keeping, "exit", "0")
+		idle += run(keeping, "idle", "600s")
 	}
 	n := float64(b.N)
-	b.ReportMetric(boot.Seconds()/n, "s/boot")
-	b.ReportMetric((idle-boot).Seconds()/n, "s/600-idle-s")
-	b.ReportMetric(idle.Seconds()/boot.Seconds(), "idle/boot")
+	b.ReportMetric(booted.Seconds()/n, "s/boot")
+	b.ReportMetric(begun.Seconds()/n, "s/begin")
+	b.ReportMetric(booted.Seconds()/begun.Seconds(), "boot/begin")
+	b.ReportMetric((idle-begun).Seconds()/n, "s/600-idle-s")
 }

@@ -14,8 +14,9 @@
 //		result, err := image.Run(ctx, vm.Job{Args: []string{"-test.v"}, Seed: 42, Output: os.Stdout})
 //	}
 //
-// An [Image] is built once and can boot many guests, also side by side. Everything that a
-// guest needs is in its initramfs; it has no disk and no network. What the program prints
+// An [Image] is built once and can run many guests, also side by side. Everything that a
+// guest needs is in its initramfs; it has no disk and no network. With [Job.Keep] the first one's
+// machine is kept as it was when it had booted, and the others begin there. What the program prints
 // is streamed as it runs; the files that it leaves in the directory named by
 // TCPLAB_ARTEFACTS are brought out at the end, and so is its exit status.
 //
@@ -27,6 +28,6 @@
 // # Virtual time
 //
 // Five things determine a guest's bytes, and [Inputs] has their hashes: the version of
-// QEMU, the kernel, the initramfs (with the program and its arguments), the command line,
-// and the seed.
+// QEMU, the kernel, the initramfs (with the program and, in the same hash, its arguments), the command line,
+// and the seed. Whether a guest boots or begins where another one has booted is not among them.
 package vm

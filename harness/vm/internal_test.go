@@ -4,7 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -263,4 +265,33 @@ func TestLastLines(t *testing.T) {
 	g.Expect(lastLines([]byte("\r\n"), 3)).To(BeEmpty())
 	g.Expect(lastLines([]byte("1\r\n2\r\n3\r\n4\r\n"), 2)).To(Equal([]string{"3", "4"}))
 	g.Expect(strings.Join(lastLines([]byte("only"), 9), "")).To(Equal("only"))
+}
+
+// A monitor finds the answer to its command among greetings and events, and tells of an error.
+func TestMonitor(t *testing.T) {
+	g := NewWithT(t)
+	ours, theirs, err := newMonitor()
+	g.Expect(err).NotTo(HaveOccurred())
+	defer ours.close()
+	go func() {
+		defer theirs.Close()
+		requests := json.NewDecoder(theirs)
+		for _, answers := range []string{
+			`{"QMP": {"version": {}}} {"return": {}}`,
+			`{"event": "STOP"} {"return": "00000000fed000f0: 0x00000000041d6fb7\r\n"}`,
+			`{"error": {"class": "GenericError", "desc": "no space"}}`,
+		} {
+			var request map[string]any
+			if requests.Decode(&request) != nil {
+				return
+			}
+			io.WriteString(theirs, answers+"\n")
+		}
+	}()
+	g.Expect(ours.greet()).To(Succeed())
+	s := stop{monitor: ours}
+	g.Expect(s.register(0xfed000f0)).To(BeEquivalentTo(0x41d6fb7))
+	_, err = ours.human("savevm x")
+	g.Expect(err).To(MatchError(And(ContainSubstring("savevm x"), ContainSubstring("no space"))))
+	g.Expect(ours.awaitEvent("STOP")).To(MatchError(io.EOF))
 }

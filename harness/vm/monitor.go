@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,6 +96,3 @@ func (m *monitor) human(line string) (string, error) {
 	err = json.Unmarshal(answer, &text)
 	return text, err
 }
-
-// hurry bounds how long the monitor may take from now on.
-func (m *monitor) hurry(limit time.Duration) { _ = m.conn.SetDeadline(time.Now().Add(limit)) }

@@ -11,11 +11,11 @@ import (
 )
 
 // A machineState is that of a guest that has booted and has not read its job yet. All guests of an image are alike
-// until then, to the last instruction: none of them draws a random number that depends on the seed before.
+// until then, to the last instruction: the seed is in the job.
 type machineState struct {
 	disk      *os.File // where QEMU has put it
 	memoryMiB int
-	console   []byte // what the kernel had printed by then
+	console   []byte // what the kernel has printed
 }
 
 // A beginning is how a guest begins: with a boot, or where another one was after its own.
@@ -97,7 +97,7 @@ func (i *Image) begin(job Job, files *guestFiles, mayKeep bool) (beginning, erro
 
 // keep has QEMU write the state of a stopped guest to its disk, and takes a copy.
 func (i *Image) keep(m *monitor, job Job, files *guestFiles) error {
-	// The second detaches the disk, so that all of it is written.
+	// The second command detaches the disk, so that all of it is written.
 	for _, line := range []string{"savevm " + stateTag, "drive_del state"} {
 		if said, err := m.human(line); err != nil || said != "" {
 			return errors.Join(err, fmt.Errorf("keep a booted guest's state: %s: %s", line, said))
@@ -130,6 +130,12 @@ func (i *Image) setUnkept(err error) {
 	i.unkept = err
 }
 
+func (i *Image) whyUnkept() error {
+	i.mutex.Lock()
+	defer i.mutex.Unlock()
+	return i.unkept
+}
+
 // A stop is for a guest that is to be stopped when it has booted.
 type stop struct {
 	monitor *monitor
@@ -142,7 +148,8 @@ func (s *stop) close() {
 	s.theirs.Close()
 }
 
-// wait tells over a channel when the guest has been stopped and goes on again: nil, or [errSkewed] if it cannot. A guest that ends before says nothing.
+// wait tells when the guest has been stopped and goes on: nil, or [errSkewed] if it cannot. Of a guest that ends before,
+// nothing is heard.
 func (s *stop) wait() <-chan error {
 	over := make(chan error, 1)
 	go func() {

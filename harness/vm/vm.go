@@ -162,6 +162,8 @@ type Result struct {
 	Wall     time.Duration // from start to end, on the host's
 	Inputs   Inputs
 	Console  []byte // the kernel's console: all that it printed
+	// Unkept says why [Job.Keep] has no effect, or is nil: then each guest boots.
+	Unkept error
 	// Flaw says how the emulator was seen to compute wrong, or is empty. Such a result is
 	// reproducible, and can be wrong all the same.
 	Flaw string
@@ -199,7 +201,7 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 
 	start := time.Now()
 	ended, err := i.runGuest(ctx, job, files)
-	result := Result{Wall: time.Since(start), Inputs: inputs}
+	result := Result{Wall: time.Since(start), Inputs: inputs, Unkept: i.whyUnkept()}
 	if err != nil {
 		return result, err
 	}
