@@ -89,7 +89,6 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 	addGuestFlags(command, &options)
 	flags.StringVar(&clock, "clock", string(runner.Auto), "auto, real (this kernel; needs root and sch_netem) or virtual (a guest kernel; needs QEMU)")
 	flags.Uint64Var(&options.Seed, "seed", 1, "of all that is random")
-	flags.BoolVar(&options.IPv6, "ipv6", false, "run scenarios that are not bound to IPv4 on IPv6")
 	flags.StringVar(&options.Root, "results", "results", "folder in which each run makes its own")
 	flags.StringVar(&options.ID, "id", "", "name of that folder; default: time and seed")
 	flags.BoolVarP(&options.Verbose, "verbose", "v", false, "pass on all output as it comes")
@@ -99,9 +98,10 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 
 const kernelUsage = "guest kernel: a name that tcplab kernels lists or fetches, a Debian package, or a vmlinuz with its modules (default: Debian's, downloaded once)"
 
-// addGuestFlags adds what is about all guests alike.
+// addGuestFlags adds what is about all scenarios alike, most of it about their guests.
 func addGuestFlags(command *cobra.Command, options *runner.Options) {
 	flags := command.Flags()
+	flags.BoolVar(&options.IPv6, "ipv6", false, "run scenarios that are not bound to IPv4 on IPv6")
 	flags.BoolVar(&options.Fresh, "fresh", false, "do not take passed scenarios from the cache (virtual clock)")
 	flags.IntVarP(&options.Jobs, "jobs", "j", 0, "guests side by side (default: one for each core)")
 	flags.StringArrayVar(&options.Include, "include", nil, "a file, directory or program (with its libraries) to put into the guest, as PATH or PATH=GUESTPATH (repeatable)")

@@ -25,7 +25,8 @@ import (
 // mitigations=off and cryptomgr.notests because they only cost instructions here; oops=panic
 // because a kernel that has stumbled is no witness; nolapic_timer because the calibration of that
 // timer spins for 100 virtual ms around instructions that QEMU is slowest at: 1.6 of 4.1 s of a
-// boot, measured. The HPET, with its 10 ns, drives the timers instead. rodata=off because the
+// boot, measured. The HPET, with its 10 ns, drives the timers instead. noreplace-smp because patching code makes QEMU
+// translate it again, and LOCK prefixes cost nothing here. rodata=off because the
 // kernel would look through all its page tables for pages that are writable and executable: 250
 // virtual ms.
 const kernelParameters = "console=ttyS0 quiet panic=-1 oops=panic tsc=reliable cryptomgr.notests mitigations=off nolapic_timer noreplace-smp " +

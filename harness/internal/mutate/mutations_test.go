@@ -44,6 +44,14 @@ var mutations = []mutation{
 		focus:  few,
 	},
 	{
+		name:   "the sysctls of a topology are not set",
+		file:   "netns/topology.go",
+		old:    "slices.Concat(role.first, c.Sysctls, role.settings)",
+		new:    "role.first",
+		suites: []string{handshake, retransmission},
+		focus:  "offers options by its sysctls|gives up after the time of tcp_retries2|no later than its RTO|but its time-out",
+	},
+	{
 		name:   "counters are read in the namespace of the suite",
 		file:   "harness/kernel/counters.go",
 		old:    "err = in.Do(read)",
