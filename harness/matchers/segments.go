@@ -270,12 +270,9 @@ func HaveRetransmissions(expected any) types.GomegaMatcher {
 	}
 }
 
-// A Lateness says by how much a timer that was set to d may be late.
+// A Lateness says by how much a timer that was set to d may be late. That of the kernel's timer wheel is
+// oracle.Kernel's method Late.
 type Lateness func(d time.Duration) time.Duration
-
-// TimerWheel is the lateness of the kernel's timer wheel, which rounds up by at most an eighth
-// (kernel/time/timer.c), and by a tick: 10 ms with the lowest HZ of 100.
-func TimerWheel(d time.Duration) time.Duration { return d/8 + 10*time.Millisecond }
 
 // HaveGaps succeeds if the times between successive segments are the ones given, none early,
 // and none later than the lateness allows.
