@@ -10,13 +10,15 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
 )
 
 var _ = It("is refused with a reset where nobody listens", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
 	const roundTrip = 50 * time.Millisecond
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Routed()
+	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
 	wire, events := lab.Capture(net.Client()), lab.Events(net.Client())
 
 	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
