@@ -88,19 +88,30 @@ func ProbeNumber(payload []byte) (number int, ok bool) {
 	return int(n), n < maxProbes
 }
 
+// probeSocket is a socket of an address's family, prepared, and the address that it has then.
+func probeSocket(family netip.AddrPort, prepare func(fd int) error) (*socket, netip.AddrPort, error) {
+	sock, err := udpSocket(family)
+	if err != nil {
+		return nil, netip.AddrPort{}, err
+	}
+	if err := sock.control(prepare); err != nil {
+		sock.close()
+		return nil, netip.AddrPort{}, err
+	}
+	local, err := sock.localAddr()
+	if err != nil {
+		sock.close()
+		return nil, netip.AddrPort{}, peerError("getsockname", "", err)
+	}
+	return sock, local, nil
+}
+
 func (p ProbeSender) run(s *session) (*Result, error) {
-	sock, err := udpSocket(p.Connect)
+	sock, local, err := probeSocket(p.Connect, p.prepare)
 	if err != nil {
 		return nil, err
 	}
 	defer sock.close()
-	if err := sock.control(p.prepare); err != nil {
-		return nil, err
-	}
-	local, err := sock.localAddr()
-	if err != nil {
-		return nil, peerError("getsockname", "", err)
-	}
 	if err := s.ready(netip.AddrPort{}); err != nil {
 		return nil, err
 	}
@@ -150,18 +161,11 @@ func (p ProbeSender) send(s *session, sock *socket) (sent int, err error) {
 }
 
 func (p ProbeReceiver) run(s *session) (*Result, error) {
-	sock, err := udpSocket(p.Listen)
+	sock, local, err := probeSocket(p.Listen, p.prepare)
 	if err != nil {
 		return nil, err
 	}
 	defer sock.close()
-	if err := sock.control(p.prepare); err != nil {
-		return nil, err
-	}
-	local, err := sock.localAddr()
-	if err != nil {
-		return nil, peerError("getsockname", "", err)
-	}
 	if err := s.ready(local); err != nil {
 		return nil, err
 	}
