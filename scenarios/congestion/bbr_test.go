@@ -223,8 +223,11 @@ var _ = It("BBR looks for the shortest round trip with four segments in flight, 
 				BeNumerically(">=", probeEvery-samplePeriod), BeNumerically("<=", probeEvery+roundTrip+samplePeriod)))
 			// What is in flight comes back first, then it waits for 200 ms or a round trip, and for the next ACK.
 			Expect(p.length()).To(And(BeNumerically(">=", probeTime-samplePeriod), BeNumerically("<=", 2*2*roundTrip+probeTime)))
+			// A sender with nothing in flight then has its window back before the ACK that ends the phase (bbr_cwnd_event).
 			for _, point := range p.points {
-				Expect(window(point)).To(Equal(probeWindow))
+				if point.At < p.start+probeTime-samplePeriod {
+					Expect(window(point)).To(Equal(probeWindow))
+				}
 			}
 		}
 		Expect(probes).To(Equal(2))
