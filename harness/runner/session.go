@@ -28,6 +28,7 @@ type Session struct {
 	mutex  sync.Mutex
 	images map[string]func() (*vm.Image, error)
 	built  imageSet
+	booted string // hash of the kernel that the images are of
 }
 
 // Open chooses a clock and compiles the suites. Of the options it takes Patterns, BuildFlags, Clock,
@@ -72,7 +73,7 @@ func chooseFor(options Options) (Clock, string, error) {
 
 // Close removes what was compiled and built. It is for when no run is under way.
 func (s *Session) Close() {
-	s.built.close()
+	s.dropImages()
 	os.RemoveAll(s.dir)
 }
 
@@ -167,7 +168,17 @@ func (s *Session) kernel(ctx context.Context, options Options) (*vm.Kernel, resu
 		return nil, results.Kernel{}, err
 	}
 	s.log.once("guest kernel: %s (%s)", guest.Release, guest.Source)
+	if guest.SHA256 != s.booted {
+		s.dropImages() // with a booted guest's state, each of them has 150 MB in the temporary directory
+		s.booted = guest.SHA256
+	}
 	return guest, results.Kernel{Release: guest.Release, Machine: "x86_64"}, nil
+}
+
+// dropImages is for when no run is under way.
+func (s *Session) dropImages() {
+	s.built.close()
+	clear(s.images)
 }
 
 // image makes the image of a suite's guests when the first of them needs it.

@@ -110,8 +110,9 @@ func (s *imageSet) add(image *vm.Image, err error) (*vm.Image, error) {
 
 func (s *imageSet) close() {
 	for _, image := range s.images {
-		_ = image.Close() // a file without a name: it is gone with this process at the latest
+		_ = image.Close() // files without a name: they are gone with this process at the latest
 	}
+	s.images = nil
 }
 
 func buildImage(suite *Suite, kernel *vm.Kernel, options Options) (*vm.Image, error) {
