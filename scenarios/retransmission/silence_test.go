@@ -17,8 +17,8 @@ import (
 )
 
 // expectSilence lets an established connection send a segment into silence, and expects all that the oracle says of
-// it: when it is sent again, how often, and when the program is told.
-func expectSilence(lab *harness.Lab, net *netns.Topology, userTimeout time.Duration) {
+// it: when it is sent again, how often, and when the program is told. It returns how long that took.
+func expectSilence(lab *harness.Lab, net *netns.Topology, userTimeout time.Duration) time.Duration {
 	GinkgoHelper()
 	wire := lab.Capture(net.Client())
 	lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
@@ -50,20 +50,24 @@ func expectSilence(lab *harness.Lab, net *netns.Topology, userTimeout time.Durat
 		HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
 	lab.Figure("retransmissions", float64(repeated), "", "")
 	lab.Figure("gave up after", waited.Seconds(), "s", expected.End.String())
+	return waited
 }
 
 var _ = DescribeTable("repeats itself in silence, ever more slowly, and gives up after the time of tcp_retries2",
 	Label("long", "netem", "rfc6298"),
-	func(ctx SpecContext, retries2 int) {
+	func(ctx SpecContext, retries2 int, hypothetical time.Duration) {
 		lab := harness.NewLab(ctx)
+		waited := expectSilence(lab, network(lab, setting("tcp_retries2", retries2)), 0)
+
 		// ip-sysctl.rst, tcp_retries2: the number stands for a time, that of so many retransmissions from an RTO of
-		// 200 ms; RFC 6298, 5.5: each time-out is twice the one before, up to 120 s (TCP_RTO_MAX).
-		expectSilence(lab, network(lab, setting("tcp_retries2", retries2)), 0)
+		// 200 ms; RFC 6298, 5.5: each time-out is twice the one before, up to 120 s (TCP_RTO_MAX). It ends
+		// with the first time-out that comes later, so in less than twice that time and the first RTO.
+		Expect(waited).To(And(BeNumerically(">=", hypothetical), BeNumerically("<", 2*hypothetical+time.Second)))
 	},
-	Entry("of 3", 3),
-	Entry("of 5", 5),
-	Entry("of 8, the least that RFC 1122 allows", 8),
-	Entry("of 15, the default", 15),
+	Entry("of 3", 3, 3*time.Second),
+	Entry("of 5", 5, 12600*time.Millisecond),
+	Entry("of 8, the least that RFC 1122 allows", 8, 102200*time.Millisecond),
+	Entry("of 15, the default", 15, 924600*time.Millisecond),
 )
 
 var _ = DescribeTable("gives up in silence when TCP_USER_TIMEOUT has passed since the first retransmission",
