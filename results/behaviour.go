@@ -52,6 +52,9 @@ func (c Change) Relative() float64 {
 	return (c.B - c.A) / math.Abs(c.A)
 }
 
+// slight tells whether both runs have the figure, with much the same value.
+func (c Change) slight() bool { return math.Abs(c.Relative()) < slight }
+
 // weight orders changes: from nothing to something, or back, is 1, and nothing is more.
 func (c Change) weight() float64 {
 	return math.Abs(c.B-c.A) / max(math.Abs(c.A), math.Abs(c.B))
@@ -200,14 +203,30 @@ func keys(m map[string]int64) []string {
 // counterLines is how many counters of a scenario are printed unless all are asked for.
 const counterLines = 6
 
-// Table prints the changes for a terminal. Of a scenario's counters it has those that differ most, relatively; if the
-// counters of all layers were compared, it has every one.
+// slight is a difference that is not printed unless all are asked for: a share of the figure. Kernels differ by as
+// much in what a timer or an interrupt adds to a time.
+const slight = 0.01
+
+// Table prints the changes for a terminal: scenarios of which the verdict or a figure differs, and of
+// their counters those that differ most, relatively. If the counters of all layers were compared, it has every
+// scenario and every counter.
 func (b Behaviour) Table(w io.Writer, o TableOptions) error {
 	t := table{colour: o.Colour, width: min(max(cmp.Or(o.Width, defaultWidth), minWidth), maxWidth)}
+	hidden := 0
 	for _, change := range b.Changes {
+		if !b.all {
+			change.Figures = slices.DeleteFunc(slices.Clone(change.Figures), Change.slight)
+			if change.VerdictA == change.VerdictB && len(change.Figures) == 0 {
+				hidden++
+				continue
+			}
+		}
 		t.change(change, b.all)
 	}
 	t.line(b.summary())
+	if hidden > 0 {
+		t.line(fmt.Sprintf("(%d of them only in counters, or in figures by less than %g %%, and not listed; --all does)", hidden, 100*slight))
+	}
 	_, err := w.Write(t.out.Bytes())
 	return err
 }

@@ -138,6 +138,7 @@ func TestChangeTexts(t *testing.T) {
 func TestBehaviourTableBoundsTheCounters(t *testing.T) {
 	g := NewWithT(t)
 	a, b := on("6.1", small("s", "t")), on("6.1", small("s", "t"))
+	a.Figures, b.Figures = []Figure{{Name: "n", Value: 1}}, []Figure{{Name: "n", Value: 2}}
 	a.Counters = []CounterDiff{{Host: "client", Diff: map[string]int64{}}}
 	b.Counters = []CounterDiff{{Host: "client", Diff: map[string]int64{"TcpA": 1, "TcpB": 1, "TcpC": 1, "TcpD": 1, "TcpE": 1, "TcpF": 1, "TcpG": 1, "TcpH": 1}}}
 	var out bytes.Buffer
@@ -146,6 +147,29 @@ func TestBehaviourTableBoundsTheCounters(t *testing.T) {
 	out.Reset()
 	g.Expect(behaviour(t, []*Record{a}, []*Record{b}, true).Table(&out, TableOptions{})).To(Succeed())
 	g.Expect(out.String()).To(ContainSubstring("    client TcpH  0  ->  1\n"))
+}
+
+// What differs only slightly is counted, and not listed unless all is asked for.
+func TestBehaviourTableLeavesSlightDifferencesOut(t *testing.T) {
+	g := NewWithT(t)
+	record := func(scenario string, figures []Figure, segments int64) *Record {
+		r := on("6.1", small("s", scenario))
+		r.Figures, r.Counters = figures, []CounterDiff{{Host: "client", Diff: map[string]int64{"TcpInSegs": segments}}}
+		return r
+	}
+	a := []*Record{record("counters", nil, 1), record("figures", []Figure{{Name: "x", Value: 100}, {Name: "y", Value: 100}}, 1)}
+	b := []*Record{record("counters", nil, 2), record("figures", []Figure{{Name: "x", Value: 100.9}, {Name: "y", Value: 101}}, 1)}
+	var out bytes.Buffer
+	g.Expect(behaviour(t, a, b, false).Table(&out, TableOptions{})).To(Succeed())
+	g.Expect(out.String()).To(Equal(`s: figures
+    y  100  ->  101  +1 %
+
+2 of 2 scenarios differ from 6.1 with seed 1 to 6.1 with seed 1
+(1 of them only in counters, or in figures by less than 1 %, and not listed; --all does)
+`))
+	out.Reset()
+	g.Expect(behaviour(t, a, b, true).Table(&out, TableOptions{})).To(Succeed())
+	g.Expect(out.String()).To(And(ContainSubstring("s: counters"), ContainSubstring("x  100  ->  100.9")))
 }
 
 func TestCompareBehaviourRefuses(t *testing.T) {

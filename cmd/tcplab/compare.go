@@ -47,7 +47,7 @@ It exits with 1 if anything differs.`,
 	flags := command.Flags()
 	flags.BoolVar(&bytes, "bytes", false, "byte for byte, also where that cannot be the same")
 	flags.BoolVar(&behaviour, "behaviour", false, "verdicts, figures and counters, also where every byte should be the same")
-	flags.BoolVar(&all, "all", false, "the counters of all layers, and not only those of TCP that differ most")
+	flags.BoolVar(&all, "all", false, "also scenarios that differ only in counters or by less than 1 %, and the counters of all layers")
 	command.MarkFlagsMutuallyExclusive("bytes", "behaviour")
 	command.MarkFlagsMutuallyExclusive("bytes", "all")
 	return command
