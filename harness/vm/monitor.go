@@ -32,7 +32,8 @@ func newMonitor() (*monitor, *os.File, error) {
 	return &monitor{conn: conn, decoder: json.NewDecoder(conn)}, theirs, nil
 }
 
-func (m *monitor) close() { m.conn.Close() }
+// close ends the conversation. QEMU goes on without it.
+func (m *monitor) close() { _ = m.conn.Close() }
 
 // A qmpMessage is what QEMU says: a greeting, an event, or the answer to a command.
 type qmpMessage struct {
