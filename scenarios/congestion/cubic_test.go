@@ -48,7 +48,7 @@ var _ = It("CUBIC gives up 30 % of its window for a lost segment, returns along 
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 1600 * segment(), Socket: peers.Socket{Congestion: "cubic"},
+			Connect: harness.Addr(net.Server(), port), Bytes: 1750 * segment(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		Expect(drop.Hits()).To(HaveLen(1))
