@@ -58,7 +58,7 @@ var _ = It("CUBIC gives up 30 % of its window for a lost segment, returns along 
 
 		// On the wire, a round trip's burst is the window. In the fifth the segment is sent again and the window goes
 		// down; in the next one the curve begins.
-		rounds := bursts(f.data, roundTrip/2)
+		rounds := perRound(f.data, roundTrip)
 		Expect(begin(rounds, 5)).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))
 		curve := rounds[5 : len(rounds)-1] // the last one is what was left
 		before, aim := reduced, 0.

@@ -49,6 +49,6 @@ var _ = It("answers one congestion mark as it does a loss, once, and has nothing
 		window := 80 + float64(acks[first-1].Ack-f.data[10+20+40].Seq)/float64(segment())
 		reduced := math.Floor(cubicBeta * window)
 		Expect(plateaus(f.socket, roundTrip, threshold)).To(Equal([]int{infiniteThreshold, int(reduced)}))
-		Expect(begin(bursts(f.data, roundTrip/2), 5)).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))
+		Expect(begin(perRound(f.data, roundTrip), 5)).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))
 		lab.Figure("window after the mark", 100*float64(f.TCPInfo.Snd_ssthresh)/window, "%", "70: RFC 9438, 4.6")
 	})

@@ -53,16 +53,19 @@ func transfer(lab *harness.Lab, net *netns.Topology, period time.Duration, clien
 	return f
 }
 
-// longRoundTrip keeps the bursts of slow start apart: an ACK can be delayed by 40 ms (TCP_DELACK_MIN in include/net/tcp.h) in
+// longRoundTrip keeps the rounds of slow start apart: an ACK can be delayed by 40 ms (TCP_DELACK_MIN in include/net/tcp.h) in
 // each round, and what it lets go is late in the next one, too.
 const longRoundTrip = 400 * time.Millisecond
 
-// bursts splits segments where nothing is sent for more than a pause, and returns their numbers.
-func bursts(segments []analysis.Segment, pause time.Duration) []int {
+// perRound returns how many segments are sent in each round trip. A round begins with the first segment that is sent
+// a round trip after the beginning of the one before, or nearly: what a delayed ACK lets go later in a round belongs to it.
+func perRound(segments []analysis.Segment, roundTrip time.Duration) []int {
 	var numbers []int
+	var began time.Duration
 	for i, s := range segments {
-		if i == 0 || s.At-segments[i-1].At > pause {
+		if i == 0 || s.At-began > roundTrip-roundTrip/16 {
 			numbers = append(numbers, 0)
+			began = s.At
 		}
 		numbers[len(numbers)-1]++
 	}

@@ -32,7 +32,7 @@ var _ = DescribeTable("slow start sends ten segments, and twice as many in each 
 
 		// RFC 5681, 3.1, with RFC 3465 and no bound to it: the window grows by each segment that is acknowledged, so
 		// that it doubles in a round trip, however many of them an ACK tells of. The fourth round is the rest.
-		rounds := bursts(f.data, roundTrip/2)
+		rounds := perRound(f.data, roundTrip)
 		Expect(rounds).To(Equal([]int{initialWindow, 2 * initialWindow, 4 * initialWindow, 30}))
 		Expect(plateaus(f.socket, roundTrip/2, window)).To(Equal([]int{initialWindow, 2 * initialWindow, 4 * initialWindow, 8 * initialWindow}))
 		Expect(lab.Counters(net.Client())).To(And(

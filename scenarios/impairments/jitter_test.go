@@ -74,11 +74,12 @@ func (s shape) late(by float64) float64 {
 }
 
 // expectShape checks samples, in jitters, against a shape: their range, their mean, their variance and their whole
-// distribution, each with the error that so many samples have. The host may add to each sample.
-func expectShape(samples []float64, asked shape, host float64) {
+// distribution, each with the error that so many samples have. The host may add to each sample, and at most so much to one
+// of them: where much is due at once, the work is left to ksoftirqd, which has to wait for its turn (__do_softirq).
+func expectShape(samples []float64, asked shape, host, most float64) {
 	GinkgoHelper()
 	Expect(slices.Min(samples)).To(BeNumerically(">=", asked(0)), "least, in jitters")
-	Expect(slices.Max(samples)).To(BeNumerically("<=", asked(1)+host), "most, in jitters")
+	Expect(slices.Max(samples)).To(BeNumerically("<=", asked(1)+most), "most, in jitters")
 
 	mean, deviation, far := asked.moments()
 	seenMean, _ := statistics.Moments(samples)
@@ -113,7 +114,9 @@ var _ = DescribeTable("delays by a distribution", Label("quick", "netem", "linux
 			samples = append(samples, float64(d-delay)/float64(jitter))
 		}
 		Expect(samples).To(HaveLen(probes))
-		expectShape(samples, asked, float64(hostDelay)/float64(jitter))
+		inJitters := func(d time.Duration) float64 { return float64(d) / float64(jitter) }
+		turn := lab.Oracle(link.net.Server()).Tick() // of another process
+		expectShape(samples, asked, inJitters(hostDelay), inJitters(hostDelay+turn))
 		Expect(seen.queue.Drops).To(BeZero())
 
 		mean, deviation := statistics.Moments(samples)
