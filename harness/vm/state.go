@@ -40,19 +40,22 @@ var (
 // accel/tcg/icount-common.c). About one attempt in two ends so.
 var errSkewed = errors.New("the guest's clock went on when it was stopped")
 
-// keepAttempts bounds how often a guest is booted to keep its state, before it is left to boot for itself.
-const keepAttempts = 6
+// keepAttempts bounds how often a guest is booted to keep its state. After as many, the image's guests boot one by one.
+const keepAttempts = 10
 
 // runGuest runs a guest to its end, from wherever it can begin.
 func (i *Image) runGuest(ctx context.Context, job Job, files *guestFiles) (ending, error) {
 	for attempt := 1; ; attempt++ {
-		start, err := i.begin(job, files, attempt <= keepAttempts)
+		start, err := i.begin(job, files)
 		if err != nil {
 			return ending{}, err
 		}
 		ended, err := i.qemu.run(ctx, start, job, files)
 		if !errors.Is(err, errSkewed) {
 			return ended, err
+		}
+		if attempt == keepAttempts {
+			i.setUnkept(fmt.Errorf("keep a booted guest's state: %w, %d times", errSkewed, attempt))
 		}
 		if err := files.clear(); err != nil {
 			return ending{}, err
@@ -61,7 +64,7 @@ func (i *Image) runGuest(ctx context.Context, job Job, files *guestFiles) (endin
 }
 
 // begin chooses how a guest begins.
-func (i *Image) begin(job Job, files *guestFiles, mayKeep bool) (beginning, error) {
+func (i *Image) begin(job Job, files *guestFiles) (beginning, error) {
 	start := beginning{arguments: arguments(i.kernel.image, job)}
 	i.mutex.Lock()
 	state, unkept := i.state, i.unkept
@@ -71,7 +74,7 @@ func (i *Image) begin(job Job, files *guestFiles, mayKeep bool) (beginning, erro
 		_, err := files.console.WriteAt(state.console, 0)
 		return start, errors.Join(err, copyFile(files.disk, state.disk))
 	}
-	if !job.Keep || !mayKeep || state != nil || unkept != nil {
+	if !job.Keep || state != nil || unkept != nil {
 		start.arguments = append(start.arguments, goOnArguments...)
 		return start, nil
 	}
