@@ -122,7 +122,7 @@ type Job struct {
 	WallLimit  time.Duration // in wall time; 0: DefaultWallLimit
 
 	// Keep the machine's state when it has booted, for the image's next guests with as much memory. They begin there,
-	// which takes a tenth of the time of a boot, and gives the same bytes.
+	// which takes a quarter of the time that a boot takes, and gives the same bytes.
 	Keep bool
 
 	// Output receives what the program prints, as it runs. May be nil.
