@@ -43,14 +43,16 @@ var _ = It("keeps a pacing rate of 200 % of its window in a round trip in slow s
 			Connect: harness.Addr(net.Server(), port), Bytes: 1000 * segment(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
-		samples := map[float64]int{}
+		samples, before := map[float64]int{}, slowStart
 		for _, p := range f.socket {
 			expected := after
 			if inSlowStart(p) {
 				expected = slowStart
 			}
-			Expect(pacingRatio(p)).To(BeNumerically("~", expected, pacingSlack), "at %v", p.At)
+			// With the ACK that ends slow start the rate can still be that of before: see pacingSlack.
+			Expect(pacingRatio(p)).To(Or(BeNumerically("~", expected, pacingSlack), BeNumerically("~", before, pacingSlack)), "at %v", p.At)
 			samples[expected]++
+			before = expected
 		}
 		// HyStart ended slow start in between, so both were seen.
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPHystartTrainDetect", 1))
