@@ -66,9 +66,7 @@ func (i *Image) runGuest(ctx context.Context, job Job, files *guestFiles) (endin
 // begin chooses how a guest begins.
 func (i *Image) begin(job Job, files *guestFiles) (beginning, error) {
 	start := beginning{arguments: arguments(i.kernel.image, job)}
-	i.mutex.Lock()
-	state, unkept := i.state, i.unkept
-	i.mutex.Unlock()
+	state, unkept := i.keptState()
 	if state != nil && state.memoryMiB == job.memoryMiB() {
 		start.arguments = append(start.arguments, loadArguments...)
 		_, err := files.console.WriteAt(state.console, 0)
@@ -98,8 +96,18 @@ func (i *Image) begin(job Job, files *guestFiles) (beginning, error) {
 	return start, nil
 }
 
+// keptState is the state to begin at, if there is one, and why there can be none.
+func (i *Image) keptState() (*machineState, error) {
+	i.mutex.Lock()
+	defer i.mutex.Unlock()
+	return i.state, i.unkept
+}
+
 // keep has QEMU write the state of a stopped guest to its disk, and takes a copy.
 func (i *Image) keep(m *monitor, job Job, files *guestFiles) error {
+	if state, _ := i.keptState(); state != nil {
+		return nil // another guest was first
+	}
 	// The second command detaches the disk, so that all of it is written.
 	for _, line := range []string{"savevm " + stateTag, "drive_del state"} {
 		if said, err := m.human(line); err != nil || said != "" {
@@ -111,16 +119,17 @@ func (i *Image) keep(m *monitor, job Job, files *guestFiles) error {
 		return err
 	}
 	disk, err := unnamedFile()
-	if err == nil {
-		err = copyFile(disk, files.disk)
-	}
 	if err != nil {
+		return fmt.Errorf("keep a booted guest's state: %w", err)
+	}
+	if err := copyFile(disk, files.disk); err != nil {
+		disk.Close()
 		return fmt.Errorf("keep a booted guest's state: %w", err)
 	}
 	i.mutex.Lock()
 	defer i.mutex.Unlock()
 	if i.state != nil {
-		return disk.Close() // another guest was first
+		return disk.Close() // another guest was faster
 	}
 	i.state = &machineState{disk: disk, memoryMiB: job.memoryMiB(), console: console}
 	return nil
@@ -131,12 +140,6 @@ func (i *Image) setUnkept(err error) {
 	i.mutex.Lock()
 	defer i.mutex.Unlock()
 	i.unkept = err
-}
-
-func (i *Image) whyUnkept() error {
-	i.mutex.Lock()
-	defer i.mutex.Unlock()
-	return i.unkept
 }
 
 // A stop is for a guest that is to be stopped when it has booted.

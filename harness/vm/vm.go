@@ -201,7 +201,8 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 
 	start := time.Now()
 	ended, err := i.runGuest(ctx, job, files)
-	result := Result{Wall: time.Since(start), Inputs: inputs, Unkept: i.whyUnkept()}
+	result := Result{Wall: time.Since(start), Inputs: inputs}
+	_, result.Unkept = i.keptState()
 	if err != nil {
 		return result, err
 	}
