@@ -21,6 +21,12 @@ var ErrNoSockDiag = errors.New("this kernel has no sock_diag for TCP: load the m
 // A Socket is a TCP socket as sock_diag(7) shows it. An IPv4 address that an IPv6
 // socket uses (::ffff:10.0.0.1) is shown as the IPv4 address that it is; Family
 // tells them apart.
+//
+// The kernel does not read a socket at one instant. A segment that arrives just then
+// can come between the timer and the queues, Snd_cwnd, Pacing_rate and Reordering,
+// the rest of TCPInfo, and what the congestion control tells, which are read in this
+// order (inet_sk_diag_fill in net/ipv4/inet_diag.c, tcp_get_info in net/ipv4/tcp.c):
+// to compare two of them, allow for one ACK.
 type Socket struct {
 	Family Family         `json:"family"` // of the socket, not of its addresses
 	Local  netip.AddrPort `json:"local"`

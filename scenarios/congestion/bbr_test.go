@@ -223,8 +223,9 @@ var _ = It("BBR looks for the shortest round trip with four segments in flight, 
 				BeNumerically(">=", probeEvery-samplePeriod), BeNumerically("<=", probeEvery+roundTrip+samplePeriod)))
 			// What is in flight comes back first, then it waits for 200 ms or a round trip, and for the next ACK.
 			Expect(p.length()).To(And(BeNumerically(">=", probeTime-samplePeriod), BeNumerically("<=", 2*2*roundTrip+probeTime)))
+			// A sample has the gains of one ACK later than the window (kernel.Socket), if that comes just then: not the first.
 			// A sender with nothing in flight then has its window back before the ACK that ends the phase (bbr_cwnd_event).
-			for _, point := range p.points {
+			for _, point := range p.points[1:] {
 				if point.At < p.start+probeTime-samplePeriod {
 					Expect(window(point)).To(Equal(probeWindow))
 				}
