@@ -40,8 +40,8 @@ var (
 // accel/tcg/icount-common.c). About one attempt in two ends so.
 var errSkewed = errors.New("the guest's clock went on when it was stopped")
 
-// keepAttempts bounds how often a guest is booted to keep its state. After as many, the image's guests boot one by one.
-const keepAttempts = 10
+// keepAttempts bounds how often a guest is booted to keep its state: one image in a million has none. Its guests boot one by one.
+const keepAttempts = 20
 
 // runGuest runs a guest to its end, from wherever it can begin.
 func (i *Image) runGuest(ctx context.Context, job Job, files *guestFiles) (ending, error) {

@@ -115,7 +115,7 @@ func unnamedFile() (*os.File, error) {
 type Job struct {
 	Args []string // of the program, without its name
 	Env  []string // "KEY=value", added to a minimal environment
-	Seed uint64   // of all that is random in the guest
+	Seed uint64   // of all that is random in the guest, and of when in the first 16 s the program starts
 
 	MemoryMiB  int           // 0: DefaultMemoryMiB
 	ReadyLimit time.Duration // in wall time; 0: DefaultReadyLimit

@@ -133,6 +133,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 	image := newImage(t, nil)
 	outputs := make([]bytes.Buffer, 3)
 	inputs := make([]vm.Inputs, 3)
+	uptimes := make([]time.Duration, 3)
 	var running sync.WaitGroup
 	for i, seed := range []uint64{1, 1, 2} {
 		running.Go(func() {
@@ -140,13 +141,16 @@ func TestSameSeedSameBytes(t *testing.T) {
 			if err != nil || result.ExitCode != 0 {
 				t.Errorf("seed %d: exit code %d, %v", seed, result.ExitCode, err)
 			}
-			inputs[i] = result.Inputs
+			inputs[i], uptimes[i] = result.Inputs, result.Virtual
 		})
 	}
 	running.Wait()
 	g.Expect(outputs[0].String()).NotTo(BeEmpty())
 	g.Expect(outputs[1].String()).To(Equal(outputs[0].String()))
 	g.Expect(outputs[2].String()).NotTo(Equal(outputs[0].String()))
+	// The program starts at another time, too.
+	g.Expect(uptimes[1]).To(Equal(uptimes[0]))
+	g.Expect(uptimes[2]).NotTo(BeNumerically("~", uptimes[0], time.Millisecond))
 	g.Expect(inputs[1]).To(Equal(inputs[0]))
 	g.Expect(inputs[2].Key()).NotTo(Equal(inputs[0].Key()))
 }
@@ -337,6 +341,7 @@ func TestGuestDiesWithItsRunner(t *testing.T) {
 	output, err := runner.StdoutPipe()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(runner.Start()).To(Succeed())
+	t.Cleanup(func() { runner.Process.Kill() })
 	line, err := bufio.NewReader(output).ReadString('\n')
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(line).To(Equal("hanging\n"))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -175,6 +176,7 @@ func runProgram(job Job) Status {
 		return status
 	}
 	status.LostFlags, status.LostFlagsOf = lost, of
+	time.Sleep(startAfter(job.Seed))
 	command := exec.Command(ProgramPath, job.Args...)
 	command.Dir = WorkDir
 	command.Env = append([]string{
@@ -239,6 +241,14 @@ func warmUp() error {
 		}
 	}
 	return nil
+}
+
+// startAfter is how long a program waits for its start: it depends on the seed when in a tick that is, and when in a turn of the
+// timer wheel. A timer's lateness hangs on both, and a machine that has been up for a while begins anywhere in them. The wheel's
+// slots for timers of up to 17 minutes are of 4096 ticks, which are 16 s (LVL_GRAN in kernel/time/timer.c, with 250 Hz).
+func startAfter(seed uint64) time.Duration {
+	const longestSlot = 4096 * time.Second / 250
+	return time.Duration(rand.New(rand.NewPCG(seed, 0)).Int64N(int64(longestSlot)))
 }
 
 func uptime() time.Duration {

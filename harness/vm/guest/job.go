@@ -35,7 +35,7 @@ const ArtefactsEnv = "TCPLAB_ARTEFACTS"
 type Job struct {
 	Args []string // of the program, without its name
 	Env  []string // "KEY=value", added to a minimal environment
-	Seed uint64   // of all that is random in the guest
+	Seed uint64   // of all that is random in the guest, and of when the program starts
 }
 
 // Status is the last thing that a guest says. A guest that never said it did not finish.
