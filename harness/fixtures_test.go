@@ -82,11 +82,17 @@ var fixtures = map[string]fixture{
 	}},
 
 	"times out": {specs: func() {
-		ginkgo.It("times out", ginkgo.SpecTimeout(1500*time.Millisecond), func(ctx ginkgo.SpecContext) {
+		ginkgo.It("times out", ginkgo.SpecTimeout(10*time.Second), func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			net := lab.Direct()
 			server := lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80), Backlog: backlog})
 			lab.Wait(server) // want: timed out
+		})
+	}},
+
+	"first of nothing": {specs: func() {
+		ginkgo.It("looks at the first of nothing", func(ginkgo.SpecContext) {
+			First([]int{}, "segments that close the window") // want: first of nothing
 		})
 	}},
 

@@ -219,6 +219,8 @@ func TestSpecsThatDoNotPass(t *testing.T) {
 		{fixture: "panics", scenario: "panics", verdict: results.Panicked, want: "panicked", message: []string{"out of cheese"}},
 		{fixture: "times out", scenario: "times out", verdict: results.TimedOut, want: "timed out",
 			message: []string{"A spec timeout occurred", "wait until peer server-1 is done"}},
+		{fixture: "first of nothing", scenario: "looks at the first of nothing", verdict: results.Failed, want: "first of nothing",
+			message: []string{"there are no segments that close the window"}},
 		{fixture: "two labs", scenario: "makes two labs", verdict: results.Failed, want: "two labs", message: []string{"new lab: the spec has one already"}},
 		{fixture: "two topologies", scenario: "builds two topologies", verdict: results.Failed, want: "two topologies", message: []string{"build topology: the lab has one"}},
 		{fixture: "two configurations", scenario: "has two configurations", verdict: results.Failed, want: "two configurations", message: []string{"2 configurations"}},
@@ -538,8 +540,12 @@ func TestNothingStays(t *testing.T) {
 		s.assertUnfinished()
 	})
 	t.Run("time-out of go test", func(t *testing.T) {
-		s := start(t, "waits", "-test.timeout=4s")
-		s.finish(2)
+		s := start(t, "waits", "-test.timeout=10s")
+		s.begin()
+		s.awaitBusy()
+		status, _ := s.end()
+		g := NewWithT(t)
+		g.Expect(status).To(Equal(2))
 		assertNoNamespaceLeft(t)
 		s.assertUnfinished()
 	})
@@ -737,9 +743,13 @@ func TestInParallel(t *testing.T) {
 	g := NewWithT(t)
 	this, err := os.Executable()
 	g.Expect(err).NotTo(HaveOccurred())
+	ginkgo := filepath.Join(t.TempDir(), "ginkgo")
+	if said, err := exec.Command(goCommand, "build", "-o", ginkgo, "github.com/onsi/ginkgo/v2/ginkgo").CombinedOutput(); err != nil {
+		t.Fatalf("build ginkgo: %v\n%s", err, said)
+	}
 	s := start(t, "parallel")
-	s.command.Path = goCommand
-	s.command.Args = []string{"go", "run", "github.com/onsi/ginkgo/v2/ginkgo", "--procs=3", "--no-color", this}
+	s.command.Path = ginkgo
+	s.command.Args = []string{"ginkgo", "--procs=3", "--no-color", this}
 	s.finish(0)
 	g.Expect(s.output.String()).To(ContainSubstring("3 processes"))
 	records := s.records()

@@ -345,3 +345,12 @@ func checkAvailable(err error, lacks ...error) {
 	}
 	check(err)
 }
+
+// First returns the first of what was observed. If there is nothing it fails the spec, and says what is missing.
+func First[T any](observed []T, what string) T {
+	ginkgo.GinkgoHelper()
+	if len(observed) == 0 {
+		ginkgo.Fail("there are no " + what)
+	}
+	return observed[0]
+}

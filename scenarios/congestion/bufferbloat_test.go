@@ -64,7 +64,8 @@ var _ = DescribeTable("a queue makes round trips longer by the time that it take
 		const slack = 2 * perPacket // the packet that is being sent, and hosts
 		Expect(longestRoundTrip(f.segments)).To(BeNumerically("~", expected, slack))
 		Expect(slices.Max(smoothedRoundTrips(f.socket))).To(BeNumerically("~", expected, slack))
-		Expect(longestQueue(queue.List())).To(BeEquivalentTo(limit))
+		// It is full from when a packet comes until one leaves: a sample may have seen one less.
+		Expect(longestQueue(queue.List())).To(And(BeNumerically(">=", limit-1), BeNumerically("<=", limit)))
 		Expect(lab.Queue(net.ToServer).Drops).To(And(BeNumerically(">", 0), BeNumerically("<=", f.TCPInfo.Total_retrans)))
 		lab.Figure("longest round trip", longestRoundTrip(f.segments).Seconds()*1e3, "ms",
 			fmt.Sprintf("about %.0f, of which %.0f in the queue", expected.Seconds()*1e3, (expected-roundTrip).Seconds()*1e3))

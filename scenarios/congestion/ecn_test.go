@@ -27,6 +27,7 @@ var _ = It("answers one congestion mark as it does a loss, once, and has nothing
 			Connect: harness.Addr(net.Server(), port), Bytes: 300 * segment(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
+		Expect(len(f.data)).To(BeNumerically(">", marked))
 		Expect(mark.Hits()).To(HaveExactElements(HaveField("Done", true)))
 		Expect(lab.Counters(net.Server())).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), 1))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpRetransSegs", 0), HaveGrown("TcpExtTCPDeliveredCE", BeNumerically(">=", 1))))

@@ -50,6 +50,8 @@ func transfer(lab *harness.Lab, net *netns.Topology, period time.Duration, clien
 		}
 	}
 	f.socket = samples.Connection(f.Local, f.Remote)
+	Expect(f.data).NotTo(BeEmpty(), "segments with data")
+	Expect(f.socket).NotTo(BeEmpty(), "samples of the socket")
 	return f
 }
 

@@ -70,7 +70,8 @@ var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "n
 		lab.Figure("goodput", received.Bulk.Goodput/1e6, "Mbit/s", "")
 		lab.Figure("share of the link", 100*goodput, "%", expected)
 	},
-	// BBR's model is of bandwidth and round-trip time; loss below 2 % does not enter it (draft-ietf-ccwg-bbr).
+	// BBR's model, in the version that Linux has, is of bandwidth and round-trip time; loss does not enter it until a fifth of
+	// all is lost (draft-cardwell-iccrg-bbr-congestion-control-00; bbr_lt_loss_thresh in net/ipv4/tcp_bbr.c).
 	// What it gives away: the lost 1 %, start-up, and 200 ms of each 10 s with 4 packets in flight.
 	Entry("BBR fills more than 80 % of the link", Label("linux"), "bbr", "above 80", BeNumerically(">", 0.8)),
 	Entry("CUBIC fills less than half of it", Label("rfc9438"), "cubic", fmt.Sprintf("below 50; by RFC 9438 about %.0f", 100*cubicShare()), BeNumerically("<", 0.5)),

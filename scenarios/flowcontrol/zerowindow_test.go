@@ -33,7 +33,7 @@ func stall(lab *harness.Lab, net *netns.Topology) (harness.Pair, time.Duration) 
 		peers.Script{Steps: peers.Steps(peers.Try(peers.Write(bytes)))},
 		peers.Script{Socket: peers.Socket{ReceiveBuffer: buffer}, Steps: peers.Steps(peers.Await(), peers.ReadAll())})
 	time.Sleep(settle)
-	socket := lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List()[0]
+	socket := harness.First(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List(), "sockets of the client")
 	return pair, time.Duration(socket.TCPInfo.Rto) * time.Microsecond
 }
 
@@ -56,7 +56,7 @@ var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "r
 	// RFC 9293, section 3.8.6.1: the first after an RTO, then exponentially.
 	expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+hostDelay), RTO: rto}, probes)
 	time.Sleep(expected[probes-1].Latest)
-	zero := wire.Segments(closed)[0]
+	zero := harness.First(wire.Segments(closed), "segments that close the window")
 	sent := wire.Segments(analysis.From(harness.IP(net.Client())), probing(zero.Ack))
 	Expect(sent).To(HaveLen(probes))
 	for i, probe := range sent {
@@ -78,10 +78,10 @@ var _ = It("sends at once when the window opens again", Label("quick", "netem", 
 	received := lab.Wait(pair.Server).Connections[0].Received
 
 	// RFC 9293, section 3.8.6.2.2: the receiver tells once there is room for a segment; it waits for no probe.
-	zero := wire.Segments(closed)[0]
+	zero := harness.First(wire.Segments(closed), "segments that close the window")
 	later := func(s analysis.Segment) bool { return s.Frame > zero.Frame }
-	update := wire.Segments(analysis.From(harness.IP(net.Server())), later, analysis.Not(closed))[0]
-	next := wire.Segments(analysis.WithData, later)[0]
+	update := harness.First(wire.Segments(analysis.From(harness.IP(net.Server())), later, analysis.Not(closed)), "window updates")
+	next := harness.First(wire.Segments(analysis.WithData, later), "segments with data after it")
 	Expect(update.Ack).To(Equal(zero.Ack))
 	Expect(next.At - update.At).To(oracle.Between(nearTrip, nearTrip+hostDelay))
 	Expect(received).To(BeEquivalentTo(bytes))
@@ -97,7 +97,8 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 		wire := lab.Capture(net.Client(), net.Server())
 		pair, rto := stall(lab, net)
 
-		// tcp_probe_timer: icsk_probes_out counts those without an answer, and the time doubles as often as that at most.
+		// tcp_probe_timer: icsk_probes_out counts those without an answer. The time doubles tcp_retries2 times at most
+		// (tcp_send_probe0).
 		slowest := rto << retries
 		time.Sleep(10 * slowest)
 		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
@@ -105,7 +106,7 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 		end := lab.Wait(pair.Client).Connections[0].Steps[0].Err
 
 		Expect(end).To(MatchError(unix.ETIMEDOUT))
-		edge := probing(wire.Segments(closed)[0].Ack)
+		edge := probing(harness.First(wire.Segments(closed), "segments that close the window").Ack)
 		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], edge)
 		answered := 0
 		for _, c := range crossings {

@@ -24,8 +24,10 @@ var _ = It("delays the ACK of a lone segment, once a request has been answered",
 
 	// RFC 9293, section 3.8.6.3, with TCP_DELACK_MIN instead of up to 0.5 s.
 	expected := lab.Oracle(net.Server()).DelayedACK(roundTrip + hostDelay)
-	lone := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)[1]
-	ack := wire.Segments(analysis.From(harness.IP(net.Server())), acknowledging(lone))[0]
+	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	Expect(data).To(HaveLen(2))
+	lone := data[1]
+	ack := harness.First(wire.Segments(analysis.From(harness.IP(net.Server())), acknowledging(lone)), "ACKs of the lone segment")
 	Expect(ack.Length).To(BeZero())
 	Expect(ack.At - lone.At).To(expected)
 	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", 1))
@@ -43,11 +45,11 @@ var _ = It("acknowledges at once what comes on a new connection without an answe
 		peers.Script{Steps: peers.Steps(peers.ReadAll())})
 	lab.Wait(pair.Client)
 
-	// tcp_enter_quickack_mode: the sender is likely in slow start, and needs ACKs.
+	// tcp_event_data_recv, TCP_MAX_QUICKACKS: the sender is likely in slow start, and needs ACKs.
 	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
 	Expect(data).To(HaveLen(writes))
 	for _, segment := range data {
-		ack := wire.Segments(analysis.From(harness.IP(net.Server())), acknowledging(segment))[0]
+		ack := harness.First(wire.Segments(analysis.From(harness.IP(net.Server())), acknowledging(segment)), "ACKs of it")
 		Expect(ack.At - segment.At).To(BeNumerically("<", hostDelay))
 	}
 	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", 0))
