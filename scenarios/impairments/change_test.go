@@ -32,7 +32,7 @@ var _ = It("changes in mid-run without losing or hastening what is queued", Labe
 		if number >= changed {
 			delay = short
 		}
-		Expect(p.delay()).To(within(delay, delay+hostDelay), "probe %d", number)
+		Expect(p.delay()).To(within(delay, delay+seen.late), "probe %d", number)
 	}
 	Expect(seen.queue.Drops).To(BeZero())
 	Expect(seen.received).To(Equal(peers.ProbeResult{Received: probes, Distinct: probes, Reordered: changed})) // the later ones overtook them

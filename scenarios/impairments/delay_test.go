@@ -24,7 +24,7 @@ var _ = It("delays each packet by what was asked, and keeps their order", Label(
 	delays := seen.delays()
 	Expect(delays).To(HaveLen(probes))
 	Expect(slices.Min(delays)).To(BeNumerically(">=", delay))
-	Expect(slices.Max(delays)).To(BeNumerically("<=", delay+hostDelay))
+	Expect(slices.Max(delays)).To(BeNumerically("<=", delay+seen.late))
 	Expect(slices.IsSorted(seen.order)).To(BeTrue())
 	Expect(seen.received.Reordered).To(BeZero())
 	Expect(seen.queue.Drops).To(BeZero())

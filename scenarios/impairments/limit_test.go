@@ -61,7 +61,8 @@ var _ = It("counts the packets that are being delayed in its limit", Label("quic
 
 	// No rate, no queue: and yet no more than the limit gets through in the time of a delay.
 	const duration = probes * interval
-	Expect(seen.inFlight()).To(Equal(limit), "most probes that were on their way at a time")
+	// One that comes just when another goes is counted with it: the captures are on both sides of the qdisc.
+	Expect(seen.inFlight()).To(within(limit, limit+1), "most probes that were on their way at a time")
 	passed := probes - count(seen.losses())
 	Expect(passed).To(within(int((duration-delay)/(delay+interval+hostDelay))*limit, int(duration/delay+1)*limit))
 	Expect(seen.queue.Drops).To(BeEquivalentTo(probes - passed))
@@ -90,10 +91,11 @@ var _ = It("lets a deep queue grow until a packet waits limit times its time on 
 	// Slow start fills any queue until it drops. The last packet that found room has limit - 1 before it, and their time
 	// includes the delay, as the limit includes those that are being delayed: bufferbloat.
 	delays, dropped := passage(wire.Segments(), net)
+	Expect(delays).NotTo(BeEmpty())
 	Expect(dropped).NotTo(BeEmpty())
 	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(len(dropped)))
 	waited := slices.Max(delays)
 	each := onTheLink(packet, impair.Rate{BitsPerSecond: rate})
-	Expect(waited).To(within((limit-1)*each, limit*each+hostDelay))
+	Expect(waited).To(within((limit-1)*each, limit*each+late(lab, net)))
 	lab.Figure("longest one-way delay", waited.Seconds()*1e3, "ms", fmt.Sprintf("%.0f: limit x 1514 x 8 / rate", (limit*each).Seconds()*1e3))
 })

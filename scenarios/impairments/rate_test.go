@@ -35,11 +35,12 @@ var _ = DescribeTable("spaces packets by the time that each takes at the rate", 
 
 		// The delay and the time on the link add up for the first packet; each of the others leaves a packet time later.
 		each := onTheLink(packet, rate)
+		Expect(seen.probes).To(HaveLen(probes))
 		start := seen.probes[0].came
 		for i, p := range seen.probes {
 			Expect(p.went).To(HaveLen(1), "probe %d", i)
 			due := start + delay + time.Duration(i+1)*each
-			Expect(p.went[0]).To(within(due, due+hostDelay), "probe %d", i)
+			Expect(p.went[0]).To(within(due, due+seen.late), "probe %d", i)
 		}
 		Expect(seen.queue.Bytes).To(BeEquivalentTo(probes * packet))
 		spacing := (seen.probes[probes-1].went[0] - seen.probes[0].went[0]) / (probes - 1)

@@ -26,18 +26,19 @@ var _ = It("reports a segment that the network duplicated by a DSACK, and sends 
 		lab.Wait(client)
 		lab.Wait(server)
 
-		// RFC 2883, section 4.1.1: the first block of the ACK is the duplicate, and it lies below the ACK.
+		// RFC 2883, section 4.1.1: the first block of the ACK is the duplicate, and it lies below the ACK, which is of the next
+		// segment as well if that came while the program had the socket (tcp_add_backlog).
 		Expect(duplicate.Hits()).To(HaveLen(1))
 		atClient := analysis.On(net.Client().Ends()[0].String())
 		data := wire.Segments(atClient, analysis.From(harness.IP(net.Client())), analysis.WithData)
+		Expect(data).To(And(HaveLen(segments), HaveRetransmissions(0)))
 		fifth := analysis.Block{Left: data[4].Seq, Right: data[4].NextSeq()}
 		Expect(wire.Segments(atClient)).To(Contain(Segments("DSACKs of the fifth segment", func(s analysis.Segment) bool {
 			blocks := s.Options.SACK()
-			return len(blocks) > 0 && blocks[0] == fifth && s.Ack == fifth.Right
+			return len(blocks) > 0 && blocks[0] == fifth && int32(s.Ack-fifth.Right) >= 0
 		}), 1))
 		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
 
-		Expect(data).To(And(HaveLen(segments), HaveRetransmissions(0)))
 		Expect(wire.Segments(analysis.On(net.Server().Ends()[0].String()))).To(HaveRetransmissions(1)) // it arrived twice
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPDSACKRecv", 1), HaveGrown("TcpRetransSegs", 0)))
 	})

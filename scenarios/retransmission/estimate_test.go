@@ -33,21 +33,22 @@ var _ = It("takes its time-out from the smoothed RTT and its variance, as RFC 62
 		estimate := k.NewEstimator()
 		roundTrips := roundTripsOf(wire.Segments(), exchanges)
 		estimate.Sample(roundTrips[0], true) // the handshake
+		least := k.RTOMax()
 		for i, roundTrip := range roundTrips[1:] {
 			estimate.Sample(roundTrip, true) // a round is one segment
 			info := steps[3*i+2].TCPInfo
 			kernelRTO, kernelSRTT := time.Duration(info.Rto)*time.Microsecond, time.Duration(info.Rtt)*time.Microsecond
 			Expect(kernelRTO).To(BeNumerically("~", estimate.RTO(), k.Tick()), "RTO after exchange %d", i+1)
 			Expect(kernelSRTT).To(BeNumerically("~", estimate.SRTT(), hostDelay), "SRTT after exchange %d", i+1)
-			switch i {
-			case 0: // 4 RTTVAR are more than 200 ms still
+			if i == 0 { // 4 RTTVAR are more than 200 ms still
 				Expect(kernelRTO).To(BeNumerically(">", estimate.SRTT()+k.RTOMin()+2*k.Tick()))
 				lab.Figure("RTO - SRTT, first", (kernelRTO-estimate.SRTT()).Seconds()*1000, "ms", "4 RTTVAR")
-			case exchanges - 1: // the variance has fallen by a quarter a round, to its minimum
-				Expect(kernelRTO).To(BeNumerically("~", estimate.SRTT()+k.RTOMin(), 2*k.Tick()))
-				lab.Figure("RTO - SRTT, last", (kernelRTO-estimate.SRTT()).Seconds()*1000, "ms", "200: TCP_RTO_MIN")
 			}
+			least = min(least, kernelRTO-estimate.SRTT())
 		}
+		// The variance falls by a quarter a round; some late answers in a row can raise it once more.
+		Expect(least).To(BeNumerically("~", k.RTOMin(), 2*k.Tick()))
+		lab.Figure("RTO - SRTT, least", least.Seconds()*1000, "ms", "200: TCP_RTO_MIN")
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpRetransSegs", 0), HaveGrown("TcpExtTCPTimeouts", 0)))
 	})
 

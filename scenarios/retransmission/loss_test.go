@@ -46,11 +46,18 @@ var _ = It("sends what was lost again, and wire, events, counters and socket agr
 		retransmitted := transfer(lab, net).TCPInfo.Total_retrans
 
 		// RFC 9293, section 3.8.1: all lost data is sent again. Of what the client sends, only a mere ACK takes no
-		// sequence number and is not: the third segment of the handshake, and the one that answers the server's FIN.
+		// sequence number and is not.
 		dropped := lab.Queue(net.ToServer).Drops
+		sent := wire.Segments(analysis.From(harness.IP(net.Client())))
+		mere := 0
+		for _, s := range sent {
+			if s.SequenceLength() == 0 {
+				mere++
+			}
+		}
 		Expect(dropped).To(BeNumerically(">", 0))
-		Expect(retransmitted + 2).To(BeNumerically(">=", dropped))
-		Expect(wire.Segments(analysis.From(harness.IP(net.Client())))).To(HaveRetransmissions(retransmitted))
+		Expect(int(retransmitted) + mere).To(BeNumerically(">=", dropped))
+		Expect(sent).To(HaveRetransmissions(retransmitted))
 		Expect(events).To(HaveRetransmissions(retransmitted))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", retransmitted))
 		// Why, by the congestion states that the kernel's events tell, is what it counts (tcp_retransmit_timer,
@@ -93,6 +100,7 @@ var _ = It("loses on the way what the link dropped, and the rest arrives by its 
 		}
 		delays = append(delays, crossing.Delay())
 	}
+	Expect(delays).NotTo(BeEmpty())
 	slices.Sort(delays)
 	median := delays[len(delays)/2]
 	Expect(delays[0]).To(BeNumerically(">=", delay))

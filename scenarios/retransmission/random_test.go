@@ -2,7 +2,6 @@ package retransmission
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -42,7 +42,7 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 			}
 		}
 		Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(lost))
-		least, most := binomialRange(segments, lossRate, 1e-6)
+		least, most := statistics.Binomial(segments, lossRate, 1e-9)
 		Expect(early).To(And(BeNumerically(">=", least), BeNumerically("<=", most)))
 
 		// What was sent again was lost, or else arrived twice, which the receiver tells by a DSACK (RFC 2883).
@@ -50,27 +50,6 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 		twice := counters["TcpExtTCPDSACKOldSent"] + counters["TcpExtTCPDSACKOfoSent"]
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", toRepair+int(twice)))
 		lab.Figure(fmt.Sprintf("lost of the first %d", segments), float64(early), "",
-			fmt.Sprintf("%d to %d: binomial, but once in a million", least, most))
+			fmt.Sprintf("%d to %d: binomial, but for 1 in 1,000,000,000", least, most))
 		lab.Figure("retransmitted in vain", float64(twice), "", "")
 	})
-
-// binomialRange is where the number of successes in n draws, of probability p each, lies, but for the probability
-// outside: half of it below and half above.
-func binomialRange(n int, p, outside float64) (least, most int) {
-	probability := func(k int) float64 {
-		log := func(n int) float64 { v, _ := math.Lgamma(float64(n + 1)); return v }
-		return math.Exp(log(n) - log(k) - log(n-k) + float64(k)*math.Log(p) + float64(n-k)*math.Log1p(-p))
-	}
-	for below := 0.0; ; least++ {
-		if below += probability(least); below > outside/2 {
-			break
-		}
-	}
-	most = n
-	for above := 0.0; ; most-- {
-		if above += probability(most); above > outside/2 {
-			break
-		}
-	}
-	return least, most
-}

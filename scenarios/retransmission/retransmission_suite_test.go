@@ -115,6 +115,18 @@ func (v view) acksBefore(s analysis.Segment) []analysis.Segment {
 	return v.acks[:i]
 }
 
+// acksOf are those of them that ask for a sequence number: the ACK of all before it, and duplicates.
+func (v view) acksOf(next uint32, before analysis.Segment) []analysis.Segment {
+	return slices.DeleteFunc(slices.Clone(v.acksBefore(before)), func(ack analysis.Segment) bool { return ack.Ack != next })
+}
+
+// coalesced is how many segments the server has made one with another, as they came while the program had the socket: both
+// are answered by one ACK (tcp_add_backlog).
+func coalesced(lab *harness.Lab, net *netns.Topology) int {
+	GinkgoHelper()
+	return int(lab.Counters(net.Server())["TcpExtTCPBacklogCoalesce"])
+}
+
 // lastACKBefore is the last of them.
 func (v view) lastACKBefore(s analysis.Segment) analysis.Segment {
 	GinkgoHelper()
