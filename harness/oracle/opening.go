@@ -81,7 +81,9 @@ func (k Kernel) AcceptQueue(backlog int) int { return k.backlog(backlog) + 1 }
 
 // SYNQueue is how many requests a listener holds in SYN_RECV at most, of clients that it does not know.
 //
-// It is one more than the backlog (include/net/inet_connection_sock.h: inet_csk_reqsk_queue_is_full). Without cookies
+// It is one more than the backlog (include/net/inet_connection_sock.h: inet_csk_reqsk_queue_is_full): since Linux 6.14, and in
+// stable releases since the beginning of 2025, which have the same change ("tcp: allow a connection when
+// sk_max_ack_backlog is zero"). Older ones hold as many as the backlog says; the version does not tell. Without cookies
 // the last quarter of tcp_max_syn_backlog is kept for clients with an entry in tcp_metrics, too; with
 // tcp_syncookies=2 none is held (net/ipv4/tcp_input.c: tcp_conn_request).
 func (k Kernel) SYNQueue(backlog int) int {
@@ -132,5 +134,6 @@ func (k Kernel) InitialWindow(retransmissions int) int {
 }
 
 // EphemeralPorts is how many ports connect(2) can choose from, for one address and port of a peer, if none is reserved
-// (ip_local_port_range). One connection more than that is EADDRNOTAVAIL.
+// (ip_local_port_range). One connection more than that is EADDRNOTAVAIL. Of an odd number above one, a single call
+// tries all but one, by chance (__inet_hash_connect: "remaining &= ~1U").
 func (k Kernel) EphemeralPorts() int { return k.Sysctls.PortsLast - k.Sysctls.PortsFirst + 1 }

@@ -92,7 +92,8 @@ func (e *Estimator) RTO() time.Duration {
 // LossProbe is when a tail loss probe is sent after the last transmission or acknowledgement, if there is one: 2 SRTT
 // and 2 ms, or, for a single segment, whose ACK may be delayed, 2 SRTT and the least RTO; never later than the RTO. It
 // takes SACK on both sides, tcp_early_retrans 3 or 4, and no loss that is being repaired (net/ipv4/tcp_output.c:
-// tcp_schedule_loss_probe; RFC 8985, 7.2).
+// tcp_schedule_loss_probe; RFC 8985, 7.2). The 2 ms are of Linux 6.6, and of stable releases since the end of 2023; in older
+// ones they are two jiffies.
 func (k Kernel) LossProbe(srtt time.Duration, inFlight int, rto time.Duration) (timer time.Duration, ok bool) {
 	const leastTimer = 2 * time.Millisecond // TCP_TIMEOUT_MIN_US
 	if k.Sysctls.EarlyRetrans < 3 || k.Sysctls.SACK == 0 {

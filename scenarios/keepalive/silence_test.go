@@ -35,8 +35,10 @@ var _ = DescribeTable("probes an idle connection in silence, resets it, and tell
 		expected := lab.Oracle(net.Client()).Keepalive(oracle.Keeping{
 			Time: idle, Interval: interval, Probes: count, UserTimeout: userTimeout,
 		})
-		synACK := wire.Segments(analysis.SYNACKs)[0]
-		sent := wire.Segments(probing(synACK.Ack))
+		synACKs := wire.Segments(analysis.SYNACKs)
+		Expect(synACKs).To(HaveLen(1))
+		synACK := synACKs[0]
+		sent := wire.Segments(analysis.From(harness.IP(net.Client())), probing(synACK.Ack))
 		reset := wire.Segments(analysis.RSTs)
 		Expect(end).To(MatchError(unix.ETIMEDOUT))
 		Expect(len(sent)).To(And(BeNumerically(">=", expected.Fewest), BeNumerically("<=", expected.Most)))

@@ -18,10 +18,11 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// seen is a time that [harness.Lab.AwaitSockets] has waited: the change was at most a hundredth
-// before it was seen, or 5 ms, and looking takes time of its own.
+// seen is how long a state has lasted whose beginning and end were awaited ([harness.Lab.AwaitSockets]) for so long: each was
+// up to a hundredth of the wait before it was seen, or 5 ms, and looking takes time of its own.
 func seen(waited time.Duration) oracle.Span {
-	return oracle.Between(waited-waited/100-20*time.Millisecond, waited)
+	const looking = 20 * time.Millisecond
+	return oracle.Between(waited-waited/100-looking, waited+looking)
 }
 
 // overlap succeeds if something that happened in the span seen can have happened in the one expected.
@@ -66,7 +67,7 @@ var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its p
 		lab.AwaitSockets(net.Client(), 0, kernel.SocketFilter{Port: c.Local.Port()})
 		waited := time.Since(began)
 
-		// tcp(7), tcp_fin_timeout; the RTO of 250 ms is too short to matter (__tcp_close).
+		// tcp(7), tcp_fin_timeout; the RTO of 250 ms is too short to matter (tcp_rcv_state_process).
 		expected, _ := lab.Oracle(net.Client()).FINWait2(lab.Oracle(net.Client()).RTOAfterHandshake(roundTrip), 0)
 		Expect(seen(waited)).To(overlap(expected))
 		lab.Figure("FIN-WAIT-2", waited.Seconds(), "s", "3 to 3.3: tcp_fin_timeout, timer wheel")

@@ -54,8 +54,8 @@ var _ = It("takes one write after the other side has closed, and fails the next 
 	), peers.Steps(peers.Close()))
 	steps := lab.Wait(c.Client).Connections[0].Steps
 
-	// RFC 9293, section 3.5.2, group 1: data for a connection that does not exist is answered with a reset;
-	// in CLOSE-WAIT that is EPIPE (tcp_reset).
+	// RFC 9293, section 3.6.1 (SHLD-3): data for a program that has closed is answered with a reset; in CLOSE-WAIT that is
+	// EPIPE (tcp_reset).
 	Expect(steps[1].Err).To(BeNil())
 	Expect(steps[3].Err).To(MatchError(unix.EPIPE))
 	Expect(steps[4].Err).To(MatchError(unix.EPIPE))
