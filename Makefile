@@ -7,6 +7,9 @@ ARGS   ?=
 N         ?= 20
 SEEDS_ALL ?= 5
 
+# Of what tests one package, on a machine that is busy with others.
+TIMEOUT := 30m
+
 TCPLAB := bin/tcplab
 # The race detector needs a C compiler; without one the tests run all the same.
 RACE   := $(shell command -v gcc >/dev/null && echo -race)
@@ -28,12 +31,12 @@ test: unit privileged lab ## run all tests: without root, then with root in a gu
 
 unit: ## run the tests that any machine can run
 	go vet ./...
-	go test $(RACE) ./...
+	go test $(RACE) -timeout $(TIMEOUT) ./...
 
 privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those that need root or netem
 	@$(TCPLAB) setup --virtual
-	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test ./harness/vm ./harness/runner ./cmd/tcplab
-	$(TCPLAB) run $(PRIVILEGED) --clock virtual --memory 1024 --seed $(SEED)
+	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test -timeout $(TIMEOUT) ./harness/vm ./harness/runner ./cmd/tcplab
+	$(TCPLAB) run $(PRIVILEGED) --clock virtual --memory 1024 --limit $(TIMEOUT) --seed $(SEED)
 
 reproducible: $(TCPLAB) ## run the suites twice with one seed and once with another; the bytes must show it
 	@$(TCPLAB) setup --virtual

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // The test binary is also the processes that the tests start: this variable says which.
@@ -33,7 +34,14 @@ func TestMain(m *testing.M) {
 // idle says that it runs and does nothing, for as long as nobody kills it.
 func idle() {
 	fmt.Println("ready")
-	select {}
+	wait()
+}
+
+// wait is for ever: the runtime takes a bare select for a deadlock.
+func wait() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 // lab builds a topology with a process in it and waits to be killed. Its file descriptor 3 is handed on.
@@ -56,10 +64,11 @@ func lab() {
 	}
 	line, _ := bufio.NewReader(out).ReadString('\n')
 	fmt.Print(line)
-	select {}
+	wait()
 }
 
-// interfaces lists the interfaces and the namespace that a process started in a host sees.
+// interfaces lists the namespace that a process started in a host sees, and its Ethernet interfaces. (A kernel with a module for
+// tunnels has one of them in each new namespace: sit0, tunl0.)
 func interfaces() {
 	ns, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
@@ -71,8 +80,9 @@ func interfaces() {
 	}
 	fmt.Println(ns)
 	for _, line := range strings.Split(string(data), "\n") {
-		if name, _, ok := strings.Cut(line, ":"); ok {
-			fmt.Println(strings.TrimSpace(name))
+		name, _, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if strings.HasPrefix(name, "eth") {
+			fmt.Println(name)
 		}
 	}
 }

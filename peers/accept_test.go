@@ -27,9 +27,10 @@ func TestDialRefusedIsAResult(t *testing.T) {
 
 // A backlog of n takes n+1 connections; to one more the kernel does not answer.
 func TestNeverAcceptFillsTheQueue(t *testing.T) {
+	const dialTimeout = 2 * time.Second // no machine is so busy that the first three need as long
 	ctx := testContext(t)
 	server := start(t, ctx, "server", peers.Accept{Listen: loopback, Backlog: 2, Never: true})
-	client := start(t, ctx, "client", peers.Dial{Connect: readyAddr(t, ctx, server), Count: 4, Timeout: 100 * time.Millisecond})
+	client := start(t, ctx, "client", peers.Dial{Connect: readyAddr(t, ctx, server), Count: 4, Timeout: dialTimeout})
 	c := wait(t, ctx, client)
 	s, err := server.Stop(ctx) // those that the client has closed stay in the queue
 	if err != nil {
@@ -42,7 +43,7 @@ func TestNeverAcceptFillsTheQueue(t *testing.T) {
 		if i < 3 && conn.Err != nil {
 			t.Errorf("connection %d: %v", i, conn.Err)
 		}
-		if i == 3 && (conn.Err == nil || conn.Err.Errno != "EINPROGRESS" || conn.ConnectTime < 100*time.Millisecond) {
+		if i == 3 && (conn.Err == nil || conn.Err.Errno != "EINPROGRESS" || conn.ConnectTime < dialTimeout) {
 			t.Errorf("connection %d: %+v", i, conn)
 		}
 	}

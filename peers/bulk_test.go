@@ -165,8 +165,8 @@ func TestOptionsThatTheKernelRefuses(t *testing.T) {
 			[]string{"setsockopt SO_RCVBUF", "set to 1, expected to read back 2", "minimum"}},
 		{"backlog beyond the maximum", peers.Accept{Listen: loopback, Backlog: math.MaxInt32}, nil,
 			[]string{"listen 127.0.0.1:0", "a backlog of 2147483647", "net.core.somaxconn"}},
-		{"address of another machine", peers.EchoServer{Listen: netip.MustParseAddrPort("192.0.2.1:0")}, unix.EADDRNOTAVAIL,
-			[]string{"bind 192.0.2.1:0", "EADDRNOTAVAIL"}},
+		{"address of another machine", peers.EchoServer{Listen: netip.MustParseAddrPort("203.0.113.254:0")}, unix.EADDRNOTAVAIL,
+			[]string{"bind 203.0.113.254:0", "EADDRNOTAVAIL"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			ctx := testContext(t)

@@ -234,19 +234,15 @@ func testKernelTellsCauses(t *testing.T, loss impair.Loss, drive func(*testing.T
 			t.Error(err)
 		}
 	})
-	impaired := func(l impair.Loss) {
+	impaired := func(apply func(impair.Device, impair.Netem) (impair.Applied, error), end *netns.End, l impair.Loss) {
 		t.Helper()
-		for _, end := range []*netns.End{topology.ToServer, topology.ToClient} {
-			n := impair.Netem{Delay: 10 * time.Millisecond}
-			if end == topology.ToServer {
-				n.Loss = l
-			}
-			if _, err := impair.Apply(impair.Device{NetNS: end.Host().FD(), Name: end.Name()}, n); err != nil {
-				t.Fatal(err)
-			}
+		device := impair.Device{NetNS: end.Host().FD(), Name: end.Name()}
+		if _, err := apply(device, impair.Netem{Delay: 10 * time.Millisecond, Loss: l}); err != nil {
+			t.Fatal(err)
 		}
 	}
-	impaired(loss)
+	impaired(impair.Apply, topology.ToServer, loss)
+	impaired(impair.Apply, topology.ToClient, nil)
 	stop := startTrace(t)
 	file := filepath.Join(t.TempDir(), "capture.pcapng")
 	near := topology.Client().Ends()[0]
@@ -260,7 +256,7 @@ func testKernelTellsCauses(t *testing.T, loss impair.Loss, drive func(*testing.T
 	}
 
 	local := talk(t, topology, func(c *net.TCPConn) {
-		drive(t, c, impaired)
+		drive(t, c, func(l impair.Loss) { impaired(impair.Change, topology.ToServer, l) }) // Apply would lose what is queued
 	})
 
 	after, err := kernel.ReadCounters(topology.Client())

@@ -3,6 +3,7 @@ package capture
 import (
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -213,6 +214,7 @@ func TestTsharkShowsComments(t *testing.T) {
 	}
 	command := exec.Command("tshark", "-r", c.path, "-T", "fields", "-e", "frame.number", "-e", "frame.interface_name", "-e", "frame.comment",
 		"-e", "_ws.malformed", "-E", "separator=|")
+	command.Env = append(os.Environ(), "HOME="+t.TempDir(), "LC_ALL=C.UTF-8") // without the user's preferences
 	var output, complaints strings.Builder
 	command.Stdout, command.Stderr = &output, &complaints
 	if err := command.Run(); err != nil {
