@@ -170,7 +170,8 @@ func (s *series[T]) List() []T {
 type Samples struct{ series[kernel.Sample] }
 
 // Sample reads the sockets of a host that pass the filter, if there is one, on each period of a
-// millisecond or more, until [Samples.List] is called or the spec ends. The artefact is
+// millisecond or more, until [Samples.List] is called or the spec ends. Where the machine is busy samples
+// are late, by tens of milliseconds at times: what counts is the time that each has. The artefact is
 // samples.json.
 func (l *Lab) Sample(host *netns.Host, period time.Duration, filter ...kernel.SocketFilter) *Samples {
 	ginkgo.GinkgoHelper()
