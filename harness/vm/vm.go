@@ -158,8 +158,9 @@ func (i Inputs) Key() string {
 type Result struct {
 	ExitCode int
 	Signal   string        // what ended the program, if a signal did; ExitCode is then -1
-	Virtual  time.Duration // the guest's uptime at the end, on its own clock
-	Wall     time.Duration // from start to end, on the host's
+	Virtual  time.Duration // how long the program ran, on the guest's clock
+	Uptime   time.Duration // of the guest at the end, on its clock
+	Wall     time.Duration // from the guest's start to its end, on the host's
 	Inputs   Inputs
 	Console  []byte // the kernel's console: all that it printed
 	// Unkept says why [Job.Keep] has no effect, or is nil: then each guest boots.
@@ -221,6 +222,7 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 	if status.LostFlags > 0 {
 		result.Flaw = fmt.Sprintf("%s lost processor flags in %d of %d page faults: programs in the guest can compute wrong", i.qemu.Version, status.LostFlags, status.LostFlagsOf)
 	}
-	result.ExitCode, result.Signal, result.Virtual = status.ExitCode, status.Signal, status.Uptime
+	result.ExitCode, result.Signal = status.ExitCode, status.Signal
+	result.Virtual, result.Uptime = status.Ran, status.Uptime
 	return result, nil
 }

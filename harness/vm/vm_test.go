@@ -141,7 +141,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 			if err != nil || result.ExitCode != 0 {
 				t.Errorf("seed %d: exit code %d, %v", seed, result.ExitCode, err)
 			}
-			inputs[i], uptimes[i] = result.Inputs, result.Virtual
+			inputs[i], uptimes[i] = result.Inputs, result.Uptime
 		})
 	}
 	running.Wait()

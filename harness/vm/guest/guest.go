@@ -177,6 +177,7 @@ func runProgram(job Job) Status {
 	}
 	status.LostFlags, status.LostFlagsOf = lost, of
 	time.Sleep(startAfter(job.Seed))
+	began := uptime()
 	command := exec.Command(ProgramPath, job.Args...)
 	command.Dir = WorkDir
 	command.Env = append([]string{
@@ -186,6 +187,7 @@ func runProgram(job Job) Status {
 	}, job.Env...)
 	command.Stdout, command.Stderr = output, output
 	err = command.Run()
+	status.Ran = uptime() - began
 	if command.ProcessState == nil {
 		status.Error = err.Error() // it could not be started
 		return status

@@ -43,8 +43,8 @@ type Status struct {
 	ExitCode int    // of the program; -1 if a signal ended it
 	Signal   string // what ended it, if a signal did
 	Error    string // what kept the guest from running the program at all
-	// Uptime is the guest's own clock at the end, from the start of its kernel.
-	Uptime time.Duration
+	// By the guest's own clock: how long the program ran, and the end, from the start of its kernel.
+	Ran, Uptime time.Duration
 	// LostFlags counts where the emulator was seen to compute wrong, of LostFlagsOf tries.
 	LostFlags, LostFlagsOf int
 }
