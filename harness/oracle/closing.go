@@ -9,7 +9,7 @@ import (
 const timeWait = 60 * time.Second
 
 // TimeWait is how long a connection stays in TIME_WAIT: 60 s, whatever tcp_fin_timeout says. Each segment of the peer
-// that is answered starts it anew, and each mere ACK in the window; a reset does not (net/ipv4/tcp_minisocks.c: tcp_time_wait, tcp_timewait_state_process).
+// that is answered starts it anew, and each mere ACK in the window (tcp_minisocks.c: tcp_timewait_state_process).
 func (k Kernel) TimeWait() Span { return k.Timer(timeWait) }
 
 // FINWait2 is how long a connection that its program has closed stays in FIN_WAIT2, where the peer never closes, with

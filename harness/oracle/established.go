@@ -117,10 +117,10 @@ const (
 )
 
 // DelayedACK is when the timer of a delayed ACK goes off after the segment that started it, on a connection with that
-// smoothed round-trip time. It is 40 ms for a start, if there is data (a FIN before any is acknowledged at the next tick). It grows, with the gaps between segments and each time that the
-// timer goes off, but to no more than the round-trip time (of 40 ms at least), and 200 ms; from Linux 6.11 on a jiffy
-// less than the least RTO, which is 196 ms (net/ipv4/tcp_output.c: tcp_send_delayed_ack, tcp_delack_max;
-// tcp_input.c: tcp_event_data_recv).
+// smoothed round-trip time. It is 40 ms for a start, if there is data (a FIN before any is acknowledged at the next
+// tick). It grows, with the gaps between segments and each time that the timer goes off, but to no more than the
+// round-trip time (of 40 ms at least), and 200 ms; from Linux 6.11 on a jiffy less than the least RTO, which is 196 ms
+// (net/ipv4/tcp_output.c: tcp_send_delayed_ack, tcp_delack_max; tcp_input.c: tcp_event_data_recv).
 //
 // The ACK itself comes sooner where another full segment comes in, where data goes the other way, where the program's
 // read moves the window, and in quick-ACK mode: see [QuickACKs].

@@ -125,8 +125,7 @@ func sent(data []analysis.Segment, length time.Duration) []int {
 // renewed is from when BBR counted the time to its next probe: it found another shortest round trip, ended a probe
 // (bbr_check_probe_rtt_done), or began. That was between two samples, or with the SYN ACK, as TCP_INFO tells in milliseconds
 // that are made from jiffies.
-func renewed(socket []kernel.Point, before time.Duration) (after, until time.Duration) {
-	const jiffy = 4 * time.Millisecond
+func renewed(socket []kernel.Point, before, jiffy time.Duration) (after, until time.Duration) {
 	opened := time.Duration(socket[0].TCPInfo.Last_ack_recv) * time.Millisecond
 	after, until = socket[0].At-opened-jiffy, socket[0].At
 	for i := 1; i < len(socket) && socket[i].At < before; i++ {
@@ -230,7 +229,8 @@ var _ = It("BBR looks for the shortest round trip with four segments in flight, 
 	func(ctx SpecContext) {
 		const roundTrip, bitRate = 100 * time.Millisecond, 2 * impair.Mbit
 		lab := harness.NewLab(ctx)
-		f := bbrFlow(lab, lab.Routed(largeBuffers), bitRate, roundTrip, 3500)
+		net := lab.Routed(largeBuffers)
+		f := bbrFlow(lab, net, bitRate, roundTrip, 3500)
 
 		// The socket.
 		probes := 0
@@ -240,7 +240,7 @@ var _ = It("BBR looks for the shortest round trip with four segments in flight, 
 			}
 			probes++
 			first, _ := p.seen()
-			after, until := renewed(f.socket, first)
+			after, until := renewed(f.socket, first, lab.Oracle(net.Client()).Tick())
 			Expect(first - after + hostDelay).To(BeNumerically(">=", probeEvery))
 			Expect(p.after - until).To(BeNumerically("<=", probeEvery+roundTrip))
 			// What is in flight comes back first, then it waits for 200 ms or a round trip, and for the next ACK.
