@@ -42,17 +42,17 @@ func (k Kernel) WindowAfterIdle(window int, idle, rto time.Duration) int {
 	return max(window, least)
 }
 
-// WindowAfterPause is [Kernel.WindowAfterIdle] for a pause as it was seen: the kernel counts it in jiffies, so that by its
-// count it can be a tick more or less.
+// WindowAfterPause is [Kernel.WindowAfterIdle] for a pause as it was seen: the kernel counts it in jiffies, so that by
+// its count it can be a tick more or less.
 func (k Kernel) WindowAfterPause(window int, seen, rto time.Duration) bounds.Range {
 	grain := k.Tick() + Grain
 	return bounds.Between(k.WindowAfterIdle(window, seen+grain, rto), k.WindowAfterIdle(window, seen-grain, rto)).
 		From("RFC 2861; tcp_cwnd_restart, tcp_slow_start_after_idle")
 }
 
-// PacingRatio is TCP's pacing rate in percent of window / SRTT: tcp_pacing_ss_ratio in slow start (below half of ssthresh),
-// tcp_pacing_ca_ratio after it (net/ipv4/tcp_input.c: tcp_update_pacing_rate). It is obeyed by fq, or by TCP itself with
-// SO_MAX_PACING_RATE or BBR; else the rate only sizes bursts. BBR sets its own.
+// PacingRatio is TCP's pacing rate in percent of window / SRTT: tcp_pacing_ss_ratio in slow start (below half of
+// ssthresh), tcp_pacing_ca_ratio after it (net/ipv4/tcp_input.c: tcp_update_pacing_rate). It is obeyed by fq, or by TCP
+// itself with SO_MAX_PACING_RATE or BBR; else the rate only sizes bursts. BBR sets its own.
 func (k Kernel) PacingRatio(window, ssthresh int) int {
 	if window < ssthresh/2 {
 		return k.Sysctls.PacingSSRatio
@@ -60,15 +60,16 @@ func (k Kernel) PacingRatio(window, ssthresh int) int {
 	return k.Sysctls.PacingCARatio
 }
 
-// PacingAsACKComes is the range of a socket's pacing rate by TCP_INFO, in whole percent of window / SRTT, where an ACK may have
-// come as it was asked. tcp_get_info reads the rate, then the window, and then, under the socket's lock, the rest: the rate may be
-// the one before that ACK, of a smaller window and of another SRTT. sample is the ACK's RTT.
+// PacingAsACKComes is the range of a socket's pacing rate by TCP_INFO, in whole percent of window / SRTT, where an ACK
+// may have come as it was asked. tcp_get_info reads the rate, then the window, and then, under the socket's lock, the
+// rest: the rate may be the one before that ACK, of a smaller window and of another SRTT. sample is the ACK's RTT.
 func PacingAsACKComes(ratio, window int, srtt time.Duration, sample Span) bounds.Range {
 	// tcp_rtt_estimator: SRTT = 7/8 of SRTT before + 1/8 of the sample.
 	before := func(sample time.Duration) time.Duration { return (8*srtt - sample) / 7 }
 	slower := float64(srtt) / float64(max(srtt, before(sample.Earliest))) * float64(window-ackSegments) / float64(window)
 	faster := float64(srtt) / float64(min(srtt, before(sample.Latest)))
-	return bounds.Between(int(math.Floor(float64(ratio)*slower)), int(math.Ceil(float64(ratio)*faster))).In("%").From(pacingSource)
+	least, most := math.Floor(float64(ratio)*slower), math.Ceil(float64(ratio)*faster)
+	return bounds.Between(int(least), int(most)).In("%").From(pacingSource)
 }
 
 // pacingSource is of both ratios.
@@ -89,14 +90,16 @@ func (k Kernel) PacedBurst(window int, srtt Span) Span {
 // RenoAfterLoss is Reno's window after a loss: half of it (net/ipv4/tcp_cong.c: tcp_reno_ssthresh).
 func RenoAfterLoss(window int) int { return max(window/2, 2) }
 
-// RenoResponse is Reno's average window, in segments, at a loss rate p (0 to 1, one loss in 1/p segments, evenly spread):
-// sqrt(3 / 2p), without delayed ACKs, which Linux counts by bytes (RFC 3649, 2; RFC 9438, 5.1; Mathis and others, 1997).
+// RenoResponse is Reno's average window, in segments, at a loss rate p (0 to 1, one loss in 1/p segments, evenly
+// spread): sqrt(3 / 2p), without delayed ACKs, which Linux counts by bytes (RFC 3649, 2; RFC 9438, 5.1; Mathis and
+// others, 1997).
 func RenoResponse(p float64) float64 { return math.Sqrt(1.5 / p) }
 
 // frame is the size of a full frame in netem's eyes: an MTU of 1500 and an Ethernet header.
 const frame = 1514
 
-// A Bottleneck is a path of two netems, each of which delays by half of the RTT, where the one to the receiver has a rate.
+// A Bottleneck is a path of two netems, each of which delays by half of the RTT, where the one to the receiver has a
+// rate.
 type Bottleneck struct {
 	Rate int64         // bit/s
 	RTT  time.Duration // without the time that a packet takes at the rate

@@ -154,8 +154,8 @@ func TestHyStart(t *testing.T) {
 	g.Expect(k.HyStart(10*time.Millisecond, true)).To(Equal(HyStart{Delay: 14 * time.Millisecond, Train: 11 * time.Millisecond}))
 	g.Expect(k.HyStart(time.Second, false).Delay).To(Equal(1016 * time.Millisecond))
 
-	// 16 Mbit/s, 100 ms: 0.757 ms a frame, 67.2 of them in 50.9 ms, so it is the round of 80, or 73 if each round before began
-	// a segment early.
+	// 16 Mbit/s, 100 ms: 0.757 ms a frame, 67.2 of them in 50.9 ms, so it is the round of 80, or 73 if each round
+	// before began a segment early.
 	fast := Bottleneck{Rate: 16_000_000, RTT: 100 * time.Millisecond}
 	window, ok := k.HyStartTrainWindow(fast, 0)
 	g.Expect(ok).To(BeTrue())
@@ -183,7 +183,8 @@ func TestBBR(t *testing.T) {
 	}
 	g.Expect(mean).To(Equal(1.), "PROBE_BW neither fills nor drains in the long run")
 
-	// As measured on 6.1, at 4 Mbit/s and 100 ms: 33.13 segments, for STARTUP 95.6 and six more, for the end of DRAIN 34 and six.
+	// As measured on 6.1, at 4 Mbit/s and 100 ms: 33.13 segments, for STARTUP 95.6 and six more, for the end of DRAIN
+	// 34 and six.
 	b := BBR{Bandwidth: 478747. / 1448, MinRTT: 100205 * time.Microsecond, MSS: 1448}
 	g.Expect(b.Window(BBRHighGain, BBRHighGain)).To(Equal(102))
 	g.Expect(b.Window(1, BBRDrainGain)).To(Equal(40))

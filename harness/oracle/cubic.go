@@ -7,8 +7,8 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 )
 
-// CUBIC's constants are the kernel's, in units of 1/1024 (net/ipv4/tcp_cubic.c: beta, 10 * bic_scale). RFC 9438, 4.6 and 5.1
-// say 0.7 and 0.4.
+// CUBIC's constants are the kernel's, in units of 1/1024 (net/ipv4/tcp_cubic.c: beta, 10 * bic_scale). RFC 9438, 4.6
+// and 5.1 say 0.7 and 0.4.
 const (
 	cubicScale = 1024
 	cubicBeta  = 717
@@ -32,8 +32,8 @@ type CubicCurve struct {
 // the loss before (tcp_cubic.c: fast_convergence).
 func CubicCurveAfter(window int) CubicCurve { return CubicCurve{window, CubicAfterLoss(window)} }
 
-// K is how long it takes back to the window that there was: the cube root of what is missing by C. As Reno, where that is
-// faster, it takes less: see [CubicCurve.Reno].
+// K is how long it takes back to the window that there was: the cube root of what is missing by C. As Reno, where that
+// is faster, it takes less: see [CubicCurve.Reno].
 func (c CubicCurve) K() time.Duration { return seconds(math.Cbrt(float64(c.Most-c.Least) / cubicC)) }
 
 // Window is the window a time after the loss: C (t - K)^3 + W_max.
@@ -48,8 +48,9 @@ func (c CubicCurve) Reno(t, rtt time.Duration) float64 {
 	return float64(c.Least) + increase*t.Seconds()/rtt.Seconds()
 }
 
-// Slack in segments of what is sent in a round trip. The window that it was, the one that it aims at and what is sent are whole
-// numbers, each rounded in its own way; and a delayed ACK or two move a segment into the round before or after.
+// Slack in segments of what is sent in a round trip. The window that it was, the one that it aims at and what is sent
+// are whole numbers, each rounded in its own way; and a delayed ACK or two move a segment into the round before or
+// after.
 const (
 	roundingSlack   = 2
 	delayedACKSlack = 2
@@ -60,12 +61,13 @@ func (c CubicCurve) Reduced() bounds.Range {
 	return bounds.Around(c.Least, roundingSlack).From("RFC 9438, 4.6; tcp_cubic.c: beta")
 }
 
-// Round is the range of the segments that are sent in round trip n after the recovery, from 0 on, where the one before had
-// so many.
+// Round is the range of the segments that are sent in round trip n after the recovery, from 0 on, where the one before
+// had so many.
 //
-// In each round the window aims at where the curve is a round trip later (tcp_cubic.c: bictcp_update adds the least RTT to
-// the time). Each ACK adds what is missing by the window (RFC 9438, 4.4), so that 1/e of it is still missing after all of
-// them; but Linux computes what is missing once in a jiffy at most, and with ACKs that come in a burst it arrives.
+// In each round the window aims at where the curve is a round trip later (tcp_cubic.c: bictcp_update adds the least RTT
+// to the time). Each ACK adds what is missing by the window (RFC 9438, 4.4), so that 1/e of it is still missing after
+// all of them; but Linux computes what is missing once in a jiffy at most, and with ACKs that come in a burst it
+// arrives.
 func (c CubicCurve) Round(n, before int, rtt time.Duration) bounds.Range {
 	t := time.Duration(n+1) * rtt
 	was := float64(before)
@@ -105,9 +107,10 @@ func (k Kernel) HyStart(leastRTT time.Duration, paced bool) HyStart {
 	return h
 }
 
-// HyStartTrainWindow is the window in which a train of ACKs ends slow start, where nothing paces: in the first round that has
-// more segments than come back within the bound of [Kernel.HyStart], once these have come back. An ACK that is more than
-// 2 ms behind the one before is in no train (tcp_cubic.c: hystart_ack_delta_us): on a slower path it never happens.
+// HyStartTrainWindow is the window in which a train of ACKs ends slow start, where nothing paces: in the first round
+// that has more segments than come back within the bound of [Kernel.HyStart], once these have come back. An ACK that is
+// more than 2 ms behind the one before is in no train (tcp_cubic.c: hystart_ack_delta_us): on a slower path it never
+// happens.
 //
 // late is by how much ACKs may come sooner or later than at the link's rate.
 func (k Kernel) HyStartTrainWindow(b Bottleneck, late time.Duration) (window bounds.Range, ok bool) {
@@ -117,17 +120,17 @@ func (k Kernel) HyStartTrainWindow(b Bottleneck, late time.Duration) (window bou
 	}
 	train := k.HyStart(b.RTT+b.Frame(), false).Train
 	back := func(train time.Duration) float64 { return float64(train) / float64(b.Frame()) }
-	// The train begins with the ACK that ends the round before, and the ACK that is found too late does not count: an ACK
-	// more or less.
+	// The train begins with the ACK that ends the round before, and the ACK that is found too late does not count: an
+	// ACK more or less.
 	least, most := back(train-late)-ackSegments, back(train+late)+ackSegments
 	shortest, _ := k.firstRound(back(train - late))
 	_, longest := k.firstRound(back(train + late))
 	return hyStartWindow(shortest+least, longest+most), true
 }
 
-// HyStartDelayWindow is the window in which longer RTTs end slow start: when eight samples of a round have all been above the
-// bound of [Kernel.HyStart], with the next ACK (tcp_cubic.c: HYSTART_MIN_SAMPLES). These packets were sent at the beginning of
-// the round before, into the queue that its window had left, and meanwhile the window has doubled.
+// HyStartDelayWindow is the window in which longer RTTs end slow start: when eight samples of a round have all been
+// above the bound of [Kernel.HyStart], with the next ACK (tcp_cubic.c: HYSTART_MIN_SAMPLES). These packets were sent at
+// the beginning of the round before, into the queue that its window had left, and meanwhile the window has doubled.
 //
 // late is by how much RTTs may be longer or shorter than the link makes them.
 func (k Kernel) HyStartDelayWindow(b Bottleneck, late time.Duration) bounds.Range {
@@ -145,9 +148,9 @@ func hyStartWindow(least, most float64) bounds.Range {
 		From("tcp_cubic.c: hystart_update")
 }
 
-// firstRound is the window at the beginning of the first round of slow start in which it is more than some segments. It is less
-// than the initial window doubled so many times, as a round can begin with an ACK that tells of the segment before, too; what
-// that leaves out doubles with each further round.
+// firstRound is the window at the beginning of the first round of slow start in which it is more than some segments. It
+// is less than the initial window doubled so many times, as a round can begin with an ACK that tells of the segment
+// before, too; what that leaves out doubles with each further round.
 func (k Kernel) firstRound(segments float64) (least, most float64) {
 	first := k.InitialWindow(0)
 	window, short := first, 0

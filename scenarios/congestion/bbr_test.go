@@ -39,12 +39,14 @@ func bbrFlow(lab *harness.Lab, net *netns.Topology, path oracle.Bottleneck, segm
 func model(p kernel.Point) oracle.BBR {
 	mss := int(p.TCPInfo.Snd_mss)
 	return oracle.BBR{
-		Bandwidth: float64(p.BBR.Bandwidth) / float64(mss), MinRTT: time.Duration(p.BBR.MinRTT) * time.Microsecond, MSS: mss,
+		Bandwidth: float64(p.BBR.Bandwidth) / float64(mss),
+		MinRTT:    time.Duration(p.BBR.MinRTT) * time.Microsecond,
+		MSS:       mss,
 	}
 }
 
-// checkModel checks that BBR has found what the path is. A bandwidth is of what is acknowledged in an RTT at least, at whose
-// beginning and end hosts may hold an ACK back.
+// checkModel checks that BBR has found what the path is. A bandwidth is of what is acknowledged in an RTT at least, at
+// whose beginning and end hosts may hold an ACK back.
 func checkModel(lab *harness.Lab, m oracle.BBR, path oracle.Bottleneck) {
 	GinkgoHelper()
 	carried := 1 / path.Frame().Seconds()
@@ -129,8 +131,8 @@ func sent(data []analysis.Segment, length time.Duration) []int {
 }
 
 // renewed is from when BBR counted the time to its next probe: it found another shortest round trip, ended a probe
-// (bbr_check_probe_rtt_done), or began. That was between two samples, or with the SYN ACK, as TCP_INFO tells in milliseconds
-// that are made from jiffies: it can be a jiffy more.
+// (bbr_check_probe_rtt_done), or began. That was between two samples, or with the SYN ACK, as TCP_INFO tells in
+// milliseconds that are made from jiffies: it can be a jiffy more.
 func renewed(socket []kernel.Point, before, jiffy time.Duration) (after, until time.Duration) {
 	opened := time.Duration(socket[0].TCPInfo.Last_ack_recv) * time.Millisecond
 	after, until = socket[0].At-opened-jiffy, socket[0].At
@@ -185,7 +187,8 @@ var _ = It("BBR starts at 2.885 times the rate that it finds, then drains the qu
 		fewest := slices.Min(sent(f.data[slices.Index(flight, most):], path.RTT))
 		started, drained := model(last(seen[0].points)), model(last(seen[1].points))
 		lab.Measure("most in flight in STARTUP", bounds.In(most, "segments"), started.MostInStartup())
-		lab.Measure("fewest sent in an RTT in DRAIN", bounds.In(fewest, "segments"), drained.Sent(oracle.BBRDrainGain, path.RTT, hostDelay))
+		lab.Measure("fewest sent in an RTT in DRAIN", bounds.In(fewest, "segments"),
+			drained.Sent(oracle.BBRDrainGain, path.RTT, hostDelay))
 		lab.Note("BDP of the path", bounds.In(path.BDP(), "segments"))
 	})
 
@@ -220,8 +223,9 @@ var _ = It("BBR probes for bandwidth in cycles of eight phases: 1.25, 0.75, and 
 		// The wire: what is sent in half a round trip goes up and down by a quarter.
 		half := path.RTT / 2
 		counts := sent(f.data[len(f.data)/2:], half)
-		lab.Measure("most sent in half an RTT", bounds.In(slices.Max(counts), "segments"), found.Sent(oracle.BBRProbeGain, half, hostDelay))
-		lab.Measure("fewest sent in half an RTT", bounds.In(slices.Min(counts), "segments"), found.Sent(oracle.BBRYieldGain, half, hostDelay))
+		most, fewest := bounds.In(slices.Max(counts), "segments"), bounds.In(slices.Min(counts), "segments")
+		lab.Measure("most sent in half an RTT", most, found.Sent(oracle.BBRProbeGain, half, hostDelay))
+		lab.Measure("fewest sent in half an RTT", fewest, found.Sent(oracle.BBRYieldGain, half, hostDelay))
 	})
 
 var _ = It("BBR looks for the shortest round trip with four segments in flight, for 200 ms, when none was shorter for 10 s", Label("long", "netem", "linux"),
@@ -248,8 +252,9 @@ var _ = It("BBR looks for the shortest round trip with four segments in flight, 
 			waited := phase{points: []kernel.Point{{At: until}, {At: p.after}}, after: after, until: first}
 			waited.check(lab, "time to a probe", every)
 			p.check(lab, "PROBE_RTT", lasts)
-			// A sample has the gains of one ACK later than the window (kernel.Socket), if that comes just then: not the first.
-			// A sender with nothing in flight then has its window back before the ACK that ends the phase (bbr_cwnd_event).
+			// A sample has the gains of one ACK later than the window (kernel.Socket), if that comes just then: not the
+			// first. A sender with nothing in flight then has its window back before the ACK that ends the phase
+			// (bbr_cwnd_event).
 			for _, point := range p.points[1:] {
 				if point.At < p.after+lasts.Earliest-hostDelay {
 					Expect(window(point)).To(Equal(oracle.BBRLeastWindow))

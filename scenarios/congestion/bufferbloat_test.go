@@ -15,8 +15,8 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// longestRoundTrip is by how much an ACK came later than the segment whose last byte it acknowledges, at most, before the
-// first SACK block tells of a loss: after that, ACKs also wait for retransmissions.
+// longestRoundTrip is by how much an ACK came later than the segment whose last byte it acknowledges, at most, before
+// the first SACK block tells of a loss: after that, ACKs also wait for retransmissions.
 func longestRoundTrip(segments []analysis.Segment) time.Duration {
 	var longest time.Duration
 	for s := range analysis.Classify(slices.Values(segments)) {

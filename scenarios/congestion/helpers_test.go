@@ -59,12 +59,13 @@ func transfer(lab *harness.Lab, net *netns.Topology, period time.Duration, clien
 	return f
 }
 
-// longRoundTrip keeps the rounds of slow start apart: an ACK can be delayed by 40 ms (TCP_DELACK_MIN in include/net/tcp.h) in
-// each round, and what it lets go is late in the next one, too.
+// longRoundTrip keeps the rounds of slow start apart: an ACK can be delayed by 40 ms (TCP_DELACK_MIN in
+// include/net/tcp.h) in each round, and what it lets go is late in the next one, too.
 const longRoundTrip = 400 * time.Millisecond
 
-// perRound returns how many segments are sent in each round trip. A round begins with the first segment that is sent
-// a round trip after the beginning of the one before, or nearly: what a delayed ACK lets go later in a round belongs to it.
+// perRound returns how many segments are sent in each round trip. A round begins with the first segment that is sent a
+// round trip after the beginning of the one before, or nearly: what a delayed ACK lets go later in a round belongs to
+// it.
 func perRound(segments []analysis.Segment, roundTrip time.Duration) []int {
 	var numbers []int
 	var began time.Duration
@@ -124,5 +125,6 @@ const (
 	infiniteThreshold = oracle.InfiniteThreshold
 )
 
-// hostDelay bounds what a host needs to answer: some interrupts, wake-ups and system calls, each well below a millisecond.
+// hostDelay bounds what a host needs to answer: some interrupts, wake-ups and system calls, each well below a
+// millisecond.
 const hostDelay = 2 * time.Millisecond

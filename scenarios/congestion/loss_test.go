@@ -27,21 +27,23 @@ const (
 	miss = 1e-9 // the chance that a figure is outside its bounds although all is as it should be
 )
 
-// cubicShare is the share of the link that CUBIC gets: its average window by what the path holds. RFC 9438 says what that is
-// for evenly spread losses, of which there are so many in the time; by chance they are more or fewer.
+// cubicShare is the share of the link that CUBIC gets: its average window by what the path holds. RFC 9438 says what
+// that is for evenly spread losses, of which there are so many in the time; by chance they are more or fewer.
 func cubicShare() bounds.Range {
 	share := func(p float64) float64 { return 100 * oracle.CubicResponse(p, lossy.RTT) / lossy.BDP() }
 	packets := oracle.CubicResponse(lossRate, lossy.RTT) * duration.Seconds() / lossy.RTT.Seconds()
 	least, most := statistics.Binomial(int(packets), lossRate, miss)
-	return bounds.Between(share(float64(most)/packets), share(float64(least)/packets)).In("%").From(
-		fmt.Sprintf("RFC 9438, 5.2: %.0f %% with one loss in 100, here %d to %d in %.0f by chance", share(lossRate), least, most, packets))
+	source := fmt.Sprintf("RFC 9438, 5.2: %.0f %% with one loss in 100, here %d to %d in %.0f by chance",
+		share(lossRate), least, most, packets)
+	return bounds.Between(share(float64(most)/packets), share(float64(least)/packets)).In("%").From(source)
 }
 
-// bbrShare is the share of the link that BBR gets. BBR's model, in the version that Linux has, is of bandwidth and round-trip
-// time; loss does not enter it until a fifth of all is lost (draft-cardwell-iccrg-bbr-congestion-control-00; bbr_lt_loss_thresh
-// in net/ipv4/tcp_bbr.c). It gives away the lost 1 % and the 1 % that it paces below the bandwidth; of 10 s, some round trips
-// to start up, and 200 ms and two round trips with 4 packets in flight. That is 6 %. What a repair in almost each round trip costs
-// (bbr_set_cwnd_to_recover_or_restore) nobody has derived: it is little, and the rest of a fifth is for it.
+// bbrShare is the share of the link that BBR gets. BBR's model, in the version that Linux has, is of bandwidth and
+// round-trip time; loss does not enter it until a fifth of all is lost (draft-cardwell-iccrg-bbr-congestion-control-00;
+// bbr_lt_loss_thresh in net/ipv4/tcp_bbr.c). It gives away the lost 1 % and the 1 % that it paces below the bandwidth;
+// of 10 s, some round trips to start up, and 200 ms and two round trips with 4 packets in flight. That is 6 %. What a
+// repair in almost each round trip costs (bbr_set_cwnd_to_recover_or_restore) nobody has derived: it is little, and the
+// rest of a fifth is for it.
 func bbrShare() bounds.Range {
 	return bounds.Between(80., 100.).In("%").From("draft-cardwell-iccrg-bbr-congestion-control-00: loss is not in its model")
 }

@@ -26,8 +26,8 @@ func pacingRate(p kernel.Point) int {
 	return int(math.Round(100 * float64(info.Pacing_rate) * float64(info.Rtt) / 1e6 / window))
 }
 
-// expectPaced expects a socket to keep a pacing rate of a share of its window in each SRTT, and returns what it was where a share
-// was due, in percent. longest is the greatest RTT.
+// expectPaced expects a socket to keep a pacing rate of a share of its window in each SRTT, and returns what it was
+// where a share was due, in percent. longest is the greatest RTT.
 func expectPaced(lab *harness.Lab, k oracle.Kernel, socket []kernel.Point, longest time.Duration) map[int][]int {
 	GinkgoHelper()
 	rates := map[int][]int{}
@@ -35,7 +35,7 @@ func expectPaced(lab *harness.Lab, k oracle.Kernel, socket []kernel.Point, longe
 	for _, p := range socket {
 		rate, ratio := pacingRate(p), k.PacingRatio(window(p), threshold(p))
 		// If an ACK has just ended slow start, the rate is still that of before it.
-		if was := k.PacingRatio(window(before), threshold(before)); math.Abs(float64(rate-was)) < math.Abs(float64(rate-ratio)) {
+		if was := k.PacingRatio(window(before), threshold(before)); distance(rate, was) < distance(rate, ratio) {
 			ratio = was
 		}
 		srtt, least := time.Duration(p.TCPInfo.Rtt)*time.Microsecond, time.Duration(p.TCPInfo.Min_rtt)*time.Microsecond
@@ -46,6 +46,8 @@ func expectPaced(lab *harness.Lab, k oracle.Kernel, socket []kernel.Point, longe
 	}
 	return rates
 }
+
+func distance(a, b int) int { return max(a-b, b-a) }
 
 // median is the value in the middle: of samples, one in which no ACK came.
 func median(values []int) int {
@@ -71,8 +73,9 @@ var _ = It("keeps a pacing rate of 200 % of its window in a round trip in slow s
 		slowStart, after := k.PacingRatio(1, oracle.InfiniteThreshold), k.PacingRatio(1, 1)
 		Expect(len(rates[slowStart])).To(BeNumerically(">", 10), "samples in slow start")
 		Expect(len(rates[after])).To(BeNumerically(">", 10), "samples after it")
-		lab.Measure("pacing rate in slow start", bounds.In(median(rates[slowStart]), "%"), bounds.Exactly(slowStart), "tcp_pacing_ss_ratio")
-		lab.Measure("pacing rate after it", bounds.In(median(rates[after]), "%"), bounds.Exactly(after), "tcp_pacing_ca_ratio")
+		inSlowStart, afterIt := bounds.In(median(rates[slowStart]), "%"), bounds.In(median(rates[after]), "%")
+		lab.Measure("pacing rate in slow start", inSlowStart, bounds.Exactly(slowStart), "tcp_pacing_ss_ratio")
+		lab.Measure("pacing rate after it", afterIt, bounds.Exactly(after), "tcp_pacing_ca_ratio")
 	})
 
 // fairQueue has the qdisc fq on a host's first link: sockets that send through it are paced (SK_PACING_FQ).
@@ -88,10 +91,10 @@ func delayedACK(lab *harness.Lab, receiver *netns.Host) time.Duration {
 	return lab.Oracle(receiver).DelayedACK(0).Latest
 }
 
-// unpaced is how long a burst of slow start takes that nothing paces. The ACKs of a window come at once, as it was sent, and let
-// twice as many segments go; but one ACK in each of the two rounds before may be a delayed one.
+// unpaced is how long a burst of slow start takes that nothing paces. The ACKs of a window come at once, as it was
+// sent, and let twice as many segments go; but one ACK in each of the two rounds before may be a delayed one.
 func unpaced(lab *harness.Lab, net *netns.Topology, _ int) bounds.Range {
-	return bounds.AtMost(2*delayedACK(lab, net.Server()) + hostDelay).From("RFC 5681, 3.1: as the ACKs come, two of which may be delayed")
+	return bounds.AtMost(2*delayedACK(lab, net.Server()) + hostDelay).From("RFC 5681, 3.1: as the ACKs come, two of them late")
 }
 
 // paced is how long it takes where its segments are paced. A delayed ACK makes an RTT longer.

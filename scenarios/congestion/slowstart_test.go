@@ -38,8 +38,8 @@ var _ = DescribeTable("slow start sends ten segments, and twice as many in each 
 		Expect(plateaus(f.socket, roundTrip/2, window)).To(Equal([]int{first, 2 * first, 4 * first, 8 * first}))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 0))
 
-		// With every other segment acknowledged (RFC 5681, 4.2) there are so many ACKs at most: one for each segment at first, and
-		// a delayed one in each round.
+		// With every other segment acknowledged (RFC 5681, 4.2) there are so many ACKs at most: one for each segment at
+		// first, and a delayed one in each round.
 		mere := slices.Collect(analysis.Where(slices.Values(f.segments), analysis.From(f.Remote.Addr()), analysis.With(analysis.FlagACK),
 			analysis.Not(analysis.WithData), analysis.Not(analysis.SYNACKs), analysis.Not(analysis.FINs)))
 		quick := lab.Oracle(net.Server()).QuickACKs(fixedBuffer, int(segment()))
@@ -53,7 +53,7 @@ var _ = DescribeTable("slow start sends ten segments, and twice as many in each 
 	},
 	Entry("with CUBIC", "cubic", peers.Socket{}, false),
 	Entry("with Reno", "reno", peers.Socket{}, false),
-	// A window that does not grow is what it takes: as long as it grows, Linux acknowledges each segment (tcp_grow_window
-	// in net/ipv4/tcp_input.c).
+	// A window that does not grow is what it takes: as long as it grows, Linux acknowledges each segment
+	// (tcp_grow_window in net/ipv4/tcp_input.c).
 	Entry("also if only every other segment is acknowledged", "cubic", peers.Socket{ReceiveBuffer: fixedBuffer}, true),
 )
