@@ -612,8 +612,8 @@ func TestImpairmentsInTheRecord(t *testing.T) {
 	// Each has a seed of its own, which follows from that of the run; one that is asked for stays.
 	var seeds []uint64
 	lab := Lab{seed: 7}
-	for i := range 2 {
-		seeds = append(seeds, lab.impairmentSeed(i))
+	for range 2 {
+		seeds = append(seeds, lab.nextSeed())
 	}
 	g.Expect(seeds[0]).NotTo(Equal(seeds[1]))
 	for i, seed := range append(seeds, 99) {

@@ -352,7 +352,7 @@ func wallTime(r *Record) string {
 
 func (t *table) failures(records []*Record) {
 	for _, r := range records {
-		if verdictStyle(r.Verdict) != red {
+		if !r.Verdict.Failed() {
 			continue
 		}
 		t.line("")
@@ -407,7 +407,7 @@ func (t *table) skips(records []*Record) {
 	var reasons []string
 	count := map[string]int{}
 	for _, r := range records {
-		if verdictStyle(r.Verdict) != yellow {
+		if r.Verdict.Failed() || r.Verdict == Passed {
 			continue
 		}
 		reason := r.Reason

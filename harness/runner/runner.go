@@ -33,6 +33,9 @@ type Options struct {
 	MemoryMiB int      // of a guest; 0: vm.DefaultMemoryMiB
 	Jobs      int      // guests side by side; 0: one for each core
 	Fresh     bool     // run even what has passed with the very same inputs
+	// Ledger, if not nil, knows what came of earlier runs with the very same inputs, and learns of this one. What it knows is
+	// not run again, whether it passed or not, and leaves no evidence. With Fresh it only learns.
+	Ledger    *results.Ledger
 	WallLimit time.Duration
 
 	// Log receives the progress, a line for each event, and the suites' output where a spec

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +31,7 @@ type Suite struct {
 	Name   string // the suite's description (Ginkgo) or the last part of its import path
 	Path   string // import path, or the file that was named
 	Binary string
+	Code   string // SHA-256 of Binary: the same source gives the same, on any machine
 	Dir    string // of its source, or empty
 	Ginkgo bool
 	// Focused says that specs are focused in the source: only those are selected.
@@ -133,6 +136,8 @@ func compile(ctx context.Context, patterns, flags []string, dir string) ([]*Suit
 			return nil, fmt.Errorf("compiled suite: %w", err)
 		}
 		suite.Ginkgo = bytes.Contains(program, runSpecs)
+		sum := sha256.Sum256(program)
+		suite.Code = hex.EncodeToString(sum[:])
 	}
 	return suites, nil
 }

@@ -159,12 +159,18 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 		return err
 	}
 	key := cacheKey(inputs, w.suite.Name, w.scenario())
+	if record := options.known(key); record != nil {
+		record.Host = hostPart(started)
+		record.Host.Cached = true
+		report(log, record, options)
+		return record.Write(dir)
+	}
 	if !options.Fresh {
 		if record, err := store.load(key, dir); err == nil {
 			record.Host = hostPart(started)
 			record.Host.Cached = true
 			report(log, record, options)
-			return record.Write(dir)
+			return errors.Join(record.Write(dir), options.enter(key, w.suite, record))
 		}
 	}
 
@@ -215,8 +221,11 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 			log.printf("cache: %v", err) // the result stands without it
 		}
 	}
+	if err := options.enter(key, w.suite, record); err != nil {
+		return err
+	}
 	report(log, record, options)
-	if results.Count([]*results.Record{record}).Failed > 0 && !options.Verbose {
+	if record.Verdict.Failed() && !options.Verbose {
 		log.printf("%s", bytes.TrimSpace(output.Bytes()))
 	}
 	return nil
