@@ -3,9 +3,9 @@
 SUITES ?= ./scenarios/...
 SEED   ?= 1
 ARGS   ?=
-# For make seeds: how many seeds of what is labelled quick, and of everything.
-N         ?= 20
-SEEDS_ALL ?= 5
+# For make seeds: which seeds, on which kernels.
+SEEDS   ?= 1-20
+KERNELS ?= 6.1,6.12,newest
 
 # Of what tests one package, on a machine that is busy with others.
 TIMEOUT := 30m
@@ -42,14 +42,13 @@ reproducible: $(TCPLAB) ## run the suites twice with one seed and once with anot
 	@$(TCPLAB) setup --virtual
 	$(TCPLAB) reproducible $(SUITES) --seed $(SEED)
 
-seeds: $(TCPLAB) ## run what is quick with N seeds and everything with SEEDS_ALL; no expectation may hang on luck
+seeds: $(TCPLAB) ## run everything with many seeds on all kernels; no expectation may hang on luck (SEEDS=, KERNELS=)
 	@$(TCPLAB) setup --virtual
-	$(TCPLAB) seeds $(SUITES) --seeds 1-$(SEEDS_ALL) $(ARGS)
-	$(TCPLAB) seeds $(SUITES) --seeds 1-$(N) --label quick $(ARGS)
+	$(TCPLAB) seeds $(SUITES) --seeds $(SEEDS) --kernel $(KERNELS) $(ARGS)
 
-kernels: $(TCPLAB) ## run the suites on both of Debian 12's kernels and compare
+kernels: $(TCPLAB) ## run the suites on all kernels and compare (KERNELS=)
 	@$(TCPLAB) setup --virtual
-	$(TCPLAB) run $(SUITES) --kernel 6.1,6.12 --seed $(SEED) $(ARGS)
+	$(TCPLAB) run $(SUITES) --kernel $(KERNELS) --seed $(SEED) $(ARGS)
 
 mutate: $(TCPLAB) ## break tcplab on purpose, in many ways: each must turn a spec red
 	@$(TCPLAB) setup --virtual
