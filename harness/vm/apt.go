@@ -99,28 +99,53 @@ func (a aptClient) version(ctx context.Context, name string) (string, error) {
 	return "", fmt.Errorf("apt-cache show %s: no line begins with Version", name)
 }
 
-// download downloads a package into the client's directory, which has no other.
-func (a aptClient) download(ctx context.Context, name string) (path string, err error) {
-	if _, err := a.run(ctx, "apt-get", "download", name); err != nil {
-		return "", err
-	}
-	packages, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
+// kernelParts finds the packages that a kernel's package is split into, itself first: its image
+// (linux-binary-*) and its modules can be packages of their own.
+func (a aptClient) kernelParts(ctx context.Context, name string) ([]string, error) {
+	depends, err := a.run(ctx, "apt-cache", "depends", name)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	if len(packages) != 1 {
-		return "", fmt.Errorf("apt-get download %s left %d packages in %s", name, len(packages), a.dir)
+	parts := []string{name}
+	release := strings.TrimPrefix(name, "linux-image-")
+	for line := range strings.Lines(string(depends)) {
+		depend, found := strings.CutPrefix(strings.TrimSpace(line), "Depends: ")
+		if found && strings.HasPrefix(depend, "linux-") && strings.HasSuffix(depend, "-"+release) {
+			parts = append(parts, depend)
+		}
 	}
-	return packages[0], nil
+	return parts, nil
+}
+
+// download downloads packages into the client's directory, which has no others.
+func (a aptClient) download(ctx context.Context, names ...string) (paths []string, err error) {
+	if _, err := a.run(ctx, "apt-get", append([]string{"download"}, names...)...); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		packages, err := filepath.Glob(filepath.Join(a.dir, name+"_*.deb"))
+		if err != nil {
+			return nil, err
+		}
+		if len(packages) != 1 {
+			return nil, fmt.Errorf("apt-get download %s left %d packages in %s", name, len(packages), a.dir)
+		}
+		paths = append(paths, packages[0])
+	}
+	return paths, nil
 }
 
 // downloadKernel downloads the kernel that a metapackage depends on.
-func (a aptClient) downloadKernel(ctx context.Context, metapackage string) (string, error) {
+func (a aptClient) downloadKernel(ctx context.Context, metapackage string) ([]string, error) {
 	name, err := a.kernelPackage(ctx, metapackage)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return a.download(ctx, name)
+	parts, err := a.kernelParts(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return a.download(ctx, parts...)
 }
 
 // debianKeyring signs Debian's archives, backports among them.

@@ -34,10 +34,10 @@ func downloadDir(cache string) (dir string, err error) {
 
 // downloadKernel fetches Debian's kernel package with apt-get, as any user, into a
 // directory of its own that cleanup removes.
-func downloadKernel(ctx context.Context, options KernelOptions) (path string, cleanup func(), err error) {
+func downloadKernel(ctx context.Context, options KernelOptions) (paths []string, cleanup func(), err error) {
 	dir, err := downloadDir(options.Cache)
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	cleanup = func() { os.RemoveAll(dir) }
 
@@ -46,28 +46,30 @@ func downloadKernel(ctx context.Context, options KernelOptions) (path string, cl
 	// sources, so that neither root nor a change of the system is needed.
 	options.Progress("downloading Debian's kernel (" + debianKernel + ", about 70 MB, once)")
 	apt := aptClient{dir: dir}
-	path, systemErr := apt.downloadKernel(ctx, debianKernel)
+	paths, systemErr := apt.downloadKernel(ctx, debianKernel)
 	if systemErr == nil {
-		return path, cleanup, nil
+		return paths, cleanup, nil
 	}
 	options.Progress("fetching package lists, since the system's have no usable " + debianKernel)
 	apt.ownLists = true
 	if err := apt.update(ctx); err == nil {
-		path, err = apt.downloadKernel(ctx, debianKernel)
+		paths, err = apt.downloadKernel(ctx, debianKernel)
 		if err == nil {
-			return path, cleanup, nil
+			return paths, cleanup, nil
 		}
 		systemErr = errors.Join(systemErr, err)
 	} else {
 		systemErr = errors.Join(systemErr, err)
 	}
 	cleanup()
-	return "", nil, fmt.Errorf("%w: none is cached in %s, and Debian's could not be downloaded: %w; "+
+	return nil, nil, fmt.Errorf("%w: none is cached in %s, and Debian's could not be downloaded: %w; "+
 		"name one with --kernel PATH (a vmlinuz with its modules, or a .deb)", ErrNoKernel, options.Cache, systemErr)
 }
 
-// kernelFromPackage unpacks a Debian kernel package into a folder of the cache, once.
-func kernelFromPackage(ctx context.Context, options KernelOptions, path, folder string) (*Kernel, error) {
+// kernelFromPackages unpacks a Debian kernel package, and those that it is split into, into a folder of
+// the cache, once.
+func kernelFromPackages(ctx context.Context, options KernelOptions, paths []string, folder string) (*Kernel, error) {
+	path := paths[0]
 	fields, err := exec.CommandContext(ctx, "dpkg-deb", "-W", "--showformat", "${Package} ${Version}", path).Output()
 	if err != nil {
 		return nil, fmt.Errorf("kernel package %s: dpkg-deb: %w", path, exitDetail(err))
@@ -88,17 +90,16 @@ func kernelFromPackage(ctx context.Context, options KernelOptions, path, folder 
 	}
 	defer os.RemoveAll(dir)
 	options.Progress("unpacking " + name)
-	if err := unpackPackage(ctx, path, dir); err != nil {
+	for _, path := range paths {
+		if err := unpackPackage(ctx, path, dir); err != nil {
+			return nil, fmt.Errorf("kernel package %s: %w", path, err)
+		}
+	}
+	found, _, err := findImage(dir)
+	if err != nil {
 		return nil, fmt.Errorf("kernel package %s: %w", path, err)
 	}
-	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
-	if err != nil {
-		return nil, err
-	}
-	if len(images) != 1 {
-		return nil, fmt.Errorf("kernel package %s: %d files boot/vmlinuz-*, expected one", path, len(images))
-	}
-	image, err := os.ReadFile(images[0])
+	image, err := os.ReadFile(found)
 	if err != nil {
 		return nil, err
 	}

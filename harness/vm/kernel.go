@@ -77,7 +77,7 @@ func FindKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
 	case options.Name == "":
 		return defaultKernel(ctx, options)
 	case strings.HasSuffix(options.Name, ".deb"):
-		return kernelFromPackage(ctx, options, options.Name, givenDir)
+		return kernelFromPackages(ctx, options, []string{options.Name}, givenDir)
 	case isVersion(options.Name):
 		return namedKernel(ctx, options)
 	default:
@@ -90,12 +90,12 @@ func defaultKernel(ctx context.Context, options KernelOptions) (*Kernel, error) 
 	if kernel, err := CachedKernel(options.Cache); err == nil || !errors.Is(err, ErrNoKernel) {
 		return kernel, err
 	}
-	path, cleanup, err := downloadKernel(ctx, options)
+	paths, cleanup, err := downloadKernel(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	defer cleanup()
-	return kernelFromPackage(ctx, options, path, defaultDir)
+	return kernelFromPackages(ctx, options, paths, defaultDir)
 }
 
 // Folders of the cache. Only kernels that tcplab has chosen itself are taken by default: one
@@ -209,17 +209,36 @@ func storeUnpacked(path string, image []byte) (hash string, err error) {
 	return hash, renameio.WriteFile(path+".sha256", []byte(hash), 0o644)
 }
 
-// openUnpacked opens what kernelFromPackage made.
-func openUnpacked(dir, source string) (*Kernel, error) {
+// findImage finds the image in an unpacked package, and its release: boot/vmlinuz-RELEASE, or
+// usr/lib/modules/RELEASE/vmlinuz.
+func findImage(dir string) (path, release string, err error) {
 	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
 	if err != nil {
-		return nil, err
+		return "", "", err
+	}
+	if len(images) == 1 {
+		return images[0], strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-"), nil
+	}
+	for _, pattern := range []string{"lib/modules/*/vmlinuz", "usr/lib/modules/*/vmlinuz"} {
+		beside, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return "", "", err
+		}
+		images = append(images, beside...)
 	}
 	if len(images) != 1 {
-		return nil, fmt.Errorf("kernel package in %s: %d files boot/vmlinuz-*, expected one", dir, len(images))
+		return "", "", fmt.Errorf("%d files boot/vmlinuz-* or lib/modules/*/vmlinuz, expected one", len(images))
 	}
-	release := strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-")
-	modules, err := findModules(images[0], release)
+	return images[0], filepath.Base(filepath.Dir(images[0])), nil
+}
+
+// openUnpacked opens what kernelFromPackages made.
+func openUnpacked(dir, source string) (*Kernel, error) {
+	_, release, err := findImage(dir)
+	if err != nil {
+		return nil, fmt.Errorf("kernel package in %s: %w", dir, err)
+	}
+	modules, err := findModules(filepath.Join(dir, "boot", "vmlinuz"), release)
 	if err != nil {
 		return nil, fmt.Errorf("kernel package in %s: %w", dir, err)
 	}

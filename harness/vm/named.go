@@ -144,6 +144,7 @@ func Offers() []Offer {
 	return []Offer{
 		{Name: "6.1", Suite: "bookworm", Default: true},
 		{Name: "6.12", Suite: "bookworm-backports"},
+		{Name: "7.3", Suite: "trixie-backports"},
 	}
 }
 
@@ -208,11 +209,15 @@ func fetch(ctx context.Context, options KernelOptions, offer Offer) (*Kernel, er
 		return kernel, nil
 	}
 	options.Progress("downloading " + name + " " + version)
-	path, err := client.download(ctx, name)
+	parts, err := client.kernelParts(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return kernelFromPackage(ctx, options, path, folder)
+	paths, err := client.download(ctx, parts...)
+	if err != nil {
+		return nil, err
+	}
+	return kernelFromPackages(ctx, options, paths, folder)
 }
 
 // offerClient finds where a kernel can be downloaded from, and the folder of the cache that it
