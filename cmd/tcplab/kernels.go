@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -126,11 +128,11 @@ func printStored(out io.Writer, cache string, stored []vm.Stored) error {
 // notes says what other names mean a kernel.
 func notes(kernel vm.Stored) string {
 	var names []string
-	if kernel.Default {
-		names = append(names, vm.DefaultKernel)
-	}
-	if !kernel.Newest.IsZero() {
-		names = append(names, vm.NewestKernel+" as of "+kernel.Newest.Format(time.DateOnly))
+	for _, name := range slices.Sorted(maps.Keys(kernel.Links)) {
+		if name != vm.DefaultKernel {
+			name += " as of " + kernel.Links[name].Format(time.DateOnly)
+		}
+		names = append(names, name)
 	}
 	if len(names) == 0 {
 		return ""

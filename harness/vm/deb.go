@@ -45,12 +45,12 @@ func unpackDeb(content *io.SectionReader, out *unpacker) (packageID, error) {
 		name := strings.TrimSuffix(strings.TrimSpace(string(header[:16])), "/")
 		switch {
 		case strings.HasPrefix(name, "control.tar"):
-			if err := readMember(content, offset, size, func(r io.Reader) error { return id.readControl(r) }); err != nil {
+			if err := readMember(name, member(content, offset, size), func(r io.Reader) error { return id.readControl(r) }); err != nil {
 				return id, fmt.Errorf("%s: %w", name, err)
 			}
 		case strings.HasPrefix(name, "data.tar"):
 			hasData = true
-			if err := readMember(content, offset, size, out.unpackTar); err != nil {
+			if err := readMember(name, member(content, offset, size), out.unpackTar); err != nil {
 				return id, fmt.Errorf("%s: %w", name, err)
 			}
 		}
@@ -62,9 +62,16 @@ func unpackDeb(content *io.SectionReader, out *unpacker) (packageID, error) {
 	return id, nil
 }
 
+func member(content io.ReaderAt, offset int64, size uint64) io.Reader {
+	return io.NewSectionReader(content, offset, int64(size))
+}
+
 // readMember passes on the uncompressed content of an archive's member.
-func readMember(content io.ReaderAt, offset int64, size uint64, read func(io.Reader) error) error {
-	plain, err := decompressor(io.NewSectionReader(content, offset, int64(size)))
+func readMember(name string, content io.Reader, read func(io.Reader) error) error {
+	if path.Ext(name) == ".tar" {
+		return read(content)
+	}
+	plain, err := decompressor(content)
 	if err != nil {
 		return err
 	}

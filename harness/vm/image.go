@@ -182,8 +182,8 @@ var (
 	lz4LegacyMagic = []byte("\x02\x21\x4c\x18") // what the kernel's build makes
 )
 
-// decompressor undoes the compressions in which distributions ship kernels, modules and packages. An archive, or ELF, that
-// is not compressed is passed on.
+// decompressor undoes the compressions in which distributions ship kernels, modules and packages. ELF, or a cpio archive,
+// that is not compressed is passed on.
 func decompressor(content io.Reader) (io.ReadCloser, error) {
 	r := bufio.NewReader(content)
 	start, err := r.Peek(len(xzMagic))
@@ -203,7 +203,7 @@ func decompressor(content io.Reader) (io.ReadCloser, error) {
 		return wrapped("zstd")(decoder.IOReadCloser(), nil)
 	case bytes.HasPrefix(start, lz4Magic), bytes.HasPrefix(start, lz4LegacyMagic):
 		return wrapped("lz4")(io.NopCloser(lz4.NewReader(r)), nil)
-	case bytes.HasPrefix(start, elfMagic), bytes.HasPrefix(start, []byte("07070")), isTarStart(r):
+	case bytes.HasPrefix(start, elfMagic), bytes.HasPrefix(start, []byte(cpioMagic[:5])):
 		return io.NopCloser(r), nil
 	default:
 		return nil, fmt.Errorf("unknown compression (first bytes % x): gzip, xz, zstd and lz4 are known", start)
@@ -216,13 +216,6 @@ func xzReader(r io.Reader) (io.ReadCloser, error) {
 		return nil, err
 	}
 	return io.NopCloser(reader), nil
-}
-
-// isTarStart tells whether an uncompressed tar archive follows, whose magic is not at its beginning.
-func isTarStart(r *bufio.Reader) bool {
-	const magicOffset = 257
-	start, err := r.Peek(magicOffset + 5)
-	return err == nil && string(start[magicOffset:]) == "ustar"
 }
 
 // wrapped makes errors say which compression they are of.

@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -65,6 +64,9 @@ const (
 	NewestKernel = "newest"
 )
 
+// kernelVariable names what is taken without a name.
+const kernelVariable = "TCPLAB_KERNEL"
+
 // CacheDir is where tcplab keeps what it downloaded and unpacked: $TCPLAB_CACHE, else
 // tcplab in the user's cache directory.
 func CacheDir() (string, error) {
@@ -84,7 +86,7 @@ func (o KernelOptions) complete() (KernelOptions, error) {
 		o.Progress = func(string) {}
 	}
 	if o.Name == "" {
-		o.Name = os.Getenv("TCPLAB_KERNEL")
+		o.Name = os.Getenv(kernelVariable)
 	}
 	if o.Name == "" {
 		o.Name = DefaultKernel
@@ -155,11 +157,14 @@ func isPackageFile(name string) bool {
 	return strings.HasSuffix(name, ".deb") || strings.HasSuffix(name, ".rpm")
 }
 
-// CachedKernel tells which kernel is taken without a name, if it is in a cache. It downloads nothing.
+// CachedKernel tells which kernel is taken without a name, if it is here. It downloads nothing.
 func CachedKernel(cache string) (Stored, error) {
 	options, err := KernelOptions{Cache: cache}.complete()
 	if err != nil {
 		return Stored{}, err
+	}
+	if !isName(options.Name) {
+		return Stored{Name: options.Name, Release: options.Name, Source: kernelVariable}, nil
 	}
 	stored, err := StoredKernels(cache)
 	if err != nil {
@@ -168,8 +173,5 @@ func CachedKernel(cache string) (Stored, error) {
 	if found := stored.find(options.Name); found != nil {
 		return *found, nil
 	}
-	return Stored{}, fmt.Errorf("%w in %s", ErrNoKernel, cache)
+	return Stored{}, fmt.Errorf("%w %s in %s", ErrNoKernel, options.Name, cache)
 }
-
-// errDamaged is what is wrong with a folder of the cache.
-var errDamaged = errors.New("damaged")

@@ -52,16 +52,10 @@ func (l StoredList) find(name string) *Stored {
 	var found *Stored
 	for i := range l {
 		kernel := &l[i]
-		var fits bool
-		switch name {
-		case DefaultKernel:
-			fits = kernel.Default
-		case NewestKernel:
-			fits = !kernel.Newest.IsZero()
-		default:
-			fits = means(name, kernel.Release, kernel.version)
+		if !kernel.Links[name].IsZero() {
+			return kernel
 		}
-		if fits && (found == nil || kernel.compare(*found) > 0) {
+		if means(strings.TrimPrefix(name, imagePackage), kernel.Release, kernel.version) && (found == nil || kernel.compare(*found) > 0) {
 			found = kernel
 		}
 	}
@@ -71,14 +65,11 @@ func (l StoredList) find(name string) *Stored {
 // named finds a kernel by its name, or none. One that is damaged is removed: the same name is then fetched anew, and
 // does not quietly become an older kernel.
 func (s store) named(name string) (*Kernel, error) {
-	if folder := s.target(name); folder != "" {
-		return s.take(folder)
-	}
 	stored, err := s.list()
 	if err != nil {
 		return nil, err
 	}
-	found := stored.find(strings.TrimPrefix(name, imagePackage))
+	found := stored.find(name)
 	if found == nil {
 		return nil, nil
 	}

@@ -162,11 +162,13 @@ func (h rpmHeader) numbers(tag uint32) (numbers []int64) {
 	return numbers
 }
 
-// An rpmFile is what the header knows of a file.
+// An rpmFile is what the header knows of a file. Of several links to one file, only the last has its content in
+// the archive.
 type rpmFile struct {
-	name string
-	mode int64
-	size int64 // of what the archive has of it: of several links to one file, only the last has the content
+	name  string
+	mode  int64
+	size  int64    // of what the archive has of it
+	links []string // the other names of the file whose content this is
 }
 
 const (
@@ -196,7 +198,8 @@ func (h rpmHeader) files() ([]rpmFile, error) {
 		case modeRegular:
 			if i < len(inodes) && inodes[i] != 0 {
 				if before, linked := last[inodes[i]]; linked {
-					files[before].size = 0
+					files[i].links = append(files[before].links, files[before].name)
+					files[before].size, files[before].links = 0, nil
 				}
 				last[inodes[i]] = i
 			}
@@ -225,9 +228,12 @@ const (
 )
 
 func unpackCPIO(content io.Reader, files []rpmFile, out *unpacker) error {
-	r := cpioReader{buffered: bufio.NewReader(content)}
+	r := cpioReader{buffered: bufio.NewReader(content), files: files, byName: map[string]rpmFile{}}
+	for _, file := range files {
+		r.byName[path.Clean("/"+file.name)] = file
+	}
 	for {
-		file, err := r.next(files)
+		file, err := r.next()
 		if err != nil {
 			return err
 		}
@@ -235,9 +241,9 @@ func unpackCPIO(content io.Reader, files []rpmFile, out *unpacker) error {
 			return nil
 		}
 		content := io.LimitReader(&r, file.size)
-		// Without content it can be a further link to a file that has it.
+		// Without content it is another name of a file that is still to come.
 		if file.mode&modeTypes == modeRegular && file.size > 0 {
-			if err := out.file(file.name, content); err != nil {
+			if err := out.file(content, append([]string{file.name}, file.links...)...); err != nil {
 				return err
 			}
 		}
@@ -250,6 +256,8 @@ func unpackCPIO(content io.Reader, files []rpmFile, out *unpacker) error {
 type cpioReader struct {
 	buffered *bufio.Reader
 	offset   int64
+	files    []rpmFile
+	byName   map[string]rpmFile
 }
 
 func (r *cpioReader) Read(p []byte) (int, error) {
@@ -283,7 +291,7 @@ func (r *cpioReader) take(n int) ([]byte, error) {
 }
 
 // next reads the header of the next file.
-func (r *cpioReader) next(files []rpmFile) (rpmFile, error) {
+func (r *cpioReader) next() (rpmFile, error) {
 	magic, err := r.take(len(cpioMagic))
 	if err != nil {
 		return rpmFile{}, err
@@ -295,10 +303,10 @@ func (r *cpioReader) next(files []rpmFile) (rpmFile, error) {
 			return rpmFile{}, err
 		}
 		number, err := strconv.ParseUint(string(header), 16, 32)
-		if err != nil || number >= uint64(len(files)) {
-			return rpmFile{}, fmt.Errorf("cpio: file %q is none of the header's %d", header, len(files))
+		if err != nil || number >= uint64(len(r.files)) {
+			return rpmFile{}, fmt.Errorf("cpio: file %q is none of the header's %d", header, len(r.files))
 		}
-		return files[number], r.pad()
+		return r.files[number], r.pad()
 	case cpioMagic, cpioCRCMagic:
 		return r.newASCII()
 	default:
@@ -331,5 +339,6 @@ func (r *cpioReader) newASCII() (rpmFile, error) {
 		return rpmFile{}, err
 	}
 	file.name = string(bytes.TrimSuffix(name, []byte{0}))
+	file.links = r.byName[path.Clean("/"+file.name)].links
 	return file, r.pad()
 }

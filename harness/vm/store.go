@@ -59,7 +59,6 @@ type manifest struct {
 	Files   map[string]string `json:"files"` // sha256 of each, by its path in the folder
 }
 
-// path is that of a folder, which may be a link's name.
 func (s store) path(folder string) string { return filepath.Join(s.dir, folder) }
 
 // has tells whether a folder is there, whatever its state.
@@ -68,6 +67,8 @@ func (s store) has(folder string) bool {
 	return err == nil
 }
 
+var errDamaged = errors.New("damaged")
+
 // verified remembers what was found whole by this process: a session asks several times for one kernel, and it has
 // to be read once.
 var verified sync.Map // folder's path to os.FileInfo of its image
@@ -75,8 +76,8 @@ var verified sync.Map // folder's path to os.FileInfo of its image
 // open opens a folder of the store. It reads all files of it: what is kept beside a file says nothing about the file. The
 // error is errDamaged if any is not as it was when it was unpacked.
 func (s store) open(folder string) (*Kernel, error) {
-	dir, err := filepath.EvalSymlinks(s.path(folder))
-	if err != nil {
+	dir := s.path(folder)
+	if _, err := os.Stat(dir); err != nil {
 		return nil, err
 	}
 	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
@@ -134,17 +135,11 @@ func (s store) take(folder string) (*Kernel, error) {
 
 // remove removes a folder at once for all who look for it, and then its files.
 func (s store) remove(folder string) error {
-	dir, err := filepath.EvalSymlinks(s.path(folder))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
 	trash, err := os.MkdirTemp(s.dir, ".damaged-")
 	if err != nil {
 		return fmt.Errorf("kernel cache: %w", err)
 	}
-	if err := os.Rename(dir, filepath.Join(trash, filepath.Base(dir))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Rename(s.path(folder), filepath.Join(trash, folder)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("kernel cache: %w", err)
 	}
 	return os.RemoveAll(trash)
@@ -276,16 +271,18 @@ func hashFile(path string) (string, error) {
 
 // A Stored is a kernel in the cache. It has not been looked at whether it is damaged: [FindKernel] does.
 type Stored struct {
-	Name    string // the shortest that [KernelOptions].Name takes for it
+	Name    string // the shortest version that [KernelOptions].Name takes for it
 	Release string
 	Source  string
-	Default bool      // it is the one that is taken without a name
-	Newest  time.Time // when it was found to be the newest that Debian has; zero: it is not it
-	Bytes   int64     // on disk
+	Links   map[string]time.Time // the other names that mean it, such as [DefaultKernel], and since when
+	Bytes   int64                // on disk
 
 	folder  string
 	version string
 }
+
+// Default tells whether it is the one that is taken without a name.
+func (k *Stored) Default() bool { return !k.Links[DefaultKernel].IsZero() }
 
 // A StoredList has the kernels of a cache.
 type StoredList []Stored
@@ -302,7 +299,10 @@ func (s store) list() (StoredList, error) {
 	if err != nil {
 		return nil, err
 	}
-	standard, newest := s.target(DefaultKernel), s.target(NewestKernel)
+	links, err := s.links()
+	if err != nil {
+		return nil, err
+	}
 	var stored StoredList
 	for _, dir := range dirs {
 		text, err := os.ReadFile(filepath.Join(dir, manifestFile))
@@ -317,21 +317,14 @@ func (s store) list() (StoredList, error) {
 		if err != nil {
 			return nil, err
 		}
-		kernel := Stored{
-			Release: m.Release, Source: m.Source, Bytes: size,
-			folder: filepath.Base(dir), version: m.Version,
-		}
-		kernel.Default = kernel.folder == standard
-		if kernel.folder == newest {
-			if info, err := os.Lstat(s.path(NewestKernel)); err == nil {
-				kernel.Newest = info.ModTime()
-			}
-		}
-		stored = append(stored, kernel)
+		folder := filepath.Base(dir)
+		stored = append(stored, Stored{
+			Release: m.Release, Source: m.Source, Links: links[folder], Bytes: size, folder: folder, version: m.Version,
+		})
 	}
 	slices.SortFunc(stored, func(a, b Stored) int {
-		if a.Default != b.Default {
-			if a.Default {
+		if a.Default() != b.Default() {
+			if a.Default() {
 				return -1
 			}
 			return 1
@@ -347,13 +340,28 @@ func (s store) list() (StoredList, error) {
 	return stored, nil
 }
 
-// target is the folder that a name points to.
-func (s store) target(name string) string {
-	folder, err := os.Readlink(s.path(name))
-	if err != nil {
-		return ""
+// links are the names that point to each folder, and since when.
+func (s store) links() (map[string]map[string]time.Time, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("kernel cache: %w", err)
 	}
-	return folder
+	links := map[string]map[string]time.Time{}
+	for _, entry := range entries {
+		if entry.Type()&fs.ModeSymlink == 0 {
+			continue
+		}
+		folder, linkErr := os.Readlink(s.path(entry.Name()))
+		info, infoErr := entry.Info()
+		if linkErr != nil || infoErr != nil {
+			continue // it has been replaced just now
+		}
+		if links[folder] == nil {
+			links[folder] = map[string]time.Time{}
+		}
+		links[folder][entry.Name()] = info.ModTime()
+	}
+	return links, nil
 }
 
 // compare orders kernels by release, and builds of one release by their package's version.

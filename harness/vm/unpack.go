@@ -152,26 +152,48 @@ func newUnpacker(ctx context.Context, dir string) (*unpacker, error) {
 
 func (u *unpacker) close() { _ = u.root.Close() } // only a handle of the directory
 
-// file writes a regular file, if it is wanted. What lies in usr/lib is put into lib: a system has one of them as a link to
-// the other, and packages of one kernel need not agree.
-func (u *unpacker) file(name string, content io.Reader) error {
+// file writes a regular file, if any of its names is wanted.
+func (u *unpacker) file(content io.Reader, names ...string) error {
 	if err := u.ctx.Err(); err != nil {
 		return err
 	}
-	name = strings.TrimPrefix(path.Clean("/"+name), "/")
-	name = strings.TrimPrefix(name, "usr/")
-	if !wanted(name) {
-		return nil
+	written := ""
+	for _, name := range names {
+		name = placeOf(name)
+		if !wanted(name) {
+			continue
+		}
+		if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+			return err
+		}
+		if written != "" {
+			if err := u.root.Link(written, name); err != nil && !errors.Is(err, fs.ErrExist) {
+				return err
+			}
+			continue
+		}
+		if err := u.create(name, content); err != nil {
+			return err
+		}
+		written = name
 	}
-	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
-		return err
-	}
+	return nil
+}
+
+func (u *unpacker) create(name string, content io.Reader) error {
 	file, err := u.root.Create(name)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(file, content)
 	return errors.Join(err, file.Close())
+}
+
+// placeOf is where a file of a package is put. What lies in usr/lib comes into lib: a system has one of them as a link to
+// the other, and packages of one kernel need not agree.
+func placeOf(name string) string {
+	name = strings.TrimPrefix(path.Clean("/"+name), "/")
+	return strings.TrimPrefix(name, "usr/")
 }
 
 // unpackTar writes the wanted files of an archive. Links and devices are passed over: a kernel package has none that
@@ -189,7 +211,7 @@ func (u *unpacker) unpackTar(content io.Reader) error {
 		if header.Typeflag != tar.TypeReg {
 			continue
 		}
-		if err := u.file(header.Name, entries); err != nil {
+		if err := u.file(entries, header.Name); err != nil {
 			return err
 		}
 	}
