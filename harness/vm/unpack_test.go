@@ -129,7 +129,7 @@ func TestUnpackDeb(t *testing.T) {
 		"no header":             slices.Concat(content, []byte("0123456789012345678901234567890123456789012345678901234567890")),
 		"negative size":         slices.Concat(content, fmt60("-60")),
 		"size past its end":     slices.Concat(content, fmt60("9999999999")),
-		"data is not the right": bytes.Replace(content, []byte("ustar"), []byte("ratsu"), 2),
+		"data is not the right": bytes.Replace(content, []byte("ustar"), []byte("xxxxx"), 2),
 		"no package at all":     []byte(debMagic),
 	} {
 		_, _, err := unpackAll(t, bad)
