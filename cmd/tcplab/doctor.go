@@ -128,9 +128,9 @@ func kernel() check {
 		return checkOf("kernel", found.Release+" ("+found.Source+")"+otherKernels(cache), nil)
 	case errors.Is(err, vm.ErrNoKernel):
 		if _, lookErr := exec.LookPath("apt-get"); lookErr == nil {
-			return checkOf("kernel", "none yet: the first run downloads Debian's (70 MB) into "+cache, nil)
+			return checkOf("kernel", "none yet: the first run downloads this system's (linux-image-amd64 or -generic, some 70 MB) into "+cache, nil)
 		}
-		err = fmt.Errorf("%w, and no apt-get to download one: name one with --kernel PATH", err)
+		err = fmt.Errorf("%w, and no apt-get to download one: name one with --kernel PATH (tcplab kernels --help)", err)
 	}
 	return checkOf("kernel", "", err)
 }
@@ -143,7 +143,7 @@ func otherKernels(cache string) string {
 	}
 	var names []string
 	for _, kernel := range stored {
-		if !kernel.Default {
+		if !kernel.Default() {
 			names = append(names, kernel.Name)
 		}
 	}

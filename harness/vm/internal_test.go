@@ -3,97 +3,21 @@ package vm
 import (
 	"archive/tar"
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	. "github.com/onsi/gomega"
 	"github.com/u-root/u-root/pkg/cpio"
 
 	"github.com/tcplab/tcplab/harness/vm/guest"
 )
-
-// bzImage makes an image of the x86 boot protocol around a payload.
-func bzImage(release string, payload []byte, size int) []byte {
-	const setupSectors = 2
-	image := make([]byte, (setupSectors+1)*512)
-	image[setupSectorsOffset] = setupSectors
-	copy(image[bootMagicOffset:], "HdrS")
-	binary.LittleEndian.PutUint16(image[kernelVersionOffset:], 0x300-512)
-	copy(image[0x300:], release+" (builder) #1\x00")
-	payload = binary.LittleEndian.AppendUint32(bytes.Clone(payload), uint32(size))
-	const offset = 16
-	binary.LittleEndian.PutUint32(image[payloadOffsetOffset:], offset)
-	binary.LittleEndian.PutUint32(image[payloadLengthOffset:], uint32(len(payload)))
-	image = append(image, make([]byte, offset)...)
-	return append(image, payload...)
-}
-
-func compressed(t testing.TB, text []byte) []byte {
-	t.Helper()
-	encoder, err := zstd.NewWriter(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return encoder.EncodeAll(text, nil)
-}
-
-func TestUnpackKernel(t *testing.T) {
-	g := NewWithT(t)
-	kernel := append(bytes.Clone(elfMagic), bytes.Repeat([]byte("kernel "), 1000)...)
-	packed := compressed(t, kernel)
-
-	image := bzImage("6.1.0-1-test", packed, len(kernel))
-	g.Expect(unpackKernel(image)).To(Equal(kernel))
-	g.Expect(kernelRelease(image)).To(Equal("6.1.0-1-test"))
-	g.Expect(unpackKernel(kernel)).To(Equal(kernel), "an ELF kernel is taken as it is")
-
-	for name, bad := range map[string][]byte{
-		"empty":               nil,
-		"text":                []byte("not a kernel"),
-		"size field is wrong": bzImage("r", packed, len(kernel)+1),
-		"cut off":             image[:len(image)-10],
-		"corrupt":             bzImage("r", packed[:len(packed)/2], len(kernel)),
-		"unknown compression": bzImage("r", []byte("LZMA...."), 8),
-		"payload is no ELF":   bzImage("r", compressed(t, []byte("hello")), 5),
-	} {
-		_, err := unpackKernel(bad)
-		g.Expect(err).To(HaveOccurred(), name)
-	}
-}
-
-func FuzzUnpackKernel(f *testing.F) {
-	f.Add(bzImage("r", compressed(f, append(bytes.Clone(elfMagic), 1, 2, 3)), 7))
-	f.Fuzz(func(t *testing.T, image []byte) {
-		kernel, err := unpackKernel(image)
-		if err == nil && !bytes.HasPrefix(kernel, elfMagic) {
-			t.Error("accepted what is no ELF")
-		}
-		_, _ = kernelRelease(image)
-	})
-}
-
-func TestCompareVersions(t *testing.T) {
-	g := NewWithT(t)
-	ordered := []string{
-		"linux-image-6.1.0-9-amd64_6.1.27-1", "linux-image-6.1.0-56-amd64_6.1.99-1",
-		"linux-image-6.1.0-56-amd64_6.1.192-2", "linux-image-6.12.9-amd64_6.12.9-1",
-	}
-	shuffled := []string{ordered[2], ordered[0], ordered[3], ordered[1]}
-	slices.SortFunc(shuffled, compareVersions)
-	g.Expect(shuffled).To(Equal(ordered))
-	g.Expect(compareVersions("a1", "a01")).To(Equal(0))
-	g.Expect(compareVersions("a", "ab")).To(BeNumerically("<", 0))
-}
 
 func TestModuleName(t *testing.T) {
 	g := NewWithT(t)
@@ -102,6 +26,7 @@ func TestModuleName(t *testing.T) {
 		"kernel/net/netfilter/nft-compat.ko":   "nft_compat",
 		"kernel/drivers/net/veth.ko.xz":        "veth",
 		"kernel/drivers/net/ifb.ko.zst":        "ifb",
+		"kernel/drivers/net/dummy.ko.gz":       "dummy",
 		"modules.builtin":                      "",
 		"kernel/sound/soundcore.ko.unexpected": "",
 	} {

@@ -190,6 +190,9 @@ func (i *Image) Inputs(job Job) (Inputs, error) {
 // ends with a status is a Result, whatever the status; a guest that did not get that far is
 // a [GuestError].
 func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
+	if err := i.kernel.unchanged(); err != nil {
+		return Result{}, err
+	}
 	inputs, err := i.Inputs(job)
 	if err != nil {
 		return Result{}, err
