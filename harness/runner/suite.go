@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"debug/buildinfo"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,10 +14,13 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/onsi/ginkgo/v2/types"
+
+	"github.com/tcplab/tcplab/harness/vm/guest"
 )
 
 // runSpecs is in the function table of each program that can call it, where a zero byte ends
@@ -28,7 +32,8 @@ var runSpecs = append([]byte("github.com/onsi/ginkgo/v2"), ".RunSpecs\x00"...)
 type Suite struct {
 	Name   string // the suite's description (Ginkgo) or the last part of its import path
 	Path   string // import path, or the file that was named
-	Binary string
+	Binary string // built for where it runs: guests, or this machine
+	Lister string // the same built for this machine, to list its specs; empty: Binary does
 	Dir    string // of its source, or empty
 	Ginkgo bool
 	// Focused says that specs are focused in the source: only those are selected.
@@ -90,51 +95,112 @@ func (f Filter) Validate() error {
 }
 
 // compile turns patterns (packages as the go command knows them, or compiled tests, *.test)
-// into suites whose binaries are in dir. Packages without tests are passed over.
-func compile(ctx context.Context, patterns, flags []string, dir string) ([]*Suite, error) {
+// into suites whose binaries, for one architecture, are in dir. Packages without tests are passed over.
+func compile(ctx context.Context, patterns, flags []string, dir, arch string) ([]*Suite, error) {
 	var suites []*Suite
 	var packages []string
 	for _, pattern := range patterns {
-		if !strings.HasSuffix(pattern, ".test") {
+		if !strings.HasSuffix(pattern, compiledSuffix) {
 			packages = append(packages, pattern)
 			continue
 		}
-		binary, err := filepath.Abs(pattern)
+		suite, err := openCompiled(pattern, arch)
 		if err != nil {
-			return nil, err
-		}
-		if _, err := os.Stat(binary); err != nil {
 			return nil, fmt.Errorf("compiled suite: %w", err)
 		}
-		suites = append(suites, &Suite{
-			Name: strings.TrimSuffix(filepath.Base(binary), ".test"), Path: pattern, Binary: binary, Dir: filepath.Dir(binary),
-		})
+		suites = append(suites, suite)
 	}
 	if len(packages) > 0 {
-		found, err := listPackages(ctx, packages)
+		found, err := listPackages(ctx, packages, arch)
 		if err != nil {
 			return nil, err
 		}
 		for _, p := range found {
-			// Packages of one name in different folders must not overwrite each other.
-			binary := filepath.Join(dir, strings.ReplaceAll(p.ImportPath, "/", "-")+".test")
-			if err := compilePackage(ctx, p.ImportPath, binary, flags...); err != nil {
+			suite := &Suite{Name: path.Base(p.ImportPath), Path: p.ImportPath, Binary: binaryIn(dir, p.ImportPath, arch), Dir: p.Dir}
+			if err := compilePackage(ctx, arch, p.ImportPath, suite.Binary, flags...); err != nil {
 				return nil, err
 			}
-			suites = append(suites, &Suite{Name: path.Base(p.ImportPath), Path: p.ImportPath, Binary: binary, Dir: p.Dir})
+			if suite.Ginkgo, err = linksGinkgo(suite.Binary); err != nil {
+				return nil, fmt.Errorf("compiled suite: %w", err)
+			}
+			suites = append(suites, suite)
 		}
 	}
 	if len(suites) == 0 {
 		return nil, fmt.Errorf("no tests in %s", strings.Join(patterns, " "))
 	}
-	for _, suite := range suites {
-		program, err := os.ReadFile(suite.Binary)
-		if err != nil {
-			return nil, fmt.Errorf("compiled suite: %w", err)
-		}
-		suite.Ginkgo = bytes.Contains(program, runSpecs)
-	}
 	return suites, nil
+}
+
+// compileListers builds the Ginkgo suites that were compiled for guests once more, for this machine, which
+// cannot ask the others for their specs.
+func compileListers(ctx context.Context, suites []*Suite, flags []string, dir string) error {
+	for _, suite := range suites {
+		if !suite.Ginkgo {
+			continue
+		}
+		if strings.HasSuffix(suite.Path, compiledSuffix) {
+			return fmt.Errorf("compiled suite %s: its specs are listed by running it, which this machine (%s) cannot, as it is for "+
+				"guests (%s): name its package instead", suite.Path, runtime.GOARCH, guest.Arch)
+		}
+		suite.Lister = binaryIn(dir, suite.Path, "list-"+runtime.GOARCH)
+		if err := compilePackage(ctx, runtime.GOARCH, suite.Path, suite.Lister, flags...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// initPackage is the program that is a guest's /init where this very program cannot be: see package guest.
+const initPackage = "github.com/tcplab/tcplab/cmd/tcplab"
+
+// compileInit builds /init for guests, as the working directory's module has it, with the same bytes as where guests and
+// hosts are of one architecture (see the Makefile).
+func compileInit(ctx context.Context, dir string) (string, error) {
+	binary := filepath.Join(dir, "init")
+	args := slices.Concat([]string{"build"}, reproducibleFlags, []string{"-o", binary, initPackage})
+	if _, err := goCommand(ctx, guest.Arch, args...); err != nil {
+		return "", fmt.Errorf("build the guests' /init for %s: %w\nOn this machine (%s) the module of the suites needs tcplab's command: "+
+			"go get -tool %s", guest.Arch, err, runtime.GOARCH, initPackage)
+	}
+	return binary, nil
+}
+
+// compiledSuffix ends the names of compiled tests.
+const compiledSuffix = ".test"
+
+// openCompiled is a suite that was compiled elsewhere, for this architecture.
+func openCompiled(name, arch string) (*Suite, error) {
+	binary, err := filepath.Abs(name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(binary); err != nil {
+		return nil, err
+	}
+	// What is no Go program may still be one that runs.
+	if info, err := buildinfo.ReadFile(binary); err == nil {
+		for _, setting := range info.Settings {
+			if setting.Key == "GOARCH" && setting.Value != arch {
+				return nil, fmt.Errorf("%s is built for %s, and would have to run on %s: compile it with GOARCH=%s, or name its package",
+					name, setting.Value, arch, arch)
+			}
+		}
+	}
+	suite := &Suite{Name: strings.TrimSuffix(filepath.Base(binary), compiledSuffix), Path: name, Binary: binary, Dir: filepath.Dir(binary)}
+	suite.Ginkgo, err = linksGinkgo(binary)
+	return suite, err
+}
+
+// binaryIn is where a package's tests are compiled to: packages of one name in different folders must not overwrite
+// each other.
+func binaryIn(dir, importPath, kind string) string {
+	return filepath.Join(dir, strings.ReplaceAll(importPath, "/", "-")+"."+kind+compiledSuffix)
+}
+
+func linksGinkgo(binary string) (bool, error) {
+	program, err := os.ReadFile(binary)
+	return bytes.Contains(program, runSpecs), err
 }
 
 type goPackage struct {
@@ -142,9 +208,9 @@ type goPackage struct {
 	TestGoFiles, XTestGoFiles []string
 }
 
-func listPackages(ctx context.Context, patterns []string) ([]goPackage, error) {
+func listPackages(ctx context.Context, patterns []string, arch string) ([]goPackage, error) {
 	args := append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles", "--"}, patterns...)
-	output, err := goCommand(ctx, args...)
+	output, err := goCommand(ctx, arch, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -162,17 +228,19 @@ func listPackages(ctx context.Context, patterns []string) ([]goPackage, error) {
 	return packages, nil
 }
 
-// compilePackage makes a test binary that runs anywhere: static, and with the same bytes from
+// reproducibleFlags make a program that runs anywhere: static, and with the same bytes from
 // the same source, wherever that lies.
-func compilePackage(ctx context.Context, importPath, binary string, flags ...string) error {
-	args := slices.Concat([]string{"test", "-c", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"}, flags, []string{"-o", binary, importPath})
-	_, err := goCommand(ctx, args...)
+var reproducibleFlags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w"}
+
+func compilePackage(ctx context.Context, arch, importPath, binary string, flags ...string) error {
+	args := slices.Concat([]string{"test", "-c"}, reproducibleFlags, flags, []string{"-o", binary, importPath})
+	_, err := goCommand(ctx, arch, args...)
 	return err
 }
 
-func goCommand(ctx context.Context, args ...string) ([]byte, error) {
+func goCommand(ctx context.Context, arch string, args ...string) ([]byte, error) {
 	command := exec.CommandContext(ctx, "go", args...)
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	output, err := command.Output()
@@ -189,7 +257,7 @@ func (s *Suite) listSpecs(ctx context.Context, filter Filter, dir string) error 
 	defer os.Remove(report)
 	// The seed is for the order of specs that one line makes: see below.
 	args := append([]string{"--ginkgo.dry-run", "--ginkgo.seed=1", "--ginkgo.no-color", "--ginkgo.json-report=" + report}, filter.args()...)
-	command := exec.CommandContext(ctx, s.Binary, args...)
+	command := exec.CommandContext(ctx, cmp.Or(s.Lister, s.Binary), args...)
 	command.Dir = s.Dir
 	output, err := command.CombinedOutput()
 	if err != nil && !endedFocused(err) {
@@ -297,7 +365,7 @@ func List(ctx context.Context, patterns []string, filter Filter) ([]*Suite, erro
 }
 
 func load(ctx context.Context, patterns []string, filter Filter, dir string) ([]*Suite, error) {
-	suites, err := compile(ctx, patterns, nil, dir)
+	suites, err := compile(ctx, patterns, nil, dir, runtime.GOARCH)
 	if err != nil {
 		return nil, err
 	}

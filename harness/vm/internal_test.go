@@ -295,3 +295,46 @@ func TestMonitor(t *testing.T) {
 	g.Expect(err).To(MatchError(And(ContainSubstring("savevm x"), ContainSubstring("no space"))))
 	g.Expect(ours.awaitEvent("STOP")).To(MatchError(io.EOF))
 }
+
+// On a machine of another architecture apt is told to look for the guests' packages.
+func TestPackagesAreForGuests(t *testing.T) {
+	if _, err := exec.LookPath("apt-config"); err != nil {
+		t.Skip("needs apt-config")
+	}
+	g := NewWithT(t)
+	g.Expect(guestPackages(guest.Arch)).To(BeEmpty())
+	host := filepath.Join(t.TempDir(), "apt.conf")
+	g.Expect(os.WriteFile(host, []byte(`APT::Architecture "arm64"; APT::Architectures { "arm64"; };`), 0o644)).To(Succeed())
+	command := exec.Command("apt-config", append([]string{"dump"}, guestPackages("arm64")...)...)
+	command.Env = append(os.Environ(), "APT_CONFIG="+host)
+	output, err := command.Output()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(output)).To(ContainSubstring("APT::Architecture \"amd64\";\n"))
+	g.Expect(string(output)).To(ContainSubstring("APT::Architectures:: \"amd64\";\n"))
+}
+
+// A program for another machine is refused when it is packed, and not by the guest when it is to run.
+func TestProgramsForOtherMachines(t *testing.T) {
+	g := NewWithT(t)
+	own, err := os.ReadFile("/proc/self/exe")
+	g.Expect(err).NotTo(HaveOccurred())
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		g.Expect(os.WriteFile(path, content, 0o755)).To(Succeed())
+		return path
+	}
+	machine := func(number uint16) []byte { // e_machine of the ELF header
+		program := bytes.Clone(own)
+		binary.LittleEndian.PutUint16(program[18:], number)
+		return program
+	}
+	const amd64, arm64 = 62, 183
+	g.Expect(forGuests(write("amd64", machine(amd64)))).To(Succeed())
+	g.Expect(forGuests(write("script", []byte("#!/bin/sh\n")))).To(Succeed())
+	g.Expect(forGuests(write("empty", nil))).To(Succeed())
+	foreign := write("arm64", machine(arm64))
+	g.Expect(forGuests(foreign)).To(MatchError(ContainSubstring(foreign + " is a program for AARCH64")))
+	g.Expect(newArchive(io.Discard).addInclude(foreign)).To(MatchError(ContainSubstring("AARCH64")))
+	g.Expect(forGuests(filepath.Join(dir, "none"))).To(MatchError(os.ErrNotExist))
+}

@@ -21,7 +21,8 @@ type Config struct {
 	// Program is run in the guest: an executable for linux/amd64. A static one boots
 	// fastest; a dynamic one takes its shared libraries along.
 	Program string
-	// Init is a program that calls guest.Main first. Empty: this very executable.
+	// Init is a program for linux/amd64 that calls guest.Main first. Empty: this very executable, which
+	// has to be one.
 	Init string
 	// Include are more files for the guest, as PATH or PATH=GUESTPATH. A program takes its
 	// shared libraries along, a directory all that is in it.
