@@ -2,7 +2,6 @@ package runner
 
 import (
 	"debug/elf"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -104,17 +103,54 @@ func TestInitIsTheCommand(t *testing.T) {
 	g.Expect(string(built) == string(made)).To(BeTrue())
 }
 
-// A module that does not have tcplab's command is told how to get it.
-func TestInitOfAModuleWithoutTheCommand(t *testing.T) {
+// userModule is one of somebody else's that requires tcplab, and has of its requirements what its own packages need.
+func userModule(t *testing.T, require string) string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	text := "module example.com/mine\n\ngo 1.26.0\n\n" + require + "\nreplace github.com/tcplab/tcplab => " + root + "\n"
+	for name, text := range map[string]string{"go.mod": text, "mine.go": "package mine\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// A module that requires tcplab has no need of what its command needs, and stays as it is. Its /init is the same.
+func TestInitInAUsersModule(t *testing.T) {
 	needGo(t)
 	g := NewWithT(t)
-	dir := t.TempDir()
-	g.Expect(os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.com/mine\n\ngo 1.26\n"), 0o644)).To(Succeed())
+	own, err := compileInit(t.Context(), t.TempDir())
+	g.Expect(err).NotTo(HaveOccurred())
+	dir := userModule(t, "require github.com/tcplab/tcplab v0.0.0")
+	before, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	g.Expect(err).NotTo(HaveOccurred())
 	t.Chdir(dir)
+	t.Setenv("GOSUMDB", "off") // what it adds is in the module cache, where it was verified
+	theirs, err := compileInit(t.Context(), t.TempDir())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.ReadFile(filepath.Join(dir, "go.mod"))).To(Equal(before))
+	g.Expect(filepath.Join(dir, "go.sum")).NotTo(BeAnExistingFile())
+	expected, err := os.ReadFile(own)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(machineOf(t, theirs)).To(Equal(elf.EM_X86_64))
+	built, err := os.ReadFile(theirs)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(len(built)).To(BeNumerically("~", len(expected), 1<<16)) // the paths of its sources are others
+}
+
+func TestInitOutsideOfAModule(t *testing.T) {
+	needGo(t)
+	g := NewWithT(t)
+	t.Chdir(t.TempDir())
 	_, err := compileInit(t.Context(), t.TempDir())
-	var exit *exec.ExitError
-	g.Expect(errors.As(err, &exit)).To(BeTrue(), "%v", err)
-	g.Expect(err.Error()).To(ContainSubstring("go get -tool github.com/tcplab/tcplab/cmd/tcplab"))
+	g.Expect(err).To(MatchError(And(
+		ContainSubstring("no go.mod"), ContainSubstring("go get -tool github.com/tcplab/tcplab/cmd/tcplab"),
+	)))
 }
 
 // Where guests and hosts are of two architectures, nothing of a run is another, to the last byte: here the guests' part is

@@ -158,13 +158,50 @@ const initPackage = "github.com/tcplab/tcplab/cmd/tcplab"
 // hosts are of one architecture (see the Makefile).
 func compileInit(ctx context.Context, dir string) (string, error) {
 	binary := filepath.Join(dir, "init")
-	args := slices.Concat([]string{"build"}, reproducibleFlags, []string{"-o", binary, initPackage})
-	if _, err := goCommand(ctx, guest.Arch, args...); err != nil {
-		return "", fmt.Errorf("build the guests' /init for %s: %w\nOn this machine (%s) the module of the suites needs tcplab's command: "+
-			"go get -tool %s", guest.Arch, err, runtime.GOARCH, initPackage)
+	module, err := moduleFlags(ctx, dir)
+	if err == nil {
+		args := slices.Concat([]string{"build"}, module, reproducibleFlags, []string{"-o", binary, initPackage})
+		_, err = goCommand(ctx, guest.Arch, args...)
+	}
+	if err != nil {
+		return "", fmt.Errorf("build the guests' /init, which is for %s and not for this machine (%s): %w\n"+
+			"run tcplab in a module that has its command: go get -tool %s", guest.Arch, runtime.GOARCH, err, initPackage)
 	}
 	return binary, nil
 }
+
+// moduleFlags let a build add to copies of the module's files what they lack: a module that imports the harness need not
+// have the sums of what the command imports. The files themselves stay as they are.
+func moduleFlags(ctx context.Context, dir string) ([]string, error) {
+	output, err := goCommand(ctx, guest.Arch, "env", "GOMOD", "GOWORK")
+	if err != nil {
+		return nil, err
+	}
+	module, workspace, _ := strings.Cut(strings.TrimRight(string(output), "\n"), "\n")
+	if module == "" || module == os.DevNull {
+		return nil, errors.New("there is no go.mod in the working directory or above")
+	}
+	if workspace != "" && workspace != "off" {
+		return nil, nil // it has files of its own, and takes no copies
+	}
+	copied := filepath.Join(dir, "go.mod")
+	for from, to := range map[string]string{module: copied, sumOf(module): sumOf(copied)} {
+		text, err := os.ReadFile(from)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a module without requirements has no sums
+		}
+		if err == nil {
+			err = os.WriteFile(to, text, 0o644)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return []string{"-mod=mod", "-modfile=" + copied}, nil
+}
+
+// sumOf is the file beside a go.mod that has the sums of its requirements.
+func sumOf(module string) string { return strings.TrimSuffix(module, ".mod") + ".sum" }
 
 // compiledSuffix ends the names of compiled tests.
 const compiledSuffix = ".test"
