@@ -13,6 +13,8 @@ TIMEOUT := 30m
 TCPLAB := bin/tcplab
 # The race detector needs a C compiler; without one the tests run all the same.
 RACE   := $(shell command -v gcc >/dev/null && echo -race)
+# Hosts may be of one or the other, guests are amd64 always.
+OTHER_ARCH := $(if $(filter arm64,$(shell go env GOARCH)),amd64,arm64)
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # Packages whose tests need root or netem: they run in a guest, whatever this machine is.
@@ -31,6 +33,7 @@ test: unit privileged lab ## run all tests: without root, then with root in a gu
 
 unit: ## run the tests that any machine can run
 	go vet ./...
+	GOARCH=$(OTHER_ARCH) go vet ./...
 	go test $(RACE) -timeout $(TIMEOUT) ./...
 
 privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those that need root or netem

@@ -115,14 +115,14 @@ func (s *imageSet) close() {
 	s.images = nil
 }
 
-func buildImage(suite *Suite, kernel *vm.Kernel, options Options) (*vm.Image, error) {
+func buildImage(suite *Suite, initProgram string, kernel *vm.Kernel, options Options) (*vm.Image, error) {
 	include := options.Include
 	if data := filepath.Join(suite.Dir, "testdata"); suite.Dir != "" {
 		if _, err := os.Stat(data); err == nil {
 			include = append([]string{data + "=" + guest.WorkDir + "/testdata"}, include...)
 		}
 	}
-	return vm.Build(vm.Config{Kernel: kernel, Program: suite.Binary, Include: include, Modules: options.Modules})
+	return vm.Build(vm.Config{Kernel: kernel, Init: initProgram, Program: suite.Binary, Include: include, Modules: options.Modules})
 }
 
 // runGuest runs one scenario in a guest, or takes it from the cache, and leaves a record. Its

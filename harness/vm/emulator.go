@@ -70,7 +70,7 @@ func InstallQEMU(ctx context.Context, progress func(string)) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	apt := aptClient{dir: dir, ownLists: true}
+	apt := aptClient{dir: dir, ownLists: true, forHost: true}
 	if os.Geteuid() != 0 {
 		apt.prefix = []string{"sudo"}
 		// What root puts into our directory only root can remove.
