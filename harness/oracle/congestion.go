@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// InfiniteThreshold is TCP_INFO's slow-start threshold as long as slow start has no end (include/net/tcp.h:
+// TCP_INFINITE_SSTHRESH).
+const InfiniteThreshold = 0x7fffffff
+
 // SlowStart is how many segments leave in each round of a transfer without a loss, from the initial window on: each
 // acknowledged segment brings two, also where ACKs are delayed (net/ipv4/tcp_cong.c: tcp_slow_start; RFC 5681, 3.1 and
 // RFC 3465). It ends where the window reaches ssthresh, HyStart finds a queue, or the receiver's window is full: then

@@ -270,10 +270,12 @@ func TestEstimator(t *testing.T) {
 	g.Expect(e.SRTT()).To(Equal(312500 * time.Microsecond)) // 7/8 300 + 1/8 400
 	g.Expect(e.MDev()).To(Equal(137500 * time.Microsecond)) // 3/4 150 + 1/4 100
 	g.Expect(e.RTO()).To(Equal(k.inJiffies(912500 * 1000))) // the variance is still the greatest deviation: 600 ms
+	g.Expect(e.RTTVar()).To(Equal(150 * time.Millisecond))
 	for range 100 {
 		e.Sample(300*time.Millisecond, true)
 	}
 	g.Expect(e.SRTT()).To(BeNumerically("~", 300*time.Millisecond, time.Millisecond))
+	g.Expect(4*e.RTTVar()).To(Equal(k.RTOMin()), "no less")
 	g.Expect(e.RTO()).To(Equal(504*time.Millisecond), "SRTT, which rounding keeps a microsecond above, and 200 ms")
 }
 

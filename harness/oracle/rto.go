@@ -83,6 +83,10 @@ func (e *Estimator) SRTT() time.Duration { return time.Duration(e.srtt8/8) * tim
 // MDev is the mean deviation: TCP_INFO's tcpi_rttvar.
 func (e *Estimator) MDev() time.Duration { return time.Duration(e.mdev4/4) * time.Microsecond }
 
+// RTTVar is RFC 6298's RTTVAR, of which the RTO has four: the greatest mean deviation of a round trip, and a quarter of
+// TCP_RTO_MIN at least. TCP_INFO does not have it.
+func (e *Estimator) RTTVar() time.Duration { return time.Duration(e.rttvar4/4) * time.Microsecond }
+
 // RTO is the retransmission time-out: TCP_INFO's tcpi_rto.
 func (e *Estimator) RTO() time.Duration {
 	rto := time.Duration(e.srtt8/8+e.rttvar4) * time.Microsecond
