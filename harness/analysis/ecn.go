@@ -162,7 +162,7 @@ func (e *ecnState) mode() ECNMode {
 
 // report takes note of what a segment of this side says by accurate ECN of what the other side has sent.
 func (d *Side) report(s *Classified, other *Side, handshake bool) {
-	if s.Flags&(FlagSYN|FlagRST) != 0 || d.reflects(s, other) {
+	if s.Flags&(FlagSYN|FlagRST) != 0 || d.reflects(s, other) || d.afterEnd(s, other) {
 		return
 	}
 	f := &d.feedback
@@ -193,6 +193,12 @@ func (d *Side) report(s *Classified, other *Side, handshake bool) {
 func (d *Side) reflects(s *Classified, other *Side) bool {
 	return s.Length == 0 && s.Flags&(FlagFIN|FlagACK) == FlagACK && d.DataSegments == 0 &&
 		other.SYN != nil && !other.bothOpen && s.Ack == other.SYN.ISN+1
+}
+
+// afterEnd tells whether all that is left to a side is to acknowledge the other's FIN. Linux does that from TIME-WAIT, where
+// it has no counter any more, with an ACE of 0 (tcp_v4_timewait_ack).
+func (d *Side) afterEnd(s *Classified, other *Side) bool {
+	return d.FIN != nil && other.FIN != nil && s.Length == 0 && s.Flags&FlagFIN == 0
 }
 
 // finishECN keeps only the feedback that the mode has.

@@ -122,6 +122,10 @@ func TestFeedbackOfAccurateECN(t *testing.T) {
 		{"ECE is a bit of the counter, and CWR too", join(accurate(), []line{
 			client(ms, ackf|counter(2), 1, 1, 100, 0), server(ms, ackf|counter(0), 1, 101, 0, 0),
 		}), []int{4}, 2, 0, "ecn-congestion"},
+		{"TIME-WAIT has no counter", join(accurate(), data, []line{
+			server(ms, ackf|counter(1), 1, 201, 0, 0), server(ms, ackf|FlagFIN|counter(1), 1, 201, 0, 0),
+			client(ms, ackf|FlagFIN|counter(0), 201, 2, 0, 0), server(ms, ackf, 2, 202, 0, 0),
+		}), []int{6}, 1, 0, "ecn-congestion"},
 		{"the handshake is missing: the first value is where it begins", join(data, []line{
 			server(ms, ackf|counter(3), 1, 101, 0, 0), server(ms, ackf|counter(4), 1, 201, 0, 0),
 		}), []int{4}, 1, 0, "ecn-congestion"},
