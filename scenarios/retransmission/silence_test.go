@@ -18,12 +18,12 @@ import (
 
 // expectSilence lets an established connection send a segment into silence, and expects all that the oracle says of
 // it: when it is sent again, how often, and when the program is told. It returns how long that took.
-func expectSilence(lab *harness.Lab, net *netns.Topology, userTimeout time.Duration) time.Duration {
+func expectSilence(lab *harness.Lab, net *netns.Topology, socket peers.Socket) time.Duration {
 	GinkgoHelper()
 	wire := lab.Capture(net.Client())
 	lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
 	client := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), 80), Socket: peers.Socket{UserTimeout: userTimeout},
+		Connect: harness.Addr(net.Server(), 80), Socket: socket,
 		Steps: peers.Steps(peers.Await(), peers.Write(1), peers.Try(peers.ReadAll())),
 	})
 	lab.Waiting(client)
@@ -31,8 +31,8 @@ func expectSilence(lab *harness.Lab, net *netns.Topology, userTimeout time.Durat
 	lab.Continue(client)
 	steps := lab.Wait(client).Connections[0].Steps
 
-	k := lab.Oracle(net.Client())
-	expected := k.Silence(oracle.Flow{RTT: pathRTT, UserTimeout: userTimeout})
+	k := lab.Oracle(net.Client()).WithRTOMax(socket.RTOMax)
+	expected := k.Silence(oracle.Flow{RTT: pathRTT, UserTimeout: socket.UserTimeout})
 	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
 	repeated := len(data) - 1
 	lab.Measure("retransmits", repeated, expected.Count())
@@ -55,7 +55,7 @@ var _ = DescribeTable("repeats itself in silence, ever more slowly, and gives up
 	Label("long", "netem", "rfc6298"),
 	func(ctx SpecContext, retries2 int, hypothetical time.Duration) {
 		lab := harness.NewLab(ctx)
-		waited := expectSilence(lab, network(lab, setting("tcp_retries2", retries2)), 0)
+		waited := expectSilence(lab, network(lab, setting("tcp_retries2", retries2)), peers.Socket{})
 
 		// ip-sysctl.rst, tcp_retries2: the number stands for a time, that of so many retransmissions from an RTO of
 		// 200 ms; RFC 6298, 5.5: each time-out is twice the one before, up to 120 s (TCP_RTO_MAX). It ends
@@ -73,7 +73,7 @@ var _ = DescribeTable("gives up in silence when TCP_USER_TIMEOUT has passed sinc
 	func(ctx SpecContext, userTimeout time.Duration) {
 		lab := harness.NewLab(ctx)
 		// tcp_timer.c, tcp_clamp_rto_to_user_timeout: the last timer is cut to what is left of it.
-		expectSilence(lab, network(lab), userTimeout)
+		expectSilence(lab, network(lab), peers.Socket{UserTimeout: userTimeout})
 	},
 	Entry("of 1 s", time.Second),
 	Entry("of 5 s", 5*time.Second),
