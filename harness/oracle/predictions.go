@@ -140,7 +140,8 @@ func (k Kernel) predictCongestion(add adder, rtt time.Duration) {
 	add("congestion", "HyStart ends slow start at a train of", h.Train.String(), "hystart_update", Exactly(h.Train))
 	add("congestion", "CUBIC's and Reno's window of 100 after a loss",
 		fmt.Sprintf("%d, %d", CubicAfterLoss(100), RenoAfterLoss(100)), "cubictcp_recalc_ssthresh, tcp_reno_ssthresh")
-	add("congestion", "CUBIC is back at 100 after", CubicK(100).Round(time.Millisecond).String(), "RFC 9438, 4.2", Exactly(CubicK(100)))
+	back := CubicCurveAfter(100).K()
+	add("congestion", "CUBIC is back at 100 after", back.Round(time.Millisecond).String(), "RFC 9438, 4.2", Exactly(back))
 	if rtt > 0 {
 		mbit := func(p float64) string {
 			return fmt.Sprintf("%.3g, %.3g Mbit/s", CubicResponse(p, rtt)*1448*8/rtt.Seconds()/1e6, RenoResponse(p)*1448*8/rtt.Seconds()/1e6)
