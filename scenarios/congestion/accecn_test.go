@@ -1,7 +1,6 @@
 package congestion
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
@@ -127,16 +127,13 @@ var _ = DescribeTable("accurate ECN counts every marked segment, by the counter 
 		Expect(findings(f.client)).To(ContainElement(analysis.Congestion))
 
 		// What the client's kernel makes of it: exactly so many, though not every segment has an ACK of its own.
-		Expect(f.sender.Delivered_ce).To(BeEquivalentTo(marks))
-		Expect(f.sender.Delivered_ce_bytes).To(BeEquivalentTo(marked))
+		lab.Measure("counted by ACE", f.sender.Delivered_ce, bounds.Exactly(marks), "RFC 9768, 3.2.2")
+		lab.Measure("counted by the option", bounds.In(f.sender.Delivered_ce_bytes, "bytes"), bounds.Exactly(marked), "RFC 9768, 3.2.3")
 		Expect(f.sender.Delivered_e0_bytes).To(BeEquivalentTo(segments*f.segment - marked))
 		Expect(lab.Counters(f.net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", marks), HaveGrown("TcpRetransSegs", 0)))
 
 		// Reno answers as to the echo of RFC 3168: it leaves slow start.
 		Expect(f.sender.Snd_ssthresh).To(BeNumerically("<", infiniteThreshold))
-		lab.Figure("marks", float64(marks), "", "")
-		lab.Figure("counted by ACE", float64(f.sender.Delivered_ce), "", fmt.Sprintf("%d: RFC 9768, 3.2.2", marks))
-		lab.Figure("counted by the option", float64(f.sender.Delivered_ce_bytes), "bytes", fmt.Sprintf("%d: RFC 9768, 3.2.3", marked))
 	},
 	Entry("one", 40, 1),
 	Entry("twelve in a row, more than the counter's three bits", 40, 12),
@@ -170,6 +167,6 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 		Expect(f.sender.Snd_ssthresh).To(BeEquivalentTo(infiniteThreshold))
 		Expect(lab.Counters(f.net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", 0), HaveGrown("TcpRetransSegs", 0)))
 		Expect([]int{f.client.Server.CEReported, f.server.Client.CE.Count}).To(HaveEach(BeZero()))
-		lab.Figure("marks", marks, "", "")
-		lab.Figure("counted by ACE", float64(f.sender.Delivered_ce), "", "0: bleached")
+		lab.Note("marks", marks)
+		lab.Measure("counted by ACE", f.sender.Delivered_ce, bounds.Exactly(0), "RFC 9768, 3.2.2.3: bleached")
 	})

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/netns"
@@ -36,8 +37,8 @@ var _ = DescribeTable("takes a port from TIME-WAIT for the same server once tcp_
 		// The clock is one of milliseconds (tcp_clock_ms), and has to be past the delay.
 		time.Sleep(closed + age.Latest - monotonic())
 		Expect(dial(lab, net, ports)).To(HaveEach(HaveField("Err", BeNil())))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTWRecycled", ports), HaveGrown("TcpExtTW", 2*ports)))
-		lab.Figure("recycled", float64(lab.Counters(net.Client())["TcpExtTWRecycled"]), "ports", fmt.Sprintf("%d after %v", ports, age))
+		lab.Measure("recycled", bounds.In(lab.Counters(net.Client())["TcpExtTWRecycled"], "ports"), bounds.Exactly(ports), age.Source)
+		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTW", 2*ports))
 	},
 	Entry("500 ms", 500*time.Millisecond),
 	Entry("5 s", 5*time.Second),
