@@ -9,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
@@ -113,8 +114,10 @@ var _ = DescribeTable("agrees on the ECN that the client asks for and the server
 		// the same of the SYN-ACK.
 		h := c.handshake
 		Expect([]uint8{h.SYN.ECN, h.SYNACK.ECN}).To(HaveEach(BeEquivalentTo(notECT)))
-		Expect(h.SYN.Flags.ACE()).To(Equal(c.client.SYNACE(0)))
-		Expect(h.SYNACK.Flags.ACE()).To(Equal(c.server.SYNACKACE(h.SYN.Flags.ACE(), h.SYN.ECN, 0)))
+		asked, answered := h.SYN.Flags.ACE(), h.SYNACK.Flags.ACE()
+		lab.Measure("ACE of the SYN", asked, bounds.Exactly(c.client.SYNACE(0)), fmt.Sprintf("tcp_ecn %d", client))
+		lab.Measure("ACE of the SYN-ACK", answered, bounds.Exactly(c.server.SYNACKACE(asked, h.SYN.ECN, 0)),
+			"RFC 9768, table 2: ECN "+expected.String())
 		third := uint8(0)
 		if expected == oracle.AccurateECN {
 			third = oracle.ReflectedACE(h.SYNACK.ECN)
@@ -127,8 +130,6 @@ var _ = DescribeTable("agrees on the ECN that the client asks for and the server
 		if o := h.SYNACK.Options.AccECN; expected == oracle.AccurateECN {
 			Expect([]uint32{o.E0B, o.CEB, o.E1B}).To(Equal([]uint32{oracle.FirstE0B, oracle.FirstCEB, oracle.FirstE1B}))
 		}
-		lab.Figure("ACE of the SYN", float64(h.SYN.Flags.ACE()), "", fmt.Sprintf("%d: tcp_ecn %d", c.client.SYNACE(0), client))
-		lab.Figure("ACE of the SYN-ACK", float64(h.SYNACK.Flags.ACE()), "", "RFC 9768, table 2: ECN "+expected.String())
 	},
 	Entry("classic, where both ask for it (tcp_ecn 1)", 1, 1, oracle.ClassicECN),
 	Entry("classic with a server as it comes (2)", 1, 2, oracle.ClassicECN),
@@ -157,7 +158,7 @@ var _ = DescribeTable("asks for no ECN any more where SYNs are lost that do,", L
 		Expect(c.handshake.SYNACK.Flags.ACE()).To(Equal(c.server.SYNACKACE(last, notECT, 0)))
 		Expect(last != 0).To(Equal(expected != oracle.NoECN))
 		c.expectInUse(expected)
-		lab.Figure("ACE of the last SYN", float64(last), "", fmt.Sprintf("%d: tcp_ecn_fallback", wanted[lost]))
+		lab.Measure("ACE of the last SYN", last, bounds.Exactly(wanted[lost]), "tcp_ecn_fallback")
 	},
 	Entry("classic: by the first retransmission", 1, 1, oracle.NoECN),
 	Entry("accurate: not yet by the first", sinceAccECN, 3, 1, oracle.AccurateECN),
