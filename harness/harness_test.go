@@ -18,6 +18,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -348,7 +349,7 @@ func TestObservers(t *testing.T) {
 	t.Parallel()
 	needNamespaces(t)
 	if _, err := kernel.ReadSockets(nil, kernel.SocketFilter{}); errors.Is(err, kernel.ErrNoSockDiag) {
-		missing(t, "needs sock_diag: "+err.Error())
+		testenv.Missing(t, "needs sock_diag: "+err.Error())
 	}
 	g := NewWithT(t)
 	record := start(t, "observes").finish(0).record()
@@ -467,7 +468,7 @@ func TestRoundsLeaveNothingInTheProcess(t *testing.T) {
 // Nothing stays, in whatever way a suite ends.
 func TestNothingStays(t *testing.T) {
 	t.Parallel()
-	if !isolated(t) {
+	if !testenv.Isolated(t) {
 		return
 	}
 	needNamespaces(t)

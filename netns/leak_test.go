@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 const (
@@ -108,7 +110,7 @@ func assertNoNamespaceLeft(t *testing.T) {
 }
 
 func TestThousandRoundsLeakNothing(t *testing.T) {
-	if !isolated(t) {
+	if !testenv.Isolated(t) {
 		return
 	}
 	rounds := 1000
@@ -143,7 +145,7 @@ func TestThousandRoundsLeakNothing(t *testing.T) {
 }
 
 func TestFailedConstructionLeavesNothing(t *testing.T) {
-	if !isolated(t) {
+	if !testenv.Isolated(t) {
 		return
 	}
 	if _, err := Direct(Config{}); err != nil { // never closed: the finder of leaks must find it
@@ -170,7 +172,7 @@ func TestFailedConstructionLeavesNothing(t *testing.T) {
 }
 
 func TestNothingStaysAfterSIGKILL(t *testing.T) {
-	if !isolated(t) {
+	if !testenv.Isolated(t) {
 		return
 	}
 	held, heldByLab, err := os.Pipe()

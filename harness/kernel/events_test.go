@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/subprocess"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 )
 
@@ -123,7 +125,7 @@ func TestEventsOfAConnection(t *testing.T) {
 func TestEventsOfALoss(t *testing.T) {
 	topology := routed(t, netns.Config{})
 	if err := impair.Probe(); errors.Is(err, impair.ErrNoNetem) {
-		missing(t, "needs netem: "+err.Error())
+		testenv.Missing(t, "needs netem: "+err.Error())
 	}
 	e := needEvents(t, EventConfig{})
 	client, server := pair(t, topology, topology.Server().IPv4(), options{}, options{})
@@ -436,12 +438,12 @@ func TestStaleInstanceIsRemoved(t *testing.T) {
 	}
 	cmd := exec.Command(path)
 	cmd.Env = append(os.Environ(), roleVariable+"=record")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	wait, err := subprocess.Start(cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
 	line, _ := bufio.NewReader(out).ReadString('\n')
@@ -454,7 +456,9 @@ func TestStaleInstanceIsRemoved(t *testing.T) {
 		t.Errorf("a process that records has %d instances left, after another one started", n)
 	}
 	cmd.Process.Kill()
-	cmd.Wait()
+	if err := wait(); err == nil {
+		t.Error("a process that was killed ended well")
+	}
 	if n := len(instancesNow(t, pid)); n != 1 {
 		t.Errorf("a killed process leaves %d instances: this test tests nothing", n)
 	}

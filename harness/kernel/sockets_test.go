@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 	"golang.org/x/sys/unix"
 )
@@ -400,7 +401,7 @@ func TestBBR(t *testing.T) {
 	l := listen(t, topology.Server(), topology.Server().IPv4(), options{congestion: "reno"})
 	client, err := tryDial(t.Context(), topology.Client(), l.Addr(), options{congestion: "bbr"})
 	if errors.Is(err, unix.ENOENT) {
-		missing(t, "needs the module tcp_bbr: "+err.Error())
+		testenv.Missing(t, "needs the module tcp_bbr: "+err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
