@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +38,8 @@ func TestMain(m *testing.M) {
 		fmt.Println("ready")
 		select {}
 	}
+	// The main thread outlives every goroutine, and would stay in the namespace of a test that got it.
+	runtime.LockOSThread()
 	os.Exit(m.Run())
 }
 
