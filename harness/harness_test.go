@@ -186,7 +186,11 @@ func TestRecordOfASpec(t *testing.T) {
 	g.Expect(record.Captures[1]).To(Equal(results.Capture{
 		File: "capture-2.pcapng", Interfaces: []results.CaptureInterface{{End: "server/eth0"}},
 	}))
-	g.Expect(record.Figures).To(Equal([]results.Figure{{Name: "requests", Value: 3, Expected: "3: as asked"}}))
+	// Of counts, 2 is at the edge of 2 to 5: 1 is the nearest that is not allowed, of a width from 1 to 6.
+	g.Expect(record.Figures).To(Equal([]results.Figure{{
+		Name: "requests", Value: 2, Whole: true, Of: 2,
+		Bounds: &results.Bounds{Lower: new(2.), Upper: new(5.), Margin: 1, Share: .2, Source: "as asked"},
+	}}))
 	var artefacts []string
 	for _, artefact := range record.Artefacts {
 		artefacts = append(artefacts, artefact.Path)
@@ -230,6 +234,12 @@ func TestSpecsThatDoNotPass(t *testing.T) {
 		{fixture: "lab of a BeforeAll", scenario: "ordered is first", verdict: results.Failed, want: "BeforeAll", message: []string{"new lab: in a BeforeAll"}},
 		{fixture: "both of nothing", scenario: "impairs both of nothing", verdict: results.Failed, want: "both of nothing", message: []string{"no topology yet"}},
 		{fixture: "infinite figure", scenario: "has an infinite figure", verdict: results.Failed, want: "infinite figure", message: []string{`figure "share": +Inf`}},
+		{fixture: "figure outside", scenario: "waits too long", verdict: results.Failed, want: "figure outside",
+			message: []string{"probe after 44 ms, expected 39 to 43 ms: RFC 8985, 7.2"}},
+		{fixture: "figure without source", scenario: "knows no reason", verdict: results.Failed, want: "figure without source",
+			message: []string{`measure "probes"`, "say where its bounds are from"}},
+		{fixture: "figure in another unit", scenario: "compares bytes with bits", verdict: results.Failed, want: "figure in another unit",
+			message: []string{`figure "sent"`, `"bytes"`, `"bit"`}},
 		{fixture: "bad impairment", scenario: "loses more than there is", verdict: results.Failed, want: "bad impairment", message: []string{"client/eth0", "Loss.Percent", "130"}},
 		{fixture: "bad peer", scenario: "starts a bad peer", verdict: results.Failed, want: "bad peer", message: []string{"start peer client-1", "Connect"}},
 		{fixture: "no such program", scenario: "starts no such program", verdict: results.Failed, want: "no such program", message: []string{"/no/such/program"}},
@@ -452,7 +462,7 @@ func TestSeveralAttempts(t *testing.T) {
 	records := start(t, "attempts").finish(0).records()
 	g.Expect(records).To(HaveLen(2))
 	g.Expect(records).To(HaveEach(HaveField("Verdict", results.Passed)))
-	g.Expect(records[0].Figures).To(Equal([]results.Figure{{Name: "attempt", Value: 3}}))
+	g.Expect(records[0].Figures).To(Equal([]results.Figure{{Name: "attempt", Value: 3, Whole: true}}))
 	// Only the last attempt's files are evidence.
 	g.Expect(records[1].Artefacts).To(HaveExactElements(HaveField("Path", "attempt-2"), HaveField("Path", "counters.json")))
 }
@@ -757,7 +767,7 @@ func TestInParallel(t *testing.T) {
 	g.Expect(records).To(HaveLen(6))
 	for i, record := range records {
 		g.Expect(record.Verdict).To(Equal(results.Passed))
-		g.Expect(record.Figures).To(Equal([]results.Figure{{Name: "number", Value: float64(i)}}))
+		g.Expect(record.Figures).To(Equal([]results.Figure{{Name: "number", Value: float64(i), Whole: true}}))
 		g.Expect(record.Peers).To(HaveLen(3))
 	}
 }

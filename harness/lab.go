@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -305,16 +304,6 @@ func (l *Lab) HasSysctl(host *netns.Host, key string) bool {
 		check(err)
 	}
 	return err == nil
-}
-
-// Figure puts a number that the scenario is about into the record and the closing table, with
-// what was expected and why.
-func (l *Lab) Figure(name string, value float64, unit, expected string) {
-	ginkgo.GinkgoHelper()
-	if math.IsNaN(value) || math.IsInf(value, 0) {
-		check(fmt.Errorf("figure %q: %v: must be a finite number", name, value))
-	}
-	l.record.Figures = append(l.record.Figures, results.Figure{Name: name, Value: value, Unit: unit, Expected: expected})
 }
 
 func (l *Lab) elapsed() results.Duration { return results.Duration(time.Since(l.start)) }

@@ -241,9 +241,9 @@ func verdictStyle(v Verdict) string {
 type figureParts struct{ name, value, expected string }
 
 func parts(f Figure) figureParts {
-	p := figureParts{name: printable(f.Name), value: strings.TrimSpace(number(f.Value) + " " + printable(f.Unit))}
-	if f.Expected != "" {
-		p.expected = "expected " + printable(f.Expected)
+	p := figureParts{name: printable(f.Name), value: quantity(f.Value, f.Unit)}
+	if expected := f.expectation(); expected != "" {
+		p.expected = "expected " + expected
 	}
 	return p
 }

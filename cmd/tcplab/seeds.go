@@ -117,7 +117,7 @@ func runSeeds(ctx context.Context, options runner.Options, seeds []uint64, keep 
 		fmt.Fprintln(out)
 	}
 	fmt.Fprintln(out)
-	if err := results.SpreadTable(out, results.Spreads(records), results.Terminal(os.Stdout)); err != nil {
+	if err := results.SpreadTable(out, results.Spreads(records), 0.02, results.Terminal(os.Stdout)); err != nil {
 		return err
 	}
 	if !ok {

@@ -8,7 +8,6 @@
 //	Expect(wire).To(Contain(FourWayClose(client)))
 //	Expect(wire).NotTo(Contain(Reset()))
 //	Expect(wire).To(Contain(Segments("pure ACKs", pureACKs), BeNumerically("<", 10)))
-//	Expect(wire.Segments(analysis.SYNs)).To(HaveGaps(lab.Oracle(client).Late, time.Second, 2*time.Second, 4*time.Second))
 //	Expect(events).To(HaveRetransmissions(3))
 //	Expect(events.States(local, remote)).To(Follow(kernel.SynSent, kernel.Established))
 //	Eventually(lab.Sockets(client)).Should(HaveState(kernel.TimeWait, 100))

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
@@ -266,35 +265,6 @@ func HaveRetransmissions(expected any) types.GomegaMatcher {
 			}
 			ok, seen, err := quantity("retransmissions", count, expected)
 			return finding{ok: ok, seen: seen, evidence: evidence}, err
-		},
-	}
-}
-
-// A Lateness says by how much a timer that was set to d may be late. That of the kernel's timer wheel is
-// oracle.Kernel's method Late.
-type Lateness func(d time.Duration) time.Duration
-
-// HaveGaps succeeds if the times between successive segments are the ones given, none early,
-// and none later than the lateness allows.
-func HaveGaps(late Lateness, gaps ...time.Duration) types.GomegaMatcher {
-	return &matcher{
-		claim: fmt.Sprintf("have gaps of %v", gaps),
-		judge: func(actual any) (finding, error) {
-			packets, err := packetsOf(actual)
-			if err != nil {
-				return finding{}, fmt.Errorf("HaveGaps %w", err)
-			}
-			seen := analysis.Gaps(slices.Values(packets.segments))
-			found := finding{ok: len(seen) == len(gaps), seen: fmt.Sprintf("gaps of %v", seen), evidence: packets.around(-1)}
-			for i := range min(len(seen), len(gaps)) {
-				if seen[i] < gaps[i] || seen[i] > gaps[i]+late(gaps[i]) {
-					found.ok = false
-					found.seen += fmt.Sprintf("; gap %d is %v, allowed are %v to %v", i+1, seen[i], gaps[i], gaps[i]+late(gaps[i]))
-					found.evidence = packets.around(i + 1)
-					break
-				}
-			}
-			return found, nil
 		},
 	}
 }

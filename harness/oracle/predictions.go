@@ -73,9 +73,9 @@ func (k Kernel) predictOpening(add adder) {
 
 func (k Kernel) predictSilence(add adder, path Span) {
 	flow := Flow{RTT: path}
-	rto := Span{k.RTO(path.Earliest, 0), k.RTO(path.Latest, 0)}
+	rto := Between(k.RTO(path.Earliest, 0), k.RTO(path.Latest, 0))
 	add("silence", "RTO on a clean path", until(rto), "tcp_set_rto; RFC 6298, 2", rto)
-	first := Span{k.RTOAfterHandshake(path.Earliest), k.RTOAfterHandshake(path.Latest)}
+	first := Between(k.RTOAfterHandshake(path.Earliest), k.RTOAfterHandshake(path.Latest))
 	add("silence", "RTO after the handshake", until(first), "tcp_rtt_estimator; RFC 6298, 2.2", first)
 	silence := k.Silence(flow)
 	if silence.Probes > 0 {

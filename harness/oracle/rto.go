@@ -106,6 +106,24 @@ func (k Kernel) LossProbe(srtt time.Duration, inFlight int, rto time.Duration) (
 	return min(k.inJiffies(timer), rto), true
 }
 
+// TailLossProbe is when a tail loss probe is sent after the last transmission or acknowledgement, on a path whose RTT has not
+// varied from that. It is the zero Span where the sysctls allow none.
+func (k Kernel) TailLossProbe(rtt Span, inFlight int) Span {
+	earliest, ok := k.LossProbe(rtt.Earliest, inFlight, k.RTO(rtt.Earliest, 0))
+	if !ok {
+		return Span{}
+	}
+	latest, _ := k.LossProbe(rtt.Latest, inFlight, k.RTO(rtt.Latest, 0))
+	return Between(earliest, latest+k.Late(latest)).From("RFC 8985, 7.2; tcp_schedule_loss_probe")
+}
+
+// RetransmissionTimer is when the retransmission timer goes off after it was set, on a path whose RTT has not varied from
+// that.
+func (k Kernel) RetransmissionTimer(rtt Span) Span {
+	latest := k.RTO(rtt.Latest, 0)
+	return Between(k.RTO(rtt.Earliest, 0), latest+k.Late(latest)).From("RFC 6298, 2 and 5; tcp_set_rto")
+}
+
 // Flow is an established connection whose segments are no longer answered.
 type Flow struct {
 	// RTT is the round-trip time that has been measured until then: from the path's delay to that and what the hosts
@@ -132,7 +150,7 @@ type Flow struct {
 // RTO has grown to 120 s. (net/ipv4/tcp_timer.c: tcp_write_timeout, tcp_orphan_retries, tcp_model_timeout;
 // tcp_output.c: tcp_send_loss_probe; ip-sysctl.rst.)
 func (k Kernel) Silence(f Flow) Retry {
-	rto := Span{k.RTO(f.RTT.Earliest, 0), k.RTO(f.RTT.Latest, 0)}
+	rto := Between(k.RTO(f.RTT.Earliest, 0), k.RTO(f.RTT.Latest, 0))
 	if f.RTO != 0 {
 		rto = Exactly(f.RTO)
 	}
@@ -145,7 +163,14 @@ func (k Kernel) Silence(f Flow) Retry {
 	if !f.NoProbe {
 		k.prependProbe(&r, f, rto)
 	}
-	return r
+	switch {
+	case f.UserTimeout != 0:
+		return r.from("tcp_clamp_rto_to_user_timeout: TCP_USER_TIMEOUT")
+	case f.Orphan:
+		return r.from("RFC 6298, 5; tcp_orphan_retries")
+	default:
+		return r.from("RFC 6298, 5; tcp_model_timeout: tcp_retries2")
+	}
 }
 
 // flowTimer is the RTO after n retransmissions. With tcp_thin_linear_timeouts a thin flow, of fewer than four segments,
@@ -165,7 +190,7 @@ func (k Kernel) flowLimit(f Flow, rto Span, n int) Span {
 	}
 	timer := k.flowTimer(f, rto, n)
 	// The greater RTO reaches the maximum first, and then the limit is the lesser.
-	return Span{k.orphanLimit(timer.Latest), k.orphanLimit(timer.Earliest)}
+	return Between(k.orphanLimit(timer.Latest), k.orphanLimit(timer.Earliest))
 }
 
 func (k Kernel) orphanLimit(rto time.Duration) time.Duration {
@@ -184,7 +209,7 @@ func (k Kernel) prependProbe(r *Retry, f Flow, rto Span) {
 	if !ok {
 		return
 	}
-	probe := Span{earliest, latest + k.Late(latest)}
+	probe := Between(earliest, latest+k.Late(latest))
 	for i := range r.Sent {
 		r.Sent[i] = r.Sent[i].Plus(probe)
 	}
