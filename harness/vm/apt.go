@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -45,13 +46,19 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 		options = append(options, "-o", "Dir::Etc::SourceList=/dev/null", "-o", "Dir::State::Status=/dev/null",
 			"-o", "Dir::Etc::Preferences=/dev/null", "-o", "Dir::Etc::PreferencesParts=/dev/null")
 	}
+	var stdout, stderr bytes.Buffer
+	output := io.Writer(&stdout)
+	if status := followApt(ctx, args[0], args[1:]); status != nil {
+		options = append(options, aptStatusOptions...)
+		output = status
+		defer status.done()
+	}
 	words := slices.Concat(a.prefix, []string{program}, options, args)
 	command := exec.CommandContext(ctx, words[0], words[1:]...)
 	command.Dir = a.dir
 	command.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	command.Stdin = os.Stdin // sudo may ask
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
+	command.Stdout, command.Stderr = output, &stderr
 	if err := command.Run(); err != nil {
 		return nil, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, lastLine(stderr.String()))
 	}

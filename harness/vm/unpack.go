@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path"
 	"strings"
+
+	"github.com/tcplab/tcplab/internal/progress"
 )
 
 // unpackPackage unpacks from a Debian kernel package what a guest can need.
@@ -24,7 +26,9 @@ func unpackPackage(ctx context.Context, deb, dir string) error {
 	if err := command.Start(); err != nil {
 		return err
 	}
-	unpackErr := unpackTar(content, dir)
+	task := progress.Start(ctx, "unpacking")
+	defer task.Done()
+	unpackErr := unpackTar(task.Reader(content), dir)
 	if unpackErr != nil {
 		command.Process.Kill() // it would wait for ever for somebody to read the rest
 	}

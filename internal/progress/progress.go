@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"golang.org/x/term"
 
 	"github.com/tcplab/tcplab/internal/text"
@@ -119,6 +120,27 @@ func (t *Task) Set(format string, args ...any) {
 	if time.Since(d.changed) >= atMost {
 		d.draw()
 	}
+}
+
+// Reader passes on what it reads, and says how much it was.
+func (t *Task) Reader(from io.Reader) io.Reader {
+	if t == nil {
+		return from
+	}
+	return &counter{from: from, task: t}
+}
+
+type counter struct {
+	from io.Reader
+	task *Task
+	read uint64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	c.read += uint64(n)
+	c.task.Set("%s", humanize.Bytes(c.read))
+	return n, err
 }
 
 // Done ends a task, and takes its line away.

@@ -194,7 +194,16 @@ func TestContext(t *testing.T) {
 	d := newDisplay(&out, func() int { return 80 })
 	ctx, cancel := context.WithCancel(With(t.Context(), d))
 	defer cancel()
-	Start(ctx, "something").Done()
+	something := Start(ctx, "something")
+	for _, task := range []*Task{none, something} {
+		if got, err := io.ReadAll(task.Reader(strings.NewReader("text"))); string(got) != "text" || err != nil {
+			t.Errorf("read %q, %v", got, err)
+		}
+	}
+	if something.line() != "something: 4 B" {
+		t.Errorf("having read four bytes: %q", something.line())
+	}
+	something.Done()
 	if got := out.String(); !strings.Contains(got, "something") || screen(t, got) != "" {
 		t.Errorf("%q", got)
 	}
