@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -17,6 +18,8 @@ import (
 	"strings"
 
 	"github.com/onsi/ginkgo/v2/types"
+
+	"github.com/tcplab/tcplab/internal/progress"
 )
 
 // runSpecs is in the function table of each program that can call it, where a zero byte ends
@@ -115,7 +118,10 @@ func compile(ctx context.Context, patterns, flags []string, dir string) ([]*Suit
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range found {
+		task := progress.Start(ctx, "compiling suites")
+		defer task.Done()
+		for i, p := range found {
+			task.Set("%d of %d done, now %s", i, len(found), path.Base(p.ImportPath))
 			// Packages of one name in different folders must not overwrite each other.
 			binary := filepath.Join(dir, strings.ReplaceAll(p.ImportPath, "/", "-")+".test")
 			if err := compilePackage(ctx, p.ImportPath, binary, flags...); err != nil {
@@ -174,12 +180,19 @@ func goCommand(ctx context.Context, args ...string) ([]byte, error) {
 	command := exec.CommandContext(ctx, "go", args...)
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	var stderr bytes.Buffer
-	command.Stderr = &stderr
+	downloads := progress.Follow(ctx, "downloading", moduleDownload)
+	defer downloads.Done()
+	command.Stderr = io.MultiWriter(&stderr, downloads)
 	output, err := command.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return output, nil
+}
+
+// moduleDownload is what the go command says on standard error when it downloads a module.
+func moduleDownload(line string) (module string, ok bool) {
+	return strings.CutPrefix(line, "go: downloading ")
 }
 
 // listSpecs asks a program that links Ginkgo for its specs and which of them the filter selects.
@@ -306,8 +319,11 @@ func load(ctx context.Context, patterns []string, filter Filter, dir string) ([]
 
 // list returns compiled suites with their specs.
 func list(ctx context.Context, compiled []*Suite, filter Filter, dir string) ([]*Suite, error) {
+	task := progress.Start(ctx, "listing scenarios")
+	defer task.Done()
 	var suites []*Suite
-	for _, suite := range compiled {
+	for i, suite := range compiled {
+		task.Set("%d of %d suites", i, len(compiled))
 		listed := *suite
 		suites = append(suites, &listed)
 		if !listed.Ginkgo {

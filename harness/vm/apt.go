@@ -48,10 +48,10 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 	}
 	var stdout, stderr bytes.Buffer
 	output := io.Writer(&stdout)
-	if status := followApt(ctx, args[0], args[1:]); status != nil {
+	if status := followApt(ctx, args); status != nil {
 		options = append(options, aptStatusOptions...)
 		output = status
-		defer status.done()
+		defer status.Done()
 	}
 	words := slices.Concat(a.prefix, []string{program}, options, args)
 	command := exec.CommandContext(ctx, words[0], words[1:]...)

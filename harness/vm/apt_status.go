@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"io"
 	"strconv"
 	"strings"
 
@@ -16,55 +15,22 @@ var statusTasks = map[string]string{
 	"install":  "installing",
 }
 
-// An aptStatus follows how far apt-get has come, by the lines that it writes for programs (APT::Status-Fd, in apt's
-// README.progress-reporting). They are asked for on standard output, among the lines for people: sudo closes all
-// descriptors but the standard ones.
-type aptStatus struct {
-	start   func() *progress.Task
-	task    *progress.Task
-	partial string
-}
-
-// aptStatusOptions make apt-get write what an aptStatus reads.
+// aptStatusOptions make apt-get write lines for programs, too (APT::Status-Fd, in apt's README.progress-reporting). They are asked
+// for on standard output, among the lines for people: sudo closes all descriptors but the standard ones.
 var aptStatusOptions = []string{"-o", "APT::Status-Fd=1"}
 
-// followApt returns the writer for apt-get's standard output, or nil where it says nothing of interest. Nothing is shown before
-// apt-get tells how far it is: sudo may ask for a password first, and a line that changes would be in its way.
-func followApt(ctx context.Context, subcommand string, packages []string) *aptStatus {
-	name, long := statusTasks[subcommand]
+// followApt returns a writer for apt-get's standard output, or nil where that is of interest itself. Nothing is shown before apt-get
+// tells how far it is: sudo may ask for a password first, and a line that changes would be in its way.
+func followApt(ctx context.Context, args []string) *progress.Follower {
+	name, long := statusTasks[args[0]]
 	if !long {
 		return nil
 	}
-	if subcommand == "download" && len(packages) > 0 {
-		name += " " + packages[0]
+	if args[0] == "download" && len(args) > 1 {
+		name += " " + args[1]
 	}
-	return &aptStatus{start: func() *progress.Task { return progress.Start(ctx, name) }}
+	return progress.Follow(ctx, name, aptProgress)
 }
-
-func (s *aptStatus) Write(p []byte) (int, error) {
-	for line := range strings.Lines(string(p)) {
-		s.partial += line
-		if strings.HasSuffix(line, "\n") {
-			s.line(strings.TrimSpace(s.partial))
-			s.partial = ""
-		}
-	}
-	return len(p), nil
-}
-
-func (s *aptStatus) line(line string) {
-	detail, ok := aptProgress(line)
-	if !ok {
-		return
-	}
-	if s.task == nil {
-		s.task = s.start()
-	}
-	s.task.Set("%s", detail)
-}
-
-// done ends the task. It may not have begun.
-func (s *aptStatus) done() { s.task.Done() }
 
 // aptProgress reads a line such as "dlstatus:1:45.3200:Retrieving file 1 of 1 (12s remaining)" or
 // "pmstatus:qemu-system-x86:25.0000:Unpacking qemu-system-x86 (amd64)".
@@ -83,5 +49,3 @@ func aptProgress(line string) (detail string, ok bool) {
 	}
 	return "", false
 }
-
-var _ io.Writer = (*aptStatus)(nil)

@@ -229,6 +229,42 @@ func (t *Task) line() string {
 	return text.Printable(line)
 }
 
+// A Follower shows what a program's output tells of how far it is.
+type Follower struct {
+	ctx     context.Context
+	name    string
+	detail  func(line string) (detail string, ok bool)
+	task    *Task
+	partial string
+}
+
+// Follow returns a writer for a program's output. A function makes a task's detail of a line, where it can; nothing is shown before
+// the first of those.
+func Follow(ctx context.Context, name string, detail func(line string) (string, bool)) *Follower {
+	return &Follower{ctx: ctx, name: name, detail: detail}
+}
+
+// Write takes some output, which need not end with a line's end.
+func (f *Follower) Write(p []byte) (int, error) {
+	for part := range strings.Lines(string(p)) {
+		f.partial += part
+		if !strings.HasSuffix(part, "\n") {
+			continue
+		}
+		if detail, ok := f.detail(strings.TrimSpace(f.partial)); ok {
+			if f.task == nil {
+				f.task = Start(f.ctx, f.name)
+			}
+			f.task.Set("%s", detail)
+		}
+		f.partial = ""
+	}
+	return len(p), nil
+}
+
+// Done ends the task, if there was one.
+func (f *Follower) Done() { f.task.Done() }
+
 type contextKey struct{}
 
 // With returns a context in which Start shows tasks on a display.

@@ -209,6 +209,32 @@ func TestContext(t *testing.T) {
 	}
 }
 
+// What a program says is shown from its first line of interest on, however the lines are cut.
+func TestFollow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out buffer
+		d := newDisplay(&out, func() int { return 80 })
+		f := Follow(With(t.Context(), d), "downloading", func(line string) (string, bool) { return strings.CutPrefix(line, "get ") })
+		for _, part := range []string{"get", " ready\r", "\nhello\n\n", "get one\nget"} {
+			if n, err := f.Write([]byte(part)); n != len(part) || err != nil {
+				t.Errorf("%q: %d, %v", part, n, err)
+			}
+			if shown, want := out.Len() > 0, !strings.Contains("get ready\r", part); shown != want {
+				t.Errorf("after %q there is %q", part, out.String())
+			}
+			time.Sleep(atMost)
+		}
+		if got := f.task.line(); got != "downloading: one" {
+			t.Errorf("%q", got)
+		}
+		f.Done()
+		if got := screen(t, out.String()); got != "" {
+			t.Errorf("in the end: %q", got)
+		}
+		Follow(t.Context(), "nothing", nil).Done()
+	})
+}
+
 func TestLinesStayWhole(t *testing.T) {
 	for name, width := range map[string]func() int{"terminal": func() int { return 40 }, "pipe": nil} {
 		t.Run(name, func(t *testing.T) {
