@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ type course struct {
 
 	mutex                sync.Mutex
 	done, failed, booted int
+	running              []string // as they began
 }
 
 // startCourse says what is to come, if that takes a minute or more.
@@ -51,12 +53,23 @@ func scenariosOf(scenarios, suites int) string {
 	return fmt.Sprintf("%d scenarios of %d %s", scenarios, suites, of)
 }
 
+// begin says that a scenario runs, which report ends.
+func (c *course) begin(suite, scenario string) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.running = append(c.running, suite+": "+scenario)
+	c.show()
+}
+
 // report says how a scenario ended.
 func (c *course) report(record *results.Record) {
 	report(c.log, record, c.options)
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	c.done++
+	if i := slices.Index(c.running, record.Suite+": "+record.Scenario); i >= 0 {
+		c.running = slices.Delete(c.running, i, i+1)
+	}
 	c.failed += results.Count([]*results.Record{record}).Failed
 	if record.Host == nil || !record.Host.Cached {
 		c.booted++
@@ -74,6 +87,9 @@ func (c *course) show() {
 	if c.booted > c.options.Jobs && c.done < c.total {
 		left := time.Since(c.began) / time.Duration(c.booted) * time.Duration(c.total-c.done)
 		text += ", some " + roughly(left) + " left"
+	}
+	if len(c.running) > 0 {
+		text += "; " + c.running[len(c.running)-1]
 	}
 	c.task.Set("%s", text)
 }

@@ -42,7 +42,15 @@ func TestCourse(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
 		// Seven took 12 s, when the last was reported; 101 are left.
-		g.Expect(out.String()).To(ContainSubstring("scenarios: 67 of 168 done, 1 failed, some 2m50s left ("))
+		g.Expect(out.String()).To(ContainSubstring("s): 67 of 168 done, 1 failed, some 2m50s left\n"))
+
+		// The last that began and still runs is named.
+		c.begin("handshake", "opens")
+		c.begin("teardown", "closes")
+		c.report(&results.Record{Verdict: results.Passed, Suite: "teardown", Scenario: "closes"})
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		g.Expect(out.String()).To(MatchRegexp(`some [\w ]+ left; handshake: opens\n`))
 		c.task.Done()
 	})
 }

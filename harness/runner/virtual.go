@@ -171,6 +171,7 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 		}
 	}
 
+	course.begin(w.suite.Name, w.scenario())
 	var output bytes.Buffer
 	job.Output = &output
 	if options.Verbose {

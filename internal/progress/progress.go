@@ -217,14 +217,14 @@ func (d *Display) draw() {
 	}
 }
 
-// line is such as "compiling suites: 3 of 12 (48s)".
+// line is such as "compiling suites (48s): 3 of 12". What is least needed stands last, where it may be cut off.
 func (t *Task) line() string {
 	line := t.name
-	if t.detail != "" {
-		line += ": " + t.detail
-	}
 	if since := time.Since(t.began).Round(time.Second); since > 0 {
 		line += " (" + since.String() + ")"
+	}
+	if t.detail != "" {
+		line += ": " + t.detail
 	}
 	return text.Printable(line)
 }

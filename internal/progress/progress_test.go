@@ -82,11 +82,11 @@ func TestTerminal(t *testing.T) {
 		expect("before\ncompiling suites")
 		time.Sleep(1500 * time.Millisecond)
 		suites.Set("%d of %d", 3, 12)
-		expect("before\ncompiling suites: 3 of 12 (2s)")
+		expect("before\ncompiling suites (2s): 3 of 12")
 		fmt.Fprintln(d, "a line\nanother")
-		expect("before\na line\nanother\ncompiling suites: 3 of 12 (2s)")
+		expect("before\na line\nanother\ncompiling suites (2s): 3 of 12")
 		time.Sleep(time.Minute)
-		expect("before\na line\nanother\ncompiling suites: 3 of 12 (1m1s)")
+		expect("before\na line\nanother\ncompiling suites (1m1s): 3 of 12")
 
 		inner := d.Start("downloading")
 		expect("before\na line\nanother\ndownloading")
@@ -100,7 +100,7 @@ func TestTerminal(t *testing.T) {
 		width = 80
 		inner.Done()
 		inner.Done()
-		expect("before\na line\nanother\ncompiling suites: 3 of 12 (1m2s)")
+		expect("before\na line\nanother\ncompiling suites (1m2s): 3 of 12")
 
 		// A prompt keeps its line until it has got its answer.
 		fmt.Fprint(d, "password: ")
@@ -108,7 +108,7 @@ func TestTerminal(t *testing.T) {
 		suites.Set("4 of 12")
 		expect("before\na line\nanother\npassword: ")
 		fmt.Fprintln(d, "***")
-		expect("before\na line\nanother\npassword: ***\ncompiling suites: 4 of 12 (2m2s)")
+		expect("before\na line\nanother\npassword: ***\ncompiling suites (2m2s): 4 of 12")
 		suites.Done()
 		expect("before\na line\nanother\npassword: ***\n")
 
@@ -156,11 +156,11 @@ func TestPipe(t *testing.T) {
 		}
 		time.Sleep(10*time.Minute - time.Since(began) + time.Millisecond)
 		synctest.Wait()
-		const want = "compiling suites: 3 of 12?[31m (10s)\n" +
-			"compiling suites: 3 of 12?[31m (30s)\n" +
-			"compiling suites: 3 of 12?[31m (1m10s)\n" +
-			"compiling suites: 3 of 12?[31m (2m30s)\n" +
-			"compiling suites: 3 of 12?[31m (3m50s)\n"
+		const want = "compiling suites (10s): 3 of 12?[31m\n" +
+			"compiling suites (30s): 3 of 12?[31m\n" +
+			"compiling suites (1m10s): 3 of 12?[31m\n" +
+			"compiling suites (2m30s): 3 of 12?[31m\n" +
+			"compiling suites (3m50s): 3 of 12?[31m\n"
 		if !strings.HasPrefix(out.String(), want) || strings.Count(out.String(), "\n") != 9 {
 			t.Errorf("in ten minutes %q", out.String())
 		}
