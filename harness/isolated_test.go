@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 )
 
@@ -22,8 +23,8 @@ func assertNoNamespaceLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.WriteFile("/proc/sys/user/max_net_namespaces", []byte("1000"), 0)
-	deadline := time.Now().Add(patience)
-	for pause := 10 * time.Millisecond; ; pause *= 2 {
+	deadline := time.Now().Add(testenv.Patience)
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		free := freeNamespaces(t, limit)
 		if free == limit-1 {
 			return

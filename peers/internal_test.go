@@ -15,6 +15,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"golang.org/x/sys/unix"
 )
 
@@ -176,8 +177,7 @@ func TestConfigsSurviveTheWay(t *testing.T) {
 }
 
 func TestRunByHand(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+	ctx := testenv.Context(t)
 	in, commands := io.Pipe()
 	defer commands.Close()
 	messages, out := io.Pipe()

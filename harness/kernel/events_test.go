@@ -84,7 +84,7 @@ func TestEventsOfAConnection(t *testing.T) {
 			transfer(t, client, server, 20000)
 			cookie := one(t, topology.Client(), client).Cookie
 			closeInOrder(t, client, server)
-			if _, err := AwaitSockets(soon(t), topology.Server(), SocketFilter{States: []State{LastAck}}, func(s []Socket) bool { return len(s) == 0 }); err != nil {
+			if _, err := AwaitSockets(testenv.Context(t), topology.Server(), SocketFilter{States: []State{LastAck}}, func(s []Socket) bool { return len(s) == 0 }); err != nil {
 				t.Fatal(err)
 			}
 			events := stop(t, e)
@@ -140,7 +140,7 @@ func TestEventsOfALoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A tail loss probe, and two retransmissions by timeout.
-	if _, err := AwaitSockets(soon(t), topology.Client(), SocketFilter{}, func(s []Socket) bool {
+	if _, err := AwaitSockets(testenv.Context(t), topology.Client(), SocketFilter{}, func(s []Socket) bool {
 		return len(s) == 1 && s[0].TCPInfo.Total_retrans >= 3
 	}); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestEventsOfALoss(t *testing.T) {
 	if n, err := server.Read(make([]byte, 10)); n != 4 || err != nil {
 		t.Fatalf("read %d, %v", n, err)
 	}
-	if _, err := AwaitSockets(soon(t), topology.Client(), SocketFilter{}, func(s []Socket) bool { return s[0].TCPInfo.Unacked == 0 }); err != nil {
+	if _, err := AwaitSockets(testenv.Context(t), topology.Client(), SocketFilter{}, func(s []Socket) bool { return s[0].TCPInfo.Unacked == 0 }); err != nil {
 		t.Fatal(err)
 	}
 	s := one(t, topology.Client(), client)

@@ -228,7 +228,7 @@ func TestReadSocketsIsWhatGetsockoptSays(t *testing.T) {
 		c    *net.TCPConn
 	}{{topology.Client(), client}, {topology.Server(), server}} {
 		t.Run(end.host.Name(), func(t *testing.T) {
-			if _, err := AwaitSockets(soon(t), end.host, SocketFilter{States: []State{Established}}, quiet); err != nil {
+			if _, err := AwaitSockets(testenv.Context(t), end.host, SocketFilter{States: []State{Established}}, quiet); err != nil {
 				t.Fatal(err)
 			}
 			raw, err := end.c.SyscallConn()
@@ -352,7 +352,7 @@ func TestReadSocketsOfAHost(t *testing.T) {
 	}
 	// The listener: one connection waits, which nobody accepts.
 	waiting := dial(t, topology.Client(), to, options{})
-	sockets, err := AwaitSockets(soon(t), server, SocketFilter{States: []State{Listen}}, func(s []Socket) bool { return len(s) == 1 && s[0].ReceiveQueue == 1 })
+	sockets, err := AwaitSockets(testenv.Context(t), server, SocketFilter{States: []State{Listen}}, func(s []Socket) bool { return len(s) == 1 && s[0].ReceiveQueue == 1 })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +377,7 @@ func TestQueuesAndPersistTimer(t *testing.T) {
 		written <- err
 	}()
 	established := SocketFilter{States: []State{Established}}
-	sockets, err := AwaitSockets(soon(t), topology.Client(), established, func(s []Socket) bool {
+	sockets, err := AwaitSockets(testenv.Context(t), topology.Client(), established, func(s []Socket) bool {
 		return len(s) == 1 && s[0].Timer.Kind == TimerPersist
 	})
 	if err != nil {
@@ -439,8 +439,9 @@ func TestTimeWait(t *testing.T) {
 	topology := routed(t, netns.Config{})
 	client, server := pair(t, topology, topology.Server().IPv4(), options{}, options{})
 	from := local(client)
+	closing := time.Now()
 	closeInOrder(t, client, server)
-	sockets, err := AwaitSockets(soon(t), topology.Client(), SocketFilter{}, func(s []Socket) bool {
+	sockets, err := AwaitSockets(testenv.Context(t), topology.Client(), SocketFilter{}, func(s []Socket) bool {
 		return len(s) == 1 && s[0].State == TimeWait
 	})
 	if err != nil {
@@ -450,9 +451,10 @@ func TestTimeWait(t *testing.T) {
 	if s.Local != from || s.Inode != 0 || s.TCPInfo != nil || s.Memory != nil || s.Congestion != "" {
 		t.Errorf("socket %+v", s)
 	}
-	// TCP_TIMEWAIT_LEN (include/net/tcp.h).
-	if s.Timer.Kind != TimerTimeWait || s.Timer.Expires <= 50*time.Second || s.Timer.Expires > 60*time.Second {
-		t.Errorf("timer %+v", s.Timer)
+	// TCP_TIMEWAIT_LEN (include/net/tcp.h), in ticks, and a listing rounds down to one.
+	const length, ticks = 60 * time.Second, 2 * 10 * time.Millisecond
+	if least := length - time.Since(closing) - ticks; s.Timer.Kind != TimerTimeWait || s.Timer.Expires < least || s.Timer.Expires > length {
+		t.Errorf("timer %+v, expected %v to %v", s.Timer, least, length)
 	}
 	text, err := json.Marshal(s)
 	if err != nil {

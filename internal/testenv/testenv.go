@@ -3,11 +3,13 @@ package testenv
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tcplab/tcplab/internal/subprocess"
 )
@@ -19,6 +21,17 @@ func Missing(t testing.TB, what string) {
 		t.Fatalf("TCPLAB_REQUIRE=1, but %s", what)
 	}
 	t.Skip(what)
+}
+
+// Patience is how long to wait for what should come at once. It ends tests that would wait for ever, and says nothing about speed: a
+// machine with other things to do can be a hundred times slower.
+const Patience = 5 * time.Minute
+
+// Context ends when what the test has begun later is cleaned up, or when the patience does.
+func Context(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 const isolatedVariable = "TCPLAB_TEST_ISOLATED"
