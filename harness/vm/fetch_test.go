@@ -112,9 +112,6 @@ func TestFetchFromDebian(t *testing.T) {
 
 	for name, want := range map[string]string{
 		"5.10":                    "no guest kernel 5.10 in bookworm, bookworm-backports, sid, this system's archive, trixie, trixie-backports, which have 6.1, 6.12, 7.2, 7.3",
-		"7.1":                     "no guest kernel 7.1",
-		"linux-image-rt-amd64":    "no guest kernel linux-image-rt-amd64",
-		"6.1.0-48-amd64-dbg":      "no guest kernel",
 		"/boot/vmlinuz":           "needs no fetching",
 		"./linux-image-amd64.deb": "needs no fetching",
 	} {

@@ -68,7 +68,7 @@ func arrange(tree, imagePath, dir string) (release string, err error) {
 	modules := filepath.Join(tree, "lib/modules", release)
 	if _, err := os.Stat(filepath.Join(modules, "modules.builtin")); err != nil {
 		return "", fmt.Errorf("no lib/modules/%s/modules.builtin: name the packages with the modules as well "+
-			"(Debian since 7.0: linux-modules-* and linux-base-*; Ubuntu: linux-modules-*; "+
+			"(Debian since 6.19: linux-modules-* and linux-base-*; Ubuntu: linux-modules-*; "+
 			"Fedora: kernel-modules-core, kernel-modules, kernel-modules-extra)", release)
 	}
 	configs := []string{filepath.Join(modules, configFile), filepath.Join(tree, "boot", "config-"+release)}
