@@ -257,6 +257,23 @@ func TestStop(t *testing.T) {
 	}
 }
 
+func TestDoubtfulVersions(t *testing.T) {
+	for version, doubtful := range map[string]bool{
+		"QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)":            true,
+		"QEMU emulator version 8.2.2 (Debian 1:8.2.2+ds-0ubuntu1.18)":               true,
+		"QEMU emulator version 9.1.0":                                               true,
+		"QEMU emulator version 9.2.1 (Debian 1:9.2.1+ds-1ubuntu5)":                  false,
+		"QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)":       false,
+		"QEMU emulator version 11.1.3 (Debian 1:11.1.3+ds-1)":                       false,
+		"QEMU emulator version 99999999999999999999.1 is what nobody has published": false,
+		"another program": false,
+	} {
+		if got := (QEMU{Version: version}).Doubt(); (got != "") != doubtful {
+			t.Errorf("%s: %q", version, got)
+		}
+	}
+}
+
 func TestCPUTime(t *testing.T) {
 	g := NewWithT(t)
 	before, err := cpuTime(os.Getpid())
