@@ -19,8 +19,8 @@ const (
 	BBRYieldGain  = 0.75                                       // in its second
 )
 
-// BBRCycle is the gain of the rate in the eight phases of PROBE_BW (bbr_pacing_gain).
-func BBRCycle() []float64 { return []float64{BBRProbeGain, BBRYieldGain, 1, 1, 1, 1, 1, 1} }
+// bbrCycle is the gain of the rate in the eight phases of PROBE_BW (bbr_pacing_gain).
+func bbrCycle() []float64 { return []float64{BBRProbeGain, BBRYieldGain, 1, 1, 1, 1, 1, 1} }
 
 // BBRLeastWindow is the window in PROBE_RTT, in segments (bbr_cwnd_min_target).
 const BBRLeastWindow = 4
@@ -40,13 +40,13 @@ type BBR struct {
 	MSS       int           // bytes
 }
 
-// PacingRate is the rate in segments a second with a gain (bbr_rate_bytes_per_sec).
-func (b BBR) PacingRate(gain float64) float64 { return b.Bandwidth * gain * bbrPaced }
+// pacingRate is the rate in segments a second with a gain (bbr_rate_bytes_per_sec).
+func (b BBR) pacingRate(gain float64) float64 { return b.Bandwidth * gain * bbrPaced }
 
-// Window is how many segments BBR wants in flight with a gain of the window, while it paces with another: the gain
+// window is how many segments BBR wants in flight with a gain of the window, while it paces with another: the gain
 // times bandwidth times least RTT, rounded up, three bursts for the hosts, and rounded up to an even number
 // (bbr_inflight).
-func (b BBR) Window(gain, pacing float64) int {
+func (b BBR) window(gain, pacing float64) int {
 	window := int(math.Ceil(b.Bandwidth*b.MinRTT.Seconds()*gain)) + 3*b.burst(pacing)
 	return (window + 1) &^ 1
 }
@@ -55,7 +55,7 @@ func (b BBR) Window(gain, pacing float64) int {
 // Mbit/s (bbr_tso_segs_goal, bbr_min_tso_segs).
 func (b BBR) burst(pacing float64) int {
 	const slow, perMillisecond = 1_200_000 / 8, 1024 // bytes a second; sk_pacing_shift 10
-	rate := b.PacingRate(pacing) * float64(b.MSS)
+	rate := b.pacingRate(pacing) * float64(b.MSS)
 	least := 2
 	if rate < slow {
 		least = 1
@@ -65,12 +65,12 @@ func (b BBR) burst(pacing float64) int {
 
 // probeWindow is what PROBE_BW's first phase wants in flight before it ends: two more than at another time
 // (bbr_quantization_budget).
-func (b BBR) probeWindow() int { return b.Window(BBRProbeGain, BBRProbeGain) + 2 }
+func (b BBR) probeWindow() int { return b.window(BBRProbeGain, BBRProbeGain) + 2 }
 
 // MostInStartup is the range of the most segments that STARTUP has in flight: its window, which the last ACK may have
 // raised by two where one was missing (bbr_set_cwnd), or of which one is left that waits for another.
 func (b BBR) MostInStartup() bounds.Range {
-	window := b.Window(BBRHighGain, BBRHighGain)
+	window := b.window(BBRHighGain, BBRHighGain)
 	return bounds.Between(window-1, window-1+ackSegments).From(bbrSourceBDP + ", bbr_high_gain")
 }
 
@@ -79,7 +79,7 @@ func (b BBR) MostInStartup() bounds.Range {
 // leaves the network before the next segment is sent (bbr_check_drain, bbr_packets_in_net_at_edt). After that it is a
 // quarter more or less than what comes back, at most, and changes by an ACK's segments, and by one that is sent.
 func (b BBR) AfterDrain(after time.Duration) bounds.Range {
-	drained := float64(b.Window(1, BBRDrainGain))
+	drained := float64(b.window(1, BBRDrainGain))
 	drift := (BBRProbeGain - 1) * b.Bandwidth * after.Seconds()
 	unsent := 1 / (BBRDrainGain * bbrPaced)
 	return bounds.Between(int(drained-2*ackSegments-drift), int(math.Ceil(drained+unsent+1+drift))).
@@ -88,12 +88,12 @@ func (b BBR) AfterDrain(after time.Duration) bounds.Range {
 
 // Sent is the range of the segments that are sent with a gain in a time that begins with one of them. One may be late.
 func (b BBR) Sent(gain float64, in, late time.Duration) bounds.Range {
-	whole := func(in time.Duration) int { return int(b.PacingRate(gain)*in.Seconds()) + 1 }
+	whole := func(in time.Duration) int { return int(b.pacingRate(gain)*in.Seconds()) + 1 }
 	return bounds.Between(whole(in-late), whole(in+late)).From("tcp_bbr.c: bbr_pacing_gain, bbr_pacing_margin_percent")
 }
 
 // ackGap is how long BBR may wait for the next ACK, with the link's rate or less.
-func (b BBR) ackGap() time.Duration { return seconds(ackSegments / b.PacingRate(BBRYieldGain)) }
+func (b BBR) ackGap() time.Duration { return seconds(ackSegments / b.pacingRate(BBRYieldGain)) }
 
 // Phase is how long a phase of PROBE_BW lasts: the least RTT, which the next ACK ends. But the first one goes on until
 // it has raised what is in flight, and the second one ends as soon as that is gone (bbr_is_next_cycle_phase).
@@ -104,7 +104,7 @@ func (b BBR) Phase(gain float64) Span {
 		// Without a queue, as little is in flight as the margin of the rate leaves, less an ACK. It comes back at the
 		// path's rate.
 		missing := float64(b.probeWindow()) - (b.Bandwidth*b.MinRTT.Seconds()*bbrPaced - ackSegments)
-		faster := b.PacingRate(BBRProbeGain) - b.Bandwidth
+		faster := b.pacingRate(BBRProbeGain) - b.Bandwidth
 		s.Latest = max(b.MinRTT, seconds(missing/faster)) + b.ackGap()
 	case BBRYieldGain:
 		s.Earliest = 0
@@ -115,7 +115,7 @@ func (b BBR) Phase(gain float64) Span {
 // Cruise is how long the six phases with a gain of 1 last.
 func (b BBR) Cruise() Span {
 	var all Span
-	for _, gain := range BBRCycle()[2:] {
+	for _, gain := range bbrCycle()[2:] {
 		all = all.Plus(b.Phase(gain))
 	}
 	return all
@@ -139,7 +139,7 @@ func (b BBR) leastWindowRTT() time.Duration {
 // waits for 200 ms, or a round trip if that is longer, and a jiffy by the kernel's count, and for the next ACK, which
 // may take another round trip (bbr_update_min_rtt, bbr_check_probe_rtt_done).
 func (k Kernel) BBRProbeRTT(b BBR) Span {
-	comesBack := seconds(float64(b.Window(BBRWindowGain, 1)) / b.Bandwidth)
+	comesBack := seconds(float64(b.window(BBRWindowGain, 1)) / b.Bandwidth)
 	return Between(bbrProbeRTT, comesBack+max(bbrProbeRTT+k.Tick(), b.leastWindowRTT())+b.leastWindowRTT()+dispatch).
 		From("tcp_bbr.c: bbr_probe_rtt_mode_ms")
 }
@@ -149,7 +149,7 @@ func (k Kernel) BBRProbeRTT(b BBR) Span {
 // is just four then nothing is sent before the next ACK. After the end it takes some segments until there are more than
 // four.
 func (k Kernel) BBRFewInFlight(b BBR) Span {
-	more := seconds((ackSegments + 1) / b.PacingRate(BBRYieldGain))
+	more := seconds((ackSegments + 1) / b.pacingRate(BBRYieldGain))
 	return Between(bbrProbeRTT-b.ackGap(), max(bbrProbeRTT+k.Tick(), b.leastWindowRTT())+b.leastWindowRTT()+more+dispatch).
 		From("tcp_bbr.c: bbr_probe_rtt_mode_ms, bbr_cwnd_min_target")
 }

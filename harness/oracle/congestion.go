@@ -28,10 +28,10 @@ func (k Kernel) SlowStart(segments int) []int {
 	return rounds
 }
 
-// WindowAfterIdle is the congestion window after a pause since the last transmission: halved for each RTO, down to the
+// windowAfterIdle is the congestion window after a pause since the last transmission: halved for each RTO, down to the
 // initial window (net/ipv4/tcp_output.c: tcp_cwnd_restart; RFC 2861). With tcp_slow_start_after_idle 0, and with BBR,
 // it stays.
-func (k Kernel) WindowAfterIdle(window int, idle, rto time.Duration) int {
+func (k Kernel) windowAfterIdle(window int, idle, rto time.Duration) int {
 	least := min(window, k.InitialWindow(0))
 	if k.Sysctls.SlowStartAfterIdle == 0 {
 		return window
@@ -42,11 +42,11 @@ func (k Kernel) WindowAfterIdle(window int, idle, rto time.Duration) int {
 	return max(window, least)
 }
 
-// WindowAfterPause is [Kernel.WindowAfterIdle] for a pause as it was seen: the kernel counts it in jiffies, so that by
+// WindowAfterPause is [Kernel.windowAfterIdle] for a pause as it was seen: the kernel counts it in jiffies, so that by
 // its count it can be a tick more or less.
 func (k Kernel) WindowAfterPause(window int, seen, rto time.Duration) bounds.Range {
 	grain := k.Tick() + Grain
-	return bounds.Between(k.WindowAfterIdle(window, seen+grain, rto), k.WindowAfterIdle(window, seen-grain, rto)).
+	return bounds.Between(k.windowAfterIdle(window, seen+grain, rto), k.windowAfterIdle(window, seen-grain, rto)).
 		From("RFC 2861; tcp_cwnd_restart, tcp_slow_start_after_idle")
 }
 

@@ -30,12 +30,12 @@ func TestWindowAfterIdle(t *testing.T) {
 	g := NewWithT(t)
 	k := defaults(t, "6.12")
 	rto := 300 * time.Millisecond
-	g.Expect(k.WindowAfterIdle(100, 2*time.Second, rto)).To(Equal(10))
-	g.Expect(k.WindowAfterIdle(100, 700*time.Millisecond, rto)).To(Equal(25), "two whole RTOs")
-	g.Expect(k.WindowAfterIdle(100, 200*time.Millisecond, rto)).To(Equal(100))
-	g.Expect(k.WindowAfterIdle(4, 2*time.Second, rto)).To(Equal(4))
+	g.Expect(k.windowAfterIdle(100, 2*time.Second, rto)).To(Equal(10))
+	g.Expect(k.windowAfterIdle(100, 700*time.Millisecond, rto)).To(Equal(25), "two whole RTOs")
+	g.Expect(k.windowAfterIdle(100, 200*time.Millisecond, rto)).To(Equal(100))
+	g.Expect(k.windowAfterIdle(4, 2*time.Second, rto)).To(Equal(4))
 	off := with(t, k, "tcp_slow_start_after_idle=0")
-	g.Expect(off.WindowAfterIdle(100, time.Hour, rto)).To(Equal(100))
+	g.Expect(off.windowAfterIdle(100, time.Hour, rto)).To(Equal(100))
 
 	// As it was seen, near the end of an RTO it may be either side of it.
 	for pause, want := range map[time.Duration]bounds.Range{
@@ -92,11 +92,11 @@ func TestCubic(t *testing.T) {
 	// K is where it is back, and at 0 it is where the loss has brought it.
 	c := CubicCurveAfter(100)
 	g.Expect(c).To(Equal(CubicCurve{Most: 100, Least: 70}))
-	g.Expect(c.Window(c.K())).To(BeNumerically("~", 100, 1e-6))
-	g.Expect(c.Window(0)).To(BeNumerically("~", 70, 1e-6))
+	g.Expect(c.window(c.K())).To(BeNumerically("~", 100, 1e-6))
+	g.Expect(c.window(0)).To(BeNumerically("~", 70, 1e-6))
 	g.Expect(c.K().Seconds()).To(BeNumerically("~", 4.217, .005))
-	g.Expect(c.Reno(0, time.Second)).To(BeNumerically("~", 70, 1e-9))
-	g.Expect(c.Reno(10*time.Second, time.Second)).To(BeNumerically("~", 75.3, .01), "0.53 segments a round trip")
+	g.Expect(c.reno(0, time.Second)).To(BeNumerically("~", 70, 1e-9))
+	g.Expect(c.reno(10*time.Second, time.Second)).To(BeNumerically("~", 75.3, .01), "0.53 segments a round trip")
 }
 
 func TestCubicRounds(t *testing.T) {
@@ -150,9 +150,9 @@ func TestResponse(t *testing.T) {
 func TestHyStart(t *testing.T) {
 	g := NewWithT(t)
 	k := defaults(t, "6.12")
-	g.Expect(k.HyStart(100*time.Millisecond, false)).To(Equal(HyStart{Delay: 112500 * time.Microsecond, Train: 50500 * time.Microsecond}))
-	g.Expect(k.HyStart(10*time.Millisecond, true)).To(Equal(HyStart{Delay: 14 * time.Millisecond, Train: 11 * time.Millisecond}))
-	g.Expect(k.HyStart(time.Second, false).Delay).To(Equal(1016 * time.Millisecond))
+	g.Expect(k.hyStart(100*time.Millisecond, false)).To(Equal(hyStart{delay: 112500 * time.Microsecond, train: 50500 * time.Microsecond}))
+	g.Expect(k.hyStart(10*time.Millisecond, true)).To(Equal(hyStart{delay: 14 * time.Millisecond, train: 11 * time.Millisecond}))
+	g.Expect(k.hyStart(time.Second, false).delay).To(Equal(1016 * time.Millisecond))
 
 	// 16 Mbit/s, 100 ms: 0.757 ms a frame, 67.2 of them in 50.9 ms, so it is the round of 80, or 73 if each round
 	// before began a segment early.
@@ -178,7 +178,7 @@ func TestBBR(t *testing.T) {
 	g.Expect(BBRHighGain).To(Equal(739. / 256))
 	g.Expect(BBRDrainGain).To(Equal(88. / 256))
 	mean := 0.
-	for _, gain := range BBRCycle() {
+	for _, gain := range bbrCycle() {
 		mean += gain / 8
 	}
 	g.Expect(mean).To(Equal(1.), "PROBE_BW neither fills nor drains in the long run")
@@ -186,8 +186,8 @@ func TestBBR(t *testing.T) {
 	// As measured on 6.1, at 4 Mbit/s and 100 ms: 33.13 segments, for STARTUP 95.6 and six more, for the end of DRAIN
 	// 34 and six.
 	b := BBR{Bandwidth: 478747. / 1448, MinRTT: 100205 * time.Microsecond, MSS: 1448}
-	g.Expect(b.Window(BBRHighGain, BBRHighGain)).To(Equal(102))
-	g.Expect(b.Window(1, BBRDrainGain)).To(Equal(40))
+	g.Expect(b.window(BBRHighGain, BBRHighGain)).To(Equal(102))
+	g.Expect(b.window(1, BBRDrainGain)).To(Equal(40))
 	g.Expect(withoutSource(b.MostInStartup())).To(Equal(edges(101, 103)))
 	g.Expect(withoutSource(b.AfterDrain(0))).To(Equal(edges(36, 44)))
 	g.Expect(withoutSource(b.AfterDrain(50*time.Millisecond))).To(Equal(edges(31, 49)), "330 a second, a quarter of them")

@@ -33,17 +33,17 @@ type CubicCurve struct {
 func CubicCurveAfter(window int) CubicCurve { return CubicCurve{window, CubicAfterLoss(window)} }
 
 // K is how long it takes back to the window that there was: the cube root of what is missing by C. As Reno, where that
-// is faster, it takes less: see [CubicCurve.Reno].
+// is faster, it takes less: see [CubicCurve.Round].
 func (c CubicCurve) K() time.Duration { return seconds(math.Cbrt(float64(c.Most-c.Least) / cubicC)) }
 
-// Window is the window a time after the loss: C (t - K)^3 + W_max.
-func (c CubicCurve) Window(t time.Duration) float64 {
+// window is the window a time after the loss: C (t - K)^3 + W_max.
+func (c CubicCurve) window(t time.Duration) float64 {
 	past := (t - c.K()).Seconds()
 	return float64(c.Most) + cubicC*past*past*past
 }
 
-// Reno is the window that Reno would have, with CUBIC's decrease: CUBIC takes the greater of the two (RFC 9438, 4.3).
-func (c CubicCurve) Reno(t, rtt time.Duration) float64 {
+// reno is the window that Reno would have, with CUBIC's decrease: CUBIC takes the greater of the two (RFC 9438, 4.3).
+func (c CubicCurve) reno(t, rtt time.Duration) float64 {
 	const increase = 3 * (1 - CubicBeta) / (1 + CubicBeta) // segments a round trip
 	return float64(c.Least) + increase*t.Seconds()/rtt.Seconds()
 }
@@ -71,7 +71,7 @@ func (c CubicCurve) Reduced() bounds.Range {
 func (c CubicCurve) Round(n, before int, rtt time.Duration) bounds.Range {
 	t := time.Duration(n+1) * rtt
 	was := float64(before)
-	aim := max(c.Window(t), c.Reno(t, rtt), was)
+	aim := max(c.window(t), c.reno(t, rtt), was)
 	const slack = roundingSlack + delayedACKSlack
 	least := aim - (aim-was)/math.E - slack
 	return bounds.Between(int(math.Ceil(least)), int(math.Floor(aim+slack))).From("RFC 9438, 4.2 to 4.4; bictcp_update")
@@ -84,33 +84,33 @@ func CubicResponse(p float64, rtt time.Duration) float64 {
 	return max(factor*math.Pow(rtt.Seconds()/p, 0.75), RenoResponse(p))
 }
 
-// HyStart is where CUBIC leaves slow start before a queue overflows: when a round's least RTT is above Delay, or when a
-// train of ACKs lasts for longer than Train.
-type HyStart struct {
-	Delay time.Duration `json:"delay"` // TcpExtTCPHystartDelayDetect
-	Train time.Duration `json:"train"` // TcpExtTCPHystartTrainDetect
+// hyStart is where CUBIC leaves slow start before a queue overflows: when a round's least RTT is above delay, or when a
+// train of ACKs lasts for longer than train.
+type hyStart struct {
+	delay time.Duration // TcpExtTCPHystartDelayDetect
+	train time.Duration // TcpExtTCPHystartTrainDetect
 }
 
-// HyStart returns the bounds for a path with that least RTT: an eighth more, that is 4 to 16 ms; and half of the RTT
+// hyStart returns the bounds for a path with that least RTT: an eighth more, that is 4 to 16 ms; and half of the RTT
 // plus up to half a millisecond, or, where a qdisc or TCP itself paces, the whole (net/ipv4/tcp_cubic.c:
 // hystart_update, hystart_ack_delay).
-func (k Kernel) HyStart(leastRTT time.Duration, paced bool) HyStart {
+func (k Kernel) hyStart(leastRTT time.Duration, paced bool) hyStart {
 	const least, most = 4 * time.Millisecond, 16 * time.Millisecond // HYSTART_DELAY_MIN, HYSTART_DELAY_MAX
 	const ackDelay = time.Millisecond                               // of hystart_ack_delay, at most
-	h := HyStart{
-		Delay: leastRTT + min(max(leastRTT/8, least), most),
-		Train: leastRTT + ackDelay,
+	h := hyStart{
+		delay: leastRTT + min(max(leastRTT/8, least), most),
+		train: leastRTT + ackDelay,
 	}
 	if !paced {
-		h.Train /= 2
+		h.train /= 2
 	}
 	return h
 }
 
 // HyStartTrainWindow is the window in which a train of ACKs ends slow start, where nothing paces: in the first round
-// that has more segments than come back within the bound of [Kernel.HyStart], once these have come back. An ACK that is
-// more than 2 ms behind the one before is in no train (tcp_cubic.c: hystart_ack_delta_us): on a slower path it never
-// happens.
+// that has more segments than come back in half of the least RTT and half a millisecond, once these have come back. An
+// ACK that is more than 2 ms behind the one before is in no train (tcp_cubic.c: hystart_ack_delta_us): on a slower path
+// it never happens.
 //
 // late is by how much ACKs may come sooner or later than at the link's rate.
 func (k Kernel) HyStartTrainWindow(b Bottleneck, late time.Duration) (window bounds.Range, ok bool) {
@@ -118,7 +118,7 @@ func (k Kernel) HyStartTrainWindow(b Bottleneck, late time.Duration) (window bou
 	if ackSegments*b.Frame() > longestGap {
 		return bounds.Range{}, false
 	}
-	train := k.HyStart(b.RTT+b.Frame(), false).Train
+	train := k.hyStart(b.RTT+b.Frame(), false).train
 	back := func(train time.Duration) float64 { return float64(train) / float64(b.Frame()) }
 	// The train begins with the ACK that ends the round before, and the ACK that is found too late does not count: an
 	// ACK more or less.
@@ -129,13 +129,14 @@ func (k Kernel) HyStartTrainWindow(b Bottleneck, late time.Duration) (window bou
 }
 
 // HyStartDelayWindow is the window in which longer RTTs end slow start: when eight samples of a round have all been
-// above the bound of [Kernel.HyStart], with the next ACK (tcp_cubic.c: HYSTART_MIN_SAMPLES). These packets were sent at
-// the beginning of the round before, into the queue that its window had left, and meanwhile the window has doubled.
+// longer than the least RTT by an eighth of it, 4 ms at least and 16 ms at most, with the next ACK (tcp_cubic.c:
+// HYSTART_MIN_SAMPLES). These packets were sent at the beginning of the round before, into the queue that its window
+// had left, and meanwhile the window has doubled.
 //
 // late is by how much RTTs may be longer or shorter than the link makes them.
 func (k Kernel) HyStartDelayWindow(b Bottleneck, late time.Duration) bounds.Range {
 	const samples = 8
-	bound := k.HyStart(b.RTT+b.Frame(), false).Delay
+	bound := k.hyStart(b.RTT+b.Frame(), false).delay
 	queued := func(bound time.Duration) float64 { return float64(bound) / float64(b.Frame()) }
 	shortest, _ := k.firstRound(queued(bound - late))
 	_, longest := k.firstRound(queued(bound + late))
