@@ -42,7 +42,9 @@ type accurateFlow struct {
 func accurately(lab *harness.Lab, segments int64, path func(*netns.Topology)) accurateFlow {
 	GinkgoHelper()
 	const roundTrip = 40 * time.Millisecond
-	net := lab.Path(roundTrip, netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "3"})})
+	net := lab.Path(roundTrip, netns.Config{
+		Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "3"}),
+	})
 	path(net)
 	f := accurateFlow{lab: lab, net: net, segment: int(segment()) - lab.Oracle(net.Client()).AccECNOption()}
 	bytes := segments * int64(f.segment)
@@ -51,7 +53,8 @@ func accurately(lab *harness.Lab, segments int64, path func(*netns.Topology)) ac
 		Listen: harness.Addr(net.Server(), port), Steps: peers.Steps(peers.ReadAll(), peers.Inspect()),
 	})
 	dial := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), port), Socket: peers.Socket{Congestion: "reno"}, // without HyStart, which would end slow start too
+		Connect: harness.Addr(net.Server(), port),
+		Socket:  peers.Socket{Congestion: "reno"}, // without HyStart, which would end slow start too
 		// It closes first: an ACK of the other side's TIME-WAIT, where Linux has no counter, would have an ACE of 0, which
 		// it would take for marks (tcp_v4_timewait_ack).
 		Steps: peers.Steps(peers.Write(bytes), peers.Sleep(time.Second), peers.Inspect(), peers.CloseWrite(), peers.ReadAll()),
@@ -139,8 +142,8 @@ var _ = DescribeTable("accurate ECN counts every marked segment, by the counter 
 	Entry("twelve in a row, more than the counter's three bits", 40, 12),
 )
 
-var _ = It("accurate ECN tells nothing where the path bleaches what was marked, and shows that by its counters", Label("quick", "netem", "rfc9768"),
-	sinceAccECN, func(ctx SpecContext) {
+var _ = It("accurate ECN tells nothing where the path bleaches what was marked, and shows that by its counters",
+	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		const segments, marks = 100, 10
 		lab := harness.NewLab(ctx)
 		var mark, bleach *harness.Rule
@@ -151,8 +154,9 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 		Expect(mark.Hits()).To(And(HaveLen(marks), HaveEach(HaveField("Done", true))))
 		Expect(bleach.Hits()).To(And(HaveLen(segments), HaveEach(HaveField("Done", true))))
 
-		// The capture at the client is behind its queue, and has the marks. Nothing that came was ECN-capable, so there is nothing to count: ACE and the option stay where they begin. That
-		// all was sent as ECT(0) and E0B does not grow is how a sender can tell (RFC 9768, sections 3.2.2.3 and 3.2.3.2).
+		// The capture at the client is behind its queue, and has the marks. Nothing that came was ECN-capable, so there is
+		// nothing to count: ACE and the option stay where they begin. That all was sent as ECT(0) and E0B does not grow is
+		// how a sender can tell (RFC 9768, sections 3.2.2.3 and 3.2.3.2).
 		Expect(f.client.Client.CE.Count).To(Equal(marks))
 		Expect(f.codepoints()).To(HaveEach(BeEquivalentTo(notECT)))
 		Expect(lab.Counters(f.net.Server())).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), 0))

@@ -49,12 +49,16 @@ func withECN(lab *harness.Lab, client, server int, path func(*netns.Topology)) e
 	if path != nil {
 		path(net)
 	}
-	c := ecnCase{lab: lab, net: net, wire: lab.Capture(net.Client()), client: lab.Oracle(net.Client()), server: lab.Oracle(net.Server())}
+	c := ecnCase{
+		lab: lab, net: net, wire: lab.Capture(net.Client()), client: lab.Oracle(net.Client()), server: lab.Oracle(net.Server()),
+	}
 	accept := lab.Start(net.Server(), peers.Script{
-		Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.ReadAll(), peers.Write(1000), peers.CloseWrite(), peers.Inspect()),
+		Listen: harness.Addr(net.Server(), 80),
+		Steps:  peers.Steps(peers.ReadAll(), peers.Write(1000), peers.CloseWrite(), peers.Inspect()),
 	})
 	dial := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(1000), peers.CloseWrite(), peers.ReadAll(), peers.Inspect()),
+		Connect: harness.Addr(net.Server(), 80),
+		Steps:   peers.Steps(peers.Write(1000), peers.CloseWrite(), peers.ReadAll(), peers.Inspect()),
 	})
 	c.connected, c.taken = lab.Wait(dial).Connections[0], lab.Wait(accept).Connections[0]
 	handshakes := analysis.Handshakes(slices.Values(c.wire.Segments()))
@@ -165,8 +169,8 @@ var _ = DescribeTable("asks for no ECN any more where SYNs are lost that do,", L
 	Entry("accurate: by the second", sinceAccECN, 3, 2, oracle.NoECN),
 )
 
-var _ = DescribeTable("falls back where the path clears flags that it does not know", Label("quick", "netem", "rfc9768"), sinceAccECN,
-	func(ctx SpecContext, cleared rules.Flags, expected oracle.ECN) {
+var _ = DescribeTable("falls back where the path clears flags that it does not know",
+	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext, cleared rules.Flags, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
 		c := withECN(lab, 3, 3, func(net *netns.Topology) { clear = lab.Rule(net.ToServer, rules.ClearFlags(cleared, rules.SYN)) })
@@ -190,8 +194,8 @@ const (
 	optionFailReceive
 )
 
-var _ = It("sends what is not ECN-capable where the ACE of the third segment came as zero", Label("quick", "netem", "rfc9768"), sinceAccECN,
-	func(ctx SpecContext) {
+var _ = It("sends what is not ECN-capable where the ACE of the third segment came as zero",
+	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
 		c := withECN(lab, 3, 3, func(net *netns.Topology) {
@@ -215,8 +219,12 @@ var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third 
 		net := lab.Path(shortTrip, netns.Config{ClientSysctls: tcpECN(3), ServerSysctls: tcpECN(3)})
 		lab.Rule(net.ToServer, rules.Drop(rules.HandshakeACK.First(lost)))
 		wire := lab.Capture(net.Client())
-		accept := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(1000), peers.ReadAll(), peers.Inspect())})
-		client := lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(1000), peers.Write(1000))})
+		accept := lab.Start(net.Server(), peers.Script{
+			Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(1000), peers.ReadAll(), peers.Inspect()),
+		})
+		client := lab.Start(net.Client(), peers.Script{
+			Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(1000), peers.Write(1000)),
+		})
 		lab.Wait(client)
 		taken := lab.Wait(accept).Connections[0]
 

@@ -23,6 +23,7 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, netns.Config{ServerSysctls: []netns.Setting{
 			{Key: "net.ipv4.tcp_syncookies", Value: "0"}, {Key: "net.ipv4.tcp_max_syn_backlog", Value: fmt.Sprint(most)},
+			{Key: "net.ipv4.tcp_no_metrics_save", Value: "0"}, // hosts of a lab remember nothing otherwise (package netns)
 		}})
 		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: long})
 		if known {
