@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 	gomegatypes "github.com/onsi/gomega/types"
 
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 )
 
@@ -561,4 +562,27 @@ func TestSpansMatch(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("not a int")))
 	_, err = spans[0].Match(1.5)
 	g.Expect(err).To(MatchError(ContainSubstring("not a float64")))
+}
+
+func TestSpansBy(t *testing.T) {
+	g := NewWithT(t)
+	spans := Spans{
+		Between(time.Second, 1100*time.Millisecond).From("a timer"),
+		Between(2*time.Second, 2200*time.Millisecond).From("a timer"),
+		Between(4*time.Second, 4400*time.Millisecond).From("a timer"),
+	}
+	for _, c := range []struct {
+		then         Span
+		fewest, most int
+	}{
+		{Exactly(500 * time.Millisecond), 0, 0},
+		{Exactly(time.Second - Grain), 0, 1}, // what is seen can be by a grain early
+		{Exactly(1100 * time.Millisecond), 0, 1},
+		{Exactly(1100*time.Millisecond + Grain), 1, 1},
+		{Exactly(3 * time.Second), 2, 2},
+		{Between(3*time.Second, 4*time.Second), 2, 3},
+		{Exactly(time.Minute), 3, 3},
+	} {
+		g.Expect(spans.By(c.then)).To(Equal(bounds.Between(c.fewest, c.most).From("a timer")), "%v", c.then)
+	}
 }
