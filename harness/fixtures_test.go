@@ -14,10 +14,13 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/capture"
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -52,7 +55,8 @@ var fixtures = map[string]fixture{
 				Expect(again).NotTo(BeNil())
 				Expect(os.MkdirAll(filepath.Join(lab.Dir(), "notes"), 0o755)).To(Succeed())
 				Expect(os.WriteFile(filepath.Join(lab.Dir(), "notes", "own.txt"), []byte("own\n"), 0o644)).To(Succeed())
-				lab.Figure("requests", 3, "", "3: as asked")
+				lab.Measure("requests", 3, bounds.Between(2, 5), "as asked")
+				lab.Measure("requests", 2, bounds.Between(2, 5), "as asked")
 			})
 		})
 		ginkgo.PIt("is pending")
@@ -185,7 +189,27 @@ var fixtures = map[string]fixture{
 	}},
 	"infinite figure": {specs: func() {
 		ginkgo.It("has an infinite figure", func(ctx ginkgo.SpecContext) {
-			NewLab(ctx).Figure("share", math.Inf(1), "%", "") // want: infinite figure
+			NewLab(ctx).Note("share", math.Inf(1)) // want: infinite figure
+		})
+	}},
+	"figure outside": {specs: func() {
+		ginkgo.It("waits too long", func(ctx ginkgo.SpecContext) {
+			expected := oracle.Between(40*time.Millisecond, 43*time.Millisecond).From("RFC 8985, 7.2")
+			lab := NewLab(ctx)
+			lab.Measure("probe after", 39*time.Millisecond, expected) // the grain of what is seen
+			lab.Measure("probe after", 44*time.Millisecond, expected) // want: figure outside
+		})
+	}},
+	"figure without source": {specs: func() {
+		ginkgo.It("knows no reason", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			lab.Check("probes", 1, bounds.Exactly(1))
+			lab.Measure("probes", 1, bounds.Exactly(1)) // want: figure without source
+		})
+	}},
+	"figure in another unit": {specs: func() {
+		ginkgo.It("compares bytes with bits", func(ctx ginkgo.SpecContext) {
+			NewLab(ctx).Check("sent", bounds.In(8, "bytes"), bounds.AtLeast(1).In("bit")) // want: figure in another unit
 		})
 	}},
 	"bad impairment": {specs: func() {
@@ -322,7 +346,7 @@ var fixtures = map[string]fixture{
 			net := lab.Direct()
 			lab.Capture(net.Client())
 			busy(lab, net)
-			lab.Figure("answer", 42, "", "")
+			lab.Note("answer", 42)
 			lab.impaired = append(lab.impaired, net.ToServer)
 			Expect(net.Close()).To(Succeed())
 		})
@@ -339,7 +363,7 @@ var fixtures = map[string]fixture{
 			attempts++
 			lab := NewLab(ctx)
 			lab.Direct()
-			lab.Figure("attempt", float64(attempts), "", "")
+			lab.Note("attempt", attempts)
 		})
 		flakes := 0
 		ginkgo.It("passes when it is tried again", ginkgo.FlakeAttempts(2), func(ctx ginkgo.SpecContext) {
@@ -356,7 +380,7 @@ var fixtures = map[string]fixture{
 			ginkgo.It(fmt.Sprintf("is number %d", i), func(ctx ginkgo.SpecContext) {
 				lab := NewLab(ctx)
 				busy(lab, lab.Direct())
-				lab.Figure("number", float64(i), "", "")
+				lab.Note("number", i)
 			})
 		}
 	}},
@@ -389,7 +413,7 @@ var fixtures = map[string]fixture{
 					}
 				}
 				return foreign
-			}, 10*time.Second).Should(BeEmpty())
+			}, testenv.Patience).Should(BeEmpty())
 		})
 	}},
 

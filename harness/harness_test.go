@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,20 +20,36 @@ import (
 
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/results"
 )
-
-// patience bounds what a fixture may take, which is seconds at most.
-const patience = 2 * time.Minute
 
 // A suite is a fixture that runs, or has run.
 type suite struct {
 	t       *testing.T
 	command *exec.Cmd
-	output  strings.Builder
+	output  output
 	held    *os.File      // ends when the suite and all that it started have ended
 	lines   *bufio.Reader // of held
 	dir     string        // of its records
+}
+
+// output can be read while it is written to.
+type output struct {
+	mutex sync.Mutex
+	text  strings.Builder
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.text.String()
 }
 
 // start starts a fixture. Of this process's variables of tcplab it has none.
@@ -65,7 +83,7 @@ func (s *suite) begin() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if err := held.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := held.SetReadDeadline(time.Now().Add(testenv.Patience)); err != nil {
 		s.t.Fatal(err)
 	}
 	// A test that fails must not leave it behind.
@@ -76,7 +94,7 @@ func (s *suite) begin() {
 // signal that ended it.
 func (s *suite) end() (int, syscall.Signal) {
 	s.t.Helper()
-	bound := time.AfterFunc(patience, func() { s.command.Process.Signal(syscall.SIGQUIT) })
+	bound := time.AfterFunc(testenv.Patience, func() { s.command.Process.Signal(syscall.SIGQUIT) })
 	defer bound.Stop()
 	err := s.command.Wait()
 	var exit *exec.ExitError
@@ -185,7 +203,11 @@ func TestRecordOfASpec(t *testing.T) {
 	g.Expect(record.Captures[1]).To(Equal(results.Capture{
 		File: "capture-2.pcapng", Interfaces: []results.CaptureInterface{{End: "server/eth0"}},
 	}))
-	g.Expect(record.Figures).To(Equal([]results.Figure{{Name: "requests", Value: 3, Expected: "3: as asked"}}))
+	// Of counts, 2 is at the edge of 2 to 5: 1 is the nearest that is not allowed, of a width from 1 to 6.
+	g.Expect(record.Figures).To(Equal([]results.Figure{{
+		Name: "requests", Value: 2, Whole: true, Of: 2,
+		Bounds: &results.Bounds{Lower: new(2.), Upper: new(5.), Margin: 1, Share: .2, Source: "as asked"},
+	}}))
 	var artefacts []string
 	for _, artefact := range record.Artefacts {
 		artefacts = append(artefacts, artefact.Path)
@@ -229,6 +251,12 @@ func TestSpecsThatDoNotPass(t *testing.T) {
 		{fixture: "lab of a BeforeAll", scenario: "ordered is first", verdict: results.Failed, want: "BeforeAll", message: []string{"new lab: in a BeforeAll"}},
 		{fixture: "both of nothing", scenario: "impairs both of nothing", verdict: results.Failed, want: "both of nothing", message: []string{"no topology yet"}},
 		{fixture: "infinite figure", scenario: "has an infinite figure", verdict: results.Failed, want: "infinite figure", message: []string{`figure "share": +Inf`}},
+		{fixture: "figure outside", scenario: "waits too long", verdict: results.Failed, want: "figure outside",
+			message: []string{"probe after 44 ms, expected 39 to 43 ms: RFC 8985, 7.2"}},
+		{fixture: "figure without source", scenario: "knows no reason", verdict: results.Failed, want: "figure without source",
+			message: []string{`measure "probes"`, "say where its bounds are from"}},
+		{fixture: "figure in another unit", scenario: "compares bytes with bits", verdict: results.Failed, want: "figure in another unit",
+			message: []string{`figure "sent"`, `"bytes"`, `"bit"`}},
 		{fixture: "bad impairment", scenario: "loses more than there is", verdict: results.Failed, want: "bad impairment", message: []string{"client/eth0", "Loss.Percent", "130"}},
 		{fixture: "bad peer", scenario: "starts a bad peer", verdict: results.Failed, want: "bad peer", message: []string{"start peer client-1", "Connect"}},
 		{fixture: "no such program", scenario: "starts no such program", verdict: results.Failed, want: "no such program", message: []string{"/no/such/program"}},
@@ -348,7 +376,7 @@ func TestObservers(t *testing.T) {
 	t.Parallel()
 	needNamespaces(t)
 	if _, err := kernel.ReadSockets(nil, kernel.SocketFilter{}); errors.Is(err, kernel.ErrNoSockDiag) {
-		missing(t, "needs sock_diag: "+err.Error())
+		testenv.Missing(t, "needs sock_diag: "+err.Error())
 	}
 	g := NewWithT(t)
 	record := start(t, "observes").finish(0).record()
@@ -451,7 +479,7 @@ func TestSeveralAttempts(t *testing.T) {
 	records := start(t, "attempts").finish(0).records()
 	g.Expect(records).To(HaveLen(2))
 	g.Expect(records).To(HaveEach(HaveField("Verdict", results.Passed)))
-	g.Expect(records[0].Figures).To(Equal([]results.Figure{{Name: "attempt", Value: 3}}))
+	g.Expect(records[0].Figures).To(Equal([]results.Figure{{Name: "attempt", Value: 3, Whole: true}}))
 	// Only the last attempt's files are evidence.
 	g.Expect(records[1].Artefacts).To(HaveExactElements(HaveField("Path", "attempt-2"), HaveField("Path", "counters.json")))
 }
@@ -467,7 +495,7 @@ func TestRoundsLeaveNothingInTheProcess(t *testing.T) {
 // Nothing stays, in whatever way a suite ends.
 func TestNothingStays(t *testing.T) {
 	t.Parallel()
-	if !isolated(t) {
+	if !testenv.Isolated(t) {
 		return
 	}
 	needNamespaces(t)
@@ -540,9 +568,19 @@ func TestNothingStays(t *testing.T) {
 		s.assertUnfinished()
 	})
 	t.Run("time-out of go test", func(t *testing.T) {
-		s := start(t, "waits", "-test.timeout=10s")
-		s.begin()
-		s.awaitBusy()
+		// Where the time is over before the suite is busy, there was too little of it.
+		var s *suite
+		for limit, busy := 10*time.Second, false; !busy; limit *= 3 {
+			if limit > testenv.Patience {
+				t.Fatalf("the suite is not busy within %v:\n%s", limit/3, s.output.String())
+			}
+			if s != nil {
+				s.end()
+			}
+			s = start(t, "waits", "-test.timeout="+limit.String())
+			s.begin()
+			busy = s.isBusy() == nil
+		}
 		status, _ := s.end()
 		g := NewWithT(t)
 		g.Expect(status).To(Equal(2))
@@ -553,13 +591,20 @@ func TestNothingStays(t *testing.T) {
 
 func (s *suite) awaitBusy() {
 	s.t.Helper()
+	if err := s.isBusy(); err != nil {
+		s.t.Fatalf("%v\n%s", err, &s.output)
+	}
+}
+
+// isBusy waits until the suite says so. If it ends before, that is the error.
+func (s *suite) isBusy() error {
 	if s.lines == nil {
 		s.lines = bufio.NewReader(s.held)
 	}
-	line, err := s.lines.ReadString('\n')
-	if line != "busy\n" {
-		s.t.Fatalf("the suite says %q (%v)\n%s", line, err, &s.output)
+	if line, err := s.lines.ReadString('\n'); line != "busy\n" {
+		return fmt.Errorf("the suite says %q (%v)", line, err)
 	}
+	return nil
 }
 
 // assertUnfinished: a suite that was killed has no record, and a folder that says so, without
@@ -602,8 +647,8 @@ func TestImpairmentsInTheRecord(t *testing.T) {
 	// Each has a seed of its own, which follows from that of the run; one that is asked for stays.
 	var seeds []uint64
 	lab := Lab{seed: 7}
-	for i := range 2 {
-		seeds = append(seeds, lab.impairmentSeed(i))
+	for range 2 {
+		seeds = append(seeds, lab.nextSeed())
 	}
 	g.Expect(seeds[0]).NotTo(Equal(seeds[1]))
 	for i, seed := range append(seeds, 99) {
@@ -756,7 +801,7 @@ func TestInParallel(t *testing.T) {
 	g.Expect(records).To(HaveLen(6))
 	for i, record := range records {
 		g.Expect(record.Verdict).To(Equal(results.Passed))
-		g.Expect(record.Figures).To(Equal([]results.Figure{{Name: "number", Value: float64(i)}}))
+		g.Expect(record.Figures).To(Equal([]results.Figure{{Name: "number", Value: float64(i), Whole: true}}))
 		g.Expect(record.Peers).To(HaveLen(3))
 	}
 }

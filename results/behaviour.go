@@ -313,11 +313,12 @@ func verdictText(v Verdict, reason string) string {
 // texts are a change's columns: name, before, arrow, after with its unit, and the relative difference.
 func (c Change) texts() []string {
 	name := printable(strings.TrimSpace(c.Host + " " + c.Name))
-	before, after := number(c.A), number(c.B)
+	scale, unit := unitOf(max(math.Abs(c.A), math.Abs(c.B)), c.Unit)
+	before, after := number(c.A*scale), number(c.B*scale)
 	if before == after { // they differ beyond the digits that are shown otherwise
-		before, after = fmt.Sprint(c.A), fmt.Sprint(c.B)
+		before, after = fmt.Sprint(c.A*scale), fmt.Sprint(c.B*scale)
 	}
-	after = strings.TrimSpace(after + " " + printable(c.Unit))
+	after = strings.TrimSpace(after + " " + printable(unit))
 	switch {
 	case c.Missing:
 		return []string{name, before, "->", "absent", ""}

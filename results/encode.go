@@ -80,6 +80,7 @@ func (r *Record) canonical() *Record {
 		c.Captures[i].Interfaces = present(c.Captures[i].Interfaces)
 	}
 	c.Figures = present(c.Figures)
+	c.Checks = present(c.Checks)
 	c.Artefacts = present(c.Artefacts)
 	if r.Topology != nil {
 		t := *r.Topology

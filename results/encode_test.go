@@ -70,7 +70,7 @@ func TestValidateNamesTheFault(t *testing.T) {
 		spoil func(*Record)
 		want  string
 	}{
-		{"schema", func(r *Record) { r.Schema = 7 }, `schema 7: unknown schema version; leave it 0 or set it to 1`},
+		{"schema", func(r *Record) { r.Schema = 7 }, `schema 7: unknown schema version; leave it 0 or set it to 2`},
 		{"no suite", func(r *Record) { r.Suite = "" }, `suite is empty`},
 		{"no scenario", func(r *Record) { r.Scenario = "" }, `scenario is empty`},
 		{"verdict", func(r *Record) { r.Verdict = "ok" }, `verdict "ok": allowed are "passed", "failed", "skipped"`},
@@ -82,6 +82,9 @@ func TestValidateNamesTheFault(t *testing.T) {
 		{"zero counter", func(r *Record) { r.Counters[0].Diff["TcpInSegs"] = 0 }, `counters[0].diff.TcpInSegs (client) is 0`},
 		{"NaN", func(r *Record) { r.Figures[0].Value = math.NaN() }, `figures[0].value (SYN retransmissions) is NaN: must be a finite number`},
 		{"Inf", func(r *Record) { r.Figures[1].Value = math.Inf(-1) }, `figures[1].value (time to ETIMEDOUT) is -Inf`},
+		{"no margin", func(r *Record) { r.Figures[1].Bounds.Margin = math.Inf(1) }, `figures[1].bounds.margin (time to ETIMEDOUT) is +Inf`},
+		{"empty bounds", func(r *Record) { r.Figures[0].Bounds = within(7, 6, 0, 0, "") }, `figures[0].bounds (SYN retransmissions): lower 7 is above upper 6`},
+		{"a check", func(r *Record) { r.Checks = []Figure{{Name: "RTT", Of: -1}} }, `checks[0].of (RTT) is -1: must not be negative`},
 		{"capture", func(r *Record) { r.Captures[0].File = "/etc/passwd" }, `captures[0].file: path "/etc/passwd": must stay inside the record's folder`},
 		{"artefact", func(r *Record) { r.Artefacts[0].Path = "../x" }, `artefacts[0].path: path "../x": must stay inside`},
 		{"listed twice", func(r *Record) { r.Host.Artefacts[0].Path = "client.pcapng" }, `host.artefacts[0].path "client.pcapng": is listed twice`},
@@ -131,7 +134,8 @@ func TestParseRefuses(t *testing.T) {
 		{"something after it", string(valid) + "{}", "after top-level value"},
 		{"an array", "[]", "not a record"},
 		{"another file", `{"name": "tcplab"}`, `not a record: it has no field "schema"`},
-		{"a newer schema", `{"schema": 2, "verdict": {"new": "shape"}}`, "unknown schema version 2: only version 1 can be read"},
+		{"a newer schema", `{"schema": 3, "verdict": {"new": "shape"}}`, "unknown schema version 3: only version 2 can be read"},
+		{"an older schema", `{"schema": 1}`, "unknown schema version 1: only version 2 can be read"},
 		{"schema zero", `{"schema": 0}`, "unknown schema version 0"},
 		{"a bad path", strings.Replace(string(valid), `"peers/dial.log"`, `"../../dial.log"`, 1), "must stay inside"},
 		{"a bad duration", strings.Replace(string(valid), `"2m9.512000003s"`, `"long"`, 1), `invalid duration "long"`},
@@ -142,13 +146,13 @@ func TestParseRefuses(t *testing.T) {
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(tc.want)))
 		})
 	}
-	_, err = Parse(strings.NewReader(`{"schema": 2}`))
+	_, err = Parse(strings.NewReader(`{"schema": 3}`))
 	NewWithT(t).Expect(errors.Is(err, ErrSchema)).To(BeTrue())
 }
 
 func TestParseIgnoresNewFields(t *testing.T) {
 	g := NewWithT(t)
-	r, err := Parse(strings.NewReader(`{"schema": 1, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "colour": "blue"}`))
+	r, err := Parse(strings.NewReader(`{"schema": 2, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "colour": "blue"}`))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.Suite).To(Equal("s"))
 }
@@ -302,8 +306,8 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(data)
-	f.Add([]byte(`{"schema": 1, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "host": {"started": "9999-12-31T23:59:59-01:00"}}`))
-	f.Add([]byte(`{"schema": 1, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "peers": [{"config": null, "result": [1e999]}]}`))
+	f.Add([]byte(`{"schema": 2, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "host": {"started": "9999-12-31T23:59:59-01:00"}}`))
+	f.Add([]byte(`{"schema": 2, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "peers": [{"config": null, "result": [1e999]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := Parse(bytes.NewReader(data))
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 // SchemaVersion is the version of the record's schema that this package writes, and the only one that it reads.
 // It rises when a field is removed or changes its meaning. A new field does not raise it: readers ignore names
 // that they do not know.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // FileName is the name of a record inside its scenario's folder.
 const FileName = "record.json"
@@ -27,6 +27,9 @@ const (
 	Interrupted Verdict = "interrupted"
 	Aborted     Verdict = "aborted"
 )
+
+// Failed reports whether a spec ran and did not pass.
+func (v Verdict) Failed() bool { return v != Passed && v != Skipped && v != Pending }
 
 // The clocks that a scenario can run on.
 const (
@@ -62,7 +65,8 @@ type Record struct {
 	Counters    []CounterDiff `json:"counters"`
 	Queues      []Queue       `json:"queues"`
 	Captures    []Capture     `json:"captures"`
-	Figures     []Figure      `json:"figures"`
+	Figures     []Figure      `json:"figures"` // what the scenario is about
+	Checks      []Figure      `json:"checks"`  // what it asserts besides, of all that has bounds
 	Artefacts   []Artefact    `json:"artefacts"`
 
 	// Host is the only part that may differ between two runs of the same seed, and the only one that Compare
@@ -176,14 +180,6 @@ type CaptureInterface struct {
 	End     string `json:"end"`
 	Packets uint64 `json:"packets"`
 	Dropped uint64 `json:"dropped"` // by the capture, for want of room; not by the link
-}
-
-// A Figure is a number that the scenario is about, for the table.
-type Figure struct {
-	Name     string  `json:"name"` // for example "goodput"
-	Value    float64 `json:"value"`
-	Unit     string  `json:"unit,omitempty"`     // for example "Mbit/s"
-	Expected string  `json:"expected,omitempty"` // what was expected and its source: "6: net.ipv4.tcp_syn_retries"
 }
 
 // An Artefact is a file in the record's folder.

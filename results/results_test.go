@@ -95,8 +95,11 @@ func full(t testing.TB) *Record {
 		Queues:   []Queue{{End: "router/eth1", Kind: "netem", Bytes: 518, Packets: 7, Drops: 2, Overlimits: 1, Requeues: 0, Backlog: 74, Length: 1}},
 		Captures: []Capture{{File: "client.pcapng", Interfaces: []CaptureInterface{{End: "client/eth0", Packets: 7, Dropped: 0}}}},
 		Figures: []Figure{
-			{Name: "SYN retransmissions", Value: 6, Expected: "6: net.ipv4.tcp_syn_retries"},
-			{Name: "time to ETIMEDOUT", Value: 129.512000003, Unit: "s", Expected: "127 s to 143 s: 2^7 - 1 times the initial RTO of 1 s (RFC 6298, 2.1), timers at most 12.5 % late"},
+			{Name: "SYN retransmissions", Value: 6, Whole: true, Bounds: within(6, 6, 1, .5, "net.ipv4.tcp_syn_retries")},
+			{
+				Name: "time to ETIMEDOUT", Value: 129.512000003, Unit: "s",
+				Bounds: within(127, 143, 2.512000003, .1570000001875, "2^7 - 1 times the initial RTO of 1 s (RFC 6298, 2.1), timers at most 12.5 % late"),
+			},
 		},
 		Artefacts: []Artefact{{Path: "client.pcapng", Size: 1032, SHA256: hash("d")}, {Path: "peers/dial.log", Size: 0, SHA256: hash("e")}},
 		Host: &HostPart{

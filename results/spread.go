@@ -8,19 +8,28 @@ import (
 	"strings"
 )
 
-// A Spread is what became of one scenario in several runs, which differ in their seeds.
+// An Origin is what tells the runs of one scenario apart.
+type Origin struct {
+	Kernel string // release
+	Seed   uint64
+}
+
+func (o Origin) String() string { return originList([]Origin{o}) }
+
+// A Spread is what became of one scenario in several runs, with other seeds and on other kernels.
 type Spread struct {
 	Suite, Scenario string
 	Passed, Skipped int
-	Failed          []uint64 // the seeds with which it failed
-	Figures         []FigureSpread
+	Failed          []Origin // the runs in which it failed
+	Figures, Checks []FigureSpread
 }
 
-// A FigureSpread is the range of a figure.
+// A FigureSpread is the range of a figure, and the value of it that came nearest to an edge of what was expected.
 type FigureSpread struct {
 	Name, Unit string
 	Min, Max   float64
-	Expected   string // of the first run that has it
+	Nearest    Figure
+	At         Origin // of Nearest
 }
 
 // Spreads brings the records of several runs together, sorted by suite and scenario.
@@ -46,22 +55,65 @@ func Spreads(records []*Record) []Spread {
 }
 
 func (s *Spread) add(r *Record) {
-	switch tally := Count([]*Record{r}); {
-	case tally.Failed > 0:
-		s.Failed = append(s.Failed, r.Seed)
-	case tally.Skipped > 0:
-		s.Skipped++
-	default:
+	origin := Origin{r.Kernel.Release, r.Seed}
+	switch {
+	case r.Verdict.Failed():
+		s.Failed = append(s.Failed, origin)
+	case r.Verdict == Passed:
 		s.Passed++
+	default:
+		s.Skipped++
 	}
-	for _, f := range r.Figures {
-		i := slices.IndexFunc(s.Figures, func(of FigureSpread) bool { return of.Name == f.Name && of.Unit == f.Unit })
+	s.Figures = addFigures(s.Figures, r.Figures, origin)
+	s.Checks = addFigures(s.Checks, r.Checks, origin)
+}
+
+func addFigures(spreads []FigureSpread, figures []Figure, at Origin) []FigureSpread {
+	for _, f := range figures {
+		i := slices.IndexFunc(spreads, func(of FigureSpread) bool { return of.Name == f.Name && of.Unit == f.Unit })
 		if i < 0 {
-			s.Figures = append(s.Figures, FigureSpread{Name: f.Name, Unit: f.Unit, Min: f.Value, Max: f.Value, Expected: f.Expected})
+			spreads = append(spreads, FigureSpread{Name: f.Name, Unit: f.Unit, Min: f.Value, Max: f.Value, Nearest: f, At: at})
 			continue
 		}
-		s.Figures[i].Min, s.Figures[i].Max = min(s.Figures[i].Min, f.Value), max(s.Figures[i].Max, f.Value)
+		s := &spreads[i]
+		s.Min, s.Max = min(s.Min, f.Value), max(s.Max, f.Value)
+		if f.Bounds != nil && (s.Nearest.Bounds == nil || f.Bounds.Share < s.Nearest.Bounds.Share) {
+			s.Nearest, s.At = f, at
+		}
 	}
+	return spreads
+}
+
+// A Margin is a check of a scenario, and how near to an edge a value of it came.
+type Margin struct {
+	Suite, Scenario string
+	Figure          Figure
+	At              Origin
+}
+
+// Margins lists the least margin of each figure and check that has bounds, the smallest share first.
+func Margins(spreads []Spread) []Margin {
+	var margins []Margin
+	for _, s := range spreads {
+		for _, f := range slices.Concat(s.Figures, s.Checks) {
+			if f.Nearest.Bounds != nil {
+				margins = append(margins, Margin{s.Suite, s.Scenario, f.Nearest, f.At})
+			}
+		}
+	}
+	slices.SortStableFunc(margins, func(a, b Margin) int { return cmp.Compare(a.Figure.Bounds.Share, b.Figure.Bounds.Share) })
+	return margins
+}
+
+// Near returns those of the margins that are below a limit: see [Figure.Near].
+func Near(margins []Margin, limit float64) []Margin {
+	var near []Margin
+	for _, m := range margins {
+		if m.Figure.Near(limit) {
+			near = append(near, m)
+		}
+	}
+	return near
 }
 
 // verdict is how often a scenario passed of the times that it ran.
@@ -73,9 +125,10 @@ func (s Spread) verdict() string {
 	return fmt.Sprintf("%d of %d", s.Passed, total)
 }
 
-// SpreadTable prints how often each scenario passed, and the range of its figures. Its last line counts the runs of
+// SpreadTable prints how often each scenario passed, and the range of its figures with their least margin. Then come the
+// checks whose margin is below a limit, a share of the width between their bounds. The last line counts the runs of
 // scenarios, as Table's does.
-func SpreadTable(w io.Writer, spreads []Spread, o TableOptions) error {
+func SpreadTable(w io.Writer, spreads []Spread, limit float64, o TableOptions) error {
 	t := table{colour: o.Colour, width: min(max(cmp.Or(o.Width, defaultWidth), minWidth), maxWidth)}
 	columns := []column{{width: len("SUITE")}, {width: len("SCENARIO")}, {width: len("PASSED"), right: true}}
 	for _, s := range spreads {
@@ -95,6 +148,7 @@ func SpreadTable(w io.Writer, spreads []Spread, o TableOptions) error {
 		tally.Skipped += s.Skipped
 	}
 	t.line("")
+	t.margins(Margins(spreads), limit)
 	style := green
 	if tally.Failed > 0 {
 		style = red
@@ -123,7 +177,7 @@ func (t *table) spread(s Spread, columns []column, first bool) {
 		figures = append(figures, f.parts())
 	}
 	if len(s.Failed) > 0 {
-		for _, line := range wrap("failed with seed "+seedList(s.Failed), t.width-len(indent), figureLines) {
+		for _, line := range wrap("failed with "+originList(s.Failed), t.width-len(indent), figureLines) {
 			t.line(indent + t.paint(line, red))
 		}
 	}
@@ -132,19 +186,61 @@ func (t *table) spread(s Spread, columns []column, first bool) {
 	}
 }
 
+// margins prints which checks came near to an edge, and how many did not.
+func (t *table) margins(margins []Margin, limit float64) {
+	if len(margins) == 0 {
+		return
+	}
+	near := Near(margins, limit)
+	const indent = "  "
+	if len(near) > 0 {
+		t.line(t.paint(fmt.Sprintf("NEAR AN EDGE, by less than %g %% of the width between the bounds:", 100*limit), yellow))
+	}
+	for _, m := range near {
+		text := fmt.Sprintf("%s: %s: %s; margin %s, %s of the width, %s", m.Suite, m.Scenario, m.Figure,
+			quantity(m.Figure.Bounds.Margin, m.Figure.Unit), shareText(m.Figure.Bounds.Share), m.At)
+		for i, line := range wrap(text, t.width-2*len(indent), messageLines) {
+			if i > 0 {
+				line = indent + line
+			}
+			t.line(indent + line)
+		}
+	}
+	t.line(fmt.Sprintf("%d of %d checks with bounds came nearer to an edge than %g %%", len(near), len(margins), 100*limit))
+	t.line("")
+}
+
+func shareText(share float64) string { return number(100*share) + " %" }
+
 // parts are the figure's, ready to print: "7", or "3.5 to 3.75 Mbit/s".
 func (f FigureSpread) parts() figureParts {
-	p := parts(Figure{Name: f.Name, Value: f.Max, Unit: f.Unit, Expected: f.Expected})
+	p := parts(f.Nearest)
+	scale, unit := unitOf(max(f.Min, f.Max), f.Unit)
+	p.value = withUnit(f.Max*scale, unit)
 	if f.Min != f.Max {
-		p.value = number(f.Min) + " to " + p.value
+		p.value = number(f.Min*scale) + " to " + p.value
+	}
+	if b := f.Nearest.Bounds; b != nil && (b.Lower == nil || b.Upper == nil || *b.Lower != *b.Upper) {
+		p.expected += ", least margin " + shareText(b.Share)
 	}
 	return p
 }
 
-func seedList(seeds []uint64) string {
-	var list []string
-	for _, seed := range seeds {
-		list = append(list, fmt.Sprint(seed))
+// originList names runs, grouped by kernel.
+func originList(origins []Origin) string {
+	var kernels []string
+	seeds := map[string][]string{}
+	for _, o := range origins {
+		if seeds[o.Kernel] == nil {
+			kernels = append(kernels, o.Kernel)
+		}
+		seeds[o.Kernel] = append(seeds[o.Kernel], fmt.Sprint(o.Seed))
 	}
-	return strings.Join(list, ", ")
+	for i, kernel := range kernels {
+		kernels[i] = "seed " + strings.Join(seeds[kernel], ", ")
+		if kernel != "" {
+			kernels[i] += " on " + printable(kernel)
+		}
+	}
+	return strings.Join(kernels, "; ")
 }

@@ -7,14 +7,23 @@ import (
 	. "github.com/onsi/gomega"
 )
 
+// within is a figure's bounds, with the margin that they give.
+func within(lower, upper, margin, share float64, source string) *Bounds {
+	return &Bounds{Lower: &lower, Upper: &upper, Margin: margin, Share: share, Source: source}
+}
+
 func TestSpreads(t *testing.T) {
 	g := NewWithT(t)
 	var records []*Record
-	for seed, goodput := range []float64{3.5, 3.75, 3.25} {
-		syn := small("handshake", "repeats its SYN")
-		syn.Seed, syn.Figures = uint64(seed), []Figure{{Name: "SYNs", Value: 7, Expected: "7: tcp_syn_retries"}}
+	sevens := within(7, 7, 1, .5, "tcp_syn_retries")
+	for seed, goodput := range []float64{3.5, 3.99, 3.25} {
+		syn := small("handshake", "retransmits its SYN")
+		syn.Seed, syn.Figures = uint64(seed), []Figure{{Name: "SYNs", Value: 7, Whole: true, Bounds: sevens}}
 		loss := small("congestion", "CUBIC fills less than half of the link")
-		loss.Seed, loss.Figures = uint64(seed), []Figure{{Name: "goodput", Value: goodput, Unit: "Mbit/s"}}
+		loss.Seed = uint64(seed)
+		margin := min(goodput-3, 4-goodput)
+		loss.Figures = []Figure{{Name: "goodput", Value: goodput, Unit: "Mbit/s", Bounds: within(3, 4, margin, margin, "RFC 9438, 5.1")}}
+		loss.Checks = []Figure{{Name: "connect", Value: 0.0205, Unit: "s", Bounds: within(0.02, 0.022, 0.0005, .25, "RTT")}}
 		if seed > 0 {
 			loss.Verdict, loss.Failure = Failed, &Failure{Message: "too fast"}
 		}
@@ -22,31 +31,37 @@ func TestSpreads(t *testing.T) {
 		fresh.Seed, fresh.Verdict, fresh.Reason = uint64(seed), Skipped, "is for others"
 		records = append(records, syn, loss, fresh)
 	}
+	kernel := records[0].Kernel.Release
 	spreads := Spreads(records)
-	g.Expect(spreads).To(Equal([]Spread{
-		{
-			Suite: "congestion", Scenario: "CUBIC fills less than half of the link", Passed: 1, Failed: []uint64{1, 2},
-			Figures: []FigureSpread{{Name: "goodput", Unit: "Mbit/s", Min: 3.25, Max: 3.75}},
-		},
-		{Suite: "handshake", Scenario: "needs a new kernel", Skipped: 3},
-		{
-			Suite: "handshake", Scenario: "repeats its SYN", Passed: 3,
-			Figures: []FigureSpread{{Name: "SYNs", Min: 7, Max: 7, Expected: "7: tcp_syn_retries"}},
-		},
-	}))
-	var out bytes.Buffer
-	g.Expect(SpreadTable(&out, spreads, TableOptions{})).To(Succeed())
-	g.Expect(out.String()).To(Equal(`SUITE       SCENARIO                                 PASSED
-congestion  CUBIC fills less than half of the link   1 of 3
-              failed with seed 1, 2
-              goodput  3.25 to 3.75 Mbit/s
-handshake   needs a new kernel                      skipped
-            repeats its SYN                          3 of 3
-              SYNs  7  expected 7: tcp_syn_retries
+	g.Expect(spreads).To(HaveLen(3))
+	g.Expect(spreads[0].Failed).To(Equal([]Origin{{kernel, 1}, {kernel, 2}}))
+	g.Expect(spreads[0].Figures).To(Equal([]FigureSpread{{
+		Name: "goodput", Unit: "Mbit/s", Min: 3.25, Max: 3.99, Nearest: records[4].Figures[0], At: Origin{kernel, 1},
+	}}))
+	g.Expect(spreads[1].Skipped).To(Equal(3))
 
-4 passed, 2 failed, 3 skipped
-`))
+	margins := Margins(spreads)
+	g.Expect(margins).To(HaveLen(3))
+	g.Expect(margins[0].Figure.Name).To(Equal("goodput"))
+	g.Expect(Near(margins, .02)).To(Equal(margins[:1]))
+	g.Expect(Near(margins, .001)).To(BeEmpty())
+
+	var out bytes.Buffer
+	g.Expect(SpreadTable(&out, spreads, .02, TableOptions{})).To(Succeed())
+	golden(t, "spread.txt", out.Bytes())
 	out.Reset()
-	g.Expect(SpreadTable(&out, nil, TableOptions{})).To(Succeed())
+	g.Expect(SpreadTable(&out, nil, .02, TableOptions{})).To(Succeed())
 	g.Expect(out.String()).To(HaveSuffix("0 passed, 0 failed, 0 skipped\n"))
+}
+
+// A kernel's time has a grain: half a millisecond from an edge is not near, however wide the bounds are.
+func TestNear(t *testing.T) {
+	g := NewWithT(t)
+	time := Figure{Name: "TIME-WAIT", Value: 60.001, Unit: "s", Bounds: within(60, 62, .001, .0005, "TCP_TIMEWAIT_LEN")}
+	g.Expect(time.Near(.02)).To(BeFalse())
+	time.Bounds.Margin = .0001
+	g.Expect(time.Near(.02)).To(BeTrue())
+	time.Bounds.Share = .1
+	g.Expect(time.Near(.02)).To(BeFalse())
+	g.Expect(Figure{Name: "marks", Value: 3}.Near(1)).To(BeFalse())
 }

@@ -23,12 +23,12 @@ func lab(t testing.TB) []*Record {
 		{Suite: "handshake", Scenario: "The three-way handshake is seen in the capture and in the counters", Verdict: Passed, Clock: ClockVirtual,
 			Duration: 120_345_678, Host: &HostPart{Wall: 6123 * ms}},
 		{Suite: "handshake", Scenario: "A closed port refuses with RST", Verdict: Passed, Clock: ClockVirtual, Duration: 80_123_000, Host: &HostPart{Wall: 5900 * ms},
-			Figures: []Figure{{Name: "RST", Value: 1, Unit: "segment", Expected: "1: RFC 9293, 3.10.7.1"}}},
+			Figures: []Figure{{Name: "RST", Value: 1, Unit: "segment", Whole: true, Bounds: within(1, 1, 1, .5, "RFC 9293, 3.10.7.1")}}},
 		{Suite: "congestion", Scenario: "BBR holds a link of 20 Mbit/s and 40 ms at 1 % loss, where CUBIC does not", Verdict: Passed, Clock: ClockVirtual,
 			Duration: 20_400 * ms, Host: &HostPart{Wall: 21_700 * ms},
 			Figures: []Figure{
-				{Name: "BBR goodput", Value: 17.4412345, Unit: "Mbit/s", Expected: "above 16 Mbit/s: 80 % of the link"},
-				{Name: "CUBIC goodput", Value: 4.0171, Unit: "Mbit/s", Expected: "below 10 Mbit/s: 50 % of the link; RFC 9438, 5.1 gives 3.9"},
+				{Name: "BBR goodput", Value: 17.4412345, Unit: "Mbit/s", Bounds: &Bounds{Lower: new(16.), Margin: 1.4412345, Share: .0826, Source: "80 % of the link"}},
+				{Name: "CUBIC goodput", Value: 4.0171, Unit: "Mbit/s", Bounds: &Bounds{Upper: new(10.), Margin: 5.9829, Share: .6, Source: "50 % of the link; RFC 9438, 5.1 gives 3.9"}},
 				{Name: "segments sent", Value: 45123},
 			}},
 		{Suite: "congestion", Scenario: "A second BBR flow gets its share", Verdict: Panicked, Clock: ClockVirtual, Duration: 312 * ms, Host: &HostPart{Wall: 5 * ms},
@@ -88,7 +88,7 @@ func TestTableKeepsToTheWidth(t *testing.T) {
 	records := append(lab(t),
 		&Record{Suite: strings.Repeat("suite", 10), Scenario: strings.Repeat("unbroken", 50), Verdict: TimedOut, Clock: ClockVirtual, Duration: 1<<63 - 1,
 			Failure: &Failure{Message: "\x1b[31mred\x1b[0m\a\t" + strings.Repeat("message", 100)},
-			Figures: []Figure{{Name: strings.Repeat("name", 30), Value: -1.23456789e-300, Unit: strings.Repeat("unit", 30), Expected: strings.Repeat("expected", 90)}}},
+			Figures: []Figure{{Name: strings.Repeat("name", 30), Value: -1.23456789e-300, Unit: strings.Repeat("unit", 30), Bounds: within(-1e-300, 1e300, 0, 0, strings.Repeat("expected", 90))}}},
 		&Record{Suite: "日本", Scenario: strings.Repeat("再送タイムアウト ", 20), Verdict: Interrupted, Clock: ClockReal, Duration: 1})
 	for width := minWidth; width <= maxWidth; width++ {
 		for _, colour := range []bool{false, true} {
@@ -188,7 +188,7 @@ func FuzzTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, suite, scenario, verdict, text, name, unit, expected string, value float64, width int) {
 		records := []*Record{
 			{Suite: suite, Scenario: scenario, Verdict: Verdict(verdict), Clock: ClockVirtual, Reason: text, Failure: &Failure{Message: text},
-				Figures: []Figure{{Name: name, Value: value, Unit: unit, Expected: expected}, {Name: "n", Value: 1}}},
+				Figures: []Figure{{Name: name, Value: value, Unit: unit, Bounds: within(min(value, 0), max(value, 1), 0, 0, expected)}, {Name: "n", Value: 1}}},
 			{Suite: suite, Scenario: text, Verdict: Skipped, Reason: text},
 		}
 		if !known(records[0].Verdict) {

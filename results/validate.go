@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"path"
 	"path/filepath"
 	"slices"
@@ -79,8 +78,13 @@ func (r *Record) Validate() error {
 		}
 	}
 	for i, f := range r.Figures {
-		if math.IsNaN(f.Value) || math.IsInf(f.Value, 0) {
-			fault("figures[%d].value (%s) is %v: must be a finite number", i, f.Name, f.Value)
+		if err := f.validate(); err != nil {
+			fault("figures[%d]%w", i, err)
+		}
+	}
+	for i, f := range r.Checks {
+		if err := f.validate(); err != nil {
+			fault("checks[%d]%w", i, err)
 		}
 	}
 	seen := map[string]bool{}

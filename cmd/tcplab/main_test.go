@@ -50,7 +50,7 @@ func TestBadUseIsRefused(t *testing.T) {
 		{"none of the others can be", []string{"compare", "--bytes", "--all", "one", "two"}},
 		{"regular expression", []string{"list", "--focus", "("}},
 		{"label filter", []string{"list", "--label", "a &&"}},
-		{"accepts 2 arg(s)", []string{"compare", "one"}},
+		{"1 runs: name two", []string{"compare", "one"}},
 		{"unknown program", []string{"peer", "no-such-program"}},
 		{"unknown command", []string{"no-such-command"}},
 		{"no such file", []string{"compare", "/no/such/run", "/no/such/run"}},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness/runner"
 	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -123,19 +124,13 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, o
 	if options.ID == "" {
 		options.ID = runner.NewID(options.Seed)
 	}
-	// All are found, or downloaded, before the first run begins.
+	found, err := findKernels(ctx, kernels, out)
+	if err != nil {
+		return err
+	}
 	var ids []string
-	seen := map[string]string{}
-	for _, name := range kernels {
-		kernel, err := vm.FindKernel(ctx, vm.KernelOptions{Name: name, Progress: func(line string) { fmt.Fprintln(out, line) }})
-		if err != nil {
-			return err
-		}
-		if other, twice := seen[kernel.SHA256]; twice {
-			return fmt.Errorf("--kernel: %s and %s are the same, %s", other, name, kernel.Release)
-		}
-		seen[kernel.SHA256] = name
-		ids = append(ids, options.ID+"-"+idOf(name, kernel.Release))
+	for i, name := range kernels {
+		ids = append(ids, options.ID+"-"+idOf(name, found[i].Release))
 	}
 	options.Kernel = kernels[0]
 	session, err := runner.Open(ctx, options)
@@ -168,6 +163,24 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, o
 		fmt.Fprintln(out)
 	}
 	return kernelsVerdict(summaries)
+}
+
+// findKernels finds several kernels, or downloads them, before the first run begins.
+func findKernels(ctx context.Context, names []string, out io.Writer) ([]*vm.Kernel, error) {
+	var kernels []*vm.Kernel
+	seen := map[string]string{}
+	for _, name := range names {
+		kernel, err := vm.FindKernel(ctx, vm.KernelOptions{Name: name, Progress: func(line string) { fmt.Fprintln(out, line) }})
+		if err != nil {
+			return nil, err
+		}
+		if other, twice := seen[kernel.SHA256]; twice {
+			return nil, fmt.Errorf("--kernel: %s and %s are the same, %s", other, name, kernel.Release)
+		}
+		seen[kernel.SHA256] = name
+		kernels = append(kernels, kernel)
+	}
+	return kernels, nil
 }
 
 // idOf is what a kernel is called in the name of its run: the version by which it was asked for, or
@@ -222,13 +235,13 @@ func newList() *cobra.Command {
 					fmt.Fprintf(out, "%s\n    go test %s\n", suite.Name, suite.Path)
 					continue
 				}
-				fmt.Fprintf(out, "%s\n", suite.Name)
+				fmt.Fprintf(out, "%s\n", text.Printable(suite.Name))
 				for _, spec := range suite.Specs {
 					switch {
 					case spec.Pending:
-						fmt.Fprintf(out, "    %s %v (pending)\n", spec.Text, spec.Labels)
+						fmt.Fprintf(out, "    %s %v (pending)\n", text.Printable(spec.Text), spec.Labels)
 					case spec.Selected:
-						fmt.Fprintf(out, "    %s %v\n", spec.Text, spec.Labels)
+						fmt.Fprintf(out, "    %s %v\n", text.Printable(spec.Text), spec.Labels)
 					}
 				}
 			}

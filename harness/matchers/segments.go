@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
@@ -174,6 +173,9 @@ func describe(o analysis.Options) string {
 	if o.HasWindowScale {
 		words = append(words, fmt.Sprintf("wscale %d", o.WindowScale))
 	}
+	if o.HasAccECN {
+		words = append(words, fmt.Sprintf("AccECN of %d fields", o.AccECN.Fields))
+	}
 	if o.Incomplete {
 		words = append(words, "incomplete")
 	}
@@ -183,20 +185,31 @@ func describe(o analysis.Options) string {
 // Handshake is the pattern of a three-way handshake (RFC 9293, section 3.5) without a
 // retransmission, whose round-trip time satisfies the matcher, if one is given.
 func Handshake(roundTrip ...types.GomegaMatcher) Pattern {
-	return Pattern{name: "a handshake", find: func(p packets) (int, int, string, error) {
+	return handshake("a handshake", func(h analysis.Handshake) (bool, error) {
+		if h.SYNs != 1 || h.SYNACKs != 1 {
+			return false, nil
+		}
+		return gomega.And(roundTrip...).Match(h.RTT())
+	})
+}
+
+// HandshakeWithECN is the pattern of a three-way handshake that agreed on that mode of ECN (RFC 3168, section 6.1.1; RFC
+// 9768, section 3.1), however often a SYN or SYN-ACK was transmitted.
+func HandshakeWithECN(mode analysis.ECNMode) Pattern {
+	return handshake(fmt.Sprintf("a handshake with ECN %v", mode), func(h analysis.Handshake) (bool, error) { return h.ECN() == mode, nil })
+}
+
+func handshake(name string, wanted func(analysis.Handshake) (bool, error)) Pattern {
+	return Pattern{name: name, find: func(p packets) (int, int, string, error) {
 		handshakes := analysis.Handshakes(slices.Values(p.segments))
 		seen := fmt.Sprintf("%d handshakes", len(handshakes))
 		count, first := 0, -1
 		for _, h := range handshakes {
-			seen += fmt.Sprintf("; frames %d, %d, %d: %d SYNs, %d SYN ACKs, round trip %v",
-				h.SYN.Frame, h.SYNACK.Frame, h.ACK.Frame, h.SYNs, h.SYNACKs, h.RTT())
-			ok := h.SYNs == 1 && h.SYNACKs == 1
-			for _, m := range roundTrip {
-				matched, err := m.Match(h.RTT())
-				if err != nil {
-					return 0, -1, seen, err
-				}
-				ok = ok && matched
+			seen += fmt.Sprintf("; frames %d, %d, %d: %d SYNs, %d SYN ACKs, round trip %v, ECN %v",
+				h.SYN.Frame, h.SYNACK.Frame, h.ACK.Frame, h.SYNs, h.SYNACKs, h.RTT(), h.ECN())
+			ok, err := wanted(h)
+			if err != nil {
+				return 0, -1, seen, err
 			}
 			if ok {
 				count++
@@ -266,35 +279,6 @@ func HaveRetransmissions(expected any) types.GomegaMatcher {
 			}
 			ok, seen, err := quantity("retransmissions", count, expected)
 			return finding{ok: ok, seen: seen, evidence: evidence}, err
-		},
-	}
-}
-
-// A Lateness says by how much a timer that was set to d may be late. That of the kernel's timer wheel is
-// oracle.Kernel's method Late.
-type Lateness func(d time.Duration) time.Duration
-
-// HaveGaps succeeds if the times between successive segments are the ones given, none early,
-// and none later than the lateness allows.
-func HaveGaps(late Lateness, gaps ...time.Duration) types.GomegaMatcher {
-	return &matcher{
-		claim: fmt.Sprintf("have gaps of %v", gaps),
-		judge: func(actual any) (finding, error) {
-			packets, err := packetsOf(actual)
-			if err != nil {
-				return finding{}, fmt.Errorf("HaveGaps %w", err)
-			}
-			seen := analysis.Gaps(slices.Values(packets.segments))
-			found := finding{ok: len(seen) == len(gaps), seen: fmt.Sprintf("gaps of %v", seen), evidence: packets.around(-1)}
-			for i := range min(len(seen), len(gaps)) {
-				if seen[i] < gaps[i] || seen[i] > gaps[i]+late(gaps[i]) {
-					found.ok = false
-					found.seen += fmt.Sprintf("; gap %d is %v, allowed are %v to %v", i+1, seen[i], gaps[i], gaps[i]+late(gaps[i]))
-					found.evidence = packets.around(i + 1)
-					break
-				}
-			}
-			return found, nil
 		},
 	}
 }

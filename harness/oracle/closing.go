@@ -10,7 +10,7 @@ const timeWait = 60 * time.Second
 
 // TimeWait is how long a connection stays in TIME_WAIT: 60 s, whatever tcp_fin_timeout says. Each segment of the peer
 // that is answered starts it anew, and each mere ACK in the window (tcp_minisocks.c: tcp_timewait_state_process).
-func (k Kernel) TimeWait() Span { return k.Timer(timeWait) }
+func (k Kernel) TimeWait() Span { return k.Timer(timeWait).From("TCP_TIMEWAIT_LEN, timer wheel") }
 
 // FINWait2 is how long a connection that its program has closed stays in FIN_WAIT2, where the peer never closes, with
 // an RTO and TCP_LINGER2 (0 is not set): for tcp_fin_timeout, 3.5 RTO at least.
@@ -23,9 +23,9 @@ func (k Kernel) FINWait2(rto, linger2 time.Duration) (whole, asOrphan Span) {
 	least := 4*rto - rto/2
 	timeout := max(cmp.Or(linger2, time.Duration(k.Sysctls.FINTimeout)*time.Second), least)
 	if timeout <= timeWait {
-		return k.Timer(timeout), Span{}
+		return k.Timer(timeout).From("tcp_fin_timeout, timer wheel"), Span{}
 	}
-	asOrphan = k.Timer(timeout - timeWait)
+	asOrphan = k.Timer(timeout - timeWait).From("tcp_fin_timeout, timer wheel")
 	return asOrphan.Plus(k.Timer(max(timeout-timeWait, least))), asOrphan
 }
 
@@ -50,7 +50,7 @@ func (k Kernel) TimeWaitReuse(loopback bool) (age Span, ok bool) {
 	}
 	delay := time.Duration(k.Sysctls.TWReuseDelay) * time.Millisecond
 	if k.Version.AtLeast(6, 14) {
-		return Span{delay, delay + clockStep}, true
+		return Between(delay, delay+clockStep).From("tcp_tw_reuse_delay"), true
 	}
-	return Span{0, time.Second}, true
+	return Between(0, time.Second).From("tcp_twsk_unique: whole seconds"), true
 }

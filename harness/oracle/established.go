@@ -27,19 +27,19 @@ func (k Kernel) ZeroWindowProbes(p Probing, n int) Spans {
 		if i > 0 {
 			answered = p.RTT
 		}
-		at = at.Plus(answered).Plus(Span{timer.Earliest, timer.Latest + k.Late(timer.Latest)})
-		probes[i] = at
+		at = at.Plus(answered).Plus(Between(timer.Earliest, timer.Latest+k.Late(timer.Latest)))
+		probes[i] = at.From("RFC 9293, 3.8.6.1; tcp_probe0_when")
 	}
 	return probes
 }
 
 // probeTimer is the time to the next probe after n (include/net/tcp.h: tcp_probe0_base, tcp_probe0_when).
 func (k Kernel) probeTimer(p Probing, n int) Span {
-	rto := Span{k.RTO(p.RTT.Earliest, 0), k.RTO(p.RTT.Latest, 0)}
+	rto := Between(k.RTO(p.RTT.Earliest, 0), k.RTO(p.RTT.Latest, 0))
 	if p.RTO != 0 {
 		rto = Exactly(p.RTO)
 	}
-	rto = Span{max(rto.Earliest, modelRTO), max(rto.Latest, modelRTO)}
+	rto = Between(max(rto.Earliest, modelRTO), max(rto.Latest, modelRTO))
 	const doublings = 10 // ilog2(TCP_RTO_MAX / TCP_RTO_MIN) + 1
 	return k.backedOff(rto, min(n, doublings, k.Sysctls.Retries2))
 }
@@ -52,7 +52,7 @@ func (k Kernel) ZeroWindowSilence(p Probing) Retry {
 		timer:       func(n int) Span { return k.probeTimer(p, n) },
 		most:        k.Sysctls.Retries2,
 		userTimeout: p.UserTimeout,
-	})
+	}).from("tcp_probe_timer: tcp_retries2")
 }
 
 // Keeping is what a program has set on a socket with SO_KEEPALIVE.
@@ -103,7 +103,7 @@ func (k Kernel) Keepalive(c Keeping) Retry {
 		}
 		if sure {
 			r.Fewest, r.Most, r.End.Latest = first, sent, at.Latest
-			return r
+			return r.from("RFC 9293, 3.8.4; tcp_keepalive_timer")
 		}
 		sent++
 		r.Sent = append(r.Sent, at)
@@ -131,7 +131,7 @@ func (k Kernel) DelayedACK(srtt time.Duration) Span {
 	}
 	least := min(leastDelay, most)
 	most = min(most, max(k.inJiffies(srtt), leastDelay))
-	return Span{least, most + k.Late(most)}
+	return Between(least, most+k.Late(most)).From("RFC 9293, 3.8.6.3; tcp_send_delayed_ack")
 }
 
 // QuickACKs is how many segments are acknowledged at once at the start of a connection, after a pause of more than an

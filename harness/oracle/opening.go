@@ -30,7 +30,7 @@ func (k Kernel) Connect(c Connecting) Retry {
 		limit:       func(int) Span { return Exactly(k.modelTimeout(retries, initialRTO)) },
 		userTimeout: c.UserTimeout,
 		sinceFirst:  true, // tcp_connect
-	})
+	}).from("RFC 6298, 5; tcp_write_timeout; tcp_syn_retries")
 }
 
 // SYNACKs is what a listener does where nobody completes a handshake, if no more than half of its backlog waits so.
@@ -50,7 +50,7 @@ func (k Kernel) synACKs(retries int) Retry {
 		timer:      func(n int) Span { return k.backedOff(Exactly(initialRTO), n) },
 		most:       retries,
 		sinceFirst: true,
-	})
+	}).from("RFC 6298, 5; reqsk_timer_handler: tcp_synack_retries")
 }
 
 // Crowded tells whether so many requests, so many of them not yet retransmitted, make a listener give up old ones
@@ -96,6 +96,16 @@ func (k Kernel) SYNQueue(backlog int) int {
 		return 0
 	}
 	return held
+}
+
+// SYNQueueKnown is the same for clients that it knows: those whose round-trip time is in tcp_metrics, from an earlier
+// connection, may have the quarter too that is kept from others without cookies (net/ipv4/tcp_metrics.c:
+// tcp_peer_is_proven).
+func (k Kernel) SYNQueueKnown(backlog int) int {
+	if k.Sysctls.SYNCookies == 0 {
+		return k.backlog(backlog) + 1
+	}
+	return k.SYNQueue(backlog)
 }
 
 // Flood is what becomes of SYNs that nobody completes.

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	gomegatypes "github.com/onsi/gomega/types"
 
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 )
 
@@ -18,6 +20,11 @@ func version(t *testing.T, release string) kernel.Version {
 	v, err := kernel.ParseVersion(release)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return v
+}
+
+// haveEdges compares a span's edges, and leaves its source out.
+func haveEdges(earliest, latest time.Duration) gomegatypes.GomegaMatcher {
+	return And(HaveField("Earliest", earliest), HaveField("Latest", latest))
 }
 
 func defaults(t *testing.T, release string) Kernel { return Defaults(version(t, release)) }
@@ -264,10 +271,12 @@ func TestEstimator(t *testing.T) {
 	g.Expect(e.SRTT()).To(Equal(312500 * time.Microsecond)) // 7/8 300 + 1/8 400
 	g.Expect(e.MDev()).To(Equal(137500 * time.Microsecond)) // 3/4 150 + 1/4 100
 	g.Expect(e.RTO()).To(Equal(k.inJiffies(912500 * 1000))) // the variance is still the greatest deviation: 600 ms
+	g.Expect(e.RTTVar()).To(Equal(150 * time.Millisecond))
 	for range 100 {
 		e.Sample(300*time.Millisecond, true)
 	}
 	g.Expect(e.SRTT()).To(BeNumerically("~", 300*time.Millisecond, time.Millisecond))
+	g.Expect(4*e.RTTVar()).To(Equal(k.RTOMin()), "no less")
 	g.Expect(e.RTO()).To(Equal(504*time.Millisecond), "SRTT, which rounding keeps a microsecond above, and 200 ms")
 }
 
@@ -312,10 +321,10 @@ func TestDelayedACK(t *testing.T) {
 	g := NewWithT(t)
 	ms := time.Millisecond
 	// measured: 40 to 52 ms an exchange
-	g.Expect(defaults(t, "6.12").DelayedACK(0)).To(Equal(Span{40 * ms, 45 * ms}))
-	g.Expect(defaults(t, "6.1").DelayedACK(time.Second)).To(Equal(Span{40 * ms, 205 * ms}))
-	g.Expect(defaults(t, "6.12").DelayedACK(time.Second)).To(Equal(Span{40 * ms, 201 * ms}))
-	g.Expect(with(t, defaults(t, "6.12"), "tcp_rto_min_us=20000").DelayedACK(0)).To(Equal(Span{16 * ms, 21 * ms}))
+	g.Expect(defaults(t, "6.12").DelayedACK(0)).To(haveEdges(40*ms, 45*ms))
+	g.Expect(defaults(t, "6.1").DelayedACK(time.Second)).To(haveEdges(40*ms, 205*ms))
+	g.Expect(defaults(t, "6.12").DelayedACK(time.Second)).To(haveEdges(40*ms, 201*ms))
+	g.Expect(with(t, defaults(t, "6.12"), "tcp_rto_min_us=20000").DelayedACK(0)).To(haveEdges(16*ms, 21*ms))
 
 	k := defaults(t, "6.12")
 	g.Expect(k.QuickACKs(65536, 1448)).To(Equal(16))
@@ -366,7 +375,7 @@ func TestClosing(t *testing.T) {
 	g.Expect(ok).To(BeFalse(), "tcp_tw_reuse is 2: on loopback only")
 	age, ok := with(t, k, "tcp_tw_reuse=1").TimeWaitReuse(false)
 	g.Expect(ok).To(BeTrue())
-	g.Expect(age).To(Equal(Span{0, time.Second}))
+	g.Expect(age).To(haveEdges(0, time.Second))
 	age, _ = with(t, defaults(t, "6.14"), "tcp_tw_reuse=1", "tcp_tw_reuse_delay=200").TimeWaitReuse(false)
 	g.Expect(age.Earliest).To(Equal(200 * time.Millisecond))
 }
@@ -387,66 +396,6 @@ func TestPath(t *testing.T) {
 	_, ok = with(t, k, "tcp_mtu_probing=0").BlackHole(flow, 1448)
 	g.Expect(ok).To(BeFalse())
 	g.Expect(k.PathMTULife()).To(Equal(10 * time.Minute))
-}
-
-func TestCongestion(t *testing.T) {
-	g := NewWithT(t)
-	k := defaults(t, "6.12")
-	g.Expect(k.SlowStart(100)).To(Equal([]int{10, 20, 40, 30}))
-	g.Expect(k.InitialWindow(0)).To(Equal(10))
-	g.Expect(k.InitialWindow(1)).To(Equal(10))
-	g.Expect(k.InitialWindow(2)).To(Equal(1))
-
-	rto := 300 * time.Millisecond
-	g.Expect(k.WindowAfterIdle(100, 2*time.Second, rto)).To(Equal(10))
-	g.Expect(k.WindowAfterIdle(100, 700*time.Millisecond, rto)).To(Equal(25), "two whole RTOs")
-	g.Expect(k.WindowAfterIdle(100, 200*time.Millisecond, rto)).To(Equal(100))
-	g.Expect(k.WindowAfterIdle(4, 2*time.Second, rto)).To(Equal(4))
-	g.Expect(with(t, k, "tcp_slow_start_after_idle=0").WindowAfterIdle(100, time.Hour, rto)).To(Equal(100))
-
-	g.Expect(k.PacingRate(10, 1<<30, 1448, 100*time.Millisecond)).To(BeNumerically("~", 2*10*1448*8/.1, 1))
-	g.Expect(k.PacingRate(10, 15, 1448, 100*time.Millisecond)).To(BeNumerically("~", 1.2*10*1448*8/.1, 1))
-
-	g.Expect(k.HyStart(100*time.Millisecond, false)).To(Equal(HyStart{Delay: 112500 * time.Microsecond, Train: 50500 * time.Microsecond}))
-	g.Expect(k.HyStart(10*time.Millisecond, true)).To(Equal(HyStart{Delay: 14 * time.Millisecond, Train: 11 * time.Millisecond}))
-	g.Expect(k.HyStart(time.Second, false).Delay).To(Equal(1016 * time.Millisecond))
-
-	g.Expect(CubicAfterLoss(100)).To(Equal(70))
-	g.Expect(CubicAfterLoss(2)).To(Equal(2))
-	g.Expect(RenoAfterLoss(100)).To(Equal(50))
-	// K is where CUBIC is back at its window, and 0 where it is at beta of it.
-	g.Expect(CubicWindow(100, CubicK(100))).To(BeNumerically("~", 100, 1e-6))
-	g.Expect(CubicWindow(100, 0)).To(BeNumerically("~", 70, 1e-6))
-	g.Expect(CubicK(100).Seconds()).To(BeNumerically("~", 4.217, .001))
-	g.Expect(CubicFriendly(100, 0, time.Second)).To(BeNumerically("~", 70, 1e-9))
-
-	// RFC 9438's tables 1 and 3 (average window at RTT 0.1 s and 0.01 s; Reno, CUBIC with C 0.4)
-	for _, row := range []struct{ p, reno, cubicLong, cubicShort float64 }{
-		{1e-2, 12, 12, 12},
-		{1e-3, 38, 38, 38},
-		{1e-4, 120, 187, 120},
-		{1e-5, 387, 1054, 387},
-		{1e-6, 1225, 5927, 1225},
-		{1e-7, 3873, 33332, 5927},
-		{1e-8, 12247, 187439, 33332},
-	} {
-		g.Expect(RenoResponse(row.p)).To(BeNumerically("~", row.reno, .025*row.reno), "%v", row.p)
-		g.Expect(CubicResponse(row.p, 100*time.Millisecond)).To(BeNumerically("~", row.cubicLong, .025*row.cubicLong), "%v", row.p)
-		g.Expect(CubicResponse(row.p, 10*time.Millisecond)).To(BeNumerically("~", row.cubicShort, .025*row.cubicShort), "%v", row.p)
-	}
-
-	g.Expect(BBRStartupGain).To(BeNumerically("~", 2.885, 1./256))
-	g.Expect(BBRDrainGain).To(BeNumerically("~", 1/2.885, 1./256))
-	mean := 0.
-	for _, gain := range BBRCycle() {
-		mean += gain / 8
-	}
-	g.Expect(mean).To(Equal(1.), "ProbeBW neither fills nor drains in the long run")
-
-	// 10 Mbit/s, 20 ms: 16.5 packets in the line; the rest of 100 take 83.5 * 1514 * 8 / 10e6
-	g.Expect(QueueDelay(100, 10_000_000, 20*time.Millisecond).Seconds()).To(BeNumerically("~", .10112, 1e-5))
-	g.Expect(QueueDelay(10, 10_000_000, 20*time.Millisecond)).To(BeZero())
-	g.Expect(Throughput(UnscaledWindow, 100*time.Millisecond)).To(BeNumerically("~", 5.24e6, .01e6))
 }
 
 // The wheel's table in kernel/time/timer.c, for HZ 1000, 300, 250 and 100.
@@ -548,9 +497,34 @@ func TestSpansMatch(t *testing.T) {
 	g.Expect([]time.Duration{time.Second}).NotTo(spans)
 	g.Expect([]time.Duration{time.Second, 4 * time.Second}).NotTo(spans)
 	g.Expect(spans.FailureMessage([]time.Duration{time.Second, 4 * time.Second})).To(ContainSubstring("number 2 is 4s, allowed are 3s"))
-	g.Expect(999 * time.Millisecond).NotTo(spans[0])
+	g.Expect(time.Second - Grain).To(spans[0])
+	g.Expect(time.Second - Grain - 1).NotTo(spans[0])
+	g.Expect(2*time.Second + 1).NotTo(spans[0])
 	_, err := spans.Match(1)
 	g.Expect(err).To(MatchError(ContainSubstring("not a int")))
 	_, err = spans[0].Match(1.5)
 	g.Expect(err).To(MatchError(ContainSubstring("not a float64")))
+}
+
+func TestSpansBy(t *testing.T) {
+	g := NewWithT(t)
+	spans := Spans{
+		Between(time.Second, 1100*time.Millisecond).From("a timer"),
+		Between(2*time.Second, 2200*time.Millisecond).From("a timer"),
+		Between(4*time.Second, 4400*time.Millisecond).From("a timer"),
+	}
+	for _, c := range []struct {
+		then         Span
+		fewest, most int
+	}{
+		{Exactly(500 * time.Millisecond), 0, 0},
+		{Exactly(time.Second - Grain), 0, 1}, // what is seen can be by a grain early
+		{Exactly(1100 * time.Millisecond), 0, 1},
+		{Exactly(1100*time.Millisecond + Grain), 1, 1},
+		{Exactly(3 * time.Second), 2, 2},
+		{Between(3*time.Second, 4*time.Second), 2, 3},
+		{Exactly(time.Minute), 3, 3},
+	} {
+		g.Expect(spans.By(c.then)).To(Equal(bounds.Between(c.fewest, c.most).From("a timer")), "%v", c.then)
+	}
 }

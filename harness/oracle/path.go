@@ -36,7 +36,7 @@ func (k Kernel) BlackHole(f Flow, mss int) (BlackHole, bool) {
 	if k.Sysctls.MTUProbing == 2 {
 		low = halve()
 	}
-	hole := BlackHole{Found: retry.End, MSS: []int{min(mss, low)}}
+	hole := BlackHole{Found: retry.End.From("RFC 4821; tcp_mtu_probing: tcp_retries1"), MSS: []int{min(mss, low)}}
 	for next := halve(); next < low; next = halve() {
 		low = next
 		hole.MSS = append(hole.MSS, min(mss, low))

@@ -1,17 +1,20 @@
 package oracle
 
-import "time"
+import (
+	"time"
+
+	"github.com/tcplab/tcplab/harness/bounds"
+)
 
 // Retry is what a sender does that gets no answer: it repeats itself, ever more slowly, and gives up.
 //
 // Times count from the first transmission. Where the end goes by the time that has passed, the timers' lateness can
 // decide whether one more is sent; then Fewest is not Most, and the lists have what is sent at most.
 type Retry struct {
-	// Timers are what the timer is set to, at least: before each repetition, and, last, before giving up. In a
-	// capture they are the gaps, none early: HaveGaps(k.Late, r.Timers[:r.Most]...).
+	// Timers are what the timer is set to, at least: before each repetition, and, last, before giving up.
 	Timers []time.Duration `json:"timers"`
 
-	// Gaps are the same with their lateness, and with what is not known of the sender's RTO.
+	// Gaps are the same with their lateness, and with what is not known of the sender's RTO: the gaps in a capture.
 	Gaps Spans `json:"gaps"`
 
 	// Sent is when each repetition leaves.
@@ -32,6 +35,20 @@ type Retry struct {
 
 // Timeouts is by how much TcpExtTCPTimeouts grows, at least and at most.
 func (r Retry) Timeouts() (fewest, most int) { return r.Fewest - r.Probes + 1, r.Most - r.Probes + 1 }
+
+// from names the source of all times.
+func (r Retry) from(source string) Retry {
+	for _, spans := range []Spans{r.Gaps, r.Sent} {
+		for i := range spans {
+			spans[i].Source = source
+		}
+	}
+	r.End.Source = source
+	return r
+}
+
+// Count is how many repetitions there are.
+func (r Retry) Count() bounds.Range { return bounds.Between(r.Fewest, r.Most).From(r.End.Source) }
 
 // clockStep is the resolution that the kernel measures the passed time in (tcp_time_stamp: milliseconds, rounded down
 // at both ends, so that a difference can be one more than what has passed).
@@ -70,12 +87,12 @@ func (k Kernel) retry(p plan) Retry {
 	)
 	for n := 0; ; n++ {
 		timer := p.timer(n)
-		gap := Span{timer.Earliest, timer.Latest + k.Late(timer.Latest)}
+		gap := Between(timer.Earliest, timer.Latest+k.Late(timer.Latest))
 		counting := p.sinceFirst || n > 0
 		switch {
 		case counting && n > 0 && p.userTimeout > 0:
 			timer, passed = k.clamp(timer, passed, p.userTimeout)
-			gap = Span{timer.Earliest, timer.Latest + k.Late(timer.Latest)}
+			gap = Between(timer.Earliest, timer.Latest+k.Late(timer.Latest))
 			at = stamp.Plus(passed)
 		case counting:
 			passed = passed.Plus(gap)
@@ -95,7 +112,7 @@ func (k Kernel) retry(p plan) Retry {
 		}
 		if sure {
 			r.Fewest, r.Most = undoubt, n
-			r.End = Span{earliest, at.Latest}
+			r.End = Between(earliest, at.Latest)
 			return r
 		}
 		if possible { // it went on, so the limit had not passed
@@ -133,14 +150,14 @@ func (p plan) over(n int, passed Span) (sure, possible bool, limit time.Duration
 // clamp cuts a timer to what is left of the user time-out (tcp_clamp_rto_to_user_timeout), and tells what has passed
 // when it goes off.
 func (k Kernel) clamp(timer, passed Span, user time.Duration) (cut, after Span) {
-	cut = Span{
+	cut = Between(
 		min(timer.Earliest, max(user-passed.Latest, k.Tick())),
 		min(timer.Latest, k.inJiffies(max(user-passed.Earliest, k.Tick()))),
-	}
-	after = Span{
+	)
+	after = Between(
 		max(min(passed.Earliest+timer.Earliest, user), passed.Earliest),
-		min(passed.Latest+timer.Latest, max(user, passed.Latest)+k.Tick()) + k.Late(cut.Latest),
-	}
+		min(passed.Latest+timer.Latest, max(user, passed.Latest)+k.Tick())+k.Late(cut.Latest),
+	)
 	return cut, after
 }
 
@@ -169,5 +186,5 @@ func (k Kernel) backedOff(rto Span, n int) Span {
 		}
 		return min(d, k.RTOMax())
 	}
-	return Span{double(rto.Earliest), double(rto.Latest)}
+	return Between(double(rto.Earliest), double(rto.Latest))
 }

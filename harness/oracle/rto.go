@@ -18,6 +18,21 @@ func (k Kernel) RTOMin() time.Duration {
 // RTOMax is the greatest RTO: 120 s, or tcp_rto_max_ms (Linux 6.15).
 func (k Kernel) RTOMax() time.Duration { return time.Duration(k.Sysctls.RTOMax) * time.Millisecond }
 
+// WithRTOMax is the kernel as a socket with TCP_RTO_MAX_MS sees it (Linux 6.15), which takes the place of tcp_rto_max_ms;
+// 0 is not set.
+func (k Kernel) WithRTOMax(most time.Duration) Kernel {
+	if most != 0 {
+		k.Sysctls.RTOMax = int(most / time.Millisecond)
+	}
+	return k
+}
+
+// RACK tells whether losses are found by RACK, that is by time (RFC 8985), so that a retransmission that is lost too is
+// found by what was sent behind it. Before Linux 6.17 it can be switched off (tcp_recovery, bit 0): then losses are found
+// by the count of duplicate ACKs and SACK blocks alone (RFC 6675), and a lost retransmission by a time-out
+// (net/ipv4/tcp_input.c: tcp_is_rack, tcp_identify_packet_loss; tcp_recovery.c: tcp_rack_detect_loss).
+func (k Kernel) RACK() bool { return k.Sysctls.Recovery&1 != 0 || k.Version.AtLeast(6, 17) }
+
 // RTO is the retransmission time-out of an estimate: SRTT + max(200 ms, 4 RTTVAR), rounded up to jiffies, at most
 // 120 s (net/ipv4/tcp_input.c: tcp_set_rto; RFC 6298, 2.3, with the minimum on the variance and not on the sum).
 //
@@ -83,6 +98,10 @@ func (e *Estimator) SRTT() time.Duration { return time.Duration(e.srtt8/8) * tim
 // MDev is the mean deviation: TCP_INFO's tcpi_rttvar.
 func (e *Estimator) MDev() time.Duration { return time.Duration(e.mdev4/4) * time.Microsecond }
 
+// RTTVar is RFC 6298's RTTVAR, of which the RTO has four: the greatest mean deviation of a round trip, and a quarter of
+// TCP_RTO_MIN at least. TCP_INFO does not have it.
+func (e *Estimator) RTTVar() time.Duration { return time.Duration(e.rttvar4/4) * time.Microsecond }
+
 // RTO is the retransmission time-out: TCP_INFO's tcpi_rto.
 func (e *Estimator) RTO() time.Duration {
 	rto := time.Duration(e.srtt8/8+e.rttvar4) * time.Microsecond
@@ -104,6 +123,24 @@ func (k Kernel) LossProbe(srtt time.Duration, inFlight int, rto time.Duration) (
 		timer = 2*srtt + k.RTOMin()
 	}
 	return min(k.inJiffies(timer), rto), true
+}
+
+// TailLossProbe is when a tail loss probe is sent after the last transmission or acknowledgement, on a path whose RTT has not
+// varied from that. It is the zero Span where the sysctls allow none.
+func (k Kernel) TailLossProbe(rtt Span, inFlight int) Span {
+	earliest, ok := k.LossProbe(rtt.Earliest, inFlight, k.RTO(rtt.Earliest, 0))
+	if !ok {
+		return Span{}
+	}
+	latest, _ := k.LossProbe(rtt.Latest, inFlight, k.RTO(rtt.Latest, 0))
+	return Between(earliest, latest+k.Late(latest)).From("RFC 8985, 7.2; tcp_schedule_loss_probe")
+}
+
+// RetransmissionTimer is when the retransmission timer goes off after it was set, on a path whose RTT has not varied from
+// that.
+func (k Kernel) RetransmissionTimer(rtt Span) Span {
+	latest := k.RTO(rtt.Latest, 0)
+	return Between(k.RTO(rtt.Earliest, 0), latest+k.Late(latest)).From("RFC 6298, 2 and 5; tcp_set_rto")
 }
 
 // Flow is an established connection whose segments are no longer answered.
@@ -132,7 +169,7 @@ type Flow struct {
 // RTO has grown to 120 s. (net/ipv4/tcp_timer.c: tcp_write_timeout, tcp_orphan_retries, tcp_model_timeout;
 // tcp_output.c: tcp_send_loss_probe; ip-sysctl.rst.)
 func (k Kernel) Silence(f Flow) Retry {
-	rto := Span{k.RTO(f.RTT.Earliest, 0), k.RTO(f.RTT.Latest, 0)}
+	rto := Between(k.RTO(f.RTT.Earliest, 0), k.RTO(f.RTT.Latest, 0))
 	if f.RTO != 0 {
 		rto = Exactly(f.RTO)
 	}
@@ -145,7 +182,14 @@ func (k Kernel) Silence(f Flow) Retry {
 	if !f.NoProbe {
 		k.prependProbe(&r, f, rto)
 	}
-	return r
+	switch {
+	case f.UserTimeout != 0:
+		return r.from("tcp_clamp_rto_to_user_timeout: TCP_USER_TIMEOUT")
+	case f.Orphan:
+		return r.from("RFC 6298, 5; tcp_orphan_retries")
+	default:
+		return r.from("RFC 6298, 5; tcp_model_timeout: tcp_retries2")
+	}
 }
 
 // flowTimer is the RTO after n retransmissions. With tcp_thin_linear_timeouts a thin flow, of fewer than four segments,
@@ -165,7 +209,7 @@ func (k Kernel) flowLimit(f Flow, rto Span, n int) Span {
 	}
 	timer := k.flowTimer(f, rto, n)
 	// The greater RTO reaches the maximum first, and then the limit is the lesser.
-	return Span{k.orphanLimit(timer.Latest), k.orphanLimit(timer.Earliest)}
+	return Between(k.orphanLimit(timer.Latest), k.orphanLimit(timer.Earliest))
 }
 
 func (k Kernel) orphanLimit(rto time.Duration) time.Duration {
@@ -184,7 +228,7 @@ func (k Kernel) prependProbe(r *Retry, f Flow, rto Span) {
 	if !ok {
 		return
 	}
-	probe := Span{earliest, latest + k.Late(latest)}
+	probe := Between(earliest, latest+k.Late(latest))
 	for i := range r.Sent {
 		r.Sent[i] = r.Sent[i].Plus(probe)
 	}

@@ -53,7 +53,7 @@ func Expiry(now, n int64) int64 {
 }
 
 // Late is by how much a timer that is set to d may be late: what rounding up to jiffies adds, the timer wheel's
-// granularity, and a millisecond for the work that follows. It can be given to matchers.HaveGaps.
+// granularity, and a millisecond for the work that follows.
 //
 // A timer fires with the tick, after more than d, and at most a granularity after the jiffy that d is rounded up to:
 // the jiffy that it is set in has begun already, and the wheel rounds up to behind it.
@@ -64,4 +64,4 @@ func (k Kernel) Late(d time.Duration) time.Duration {
 }
 
 // Timer is when a timer goes off that is set to d.
-func (k Kernel) Timer(d time.Duration) Span { return Span{d, d + k.Late(d)} }
+func (k Kernel) Timer(d time.Duration) Span { return Between(d, d+k.Late(d)) }

@@ -12,9 +12,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tcplab/tcplab/harness/vm/guest"
 )
 
 // An aptClient calls apt-get and apt-cache. With lists of its own it looks at the archives that
@@ -29,6 +32,19 @@ type aptClient struct {
 	guests   bool     // looks for packages for guests, whatever this machine is
 	insecure bool     // takes sources that nobody has signed: for tests
 	prefix   []string // of each command, such as sudo
+	forHost  bool     // packages are for this machine, not for guests
+}
+
+// guestPackages are the options by which apt, on a machine of another architecture, sees the packages for guests. Nothing
+// is kept of that among the system's own.
+func guestPackages(host string) []string {
+	if host == guest.Arch {
+		return nil
+	}
+	return []string{
+		"-o", "APT::Architecture=" + guest.Arch, "-o", "APT::Architectures::=" + guest.Arch,
+		"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=",
+	}
 }
 
 func (a aptClient) run(ctx context.Context, program string, args ...string) ([]byte, error) {
@@ -44,6 +60,9 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 			options = append(options, "-o", "Debug::NoLocking=true")
 		}
 	}
+	if !a.forHost {
+		options = append(options, guestPackages(runtime.GOARCH)...)
+	}
 	if a.sources != "" {
 		options = append(options, "-o", "Dir::Etc::SourceParts="+a.sources)
 	}
@@ -57,13 +76,19 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 	if a.insecure {
 		options = append(options, "-o", "Acquire::AllowInsecureRepositories=true", "-o", "APT::Get::AllowUnauthenticated=true")
 	}
+	var stdout, stderr bytes.Buffer
+	output := io.Writer(&stdout)
+	if status := followApt(ctx, args); status != nil {
+		options = append(options, aptStatusOptions...)
+		output = status
+		defer status.Done()
+	}
 	words := slices.Concat(a.prefix, []string{program}, options, args)
 	command := exec.CommandContext(ctx, words[0], words[1:]...)
 	command.Dir = a.dir
 	command.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	command.Stdin = os.Stdin // sudo may ask
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
+	command.Stdout, command.Stderr = output, &stderr
 	if err := command.Run(); err != nil {
 		return nil, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, lastLine(stderr.String()))
 	}

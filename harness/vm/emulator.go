@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -33,13 +34,13 @@ func FindQEMU() (QEMU, error) {
 
 const emulatorProgram = "qemu-system-x86_64"
 
-// soundQEMU is the oldest major version that is known to compute right. 7.2 (Debian 12's own)
-// loses the flags of an instruction such as SETL when its store meets a page fault, so that
-// now and then a program in the guest takes a negative number for a positive one. Those
-// in between were not tried: each guest looks for itself, see [Result.Flaw].
-const soundQEMU = 10
+// soundMajor and soundMinor are the oldest version that is known to compute right. 7.2 (Debian 12's own) and 8.2 (Ubuntu 24.04's)
+// lose the flags of an instruction such as SETL when its store meets a page fault, so that
+// now and then a program in the guest takes a negative number for a positive one. 9.0 and 9.1 were not
+// tried: each guest looks for itself, see [Result.Flaw].
+const soundMajor, soundMinor = 9, 2
 
-var versionNumber = regexp.MustCompile(`version (\d+)\.`)
+var versionNumber = regexp.MustCompile(`version (\d+)\.(\d+)`)
 
 // Doubt says what is known to be wrong with this version, or nothing.
 func (q QEMU) Doubt() string {
@@ -47,11 +48,18 @@ func (q QEMU) Doubt() string {
 	if found == nil {
 		return ""
 	}
-	if major, err := strconv.Atoi(found[1]); err != nil || major >= soundQEMU {
+	var version [2]int
+	for i, digits := range found[1:] {
+		var err error
+		if version[i], err = strconv.Atoi(digits); err != nil {
+			return "" // a number that no version has
+		}
+	}
+	if slices.Compare(version[:], []int{soundMajor, soundMinor}) >= 0 {
 		return ""
 	}
-	return fmt.Sprintf("older than %d.0: may lose processor flags at page faults, so that a program in the guest can compute wrong "+
-		"(docs/virtual-time.md); tcplab setup installs a newer one from Debian's backports", soundQEMU)
+	return fmt.Sprintf("older than %d.%d: may lose processor flags at page faults, so that a program in the guest can compute wrong "+
+		"(docs/virtual-time.md); Debian's backports have a newer one, which tcplab setup installs, and so has Ubuntu 26.04", soundMajor, soundMinor)
 }
 
 // emulatorPackages are what a guest needs, of one version.
@@ -70,7 +78,7 @@ func InstallQEMU(ctx context.Context, progress func(string)) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	apt := aptClient{dir: dir, ownLists: true}
+	apt := aptClient{dir: dir, ownLists: true, forHost: true}
 	if os.Geteuid() != 0 {
 		apt.prefix = []string{"sudo"}
 		// What root puts into our directory only root can remove.

@@ -11,6 +11,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/tcplab/tcplab/internal/progress"
 )
 
 // unpackKernelPackages unpacks the packages that one kernel consists of: its image, modules and modules.builtin can each
@@ -121,6 +123,8 @@ func unpackPackage(ctx context.Context, path, dir string) (packageID, error) {
 		return packageID{}, err
 	}
 	defer out.close()
+	task := progress.Start(ctx, "unpacking "+filepath.Base(path))
+	defer task.Done()
 	content := io.NewSectionReader(file, 0, info.Size())
 	start := make([]byte, len(debMagic))
 	if _, err := content.ReadAt(start, 0); err != nil && !errors.Is(err, io.EOF) {

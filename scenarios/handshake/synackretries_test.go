@@ -1,7 +1,7 @@
 package handshake
 
 import (
-	"fmt"
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/peers"
@@ -34,11 +35,10 @@ var _ = It("repeats its SYN ACK to a client that does not answer, ever more slow
 		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.SynRecv, 0))
 
 		answers := wire.Segments(analysis.SYNACKs)
-		Expect(answers).To(HaveGaps(k.Late, expected.Timers[:expected.Most]...))
+		harness.CheckEach(lab, "gaps between SYN-ACKs", analysis.Gaps(slices.Values(answers)), expected.Gaps[:expected.Most])
+		lab.Measure("SYN-ACKs", len(answers), bounds.Exactly(1+expected.Most), "tcp_synack_retries")
+		lab.Measure("last SYN-ACK after", answers[len(answers)-1].At-answers[0].At, expected.Sent[expected.Most-1], "timer wheel")
 		Expect(wire.Segments(analysis.RSTs)).To(BeEmpty()) // the end is in silence
 		Expect(lab.Counters(net.Server())).To(And(
 			HaveGrown("TcpExtTCPSynRetrans", expected.Most), HaveGrown("TcpExtTCPTimeouts", expected.Most+1)))
-		lab.Figure("SYN ACKs", float64(len(answers)), "", fmt.Sprintf("%d: tcp_synack_retries", 1+expected.Most))
-		lab.Figure("the last after", answers[len(answers)-1].Time.Sub(answers[0].Time).Seconds(), "s",
-			expected.Sent[expected.Most-1].String()+": RFC 6298, timer wheel")
 	})

@@ -1,7 +1,7 @@
 package handshake
 
 import (
-	"fmt"
+	"slices"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
@@ -32,15 +33,14 @@ func connectInSilence(lab *harness.Lab, net *netns.Topology) (retransmissions in
 	syns := k.Connect(oracle.Connecting{})
 	Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
 	sent := wire.Segments(analysis.SYNs)
-	Expect(sent).To(HaveGaps(k.Late, syns.Timers[:syns.Most]...))
-	Expect(connection.ConnectTime).To(syns.End)
+	harness.CheckEach(lab, "gaps between SYNs", analysis.Gaps(slices.Values(sent)), syns.Gaps[:syns.Most])
+	lab.Measure("SYNs", len(sent), bounds.Exactly(1+syns.Most), "tcp_syn_retries and tcp_syn_linear_timeouts")
+	lab.Measure("gave up after", connection.ConnectTime, syns.End, "timer wheel")
 
 	// The link's own account, and the kernel's: the last time-out sends nothing any more.
 	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(1 + syns.Most))
 	Expect(lab.Counters(net.Client())).To(And(
 		HaveGrown("TcpExtTCPSynRetrans", syns.Most), HaveGrown("TcpExtTCPTimeouts", syns.Most+1), HaveGrown("TcpAttemptFails", 1)))
-	lab.Figure("SYNs", float64(len(sent)), "", fmt.Sprintf("%d: tcp_syn_retries and tcp_syn_linear_timeouts", 1+syns.Most))
-	lab.Figure("gave up after", connection.ConnectTime.Seconds(), "s", syns.End.String()+": RFC 6298, timer wheel")
 	return syns.Most
 }
 

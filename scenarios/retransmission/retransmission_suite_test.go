@@ -134,18 +134,3 @@ func (v view) lastACKBefore(s analysis.Segment) analysis.Segment {
 	Expect(acks).NotTo(BeEmpty())
 	return acks[len(acks)-1]
 }
-
-// rto is when the retransmission timer goes off on this path, whose RTT does not vary.
-func rto(k oracle.Kernel) oracle.Span {
-	latest := k.RTO(pathRTT.Latest, 0)
-	return oracle.Between(k.RTO(pathRTT.Earliest, 0), latest+k.Late(latest))
-}
-
-// lossProbe is when a tail loss probe is sent on this path, with so many segments in flight.
-func lossProbe(k oracle.Kernel, inFlight int) oracle.Span {
-	GinkgoHelper()
-	earliest, ok := k.LossProbe(pathRTT.Earliest, inFlight, k.RTO(pathRTT.Earliest, 0))
-	Expect(ok).To(BeTrue())
-	latest, _ := k.LossProbe(pathRTT.Latest, inFlight, k.RTO(pathRTT.Latest, 0))
-	return oracle.Between(earliest, latest+k.Late(latest))
-}

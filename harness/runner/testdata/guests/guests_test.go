@@ -2,7 +2,6 @@
 package guests
 
 import (
-	"math"
 	"os"
 	"testing"
 	"time"
@@ -11,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -30,7 +30,7 @@ var _ = Describe("a spec", Label("spec"), func() {
 		lab.Wait(client)
 		result := lab.Wait(server)
 		Expect(wire.Segments()).NotTo(BeEmpty())
-		lab.Figure("goodput", math.Round(result.Bulk.Goodput), "bit/s", "")
+		lab.Note("goodput", bounds.Mbit(result.Bulk.Goodput))
 	})
 	It("passes too", Label("good"), func() {})
 	It("fails", func(ctx SpecContext) {
