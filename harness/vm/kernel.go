@@ -138,7 +138,7 @@ func FetchKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
 		return nil, err
 	}
 	if !isName(options.Name) {
-		return nil, fmt.Errorf("fetch kernel %s: that is a path: it needs no fetching", options.Name)
+		return nil, fmt.Errorf("fetch kernel %s: that is no name but a path, which needs no fetching; %s", options.Name, namesAre)
 	}
 	return fetchKernel(ctx, options)
 }
@@ -150,6 +150,9 @@ func isName(name string) bool {
 	}
 	return name == DefaultKernel || name == NewestKernel || isPackageName(name) || Series(name) != ""
 }
+
+// namesAre says what is one.
+const namesAre = "a name is a version (6.12), a release, " + DefaultKernel + ", " + NewestKernel + " or " + imagePackage + "*: tcplab kernels lists some"
 
 func isPackageName(name string) bool { return strings.HasPrefix(name, imagePackage) }
 

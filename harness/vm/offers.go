@@ -191,13 +191,16 @@ func KnownOffers(cache string) ([]Offer, error) {
 	return offers, nil
 }
 
-// remember keeps what was seen.
+// remember keeps what was seen, instead of what had been seen in the same places, and in those that are no more.
 func (p *places) remember() error {
 	known, err := KnownOffers(p.options.Cache)
 	if err != nil {
 		return err
 	}
-	known = slices.DeleteFunc(known, func(offer Offer) bool { return p.opened[offer.Suite] != nil })
+	known = slices.DeleteFunc(known, func(offer Offer) bool {
+		gone := p.suites != nil && offer.Suite != SystemSuite && !slices.Contains(p.suites, offer.Suite)
+		return gone || p.opened[offer.Suite] != nil
+	})
 	for _, place := range p.opened {
 		known = append(known, place.offers()...)
 	}

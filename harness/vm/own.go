@@ -61,8 +61,7 @@ func classify(name string) (ownFiles, error) {
 	for _, path := range filepath.SplitList(name) {
 		info, err := os.Stat(path)
 		if err != nil {
-			return files, fmt.Errorf("%w (a name is a version, a release or one of %s, %s, %s*: tcplab kernels lists some)",
-				err, DefaultKernel, NewestKernel, imagePackage)
+			return files, fmt.Errorf("%w (%s)", err, namesAre)
 		}
 		if info.IsDir() {
 			packages, err := packagesIn(path)

@@ -43,6 +43,15 @@ func openStore(cache string, progress func(string)) store {
 	return store{dir: filepath.Join(cache, "kernels", storeVersion), progress: progress}
 }
 
+// Prefixes of directories that are gone when what they are for is done.
+const (
+	unpackPrefix   = ".unpack-"
+	downloadPrefix = ".download-"
+	damagedPrefix  = ".damaged-"
+)
+
+var temporaries = []string{unpackPrefix, downloadPrefix, damagedPrefix}
+
 const (
 	manifestFile = "kernel.json"
 	imageFile    = "vmlinux"
@@ -135,7 +144,7 @@ func (s store) take(folder string) (*Kernel, error) {
 
 // remove removes a folder at once for all who look for it, and then its files.
 func (s store) remove(folder string) error {
-	trash, err := os.MkdirTemp(s.dir, ".damaged-")
+	trash, err := os.MkdirTemp(s.dir, damagedPrefix)
 	if err != nil {
 		return fmt.Errorf("kernel cache: %w", err)
 	}
@@ -148,7 +157,7 @@ func (s store) remove(folder string) error {
 // add makes a folder of the store, which fill puts files into. It is whole or absent. Somebody else may have been
 // faster: then theirs is as good.
 func (s store) add(folder string, fill func(dir string) (manifest, error)) (*Kernel, error) {
-	dir, cleanup, err := s.temporary(".unpack-")
+	dir, cleanup, err := s.temporary(unpackPrefix)
 	if err != nil {
 		return nil, err
 	}
@@ -182,11 +191,30 @@ func (s store) temporary(prefix string) (dir string, cleanup func(), err error) 
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return "", nil, fmt.Errorf("kernel cache: %w", err)
 	}
+	s.sweep()
 	if dir, err = os.MkdirTemp(s.dir, prefix); err != nil {
 		return "", nil, fmt.Errorf("kernel cache: %w", err)
 	}
 	return dir, func() { os.RemoveAll(dir) }, nil
 }
+
+// sweep removes what a process that was killed has left.
+func (s store) sweep() {
+	for _, prefix := range temporaries {
+		dirs, err := filepath.Glob(s.path(prefix + "*"))
+		if err != nil {
+			continue
+		}
+		for _, dir := range dirs {
+			if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > leftAfter {
+				os.RemoveAll(dir)
+			}
+		}
+	}
+}
+
+// leftAfter is longer than any download takes.
+const leftAfter = 24 * time.Hour
 
 // point makes a name mean a folder, from now on.
 func (s store) point(name, folder string) error {

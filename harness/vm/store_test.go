@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 )
@@ -162,4 +163,19 @@ func TestDamagedCacheOfAnImage(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(said).To(ContainSubstring("damaged"))
 	expectKernel(g, kernel, release)
+}
+
+func TestSweep(t *testing.T) {
+	g := NewWithT(t)
+	s := openStore(t.TempDir(), func(string) {})
+	old, young := s.path(downloadPrefix+"old"), s.path(downloadPrefix+"young")
+	for _, dir := range []string{old, young} {
+		writeFile(t, filepath.Join(dir, "file"), nil)
+	}
+	g.Expect(os.Chtimes(old, time.Time{}, time.Now().Add(-leftAfter-time.Minute))).To(Succeed())
+	_, cleanup, err := s.temporary(unpackPrefix)
+	g.Expect(err).NotTo(HaveOccurred())
+	cleanup()
+	g.Expect(old).NotTo(BeADirectory())
+	g.Expect(young).To(BeADirectory())
 }
