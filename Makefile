@@ -3,6 +3,8 @@
 SUITES ?= ./scenarios/...
 SEED   ?= 1
 ARGS   ?=
+# What make lab shows first, so that one table is there long before all scenarios have run.
+FIRST  := ./scenarios/handshake --focus 'opens with three segments in one round trip'
 # For make seeds: which seeds, on which kernels.
 SEEDS   ?= 1-20
 KERNELS ?= 6.1,6.12,newest
@@ -21,13 +23,22 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/analysis ./harness/capture \
               ./harness/kernel ./harness/oracle
 
-.PHONY: help lab test unit privileged reproducible seeds kernels mutate bench lint setup clean
+.PHONY: help hello lab test unit privileged reproducible seeds kernels mutate bench lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-lab: setup ## run the scenario suites, print a table, write results/ (SUITES=, SEED=, ARGS=)
+lab: hello setup ## run the scenario suites, print a table, write results/ (SUITES=, SEED=, ARGS=)
+ifeq ($(SUITES)$(ARGS),./scenarios/...)
+	@[ -e results/latest ] || { echo 'One scenario first:'; $(TCPLAB) run $(FIRST) --seed $(SEED) || [ $$? = 1 ]; } && echo
+endif
 	$(TCPLAB) run $(SUITES) --seed $(SEED) $(ARGS)
+
+hello:
+	@[ -e $(TCPLAB) ] || printf '%s\n' \
+	  'This compiles tcplab, gets QEMU and a guest kernel (70 MB) if scenarios need them and they are missing, runs' \
+	  'one scenario, to show what comes of it, and then all. The first time it takes about 10 minutes on two cores: 2' \
+	  'to compile, 1 to download and unpack, 7 to run. The next time only what has changed is run.'
 
 test: unit privileged lab ## run all tests: without root, then with root in a guest, then the suites
 
@@ -71,7 +82,7 @@ setup: $(TCPLAB) ## build tcplab, and install QEMU and a guest kernel where scen
 # unpacked in each guest.
 .PHONY: $(TCPLAB)
 $(TCPLAB):
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./cmd/tcplab
+	@CGO_ENABLED=0 tools/compile tcplab -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./cmd/tcplab
 
 clean: ## remove what was built and the results; the cache stays
 	rm -rf bin results/*/

@@ -1,7 +1,6 @@
 package peers
 
 import (
-	"context"
 	"errors"
 	"net/netip"
 	"slices"
@@ -9,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"golang.org/x/sys/unix"
 )
 
@@ -60,8 +60,7 @@ func TestConnectionsInheritOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+	ctx := testenv.Context(t)
 	if _, err := client.connect(ctx, addr, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -341,11 +341,8 @@ func virtualTime(r *Record) string {
 }
 
 func wallTime(r *Record) string {
-	switch {
-	case r.Host != nil && r.Host.Wall > 0:
-		return short(r.Host.Wall)
-	case r.Clock == ClockReal && r.Duration > 0:
-		return short(r.Duration)
+	if took := r.wall(); took > 0 {
+		return short(Duration(took))
 	}
 	return "-"
 }
@@ -410,13 +407,7 @@ func (t *table) skips(records []*Record) {
 		if r.Verdict.Failed() || r.Verdict == Passed {
 			continue
 		}
-		reason := r.Reason
-		if reason == "" {
-			reason = "no reason was given"
-			if r.Verdict == Pending {
-				reason = "marked as pending"
-			}
-		}
+		reason := skipReason(r)
 		if count[reason] == 0 {
 			reasons = append(reasons, reason)
 		}

@@ -29,7 +29,7 @@ const kernelNames = `A kernel is named by
 or by the path of one's own:
 
   FOLDER                  with nothing but one kernel's packages (.deb, .rpm), or that they were unpacked into
-  A.deb:B.deb, A.rpm:...  its packages one by one: image, modules (and on Debian since 7.0 linux-base-*)
+  A.deb:B.deb, A.rpm:...  its packages one by one: image, modules (and on Debian since 6.18 linux-base-*)
   boot/vmlinuz-6.1        an image; its modules are in lib/modules of the folder above, or in /lib/modules
   vmlinux:FOLDER          an image and the folder that has its lib/modules
 

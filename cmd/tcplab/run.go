@@ -15,6 +15,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness/runner"
 	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -234,13 +235,13 @@ func newList() *cobra.Command {
 					fmt.Fprintf(out, "%s\n    go test %s\n", suite.Name, suite.Path)
 					continue
 				}
-				fmt.Fprintf(out, "%s\n", suite.Name)
+				fmt.Fprintf(out, "%s\n", text.Printable(suite.Name))
 				for _, spec := range suite.Specs {
 					switch {
 					case spec.Pending:
-						fmt.Fprintf(out, "    %s %v (pending)\n", spec.Text, spec.Labels)
+						fmt.Fprintf(out, "    %s %v (pending)\n", text.Printable(spec.Text), spec.Labels)
 					case spec.Selected:
-						fmt.Fprintf(out, "    %s %v\n", spec.Text, spec.Labels)
+						fmt.Fprintf(out, "    %s %v\n", text.Printable(spec.Text), spec.Labels)
 					}
 				}
 			}

@@ -3,11 +3,17 @@ package oracle
 import (
 	"math"
 	"time"
+
+	"github.com/tcplab/tcplab/harness/bounds"
 )
 
 // InfiniteThreshold is TCP_INFO's slow-start threshold as long as slow start has no end (include/net/tcp.h:
 // TCP_INFINITE_SSTHRESH).
 const InfiniteThreshold = 0x7fffffff
+
+// ackSegments is how many segments an ACK acknowledges: two at most, where every other full segment is acknowledged
+// (RFC 5681, 4.2), unless a host was so late that several came at once.
+const ackSegments = 2
 
 // SlowStart is how many segments leave in each round of a transfer without a loss, from the initial window on: each
 // acknowledged segment brings two, also where ACKs are delayed (net/ipv4/tcp_cong.c: tcp_slow_start; RFC 5681, 3.1 and
@@ -22,10 +28,10 @@ func (k Kernel) SlowStart(segments int) []int {
 	return rounds
 }
 
-// WindowAfterIdle is the congestion window after a pause since the last transmission: halved for each RTO, down to the
+// windowAfterIdle is the congestion window after a pause since the last transmission: halved for each RTO, down to the
 // initial window (net/ipv4/tcp_output.c: tcp_cwnd_restart; RFC 2861). With tcp_slow_start_after_idle 0, and with BBR,
 // it stays.
-func (k Kernel) WindowAfterIdle(window int, idle, rto time.Duration) int {
+func (k Kernel) windowAfterIdle(window int, idle, rto time.Duration) int {
 	least := min(window, k.InitialWindow(0))
 	if k.Sysctls.SlowStartAfterIdle == 0 {
 		return window
@@ -36,120 +42,85 @@ func (k Kernel) WindowAfterIdle(window int, idle, rto time.Duration) int {
 	return max(window, least)
 }
 
-// PacingRate is TCP's pacing rate in bits a second: a share of window / SRTT, tcp_pacing_ss_ratio in slow start (below
-// half of ssthresh), tcp_pacing_ca_ratio after it (net/ipv4/tcp_input.c: tcp_update_pacing_rate). It is paced by fq, or
-// by TCP itself with SO_MAX_PACING_RATE or BBR; else the rate only sizes bursts. BBR sets its own.
-func (k Kernel) PacingRate(window, ssthresh, mss int, srtt time.Duration) float64 {
-	ratio := k.Sysctls.PacingCARatio
+// WindowAfterPause is [Kernel.windowAfterIdle] for a pause as it was seen: the kernel counts it in jiffies, so that by
+// its count it can be a tick more or less.
+func (k Kernel) WindowAfterPause(window int, seen, rto time.Duration) bounds.Range {
+	grain := k.Tick() + Grain
+	return bounds.Between(k.windowAfterIdle(window, seen+grain, rto), k.windowAfterIdle(window, seen-grain, rto)).
+		From("RFC 2861; tcp_cwnd_restart, tcp_slow_start_after_idle")
+}
+
+// PacingRatio is TCP's pacing rate in percent of window / SRTT: tcp_pacing_ss_ratio in slow start (below half of
+// ssthresh), tcp_pacing_ca_ratio after it (net/ipv4/tcp_input.c: tcp_update_pacing_rate). It is obeyed by fq, or by TCP
+// itself with SO_MAX_PACING_RATE or BBR; else the rate only sizes bursts. BBR sets its own.
+func (k Kernel) PacingRatio(window, ssthresh int) int {
 	if window < ssthresh/2 {
-		ratio = k.Sysctls.PacingSSRatio
+		return k.Sysctls.PacingSSRatio
 	}
-	return float64(window*mss*8) / srtt.Seconds() * float64(ratio) / 100
+	return k.Sysctls.PacingCARatio
 }
 
-// HyStart's constants (net/ipv4/tcp_cubic.c: HYSTART_DELAY_MIN, HYSTART_DELAY_MAX, hystart_low_window,
-// hystart_ack_delta_us, HYSTART_MIN_SAMPLES).
-const (
-	HyStartLeastWindow = 16                   // segments; below, HyStart does not look
-	HyStartSamples     = 8                    // RTT samples of a round, before their minimum counts
-	HyStartACKGap      = 2 * time.Millisecond // at most between two ACKs of a train
-)
-
-// HyStart is where CUBIC leaves slow start in front of a queue: when a round's least RTT is above Delay, or when a
-// train of ACKs lasts for longer than Train.
-type HyStart struct {
-	Delay time.Duration `json:"delay"` // TcpExtTCPHystartDelayDetect
-	Train time.Duration `json:"train"` // TcpExtTCPHystartTrainDetect
+// PacingAsACKComes is the range of a socket's pacing rate by TCP_INFO, in whole percent of window / SRTT, where an ACK
+// may have come as it was asked. tcp_get_info reads the rate, then the window, and then, under the socket's lock, the
+// rest: the rate may be the one before that ACK, of a smaller window and of another SRTT. sample is the ACK's RTT.
+func PacingAsACKComes(ratio, window int, srtt time.Duration, sample Span) bounds.Range {
+	// tcp_rtt_estimator: SRTT = 7/8 of SRTT before + 1/8 of the sample.
+	before := func(sample time.Duration) time.Duration { return (8*srtt - sample) / 7 }
+	slower := float64(srtt) / float64(max(srtt, before(sample.Earliest))) * float64(window-ackSegments) / float64(window)
+	faster := float64(srtt) / float64(min(srtt, before(sample.Latest)))
+	least, most := math.Floor(float64(ratio)*slower), math.Ceil(float64(ratio)*faster)
+	return bounds.Between(int(least), int(most)).In("%").From(pacingSource)
 }
 
-// HyStart returns the bounds for a path with that least RTT: an eighth more, that is 4 to 16 ms; and half of the RTT
-// plus up to half a millisecond, or, where a qdisc or TCP itself paces, the whole (net/ipv4/tcp_cubic.c:
-// hystart_update, hystart_ack_delay).
-func (k Kernel) HyStart(leastRTT time.Duration, paced bool) HyStart {
-	const least, most = 4 * time.Millisecond, 16 * time.Millisecond
-	const ackDelay = time.Millisecond // of hystart_ack_delay, at most
-	h := HyStart{
-		Delay: leastRTT + min(max(leastRTT/8, least), most),
-		Train: leastRTT + ackDelay,
+// pacingSource is of both ratios.
+const pacingSource = "tcp_update_pacing_rate: tcp_pacing_ss_ratio, tcp_pacing_ca_ratio"
+
+// PacedBurst is how long a burst takes that is paced while its window grows to so many segments in slow start, from the
+// first segment to the last: each leaves at a pacing rate between the one of half the window and the one of all of it
+// (net/ipv4/tcp_output.c: tcp_update_skb_after_send; net/sched/sch_fq.c).
+func (k Kernel) PacedBurst(window int, srtt Span) Span {
+	gaps := time.Duration(window - 1)
+	each := func(srtt time.Duration, w int) time.Duration {
+		return srtt * 100 / time.Duration(k.Sysctls.PacingSSRatio*w)
 	}
-	if !paced {
-		h.Train /= 2
-	}
-	return h
+	return Between(gaps*each(srtt.Earliest, window), gaps*each(srtt.Latest, window/2)).
+		From("tcp_update_pacing_rate: tcp_pacing_ss_ratio")
 }
 
-// CUBIC's constants (RFC 9438, 4.6 and 5.1). The kernel's are 717/1024 and 410/1024 (net/ipv4/tcp_cubic.c: beta,
-// bic_scale).
-const (
-	CubicBeta = 0.7
-	CubicC    = 0.4 // segments / s^3
-)
-
-// CubicAfterLoss is the window after a loss: 717/1024 of it, two segments at least (tcp_cubic.c:
-// cubictcp_recalc_ssthresh).
-func CubicAfterLoss(window int) int { return max(window*717/1024, 2) }
-
-// RenoAfterLoss is the same for Reno: half of it (net/ipv4/tcp_cong.c: tcp_reno_ssthresh).
+// RenoAfterLoss is Reno's window after a loss: half of it (net/ipv4/tcp_cong.c: tcp_reno_ssthresh).
 func RenoAfterLoss(window int) int { return max(window/2, 2) }
 
-// CubicK is the time that CUBIC takes from a loss back to the window that it had: the cube root of
-// window * (1 - beta) / C (RFC 9438, 4.2). As Reno, where that is faster, it takes less: see [CubicFriendly].
-func CubicK(window float64) time.Duration {
-	return seconds(math.Cbrt(window * (1 - CubicBeta) / CubicC))
-}
-
-// CubicWindow is CUBIC's window a time after a loss at a window: C (t - K)^3 + window (RFC 9438, 4.2). The kernel adds
-// the least RTT to t: it aims a round trip ahead (tcp_cubic.c: bictcp_update).
-func CubicWindow(window float64, t time.Duration) float64 {
-	past := (t - CubicK(window)).Seconds()
-	return CubicC*past*past*past + window
-}
-
-// CubicFriendly is the window that Reno would have a time after a loss at a window, with CUBIC's decrease: CUBIC takes
-// the greater of the two (RFC 9438, 4.3).
-func CubicFriendly(window float64, t, rtt time.Duration) float64 {
-	const increase = 3 * (1 - CubicBeta) / (1 + CubicBeta) // segments a round trip
-	return CubicBeta*window + increase*t.Seconds()/rtt.Seconds()
-}
-
-// RenoResponse is Reno's average window, in segments, at a loss rate p (0 to 1, one loss in 1/p segments, evenly spread):
-// sqrt(3 / 2p), without delayed ACKs, which Linux counts by bytes (RFC 3649, 2; RFC 9438, 5.1; Mathis and others, 1997).
+// RenoResponse is Reno's average window, in segments, at a loss rate p (0 to 1, one loss in 1/p segments, evenly
+// spread): sqrt(3 / 2p), without delayed ACKs, which Linux counts by bytes (RFC 3649, 2; RFC 9438, 5.1; Mathis and
+// others, 1997).
 func RenoResponse(p float64) float64 { return math.Sqrt(1.5 / p) }
-
-// CubicResponse is CUBIC's: 1.054 * (RTT/p)^0.75 for beta 0.7 and C 0.4, or Reno's where that is greater (RFC 9438,
-// 5.1 and 5.2).
-func CubicResponse(p float64, rtt time.Duration) float64 {
-	factor := math.Pow(CubicC*(3+CubicBeta)/4/(1-CubicBeta), 0.25)
-	return max(factor*math.Pow(rtt.Seconds()/p, 0.75), RenoResponse(p))
-}
-
-// BBR's constants, of version 1, which is what Linux has (net/ipv4/tcp_bbr.c: bbr_high_gain, bbr_drain_gain,
-// bbr_pacing_gain, bbr_cwnd_gain, bbr_cwnd_min_target, bbr_min_rtt_win_sec, bbr_probe_rtt_mode_ms,
-// bbr_pacing_margin_percent, bbr_full_bw_thresh, bbr_full_bw_cnt). The kernel's gains are in 256ths, rounded down.
-const (
-	BBRStartupGain    = (256*2885/1000 + 1) / 256.0 // 2/ln 2
-	BBRDrainGain      = (256 * 1000 / 2885) / 256.0
-	BBRWindowGain     = 2.0
-	BBRLeastWindow    = 4    // segments, in ProbeRTT
-	BBRPacingMargin   = 0.99 // of the estimated bandwidth
-	BBRFullGrowth     = 1.25 // less, three rounds in a row, ends Startup
-	BBRFullRounds     = 3
-	BBRMinRTTLife     = 10 * time.Second       // then ProbeRTT
-	BBRProbeRTTLength = 200 * time.Millisecond // and a round trip at least
-)
-
-// BBRCycle is the pacing gain in the eight phases of ProbeBW, of a least RTT each.
-func BBRCycle() []float64 { return []float64{1.25, 0.75, 1, 1, 1, 1, 1, 1} }
 
 // frame is the size of a full frame in netem's eyes: an MTU of 1500 and an Ethernet header.
 const frame = 1514
 
-// QueueDelay is the time that a full queue of netem adds to the delay: what its limit, in packets, leaves besides the
-// packets in the delay line, at its rate in bits a second. netem's limit counts the delay line, too
-// (net/sched/sch_netem.c: netem_enqueue).
-func QueueDelay(limit int, rate int64, oneWay time.Duration) time.Duration {
-	inLine := float64(rate) * oneWay.Seconds() / (8 * frame)
-	return seconds(max(float64(limit)-inLine, 0) * 8 * frame / float64(rate))
+// A Bottleneck is a path of two netems, each of which delays by half of the RTT, where the one to the receiver has a
+// rate.
+type Bottleneck struct {
+	Rate int64         // bit/s
+	RTT  time.Duration // without the time that a packet takes at the rate
+}
+
+// Frame is how long a full frame takes.
+func (b Bottleneck) Frame() time.Duration { return seconds(8 * frame / float64(b.Rate)) }
+
+// BDP is the bandwidth-delay product in full frames: what fills the path, and no queue.
+func (b Bottleneck) BDP() float64 { return float64(b.Rate) * b.RTT.Seconds() / (8 * frame) }
+
+// FullQueueRTT is the RTT of a packet that found the last free place of a netem with a limit in packets.
+//
+// The limit counts the packets in the delay line, too, and they all leave one after the other at the rate
+// (net/sched/sch_netem.c: netem_enqueue). So the packet leaves when as many have left as the limit says, itself among
+// them, the first of which was on its way already.
+func (b Bottleneck) FullQueueRTT(limit int) Span {
+	away := func(frames int) time.Duration {
+		return max(time.Duration(frames)*b.Frame(), b.RTT/2) + b.RTT/2
+	}
+	return Between(away(limit-1), away(limit)).From("netem_enqueue: limit")
 }
 
 // Throughput is what a window allows at most, in bits a second: a window each round trip.

@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 	gomegatypes "github.com/onsi/gomega/types"
 
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 )
 
@@ -397,66 +398,6 @@ func TestPath(t *testing.T) {
 	g.Expect(k.PathMTULife()).To(Equal(10 * time.Minute))
 }
 
-func TestCongestion(t *testing.T) {
-	g := NewWithT(t)
-	k := defaults(t, "6.12")
-	g.Expect(k.SlowStart(100)).To(Equal([]int{10, 20, 40, 30}))
-	g.Expect(k.InitialWindow(0)).To(Equal(10))
-	g.Expect(k.InitialWindow(1)).To(Equal(10))
-	g.Expect(k.InitialWindow(2)).To(Equal(1))
-
-	rto := 300 * time.Millisecond
-	g.Expect(k.WindowAfterIdle(100, 2*time.Second, rto)).To(Equal(10))
-	g.Expect(k.WindowAfterIdle(100, 700*time.Millisecond, rto)).To(Equal(25), "two whole RTOs")
-	g.Expect(k.WindowAfterIdle(100, 200*time.Millisecond, rto)).To(Equal(100))
-	g.Expect(k.WindowAfterIdle(4, 2*time.Second, rto)).To(Equal(4))
-	g.Expect(with(t, k, "tcp_slow_start_after_idle=0").WindowAfterIdle(100, time.Hour, rto)).To(Equal(100))
-
-	g.Expect(k.PacingRate(10, 1<<30, 1448, 100*time.Millisecond)).To(BeNumerically("~", 2*10*1448*8/.1, 1))
-	g.Expect(k.PacingRate(10, 15, 1448, 100*time.Millisecond)).To(BeNumerically("~", 1.2*10*1448*8/.1, 1))
-
-	g.Expect(k.HyStart(100*time.Millisecond, false)).To(Equal(HyStart{Delay: 112500 * time.Microsecond, Train: 50500 * time.Microsecond}))
-	g.Expect(k.HyStart(10*time.Millisecond, true)).To(Equal(HyStart{Delay: 14 * time.Millisecond, Train: 11 * time.Millisecond}))
-	g.Expect(k.HyStart(time.Second, false).Delay).To(Equal(1016 * time.Millisecond))
-
-	g.Expect(CubicAfterLoss(100)).To(Equal(70))
-	g.Expect(CubicAfterLoss(2)).To(Equal(2))
-	g.Expect(RenoAfterLoss(100)).To(Equal(50))
-	// K is where CUBIC is back at its window, and 0 where it is at beta of it.
-	g.Expect(CubicWindow(100, CubicK(100))).To(BeNumerically("~", 100, 1e-6))
-	g.Expect(CubicWindow(100, 0)).To(BeNumerically("~", 70, 1e-6))
-	g.Expect(CubicK(100).Seconds()).To(BeNumerically("~", 4.217, .001))
-	g.Expect(CubicFriendly(100, 0, time.Second)).To(BeNumerically("~", 70, 1e-9))
-
-	// RFC 9438's tables 1 and 3 (average window at RTT 0.1 s and 0.01 s; Reno, CUBIC with C 0.4)
-	for _, row := range []struct{ p, reno, cubicLong, cubicShort float64 }{
-		{1e-2, 12, 12, 12},
-		{1e-3, 38, 38, 38},
-		{1e-4, 120, 187, 120},
-		{1e-5, 387, 1054, 387},
-		{1e-6, 1225, 5927, 1225},
-		{1e-7, 3873, 33332, 5927},
-		{1e-8, 12247, 187439, 33332},
-	} {
-		g.Expect(RenoResponse(row.p)).To(BeNumerically("~", row.reno, .025*row.reno), "%v", row.p)
-		g.Expect(CubicResponse(row.p, 100*time.Millisecond)).To(BeNumerically("~", row.cubicLong, .025*row.cubicLong), "%v", row.p)
-		g.Expect(CubicResponse(row.p, 10*time.Millisecond)).To(BeNumerically("~", row.cubicShort, .025*row.cubicShort), "%v", row.p)
-	}
-
-	g.Expect(BBRStartupGain).To(BeNumerically("~", 2.885, 1./256))
-	g.Expect(BBRDrainGain).To(BeNumerically("~", 1/2.885, 1./256))
-	mean := 0.
-	for _, gain := range BBRCycle() {
-		mean += gain / 8
-	}
-	g.Expect(mean).To(Equal(1.), "ProbeBW neither fills nor drains in the long run")
-
-	// 10 Mbit/s, 20 ms: 16.5 packets in the line; the rest of 100 take 83.5 * 1514 * 8 / 10e6
-	g.Expect(QueueDelay(100, 10_000_000, 20*time.Millisecond).Seconds()).To(BeNumerically("~", .10112, 1e-5))
-	g.Expect(QueueDelay(10, 10_000_000, 20*time.Millisecond)).To(BeZero())
-	g.Expect(Throughput(UnscaledWindow, 100*time.Millisecond)).To(BeNumerically("~", 5.24e6, .01e6))
-}
-
 // The wheel's table in kernel/time/timer.c, for HZ 1000, 300, 250 and 100.
 func TestTimerWheel(t *testing.T) {
 	g := NewWithT(t)
@@ -563,4 +504,27 @@ func TestSpansMatch(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("not a int")))
 	_, err = spans[0].Match(1.5)
 	g.Expect(err).To(MatchError(ContainSubstring("not a float64")))
+}
+
+func TestSpansBy(t *testing.T) {
+	g := NewWithT(t)
+	spans := Spans{
+		Between(time.Second, 1100*time.Millisecond).From("a timer"),
+		Between(2*time.Second, 2200*time.Millisecond).From("a timer"),
+		Between(4*time.Second, 4400*time.Millisecond).From("a timer"),
+	}
+	for _, c := range []struct {
+		then         Span
+		fewest, most int
+	}{
+		{Exactly(500 * time.Millisecond), 0, 0},
+		{Exactly(time.Second - Grain), 0, 1}, // what is seen can be by a grain early
+		{Exactly(1100 * time.Millisecond), 0, 1},
+		{Exactly(1100*time.Millisecond + Grain), 1, 1},
+		{Exactly(3 * time.Second), 2, 2},
+		{Between(3*time.Second, 4*time.Second), 2, 3},
+		{Exactly(time.Minute), 3, 3},
+	} {
+		g.Expect(spans.By(c.then)).To(Equal(bounds.Between(c.fewest, c.most).From("a timer")), "%v", c.then)
+	}
 }

@@ -134,13 +134,14 @@ func (k Kernel) predictCongestion(add adder, rtt time.Duration) {
 	rounds := strings.Trim(fmt.Sprint(k.SlowStart(300)), "[]")
 	add("congestion", "300 segments, in rounds of", rounds, "tcp_slow_start; RFC 6928")
 	rto := k.RTO(rtt, 0)
-	add("congestion", "window of 100 after 2 s idle", strconv.Itoa(k.WindowAfterIdle(100, 2*time.Second, rto)), "tcp_cwnd_restart; RFC 2861")
-	h := k.HyStart(rtt, false)
-	add("congestion", "HyStart ends slow start at an RTT of", h.Delay.String(), "hystart_update", Exactly(h.Delay))
-	add("congestion", "HyStart ends slow start at a train of", h.Train.String(), "hystart_update", Exactly(h.Train))
+	add("congestion", "window of 100 after 2 s idle", strconv.Itoa(k.windowAfterIdle(100, 2*time.Second, rto)), "tcp_cwnd_restart; RFC 2861")
+	h := k.hyStart(rtt, false)
+	add("congestion", "HyStart ends slow start at an RTT of", h.delay.String(), "hystart_update", Exactly(h.delay))
+	add("congestion", "HyStart ends slow start at a train of", h.train.String(), "hystart_update", Exactly(h.train))
 	add("congestion", "CUBIC's and Reno's window of 100 after a loss",
 		fmt.Sprintf("%d, %d", CubicAfterLoss(100), RenoAfterLoss(100)), "cubictcp_recalc_ssthresh, tcp_reno_ssthresh")
-	add("congestion", "CUBIC is back at 100 after", CubicK(100).Round(time.Millisecond).String(), "RFC 9438, 4.2", Exactly(CubicK(100)))
+	back := CubicCurveAfter(100).K()
+	add("congestion", "CUBIC is back at 100 after", back.Round(time.Millisecond).String(), "RFC 9438, 4.2", Exactly(back))
 	if rtt > 0 {
 		mbit := func(p float64) string {
 			return fmt.Sprintf("%.3g, %.3g Mbit/s", CubicResponse(p, rtt)*1448*8/rtt.Seconds()/1e6, RenoResponse(p)*1448*8/rtt.Seconds()/1e6)

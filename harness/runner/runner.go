@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -99,7 +100,8 @@ func checkSelection(suites []*Suite) error {
 	return fmt.Errorf("%w the filters, of %d in %d suites; tcplab list shows them", errNoSpecs, total, len(suites))
 }
 
-// A logger writes whole lines, from any goroutine.
+// A logger writes whole lines, from any goroutine. What scenarios print, and what they are called, cannot carry escape sequences
+// to a terminal.
 type logger struct {
 	mutex sync.Mutex
 	to    io.Writer
@@ -127,7 +129,7 @@ func (l *logger) printf(format string, args ...any) {
 	}
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	fmt.Fprintf(l.to, format+"\n", args...)
+	_, _ = io.WriteString(l.to, text.PrintableLines(fmt.Sprintf(format, args...))+"\n") // nobody waits for the log
 }
 
 // prefixed returns a writer that passes on whole lines with a name before each.

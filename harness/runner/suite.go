@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -23,6 +24,7 @@ import (
 	"github.com/onsi/ginkgo/v2/types"
 
 	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/progress"
 )
 
 // runSpecs is in the function table of each program that can call it, where a zero byte ends
@@ -118,7 +120,10 @@ func compile(ctx context.Context, patterns, flags []string, dir, arch string) ([
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range found {
+		task := progress.Start(ctx, "compiling suites")
+		defer task.Done()
+		for i, p := range found {
+			task.Set("%d of %d done, now %s", i, len(found), path.Base(p.ImportPath))
 			suite := &Suite{Name: path.Base(p.ImportPath), Path: p.ImportPath, Binary: binaryIn(dir, p.ImportPath, arch), Dir: p.Dir}
 			if err := compilePackage(ctx, arch, p.ImportPath, suite.Binary, flags...); err != nil {
 				return nil, err
@@ -288,12 +293,19 @@ func goCommand(ctx context.Context, arch string, args ...string) ([]byte, error)
 	command := exec.CommandContext(ctx, "go", args...)
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	var stderr bytes.Buffer
-	command.Stderr = &stderr
+	downloads := progress.Follow(ctx, "downloading", moduleDownload)
+	defer downloads.Done()
+	command.Stderr = io.MultiWriter(&stderr, downloads)
 	output, err := command.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return output, nil
+}
+
+// moduleDownload is what the go command says on standard error when it downloads a module.
+func moduleDownload(line string) (module string, ok bool) {
+	return strings.CutPrefix(line, "go: downloading ")
 }
 
 // listSpecs asks a program that links Ginkgo for its specs and which of them the filter selects.
@@ -420,8 +432,11 @@ func load(ctx context.Context, patterns []string, filter Filter, dir string) ([]
 
 // list returns compiled suites with their specs.
 func list(ctx context.Context, compiled []*Suite, filter Filter, dir string) ([]*Suite, error) {
+	task := progress.Start(ctx, "listing scenarios")
+	defer task.Done()
 	var suites []*Suite
-	for _, suite := range compiled {
+	for i, suite := range compiled {
+		task.Set("%d of %d suites", i, len(compiled))
 		listed := *suite
 		suites = append(suites, &listed)
 		if !listed.Ginkgo {

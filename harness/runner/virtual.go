@@ -74,6 +74,8 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 		}
 	}
 
+	course := startCourse(ctx, s.log, options, len(works), len(suites))
+	defer course.task.Done()
 	var group errgroup.Group
 	group.SetLimit(options.Jobs)
 	store := runCache{dir: filepath.Join(cache, "runs")}
@@ -82,7 +84,7 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err := runGuest(ctx, w, run, options, store, s.log); err != nil {
+			if err := runGuest(ctx, w, run, options, store, course); err != nil {
 				return fmt.Errorf("%s: %s: %w", w.suite.Name, w.scenario(), err)
 			}
 			return nil
@@ -127,7 +129,8 @@ func buildImage(suite *Suite, initProgram string, kernel *vm.Kernel, options Opt
 
 // runGuest runs one scenario in a guest, or takes it from the cache, and leaves a record. Its
 // error is for what keeps it from that; a scenario that fails is a record.
-func runGuest(ctx context.Context, w work, run *results.Run, options Options, store runCache, log *logger) error {
+func runGuest(ctx context.Context, w work, run *results.Run, options Options, store runCache, course *course) error {
+	log := course.log
 	image, err := w.image()
 	if err != nil {
 		return err
@@ -162,18 +165,19 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 	if record := options.known(key); record != nil {
 		record.Host = hostPart(started)
 		record.Host.Cached = true
-		report(log, record, options)
+		course.report(record)
 		return record.Write(dir)
 	}
 	if !options.Fresh {
 		if record, err := store.load(key, dir); err == nil {
 			record.Host = hostPart(started)
 			record.Host.Cached = true
-			report(log, record, options)
+			course.report(record)
 			return errors.Join(record.Write(dir), options.enter(key, w.suite, record))
 		}
 	}
 
+	course.begin(w.suite.Name, w.scenario())
 	var output bytes.Buffer
 	job.Output = &output
 	if options.Verbose {
@@ -224,9 +228,9 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 	if err := options.enter(key, w.suite, record); err != nil {
 		return err
 	}
-	report(log, record, options)
+	course.report(record)
 	if record.Verdict.Failed() && !options.Verbose {
-		log.printf("%s", bytes.TrimSpace(output.Bytes()))
+		log.printf("%s", excerpt(output.Bytes(), filepath.Join(dir, outputFile)))
 	}
 	return nil
 }

@@ -76,13 +76,19 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 	if a.insecure {
 		options = append(options, "-o", "Acquire::AllowInsecureRepositories=true", "-o", "APT::Get::AllowUnauthenticated=true")
 	}
+	var stdout, stderr bytes.Buffer
+	output := io.Writer(&stdout)
+	if status := followApt(ctx, args); status != nil {
+		options = append(options, aptStatusOptions...)
+		output = status
+		defer status.Done()
+	}
 	words := slices.Concat(a.prefix, []string{program}, options, args)
 	command := exec.CommandContext(ctx, words[0], words[1:]...)
 	command.Dir = a.dir
 	command.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	command.Stdin = os.Stdin // sudo may ask
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
+	command.Stdout, command.Stderr = output, &stderr
 	if err := command.Run(); err != nil {
 		return nil, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, lastLine(stderr.String()))
 	}

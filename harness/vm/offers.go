@@ -31,8 +31,9 @@ type Offer struct {
 // SystemSuite stands for what the system's own sources have.
 const SystemSuite = "this system's archive"
 
-// kernelPackages are those that a kernel can consist of: Debian's linux-image-* was one package until 6.19, and
-// depends on linux-binary-*, -modules-* and -base-* since. Ubuntu's has linux-modules-* and linux-modules-extra-*.
+// kernelPackages are those that a kernel can consist of: Debian's linux-image-* was one package until 6.17, and depends
+// on linux-base-* (6.18), linux-binary-* and linux-modules-* (6.19) since. Ubuntu's has linux-modules-* and
+// linux-modules-extra-*.
 var kernelPackages = regexp.MustCompile(`^linux-(image|binary|modules|base)-`)
 
 // imagePackage begins the names of packages and metapackages that stand for a kernel.
@@ -136,7 +137,7 @@ func (p *place) releaseOf(name string) (string, bool) {
 		return "", false
 	}
 	for _, candidate := range append([]string{name}, named.Depends...) {
-		if match := releasePackage.FindStringSubmatch(candidate); match != nil && (candidate == name || p.newest(candidate) != nil) {
+		if match := releasePackage.FindStringSubmatch(candidate); match != nil {
 			return match[1], true
 		}
 	}

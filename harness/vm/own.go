@@ -235,7 +235,7 @@ func findImage(dirs ...string) (string, error) {
 	slices.Sort(paths)
 	switch len(paths) {
 	case 0:
-		return "", errors.New("no kernel image: neither boot/vmlinuz-* nor lib/modules/*/vmlinuz (on Debian since 7.0 that is in " +
+		return "", errors.New("no kernel image: neither boot/vmlinuz-* nor lib/modules/*/vmlinuz (on Debian since 6.19 that is in " +
 			"linux-binary-*, on Fedora in kernel-core)")
 	case 1:
 		return paths[0], nil

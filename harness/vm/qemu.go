@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/subprocess"
 )
 
 // kernelParameters of every guest. "quiet" because each character of the console costs the
@@ -133,25 +133,13 @@ func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFil
 	}
 	var complaint bytes.Buffer
 	command.Stdout, command.Stderr = &complaint, &complaint
-	command.SysProcAttr = &syscall.SysProcAttr{
-		Pdeathsig: syscall.SIGKILL, // a guest never outlives its runner
-		Setpgid:   true,            // ^C goes to the runner, which decides
-	}
-	done := make(chan error, 1)
-	started := make(chan error, 1)
-	go func() {
-		// The death signal fires when the thread that started the child ends, not the process.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := command.Start()
-		started <- err
-		if err == nil {
-			done <- command.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C goes to the runner, which decides
+	wait, err := subprocess.Start(command)                    // a guest never outlives its runner
+	if err != nil {
 		return ended, fmt.Errorf("start %s: %w", q.Path, err)
 	}
+	done := make(chan error, 1)
+	go func() { done <- wait() }()
 
 	readyLimit, wallLimit := job.ReadyLimit, job.WallLimit
 	if readyLimit == 0 {

@@ -11,6 +11,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/tcplab/tcplab/internal/progress"
 )
 
 // unpackKernelPackages unpacks the packages that one kernel consists of: its image, modules and modules.builtin can each
@@ -66,7 +68,7 @@ func arrange(tree, imagePath, dir string) (release string, err error) {
 	modules := filepath.Join(tree, "lib/modules", release)
 	if _, err := os.Stat(filepath.Join(modules, "modules.builtin")); err != nil {
 		return "", fmt.Errorf("no lib/modules/%s/modules.builtin: name the packages with the modules as well "+
-			"(Debian since 7.0: linux-modules-* and linux-base-*; Ubuntu: linux-modules-*; "+
+			"(Debian since 6.19: linux-modules-* and linux-base-*; Ubuntu: linux-modules-*; "+
 			"Fedora: kernel-modules-core, kernel-modules, kernel-modules-extra)", release)
 	}
 	configs := []string{filepath.Join(modules, configFile), filepath.Join(tree, "boot", "config-"+release)}
@@ -121,6 +123,8 @@ func unpackPackage(ctx context.Context, path, dir string) (packageID, error) {
 		return packageID{}, err
 	}
 	defer out.close()
+	task := progress.Start(ctx, "unpacking "+filepath.Base(path))
+	defer task.Done()
 	content := io.NewSectionReader(file, 0, info.Size())
 	start := make([]byte, len(debMagic))
 	if _, err := content.ReadAt(start, 0); err != nil && !errors.Is(err, io.EOF) {

@@ -1,7 +1,6 @@
 package congestion
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
@@ -42,7 +42,9 @@ type accurateFlow struct {
 func accurately(lab *harness.Lab, segments int64, path func(*netns.Topology)) accurateFlow {
 	GinkgoHelper()
 	const roundTrip = 40 * time.Millisecond
-	net := lab.Path(roundTrip, netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "3"})})
+	net := lab.Path(roundTrip, netns.Config{
+		Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "3"}),
+	})
 	path(net)
 	f := accurateFlow{lab: lab, net: net, segment: int(segment()) - lab.Oracle(net.Client()).AccECNOption()}
 	bytes := segments * int64(f.segment)
@@ -51,7 +53,8 @@ func accurately(lab *harness.Lab, segments int64, path func(*netns.Topology)) ac
 		Listen: harness.Addr(net.Server(), port), Steps: peers.Steps(peers.ReadAll(), peers.Inspect()),
 	})
 	dial := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), port), Socket: peers.Socket{Congestion: "reno"}, // without HyStart, which would end slow start too
+		Connect: harness.Addr(net.Server(), port),
+		Socket:  peers.Socket{Congestion: "reno"}, // without HyStart, which would end slow start too
 		// It closes first: an ACK of the other side's TIME-WAIT, where Linux has no counter, would have an ACE of 0, which
 		// it would take for marks (tcp_v4_timewait_ack).
 		Steps: peers.Steps(peers.Write(bytes), peers.Sleep(time.Second), peers.Inspect(), peers.CloseWrite(), peers.ReadAll()),
@@ -127,23 +130,20 @@ var _ = DescribeTable("accurate ECN counts every marked segment, by the counter 
 		Expect(findings(f.client)).To(ContainElement(analysis.Congestion))
 
 		// What the client's kernel makes of it: exactly so many, though not every segment has an ACK of its own.
-		Expect(f.sender.Delivered_ce).To(BeEquivalentTo(marks))
-		Expect(f.sender.Delivered_ce_bytes).To(BeEquivalentTo(marked))
+		lab.Measure("counted by ACE", f.sender.Delivered_ce, bounds.Exactly(marks), "RFC 9768, 3.2.2")
+		lab.Measure("counted by the option", bounds.In(f.sender.Delivered_ce_bytes, "bytes"), bounds.Exactly(marked), "RFC 9768, 3.2.3")
 		Expect(f.sender.Delivered_e0_bytes).To(BeEquivalentTo(segments*f.segment - marked))
 		Expect(lab.Counters(f.net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", marks), HaveGrown("TcpRetransSegs", 0)))
 
 		// Reno answers as to the echo of RFC 3168: it leaves slow start.
 		Expect(f.sender.Snd_ssthresh).To(BeNumerically("<", infiniteThreshold))
-		lab.Figure("marks", float64(marks), "", "")
-		lab.Figure("counted by ACE", float64(f.sender.Delivered_ce), "", fmt.Sprintf("%d: RFC 9768, 3.2.2", marks))
-		lab.Figure("counted by the option", float64(f.sender.Delivered_ce_bytes), "bytes", fmt.Sprintf("%d: RFC 9768, 3.2.3", marked))
 	},
 	Entry("one", 40, 1),
 	Entry("twelve in a row, more than the counter's three bits", 40, 12),
 )
 
-var _ = It("accurate ECN tells nothing where the path bleaches what was marked, and shows that by its counters", Label("quick", "netem", "rfc9768"),
-	sinceAccECN, func(ctx SpecContext) {
+var _ = It("accurate ECN tells nothing where the path bleaches what was marked, and shows that by its counters",
+	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		const segments, marks = 100, 10
 		lab := harness.NewLab(ctx)
 		var mark, bleach *harness.Rule
@@ -154,8 +154,9 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 		Expect(mark.Hits()).To(And(HaveLen(marks), HaveEach(HaveField("Done", true))))
 		Expect(bleach.Hits()).To(And(HaveLen(segments), HaveEach(HaveField("Done", true))))
 
-		// The capture at the client is behind its queue, and has the marks. Nothing that came was ECN-capable, so there is nothing to count: ACE and the option stay where they begin. That
-		// all was sent as ECT(0) and E0B does not grow is how a sender can tell (RFC 9768, sections 3.2.2.3 and 3.2.3.2).
+		// The capture at the client is behind its queue, and has the marks. Nothing that came was ECN-capable, so there is
+		// nothing to count: ACE and the option stay where they begin. That all was sent as ECT(0) and E0B does not grow is
+		// how a sender can tell (RFC 9768, sections 3.2.2.3 and 3.2.3.2).
 		Expect(f.client.Client.CE.Count).To(Equal(marks))
 		Expect(f.codepoints()).To(HaveEach(BeEquivalentTo(notECT)))
 		Expect(lab.Counters(f.net.Server())).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), 0))
@@ -170,6 +171,6 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 		Expect(f.sender.Snd_ssthresh).To(BeEquivalentTo(infiniteThreshold))
 		Expect(lab.Counters(f.net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", 0), HaveGrown("TcpRetransSegs", 0)))
 		Expect([]int{f.client.Server.CEReported, f.server.Client.CE.Count}).To(HaveEach(BeZero()))
-		lab.Figure("marks", marks, "", "")
-		lab.Figure("counted by ACE", float64(f.sender.Delivered_ce), "", "0: bleached")
+		lab.Note("marks", marks)
+		lab.Measure("counted by ACE", f.sender.Delivered_ce, bounds.Exactly(0), "RFC 9768, 3.2.2.3: bleached")
 	})

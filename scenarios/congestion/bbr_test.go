@@ -1,6 +1,7 @@
 package congestion
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -9,43 +10,22 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
-// BBR's constants, in net/ipv4/tcp_bbr.c, where gains are in units of 1/256 (BBR_UNIT).
-const (
-	highGain  = 739. / 256 // bbr_high_gain: 2/ln 2, with which the rate doubles in a round trip
-	drainGain = 88. / 256  // bbr_drain_gain: its inverse
-	cwndGain  = 2.         // bbr_cwnd_gain: for ACKs that are late or tell of many segments
-
-	pacingMargin = 0.99 // bbr_pacing_margin_percent: the rate is 1 % less than the gain says
-
-	probePhases = 8                      // CYCLE_LEN: of the gains 1.25, 0.75, and 1 six times
-	probeWindow = 4                      // bbr_cwnd_min_target, segments
-	probeTime   = 200 * time.Millisecond // bbr_probe_rtt_mode_ms
-	probeEvery  = 10 * time.Second       // bbr_min_rtt_win_sec
-)
-
-// What BBR adds to its windows for bursts, in segments: three of two (bbr_quantization_budget), one to make it even, and
-// what ACKs that came together have told of (bbr_ack_aggregation_cwnd), which a link that only delays keeps to a few.
-const bbrQuanta = 3*2 + 1 + 3
-
-// bbrSlack, in segments, is of what is sent in a time: some more are sent where the one before was late, as pacing makes up
-// for that (tcp_update_skb_after_send), and the time begins and ends between two.
-const bbrSlack = 3
-
 // samplePeriod is how often BBR is asked, or less often where the host has more to do.
 const samplePeriod = 10 * time.Millisecond
 
 // bbrFlow sends as many segments by BBR over a link that loses nothing.
-func bbrFlow(lab *harness.Lab, net *netns.Topology, bitRate int64, roundTrip time.Duration, segments int64) flow {
+func bbrFlow(lab *harness.Lab, net *netns.Topology, path oracle.Bottleneck, segments int64) flow {
 	GinkgoHelper()
-	lab.Impair(net.ToServer, impair.Netem{Delay: roundTrip / 2, Rate: impair.Rate{BitsPerSecond: bitRate}, Limit: 1000})
-	lab.Impair(net.ToClient, impair.Netem{Delay: roundTrip / 2})
+	impairBottleneck(lab, net, path, queueLimit)
 	f := transfer(lab, net, samplePeriod, peers.BulkClient{
 		Connect: harness.Addr(net.Server(), port), Bytes: segments * segment(), Socket: peers.Socket{Congestion: "bbr"},
 	}, peers.Socket{})
@@ -53,6 +33,26 @@ func bbrFlow(lab *harness.Lab, net *netns.Topology, bitRate int64, roundTrip tim
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 0))
 	Expect(len(phases(f.socket))).To(BeNumerically(">", 2), "phases")
 	return f
+}
+
+// model is what BBR has found out of the path, as a sample tells it.
+func model(p kernel.Point) oracle.BBR {
+	mss := int(p.TCPInfo.Snd_mss)
+	return oracle.BBR{
+		Bandwidth: float64(p.BBR.Bandwidth) / float64(mss),
+		MinRTT:    time.Duration(p.BBR.MinRTT) * time.Microsecond,
+		MSS:       mss,
+	}
+}
+
+// checkModel checks that BBR has found what the path is. A bandwidth is of what is acknowledged in an RTT at least, at
+// whose beginning and end hosts may hold an ACK back.
+func checkModel(lab *harness.Lab, m oracle.BBR, path oracle.Bottleneck) {
+	GinkgoHelper()
+	carried := 1 / path.Frame().Seconds()
+	lab.Check("bandwidth found", bounds.In(m.Bandwidth, "segments/s"),
+		bounds.Around(carried, carried*hostDelay.Seconds()/path.RTT.Seconds()), "tcp_rate_gen")
+	lab.Check("least RTT found", m.MinRTT, oracle.Exactly(path.RTT).LateBy(hostDelay), "of the SYN, which is short")
 }
 
 // A phase is a time in which BBR does not change its gains. It began between two samples, and ended between two.
@@ -68,13 +68,22 @@ func (p phase) seen() (first, last time.Duration) {
 	return p.points[0].At, p.points[len(p.points)-1].At
 }
 
-// least and most are what its length was between. A sample is of some time after its At.
+// least and most are what its length was between.
 func (p phase) least() time.Duration {
 	first, last := p.seen()
-	return last - first - hostDelay
+	return last - first
 }
 
-func (p phase) most() time.Duration { return p.until - p.after + hostDelay }
+func (p phase) most() time.Duration { return p.until - p.after }
+
+// check checks how long the phase was. A sample is of some time after its At, by a system call that may be interrupted.
+func (p phase) check(lab *harness.Lab, name string, expected oracle.Span) {
+	GinkgoHelper()
+	if r := expected.Range(); r.Lower > 0 {
+		lab.Check(name+", at most", p.most()+hostDelay, bounds.AtLeast(expected.Earliest-oracle.Grain), r.Source)
+	}
+	lab.Check(name+", at least", p.least()-hostDelay, bounds.AtMost(expected.Latest), expected.Source)
+}
 
 // phases are all but the last one, which has no end.
 func phases(socket []kernel.Point) []phase {
@@ -123,8 +132,8 @@ func sent(data []analysis.Segment, length time.Duration) []int {
 }
 
 // renewed is from when BBR counted the time to its next probe: it found another shortest round trip, ended a probe
-// (bbr_check_probe_rtt_done), or began. That was between two samples, or with the SYN ACK, as TCP_INFO tells in milliseconds
-// that are made from jiffies.
+// (bbr_check_probe_rtt_done), or began. That was between two samples, or with the SYN ACK, as TCP_INFO tells in
+// milliseconds that are made from jiffies: it can be a jiffy more.
 func renewed(socket []kernel.Point, before, jiffy time.Duration) (after, until time.Duration) {
 	opened := time.Duration(socket[0].TCPInfo.Last_ack_recv) * time.Millisecond
 	after, until = socket[0].At-opened-jiffy, socket[0].At
@@ -160,104 +169,105 @@ func fewInFlight(f flow, few int) []time.Duration {
 
 var _ = It("BBR starts at 2.885 times the rate that it finds, then drains the queue that this made", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
-		const roundTrip, bitRate = 100 * time.Millisecond, 4 * impair.Mbit
+		path := oracle.Bottleneck{Rate: 4 * impair.Mbit, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
-		f := bbrFlow(lab, lab.Routed(largeBuffers), bitRate, roundTrip, 800)
-		full := bandwidthDelay(bitRate, roundTrip)
+		f := bbrFlow(lab, lab.Routed(largeBuffers), path, 800)
 
 		// The socket: STARTUP, DRAIN, and the first phase of PROBE_BW, when the queue is gone.
 		seen := phases(f.socket)
-		Expect([]float64{seen[0].pacing, seen[0].cwnd}).To(Equal([]float64{highGain, highGain}))
-		Expect([]float64{seen[1].pacing, seen[1].cwnd}).To(Equal([]float64{drainGain, highGain}))
+		Expect([]float64{seen[0].pacing, seen[0].cwnd}).To(Equal([]float64{oracle.BBRHighGain, oracle.BBRHighGain}))
+		Expect([]float64{seen[1].pacing, seen[1].cwnd}).To(Equal([]float64{oracle.BBRDrainGain, oracle.BBRHighGain}))
 		first := seen[2].points[0]
-		Expect(first.BBR.CwndGain).To(Equal(cwndGain))
-		Expect(first.TCPInfo.Unacked).To(BeNumerically("~", full, bbrQuanta+bbrSlack))
-		// Of the payload. A sample is of a round trip at least, in which hosts hold an ACK back at most so long.
-		bandwidth := float64(bitRate/8*segment()) / packet
-		Expect(float64(first.BBR.Bandwidth)).To(BeNumerically("~", bandwidth, bandwidth*hostDelay.Seconds()/roundTrip.Seconds()))
+		Expect(first.BBR.CwndGain).To(Equal(oracle.BBRWindowGain))
+		checkModel(lab, model(first), path)
+		lab.Check("in flight after DRAIN", first.TCPInfo.Unacked, model(first).AfterDrain(first.At+hostDelay-seen[2].after))
 
 		// The wire: up to so many segments in flight, then so few of them in a round trip.
 		flight := inFlight(f)
 		most := slices.Max(flight)
-		fewest := slices.Min(sent(f.data[slices.Index(flight, most):], roundTrip))
-		Expect(most).To(BeNumerically("~", highGain*full, bbrQuanta))
-		Expect(fewest).To(BeNumerically("~", drainGain*pacingMargin*full, bbrSlack))
-		lab.Figure("gain of STARTUP", seen[0].pacing, "", "2.885: 2/ln 2")
-		lab.Figure("most in flight", float64(most)/full, "times what the path holds", "2.885 and some segments")
+		fewest := slices.Min(sent(f.data[slices.Index(flight, most):], path.RTT))
+		started, drained := model(last(seen[0].points)), model(last(seen[1].points))
+		lab.Measure("most in flight in STARTUP", bounds.In(most, "segments"), started.MostInStartup())
+		lab.Measure("fewest sent in an RTT in DRAIN", bounds.In(fewest, "segments"),
+			drained.Sent(oracle.BBRDrainGain, path.RTT, hostDelay))
+		lab.Note("BDP of the path", bounds.In(path.BDP(), "segments"))
 	})
 
 var _ = It("BBR probes for bandwidth in cycles of eight phases: 1.25, 0.75, and six times 1", Label("long", "netem", "linux"),
 	func(ctx SpecContext) {
-		const roundTrip, bitRate = 200 * time.Millisecond, 4 * impair.Mbit
-		// An ACK is of two segments, and in a phase of 0.75 they come at so much less than the link's rate.
-		const acks = 2 * packet * 8 * time.Second / time.Duration(bitRate*75/100*99/100)
+		path := oracle.Bottleneck{Rate: 4 * impair.Mbit, RTT: 200 * time.Millisecond}
 		lab := harness.NewLab(ctx)
-		f := bbrFlow(lab, lab.Routed(largeBuffers), bitRate, roundTrip, 2800)
+		f := bbrFlow(lab, lab.Routed(largeBuffers), path, 2800)
 
-		// The socket. A phase lasts for the shortest round trip, which the next ACK ends; but the first one goes on
-		// until the queue is there, and the second one ends when it is gone (bbr_is_next_cycle_phase).
 		cycles := phases(f.socket)[2:]
-		for len(cycles) > 0 && cycles[0].pacing != 1.25 { // BBR begins somewhere in a cycle, at random
+		for len(cycles) > 0 && cycles[0].pacing != oracle.BBRProbeGain { // BBR begins somewhere in a cycle, at random
 			cycles = cycles[1:]
 		}
 		Expect(len(cycles)).To(BeNumerically(">=", 6), "two cycles")
-		minRTT := time.Duration(cycles[0].points[0].BBR.MinRTT) * time.Microsecond
-		Expect(minRTT).To(BeNumerically("~", roundTrip, hostDelay))
+		found := model(cycles[0].points[0])
+		checkModel(lab, found, path)
 		for i, p := range cycles {
-			Expect(p.cwnd).To(Equal(cwndGain))
-			Expect(p.pacing).To(Equal([]float64{1.25, 0.75, 1}[i%3]))
-			switch p.pacing {
-			case 1.25:
-				Expect(p.most()).To(BeNumerically(">=", minRTT))
-			case 0.75:
-				Expect(p.least()).To(BeNumerically("<=", minRTT+acks))
-			case 1:
-				Expect(p.most()).To(BeNumerically(">=", (probePhases-2)*minRTT))
-				Expect(p.least()).To(BeNumerically("<=", (probePhases-2)*(minRTT+acks)))
+			Expect(p.cwnd).To(Equal(oracle.BBRWindowGain))
+			Expect(p.pacing).To(Equal([]float64{oracle.BBRProbeGain, oracle.BBRYieldGain, 1}[i%3]))
+			expected := found.Phase(p.pacing)
+			if p.pacing == 1 {
+				expected = found.Cruise()
 			}
+			p.check(lab, fmt.Sprintf("phase with a gain of %v", p.pacing), expected)
 		}
+		// Both ends were seen with the next sample.
+		expected := found.Cycle()
+		expected.Earliest -= cycles[0].points[0].At - cycles[0].after
+		expected.Latest += cycles[3].points[0].At - cycles[3].after
+		lab.Measure("a cycle", cycles[3].points[0].At-cycles[0].points[0].At, expected)
 
 		// The wire: what is sent in half a round trip goes up and down by a quarter.
-		half := pacingMargin * bandwidthDelay(bitRate, roundTrip/2)
-		counts := sent(f.data[len(f.data)/2:], roundTrip/2)
-		Expect(slices.Max(counts)).To(BeNumerically("~", 1.25*half, bbrSlack))
-		Expect(slices.Min(counts)).To(BeNumerically("~", 0.75*half, bbrSlack))
-		lab.Figure("a cycle", float64(cycles[3].points[0].At-cycles[0].points[0].At)/float64(minRTT), "round trips", "about 8")
+		half := path.RTT / 2
+		counts := sent(f.data[len(f.data)/2:], half)
+		most, fewest := bounds.In(slices.Max(counts), "segments"), bounds.In(slices.Min(counts), "segments")
+		lab.Measure("most sent in half an RTT", most, found.Sent(oracle.BBRProbeGain, half, hostDelay))
+		lab.Measure("fewest sent in half an RTT", fewest, found.Sent(oracle.BBRYieldGain, half, hostDelay))
 	})
 
 var _ = It("BBR looks for the shortest round trip with four segments in flight, for 200 ms, when none was shorter for 10 s", Label("long", "netem", "linux"),
 	func(ctx SpecContext) {
-		const roundTrip, bitRate = 100 * time.Millisecond, 2 * impair.Mbit
+		path := oracle.Bottleneck{Rate: 2 * impair.Mbit, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(largeBuffers)
-		f := bbrFlow(lab, net, bitRate, roundTrip, 3500)
+		f := bbrFlow(lab, net, path, 3500)
 
 		// The socket.
+		k := lab.Oracle(net.Client())
+		seen := phases(f.socket)
+		found := model(last(seen[0].points))
+		checkModel(lab, found, path)
+		every, lasts := k.BBRProbesRTT(found), k.BBRProbeRTT(found)
 		probes := 0
-		for _, p := range phases(f.socket) {
+		for _, p := range seen {
 			if p.cwnd != 1 {
 				continue
 			}
 			probes++
 			first, _ := p.seen()
-			after, until := renewed(f.socket, first, lab.Oracle(net.Client()).Tick())
-			Expect(first - after + hostDelay).To(BeNumerically(">=", probeEvery))
-			Expect(p.after - until).To(BeNumerically("<=", probeEvery+roundTrip))
-			// What is in flight comes back first, then it waits for 200 ms or a round trip, and for the next ACK.
-			Expect(p.most()).To(BeNumerically(">=", probeTime))
-			Expect(p.least()).To(BeNumerically("<=", 2*2*roundTrip+probeTime))
-			// A sample has the gains of one ACK later than the window (kernel.Socket), if that comes just then: not the first.
-			// A sender with nothing in flight then has its window back before the ACK that ends the phase (bbr_cwnd_event).
+			after, until := renewed(f.socket, first, k.Tick())
+			waited := phase{points: []kernel.Point{{At: until}, {At: p.after}}, after: after, until: first}
+			waited.check(lab, "time to a probe", every)
+			p.check(lab, "PROBE_RTT", lasts)
+			// A sample has the gains of one ACK later than the window (kernel.Socket), if that comes just then: not the
+			// first. A sender with nothing in flight then has its window back before the ACK that ends the phase
+			// (bbr_cwnd_event).
 			for _, point := range p.points[1:] {
-				if point.At < p.after+probeTime-hostDelay {
-					Expect(window(point)).To(Equal(probeWindow))
+				if point.At < p.after+lasts.Earliest-hostDelay {
+					Expect(window(point)).To(Equal(oracle.BBRLeastWindow))
 				}
 			}
 		}
 		Expect(probes).To(Equal(2))
 
 		// The wire.
-		quiet := fewInFlight(f, probeWindow)
-		Expect(quiet).To(HaveExactElements(BeNumerically(">=", probeTime), BeNumerically(">=", probeTime)))
-		lab.Figure("with four segments in flight", quiet[0].Seconds()*1e3, "ms", "200 and more: BBR's probe_rtt_mode_ms")
+		quiet := fewInFlight(f, oracle.BBRLeastWindow)
+		Expect(quiet).To(HaveLen(probes))
+		for _, long := range quiet {
+			lab.Measure("with four segments in flight", long, k.BBRFewInFlight(found))
+		}
 	})

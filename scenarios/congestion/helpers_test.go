@@ -8,7 +8,10 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -40,9 +43,10 @@ func transfer(lab *harness.Lab, net *netns.Topology, period time.Duration, clien
 	lab.Start(net.Server(), peers.BulkServer{Listen: client.Connect, Socket: server})
 	f := flow{Connection: lab.Wait(lab.Start(net.Client(), client)).Connections[0]}
 
-	// Neither buffer may have held the flow back (TCP_INFO has the times in microseconds).
+	// Neither buffer may have held the flow back: its congestion window did, and the path.
 	info := f.TCPInfo
-	Expect(info.Rwnd_limited+info.Sndbuf_limited).To(BeNumerically("<=", info.Busy_time/100), "the time that buffers limited the flow")
+	lab.Check("limited by buffers", bounds.Percent(float64(info.Rwnd_limited+info.Sndbuf_limited)/float64(info.Busy_time)),
+		bounds.AtMost(1.).In("%"), "TCP_INFO: tcpi_rwnd_limited, tcpi_sndbuf_limited")
 	f.segments = wire.Segments()
 	for _, s := range f.segments {
 		if s.Length > 0 && s.Src == f.Local {
@@ -55,12 +59,13 @@ func transfer(lab *harness.Lab, net *netns.Topology, period time.Duration, clien
 	return f
 }
 
-// longRoundTrip keeps the rounds of slow start apart: an ACK can be delayed by 40 ms (TCP_DELACK_MIN in include/net/tcp.h) in
-// each round, and what it lets go is late in the next one, too.
+// longRoundTrip keeps the rounds of slow start apart: an ACK can be delayed by 40 ms (TCP_DELACK_MIN in
+// include/net/tcp.h) in each round, and what it lets go is late in the next one, too.
 const longRoundTrip = 400 * time.Millisecond
 
-// perRound returns how many segments are sent in each round trip. A round begins with the first segment that is sent
-// a round trip after the beginning of the one before, or nearly: what a delayed ACK lets go later in a round belongs to it.
+// perRound returns how many segments are sent in each round trip. A round begins with the first segment that is sent a
+// round trip after the beginning of the one before, or nearly: what a delayed ACK lets go later in a round belongs to
+// it.
 func perRound(segments []analysis.Segment, roundTrip time.Duration) []int {
 	var numbers []int
 	var began time.Duration
@@ -96,15 +101,30 @@ func plateaus[T comparable](socket []kernel.Point, least time.Duration, value fu
 // window is the congestion window, in segments.
 func window(p kernel.Point) int { return int(p.TCPInfo.Snd_cwnd) }
 
-// bandwidthDelay is how many packets fill a path: a rate in bit/s for a round trip.
-func bandwidthDelay(bitsPerSecond int64, roundTrip time.Duration) float64 {
-	return float64(bitsPerSecond) * roundTrip.Seconds() / 8 / packet
-}
-
-// infiniteThreshold is what TCP_INFO says as long as slow start has no end (TCP_INFINITE_SSTHRESH in include/net/tcp.h).
-const infiniteThreshold = 0x7fffffff
-
 func threshold(p kernel.Point) int { return int(p.TCPInfo.Snd_ssthresh) }
 
-// hostDelay bounds what a host needs to answer: some interrupts, wake-ups and system calls, each well below a millisecond.
+// impairBottleneck makes a path of client and server, with a router between them, such a one.
+func impairBottleneck(lab *harness.Lab, net *netns.Topology, path oracle.Bottleneck, limit int) {
+	GinkgoHelper()
+	lab.Impair(net.ToServer, impair.Netem{Delay: path.RTT / 2, Rate: impair.Rate{BitsPerSecond: path.Rate}, Limit: limit})
+	lab.Impair(net.ToClient, impair.Netem{Delay: path.RTT / 2})
+}
+
+// queueLimit is netem's, in packets, where nothing shall be dropped.
+const queueLimit = 1000
+
+// segment is the payload of a full segment in bytes.
+func segment() int64 { return int64(harness.Payload(netns.DefaultMTU)) }
+
+func last[T any](list []T) T { return list[len(list)-1] }
+
+// Of ecn_test.go.
+const (
+	cubicBeta         = oracle.CubicBeta
+	cubicSlack        = 2
+	infiniteThreshold = oracle.InfiniteThreshold
+)
+
+// hostDelay bounds what a host needs to answer: some interrupts, wake-ups and system calls, each well below a
+// millisecond.
 const hostDelay = 2 * time.Millisecond

@@ -1,7 +1,6 @@
 package congestion
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
@@ -10,25 +9,14 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
-// restartWindow is the window after a pause: half for each time-out in it, but not below the initial one (RFC 2861, 3;
-// tcp_cwnd_restart in net/ipv4/tcp_output.c). RFC 5681, 4.1 asks for the initial one after one time-out.
-func restartWindow(window int, pause, timeout time.Duration) int {
-	for ; pause > timeout && window > initialWindow; pause -= timeout {
-		window /= 2
-	}
-	return max(window, initialWindow)
-}
-
-// keptWindow is for those who do not want that.
-func keptWindow(window int, _, _ time.Duration) int { return window }
-
 var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc2861", "rfc5681"),
-	func(ctx SpecContext, slowStartAfterIdle int, idle time.Duration, expected func(int, time.Duration, time.Duration) int) {
+	func(ctx SpecContext, slowStartAfterIdle int, idle time.Duration, timeouts bounds.Range) {
 		const roundTrip = longRoundTrip
 		lab := harness.NewLab(ctx)
 		config := netns.Config{Sysctls: largeBuffers.Sysctls, ClientSysctls: []netns.Setting{
@@ -55,14 +43,15 @@ var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc
 		Expect(len(rounds)).To(BeNumerically(">", 3), "rounds")
 		Expect(before.Snd_cwnd).To(BeEquivalentTo(80))
 		pause := data[10+20+40].At - data[10+20+40-1].At
-		burst := expected(80, pause, time.Duration(before.Rto)*time.Microsecond)
-		Expect(rounds[3]).To(Equal(burst))
-		Expect(after.Snd_cwnd).To(BeEquivalentTo(burst))
+		rto := time.Duration(before.Rto) * time.Microsecond
+		lab.Measure("pause, in RTOs", pause.Seconds()/rto.Seconds(), timeouts)
+		lab.Measure("first burst after it", bounds.In(rounds[3], "segments"),
+			lab.Oracle(net.Client()).WindowAfterPause(80, pause, rto))
+		Expect(after.Snd_cwnd).To(BeEquivalentTo(rounds[3]))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 0))
-		lab.Figure("time-outs in the pause", pause.Seconds()*1e6/float64(before.Rto), "", "")
-		lab.Figure("first burst", float64(rounds[3]), "segments", fmt.Sprintf("%d of 80", burst))
 	},
-	Entry("has half of its window after one time-out", 1, 1400*time.Millisecond, restartWindow),
-	Entry("begins with the initial window after many", 1, 6*time.Second, restartWindow),
-	Entry("keeps its window where tcp_slow_start_after_idle is 0", 0, 6*time.Second, keptWindow),
+	// RFC 2861, 3: half for each RTO, but not below the initial window. RFC 5681, 4.1 asks for that after one RTO.
+	Entry("has half of its window after one time-out", 1, 1400*time.Millisecond, bounds.Between(1., 2.).From("half of 80 segments")),
+	Entry("begins with the initial window after many", 1, 6*time.Second, bounds.AtLeast(3.).From("80, 40, 20, 10 segments")),
+	Entry("keeps its window where tcp_slow_start_after_idle is 0", 0, 6*time.Second, bounds.AtLeast(3.).From("as many as above")),
 )

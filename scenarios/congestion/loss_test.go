@@ -2,53 +2,60 @@ package congestion
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	gomegatypes "github.com/onsi/gomega/types"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
-const (
-	rate      = 20 * impair.Mbit
-	roundTrip = 40 * time.Millisecond
-	lossRate  = 0.01
-	duration  = 10 * time.Second
-	period    = 100 * time.Millisecond // of looking at the socket and at the queue
+// lossy is a path that loses packets at random.
+var lossy = oracle.Bottleneck{Rate: 20 * impair.Mbit, RTT: 40 * time.Millisecond}
 
-	packet = netns.DefaultMTU + 14 // bytes of a full segment on the link, with the Ethernet header, which netem counts
+const (
+	lossRate = 0.01
+	duration = 10 * time.Second
+	period   = 100 * time.Millisecond // of looking at the socket and at the queue
+
+	miss = 1e-9 // the chance that a figure is outside its bounds although all is as it should be
 )
 
-// segment is the payload of a full segment in bytes.
-func segment() int64 { return int64(harness.Payload(netns.DefaultMTU)) }
+// cubicShare is the share of the link that CUBIC gets: its average window by what the path holds. RFC 9438 says what
+// that is for evenly spread losses, of which there are so many in the time; by chance they are more or fewer.
+func cubicShare() bounds.Range {
+	share := func(p float64) float64 { return 100 * oracle.CubicResponse(p, lossy.RTT) / lossy.BDP() }
+	packets := oracle.CubicResponse(lossRate, lossy.RTT) * duration.Seconds() / lossy.RTT.Seconds()
+	least, most := statistics.Binomial(int(packets), lossRate, miss)
+	source := fmt.Sprintf("RFC 9438, 5.2: %.0f %% with one loss in 100, here %d to %d in %.0f by chance",
+		share(lossRate), least, most, packets)
+	return bounds.Between(share(float64(most)/packets), share(float64(least)/packets)).In("%").From(source)
+}
 
-func last[T any](list []T) T { return list[len(list)-1] }
-
-// cubicShare is the share of the link that CUBIC gets with random loss: its average window by
-// RFC 9438, section 5.1 (with C = 0.4 and beta = 0.7), or by the Reno-friendly equation
-// of section 4.3, whichever is larger, divided by the round-trip time.
-func cubicShare() float64 {
-	rtt := roundTrip.Seconds()
-	window := 1.054 * math.Pow(rtt, 0.75) / math.Pow(lossRate, 0.75)
-	window = max(window, math.Sqrt(1.5/lossRate))
-	return window * packet * 8 / rtt / float64(rate)
+// bbrShare is the share of the link that BBR gets. BBR's model, in the version that Linux has, is of bandwidth and
+// round-trip time; loss does not enter it until a fifth of all is lost (draft-cardwell-iccrg-bbr-congestion-control-00;
+// bbr_lt_loss_thresh in net/ipv4/tcp_bbr.c). It gives away the lost 1 % and the 1 % that it paces below the bandwidth;
+// of 10 s, some round trips to start up, and 200 ms and two round trips with 4 packets in flight. That is 6 %. What a
+// repair in almost each round trip costs (bbr_set_cwnd_to_recover_or_restore) nobody has derived: it is little, and the
+// rest of a fifth is for it.
+func bbrShare() bounds.Range {
+	return bounds.Between(80., 100.).In("%").From("draft-cardwell-iccrg-bbr-congestion-control-00: loss is not in its model")
 }
 
 var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "netem"),
-	func(ctx SpecContext, congestion, expected string, share gomegatypes.GomegaMatcher) {
+	func(ctx SpecContext, congestion string, expected bounds.Range) {
 		lab := harness.NewLab(ctx)
 		net := lab.Routed()
 		lab.Impair(net.ToServer, impair.Netem{
-			Delay: roundTrip / 2, Loss: impair.RandomLoss{Percent: 100 * lossRate}, Rate: impair.Rate{BitsPerSecond: rate},
+			Delay: lossy.RTT / 2, Loss: impair.RandomLoss{Percent: 100 * lossRate}, Rate: impair.Rate{BitsPerSecond: lossy.Rate},
 		})
-		lab.Impair(net.ToClient, impair.Netem{Delay: roundTrip / 2})
+		lab.Impair(net.ToClient, impair.Netem{Delay: lossy.RTT / 2})
 
 		server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
 		client := lab.Start(net.Client(), peers.BulkClient{
@@ -61,18 +68,15 @@ var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "n
 
 		// The receiver's goodput, and the link's count of what it carried, as shares of the
 		// link's rate; the second has headers and retransmissions in it, and ACKs the other way have not.
-		goodput := received.Bulk.Goodput / float64(segment()) * packet / float64(rate)
-		carried := float64(last(queue.List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(rate)
-		Expect(goodput).To(share)
-		Expect(carried).To(share)
+		goodput := received.Bulk.Goodput
+		share := bounds.Percent(goodput / float64(8*segment()) * lossy.Frame().Seconds())
+		carried := bounds.Percent(float64(last(queue.List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(lossy.Rate))
+		lab.Note("goodput", bounds.Mbit(goodput))
+		lab.Measure("share of the link", share, expected)
+		lab.Check("carried by the link", carried, expected)
 		connection := received.Connections[0]
 		Expect(samples.Connection(connection.Remote, connection.Local)).To(HaveEach(HaveField("Congestion", congestion)))
-		lab.Figure("goodput", received.Bulk.Goodput/1e6, "Mbit/s", "")
-		lab.Figure("share of the link", 100*goodput, "%", expected)
 	},
-	// BBR's model, in the version that Linux has, is of bandwidth and round-trip time; loss does not enter it until a fifth of
-	// all is lost (draft-cardwell-iccrg-bbr-congestion-control-00; bbr_lt_loss_thresh in net/ipv4/tcp_bbr.c).
-	// What it gives away: the lost 1 %, start-up, and 200 ms of each 10 s with 4 packets in flight.
-	Entry("BBR fills more than 80 % of the link", Label("linux"), "bbr", "above 80", BeNumerically(">", 0.8)),
-	Entry("CUBIC fills less than half of it", Label("rfc9438"), "cubic", fmt.Sprintf("below 50; by RFC 9438 about %.0f", 100*cubicShare()), BeNumerically("<", 0.5)),
+	Entry("BBR fills more than 80 % of the link", Label("linux"), "bbr", bbrShare()),
+	Entry("CUBIC fills less than half of it", Label("rfc9438"), "cubic", cubicShare()),
 )

@@ -1,6 +1,8 @@
 package congestion
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -8,56 +10,72 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
-// pacingSlack, in percent: TCP_INFO has the rate of before and the SRTT of after an ACK that comes just then (in
-// net/ipv4/tcp.c, tcp_get_info reads the former without the lock), and one sample moves SRTT by an eighth.
-const pacingSlack = 6
-
-// pacingRatio is a socket's pacing rate, in percent of its window in each round trip.
-func pacingRatio(p kernel.Point) float64 {
+// pacingRate is a socket's, in whole percent of its window in each SRTT.
+func pacingRate(p kernel.Point) int {
 	info := p.TCPInfo
 	window := float64(info.Snd_mss) * float64(info.Snd_cwnd)
-	return 100 * float64(info.Pacing_rate) * float64(info.Rtt) / 1e6 / window
+	return int(math.Round(100 * float64(info.Pacing_rate) * float64(info.Rtt) / 1e6 / window))
 }
 
-// inSlowStart says whether TCP paces for slow start (tcp_update_pacing_rate in net/ipv4/tcp_input.c).
-func inSlowStart(p kernel.Point) bool { return p.TCPInfo.Snd_cwnd < p.TCPInfo.Snd_ssthresh/2 }
+// expectPaced expects a socket to keep a pacing rate of a share of its window in each SRTT, and returns what it was
+// where a share was due, in percent. longest is the greatest RTT.
+func expectPaced(lab *harness.Lab, k oracle.Kernel, socket []kernel.Point, longest time.Duration) map[int][]int {
+	GinkgoHelper()
+	rates := map[int][]int{}
+	before := socket[0]
+	for _, p := range socket {
+		rate, ratio := pacingRate(p), k.PacingRatio(window(p), threshold(p))
+		// If an ACK has just ended slow start, the rate is still that of before it.
+		if was := k.PacingRatio(window(before), threshold(before)); distance(rate, was) < distance(rate, ratio) {
+			ratio = was
+		}
+		srtt, least := time.Duration(p.TCPInfo.Rtt)*time.Microsecond, time.Duration(p.TCPInfo.Min_rtt)*time.Microsecond
+		lab.Check("pacing rate, as an ACK may come", bounds.In(rate, "%"),
+			oracle.PacingAsACKComes(ratio, window(p), srtt, oracle.Between(least, longest)))
+		rates[ratio] = append(rates[ratio], rate)
+		before = p
+	}
+	return rates
+}
+
+func distance(a, b int) int { return max(a-b, b-a) }
+
+// median is the value in the middle: of samples, one in which no ACK came.
+func median(values []int) int {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
 
 var _ = It("keeps a pacing rate of 200 % of its window in a round trip in slow start, and of 120 % after", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
-		const roundTrip = 100 * time.Millisecond
+		path := oracle.Bottleneck{Rate: 16 * impair.Mbit, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(largeBuffers)
-		lab.Impair(net.ToServer, impair.Netem{Delay: roundTrip / 2, Rate: impair.Rate{BitsPerSecond: 16 * impair.Mbit}, Limit: 1000})
-		lab.Impair(net.ToClient, impair.Netem{Delay: roundTrip / 2})
-		slowStart := float64(lab.Sysctl(net.Client(), "net.ipv4.tcp_pacing_ss_ratio"))
-		after := float64(lab.Sysctl(net.Client(), "net.ipv4.tcp_pacing_ca_ratio"))
+		impairBottleneck(lab, net, path, queueLimit)
 
-		f := transfer(lab, net, roundTrip/10, peers.BulkClient{
+		f := transfer(lab, net, path.RTT/10, peers.BulkClient{
 			Connect: harness.Addr(net.Server(), port), Bytes: 1000 * segment(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
-		samples, before := map[float64]int{}, slowStart
-		for _, p := range f.socket {
-			expected := after
-			if inSlowStart(p) {
-				expected = slowStart
-			}
-			// With the ACK that ends slow start the rate can still be that of before: see pacingSlack.
-			Expect(pacingRatio(p)).To(Or(BeNumerically("~", expected, pacingSlack), BeNumerically("~", before, pacingSlack)), "at %v", p.At)
-			samples[expected]++
-			before = expected
-		}
+		k := lab.Oracle(net.Client())
+		rates := expectPaced(lab, k, f.socket, longestRoundTrip(f.segments)+hostDelay)
 		// HyStart ended slow start in between, so both were seen.
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPHystartTrainDetect", 1))
-		Expect(samples).To(And(HaveKeyWithValue(slowStart, BeNumerically(">", 10)), HaveKeyWithValue(after, BeNumerically(">", 10))))
-		lab.Figure("pacing rate at last", pacingRatio(f.socket[len(f.socket)-1]), "%", "120 of the window in a round trip: tcp_pacing_ca_ratio")
+		slowStart, after := k.PacingRatio(1, oracle.InfiniteThreshold), k.PacingRatio(1, 1)
+		Expect(len(rates[slowStart])).To(BeNumerically(">", 10), "samples in slow start")
+		Expect(len(rates[after])).To(BeNumerically(">", 10), "samples after it")
+		inSlowStart, afterIt := bounds.In(median(rates[slowStart]), "%"), bounds.In(median(rates[after]), "%")
+		lab.Measure("pacing rate in slow start", inSlowStart, bounds.Exactly(slowStart), "tcp_pacing_ss_ratio")
+		lab.Measure("pacing rate after it", afterIt, bounds.Exactly(after), "tcp_pacing_ca_ratio")
 	})
 
 // fairQueue has the qdisc fq on a host's first link: sockets that send through it are paced (SK_PACING_FQ).
@@ -68,8 +86,25 @@ func fairQueue(host *netns.Host) {
 	}))).To(Succeed())
 }
 
+// delayedACK is how late a receiver's ACK may be, in a burst of segments: by the least delay, whatever the RTT is.
+func delayedACK(lab *harness.Lab, receiver *netns.Host) time.Duration {
+	return lab.Oracle(receiver).DelayedACK(0).Latest
+}
+
+// unpaced is how long a burst of slow start takes that nothing paces. The ACKs of a window come at once, as it was
+// sent, and let twice as many segments go; but one ACK in each of the two rounds before may be a delayed one.
+func unpaced(lab *harness.Lab, net *netns.Topology, _ int) bounds.Range {
+	return bounds.AtMost(2*delayedACK(lab, net.Server()) + hostDelay).From("RFC 5681, 3.1: as the ACKs come, two of them late")
+}
+
+// paced is how long it takes where its segments are paced. A delayed ACK makes an RTT longer.
+func paced(lab *harness.Lab, net *netns.Topology, burst int) bounds.Range {
+	srtt := oracle.Exactly(longRoundTrip).LateBy(delayedACK(lab, net.Server()) + hostDelay)
+	return lab.Oracle(net.Client()).PacedBurst(burst, srtt).LateBy(hostDelay).Range()
+}
+
 var _ = DescribeTable("CUBIC sends a window", Label("quick", "netem", "linux"),
-	func(ctx SpecContext, pace func(*netns.Host), least, most float64) {
+	func(ctx SpecContext, pace func(*netns.Host), expected func(*harness.Lab, *netns.Topology, int) bounds.Range) {
 		const roundTrip = longRoundTrip
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, largeBuffers)
@@ -81,19 +116,15 @@ var _ = DescribeTable("CUBIC sends a window", Label("quick", "netem", "linux"),
 
 		Expect(perRound(f.data, roundTrip)).To(Equal([]int{10, 20, 40, 80})) // RFC 6928, RFC 5681
 		fourth := f.data[10+20+40:]
-		took := fourth[len(fourth)-1].At - fourth[0].At
-		Expect(took.Seconds() / roundTrip.Seconds()).To(And(BeNumerically(">=", least), BeNumerically("<=", most)))
+		lab.Measure("80 segments sent in", last(fourth).At-fourth[0].At, expected(lab, net, len(fourth)))
 		// Whether it is obeyed or not, there is a rate.
-		for _, p := range f.socket {
-			Expect(pacingRatio(p)).To(BeNumerically("~", lab.Sysctl(net.Client(), "net.ipv4.tcp_pacing_ss_ratio"), pacingSlack))
-		}
+		k := lab.Oracle(net.Client())
+		rates := expectPaced(lab, k, f.socket, longestRoundTrip(f.segments)+hostDelay)
+		ratio := k.PacingRatio(1, oracle.InfiniteThreshold)
+		Expect(rates).To(HaveLen(1))
+		lab.Check("pacing rate", bounds.In(median(rates[ratio]), "%"), bounds.Exactly(ratio), "tcp_pacing_ss_ratio")
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 0))
-		lab.Figure("80 segments sent in", took.Seconds()*1e3, "ms", "")
 	},
-	// The ACKs of a window come at once, as it was sent, and let twice as many segments go. One ACK in each of the two
-	// rounds before may be delayed by 40 ms.
-	Entry("in a burst, as nothing paces it", func(*netns.Host) {}, 0.0, 0.25),
-	// The pacing rate is twice the window in a round trip, while the window grows from 40 segments to 80: 80 segments
-	// take between 80/(2*80) and 80/(2*40) of a round trip.
-	Entry("spread over half a round trip or more, where the qdisc fq paces it", fairQueue, 0.5*79/80, 1.0),
+	Entry("in a burst, as nothing paces it", func(*netns.Host) {}, unpaced),
+	Entry("spread over half a round trip or more, where the qdisc fq paces it", fairQueue, paced),
 )

@@ -8,48 +8,52 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/peers"
 )
 
-// initialWindow is RFC 6928's, in segments (TCP_INIT_CWND in include/net/tcp.h).
-const initialWindow = 10
-
-// acksOfOther is how many ACKs a receiver sends for 100 segments in four rounds, at most, if it acknowledges every other
-// (RFC 5681, 4.2): and a delayed one in each round, after the first 16, which Linux acknowledges one by one (TCP_MAX_QUICKACKS).
-const acksOfOther = 16 + (100-16)/2 + 4
+// fixedBuffer is a receive buffer that takes all that slow start sends here, and does not grow.
+const fixedBuffer = 64 << 10
 
 var _ = DescribeTable("slow start sends ten segments, and twice as many in each further round trip",
 	Label("quick", "netem", "rfc6928", "rfc5681"),
 	func(ctx SpecContext, congestion string, server peers.Socket, everyOther bool) {
-		const roundTrip = longRoundTrip
+		const roundTrip, segments = longRoundTrip, 100
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 100 * segment(), Socket: peers.Socket{Congestion: congestion},
+			Connect: harness.Addr(net.Server(), port), Bytes: segments * segment(), Socket: peers.Socket{Congestion: congestion},
 		}, server)
 
 		// RFC 5681, 3.1, with RFC 3465 and no bound to it: the window grows by each segment that is acknowledged, so
 		// that it doubles in a round trip, however many of them an ACK tells of. The fourth round is the rest.
+		k := lab.Oracle(net.Client())
 		rounds := perRound(f.data, roundTrip)
-		Expect(rounds).To(Equal([]int{initialWindow, 2 * initialWindow, 4 * initialWindow, 30}))
-		Expect(plateaus(f.socket, roundTrip/2, window)).To(Equal([]int{initialWindow, 2 * initialWindow, 4 * initialWindow, 8 * initialWindow}))
+		Expect(rounds).To(Equal(k.SlowStart(segments)))
+		first := k.InitialWindow(0)
+		lab.Measure("first window", bounds.In(rounds[0], "segments"), bounds.Exactly(first), "RFC 6928: TCP_INIT_CWND")
+		lab.Measure("window in the next round trip", bounds.In(rounds[1], "segments"), bounds.Exactly(2*rounds[0]), "RFC 5681, 3.1")
+		Expect(plateaus(f.socket, roundTrip/2, window)).To(Equal([]int{first, 2 * first, 4 * first, 8 * first}))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 0))
+
+		// With every other segment acknowledged (RFC 5681, 4.2) there are so many ACKs at most: one for each segment at
+		// first, and a delayed one in each round.
 		mere := slices.Collect(analysis.Where(slices.Values(f.segments), analysis.From(f.Remote.Addr()), analysis.With(analysis.FlagACK),
 			analysis.Not(analysis.WithData), analysis.Not(analysis.SYNACKs), analysis.Not(analysis.FINs)))
+		quick := lab.Oracle(net.Server()).QuickACKs(fixedBuffer, int(segment()))
+		ofOther := quick + (segments-quick)/2 + len(rounds)
 		if everyOther {
-			Expect(len(mere)).To(BeNumerically("<=", acksOfOther))
+			lab.Check("ACKs", len(mere), bounds.AtMost(ofOther), "RFC 5681, 4.2")
 		} else { // but for segments that came while the program had the socket, and became one (tcp_add_backlog)
 			coalesced := lab.Counters(net.Server())["TcpExtTCPBacklogCoalesce"]
-			Expect(len(mere) + int(coalesced)).To(BeNumerically(">", acksOfOther))
+			lab.Check("ACKs", len(mere)+int(coalesced), bounds.AtLeast(ofOther+1), "tcp_grow_window: each segment is acknowledged")
 		}
-		lab.Figure("first window", float64(rounds[0]), "segments", "10: RFC 6928")
-		lab.Figure("growth in a round", float64(rounds[2])/float64(rounds[1]), "", "2: RFC 5681, 3.1")
 	},
 	Entry("with CUBIC", "cubic", peers.Socket{}, false),
 	Entry("with Reno", "reno", peers.Socket{}, false),
-	// A window that does not grow, 64 KiB here, is what it takes: as long as it grows, Linux acknowledges each
-	// segment (tcp_grow_window in net/ipv4/tcp_input.c).
-	Entry("also if only every other segment is acknowledged", "cubic", peers.Socket{ReceiveBuffer: 64 << 10}, true),
+	// A window that does not grow is what it takes: as long as it grows, Linux acknowledges each segment
+	// (tcp_grow_window in net/ipv4/tcp_input.c).
+	Entry("also if only every other segment is acknowledged", "cubic", peers.Socket{ReceiveBuffer: fixedBuffer}, true),
 )

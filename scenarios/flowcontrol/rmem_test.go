@@ -12,6 +12,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/netns"
 )
 
@@ -54,8 +55,7 @@ var _ = DescribeTable("lets a receive buffer grow by itself to a 128th of the me
 		// A guest of 512 MB has too little memory to come to the maximum; one of 8 GB (--memory 8192) does.
 		Expect(k.ReceiveBufferMost(math.MaxInt64)).To(Equal(most))
 		Expect(numbers[:2]).To(Equal([]int{os.Getpagesize(), defaultBuffer}))
-		Expect(numbers[2]).To(And(BeNumerically(">=", low), BeNumerically("<=", high)))
-		lab.Figure("tcp_rmem[2]", float64(numbers[2]), "bytes", fmt.Sprintf("%d to %d, with %d MB of memory", low, high, total>>20))
+		lab.Measure("tcp_rmem[2]", bounds.In(numbers[2], "bytes"), bounds.Between(low, high), fmt.Sprintf("tcp_init, with %d MB of memory", total>>20))
 	},
 	Entry("32 MB", ComponentSemVerConstraint("kernel", ">= 6.16.0"), 32<<20),
 	Entry("6 MB", ComponentSemVerConstraint("kernel", "< 6.16.0"), 6<<20),

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
@@ -48,12 +49,16 @@ func withECN(lab *harness.Lab, client, server int, path func(*netns.Topology)) e
 	if path != nil {
 		path(net)
 	}
-	c := ecnCase{lab: lab, net: net, wire: lab.Capture(net.Client()), client: lab.Oracle(net.Client()), server: lab.Oracle(net.Server())}
+	c := ecnCase{
+		lab: lab, net: net, wire: lab.Capture(net.Client()), client: lab.Oracle(net.Client()), server: lab.Oracle(net.Server()),
+	}
 	accept := lab.Start(net.Server(), peers.Script{
-		Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.ReadAll(), peers.Write(1000), peers.CloseWrite(), peers.Inspect()),
+		Listen: harness.Addr(net.Server(), 80),
+		Steps:  peers.Steps(peers.ReadAll(), peers.Write(1000), peers.CloseWrite(), peers.Inspect()),
 	})
 	dial := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(1000), peers.CloseWrite(), peers.ReadAll(), peers.Inspect()),
+		Connect: harness.Addr(net.Server(), 80),
+		Steps:   peers.Steps(peers.Write(1000), peers.CloseWrite(), peers.ReadAll(), peers.Inspect()),
 	})
 	c.connected, c.taken = lab.Wait(dial).Connections[0], lab.Wait(accept).Connections[0]
 	handshakes := analysis.Handshakes(slices.Values(c.wire.Segments()))
@@ -113,8 +118,10 @@ var _ = DescribeTable("agrees on the ECN that the client asks for and the server
 		// the same of the SYN-ACK.
 		h := c.handshake
 		Expect([]uint8{h.SYN.ECN, h.SYNACK.ECN}).To(HaveEach(BeEquivalentTo(notECT)))
-		Expect(h.SYN.Flags.ACE()).To(Equal(c.client.SYNACE(0)))
-		Expect(h.SYNACK.Flags.ACE()).To(Equal(c.server.SYNACKACE(h.SYN.Flags.ACE(), h.SYN.ECN, 0)))
+		asked, answered := h.SYN.Flags.ACE(), h.SYNACK.Flags.ACE()
+		lab.Measure("ACE of the SYN", asked, bounds.Exactly(c.client.SYNACE(0)), fmt.Sprintf("tcp_ecn %d", client))
+		lab.Measure("ACE of the SYN-ACK", answered, bounds.Exactly(c.server.SYNACKACE(asked, h.SYN.ECN, 0)),
+			"RFC 9768, table 2: ECN "+expected.String())
 		third := uint8(0)
 		if expected == oracle.AccurateECN {
 			third = oracle.ReflectedACE(h.SYNACK.ECN)
@@ -127,8 +134,6 @@ var _ = DescribeTable("agrees on the ECN that the client asks for and the server
 		if o := h.SYNACK.Options.AccECN; expected == oracle.AccurateECN {
 			Expect([]uint32{o.E0B, o.CEB, o.E1B}).To(Equal([]uint32{oracle.FirstE0B, oracle.FirstCEB, oracle.FirstE1B}))
 		}
-		lab.Figure("ACE of the SYN", float64(h.SYN.Flags.ACE()), "", fmt.Sprintf("%d: tcp_ecn %d", c.client.SYNACE(0), client))
-		lab.Figure("ACE of the SYN-ACK", float64(h.SYNACK.Flags.ACE()), "", "RFC 9768, table 2: ECN "+expected.String())
 	},
 	Entry("classic, where both ask for it (tcp_ecn 1)", 1, 1, oracle.ClassicECN),
 	Entry("classic with a server as it comes (2)", 1, 2, oracle.ClassicECN),
@@ -157,15 +162,15 @@ var _ = DescribeTable("asks for no ECN any more where SYNs are lost that do,", L
 		Expect(c.handshake.SYNACK.Flags.ACE()).To(Equal(c.server.SYNACKACE(last, notECT, 0)))
 		Expect(last != 0).To(Equal(expected != oracle.NoECN))
 		c.expectInUse(expected)
-		lab.Figure("ACE of the last SYN", float64(last), "", fmt.Sprintf("%d: tcp_ecn_fallback", wanted[lost]))
+		lab.Measure("ACE of the last SYN", last, bounds.Exactly(wanted[lost]), "tcp_ecn_fallback")
 	},
 	Entry("classic: by the first retransmission", 1, 1, oracle.NoECN),
 	Entry("accurate: not yet by the first", sinceAccECN, 3, 1, oracle.AccurateECN),
 	Entry("accurate: by the second", sinceAccECN, 3, 2, oracle.NoECN),
 )
 
-var _ = DescribeTable("falls back where the path clears flags that it does not know", Label("quick", "netem", "rfc9768"), sinceAccECN,
-	func(ctx SpecContext, cleared rules.Flags, expected oracle.ECN) {
+var _ = DescribeTable("falls back where the path clears flags that it does not know",
+	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext, cleared rules.Flags, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
 		c := withECN(lab, 3, 3, func(net *netns.Topology) { clear = lab.Rule(net.ToServer, rules.ClearFlags(cleared, rules.SYN)) })
@@ -189,8 +194,8 @@ const (
 	optionFailReceive
 )
 
-var _ = It("sends what is not ECN-capable where the ACE of the third segment came as zero", Label("quick", "netem", "rfc9768"), sinceAccECN,
-	func(ctx SpecContext) {
+var _ = It("sends what is not ECN-capable where the ACE of the third segment came as zero",
+	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
 		c := withECN(lab, 3, 3, func(net *netns.Topology) {
@@ -214,8 +219,12 @@ var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third 
 		net := lab.Path(shortTrip, netns.Config{ClientSysctls: tcpECN(3), ServerSysctls: tcpECN(3)})
 		lab.Rule(net.ToServer, rules.Drop(rules.HandshakeACK.First(lost)))
 		wire := lab.Capture(net.Client())
-		accept := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(1000), peers.ReadAll(), peers.Inspect())})
-		client := lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(1000), peers.Write(1000))})
+		accept := lab.Start(net.Server(), peers.Script{
+			Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(1000), peers.ReadAll(), peers.Inspect()),
+		})
+		client := lab.Start(net.Client(), peers.Script{
+			Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(1000), peers.Write(1000)),
+		})
 		lab.Wait(client)
 		taken := lab.Wait(accept).Connections[0]
 

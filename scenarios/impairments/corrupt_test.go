@@ -3,7 +3,6 @@ package impairments
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
@@ -149,7 +149,7 @@ var _ = It("flips a bit that a checksum finds, and TCP repairs", Label("ipv4", "
 	const checksum = 2
 	reach := lab.Oracle(net.Server()).NetemCorrupts(fullHeaders, fullFrame)
 	least, most := statistics.Binomial(damaged.full, float64(reach-fullHeaders+checksum)/float64(reach), miss)
-	Expect(damaged.payload).To(within(least, most))
+	lab.Measure("in the payload", damaged.payload, bounds.Between(least, most), "binomial: corrupt_event of what netem reaches")
 	if reach == fullHeaders {
 		Expect(damaged.certain).To(BeZero())
 	}
@@ -158,13 +158,12 @@ var _ = It("flips a bit that a checksum finds, and TCP repairs", Label("ipv4", "
 	// address or the type is counted nowhere; one in the source MAC does no harm.
 	Expect(lab.Counters(net.Server())).To(And(
 		HaveGrown("IpInHdrErrors", damaged.ip),
-		HaveGrown("TcpInCsumErrors", within(damaged.tcp-damaged.dataOffset, damaged.tcp)),
+		HaveGrown("TcpInCsumErrors", bounds.Between(damaged.tcp-damaged.dataOffset, damaged.tcp)),
 	))
 	Expect(lab.Queue(net.ToServer).Drops).To(BeZero())
 	Expect(answered.Echo.Requests).To(Equal(requests))
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0)))
-	lab.Figure("packets corrupted", float64(corrupted), "", fmt.Sprintf("about %d %% of %d", percent, len(damaged.packets)))
-	lab.Figure("in the IP header", float64(damaged.ip), "", "as many IpInHdrErrors")
-	lab.Figure("in TCP", float64(damaged.tcp), "", "as many TcpInCsumErrors")
-	lab.Figure("in the payload", float64(damaged.payload), "", fmt.Sprintf("%d to %d of %d full segments", least, most, damaged.full))
+	lab.Note("packets corrupted", corrupted)
+	lab.Note("in the IP header", damaged.ip)
+	lab.Note("in TCP", damaged.tcp)
 })

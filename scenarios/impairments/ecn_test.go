@@ -8,6 +8,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
@@ -108,8 +109,7 @@ var _ = It("has TCP slow down for a mark without sending anything again", Label(
 	Expect(lab.Counters(net.Server())).To(HaveGrown(markedPackets(), marked))
 	// RFC 3168, section 6.1: the receiver echoes until the sender says that it has reduced its window, once a window.
 	Expect(answered).To(BeNumerically(">", 0))
-	Expect(reduced).To(within(1, marked))
+	lab.Measure("windows reduced", reduced, bounds.Between(1, marked), "RFC 3168, 6.1: at most once for each mark")
 	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", BeNumerically(">=", reduced)), HaveGrown("TcpRetransSegs", 0)))
-	lab.Figure("marks", float64(marked), "", "")
-	lab.Figure("windows reduced", float64(reduced), "", "at most one for each mark")
+	lab.Note("marks", marked)
 })

@@ -4,9 +4,9 @@ import (
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
-	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -28,7 +28,7 @@ var _ = DescribeTable("doubles its time-out in silence only up to the greatest R
 		if socket != 0 {
 			most = socket
 		}
-		Expect(waited).To(And(BeNumerically(">=", hypothetical), BeNumerically("<", hypothetical+2*most+time.Second)))
+		lab.Check("beside tcp_retries2", waited, oracle.Between(hypothetical, hypothetical+2*most+time.Second), "ip-sysctl.rst")
 	},
 	// 0.2, 0.4, 0.8 s and 6 times the greatest; 0.2 to 1.6 s and 5 times.
 	Entry("by tcp_rto_max_ms 1000", time.Second, time.Duration(0), 7400*time.Millisecond),
