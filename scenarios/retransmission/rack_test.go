@@ -1,10 +1,13 @@
 package retransmission
 
 import (
+	"slices"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
@@ -27,11 +30,11 @@ var _ = DescribeTable("with tcp_recovery 0 finds that a retransmission is lost t
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLostRetransmit", 1), HaveGrown("TcpRetransSegs", 2)))
 		if !byRACK {
 			// RFC 6675, section 4: what is lost is what has enough SACK blocks above it, and that tells nothing of a
-			// retransmission. Its timer starts anew with each SACK of what was sent before it, all of which come with the
-			// duplicate ACKs that caused it; not with those of what was sent after it (tcp_clean_rtx_queue).
-			waited := v.again[1].At - v.again[0].At
+			// retransmission. Its timer starts anew with each SACK of what was sent before it, and not with those of what
+			// was sent after it (tcp_clean_rtx_queue).
+			waited := v.again[1].At - v.sackOf(v.lastBefore(v.again[0])).At
 			Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpExtTCPFastRetrans", 1)))
-			lab.Measure("time-out after", waited, k.RetransmissionTimer(pathRTT).LateBy(hostDelay))
+			lab.Measure("time-out after", waited, k.RetransmissionTimer(pathRTT))
 			return
 		}
 		// RFC 8985, 6.2: it is lost if what was sent after it has arrived, which takes one or two round trips: see
@@ -43,3 +46,23 @@ var _ = DescribeTable("with tcp_recovery 0 finds that a retransmission is lost t
 	Entry("by RACK all the same", ComponentSemVerConstraint("kernel", ">= 6.17.0"), true),
 	Entry("by a time-out, as RACK is off", ComponentSemVerConstraint("kernel", "< 6.17.0"), false),
 )
+
+// lastBefore is the last segment that was sent for the first time before another.
+func (v view) lastBefore(s analysis.Segment) analysis.Segment {
+	GinkgoHelper()
+	i := slices.IndexFunc(v.first, func(later analysis.Segment) bool { return later.Frame > s.Frame })
+	Expect(i).To(BeNumerically(">", 0), "something sent before and behind %v", s)
+	return v.first[i-1]
+}
+
+// sackOf is the first segment that came back with a SACK block over that one.
+func (v view) sackOf(s analysis.Segment) analysis.Segment {
+	GinkgoHelper()
+	i := slices.IndexFunc(v.acks, func(ack analysis.Segment) bool {
+		return slices.ContainsFunc(ack.Options.SACK(), func(b analysis.Block) bool {
+			return int32(s.Seq-b.Left) >= 0 && int32(b.Right-s.NextSeq()) >= 0
+		})
+	})
+	Expect(i).To(BeNumerically(">=", 0), "a SACK block over %v", s)
+	return v.acks[i]
+}
