@@ -196,12 +196,16 @@ func TestContext(t *testing.T) {
 	defer cancel()
 	something := Start(ctx, "something")
 	for _, task := range []*Task{none, something} {
-		if got, err := io.ReadAll(task.Reader(strings.NewReader("text"))); string(got) != "text" || err != nil {
+		from := task.ReaderAt(strings.NewReader("text"), 4)
+		if got, err := io.ReadAll(io.NewSectionReader(from, 0, 3)); string(got) != "tex" || err != nil {
 			t.Errorf("read %q, %v", got, err)
 		}
+		if task.ReaderAt(nil, 0) != nil {
+			t.Error("there is something of nothing")
+		}
 	}
-	if something.line() != "something: 4 B" {
-		t.Errorf("having read four bytes: %q", something.line())
+	if something.line() != "something: 75 %" {
+		t.Errorf("having read three bytes of four: %q", something.line())
 	}
 	something.Done()
 	if got := out.String(); !strings.Contains(got, "something") || screen(t, got) != "" {
