@@ -59,7 +59,7 @@ list of what the others did otherwise than the first.
 It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 		Example: `  tcplab run
   tcplab run ./scenarios/handshake --focus refused --seed 7
-  tcplab run --kernel 6.1,6.12
+  tcplab run --kernel 6.1,6.12,newest
   tcplab run ./mypackage --include /usr/bin/iperf3 -- -test.v -test.run TestSlowLink`,
 		RunE: func(command *cobra.Command, args []string) error {
 			var err error
@@ -97,7 +97,8 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 	return command
 }
 
-const kernelUsage = "guest kernel: a name that tcplab kernels lists or fetches, a Debian package, or a vmlinuz with its modules (default: Debian's, downloaded once)"
+const kernelUsage = "guest kernel: a version (6.12), a release, newest, a package, or the path of one's own: see tcplab kernels --help " +
+	"(default: this system's own, downloaded once)"
 
 // addGuestFlags adds what is about all scenarios alike, most of it about their guests.
 func addGuestFlags(command *cobra.Command, options *runner.Options) {
