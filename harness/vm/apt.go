@@ -87,7 +87,9 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 	command := exec.CommandContext(ctx, words[0], words[1:]...)
 	command.Dir = a.dir
 	command.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
-	command.Stdin = os.Stdin // sudo may ask
+	if len(a.prefix) > 0 {
+		command.Stdin = os.Stdin // sudo may ask; apt by itself has no business with a terminal, which stops it in the background
+	}
 	command.Stdout, command.Stderr = output, &stderr
 	if err := command.Run(); err != nil {
 		return nil, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, lastLine(stderr.String()))
