@@ -36,9 +36,10 @@ endif
 
 hello:
 	@[ -e $(TCPLAB) ] || printf '%s\n' \
-	  'This compiles tcplab, gets QEMU and a guest kernel (70 MB) if scenarios need them and they are missing, runs' \
-	  'one scenario, to show what comes of it, and then all. The first time it takes about 10 minutes on two cores: 2' \
-	  'to compile, 1 to download and unpack, 7 to run. The next time only what has changed is run.'
+	  'This compiles tcplab, gets QEMU and a guest kernel (70 MB) where they are' \
+	  'needed and missing, runs one scenario to show what comes of it, and then all.' \
+	  'The first time it takes about 10 minutes on two cores: 2 to compile, 1 to' \
+	  'download and unpack, 7 to run. Later only what has changed is run.'
 
 test: unit privileged lab ## run all tests: without root, then with root in a guest, then the suites
 

@@ -27,7 +27,7 @@ const (
 	redraw = time.Second
 	atMost = 100 * time.Millisecond
 
-	// A plain line comes when nothing was printed for firstWait, then after twice that time, up to lastWait.
+	// A plain line comes when nothing was printed for firstWait, the next one for twice that time, up to lastWait.
 	firstWait = 10 * time.Second
 	lastWait  = 80 * time.Second
 )
@@ -79,7 +79,7 @@ func (d *Display) Write(p []byte) (int, error) {
 	}
 	n, err := d.out.Write(append(erase, p...))
 	d.open = !bytes.HasSuffix(p, []byte("\n"))
-	d.changed, d.wait = time.Now(), firstWait
+	d.changed = time.Now() // and d.wait stays: a silence that was announced once need not be each time
 	d.draw()
 	return max(0, n-len(erase)), err
 }

@@ -173,6 +173,16 @@ func TestPipe(t *testing.T) {
 		if got := out.String(); got != strings.Repeat("passed\n", 100) {
 			t.Errorf("between other lines: %q", got)
 		}
+		// What is said with pauses is not interrupted by the same announcement each time.
+		out.Reset()
+		for range 100 {
+			fmt.Fprintln(d, "passed")
+			time.Sleep(lastWait - 2*time.Second)
+		}
+		synctest.Wait()
+		if got := out.String(); got != strings.Repeat("passed\n", 100) {
+			t.Errorf("between lines with pauses: %q", got)
+		}
 		out.Reset()
 		task.Done()
 		time.Sleep(time.Hour)
