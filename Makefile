@@ -87,7 +87,7 @@ setup: $(TCPLAB) ## build tcplab, and install QEMU and a guest kernel where scen
 # unpacked in each guest.
 .PHONY: $(TCPLAB)
 $(TCPLAB):
-	@CGO_ENABLED=0 tools/compile tcplab -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./cmd/tcplab
+	@CGO_ENABLED=0 internal/progress/compile tcplab -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./cmd/tcplab
 
 clean: ## remove what was built and the results; the cache stays
 	rm -rf bin results/*/
