@@ -3,9 +3,11 @@
 SUITES ?= ./scenarios/...
 SEED   ?= 1
 ARGS   ?=
-# For make seeds: how many seeds of what is labelled quick, and of everything.
-N         ?= 20
-SEEDS_ALL ?= 5
+# What make lab shows first, so that one table is there long before all scenarios have run.
+FIRST  := ./scenarios/handshake --focus 'opens with three segments in one round trip'
+# For make seeds: which seeds, on which kernels.
+SEEDS   ?= 1-20
+KERNELS ?= 6.1,6.12,newest
 
 # Of what tests one package, on a machine that is busy with others.
 TIMEOUT := 30m
@@ -13,24 +15,37 @@ TIMEOUT := 30m
 TCPLAB := bin/tcplab
 # The race detector needs a C compiler; without one the tests run all the same.
 RACE   := $(shell command -v gcc >/dev/null && echo -race)
+# Hosts may be of one or the other, guests are amd64 always.
+OTHER_ARCH := $(if $(filter arm64,$(shell go env GOARCH)),amd64,arm64)
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 # Packages whose tests need root or netem: they run in a guest, whatever this machine is.
 PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/analysis ./harness/capture \
               ./harness/kernel ./harness/oracle
 
-.PHONY: help lab test unit privileged reproducible seeds kernels mutate bench lint setup clean
+.PHONY: help hello lab test unit privileged reproducible seeds kernels mutate bench lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-lab: setup ## run the scenario suites, print a table, write results/ (SUITES=, SEED=, ARGS=)
+lab: hello setup ## run the scenario suites, print a table, write results/ (SUITES=, SEED=, ARGS=)
+ifeq ($(SUITES)$(ARGS),./scenarios/...)
+	@[ -e results/latest ] || { echo 'One scenario first:'; $(TCPLAB) run $(FIRST) --seed $(SEED) || [ $$? = 1 ]; } && echo
+endif
 	$(TCPLAB) run $(SUITES) --seed $(SEED) $(ARGS)
+
+hello:
+	@[ -e $(TCPLAB) ] || printf '%s\n' \
+	  'This compiles tcplab, gets QEMU and a guest kernel (70 MB) where they are' \
+	  'needed and missing, runs one scenario to show what comes of it, and then all.' \
+	  'The first time it takes about 10 minutes on two cores: 2 to compile, 1 to' \
+	  'download and unpack, 7 to run. Later only what has changed is run.'
 
 test: unit privileged lab ## run all tests: without root, then with root in a guest, then the suites
 
 unit: ## run the tests that any machine can run
 	go vet ./...
+	GOARCH=$(OTHER_ARCH) go vet ./...
 	go test $(RACE) -timeout $(TIMEOUT) ./...
 
 privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those that need root or netem
@@ -42,14 +57,17 @@ reproducible: $(TCPLAB) ## run the suites twice with one seed and once with anot
 	@$(TCPLAB) setup --virtual
 	$(TCPLAB) reproducible $(SUITES) --seed $(SEED)
 
-seeds: $(TCPLAB) ## run what is quick with N seeds and everything with SEEDS_ALL; no expectation may hang on luck
+seeds: $(TCPLAB) ## run everything with many seeds on all kernels; no expectation may hang on luck (SEEDS=, KERNELS=)
 	@$(TCPLAB) setup --virtual
-	$(TCPLAB) seeds $(SUITES) --seeds 1-$(SEEDS_ALL) $(ARGS)
-	$(TCPLAB) seeds $(SUITES) --seeds 1-$(N) --label quick $(ARGS)
+	$(TCPLAB) seeds $(SUITES) --seeds $(SEEDS) --kernel $(KERNELS) $(ARGS)
 
-kernels: $(TCPLAB) ## run the suites on both of Debian 12's kernels and compare
+kernels: ID := kernels-$(shell date +%Y%m%dT%H%M%S)
+kernels: $(TCPLAB) ## run the suites on all kernels, compare, and write docs/kernels.md (KERNELS=)
 	@$(TCPLAB) setup --virtual
-	$(TCPLAB) run $(SUITES) --kernel 6.1,6.12 --seed $(SEED) $(ARGS)
+	$(TCPLAB) run $(SUITES) --kernel $(KERNELS) --seed $(SEED) --id $(ID) $(ARGS)
+	sed '/^|/d' docs/kernels.md >docs/kernels.new
+	$(TCPLAB) compare --markdown results/$(ID)-* >>docs/kernels.new
+	mv docs/kernels.new docs/kernels.md
 
 mutate: $(TCPLAB) ## break tcplab on purpose, in many ways: each must turn a spec red
 	@$(TCPLAB) setup --virtual
@@ -69,7 +87,7 @@ setup: $(TCPLAB) ## build tcplab, and install QEMU and a guest kernel where scen
 # unpacked in each guest.
 .PHONY: $(TCPLAB)
 $(TCPLAB):
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./cmd/tcplab
+	@CGO_ENABLED=0 internal/progress/compile tcplab -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./cmd/tcplab
 
 clean: ## remove what was built and the results; the cache stays
 	rm -rf bin results/*/

@@ -20,6 +20,7 @@ import (
 	"github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -412,7 +413,7 @@ var fixtures = map[string]fixture{
 					}
 				}
 				return foreign
-			}, 10*time.Second).Should(BeEmpty())
+			}, testenv.Patience).Should(BeEmpty())
 		})
 	}},
 

@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,20 +20,36 @@ import (
 
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/results"
 )
-
-// patience bounds what a fixture may take, which is seconds at most.
-const patience = 2 * time.Minute
 
 // A suite is a fixture that runs, or has run.
 type suite struct {
 	t       *testing.T
 	command *exec.Cmd
-	output  strings.Builder
+	output  output
 	held    *os.File      // ends when the suite and all that it started have ended
 	lines   *bufio.Reader // of held
 	dir     string        // of its records
+}
+
+// output can be read while it is written to.
+type output struct {
+	mutex sync.Mutex
+	text  strings.Builder
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mutex.Lock()
+	defer o.mutex.Unlock()
+	return o.text.String()
 }
 
 // start starts a fixture. Of this process's variables of tcplab it has none.
@@ -65,7 +83,7 @@ func (s *suite) begin() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if err := held.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := held.SetReadDeadline(time.Now().Add(testenv.Patience)); err != nil {
 		s.t.Fatal(err)
 	}
 	// A test that fails must not leave it behind.
@@ -76,7 +94,7 @@ func (s *suite) begin() {
 // signal that ended it.
 func (s *suite) end() (int, syscall.Signal) {
 	s.t.Helper()
-	bound := time.AfterFunc(patience, func() { s.command.Process.Signal(syscall.SIGQUIT) })
+	bound := time.AfterFunc(testenv.Patience, func() { s.command.Process.Signal(syscall.SIGQUIT) })
 	defer bound.Stop()
 	err := s.command.Wait()
 	var exit *exec.ExitError
@@ -358,7 +376,7 @@ func TestObservers(t *testing.T) {
 	t.Parallel()
 	needNamespaces(t)
 	if _, err := kernel.ReadSockets(nil, kernel.SocketFilter{}); errors.Is(err, kernel.ErrNoSockDiag) {
-		missing(t, "needs sock_diag: "+err.Error())
+		testenv.Missing(t, "needs sock_diag: "+err.Error())
 	}
 	g := NewWithT(t)
 	record := start(t, "observes").finish(0).record()
@@ -477,7 +495,7 @@ func TestRoundsLeaveNothingInTheProcess(t *testing.T) {
 // Nothing stays, in whatever way a suite ends.
 func TestNothingStays(t *testing.T) {
 	t.Parallel()
-	if !isolated(t) {
+	if !testenv.Isolated(t) {
 		return
 	}
 	needNamespaces(t)
@@ -550,9 +568,19 @@ func TestNothingStays(t *testing.T) {
 		s.assertUnfinished()
 	})
 	t.Run("time-out of go test", func(t *testing.T) {
-		s := start(t, "waits", "-test.timeout=10s")
-		s.begin()
-		s.awaitBusy()
+		// Where the time is over before the suite is busy, there was too little of it.
+		var s *suite
+		for limit, busy := 10*time.Second, false; !busy; limit *= 3 {
+			if limit > testenv.Patience {
+				t.Fatalf("the suite is not busy within %v:\n%s", limit/3, s.output.String())
+			}
+			if s != nil {
+				s.end()
+			}
+			s = start(t, "waits", "-test.timeout="+limit.String())
+			s.begin()
+			busy = s.isBusy() == nil
+		}
 		status, _ := s.end()
 		g := NewWithT(t)
 		g.Expect(status).To(Equal(2))
@@ -563,13 +591,20 @@ func TestNothingStays(t *testing.T) {
 
 func (s *suite) awaitBusy() {
 	s.t.Helper()
+	if err := s.isBusy(); err != nil {
+		s.t.Fatalf("%v\n%s", err, &s.output)
+	}
+}
+
+// isBusy waits until the suite says so. If it ends before, that is the error.
+func (s *suite) isBusy() error {
 	if s.lines == nil {
 		s.lines = bufio.NewReader(s.held)
 	}
-	line, err := s.lines.ReadString('\n')
-	if line != "busy\n" {
-		s.t.Fatalf("the suite says %q (%v)\n%s", line, err, &s.output)
+	if line, err := s.lines.ReadString('\n'); line != "busy\n" {
+		return fmt.Errorf("the suite says %q (%v)", line, err)
 	}
+	return nil
 }
 
 // assertUnfinished: a suite that was killed has no record, and a folder that says so, without
@@ -612,8 +647,8 @@ func TestImpairmentsInTheRecord(t *testing.T) {
 	// Each has a seed of its own, which follows from that of the run; one that is asked for stays.
 	var seeds []uint64
 	lab := Lab{seed: 7}
-	for i := range 2 {
-		seeds = append(seeds, lab.impairmentSeed(i))
+	for range 2 {
+		seeds = append(seeds, lab.nextSeed())
 	}
 	g.Expect(seeds[0]).NotTo(Equal(seeds[1]))
 	for i, seed := range append(seeds, 99) {

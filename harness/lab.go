@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,9 +37,13 @@ type Lab struct {
 	began time.Duration // start by CLOCK_MONOTONIC, the clock of events and samples
 	seed  uint64
 
+	seeded  int        // impairments that have got a seed of their own
+	actions *rand.Rand // when the harness acts: see jitter
+
 	topology  *netns.Topology
 	offload   bool
 	before    map[*netns.Host]kernel.Counters
+	links     sync.Mutex   // of impaired, which schedules change in goroutines of their own
 	impaired  []*netns.End // in the order in which they first were
 	schedules []*Schedule
 	rules     []*ruleSet // likewise
@@ -90,6 +95,7 @@ func newLab(ctx ginkgo.SpecContext) (*Lab, error) {
 		start:     time.Now(),
 		began:     began,
 		seed:      uint64(suiteConfig.RandomSeed),
+		actions:   actionsOf(uint64(suiteConfig.RandomSeed)),
 		before:    map[*netns.Host]kernel.Counters{},
 		record:    &results.Record{},
 		artefacts: map[string]int{},
@@ -185,26 +191,39 @@ func (l *Lab) build(make func(netns.Config) (*netns.Topology, error), config []n
 func (l *Lab) Impair(end *netns.End, n impair.Netem) impair.Applied {
 	ginkgo.GinkgoHelper()
 	if n.Seed == 0 {
-		n.Seed = l.impairmentSeed(len(l.record.Impairments))
+		n.Seed = l.nextSeed()
 	}
-	set, isNew := impair.Apply, !l.isImpaired(end)
-	if !isNew {
-		set = impair.Change
-	}
+	check(l.jitterWithin())
 	at := l.elapsed()
-	applied, setErr := set(device(end), n)
-	var mismatch *impair.MismatchError
-	if setErr != nil && !errors.As(setErr, &mismatch) {
+	applied, setErr := l.setNetem(end, n)
+	if setErr != nil && !isMismatch(setErr) {
 		check(fmt.Errorf("%s: %w", end, setErr)) // nothing was done
-	}
-	if isNew {
-		l.impaired = append(l.impaired, end)
 	}
 	check(l.recordImpairment(at, end, applied))
 	if setErr != nil {
 		check(fmt.Errorf("%s: %w", end, setErr))
 	}
 	return applied
+}
+
+// setNetem impairs an end, or changes how it is impaired. It can be called from any goroutine.
+func (l *Lab) setNetem(end *netns.End, n impair.Netem) (impair.Applied, error) {
+	l.links.Lock()
+	defer l.links.Unlock()
+	if slices.Contains(l.impaired, end) {
+		return impair.Change(device(end), n)
+	}
+	applied, err := impair.Apply(device(end), n)
+	if err == nil || isMismatch(err) {
+		l.impaired = append(l.impaired, end)
+	}
+	return applied, err
+}
+
+// isMismatch reports whether the kernel has set something, but not what was asked for.
+func isMismatch(err error) bool {
+	var mismatch *impair.MismatchError
+	return errors.As(err, &mismatch)
 }
 
 // recordImpairment records what was set on an end, and what the kernel made of it.
@@ -223,11 +242,12 @@ func (l *Lab) recordImpairment(at results.Duration, end *netns.End, applied impa
 	return nil
 }
 
-// impairmentSeed gives each impairment of a scenario a sequence of its own: two directions
-// must not lose the same packets. The factor is 2^64 divided by the golden ratio, which
-// spreads small numbers over all bits.
-func (l *Lab) impairmentSeed(n int) uint64 {
-	return (l.seed+1)*0x9e3779b97f4a7c15 + uint64(n)
+// nextSeed gives each impairment of a scenario a sequence of its own: two directions must not lose the same packets. The
+// factor is 2^64 divided by the golden ratio, which spreads small numbers over all bits.
+func (l *Lab) nextSeed() uint64 {
+	seed := (l.seed+1)*0x9e3779b97f4a7c15 + uint64(l.seeded)
+	l.seeded++
+	return seed
 }
 
 // ImpairBoth sets the same on both directions of the topology.
@@ -243,14 +263,12 @@ func (l *Lab) ImpairBoth(n impair.Netem) {
 // ClearImpairment makes the link perfect again. What was queued is lost.
 func (l *Lab) ClearImpairment(end *netns.End) {
 	ginkgo.GinkgoHelper()
+	check(l.jitterWithin())
 	at := l.elapsed()
 	check(impair.Clear(device(end)))
-	for i, impaired := range l.impaired {
-		if impaired == end {
-			l.impaired = append(l.impaired[:i], l.impaired[i+1:]...)
-			break
-		}
-	}
+	l.links.Lock()
+	l.impaired = slices.DeleteFunc(l.impaired, func(impaired *netns.End) bool { return impaired == end })
+	l.links.Unlock()
 	l.record.Impairments = append(l.record.Impairments, results.Impairment{At: at, End: end.String(), Direction: "egress"})
 }
 
@@ -261,15 +279,6 @@ func (l *Lab) Queue(end *netns.End) impair.Stats {
 	stats, err := impair.ReadStats(device(end))
 	check(err)
 	return stats
-}
-
-func (l *Lab) isImpaired(end *netns.End) bool {
-	for _, impaired := range l.impaired {
-		if impaired == end {
-			return true
-		}
-	}
-	return false
 }
 
 func device(end *netns.End) impair.Device {

@@ -9,6 +9,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 )
 
@@ -54,20 +55,11 @@ func TestFixture(t *testing.T) {
 	RunSpecs(t, "fixture "+name, ginkgo.Label("fixture"))
 }
 
-// missing skips the test, or fails it where nothing may be missing.
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
-		t.Fatalf("TCPLAB_REQUIRE=1, but %s", what)
-	}
-	t.Skip(what)
-}
-
 func needNamespaces(t testing.TB) {
 	t.Helper()
 	host, err := netns.NewHost("probe")
 	if err != nil {
-		missing(t, "needs root and network namespaces: "+err.Error())
+		testenv.Missing(t, "needs root and network namespaces: "+err.Error())
 	}
 	if err := host.Close(); err != nil {
 		t.Fatal(err)
@@ -77,6 +69,6 @@ func needNamespaces(t testing.TB) {
 func needNetem(t testing.TB) {
 	t.Helper()
 	if err := impair.Probe(); err != nil {
-		missing(t, "needs root and sch_netem (tcplab run ./harness): "+err.Error())
+		testenv.Missing(t, "needs root and sch_netem (tcplab run ./harness): "+err.Error())
 	}
 }

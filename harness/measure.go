@@ -110,9 +110,3 @@ func keep(list *[]results.Figure, f results.Figure) {
 	}
 	kept.Of = n
 }
-
-// Figure is for scenarios that do not call Measure yet.
-func (l *Lab) Figure(name string, value float64, unit, _ string) {
-	ginkgo.GinkgoHelper()
-	l.Note(name, bounds.In(value, unit))
-}

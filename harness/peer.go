@@ -26,6 +26,7 @@ type Peer struct {
 func (l *Lab) Start(host *netns.Host, program peers.Program) *Peer {
 	ginkgo.GinkgoHelper()
 	name := fmt.Sprintf("%s-%d", host.Name(), len(l.peers)+1)
+	check(l.jitter())
 	started, err := peers.Start(l.life, host, name, program)
 	check(err)
 	peer := &Peer{Peer: started, host: host, program: program}
@@ -63,12 +64,14 @@ func (l *Lab) Waiting(peer *Peer) {
 // Continue waits as Waiting does, and lets the script go on.
 func (l *Lab) Continue(peer *Peer) {
 	ginkgo.GinkgoHelper()
+	check(l.jitter())
 	check(peer.Peer.Continue(l.ctx))
 }
 
 // Stop asks a program to finish, and then does as Wait.
 func (l *Lab) Stop(peer *Peer) peers.Result {
 	ginkgo.GinkgoHelper()
+	check(l.jitter())
 	result, err := peer.Peer.Stop(l.ctx)
 	check(err)
 	return result

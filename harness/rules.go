@@ -28,6 +28,7 @@ type ruleSet struct {
 
 // A Rule is one that acts on chosen packets at a link end.
 type Rule struct {
+	lab       *Lab
 	installed *rules.Installed
 	end       *netns.End
 	record    int // which of the record's impairments it is
@@ -40,12 +41,13 @@ func (l *Lab) Rule(end *netns.End, rule rules.Rule) *Rule {
 	ginkgo.GinkgoHelper()
 	check(rule.Validate()) // before the end gets a set
 	set := l.ruleSet(end)
+	check(l.jitterWithin())
 	at := l.elapsed()
 	installed, err := set.set.Add(rule)
 	check(err)
 	asked, err := results.Raw(installed.Rule())
 	check(err)
-	r := &Rule{installed: installed, end: end, record: len(l.record.Impairments)}
+	r := &Rule{lab: l, installed: installed, end: end, record: len(l.record.Impairments)}
 	l.record.Impairments = append(l.record.Impairments, results.Impairment{
 		At: at, End: end.String(), Direction: "egress", Asked: asked,
 	})
@@ -91,12 +93,14 @@ func (r *Rule) Count() rules.Count {
 // End ends what the rule does. What it holds still comes.
 func (r *Rule) End() {
 	ginkgo.GinkgoHelper()
+	check(r.lab.jitterWithin())
 	check(r.installed.Disable())
 }
 
 // Resume lets the rule act again, as if it had been added now; its numbers go on.
 func (r *Rule) Resume() {
 	ginkgo.GinkgoHelper()
+	check(r.lab.jitterWithin())
 	check(r.installed.Enable())
 }
 
@@ -141,6 +145,7 @@ func (l *Lab) Offered(end *netns.End) []rules.Offered {
 
 // Unreachable is a destination that a router reports as unreachable.
 type Unreachable struct {
+	lab    *Lab
 	router *netns.Host
 	dst    netip.Addr
 }
@@ -153,7 +158,8 @@ func (l *Lab) Unreachable(router *netns.Host, dst netip.Addr) *Unreachable {
 	if !dst.IsValid() {
 		check(fmt.Errorf("make an address unreachable at %s: the address is not valid", router.Name()))
 	}
-	u := &Unreachable{router: router, dst: dst}
+	u := &Unreachable{lab: l, router: router, dst: dst}
+	check(l.jitterWithin())
 	check(u.failed("make", router.Netlink().RouteAdd(u.route())))
 	return u
 }
@@ -161,6 +167,7 @@ func (l *Lab) Unreachable(router *netns.Host, dst netip.Addr) *Unreachable {
 // End lets the router forward to the address again.
 func (u *Unreachable) End() {
 	ginkgo.GinkgoHelper()
+	check(u.lab.jitterWithin())
 	check(u.failed("end making", u.router.Netlink().RouteDel(u.route())))
 }
 

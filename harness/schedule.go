@@ -55,12 +55,8 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 	check(plan.Validate())
 	ctx, cancel := context.WithCancel(l.life)
 	s := &Schedule{lab: l, end: end, ended: cancel, done: make(chan struct{})}
-	seed := l.impairmentSeed(len(l.record.Impairments) + len(l.schedules))
-	set := impair.Change
-	if !l.isImpaired(end) {
-		l.impaired = append(l.impaired, end)
-		set = impair.Apply
-	}
+	seed := l.nextSeed()
+	check(l.jitterWithin())
 	l.schedules = append(l.schedules, s)
 	go func() {
 		defer close(s.done)
@@ -69,11 +65,10 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 				n.Seed = seed
 			}
 			at := time.Now()
-			got, err := set(device(end), n)
+			got, err := l.setNetem(end, n)
 			if err != nil {
 				return fmt.Errorf("%s: %w", end, err)
 			}
-			set = impair.Change
 			s.mutex.Lock()
 			defer s.mutex.Unlock()
 			s.applied = append(s.applied, scheduled{at: at, applied: got})

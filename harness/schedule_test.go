@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,6 +43,54 @@ func init() {
 			Expect(strings.Count(string(text), "impairment of router/eth1 changed to")).To(Equal(2))
 		})
 	}}
+}
+
+func init() {
+	fixtures["two schedules"] = fixture{netem: true, specs: func() {
+		ginkgo.It("impairs both ends", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Routed()
+			loss := impair.Netem{Loss: impair.RandomLoss{Percent: 10}}
+			first := lab.Schedule(net.ToServer, schedule.Schedule{Steps: []schedule.Step{{Netem: loss}}})
+			lab.Impair(net.ToClient, loss)
+			first.Wait()
+		})
+	}}
+	fixtures["late schedule"] = fixture{netem: true, specs: func() {
+		ginkgo.It("ends before its first step", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Routed()
+			lab.Schedule(net.ToServer, schedule.Schedule{Steps: []schedule.Step{{At: time.Hour, Netem: impair.Netem{Delay: time.Second}}}})
+			lab.Impair(net.ToServer, impair.Netem{Delay: time.Millisecond}) // until then somebody else may
+			lab.Schedule(net.ToClient, schedule.Schedule{Steps: []schedule.Step{{At: time.Hour, Netem: impair.Netem{Delay: time.Second}}}})
+		})
+	}}
+}
+
+// Two directions must not lose the same packets.
+func TestImpairmentsHaveSeedsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	needNetem(t)
+	record := start(t, "two schedules").finish(0).record()
+	g := NewWithT(t)
+	g.Expect(record.Impairments).To(HaveLen(2))
+	var seeds []uint64
+	for _, i := range record.Impairments {
+		var asked impair.Netem
+		g.Expect(json.Unmarshal(i.Asked, &asked)).To(Succeed())
+		seeds = append(seeds, asked.Seed)
+	}
+	g.Expect(seeds[0]).NotTo(Equal(seeds[1]))
+}
+
+// Until its first step a schedule has done nothing: the end is free, and its qdisc is not the lab's to read.
+func TestScheduleThatNeverBegins(t *testing.T) {
+	t.Parallel()
+	needNetem(t)
+	record := start(t, "late schedule").finish(0).record()
+	g := NewWithT(t)
+	g.Expect(record.Impairments).To(HaveLen(1))
+	g.Expect(record.Queues).To(HaveLen(1))
 }
 
 func TestScheduleOfASpec(t *testing.T) {

@@ -181,14 +181,30 @@ type Stats struct {
 	Packets uint64 `json:"packets"` // that left, duplicates included
 	Bytes   uint64 `json:"bytes"`   // of them, Ethernet headers included
 
-	// Drops counts packets that were lost, that were over the limit, and with
-	// ECN also those that were marked and not dropped.
+	// Drops counts packets that were lost, that were over the limit, and before
+	// Linux 7.2 also those that were marked and not dropped (ECN).
 	Drops      uint32 `json:"drops"`
 	Overlimits uint32 `json:"overlimits"` // netem itself leaves it 0
 	Requeues   uint32 `json:"requeues"`   // packets that Reorder sent at once, and those the device sent back
 
 	QueueLength uint32 `json:"queue_length"` // packets being held now
 	Backlog     uint32 `json:"backlog"`      // bytes of them
+
+	// Injected is what netem has done to packets, by its own counters; nil
+	// before Linux 7.2, which has none.
+	Injected *Injected `json:"injected,omitempty"`
+}
+
+// Injected is the kernel's struct tc_netem_xstats: how many packets were
+// impaired, each in what way.
+type Injected struct {
+	Delayed    uint64 `json:"delayed"`
+	Lost       uint64 `json:"lost"` // by the loss model, not by the limit
+	Corrupted  uint64 `json:"corrupted"`
+	Duplicated uint64 `json:"duplicated"`
+	Reordered  uint64 `json:"reordered"`
+	Marked     uint64 `json:"marked"` // CE instead of lost
+	Failed     uint64 `json:"failed"` // to be impaired: the kernel had no memory
 }
 
 // ReadStats reads the counters of the netem on d. If there is none it is
@@ -234,6 +250,7 @@ const (
 
 	attrStatsBasic = 1 // TCA_STATS_BASIC: struct gnet_stats_basic
 	attrStatsQueue = 3 // TCA_STATS_QUEUE: struct gnet_stats_queue
+	attrStatsApp   = 4 // TCA_STATS_APP: struct tc_netem_xstats, since Linux 7.2
 	attrStatsPkt64 = 8 // TCA_STATS_PKT64: u64, where BASIC's 32 bits do not do
 
 	handleRoot = math.MaxUint32 // TC_H_ROOT
@@ -537,6 +554,9 @@ func parseStats(data []byte) (Stats, error) {
 			s.Bytes, s.Packets = basic.Bytes, uint64(basic.Packets)
 		case attrStatsPkt64:
 			err = unpack("TCA_STATS_PKT64", ad.Bytes(), &packets64)
+		case attrStatsApp:
+			s.Injected = &Injected{}
+			err = unpack("struct tc_netem_xstats", ad.Bytes(), s.Injected)
 		case attrStatsQueue:
 			var queue struct{ Length, Backlog, Drops, Requeues, Overlimits uint32 }
 			err = unpack("struct gnet_stats_queue", ad.Bytes(), &queue)

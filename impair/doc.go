@@ -65,8 +65,11 @@
 //     corrupt, on Linux 6.6 and later. It does not cover which bit is flipped, the
 //     range of a slot, and the start value of any correlation. Earlier kernels
 //     ignore it (a note says so). In a guest in virtual time all of it repeats.
-//   - Stats.Drops counts losses, packets over the limit, and also ECN marks
-//     (packets that were marked and delivered).
+//   - Stats.Drops counts losses and packets over the limit; before Linux 7.2 also
+//     ECN marks (packets that were marked and delivered). Since then netem counts
+//     what it does to packets one by one: [Stats].Injected.
+//   - Corrupt flips a bit of a packet's linear part, which of what a local TCP has
+//     sent is the headers only; since Linux 7.2 of the whole packet.
 //   - netem's limit counts the packets that are being delayed, too. See
 //     [Netem.Limit] for the size that is chosen when none is given.
 //   - * The kernel never unloads a distribution table, and never tells which one it

@@ -219,6 +219,7 @@ func FuzzParseQdisc(f *testing.F) {
 		{Type: attrStatsBasic, Data: stats},
 		{Type: attrStatsQueue, Data: pack([5]uint32{1, 2, 3, 4, 5})},
 		{Type: attrStatsPkt64, Data: pack(uint64(1 << 33))},
+		{Type: attrStatsApp, Data: pack(Injected{Marked: 1})},
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -244,6 +245,7 @@ func TestParseQdisc(t *testing.T) {
 	nested, err := netlink.MarshalAttributes([]netlink.Attribute{
 		{Type: attrStatsBasic, Data: append(pack(uint64(3028)), pack(uint32(2))...)},
 		{Type: attrStatsQueue, Data: pack([5]uint32{1, 2, 3, 4, 5})},
+		{Type: attrStatsApp, Data: pack([7]uint64{1, 2, 3, 4, 5, 6, 7})}, // in the order of include/uapi/linux/pkt_sched.h
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	attributes, err := netlink.MarshalAttributes([]netlink.Attribute{
@@ -255,7 +257,10 @@ func TestParseQdisc(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(q).To(Equal(qdisc{
 		kind: "netem", index: 7, handle: 1 << 16, parent: handleRoot,
-		stats: Stats{Packets: 2, Bytes: 3028, QueueLength: 1, Backlog: 2, Drops: 3, Requeues: 4, Overlimits: 5},
+		stats: Stats{
+			Packets: 2, Bytes: 3028, QueueLength: 1, Backlog: 2, Drops: 3, Requeues: 4, Overlimits: 5,
+			Injected: &Injected{Delayed: 1, Lost: 2, Corrupted: 3, Duplicated: 4, Reordered: 5, Marked: 6, Failed: 7},
+		},
 	}))
 }
 

@@ -12,13 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-)
 
-const (
-	// Far more than the kernel takes to remove the namespaces of a whole test (cleanup_net, net/core/net_namespace.c),
-	// which it does in the background and without telling anyone.
-	cleanupTimeout = 60 * time.Second
-	cleanupPause   = 10 * time.Millisecond
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // usage is what a process holds.
@@ -60,18 +55,18 @@ func use(t *testing.T) usage {
 	return u
 }
 
-// eventually asks until the answer is yes or the timeout is over. The pauses grow: asking can itself leave namespaces
-// to clean up.
+// eventually asks until the answer is yes. The kernel removes namespaces in the background and tells nobody (cleanup_net,
+// net/core/net_namespace.c). The pauses grow: asking can itself leave namespaces to clean up.
 func eventually(t *testing.T, what func() (ok bool, seen any)) {
 	t.Helper()
-	deadline := time.Now().Add(cleanupTimeout)
-	for pause := cleanupPause; ; pause *= 2 {
+	deadline := time.Now().Add(testenv.Patience)
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		ok, seen := what()
 		if ok {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("after %v still: %+v", cleanupTimeout, seen)
+			t.Fatalf("after %v still: %+v", testenv.Patience, seen)
 		}
 		time.Sleep(pause)
 	}
@@ -108,7 +103,7 @@ func assertNoNamespaceLeft(t *testing.T) {
 }
 
 func TestThousandRoundsLeakNothing(t *testing.T) {
-	if !isolated(t) {
+	if !testenv.Isolated(t) {
 		return
 	}
 	rounds := 1000
@@ -143,7 +138,7 @@ func TestThousandRoundsLeakNothing(t *testing.T) {
 }
 
 func TestFailedConstructionLeavesNothing(t *testing.T) {
-	if !isolated(t) {
+	if !testenv.Isolated(t) {
 		return
 	}
 	if _, err := Direct(Config{}); err != nil { // never closed: the finder of leaks must find it
@@ -170,7 +165,7 @@ func TestFailedConstructionLeavesNothing(t *testing.T) {
 }
 
 func TestNothingStaysAfterSIGKILL(t *testing.T) {
-	if !isolated(t) {
+	if !testenv.Isolated(t) {
 		return
 	}
 	held, heldByLab, err := os.Pipe()
@@ -197,7 +192,7 @@ func TestNothingStaysAfterSIGKILL(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The pipe's other end is held by the lab and by the process in its host. It ends when both have.
-	if err := held.SetReadDeadline(time.Now().Add(cleanupTimeout)); err != nil {
+	if err := held.SetReadDeadline(time.Now().Add(testenv.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := held.Read(make([]byte, 1)); err != io.EOF {

@@ -8,9 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // The test binary is also the processes that the tests start: this variable says which.
@@ -19,8 +20,6 @@ const roleVariable = "TCPLAB_NETNS_ROLE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
 	case "":
-		os.Exit(m.Run())
-	case "isolated": // one test, see isolated
 		os.Exit(m.Run())
 	case "idle":
 		idle()
@@ -98,21 +97,12 @@ func self(name string) *exec.Cmd {
 	return cmd
 }
 
-// missing skips the test, or fails it where nothing may be missing.
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
-		t.Fatalf("TCPLAB_REQUIRE=1, but %s", what)
-	}
-	t.Skip(what)
-}
-
 // needNamespaces skips the test where hosts cannot be had.
 func needNamespaces(t testing.TB) {
 	t.Helper()
 	h, err := NewHost("probe")
 	if errors.Is(err, ErrNotPermitted) || errors.Is(err, ErrNotSupported) {
-		missing(t, "needs root and network namespaces: "+err.Error())
+		testenv.Missing(t, "needs root and network namespaces: "+err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -126,35 +116,4 @@ func closeLater(t testing.TB, c io.Closer) {
 			t.Error(err)
 		}
 	})
-}
-
-// isolated runs the calling test once more, in a process that is root of user and network namespaces of its own: the
-// count of network namespaces that the kernel keeps for their user is then this test's alone. It returns true in
-// that process, and false when the test is over. Where it works, it works without root.
-func isolated(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv(roleVariable) == "isolated" {
-		return true
-	}
-	cmd := self("isolated")
-	cmd.Args = append(cmd.Args, "-test.run=^"+t.Name()+"$", "-test.v")
-	if testing.Short() {
-		cmd.Args = append(cmd.Args, "-test.short")
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		Pdeathsig:   syscall.SIGKILL,
-	}
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		missing(t, "needs user namespaces: "+err.Error())
-	}
-	t.Logf("in user and network namespaces of its own:\n%s", out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return false
 }

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/tcplab/tcplab/internal/subprocess"
 )
 
 // A child is a process that was started in a host.
@@ -19,7 +18,8 @@ type child struct {
 }
 
 // Start starts a process inside the host, and returns a function that waits for its end: it may be called from any
-// goroutine, any number of times, and returns what [exec.Cmd.Wait] returned.
+// goroutine, any number of times, and returns what [exec.Cmd.Wait] returned. That is called as soon as the process ends, and
+// closes the pipe of cmd.StdoutPipe, read or not: give cmd.Stdout a pipe of your own.
 //
 // The process is killed when this program ends, however that happens, and when the host is closed. To that end
 // Start sets Pdeathsig in a copy of cmd.SysProcAttr. Processes that the process itself starts are not covered.
@@ -27,17 +27,11 @@ func (h *Host) Start(cmd *exec.Cmd) (wait func() error, err error) {
 	if cmd == nil {
 		return nil, fmt.Errorf("start a process in host %s: the command is nil", h.name)
 	}
-	attr := syscall.SysProcAttr{}
-	if cmd.SysProcAttr != nil {
-		attr = *cmd.SysProcAttr
-	}
-	attr.Pdeathsig = syscall.SIGKILL
-	cmd.SysProcAttr = &attr
-
+	subprocess.Bind(cmd)
 	c := &child{cmd: cmd, exited: make(chan struct{}), waited: make(chan struct{})}
 	started := make(chan error, 1)
 	onThread(func() {
-		// Pdeathsig fires when the thread ends that started the process, so this one stays until then.
+		// The process is killed when the thread ends that started it, so this one stays until then.
 		err := h.start(c)
 		started <- err
 		if err == nil {
@@ -65,23 +59,13 @@ func (h *Host) start(c *child) error {
 }
 
 func (h *Host) reap(c *child) {
-	awaitExit(c.cmd.Process.Pid)
+	subprocess.AwaitEnd(c.cmd.Process.Pid)
 	close(c.exited)
 	h.mu.Lock()
 	delete(h.children, c)
 	h.mu.Unlock()
 	c.status = c.cmd.Wait()
 	close(c.waited)
-}
-
-// awaitExit returns when the process has ended, and leaves it to be waited for.
-func awaitExit(pid int) {
-	for {
-		// No error but EINTR is possible before cmd.Wait, and cmd.Wait would report any other one.
-		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
-			return
-		}
-	}
 }
 
 func (c *child) kill() error {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/vishvananda/netlink"
 )
 
@@ -77,7 +78,7 @@ func tcpSegments(t *testing.T, h *Host) uint64 {
 // transfer sends a message from the client to the server over TCP, and back.
 func transfer(t *testing.T, client, server *Host, addr netip.Addr) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(testenv.Patience)
 	var listener net.Listener
 	err := server.Do(func() (err error) {
 		listener, err = net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())

@@ -160,10 +160,15 @@ func (s *session) commands(scan func() bool, line func() []byte, err func() erro
 		}
 		switch c.Type {
 		case typeStart:
-			s.beginOnce.Do(func() { close(s.begin) })
+			if s.soft.Err() == nil { // after a stop there is nothing to begin
+				s.beginOnce.Do(func() { close(s.begin) })
+			}
 		case typeStop:
 			s.stop()
 		case typeContinue:
+			if s.soft.Err() != nil {
+				continue
+			}
 			select {
 			case s.goOn <- struct{}{}:
 			default:
@@ -204,6 +209,12 @@ func (s *session) awaitBegin(asked bool) error {
 	case <-s.begin:
 		return nil
 	case <-s.soft.Done():
+		// Both may have come by now: the program was told to begin, and then to stop.
+		select {
+		case <-s.begin:
+			return nil
+		default:
+		}
 		return &PeerError{Op: "begin", Errno: unix.ErrnoName(unix.ECANCELED), Message: "stopped before it was told to begin"}
 	}
 }
@@ -218,6 +229,12 @@ func (s *session) awaitContinue() error {
 	case <-s.goOn:
 		return nil
 	case <-s.soft.Done():
+		// Both may have come by now, and in this order: after a stop nothing goes on.
+		select {
+		case <-s.goOn:
+			return nil
+		default:
+		}
 		return s.soft.Err()
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers"
 	"golang.org/x/sys/unix"
 )
@@ -21,9 +22,7 @@ var loopback = netip.MustParseAddrPort("127.0.0.1:0")
 
 // testContext bounds a test; it is far above what any of them takes.
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
-	return ctx
+	return testenv.Context(t)
 }
 
 func start(t testing.TB, ctx context.Context, name string, p peers.Program) *peers.Peer {

@@ -15,6 +15,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"golang.org/x/sys/unix"
 )
 
@@ -108,7 +109,7 @@ func TestTCPInfoFields(t *testing.T) {
 		}
 		seen[f.name], last = true, f.end
 	}
-	if want := reflect.TypeFor[unix.TCPInfo]().NumField() - 1 + 4; len(tcpInfoFields) != want {
+	if want := reflect.TypeFor[unix.TCPInfo]().NumField() - 1 + 4 + 3; len(tcpInfoFields) != want {
 		t.Errorf("%d fields, expected %d", len(tcpInfoFields), want)
 	}
 }
@@ -176,8 +177,7 @@ func TestConfigsSurviveTheWay(t *testing.T) {
 }
 
 func TestRunByHand(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+	ctx := testenv.Context(t)
 	in, commands := io.Pipe()
 	defer commands.Close()
 	messages, out := io.Pipe()
@@ -317,4 +317,34 @@ func FuzzLineScanner(f *testing.F) {
 			t.Fatalf("%q from %q, %v", lines, data, s.Err())
 		}
 	})
+}
+
+// A program that is told to go on and then to stop has gone on, however late it looks; after a stop nothing goes on.
+func TestOrdersKeepTheirOrder(t *testing.T) {
+	const tries = 100 // a select of what is ready takes either with the same probability
+	for _, x := range []struct {
+		name   string
+		orders []string
+		begins bool
+	}{
+		{"start, stop", []string{typeStart, typeContinue, typeStop}, true},
+		{"stop, start", []string{typeStop, typeStart, typeContinue}, false},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			for range tries {
+				s := newSession(t.Context(), &lineWriter{w: io.Discard, max: maxMessageLine})
+				var lines []string
+				for _, order := range x.orders {
+					lines = append(lines, `{"type":"`+order+`"}`+"\n")
+				}
+				scanner := lineScanner(strings.NewReader(strings.Join(lines, "")), maxCommandLine)
+				if err := s.commands(scanner.Scan, scanner.Bytes, scanner.Err); err != nil {
+					t.Fatal(err)
+				}
+				if began, wentOn := s.awaitBegin(true) == nil, s.awaitContinue() == nil; began != x.begins || wentOn != x.begins {
+					t.Fatalf("began: %v, went on: %v; expected of both: %v", began, wentOn, x.begins)
+				}
+			}
+		})
+	}
 }

@@ -3,6 +3,7 @@ package peers_test
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 
 	"github.com/tcplab/tcplab/peers"
@@ -24,6 +25,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	// The main thread outlives every goroutine, and would stay in the namespace of a test that got it.
+	runtime.LockOSThread()
 	os.Exit(m.Run())
 }
 

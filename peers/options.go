@@ -37,6 +37,9 @@ type Socket struct {
 	KeepProbes   int           `json:"keep_probes,omitempty"`      // TCP_KEEPCNT, unanswered probes until it gives up: 1 to 127
 	// UserTimeout is TCP_USER_TIMEOUT (RFC 5482), whole milliseconds that data may stay unacknowledged.
 	UserTimeout time.Duration `json:"user_timeout_ns,omitempty"`
+	// RTOMax is TCP_RTO_MAX_MS (Linux 6.15), whole milliseconds that a retransmission time-out grows to at most: 1 to
+	// 120 s, which the kernel rounds up to its tick; 0 is sysctl net.ipv4.tcp_rto_max_ms.
+	RTOMax time.Duration `json:"rto_max_ns,omitempty"`
 	// SYNRetries is TCP_SYNCNT, how often a SYN (of a listener, a SYN ACK) is sent again: 1 to 127, or 0 for sysctl
 	// net.ipv4.tcp_syn_retries (tcp_synack_retries).
 	SYNRetries int `json:"syn_retries,omitempty"`
@@ -100,6 +103,13 @@ const (
 	maxKeepProbes = 127
 )
 
+// The limits of TCP_RTO_MAX_MS, in milliseconds: do_tcp_setsockopt in net/ipv4/tcp.c, TCP_RTO_MAX_SEC in
+// include/net/tcp.h.
+const (
+	minRTOMax = 1000
+	maxRTOMax = 120_000
+)
+
 // maxLinger2 is TCP_FIN_TIMEOUT_MAX in include/net/tcp.h, in seconds.
 const maxLinger2 = 120
 
@@ -133,6 +143,7 @@ var options = []option{
 	{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 1, maxKeepalive, nil, true, ""},
 	{"TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 1, maxKeepProbes, nil, true, ""},
 	{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0, maxInt, nil, true, ""},
+	{"TCP_RTO_MAX_MS", unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, minRTOMax, maxRTOMax, nil, true, "Linux 6.15 brought it, in whole ticks"},
 	{"TCP_SYNCNT", unix.IPPROTO_TCP, unix.TCP_SYNCNT, 1, maxSYNRetries, nil, false, ""},
 	{"TCP_LINGER2", unix.IPPROTO_TCP, unix.TCP_LINGER2, 1, maxLinger2, nil, true, ""},
 	{"TCP_MAXSEG", unix.IPPROTO_TCP, unix.TCP_MAXSEG, minMSS, maxMSS, nil, false, ""},
@@ -183,6 +194,9 @@ func (o option) set(fd, value int) error {
 	if err := unix.SetsockoptInt(fd, o.level, o.opt, value); err != nil {
 		p := peerError("setsockopt "+o.name, "", err)
 		p.Message = fmt.Sprintf("value %d", value)
+		if errors.Is(err, unix.ENOPROTOOPT) && o.hint != "" {
+			p.Message += ": " + o.hint
+		}
 		return p
 	}
 	got, err := unix.GetsockoptInt(fd, o.level, o.opt)
@@ -243,6 +257,7 @@ func (s Socket) settings(family int, r role) []setting {
 		{"KeepInterval", "TCP_KEEPINTVL", int(s.KeepInterval / time.Second)},
 		{"KeepProbes", "TCP_KEEPCNT", s.KeepProbes},
 		{"UserTimeout", "TCP_USER_TIMEOUT", int(s.UserTimeout / time.Millisecond)},
+		{"RTOMax", "TCP_RTO_MAX_MS", int(s.RTOMax / time.Millisecond)},
 		{"SYNRetries", "TCP_SYNCNT", s.SYNRetries},
 		{"Linger2", "TCP_LINGER2", int(s.Linger2 / time.Second)},
 		{"FastOpen", "TCP_FASTOPEN_CONNECT", boolInt(s.FastOpen)},
@@ -347,6 +362,7 @@ func (c *check) socket(s Socket, r role) {
 	c.whole("KeepIdle", s.KeepIdle, time.Second)
 	c.whole("KeepInterval", s.KeepInterval, time.Second)
 	c.whole("UserTimeout", s.UserTimeout, time.Millisecond)
+	c.whole("RTOMax", s.RTOMax, time.Millisecond)
 	c.whole("Linger2", s.Linger2, time.Second)
 	c.whole("DeferAccept", s.DeferAccept, time.Second)
 	if c.err != nil {

@@ -8,14 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"golang.org/x/sys/unix"
 )
 
 // connected returns the two ends of a connection over the loopback interface.
 func connected(t *testing.T) (client, server *socket) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
+	ctx := testenv.Context(t)
 	listener, addr := listening(t)
 	client, err := newSocket(addr, Socket{}, asClient)
 	if err != nil {
@@ -97,8 +97,7 @@ func TestPassiveCloseTellsOfAReset(t *testing.T) {
 	if !errors.Is(err, unix.EAGAIN) {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
+	ctx := testenv.Context(t)
 	closed := make(chan error, 1)
 	go func() { closed <- server.finishPassive(ctx) }()
 	for {

@@ -2,8 +2,8 @@ package peers
 
 import (
 	"os/exec"
-	"runtime"
-	"syscall"
+
+	"github.com/tcplab/tcplab/internal/subprocess"
 )
 
 // Starter starts a process somewhere: on this machine, or inside a host of a lab (a network namespace).
@@ -24,30 +24,4 @@ var Local Starter = local{}
 
 type local struct{}
 
-func (local) Start(cmd *exec.Cmd) (func() error, error) {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-
-	started := make(chan error, 1)
-	ended := make(chan struct{})
-	var status error
-	go func() {
-		// Pdeathsig fires when the thread that started the child ends, so this thread is kept until the child has
-		// ended. No other goroutine can end it meanwhile: it is locked.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		status = cmd.Wait()
-		close(ended)
-	}()
-	if err := <-started; err != nil {
-		return nil, err
-	}
-	return func() error { <-ended; return status }, nil
-}
+func (local) Start(cmd *exec.Cmd) (func() error, error) { return subprocess.Start(cmd) }

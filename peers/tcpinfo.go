@@ -26,6 +26,11 @@ type TCPInfo struct {
 	Delivery_rate_app_limited uint8 // 1 if delivery_rate is limited by the application
 	Fastopen_client_fail      uint8 // enum tcp_fastopen_client_fail
 
+	// Of ECN, valid since Linux 7.0 (6.18 and 6.19 have something else there, which is 0).
+	Ecn_mode         uint8 // what was negotiated: TCPI_ECN_MODE_DISABLED 0, RFC3168 1, ACCECN 2, PENDING 3
+	Accecn_opt_seen  uint8 // the other side's option: TCP_ACCECN_OPT_NOT_SEEN 0, EMPTY 1, COUNTER 2, FAIL 3
+	Accecn_fail_mode uint8 // bits: TCP_ACCECN_ACE_FAIL_SEND 1, ACE_FAIL_RECV 2, OPT_FAIL_SEND 4, OPT_FAIL_RECV 8
+
 	size uintptr // how many bytes the kernel filled
 }
 
@@ -57,6 +62,12 @@ var tcpInfoFields = func() []tcpInfoField {
 			continue
 		}
 		fields = append(fields, tcpInfoField{strings.ToLower(f.Name), f.Offset + f.Type.Size(), []int{0, f.Index[0]}})
+		if f.Name == "Received_ce_bytes" {
+			for _, name := range []string{"Ecn_mode", "Accecn_opt_seen", "Accecn_fail_mode"} {
+				b, _ := outer.FieldByName(name)
+				fields = append(fields, tcpInfoField{strings.ToLower(name), tcpInfoECN + 4, b.Index})
+			}
+		}
 		if f.Name != "Options" {
 			continue
 		}
@@ -71,6 +82,9 @@ var tcpInfoFields = func() []tcpInfoField {
 
 // tcpInfoBits is the offset of the two bytes of bit fields in struct tcp_info.
 const tcpInfoBits = unsafe.Offsetof(unix.TCPInfo{}.Options) + 1
+
+// tcpInfoECN is the offset of the 32 bits behind tcpi_received_ce_bytes.
+const tcpInfoECN = unsafe.Offsetof(unix.TCPInfo{}.Received_ce_bytes) + 4
 
 // MarshalJSON writes the fields that the kernel filled, in the kernel's order.
 func (t TCPInfo) MarshalJSON() ([]byte, error) {
@@ -125,6 +139,9 @@ func ParseTCPInfo(b []byte) *TCPInfo {
 	if t.size > tcpInfoBits+1 {
 		t.Snd_wscale, t.Rcv_wscale = b[tcpInfoBits]&0xf, b[tcpInfoBits]>>4
 		t.Delivery_rate_app_limited, t.Fastopen_client_fail = b[tcpInfoBits+1]&1, b[tcpInfoBits+1]>>1&3
+	}
+	if t.size >= tcpInfoECN+4 {
+		t.Ecn_mode, t.Accecn_opt_seen, t.Accecn_fail_mode = b[tcpInfoECN]&3, b[tcpInfoECN]>>2&3, b[tcpInfoECN]>>4
 	}
 	return t
 }

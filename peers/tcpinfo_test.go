@@ -35,6 +35,10 @@ func TestTCPInfoOfOtherKernels(t *testing.T) {
 	if full.Snd_wscale != 7 || full.Rcv_wscale != 0 || full.Delivery_rate_app_limited != 0 || full.Fastopen_client_fail != 0 {
 		t.Errorf("bits of 0x07 and 0x08: %+v", *full)
 	}
+	b[tcpInfoECN] = 0b1011_01_10
+	if full = ParseTCPInfo(b); full.Ecn_mode != 2 || full.Accecn_opt_seen != 1 || full.Accecn_fail_mode != 11 {
+		t.Errorf("bits of ECN: %+v", *full)
+	}
 	var info TCPInfo
 	for _, bad := range []string{`{"state":256}`, `{"nothing":1}`, `[]`, `{"state":-1}`} {
 		if err := json.Unmarshal([]byte(bad), &info); err == nil {

@@ -28,6 +28,9 @@ const (
 	Aborted     Verdict = "aborted"
 )
 
+// Failed reports whether a spec ran and did not pass.
+func (v Verdict) Failed() bool { return v != Passed && v != Skipped && v != Pending }
+
 // The clocks that a scenario can run on.
 const (
 	ClockVirtual = "virtual" // a guest kernel whose time is counted in executed instructions

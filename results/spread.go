@@ -56,13 +56,13 @@ func Spreads(records []*Record) []Spread {
 
 func (s *Spread) add(r *Record) {
 	origin := Origin{r.Kernel.Release, r.Seed}
-	switch tally := Count([]*Record{r}); {
-	case tally.Failed > 0:
+	switch {
+	case r.Verdict.Failed():
 		s.Failed = append(s.Failed, origin)
-	case tally.Skipped > 0:
-		s.Skipped++
-	default:
+	case r.Verdict == Passed:
 		s.Passed++
+	default:
+		s.Skipped++
 	}
 	s.Figures = addFigures(s.Figures, r.Figures, origin)
 	s.Checks = addFigures(s.Checks, r.Checks, origin)

@@ -341,18 +341,15 @@ func virtualTime(r *Record) string {
 }
 
 func wallTime(r *Record) string {
-	switch {
-	case r.Host != nil && r.Host.Wall > 0:
-		return short(r.Host.Wall)
-	case r.Clock == ClockReal && r.Duration > 0:
-		return short(r.Duration)
+	if took := r.wall(); took > 0 {
+		return short(Duration(took))
 	}
 	return "-"
 }
 
 func (t *table) failures(records []*Record) {
 	for _, r := range records {
-		if verdictStyle(r.Verdict) != red {
+		if !r.Verdict.Failed() {
 			continue
 		}
 		t.line("")
@@ -407,16 +404,10 @@ func (t *table) skips(records []*Record) {
 	var reasons []string
 	count := map[string]int{}
 	for _, r := range records {
-		if verdictStyle(r.Verdict) != yellow {
+		if r.Verdict.Failed() || r.Verdict == Passed {
 			continue
 		}
-		reason := r.Reason
-		if reason == "" {
-			reason = "no reason was given"
-			if r.Verdict == Pending {
-				reason = "marked as pending"
-			}
-		}
+		reason := skipReason(r)
 		if count[reason] == 0 {
 			reasons = append(reasons, reason)
 		}

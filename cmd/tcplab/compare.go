@@ -11,10 +11,10 @@ import (
 )
 
 func newCompare() *cobra.Command {
-	var bytes, behaviour, all bool
+	var bytes, behaviour, all, markdown bool
 	command := &cobra.Command{
-		Use:   "compare RUN RUN",
-		Short: "Compare two runs: what TCP did otherwise, or byte for byte",
+		Use:   "compare RUN RUN...",
+		Short: "Compare two runs: how TCP behaved differently, or byte for byte",
 		Long: `Compare two runs (folders below results/).
 
 Runs of one kernel with one seed in virtual time should be the same: their records and files
@@ -22,9 +22,25 @@ are compared byte for byte. Only a record's "host" part, which has wall times, i
 Of any other two runs the behaviours are compared: verdicts, figures and counters.
 --bytes and --behaviour ask for one or the other.
 
-It exits with 1 if anything differs.`,
-		Args: cobra.ExactArgs(2),
+--markdown writes a table of what is expected differently of two or more kernels, a run of each.
+
+It exits with 1 if anything differs; with --markdown that is no error.`,
+		Example: `  tcplab run --kernel 6.1,6.12 --id today
+  tcplab compare results/today-6.1 results/today-6.12 --all
+  tcplab compare results/today-6.1 results/today-6.12 --markdown`,
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(args) < 2:
+				return fmt.Errorf("compare: %d runs: name two", len(args))
+			case len(args) > 2 && !markdown:
+				return fmt.Errorf("compare: %d runs: name two, or more with --markdown", len(args))
+			}
+			return nil
+		},
 		RunE: func(command *cobra.Command, args []string) error {
+			if markdown {
+				return compareKernels(command.OutOrStdout(), args)
+			}
 			a, err := results.Open(args[0])
 			if err != nil {
 				return err
@@ -48,9 +64,27 @@ It exits with 1 if anything differs.`,
 	flags.BoolVar(&bytes, "bytes", false, "byte for byte, also where that cannot be the same")
 	flags.BoolVar(&behaviour, "behaviour", false, "verdicts, figures and counters, also where every byte should be the same")
 	flags.BoolVar(&all, "all", false, "also scenarios that differ only in counters or by less than 1 %, and the counters of all layers")
-	command.MarkFlagsMutuallyExclusive("bytes", "behaviour")
+	flags.BoolVar(&markdown, "markdown", false, "a table of what is expected differently of two or more kernels")
+	command.MarkFlagsMutuallyExclusive("bytes", "behaviour", "markdown")
+	command.MarkFlagsMutuallyExclusive("all", "markdown")
 	command.MarkFlagsMutuallyExclusive("bytes", "all")
 	return command
+}
+
+func compareKernels(out io.Writer, paths []string) error {
+	var runs []*results.Run
+	for _, path := range paths {
+		run, err := results.Open(path)
+		if err != nil {
+			return err
+		}
+		runs = append(runs, run)
+	}
+	by, err := results.CompareKernels(runs)
+	if err != nil {
+		return err
+	}
+	return by.Markdown(out)
 }
 
 // comparable tells whether two runs should have the same bytes.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness/runner"
 	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/impair"
 )
 
@@ -101,11 +102,11 @@ func tracefs() check {
 }
 
 func machine() check {
-	var err error
-	if runtime.GOARCH != "amd64" {
-		err = errors.New("this is " + runtime.GOARCH + ": suites are listed by running them, which needs amd64")
+	note := fmt.Sprintf("%d cores, as many guests side by side", runtime.NumCPU())
+	if runtime.GOARCH != guest.Arch {
+		note += "; guests are " + guest.Arch + ": what runs in them is built for that, and needs the go command"
 	}
-	return checkOf("amd64", fmt.Sprintf("%d cores, as many guests side by side", runtime.NumCPU()), err)
+	return check{name: runtime.GOARCH, ok: true, note: note}
 }
 
 func emulator() check {
@@ -128,9 +129,9 @@ func kernel() check {
 		return checkOf("kernel", found.Release+" ("+found.Source+")"+otherKernels(cache), nil)
 	case errors.Is(err, vm.ErrNoKernel):
 		if _, lookErr := exec.LookPath("apt-get"); lookErr == nil {
-			return checkOf("kernel", "none yet: the first run downloads Debian's (70 MB) into "+cache, nil)
+			return checkOf("kernel", "none yet: the first run downloads this system's (linux-image-amd64 or -generic, some 70 MB) into "+cache, nil)
 		}
-		err = fmt.Errorf("%w, and no apt-get to download one: name one with --kernel PATH", err)
+		err = fmt.Errorf("%w, and no apt-get to download one: name one with --kernel PATH (tcplab kernels --help)", err)
 	}
 	return checkOf("kernel", "", err)
 }
@@ -143,7 +144,7 @@ func otherKernels(cache string) string {
 	}
 	var names []string
 	for _, kernel := range stored {
-		if !kernel.Default {
+		if !kernel.Default() {
 			names = append(names, kernel.Name)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/progress"
+	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -33,13 +35,17 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := newRoot().ExecuteContext(ctx)
+	display := progress.New(os.Stdout)
+	root := newRoot()
+	root.SetOut(display)
+	err := root.ExecuteContext(progress.With(ctx, display))
+	display.Close()
 	switch {
 	case err == nil:
 	case errors.Is(err, errFailed):
 		os.Exit(exitFailed)
 	default:
-		fmt.Fprintln(os.Stderr, "tcplab:", err)
+		fmt.Fprintln(os.Stderr, "tcplab:", text.PrintableLines(err.Error()))
 		os.Exit(exitUsage)
 	}
 }

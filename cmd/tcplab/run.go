@@ -1,20 +1,24 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/harness/runner"
 	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -43,6 +47,7 @@ func newRun() *cobra.Command {
 	var options runner.Options
 	var clock string
 	var kernels []string
+	var junit string
 	command := &cobra.Command{
 		Use:   "run [SUITE...] [-- ARGUMENT...]",
 		Short: "Run suites, print a table, write a record of each scenario",
@@ -58,7 +63,8 @@ list of what the others did otherwise than the first.
 It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 		Example: `  tcplab run
   tcplab run ./scenarios/handshake --focus refused --seed 7
-  tcplab run --kernel 6.1,6.12
+  tcplab run --kernel 6.1,6.12,newest
+  tcplab run --junit junit.xml
   tcplab run ./mypackage --include /usr/bin/iperf3 -- -test.v -test.run TestSlowLink`,
 		RunE: func(command *cobra.Command, args []string) error {
 			var err error
@@ -67,12 +73,18 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 			}
 			options.Patterns, options.Args = splitArgs(command, args)
 			options.Log = command.OutOrStdout()
+			if err := clearReport(junit); err != nil {
+				return err
+			}
 			if len(kernels) > 1 {
-				return runKernels(command.Context(), options, kernels, command.OutOrStdout())
+				return runKernels(command.Context(), options, kernels, junit, command.OutOrStdout())
 			}
 			options.Kernel = strings.Join(kernels, "")
 			summary, err := runner.Run(command.Context(), options)
 			if err != nil {
+				return err
+			}
+			if err := writeReport(junit, summary.Records); err != nil {
 				return err
 			}
 			if err := printRun(command.OutOrStdout(), summary); err != nil {
@@ -93,7 +105,42 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 	flags.StringVar(&options.ID, "id", "", "name of that folder; default: time and seed")
 	flags.BoolVarP(&options.Verbose, "verbose", "v", false, "pass on all output as it comes")
 	flags.StringSliceVar(&kernels, "kernel", nil, kernelUsage+"; several with commas between them")
+	flags.StringVar(&junit, "junit", "", "file for a report that continuous integration reads (JUnit's format)")
 	return command
+}
+
+// clearReport removes the report of an earlier run, and finds out before anything runs whether one can be written.
+func clearReport(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("--junit %s: %w", path, err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("--junit %s: %s is not a folder", path, filepath.Dir(path))
+	}
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("--junit %s: is a folder: name a file", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("--junit: the report of an earlier run is in the way: %w", err)
+	}
+	return nil
+}
+
+// writeReport writes the report, whole or not at all.
+func writeReport(path string, records []*results.Record) error {
+	if path == "" {
+		return nil
+	}
+	var report bytes.Buffer
+	if err := results.JUnit(&report, records); err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(path, report.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("--junit: %w", err)
+	}
+	return nil
 }
 
 const kernelUsage = "guest kernel: a name that tcplab kernels lists or fetches, a Debian package, or a vmlinuz with its modules (default: Debian's, downloaded once)"
@@ -116,26 +163,20 @@ func printRun(out io.Writer, summary runner.Summary) error {
 }
 
 // runKernels runs the suites on one kernel after the other, and compares.
-func runKernels(ctx context.Context, options runner.Options, kernels []string, out io.Writer) error {
+func runKernels(ctx context.Context, options runner.Options, kernels []string, junit string, out io.Writer) error {
 	if slices.Contains(kernels, "") {
 		return errors.New("--kernel: there is no name before, after or between commas")
 	}
 	if options.ID == "" {
 		options.ID = runner.NewID(options.Seed)
 	}
-	// All are found, or downloaded, before the first run begins.
+	found, err := findKernels(ctx, kernels, out)
+	if err != nil {
+		return err
+	}
 	var ids []string
-	seen := map[string]string{}
-	for _, name := range kernels {
-		kernel, err := vm.FindKernel(ctx, vm.KernelOptions{Name: name, Progress: func(line string) { fmt.Fprintln(out, line) }})
-		if err != nil {
-			return err
-		}
-		if other, twice := seen[kernel.SHA256]; twice {
-			return fmt.Errorf("--kernel: %s and %s are the same, %s", other, name, kernel.Release)
-		}
-		seen[kernel.SHA256] = name
-		ids = append(ids, options.ID+"-"+idOf(name, kernel.Release))
+	for i, name := range kernels {
+		ids = append(ids, options.ID+"-"+idOf(name, found[i].Release))
 	}
 	options.Kernel = kernels[0]
 	session, err := runner.Open(ctx, options)
@@ -156,6 +197,10 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, o
 		fmt.Fprintln(out)
 		summaries = append(summaries, summary)
 	}
+	all := together(summaries)
+	if err := writeReport(junit, all.Records); err != nil {
+		return err
+	}
 	for _, other := range summaries[1:] {
 		found, err := results.CompareBehaviour(summaries[0].Run, other.Run, false)
 		if err != nil {
@@ -167,7 +212,28 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, o
 		}
 		fmt.Fprintln(out)
 	}
-	return kernelsVerdict(summaries)
+	if !all.OK() {
+		return errFailed
+	}
+	return nil
+}
+
+// findKernels finds several kernels, or downloads them, before the first run begins.
+func findKernels(ctx context.Context, names []string, out io.Writer) ([]*vm.Kernel, error) {
+	var kernels []*vm.Kernel
+	seen := map[string]string{}
+	for _, name := range names {
+		kernel, err := vm.FindKernel(ctx, vm.KernelOptions{Name: name, Progress: func(line string) { fmt.Fprintln(out, line) }})
+		if err != nil {
+			return nil, err
+		}
+		if other, twice := seen[kernel.SHA256]; twice {
+			return nil, fmt.Errorf("--kernel: %s and %s are the same, %s", other, name, kernel.Release)
+		}
+		seen[kernel.SHA256] = name
+		kernels = append(kernels, kernel)
+	}
+	return kernels, nil
 }
 
 // idOf is what a kernel is called in the name of its run: the version by which it was asked for, or
@@ -179,18 +245,15 @@ func idOf(name, release string) string {
 	return strings.ReplaceAll(name, "+", "-")
 }
 
-// kernelsVerdict fails if anything failed on any kernel, or if nothing passed on all of them: a
+// together is what several runs came to. It is not OK if anything failed on any kernel, or if nothing passed on all of them: a
 // scenario may be for some kernels only.
-func kernelsVerdict(summaries []runner.Summary) error {
+func together(summaries []runner.Summary) runner.Summary {
 	var all runner.Summary
 	for _, summary := range summaries {
 		all.Records = append(all.Records, summary.Records...)
 		all.Focused = append(all.Focused, summary.Focused...)
 	}
-	if !all.OK() {
-		return errFailed
-	}
-	return nil
+	return all
 }
 
 // relative shortens a path below the working directory.
@@ -222,13 +285,13 @@ func newList() *cobra.Command {
 					fmt.Fprintf(out, "%s\n    go test %s\n", suite.Name, suite.Path)
 					continue
 				}
-				fmt.Fprintf(out, "%s\n", suite.Name)
+				fmt.Fprintf(out, "%s\n", text.Printable(suite.Name))
 				for _, spec := range suite.Specs {
 					switch {
 					case spec.Pending:
-						fmt.Fprintf(out, "    %s %v (pending)\n", spec.Text, spec.Labels)
+						fmt.Fprintf(out, "    %s %v (pending)\n", text.Printable(spec.Text), spec.Labels)
 					case spec.Selected:
-						fmt.Fprintf(out, "    %s %v\n", spec.Text, spec.Labels)
+						fmt.Fprintf(out, "    %s %v\n", text.Printable(spec.Text), spec.Labels)
 					}
 				}
 			}

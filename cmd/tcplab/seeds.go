@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,38 +18,63 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
+// A sweep is suites run with many seeds, on one or several kernels.
+type sweep struct {
+	options runner.Options
+	seeds   []uint64
+	kernels []string // names; empty: the default
+	merge   []string // folders of other sweeps
+	margin  float64  // the limit, as a share of the width between two bounds
+	keep    bool
+}
+
 func newSeeds() *cobra.Command {
-	var options runner.Options
+	var s sweep
 	var seeds string
-	var keep bool
+	var percent float64
 	command := &cobra.Command{
 		Use:   "seeds [SUITE...]",
-		Short: "Run suites with many seeds, to see that no expectation hangs on luck",
-		Long: `Run suites in virtual time once with each of several seeds. A table says how often each scenario
-passed, and from where to where its figures went. The records of a seed with which all
-passed are removed.
+		Short: "Run suites with many seeds and kernels, to see that no expectation hangs on luck",
+		Long: `Run suites in virtual time once with each of several seeds, on each of several kernels. A table
+says how often each scenario passed, from where to where its figures went, and how near to an
+edge of its bounds each check came.
 
-It exits with 0 if all passed with each seed, and with 1 otherwise.`,
-		Example: `  tcplab seeds --seeds 1-20 --label quick
-  tcplab seeds ./scenarios/congestion --seeds 1-5,42`,
+What ran is kept in the folder of --results, a line for each scenario: what is there is not run
+again, so that a sweep that was stopped, or killed, goes on where it was. --merge takes in the
+folder of another machine that ran the same suites. --fresh runs everything all the same. The
+evidence is kept of seeds with which something failed.
+
+It exits with 0 if all passed and no margin is below the limit, and with 1 otherwise.`,
+		Example: `  tcplab seeds --seeds 1-20 --kernel 6.1,6.12,7.3
+  tcplab seeds ./scenarios/congestion --seeds 1-5,42
+  tcplab seeds --seeds 1-20 --merge /mnt/other/results/seeds`,
 		RunE: func(command *cobra.Command, args []string) error {
-			list, err := parseSeeds(seeds)
-			if err != nil {
+			var err error
+			if s.seeds, err = parseSeeds(seeds); err != nil {
 				return err
 			}
-			options.Patterns, options.Args = splitArgs(command, args)
-			options.Clock, options.Quiet = runner.Virtual, true
-			options.Log = command.OutOrStdout()
-			return runSeeds(command.Context(), options, list, keep, command.OutOrStdout())
+			if !(percent >= 0 && percent < 50) {
+				return fmt.Errorf("--margin %v: a share of the width between two bounds, in percent: allowed are 0 to below 50", percent)
+			}
+			s.margin = percent / 100
+			if slices.Contains(s.kernels, "") {
+				return errors.New("--kernel: there is no name before, after or between commas")
+			}
+			s.options.Patterns, s.options.Args = splitArgs(command, args)
+			s.options.Clock, s.options.Quiet = runner.Virtual, true
+			s.options.Log = command.OutOrStdout()
+			return s.run(command.Context(), command.OutOrStdout())
 		},
 	}
 	flags := command.Flags()
-	addFilterFlags(command, &options.Filter)
-	addGuestFlags(command, &options)
+	addFilterFlags(command, &s.options.Filter)
+	addGuestFlags(command, &s.options)
 	flags.StringVar(&seeds, "seeds", "1-20", "such as 1-20, or 1-5,42")
-	flags.StringVar(&options.Kernel, "kernel", "", kernelUsage)
-	flags.StringVar(&options.Root, "results", "results/seeds", "folder in which each run makes its own")
-	flags.BoolVar(&keep, "keep", false, "keep the records of what passed, too")
+	flags.StringSliceVar(&s.kernels, "kernel", nil, kernelUsage+"; several with commas between them")
+	flags.StringVar(&s.options.Root, "results", "results/seeds", "folder in which each run makes its own, and of what ran before")
+	flags.StringSliceVar(&s.merge, "merge", nil, "such a folder of another machine, whose results count as well (repeatable)")
+	flags.Float64Var(&percent, "margin", 2, "limit of a check's margin, in percent of the width between its bounds; 0 is none")
+	flags.BoolVar(&s.keep, "keep", false, "keep the evidence of what passed, too")
 	return command
 }
 
@@ -84,43 +110,87 @@ func parseSeeds(text string) ([]uint64, error) {
 	return seeds, nil
 }
 
-func runSeeds(ctx context.Context, options runner.Options, seeds []uint64, keep bool, out io.Writer) error {
-	session, err := runner.Open(ctx, options)
+// run runs what is not known yet, and prints what came of all.
+func (s sweep) run(ctx context.Context, out io.Writer) error {
+	ledger, err := results.OpenLedger(s.options.Root)
+	if err != nil {
+		return err
+	}
+	defer ledger.Close()
+	for _, dir := range s.merge {
+		if err := ledger.Merge(dir); err != nil {
+			return fmt.Errorf("--merge %s: %w", dir, err)
+		}
+	}
+	s.options.Ledger = ledger
+	kernels := s.kernels
+	if len(kernels) == 0 {
+		kernels = []string{""}
+	}
+	if _, err := findKernels(ctx, kernels, out); err != nil {
+		return err
+	}
+	s.options.Kernel = kernels[0]
+	session, err := runner.Open(ctx, s.options)
 	if err != nil {
 		return err
 	}
 	defer session.Close()
-	stamp := time.Now().UTC().Format("20060102T150405.000")
-	var records []*results.Record
-	ok := true
-	for _, seed := range seeds {
-		options.Seed = seed
-		options.ID = fmt.Sprintf("%s-seed%d", stamp, seed)
-		started := time.Now()
-		summary, err := session.Run(ctx, options)
-		if err != nil {
-			return fmt.Errorf("seed %d: %w", seed, err)
-		}
-		records = append(records, summary.Records...)
-		fmt.Fprintf(out, "seed %d: %s; %s", seed, results.Count(summary.Records), time.Since(started).Round(time.Second/10))
-		switch {
-		case !summary.OK():
-			ok = false
-			fmt.Fprintf(out, "; see %s", relative(summary.Run.Path()))
-		case !keep:
-			// The link to the newest run goes along: it would point to nothing.
-			err := errors.Join(os.RemoveAll(summary.Run.Path()), os.Remove(filepath.Join(options.Root, results.Latest)))
-			if err != nil {
-				return err
+	for _, kernel := range kernels {
+		s.options.Kernel = kernel
+		for _, seed := range s.seeds {
+			if err := s.cell(ctx, session, seed, out); err != nil {
+				return fmt.Errorf("seed %d: %w", seed, err)
 			}
 		}
-		fmt.Fprintln(out)
 	}
-	fmt.Fprintln(out)
-	if err := results.SpreadTable(out, results.Spreads(records), 0.02, results.Terminal(os.Stdout)); err != nil {
+	var records []*results.Record
+	for _, code := range session.Codes() {
+		records = append(records, ledger.Records(code)...)
+	}
+	return s.report(records, out)
+}
+
+// cell runs the suites with one seed, on one kernel.
+func (s sweep) cell(ctx context.Context, session *runner.Session, seed uint64, out io.Writer) error {
+	options := s.options
+	options.Seed = seed
+	options.ID = fmt.Sprintf("%s-seed%d", time.Now().UTC().Format("20060102T150405.000"), seed)
+	started := time.Now()
+	summary, err := session.Run(ctx, options)
+	if err != nil {
 		return err
 	}
-	if !ok {
+	known := 0
+	for _, r := range summary.Records {
+		if r.Host != nil && r.Host.Cached {
+			known++
+		}
+	}
+	fmt.Fprintf(out, "%s, seed %d: %s; %s", summary.Kernel, seed, results.Count(summary.Records), time.Since(started).Round(time.Second/10))
+	if known > 0 {
+		fmt.Fprintf(out, " (%d had run before)", known)
+	}
+	failedNow := slices.ContainsFunc(summary.Records, func(r *results.Record) bool { return r.Verdict.Failed() && (r.Host == nil || !r.Host.Cached) })
+	if s.keep || failedNow {
+		fmt.Fprintf(out, "; see %s", relative(summary.Run.Path()))
+	} else if err := errors.Join(os.RemoveAll(summary.Run.Path()), os.Remove(filepath.Join(options.Root, results.Latest))); err != nil {
+		// The link to the newest run goes along: it would point to nothing.
+		return err
+	}
+	fmt.Fprintln(out)
+	return nil
+}
+
+// report prints what came of all runs, and is errFailed if one failed or came too near to an edge.
+func (s sweep) report(records []*results.Record, out io.Writer) error {
+	spreads := results.Spreads(records)
+	fmt.Fprintln(out)
+	if err := results.SpreadTable(out, spreads, s.margin, results.Terminal(os.Stdout)); err != nil {
+		return err
+	}
+	tally := results.Count(records)
+	if tally.Failed > 0 || tally.Passed == 0 || len(results.Near(results.Margins(spreads), s.margin)) > 0 {
 		return errFailed
 	}
 	return nil

@@ -576,6 +576,10 @@ func FuzzClassify(f *testing.F) {
 			if b[0]&16 != 0 {
 				s.Dst = s.Src
 			}
+			if b[0]&32 != 0 {
+				s.Flags |= FlagAE
+				s.Options.HasAccECN, s.Options.AccECN = true, AccECN{CEB: s.Ack & (1<<24 - 1), Fields: b[15] % 4}
+			}
 			got := c.Add(s)
 			all = append(all, got)
 			if got.Segment != s {

@@ -138,6 +138,12 @@ type Side struct {
 	// the segments that say that such were received (RFC 3168).
 	CE  Frames `json:"ce,omitzero"`
 	ECE Frames `json:"ece,omitzero"`
+	// With accurate ECN (RFC 9768) ACE are the segments whose counter has grown,
+	// CEReported by how much in all, at least (it counts modulo 8), and
+	// CEBytesReported how many bytes of payload its option says came with CE.
+	ACE             Frames `json:"ace,omitzero"`
+	CEReported      int    `json:"ce_reported,omitempty"`
+	CEBytesReported int64  `json:"ce_bytes_reported,omitempty"`
 	// FIN and Reset are nil if there was none.
 	FIN   *FIN   `json:"fin,omitempty"`
 	Reset *Reset `json:"reset,omitempty"`
@@ -174,8 +180,13 @@ type Conversation struct {
 	// SimultaneousOpen: both sent SYNs of their own accord (RFC 9293, figure 7).
 	SimultaneousOpen bool `json:"simultaneous_open,omitempty"`
 
+	// ECN is what the handshake has agreed on.
+	ECN ECNMode `json:"ecn,omitzero"`
+
 	Close    Close     `json:"close"`
 	Findings []Finding `json:"findings,omitempty"`
+
+	ecn ecnState
 }
 
 // Conversations sums up each connection of a capture, in the order of their first
@@ -249,6 +260,8 @@ func (c *Conversation) add(s *Classified) {
 	own.limit(s, other)
 	c.close(s, own, other)
 	own.learn(s)
+	c.ecn.see(&s.Segment)
+	own.report(s, other, c.ecn.hasSYN || c.ecn.hasSYNACK)
 	if s.Flags&FlagACK != 0 {
 		own.acknowledge(s, other)
 	}
@@ -261,6 +274,7 @@ func (c *Conversation) finish() {
 	for _, d := range c.sides() {
 		d.finish(c.End)
 	}
+	c.finishECN()
 	c.SimultaneousOpen = c.Client.bothOpen && c.Server.bothOpen
 	c.Close.finish(c)
 	c.find()

@@ -247,6 +247,10 @@ func (o *Options) decode(b []byte) {
 			for i := range o.sackCount {
 				o.sack[i] = Block{binary.BigEndian.Uint32(value[8*i:]), binary.BigEndian.Uint32(value[8*i+4:])}
 			}
+		case kind == optionAccECN0 || kind == optionAccECN1:
+			if o.AccECN, o.HasAccECN = decodeAccECN(kind, value); !o.HasAccECN {
+				o.Incomplete = true
+			}
 		case kind == optionMSS || kind == optionWindowScale || kind == optionSACKPermitted || kind == optionTimestamps || kind == optionSACK:
 			o.Incomplete = true
 		}

@@ -63,6 +63,9 @@ func TestDecodeOptions(t *testing.T) {
 		}
 		return layers.TCPOption{OptionType: layers.TCPOptionKind(kind), OptionLength: uint8(2 + len(b)), OptionData: b}
 	}
+	accECN := func(kind uint8, value ...byte) layers.TCPOption {
+		return layers.TCPOption{OptionType: layers.TCPOptionKind(kind), OptionLength: uint8(2 + len(value)), OptionData: value}
+	}
 	nop := layers.TCPOption{OptionType: 1, OptionLength: 1}
 	mss := layers.TCPOption{OptionType: 2, OptionLength: 4, OptionData: []byte{0x05, 0xb4}}
 	scale := layers.TCPOption{OptionType: 3, OptionLength: 3, OptionData: []byte{7}}
@@ -81,6 +84,15 @@ func TestDecodeOptions(t *testing.T) {
 		{"SACK", []layers.TCPOption{nop, nop, timestamps, nop, nop, option(5, 10, 20, 30, 40)},
 			Options{HasTimestamps: true, TSVal: 1234, TSEcr: 5678}, []Block{{10, 20}, {30, 40}}},
 		{"four blocks", []layers.TCPOption{nop, nop, option(5, 1, 2, 3, 4, 5, 6, 7, 8)}, Options{}, []Block{{1, 2}, {3, 4}, {5, 6}, {7, 8}}},
+		{"AccECN, order 0", []layers.TCPOption{accECN(172, 0, 1, 2, 0, 0, 3, 4, 5, 6)},
+			Options{HasAccECN: true, AccECN: AccECN{E0B: 0x000102, CEB: 3, E1B: 0x040506, Fields: 3}}, nil},
+		{"AccECN, order 1", []layers.TCPOption{accECN(174, 0, 1, 2, 0, 0, 3, 4, 5, 6)},
+			Options{HasAccECN: true, AccECN: AccECN{E1B: 0x000102, CEB: 3, E0B: 0x040506, Fields: 3, Order: 1}}, nil},
+		{"AccECN of two fields", []layers.TCPOption{accECN(174, 0, 0, 1, 255, 255, 255)},
+			Options{HasAccECN: true, AccECN: AccECN{E1B: 1, CEB: 1<<24 - 1, Fields: 2, Order: 1}}, nil},
+		{"AccECN without a field", []layers.TCPOption{accECN(172), nop, nop}, Options{HasAccECN: true}, nil},
+		{"AccECN of a bad length", []layers.TCPOption{accECN(172, 1, 2)}, Options{Incomplete: true}, nil},
+		{"AccECN of four fields", []layers.TCPOption{accECN(172, make([]byte, 12)...)}, Options{Incomplete: true}, nil},
 		{"unknown kind", []layers.TCPOption{option(254, 1), mss, nop, nop}, Options{MSS: 1460}, nil},
 		{"MSS of a bad length", []layers.TCPOption{option(2, 1), nop, nop}, Options{Incomplete: true}, nil},
 	} {

@@ -308,6 +308,7 @@ func TestCongestionMarks(t *testing.T) {
 	}), client4, server4, 1000, 2000)
 	segments[3].ECN = 3
 	segments[0].Flags |= FlagECE | FlagCWR // asks for ECN
+	segments[1].Flags |= FlagECE           // and gets it
 	c := Conversations(Classify(slices.Values(segments)))[0]
 	if !slices.Equal(c.Client.CE.First, []int{4}) || !slices.Equal(c.Server.ECE.First, []int{5}) || c.Client.ECE.Count != 0 || kinds(c) != "ecn-congestion ecn-congestion" {
 		t.Errorf("%+v", c.Findings)

@@ -329,8 +329,8 @@ func (c *Conversation) findDelayedACKs(d *Side) {
 }
 
 func (c *Conversation) findCongestion(d *Side) {
-	if d.CE.Count+d.ECE.Count == 0 {
-		return
+	if c.ECN == ECNNone || d.CE.Count+d.ECE.Count+d.ACE.Count == 0 {
+		return // without ECN nobody has marked anything: the bits mean something else, or the headers are not sane
 	}
 	other := c.other(d)
 	var seen []string
@@ -340,13 +340,16 @@ func (c *Conversation) findCongestion(d *Side) {
 	if d.ECE.Count > 0 {
 		seen = append(seen, fmt.Sprintf("%s says in %s that marked packets arrive (ECE).", sentence(c.name(d)), plural(d.ECE.Count, "segment")))
 	}
+	if d.ACE.Count > 0 {
+		seen = append(seen, fmt.Sprintf("%s says in %s that %s had arrived marked (ACE).", sentence(c.name(d)), plural(d.ACE.Count, "segment"), plural(d.CEReported, "more packet")))
+	}
 	where := fmt.Sprintf("A queue between the point of capture and %s is full enough to mark packets of %s.", c.name(d), c.name(other))
 	if d.CE.Count > 0 {
 		where = fmt.Sprintf("A queue between %s and the point of capture is full enough to mark packets.", c.name(d))
 	}
 	c.report(diagnosis{Congestion, d, strings.Join(seen, " "), where,
 		"Marks instead of losses: as it should be. tc -s qdisc on the path shows which queue it is (ecn_mark).",
-		found(d.CE, d.ECE)})
+		found(d.CE, d.ECE, d.ACE)})
 }
 
 func (c *Conversation) findEnd(d *Side) {

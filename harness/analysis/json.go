@@ -97,19 +97,20 @@ func (c *Completeness) UnmarshalJSON(b []byte) error {
 }
 
 // optionsJSON is how options look in JSON: what is absent is left out. SACK blocks and
-// the timestamps' values are not part of it.
+// the values of timestamps and AccECN are not part of it.
 type optionsJSON struct {
 	MSS           uint16 `json:"mss,omitempty"`
 	WindowScale   *uint8 `json:"window_scale,omitempty"`
 	SACKPermitted bool   `json:"sack_permitted,omitempty"`
 	Timestamps    bool   `json:"timestamps,omitempty"`
+	AccECN        bool   `json:"accecn,omitempty"`
 	Incomplete    bool   `json:"incomplete,omitempty"`
 }
 
 // MarshalJSON writes which options there are: mss in bytes, window_scale as a shift
-// count, sack_permitted, timestamps and incomplete.
+// count, sack_permitted, timestamps, accecn and incomplete.
 func (o Options) MarshalJSON() ([]byte, error) {
-	j := optionsJSON{o.MSS, nil, o.SACKPermitted, o.HasTimestamps, o.Incomplete}
+	j := optionsJSON{o.MSS, nil, o.SACKPermitted, o.HasTimestamps, o.HasAccECN, o.Incomplete}
 	if o.HasWindowScale {
 		j.WindowScale = &o.WindowScale
 	}
@@ -122,7 +123,7 @@ func (o *Options) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &j); err != nil {
 		return err
 	}
-	*o = Options{MSS: j.MSS, SACKPermitted: j.SACKPermitted, HasTimestamps: j.Timestamps, Incomplete: j.Incomplete}
+	*o = Options{MSS: j.MSS, SACKPermitted: j.SACKPermitted, HasTimestamps: j.Timestamps, HasAccECN: j.AccECN, Incomplete: j.Incomplete}
 	if j.WindowScale != nil {
 		o.HasWindowScale, o.WindowScale = true, *j.WindowScale
 	}

@@ -25,17 +25,9 @@ import (
 	"github.com/tcplab/tcplab/harness/capture"
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 )
-
-// missing skips the test, or fails it where nothing may be missing.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
-		t.Fatalf("TCPLAB_REQUIRE=1, but %s", what)
-	}
-	t.Skip(what)
-}
 
 // tracepoints are those that say something about retransmissions, and how their text
 // gives the addresses.
@@ -51,7 +43,7 @@ func startTrace(t *testing.T) (stop func() []analysis.KernelEvent) {
 	const root = "/sys/kernel/tracing"
 	instance := filepath.Join(root, "instances", fmt.Sprintf("analysis-%d", os.Getpid()))
 	if err := os.Mkdir(instance, 0o700); errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-		missing(t, "needs tracefs and root: "+err.Error())
+		testenv.Missing(t, "needs tracefs and root: "+err.Error())
 	} else if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +53,7 @@ func startTrace(t *testing.T) (stop func() []analysis.KernelEvent) {
 		}
 	})
 	if _, err := os.Stat(root + "/events/tcp/tcp_cong_state_set"); err != nil {
-		missing(t, "needs Linux 5.19: "+err.Error())
+		testenv.Missing(t, "needs Linux 5.19: "+err.Error())
 	}
 	set := func(file, value string) {
 		t.Helper()
@@ -145,7 +137,7 @@ func parseTrace(t *testing.T, r io.Reader, offset time.Duration) (events []analy
 // capture alone says with both.
 func TestKernelTellsCauses(t *testing.T) {
 	if err := impair.Probe(); err != nil {
-		missing(t, "needs root and netem: "+err.Error())
+		testenv.Missing(t, "needs root and netem: "+err.Error())
 	}
 	for _, tt := range []struct {
 		name string

@@ -141,6 +141,8 @@ type Options struct {
 	SACKPermitted  bool  // RFC 2018
 	HasTimestamps  bool  // RFC 7323
 	TSVal, TSEcr   uint32
+	HasAccECN      bool // RFC 9768
+	AccECN         AccECN
 	// Incomplete: some options are missing, because the packet was cut off or
 	// an option's length is not possible.
 	Incomplete bool

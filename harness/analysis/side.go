@@ -37,6 +37,8 @@ type follower struct {
 
 	recovery // from losses
 
+	feedback // of accurate ECN
+
 	limitedFirst Frames // of Limited
 
 	// What this side's last segment offered.
@@ -93,7 +95,7 @@ func (d *Side) count(s *Classified) {
 	if s.ECN == 3 {
 		d.CE.add(s.Frame)
 	}
-	if s.Flags&(FlagECE|FlagSYN) == FlagECE { // in a SYN it asks for ECN
+	if s.Flags&(FlagECE|FlagSYN) == FlagECE { // in a SYN it asks for ECN; of accurate ECN it is a bit of a counter: finishECN
 		d.ECE.add(s.Frame)
 	}
 	d.MaxInFlight = max(d.MaxInFlight, s.BytesInFlight)

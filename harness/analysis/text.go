@@ -134,8 +134,16 @@ func (t *textWriter) conversation(c *Conversation) {
 	if text := handshakeText(c); text != "" {
 		about("handshake", text)
 	}
+	if c.ECN > ECNNone {
+		about("ECN", ecnTexts[c.ECN])
+	}
 	about("closed", closedText(c))
 	t.table(c)
+}
+
+var ecnTexts = [...]string{
+	ECNClassic:  "classic: ECE until CWR (RFC 3168)",
+	ECNAccurate: "accurate: counters (RFC 9768)",
 }
 
 func captured(c *Conversation) string {
@@ -343,6 +351,9 @@ func offerText(o *Offer) string {
 	}
 	if o.Options.HasTimestamps {
 		parts = append(parts, "timestamps")
+	}
+	if o.Options.HasAccECN {
+		parts = append(parts, "AccECN")
 	}
 	if o.Options.Incomplete {
 		parts = append(parts, "(options cut off)")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gopacket/gopacket/pcapgo"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -411,7 +412,7 @@ func TestManyRoundsLeakNothing(t *testing.T) {
 	}
 	f, g := usage()
 	// A goroutine that has done its last act may still be counted for a moment.
-	for deadline := time.Now().Add(10 * time.Second); g > goroutines && time.Now().Before(deadline); f, g = usage() {
+	for deadline := time.Now().Add(testenv.Patience); g > goroutines && time.Now().Before(deadline); f, g = usage() {
 		time.Sleep(time.Millisecond)
 	}
 	if f > fds || g > goroutines {

@@ -17,6 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The main thread outlives every goroutine, and would stay in the namespace of a test that got it.
+func init() { runtime.LockOSThread() }
+
 // need skips the test, or fails it if TCPLAB_REQUIRE=1, when err says that
 // something is missing.
 func need(t testing.TB, err error) {

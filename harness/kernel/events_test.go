@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,8 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/subprocess"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 )
 
@@ -35,6 +38,8 @@ func TestMain(m *testing.M) {
 		fmt.Println("ready")
 		select {}
 	}
+	// The main thread outlives every goroutine, and would stay in the namespace of a test that got it.
+	runtime.LockOSThread()
 	os.Exit(m.Run())
 }
 
@@ -79,7 +84,7 @@ func TestEventsOfAConnection(t *testing.T) {
 			transfer(t, client, server, 20000)
 			cookie := one(t, topology.Client(), client).Cookie
 			closeInOrder(t, client, server)
-			if _, err := AwaitSockets(soon(t), topology.Server(), SocketFilter{States: []State{LastAck}}, func(s []Socket) bool { return len(s) == 0 }); err != nil {
+			if _, err := AwaitSockets(testenv.Context(t), topology.Server(), SocketFilter{States: []State{LastAck}}, func(s []Socket) bool { return len(s) == 0 }); err != nil {
 				t.Fatal(err)
 			}
 			events := stop(t, e)
@@ -123,7 +128,7 @@ func TestEventsOfAConnection(t *testing.T) {
 func TestEventsOfALoss(t *testing.T) {
 	topology := routed(t, netns.Config{})
 	if err := impair.Probe(); errors.Is(err, impair.ErrNoNetem) {
-		missing(t, "needs netem: "+err.Error())
+		testenv.Missing(t, "needs netem: "+err.Error())
 	}
 	e := needEvents(t, EventConfig{})
 	client, server := pair(t, topology, topology.Server().IPv4(), options{}, options{})
@@ -135,7 +140,7 @@ func TestEventsOfALoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A tail loss probe, and two retransmissions by timeout.
-	if _, err := AwaitSockets(soon(t), topology.Client(), SocketFilter{}, func(s []Socket) bool {
+	if _, err := AwaitSockets(testenv.Context(t), topology.Client(), SocketFilter{}, func(s []Socket) bool {
 		return len(s) == 1 && s[0].TCPInfo.Total_retrans >= 3
 	}); err != nil {
 		t.Fatal(err)
@@ -146,7 +151,7 @@ func TestEventsOfALoss(t *testing.T) {
 	if n, err := server.Read(make([]byte, 10)); n != 4 || err != nil {
 		t.Fatalf("read %d, %v", n, err)
 	}
-	if _, err := AwaitSockets(soon(t), topology.Client(), SocketFilter{}, func(s []Socket) bool { return s[0].TCPInfo.Unacked == 0 }); err != nil {
+	if _, err := AwaitSockets(testenv.Context(t), topology.Client(), SocketFilter{}, func(s []Socket) bool { return s[0].TCPInfo.Unacked == 0 }); err != nil {
 		t.Fatal(err)
 	}
 	s := one(t, topology.Client(), client)
@@ -436,12 +441,12 @@ func TestStaleInstanceIsRemoved(t *testing.T) {
 	}
 	cmd := exec.Command(path)
 	cmd.Env = append(os.Environ(), roleVariable+"=record")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	wait, err := subprocess.Start(cmd)
+	if err != nil {
 		t.Fatal(err)
 	}
 	line, _ := bufio.NewReader(out).ReadString('\n')
@@ -454,7 +459,9 @@ func TestStaleInstanceIsRemoved(t *testing.T) {
 		t.Errorf("a process that records has %d instances left, after another one started", n)
 	}
 	cmd.Process.Kill()
-	cmd.Wait()
+	if err := wait(); err == nil {
+		t.Error("a process that was killed ended well")
+	}
 	if n := len(instancesNow(t, pid)); n != 1 {
 		t.Errorf("a killed process leaves %d instances: this test tests nothing", n)
 	}

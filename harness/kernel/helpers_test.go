@@ -9,27 +9,18 @@ import (
 	"os"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 	"golang.org/x/sys/unix"
 )
-
-// missing skips the test, or fails it where nothing may be missing.
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
-		t.Fatalf("TCPLAB_REQUIRE=1, but %s", what)
-	}
-	t.Skip(what)
-}
 
 // routed is a client and a server with a router between them.
 func routed(t testing.TB, c netns.Config) *netns.Topology {
 	t.Helper()
 	topology, err := netns.Routed(c)
 	if errors.Is(err, netns.ErrNotPermitted) || errors.Is(err, netns.ErrNotSupported) {
-		missing(t, "needs root and network namespaces: "+err.Error())
+		testenv.Missing(t, "needs root and network namespaces: "+err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +38,7 @@ func needSockDiag(t testing.TB) {
 	t.Helper()
 	_, err := ReadSockets(nil, SocketFilter{States: []State{Listen}})
 	if errors.Is(err, ErrNoSockDiag) {
-		missing(t, "needs sock_diag: "+err.Error())
+		testenv.Missing(t, "needs sock_diag: "+err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +50,7 @@ func needEvents(t testing.TB, c EventConfig) *Events {
 	t.Helper()
 	e, err := StartEvents(c)
 	if errors.Is(err, ErrNoTracefs) || errors.Is(err, os.ErrPermission) {
-		missing(t, "needs tracefs and root: "+err.Error())
+		testenv.Missing(t, "needs tracefs and root: "+err.Error())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -193,10 +184,3 @@ func closeInOrder(t testing.TB, first, second *net.TCPConn) {
 
 func local(c net.Conn) netip.AddrPort  { return c.LocalAddr().(*net.TCPAddr).AddrPort() }
 func remote(c net.Conn) netip.AddrPort { return c.RemoteAddr().(*net.TCPAddr).AddrPort() }
-
-// soon is how long to wait for what takes a few milliseconds.
-func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 )
 
@@ -31,7 +32,7 @@ func TestSamplingOfNetem(t *testing.T) {
 	device := impair.Device{NetNS: end.Host().FD(), Name: end.Name()}
 	const delay = 20 * time.Millisecond
 	if _, err := impair.Apply(device, impair.Netem{Delay: delay, Loss: impair.RandomLoss{Percent: 20}, Seed: 1}); errors.Is(err, impair.ErrNoNetem) {
-		missing(t, err.Error())
+		testenv.Missing(t, err.Error())
 	} else if err != nil {
 		t.Fatal(err)
 	}

@@ -61,6 +61,15 @@ func options(mss uint16, sack bool) []analysis.Segment {
 	return segments
 }
 
+// accurate is connection with accurate ECN.
+func accurate() []analysis.Segment {
+	segments := connection()
+	segments[0].Flags |= analysis.FlagAE | analysis.FlagCWR | analysis.FlagECE
+	segments[1].Flags |= analysis.FlagCWR
+	segments[2].Flags |= analysis.FlagCWR
+	return segments
+}
+
 // recording is a capture, as a Lab has it.
 type recording []analysis.Segment
 
@@ -108,6 +117,9 @@ func TestMatchersHold(t *testing.T) {
 	g.Expect(connection()).To(Contain(Segments("SYNs", analysis.SYNs)))
 	g.Expect(connection()).NotTo(Contain(Segments("resets", analysis.RSTs)))
 	g.Expect(recording(connection())).To(Contain(Handshake(), 1))
+	g.Expect(connection()).To(Contain(HandshakeWithECN(analysis.ECNNone), 1))
+	g.Expect(accurate()).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
+	g.Expect(accurate()).To(Contain(Handshake(), 1))
 	g.Expect(recording(connection())).To(Contain(Segments("segments", analysis.From(client.Addr())), BeNumerically(">", 2)))
 	g.Expect(connection()).To(Contain(Reset(), 0))
 	g.Expect(options(1460, true)).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(1460)), HaveField("SACKPermitted", true)), 2))
@@ -153,6 +165,10 @@ func TestFailuresExplainThemselves(t *testing.T) {
 		{
 			"handshake", connection(), Contain(Handshake(BeNumerically("<", 10*time.Millisecond))),
 			[]string{"1 handshakes; frames 1, 2, 3: 1 SYNs, 1 SYN ACKs, round trip 50ms"},
+		},
+		{
+			"ECN", accurate(), Contain(HandshakeWithECN(analysis.ECNClassic)),
+			[]string{"contain a handshake with ECN classic", "1 handshakes", "ECN accurate", " > #1 "},
 		},
 		{"nothing", []analysis.Segment{}, Contain(Handshake()), []string{"0 handshakes", "No packets."}},
 		{

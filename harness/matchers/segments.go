@@ -173,6 +173,9 @@ func describe(o analysis.Options) string {
 	if o.HasWindowScale {
 		words = append(words, fmt.Sprintf("wscale %d", o.WindowScale))
 	}
+	if o.HasAccECN {
+		words = append(words, fmt.Sprintf("AccECN of %d fields", o.AccECN.Fields))
+	}
 	if o.Incomplete {
 		words = append(words, "incomplete")
 	}
@@ -182,20 +185,31 @@ func describe(o analysis.Options) string {
 // Handshake is the pattern of a three-way handshake (RFC 9293, section 3.5) without a
 // retransmission, whose round-trip time satisfies the matcher, if one is given.
 func Handshake(roundTrip ...types.GomegaMatcher) Pattern {
-	return Pattern{name: "a handshake", find: func(p packets) (int, int, string, error) {
+	return handshake("a handshake", func(h analysis.Handshake) (bool, error) {
+		if h.SYNs != 1 || h.SYNACKs != 1 {
+			return false, nil
+		}
+		return gomega.And(roundTrip...).Match(h.RTT())
+	})
+}
+
+// HandshakeWithECN is the pattern of a three-way handshake that agreed on that mode of ECN (RFC 3168, section 6.1.1; RFC
+// 9768, section 3.1), however often a SYN or SYN-ACK was transmitted.
+func HandshakeWithECN(mode analysis.ECNMode) Pattern {
+	return handshake(fmt.Sprintf("a handshake with ECN %v", mode), func(h analysis.Handshake) (bool, error) { return h.ECN() == mode, nil })
+}
+
+func handshake(name string, wanted func(analysis.Handshake) (bool, error)) Pattern {
+	return Pattern{name: name, find: func(p packets) (int, int, string, error) {
 		handshakes := analysis.Handshakes(slices.Values(p.segments))
 		seen := fmt.Sprintf("%d handshakes", len(handshakes))
 		count, first := 0, -1
 		for _, h := range handshakes {
-			seen += fmt.Sprintf("; frames %d, %d, %d: %d SYNs, %d SYN ACKs, round trip %v",
-				h.SYN.Frame, h.SYNACK.Frame, h.ACK.Frame, h.SYNs, h.SYNACKs, h.RTT())
-			ok := h.SYNs == 1 && h.SYNACKs == 1
-			for _, m := range roundTrip {
-				matched, err := m.Match(h.RTT())
-				if err != nil {
-					return 0, -1, seen, err
-				}
-				ok = ok && matched
+			seen += fmt.Sprintf("; frames %d, %d, %d: %d SYNs, %d SYN ACKs, round trip %v, ECN %v",
+				h.SYN.Frame, h.SYNACK.Frame, h.ACK.Frame, h.SYNs, h.SYNACKs, h.RTT(), h.ECN())
+			ok, err := wanted(h)
+			if err != nil {
+				return 0, -1, seen, err
 			}
 			if ok {
 				count++

@@ -9,7 +9,7 @@
 //
 // All but [Read], [Running] and [RunningHZ] is arithmetic: no clock, no file, no kernel is asked. Each function names
 // where its rule stands: a function of the kernel's source, or an RFC. What is here was read in Linux 6.1.192 and
-// 6.12.95 (Debian's); what is newer is said to be, and was read in the changes that brought it.
+// 6.12.95 (Debian's); what is newer is said to be, and was read in 7.3.4 or in the changes that brought it.
 //
 // # Times are ranges
 //

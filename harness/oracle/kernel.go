@@ -41,6 +41,7 @@ type Sysctls struct {
 	OrphanRetries      int `json:"net.ipv4.tcp_orphan_retries"`
 	RTOMin             int `json:"net.ipv4.tcp_rto_min_us"` // microseconds; Linux 6.11
 	RTOMax             int `json:"net.ipv4.tcp_rto_max_ms"` // milliseconds; Linux 6.15
+	Recovery           int `json:"net.ipv4.tcp_recovery"`   // bits; since Linux 6.17 RACK is always on
 	EarlyRetrans       int `json:"net.ipv4.tcp_early_retrans"`
 	SACK               int `json:"net.ipv4.tcp_sack"`
 	ThinLinearTimeouts int `json:"net.ipv4.tcp_thin_linear_timeouts"`
@@ -61,6 +62,10 @@ type Sysctls struct {
 	MinSndMSS     int `json:"net.ipv4.tcp_min_snd_mss"`
 	MTUExpires    int `json:"net.ipv4.route.mtu_expires"` // seconds
 
+	ECN         int `json:"net.ipv4.tcp_ecn"`        // 3 to 5 since Linux 7.0
+	ECNOption   int `json:"net.ipv4.tcp_ecn_option"` // Linux 6.18
+	ECNFallback int `json:"net.ipv4.tcp_ecn_fallback"`
+
 	WindowScaling      int `json:"net.ipv4.tcp_window_scaling"`
 	SlowStartAfterIdle int `json:"net.ipv4.tcp_slow_start_after_idle"`
 	PacingSSRatio      int `json:"net.ipv4.tcp_pacing_ss_ratio"` // percent
@@ -76,6 +81,18 @@ type sysctl struct {
 	since       [2]int // the version that brought it; 0.0 where it is older than the oracle
 	without     int    // the value that behaves as a kernel before that
 	least, most int
+
+	// wider is the version since which most is allowed, and narrow what was before; 0.0 where that never changed.
+	wider  [2]int
+	narrow int
+}
+
+// greatest is the greatest value that a kernel of that version takes.
+func (s sysctl) greatest(v kernel.Version) int {
+	if v.AtLeast(s.wider[0], s.wider[1]) {
+		return s.most
+	}
+	return s.narrow
 }
 
 func one(field func(*Sysctls) *int) func(*Sysctls) []*int {
@@ -141,6 +158,10 @@ var sysctls = []sysctl{
 		fields: one(func(s *Sysctls) *int { return &s.RTOMax }),
 	},
 	{
+		key: "net.ipv4.tcp_recovery", initial: []int{1}, most: 255,
+		fields: one(func(s *Sysctls) *int { return &s.Recovery }),
+	},
+	{
 		key: "net.ipv4.tcp_early_retrans", initial: []int{3}, most: 4,
 		fields: one(func(s *Sysctls) *int { return &s.EarlyRetrans }),
 	},
@@ -199,6 +220,18 @@ var sysctls = []sysctl{
 	{
 		key: "net.ipv4.route.mtu_expires", initial: []int{600}, without: 600, most: maxInt32,
 		fields: one(func(s *Sysctls) *int { return &s.MTUExpires }),
+	},
+	{
+		key: "net.ipv4.tcp_ecn", initial: []int{2}, most: 5, wider: [2]int{7, 0}, narrow: 2,
+		fields: one(func(s *Sysctls) *int { return &s.ECN }),
+	},
+	{
+		key: "net.ipv4.tcp_ecn_option", initial: []int{2}, since: [2]int{6, 18}, without: 0, most: 3, wider: [2]int{7, 0}, narrow: 2,
+		fields: one(func(s *Sysctls) *int { return &s.ECNOption }),
+	},
+	{
+		key: "net.ipv4.tcp_ecn_fallback", initial: []int{1}, most: 255,
+		fields: one(func(s *Sysctls) *int { return &s.ECNFallback }),
 	},
 	{
 		key: "net.ipv4.tcp_window_scaling", initial: []int{1}, most: 255,
@@ -264,22 +297,22 @@ func (k *Kernel) Set(key, value string) error {
 	if s := sysctls[i]; !s.known(k.Version) {
 		return fmt.Errorf("sysctl %s: %w: Linux %d.%d brought it, this is %s", key, ErrUnknownSysctl, s.since[0], s.since[1], k.Version)
 	}
-	return sysctls[i].parse(&k.Sysctls, value)
+	return sysctls[i].parse(&k.Sysctls, value, k.Version)
 }
 
-// parse stores a value, if it is allowed.
-func (s sysctl) parse(to *Sysctls, value string) error {
+// parse stores a value, if a kernel of that version allows it.
+func (s sysctl) parse(to *Sysctls, value string, v kernel.Version) error {
 	words := strings.Fields(value)
 	if len(words) != len(s.initial) {
 		return fmt.Errorf("sysctl %s: value %q: want %d numbers", s.key, value, len(s.initial))
 	}
 	values := make([]int, len(words))
 	for i, word := range words {
-		v, err := strconv.Atoi(word)
-		if err != nil || v < s.least || v > s.most {
-			return fmt.Errorf("sysctl %s: value %q: allowed are %d to %d", s.key, value, s.least, s.most)
+		n, err := strconv.Atoi(word)
+		if err != nil || n < s.least || n > s.greatest(v) {
+			return fmt.Errorf("sysctl %s: value %q: allowed are %d to %d", s.key, value, s.least, s.greatest(v))
 		}
-		values[i] = v
+		values[i] = n
 	}
 	if !slices.IsSorted(values) {
 		return fmt.Errorf("sysctl %s: value %q: want the lower number first", s.key, value)
@@ -304,7 +337,7 @@ func Read(host Host, version kernel.Version, hz int) (Kernel, error) {
 		value, err := host.Sysctl(s.key)
 		switch {
 		case err == nil:
-			errs = append(errs, s.parse(&k.Sysctls, value))
+			errs = append(errs, s.parse(&k.Sysctls, value, version))
 		case errors.Is(err, fs.ErrNotExist) && len(s.initial) == 1 && (s.since != [2]int{} || s.without != 0):
 			s.store(&k.Sysctls, []int{s.without})
 		default:

@@ -98,6 +98,16 @@ func (k Kernel) SYNQueue(backlog int) int {
 	return held
 }
 
+// SYNQueueKnown is the same for clients that it knows: those whose round-trip time is in tcp_metrics, from an earlier
+// connection, may have the quarter too that is kept from others without cookies (net/ipv4/tcp_metrics.c:
+// tcp_peer_is_proven).
+func (k Kernel) SYNQueueKnown(backlog int) int {
+	if k.Sysctls.SYNCookies == 0 {
+		return k.backlog(backlog) + 1
+	}
+	return k.SYNQueue(backlog)
+}
+
 // Flood is what becomes of SYNs that nobody completes.
 type Flood struct {
 	Held    int `json:"held"`    // in SYN_RECV

@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 	gomegatypes "github.com/onsi/gomega/types"
 
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 )
 
@@ -270,10 +271,12 @@ func TestEstimator(t *testing.T) {
 	g.Expect(e.SRTT()).To(Equal(312500 * time.Microsecond)) // 7/8 300 + 1/8 400
 	g.Expect(e.MDev()).To(Equal(137500 * time.Microsecond)) // 3/4 150 + 1/4 100
 	g.Expect(e.RTO()).To(Equal(k.inJiffies(912500 * 1000))) // the variance is still the greatest deviation: 600 ms
+	g.Expect(e.RTTVar()).To(Equal(150 * time.Millisecond))
 	for range 100 {
 		e.Sample(300*time.Millisecond, true)
 	}
 	g.Expect(e.SRTT()).To(BeNumerically("~", 300*time.Millisecond, time.Millisecond))
+	g.Expect(4*e.RTTVar()).To(Equal(k.RTOMin()), "no less")
 	g.Expect(e.RTO()).To(Equal(504*time.Millisecond), "SRTT, which rounding keeps a microsecond above, and 200 ms")
 }
 
@@ -501,4 +504,27 @@ func TestSpansMatch(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("not a int")))
 	_, err = spans[0].Match(1.5)
 	g.Expect(err).To(MatchError(ContainSubstring("not a float64")))
+}
+
+func TestSpansBy(t *testing.T) {
+	g := NewWithT(t)
+	spans := Spans{
+		Between(time.Second, 1100*time.Millisecond).From("a timer"),
+		Between(2*time.Second, 2200*time.Millisecond).From("a timer"),
+		Between(4*time.Second, 4400*time.Millisecond).From("a timer"),
+	}
+	for _, c := range []struct {
+		then         Span
+		fewest, most int
+	}{
+		{Exactly(500 * time.Millisecond), 0, 0},
+		{Exactly(time.Second - Grain), 0, 1}, // what is seen can be by a grain early
+		{Exactly(1100 * time.Millisecond), 0, 1},
+		{Exactly(1100*time.Millisecond + Grain), 1, 1},
+		{Exactly(3 * time.Second), 2, 2},
+		{Between(3*time.Second, 4*time.Second), 2, 3},
+		{Exactly(time.Minute), 3, 3},
+	} {
+		g.Expect(spans.By(c.then)).To(Equal(bounds.Between(c.fewest, c.most).From("a timer")), "%v", c.then)
+	}
 }

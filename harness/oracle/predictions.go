@@ -68,6 +68,8 @@ func (k Kernel) predictOpening(add adder) {
 	f := k.SYNFlood(200, backlog)
 	add("opening", "200 SYNs to listen(8)", fmt.Sprintf("%d held, %d cookies, %d dropped", f.Held, f.Cookies, f.Dropped), "tcp_conn_request")
 	add("opening", "listen(8) without accept(2)", fmt.Sprintf("%d connections wait", k.AcceptQueue(backlog)), "sk_acceptq_is_full")
+	add("opening", "ECN that connect(2) asks for, and that listen(2) takes",
+		fmt.Sprintf("%v, %v", k.ECNAsked(), k.ECNTaken()), "tcp_ecn; RFC 3168, RFC 9768")
 	add("opening", "connections to one address and port", strconv.Itoa(k.EphemeralPorts()), "inet_hash_connect; ip_local_port_range")
 }
 

@@ -18,6 +18,21 @@ func (k Kernel) RTOMin() time.Duration {
 // RTOMax is the greatest RTO: 120 s, or tcp_rto_max_ms (Linux 6.15).
 func (k Kernel) RTOMax() time.Duration { return time.Duration(k.Sysctls.RTOMax) * time.Millisecond }
 
+// WithRTOMax is the kernel as a socket with TCP_RTO_MAX_MS sees it (Linux 6.15), which takes the place of tcp_rto_max_ms;
+// 0 is not set.
+func (k Kernel) WithRTOMax(most time.Duration) Kernel {
+	if most != 0 {
+		k.Sysctls.RTOMax = int(most / time.Millisecond)
+	}
+	return k
+}
+
+// RACK tells whether losses are found by RACK, that is by time (RFC 8985), so that a retransmission that is lost too is
+// found by what was sent behind it. Before Linux 6.17 it can be switched off (tcp_recovery, bit 0): then losses are found
+// by the count of duplicate ACKs and SACK blocks alone (RFC 6675), and a lost retransmission by a time-out
+// (net/ipv4/tcp_input.c: tcp_is_rack, tcp_identify_packet_loss; tcp_recovery.c: tcp_rack_detect_loss).
+func (k Kernel) RACK() bool { return k.Sysctls.Recovery&1 != 0 || k.Version.AtLeast(6, 17) }
+
 // RTO is the retransmission time-out of an estimate: SRTT + max(200 ms, 4 RTTVAR), rounded up to jiffies, at most
 // 120 s (net/ipv4/tcp_input.c: tcp_set_rto; RFC 6298, 2.3, with the minimum on the variance and not on the sum).
 //
@@ -82,6 +97,10 @@ func (e *Estimator) SRTT() time.Duration { return time.Duration(e.srtt8/8) * tim
 
 // MDev is the mean deviation: TCP_INFO's tcpi_rttvar.
 func (e *Estimator) MDev() time.Duration { return time.Duration(e.mdev4/4) * time.Microsecond }
+
+// RTTVar is RFC 6298's RTTVAR, of which the RTO has four: the greatest mean deviation of a round trip, and a quarter of
+// TCP_RTO_MIN at least. TCP_INFO does not have it.
+func (e *Estimator) RTTVar() time.Duration { return time.Duration(e.rttvar4/4) * time.Microsecond }
 
 // RTO is the retransmission time-out: TCP_INFO's tcpi_rto.
 func (e *Estimator) RTO() time.Duration {

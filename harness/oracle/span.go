@@ -100,6 +100,23 @@ func (s Span) NegatedFailureMessage(actual any) string {
 //	Expect(analysis.Gaps(slices.Values(syns))).To(expected.Gaps[:expected.Most])
 type Spans []Span
 
+// By is how many of these things are seen by a time that is known as a span: at least those that are over before it, at most
+// those that can have begun.
+func (s Spans) By(then Span) bounds.Range {
+	fewest, most := 0, 0
+	source := ""
+	for _, span := range s {
+		source = span.Source
+		if span.Latest <= then.Earliest-Grain {
+			fewest++
+		}
+		if span.Earliest-Grain <= then.Latest {
+			most++
+		}
+	}
+	return bounds.Between(fewest, most).From(source)
+}
+
 // Match is for Gomega: it tells whether each duration of a []time.Duration lies in its span.
 func (s Spans) Match(actual any) (bool, error) {
 	list, ok := actual.([]time.Duration)

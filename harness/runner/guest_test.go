@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -68,7 +69,7 @@ func TestInGuests(t *testing.T) {
 	g := NewWithT(t)
 	const seed = 5
 	guests := filepath.Join(t.TempDir(), "guests.test")
-	g.Expect(compilePackage(t.Context(), "./testdata/guests", guests)).To(Succeed())
+	g.Expect(compilePackage(t.Context(), runtime.GOARCH, "./testdata/guests", guests)).To(Succeed())
 	all, log := runInGuests(t, Options{
 		Patterns: []string{guests, "./testdata/bare", "./testdata/focused", "./testdata/plain"},
 		Filter:   Filter{Labels: "!slow"}, Seed: seed, Fresh: true,

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -24,10 +25,13 @@ func (s *Session) runReal(ctx context.Context, suites []*Suite, run *results.Run
 	if err != nil {
 		return err
 	}
-	for _, suite := range suites {
+	task := progress.Start(ctx, "suites")
+	defer task.Done()
+	for i, suite := range suites {
 		if !suite.selected() {
 			continue
 		}
+		task.Set("%d of %d done, now %s", i, len(suites), suite.Name)
 		args := append([]string{}, options.Args...)
 		if suite.Ginkgo {
 			args = append(args, "--ginkgo.no-color", "--ginkgo.seed="+strconv.FormatInt(ginkgoSeed(options.Seed), 10))

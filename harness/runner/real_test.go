@@ -3,6 +3,7 @@ package runner
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -17,7 +18,7 @@ func onReal(t *testing.T, ctx context.Context, log *logger, options Options) ([]
 	t.Helper()
 	needGo(t)
 	dir := t.TempDir()
-	suites, err := compile(t.Context(), options.Patterns, nil, dir)
+	suites, err := compile(t.Context(), options.Patterns, nil, dir, runtime.GOARCH)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -33,6 +34,9 @@ type Options struct {
 	MemoryMiB int      // of a guest; 0: vm.DefaultMemoryMiB
 	Jobs      int      // guests side by side; 0: one for each core
 	Fresh     bool     // run even what has passed with the very same inputs
+	// Ledger, if not nil, knows what came of earlier runs with the very same inputs, and learns of this one. What it knows is
+	// not run again, whether it passed or not, and leaves no evidence. With Fresh it only learns.
+	Ledger    *results.Ledger
 	WallLimit time.Duration
 
 	// Log receives the progress, a line for each event, and the suites' output where a spec
@@ -96,7 +100,8 @@ func checkSelection(suites []*Suite) error {
 	return fmt.Errorf("%w the filters, of %d in %d suites; tcplab list shows them", errNoSpecs, total, len(suites))
 }
 
-// A logger writes whole lines, from any goroutine.
+// A logger writes whole lines, from any goroutine. What scenarios print, and what they are called, cannot carry escape sequences
+// to a terminal.
 type logger struct {
 	mutex sync.Mutex
 	to    io.Writer
@@ -124,7 +129,7 @@ func (l *logger) printf(format string, args ...any) {
 	}
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	fmt.Fprintf(l.to, format+"\n", args...)
+	_, _ = l.to.Write([]byte(text.PrintableLines(fmt.Sprintf(format, args...)) + "\n")) // nobody waits for the log
 }
 
 // prefixed returns a writer that passes on whole lines with a name before each.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -19,8 +20,10 @@ import (
 type Session struct {
 	clock  Clock
 	why    string
-	dir    string   // of the compiled suites
+	apart  bool     // guests are of another architecture than this machine: what they run is built apart
+	dir    string   // of what is compiled
 	suites []*Suite // without their specs, which depend on a filter
+	init   string   // the guests' /init; empty: this very program
 	listed map[string][]*Suite
 	runs   int // begun
 	log    *logger
@@ -34,6 +37,10 @@ type Session struct {
 // Open chooses a clock and compiles the suites. Of the options it takes Patterns, BuildFlags, Clock,
 // Kernel and Log. What it made goes with Close.
 func Open(ctx context.Context, options Options) (*Session, error) {
+	return open(ctx, options, runtime.GOARCH != guest.Arch)
+}
+
+func open(ctx context.Context, options Options, apart bool) (*Session, error) {
 	if err := options.Filter.Validate(); err != nil {
 		return nil, err
 	}
@@ -42,17 +49,37 @@ func Open(ctx context.Context, options Options) (*Session, error) {
 		return nil, err
 	}
 	s := &Session{
-		clock: clock, why: why, log: &logger{to: options.Log},
+		clock: clock, why: why, log: &logger{to: options.Log}, apart: apart,
 		listed: map[string][]*Suite{}, images: map[string]func() (*vm.Image, error){},
 	}
 	if s.dir, err = os.MkdirTemp("", "tcplab-run-"); err != nil {
 		return nil, err
 	}
-	if s.suites, err = compile(ctx, options.Patterns, options.BuildFlags, s.dir); err != nil {
+	if err := s.compile(ctx, options); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// compile builds all that runs, here or in guests.
+func (s *Session) compile(ctx context.Context, options Options) error {
+	arch := runtime.GOARCH
+	if s.clock == Virtual {
+		arch = guest.Arch
+	}
+	var err error
+	if s.suites, err = compile(ctx, options.Patterns, options.BuildFlags, s.dir, arch); err != nil {
+		return err
+	}
+	if s.clock != Virtual || !s.apart {
+		return nil
+	}
+	if err := compileListers(ctx, s.suites, options.BuildFlags, s.dir); err != nil {
+		return err
+	}
+	s.init, err = compileInit(ctx, s.dir)
+	return err
 }
 
 // chooseFor chooses the clock. A kernel that is named is one to boot.
@@ -187,7 +214,7 @@ func (s *Session) image(suite *Suite, kernel *vm.Kernel, options Options) (*vm.I
 	s.mutex.Lock()
 	build, ok := s.images[key]
 	if !ok {
-		build = sync.OnceValues(func() (*vm.Image, error) { return s.built.add(buildImage(suite, kernel, options)) })
+		build = sync.OnceValues(func() (*vm.Image, error) { return s.built.add(buildImage(suite, s.init, kernel, options)) })
 		s.images[key] = build
 	}
 	s.mutex.Unlock()

@@ -4,19 +4,27 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"debug/buildinfo"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/onsi/ginkgo/v2/types"
+
+	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/progress"
 )
 
 // runSpecs is in the function table of each program that can call it, where a zero byte ends
@@ -28,7 +36,9 @@ var runSpecs = append([]byte("github.com/onsi/ginkgo/v2"), ".RunSpecs\x00"...)
 type Suite struct {
 	Name   string // the suite's description (Ginkgo) or the last part of its import path
 	Path   string // import path, or the file that was named
-	Binary string
+	Binary string // built for where it runs: guests, or this machine
+	Code   string // SHA-256 of Binary: the same source gives the same, on any machine
+	Lister string // the same built for this machine, to list its specs; empty: Binary does
 	Dir    string // of its source, or empty
 	Ginkgo bool
 	// Focused says that specs are focused in the source: only those are selected.
@@ -90,51 +100,158 @@ func (f Filter) Validate() error {
 }
 
 // compile turns patterns (packages as the go command knows them, or compiled tests, *.test)
-// into suites whose binaries are in dir. Packages without tests are passed over.
-func compile(ctx context.Context, patterns, flags []string, dir string) ([]*Suite, error) {
+// into suites whose binaries, for one architecture, are in dir. Packages without tests are passed over.
+func compile(ctx context.Context, patterns, flags []string, dir, arch string) ([]*Suite, error) {
 	var suites []*Suite
 	var packages []string
 	for _, pattern := range patterns {
-		if !strings.HasSuffix(pattern, ".test") {
+		if !strings.HasSuffix(pattern, compiledSuffix) {
 			packages = append(packages, pattern)
 			continue
 		}
-		binary, err := filepath.Abs(pattern)
+		suite, err := openCompiled(pattern, arch)
 		if err != nil {
-			return nil, err
-		}
-		if _, err := os.Stat(binary); err != nil {
 			return nil, fmt.Errorf("compiled suite: %w", err)
 		}
-		suites = append(suites, &Suite{
-			Name: strings.TrimSuffix(filepath.Base(binary), ".test"), Path: pattern, Binary: binary, Dir: filepath.Dir(binary),
-		})
+		suites = append(suites, suite)
 	}
 	if len(packages) > 0 {
-		found, err := listPackages(ctx, packages)
+		found, err := listPackages(ctx, packages, arch)
 		if err != nil {
 			return nil, err
 		}
-		for _, p := range found {
-			// Packages of one name in different folders must not overwrite each other.
-			binary := filepath.Join(dir, strings.ReplaceAll(p.ImportPath, "/", "-")+".test")
-			if err := compilePackage(ctx, p.ImportPath, binary, flags...); err != nil {
+		task := progress.Start(ctx, "compiling suites")
+		defer task.Done()
+		for i, p := range found {
+			task.Set("%d of %d done, now %s", i, len(found), path.Base(p.ImportPath))
+			suite := &Suite{Name: path.Base(p.ImportPath), Path: p.ImportPath, Binary: binaryIn(dir, p.ImportPath, arch), Dir: p.Dir}
+			if err := compilePackage(ctx, arch, p.ImportPath, suite.Binary, flags...); err != nil {
 				return nil, err
 			}
-			suites = append(suites, &Suite{Name: path.Base(p.ImportPath), Path: p.ImportPath, Binary: binary, Dir: p.Dir})
+			if err := suite.inspect(); err != nil {
+				return nil, err
+			}
+			suites = append(suites, suite)
 		}
 	}
 	if len(suites) == 0 {
 		return nil, fmt.Errorf("no tests in %s", strings.Join(patterns, " "))
 	}
-	for _, suite := range suites {
-		program, err := os.ReadFile(suite.Binary)
-		if err != nil {
-			return nil, fmt.Errorf("compiled suite: %w", err)
-		}
-		suite.Ginkgo = bytes.Contains(program, runSpecs)
-	}
 	return suites, nil
+}
+
+// compileListers builds the Ginkgo suites that were compiled for guests once more, for this machine, which
+// cannot ask the others for their specs.
+func compileListers(ctx context.Context, suites []*Suite, flags []string, dir string) error {
+	for _, suite := range suites {
+		if !suite.Ginkgo {
+			continue
+		}
+		if strings.HasSuffix(suite.Path, compiledSuffix) {
+			return fmt.Errorf("compiled suite %s: its specs are listed by running it, which this machine (%s) cannot, as it is for "+
+				"guests (%s): name its package instead", suite.Path, runtime.GOARCH, guest.Arch)
+		}
+		suite.Lister = binaryIn(dir, suite.Path, "list-"+runtime.GOARCH)
+		if err := compilePackage(ctx, runtime.GOARCH, suite.Path, suite.Lister, flags...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// initPackage is the program that is a guest's /init where this very program cannot be: see package guest.
+const initPackage = "github.com/tcplab/tcplab/cmd/tcplab"
+
+// compileInit builds /init for guests, as the working directory's module has it, with the same bytes as where guests and
+// hosts are of one architecture (see the Makefile).
+func compileInit(ctx context.Context, dir string) (string, error) {
+	binary := filepath.Join(dir, "init")
+	module, err := moduleFlags(ctx, dir)
+	if err == nil {
+		args := slices.Concat([]string{"build"}, module, reproducibleFlags, []string{"-o", binary, initPackage})
+		_, err = goCommand(ctx, guest.Arch, args...)
+	}
+	if err != nil {
+		return "", fmt.Errorf("build the guests' /init, which is for %s and not for this machine (%s): %w\n"+
+			"run tcplab in a module that has its command: go get -tool %s", guest.Arch, runtime.GOARCH, err, initPackage)
+	}
+	return binary, nil
+}
+
+// moduleFlags let a build add to copies of the module's files what they lack: a module that imports the harness need not
+// have the sums of what the command imports. The files themselves stay as they are.
+func moduleFlags(ctx context.Context, dir string) ([]string, error) {
+	output, err := goCommand(ctx, guest.Arch, "env", "GOMOD", "GOWORK")
+	if err != nil {
+		return nil, err
+	}
+	module, workspace, _ := strings.Cut(strings.TrimRight(string(output), "\n"), "\n")
+	if module == "" || module == os.DevNull {
+		return nil, errors.New("there is no go.mod in the working directory or above")
+	}
+	if workspace != "" && workspace != "off" {
+		return nil, nil // it has files of its own, and takes no copies
+	}
+	copied := filepath.Join(dir, "go.mod")
+	for from, to := range map[string]string{module: copied, sumOf(module): sumOf(copied)} {
+		text, err := os.ReadFile(from)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a module without requirements has no sums
+		}
+		if err == nil {
+			err = os.WriteFile(to, text, 0o644)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return []string{"-mod=mod", "-modfile=" + copied}, nil
+}
+
+// sumOf is the file beside a go.mod that has the sums of its requirements.
+func sumOf(module string) string { return strings.TrimSuffix(module, ".mod") + ".sum" }
+
+// compiledSuffix ends the names of compiled tests.
+const compiledSuffix = ".test"
+
+// openCompiled is a suite that was compiled elsewhere, for this architecture.
+func openCompiled(name, arch string) (*Suite, error) {
+	binary, err := filepath.Abs(name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(binary); err != nil {
+		return nil, err
+	}
+	// What is no Go program may still be one that runs.
+	if info, err := buildinfo.ReadFile(binary); err == nil {
+		for _, setting := range info.Settings {
+			if setting.Key == "GOARCH" && setting.Value != arch {
+				return nil, fmt.Errorf("%s is built for %s, and would have to run on %s: compile it with GOARCH=%s, or name its package",
+					name, setting.Value, arch, arch)
+			}
+		}
+	}
+	suite := &Suite{Name: strings.TrimSuffix(filepath.Base(binary), compiledSuffix), Path: name, Binary: binary, Dir: filepath.Dir(binary)}
+	return suite, suite.inspect()
+}
+
+// binaryIn is where a package's tests are compiled to: packages of one name in different folders must not overwrite
+// each other.
+func binaryIn(dir, importPath, kind string) string {
+	return filepath.Join(dir, strings.ReplaceAll(importPath, "/", "-")+"."+kind+compiledSuffix)
+}
+
+// inspect finds out what the suite's binary is.
+func (s *Suite) inspect() error {
+	program, err := os.ReadFile(s.Binary)
+	if err != nil {
+		return fmt.Errorf("compiled suite: %w", err)
+	}
+	s.Ginkgo = bytes.Contains(program, runSpecs)
+	sum := sha256.Sum256(program)
+	s.Code = hex.EncodeToString(sum[:])
+	return nil
 }
 
 type goPackage struct {
@@ -142,9 +259,9 @@ type goPackage struct {
 	TestGoFiles, XTestGoFiles []string
 }
 
-func listPackages(ctx context.Context, patterns []string) ([]goPackage, error) {
+func listPackages(ctx context.Context, patterns []string, arch string) ([]goPackage, error) {
 	args := append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles", "--"}, patterns...)
-	output, err := goCommand(ctx, args...)
+	output, err := goCommand(ctx, arch, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -162,24 +279,33 @@ func listPackages(ctx context.Context, patterns []string) ([]goPackage, error) {
 	return packages, nil
 }
 
-// compilePackage makes a test binary that runs anywhere: static, and with the same bytes from
+// reproducibleFlags make a program that runs anywhere: static, and with the same bytes from
 // the same source, wherever that lies.
-func compilePackage(ctx context.Context, importPath, binary string, flags ...string) error {
-	args := slices.Concat([]string{"test", "-c", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"}, flags, []string{"-o", binary, importPath})
-	_, err := goCommand(ctx, args...)
+var reproducibleFlags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w"}
+
+func compilePackage(ctx context.Context, arch, importPath, binary string, flags ...string) error {
+	args := slices.Concat([]string{"test", "-c"}, reproducibleFlags, flags, []string{"-o", binary, importPath})
+	_, err := goCommand(ctx, arch, args...)
 	return err
 }
 
-func goCommand(ctx context.Context, args ...string) ([]byte, error) {
+func goCommand(ctx context.Context, arch string, args ...string) ([]byte, error) {
 	command := exec.CommandContext(ctx, "go", args...)
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	var stderr bytes.Buffer
-	command.Stderr = &stderr
+	downloads := progress.Follow(ctx, "downloading", moduleDownload)
+	defer downloads.Done()
+	command.Stderr = io.MultiWriter(&stderr, downloads)
 	output, err := command.Output()
 	if err != nil {
 		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	return output, nil
+}
+
+// moduleDownload is what the go command says on standard error when it downloads a module.
+func moduleDownload(line string) (module string, ok bool) {
+	return strings.CutPrefix(line, "go: downloading ")
 }
 
 // listSpecs asks a program that links Ginkgo for its specs and which of them the filter selects.
@@ -189,7 +315,7 @@ func (s *Suite) listSpecs(ctx context.Context, filter Filter, dir string) error 
 	defer os.Remove(report)
 	// The seed is for the order of specs that one line makes: see below.
 	args := append([]string{"--ginkgo.dry-run", "--ginkgo.seed=1", "--ginkgo.no-color", "--ginkgo.json-report=" + report}, filter.args()...)
-	command := exec.CommandContext(ctx, s.Binary, args...)
+	command := exec.CommandContext(ctx, cmp.Or(s.Lister, s.Binary), args...)
 	command.Dir = s.Dir
 	output, err := command.CombinedOutput()
 	if err != nil && !endedFocused(err) {
@@ -297,7 +423,7 @@ func List(ctx context.Context, patterns []string, filter Filter) ([]*Suite, erro
 }
 
 func load(ctx context.Context, patterns []string, filter Filter, dir string) ([]*Suite, error) {
-	suites, err := compile(ctx, patterns, nil, dir)
+	suites, err := compile(ctx, patterns, nil, dir, runtime.GOARCH)
 	if err != nil {
 		return nil, err
 	}
@@ -306,8 +432,11 @@ func load(ctx context.Context, patterns []string, filter Filter, dir string) ([]
 
 // list returns compiled suites with their specs.
 func list(ctx context.Context, compiled []*Suite, filter Filter, dir string) ([]*Suite, error) {
+	task := progress.Start(ctx, "listing scenarios")
+	defer task.Done()
 	var suites []*Suite
-	for _, suite := range compiled {
+	for i, suite := range compiled {
+		task.Set("%d of %d suites", i, len(compiled))
 		listed := *suite
 		suites = append(suites, &listed)
 		if !listed.Ginkgo {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -102,7 +103,7 @@ func TestFilters(t *testing.T) {
 	needGo(t)
 	// Compiled once, and listed by the binary.
 	binary := filepath.Join(t.TempDir(), "guests.test")
-	if err := compilePackage(t.Context(), "./testdata/guests", binary); err != nil {
+	if err := compilePackage(t.Context(), runtime.GOARCH, "./testdata/guests", binary); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -174,7 +175,7 @@ func TestCompiledSuiteWithoutGo(t *testing.T) {
 	needGo(t)
 	g := NewWithT(t)
 	binary := filepath.Join(t.TempDir(), "bare.test")
-	g.Expect(compilePackage(t.Context(), "./testdata/bare", binary)).To(Succeed())
+	g.Expect(compilePackage(t.Context(), runtime.GOARCH, "./testdata/bare", binary)).To(Succeed())
 	twice := []string{binary, binary}
 	t.Setenv("PATH", "")
 	suites, err := List(t.Context(), twice[:1], Filter{})
@@ -193,7 +194,7 @@ func TestCompilingIsReproducible(t *testing.T) {
 	var programs [][]byte
 	for range 2 {
 		binary := filepath.Join(t.TempDir(), "plain.test")
-		g.Expect(compilePackage(t.Context(), "./testdata/plain", binary)).To(Succeed())
+		g.Expect(compilePackage(t.Context(), runtime.GOARCH, "./testdata/plain", binary)).To(Succeed())
 		program, err := os.ReadFile(binary)
 		g.Expect(err).NotTo(HaveOccurred())
 		programs = append(programs, program)

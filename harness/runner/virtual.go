@@ -74,6 +74,8 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 		}
 	}
 
+	course := startCourse(ctx, s.log, options, len(works), len(suites))
+	defer course.task.Done()
 	var group errgroup.Group
 	group.SetLimit(options.Jobs)
 	store := runCache{dir: filepath.Join(cache, "runs")}
@@ -82,7 +84,7 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err := runGuest(ctx, w, run, options, store, s.log); err != nil {
+			if err := runGuest(ctx, w, run, options, store, course); err != nil {
 				return fmt.Errorf("%s: %s: %w", w.suite.Name, w.scenario(), err)
 			}
 			return nil
@@ -115,19 +117,20 @@ func (s *imageSet) close() {
 	s.images = nil
 }
 
-func buildImage(suite *Suite, kernel *vm.Kernel, options Options) (*vm.Image, error) {
+func buildImage(suite *Suite, initProgram string, kernel *vm.Kernel, options Options) (*vm.Image, error) {
 	include := options.Include
 	if data := filepath.Join(suite.Dir, "testdata"); suite.Dir != "" {
 		if _, err := os.Stat(data); err == nil {
 			include = append([]string{data + "=" + guest.WorkDir + "/testdata"}, include...)
 		}
 	}
-	return vm.Build(vm.Config{Kernel: kernel, Program: suite.Binary, Include: include, Modules: options.Modules})
+	return vm.Build(vm.Config{Kernel: kernel, Init: initProgram, Program: suite.Binary, Include: include, Modules: options.Modules})
 }
 
 // runGuest runs one scenario in a guest, or takes it from the cache, and leaves a record. Its
 // error is for what keeps it from that; a scenario that fails is a record.
-func runGuest(ctx context.Context, w work, run *results.Run, options Options, store runCache, log *logger) error {
+func runGuest(ctx context.Context, w work, run *results.Run, options Options, store runCache, course *course) error {
+	log := course.log
 	image, err := w.image()
 	if err != nil {
 		return err
@@ -159,15 +162,22 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 		return err
 	}
 	key := cacheKey(inputs, w.suite.Name, w.scenario())
+	if record := options.known(key); record != nil {
+		record.Host = hostPart(started)
+		record.Host.Cached = true
+		course.report(record)
+		return record.Write(dir)
+	}
 	if !options.Fresh {
 		if record, err := store.load(key, dir); err == nil {
 			record.Host = hostPart(started)
 			record.Host.Cached = true
-			report(log, record, options)
-			return record.Write(dir)
+			course.report(record)
+			return errors.Join(record.Write(dir), options.enter(key, w.suite, record))
 		}
 	}
 
+	course.begin(w.suite.Name, w.scenario())
 	var output bytes.Buffer
 	job.Output = &output
 	if options.Verbose {
@@ -192,7 +202,7 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 		}
 	}
 	if result.Flaw != "" {
-		log.once("warning: %s; tcplab setup installs a newer one", result.Flaw)
+		log.once("warning: %s; tcplab doctor says where there is a newer one", result.Flaw)
 	}
 	if result.Unkept != nil {
 		log.once("note: each guest boots, which takes longer: %v", result.Unkept)
@@ -215,9 +225,12 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 			log.printf("cache: %v", err) // the result stands without it
 		}
 	}
-	report(log, record, options)
-	if results.Count([]*results.Record{record}).Failed > 0 && !options.Verbose {
-		log.printf("%s", bytes.TrimSpace(output.Bytes()))
+	if err := options.enter(key, w.suite, record); err != nil {
+		return err
+	}
+	course.report(record)
+	if record.Verdict.Failed() && !options.Verbose {
+		log.printf("%s", excerpt(output.Bytes(), filepath.Join(dir, outputFile)))
 	}
 	return nil
 }

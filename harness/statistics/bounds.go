@@ -1,8 +1,11 @@
 package statistics
 
 import (
+	"fmt"
 	"math"
 	"slices"
+
+	"github.com/tcplab/tcplab/harness/bounds"
 )
 
 // Binomial returns between which two numbers, inclusive, the successes among n independent trials
@@ -18,6 +21,12 @@ func Binomial(n int, p, miss float64) (least, most int) {
 		most++
 	}
 	return least, most
+}
+
+// Successes is [Binomial] as bounds of their number.
+func Successes(n int, p, miss float64) bounds.Range {
+	least, most := Binomial(n, p, miss)
+	return bounds.Between(least, most).From(fmt.Sprintf("binomial: %d trials with a chance of %.4g", n, p))
 }
 
 // relativeEntropy of two coins, in nats.

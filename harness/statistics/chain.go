@@ -1,6 +1,10 @@
 package statistics
 
-import "math"
+import (
+	"math"
+
+	"github.com/tcplab/tcplab/harness/bounds"
+)
 
 // A LossChain is a link that loses packets by a hidden Markov chain: it has a state for each packet,
 // loses it with the chance that the state has, and goes on to another state.
@@ -72,4 +76,10 @@ func (c LossChain) Deviation(n int) float64 {
 		variance += 2 * covariance
 	}
 	return math.Sqrt(variance / float64(n))
+}
+
+// Lost is between which shares of n packets, in percent, are lost, but for a chance of miss: by the central limit theorem.
+func (c LossChain) Lost(n int, miss float64) bounds.Range {
+	far := Sigmas(miss) * c.Deviation(n)
+	return bounds.Around(100*c.Share(), 100*far).In("%").From("the chain's stationary distribution")
 }

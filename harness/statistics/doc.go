@@ -1,7 +1,7 @@
 // Package statistics says how far a figure may be from its expectation by chance alone, so that
 // a scenario with random numbers in it has a threshold that is derived, and passes with any seed.
 //
-//	least, most := statistics.Binomial(10_000, 0.05, miss) // losses among 10,000 packets
+//	lab.Measure("lost", lost, statistics.Successes(10_000, 0.05, miss)) // losses among 10,000 packets
 //
 // Each function takes the chance to miss: that the figure is outside although all is as it
 // should be. The bounds of [Binomial], [MeanError] and [DistributionError] hold for any number of

@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/tcplab/tcplab/harness/bounds"
 )
 
 // binomialTail is the exact chance of k or more successes.
@@ -33,6 +35,15 @@ func TestBinomialIsWideEnoughAndNotMuchWider(t *testing.T) {
 		if mean := float64(x.n) * x.p; mean > 100 && mean < float64(x.n)-100 && float64(most)-mean > 1.3*normal {
 			t.Errorf("%+v: up to %d, far above %.0f", x, most, mean+normal)
 		}
+	}
+}
+
+func TestSuccessesAreBounds(t *testing.T) {
+	least, most := Binomial(1000, 0.05, 1e-6)
+	got := Successes(1000, 0.05, 1e-6)
+	want := bounds.Between(least, most).From("binomial: 1000 trials with a chance of 0.05")
+	if got != want {
+		t.Errorf("%+v, expected %+v", got, want)
 	}
 }
 
@@ -142,6 +153,13 @@ func TestLossChain(t *testing.T) {
 	independent := chains["independent"].chain
 	if got, want := independent.Deviation(10_000), math.Sqrt(0.1*0.9/10_000); math.Abs(got-want) > 1e-9 {
 		t.Errorf("deviation of independent losses: %v, expected %v", got, want)
+	}
+}
+
+func TestLostIsTheShareOfMostRuns(t *testing.T) {
+	got := chains["independent"].chain.Lost(10_000, 0.0027) // three deviations of 0.3 %
+	if math.Abs(got.Lower-9.1) > 1e-3 || math.Abs(got.Upper-10.9) > 1e-3 || got.Unit != "%" || got.Source == "" {
+		t.Errorf("%+v, expected 9.1 to 10.9 %%, and where that is from", got)
 	}
 }
 

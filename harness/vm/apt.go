@@ -1,17 +1,22 @@
 package vm
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/tcplab/tcplab/harness/vm/guest"
 )
 
 // An aptClient calls apt-get and apt-cache. With lists of its own it looks at the archives that
@@ -19,10 +24,20 @@ import (
 // configuration.
 type aptClient struct {
 	dir      string   // its working directory, where packages are downloaded to
-	ownLists bool     // keeps package lists in dir
+	state    string   // where it keeps lists of its own; empty: dir
+	ownLists bool     // keeps package lists of its own
 	sources  string   // a directory instead of /etc/apt/sources.list.d; empty: that one
 	alone    bool     // sources are all there are, and no package counts as installed
+	guests   bool     // looks for packages for guests, on a machine of another architecture
+	insecure bool     // takes sources that nobody has signed: for tests
 	prefix   []string // of each command, such as sudo
+}
+
+// guestPackages are the options by which apt, on a machine of another architecture, sees the packages for guests. Nothing
+// is kept of that among the system's own.
+var guestPackages = []string{
+	"-o", "APT::Architecture=" + guest.Arch, "-o", "APT::Architectures::=" + guest.Arch, // Debian calls it as Go does
+	"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=",
 }
 
 func (a aptClient) run(ctx context.Context, program string, args ...string) ([]byte, error) {
@@ -30,8 +45,8 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 	options := []string{"-q", "-o", "APT::Sandbox::User=root"}
 	if a.ownLists {
 		options = append(options,
-			"-o", "Dir::State::Lists="+filepath.Join(a.dir, "lists"),
-			"-o", "Dir::Cache="+filepath.Join(a.dir, "cache"),
+			"-o", "Dir::State::Lists="+filepath.Join(a.stateDir(), "lists"),
+			"-o", "Dir::Cache="+filepath.Join(a.stateDir(), "cache"),
 			"-o", "APT::Update::Pre-Invoke::=", "-o", "APT::Update::Post-Invoke::=",
 		)
 		if len(a.prefix) == 0 && os.Geteuid() != 0 {
@@ -45,23 +60,44 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 		options = append(options, "-o", "Dir::Etc::SourceList=/dev/null", "-o", "Dir::State::Status=/dev/null",
 			"-o", "Dir::Etc::Preferences=/dev/null", "-o", "Dir::Etc::PreferencesParts=/dev/null")
 	}
+	if a.guests {
+		options = append(options, guestPackages...)
+	}
+	if a.insecure {
+		options = append(options, "-o", "Acquire::AllowInsecureRepositories=true", "-o", "APT::Get::AllowUnauthenticated=true")
+	}
+	var stdout, stderr bytes.Buffer
+	output := io.Writer(&stdout)
+	if status := followApt(ctx, args); status != nil {
+		options = append(options, aptStatusOptions...)
+		output = status
+		defer status.Done()
+	}
 	words := slices.Concat(a.prefix, []string{program}, options, args)
 	command := exec.CommandContext(ctx, words[0], words[1:]...)
 	command.Dir = a.dir
 	command.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
-	command.Stdin = os.Stdin // sudo may ask
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
+	if len(a.prefix) > 0 {
+		command.Stdin = os.Stdin // sudo may ask; apt by itself has no business with a terminal, which stops it in the background
+	}
+	command.Stdout, command.Stderr = output, &stderr
 	if err := command.Run(); err != nil {
 		return nil, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, lastLine(stderr.String()))
 	}
 	return stdout.Bytes(), nil
 }
 
+func (a aptClient) stateDir() string {
+	if a.state != "" {
+		return a.state
+	}
+	return a.dir
+}
+
 // update fetches the client's own lists.
 func (a aptClient) update(ctx context.Context) error {
 	for _, dir := range []string{"lists/partial", "cache/archives/partial"} {
-		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(a.stateDir(), dir), 0o755); err != nil {
 			return err
 		}
 	}
@@ -69,59 +105,119 @@ func (a aptClient) update(ctx context.Context) error {
 	return err
 }
 
-// kernelDependency finds the kernel that a metapackage stands for.
-var kernelDependency = regexp.MustCompile(`(?m)^\s*Depends: (linux-image-[0-9]\S*)$`)
-
-// kernelPackage finds the package of the kernel that a metapackage depends on.
-func (a aptClient) kernelPackage(ctx context.Context, metapackage string) (string, error) {
-	depends, err := a.run(ctx, "apt-cache", "depends", metapackage)
-	if err != nil {
-		return "", err
-	}
-	found := kernelDependency.FindSubmatch(depends)
-	if found == nil {
-		return "", fmt.Errorf("package %s depends on no linux-image-* (apt-cache depends)", metapackage)
-	}
-	return string(found[1]), nil
+// An aptPackage is one version of a package, in the client's lists.
+type aptPackage struct {
+	Name, Version string
+	Depends       []string // names only, alternatives included
+	Bytes         int64    // of the package
+	SHA256        string
 }
 
-// version is that of the package that download would take.
-func (a aptClient) version(ctx context.Context, name string) (string, error) {
-	fields, err := a.run(ctx, "apt-cache", "show", "--no-all-versions", name)
+// packages lists the packages whose names have a prefix and are wanted, in all their versions.
+func (a aptClient) packages(ctx context.Context, prefix string, wanted *regexp.Regexp) ([]aptPackage, error) {
+	output, err := a.run(ctx, "apt-cache", "pkgnames", prefix)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	for line := range strings.Lines(string(fields)) {
-		if version, found := strings.CutPrefix(line, "Version: "); found {
-			return strings.TrimSpace(version), nil
+	var names []string
+	for name := range strings.FieldsSeq(string(output)) {
+		if wanted.MatchString(name) {
+			names = append(names, name)
 		}
 	}
-	return "", fmt.Errorf("apt-cache show %s: no line begins with Version", name)
+	if len(names) == 0 {
+		return nil, nil
+	}
+	// Of a package that only others depend on it knows the name, and nothing more: with --quiet that is no error.
+	output, err = a.run(ctx, "apt-cache", append([]string{"show"}, names...)...)
+	if err != nil {
+		return nil, err
+	}
+	return readPackages(bytes.NewReader(output))
 }
 
-// download downloads a package into the client's directory, which has no other.
-func (a aptClient) download(ctx context.Context, name string) (path string, err error) {
-	if _, err := a.run(ctx, "apt-get", "download", name); err != nil {
+// readPackages reads a list of packages, as apt-cache show prints it and an archive has it.
+func readPackages(list io.Reader) (packages []aptPackage, err error) {
+	r := bufio.NewReader(list)
+	for {
+		fields, err := readStanza(r)
+		if errors.Is(err, io.EOF) {
+			return packages, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("list of packages: %w", err)
+		}
+		size, err := strconv.ParseInt(fields.Get("Size"), 10, 64)
+		if err != nil && fields.Get("Size") != "" {
+			return nil, fmt.Errorf("list of packages: %s: %w", fields.Get("Package"), err)
+		}
+		packages = append(packages, aptPackage{
+			Name: fields.Get("Package"), Version: fields.Get("Version"), Depends: dependencies(fields.Get("Depends")),
+			Bytes: size, SHA256: fields.Get("SHA256"),
+		})
+	}
+}
+
+// dependencies are the names in a field such as "a (>= 1), b | c:any".
+func dependencies(field string) (names []string) {
+	for name := range strings.FieldsFuncSeq(field, func(r rune) bool { return r == ',' || r == '|' }) {
+		name, _, _ = strings.Cut(strings.TrimSpace(name), " ")
+		name, _, _ = strings.Cut(name, ":")
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// download downloads packages, each in the version that it has here, into a directory.
+func (a aptClient) download(ctx context.Context, packages []aptPackage, dir string) (paths []string, err error) {
+	args := []string{"download"}
+	for _, p := range packages {
+		args = append(args, p.Name+"="+p.Version)
+	}
+	a.dir, a.state = dir, a.stateDir()
+	if _, err := a.run(ctx, "apt-get", args...); err != nil {
+		return nil, err
+	}
+	for _, p := range packages {
+		found, err := filepath.Glob(filepath.Join(dir, p.Name+"_*.deb"))
+		if err != nil {
+			return nil, err
+		}
+		if len(found) != 1 {
+			return nil, fmt.Errorf("apt-get download %s left %d packages in %s", p.Name, len(found), dir)
+		}
+		paths = append(paths, found[0])
+	}
+	return paths, nil
+}
+
+// codename asks an archive which release an alias, such as stable, stands for.
+func (a aptClient) codename(ctx context.Context, archive, alias string) (string, error) {
+	path := filepath.Join(a.dir, alias+"-Release")
+	address := strings.TrimSuffix(archive, "/") + "/dists/" + alias + "/Release"
+	if _, err := a.run(ctx, aptHelper, "download-file", address, path); err != nil {
 		return "", err
 	}
-	packages, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
+	file, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
-	if len(packages) != 1 {
-		return "", fmt.Errorf("apt-get download %s left %d packages in %s", name, len(packages), a.dir)
+	defer file.Close()
+	fields, err := readStanza(bufio.NewReader(file))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", address, err)
 	}
-	return packages[0], nil
+	if codename := fields.Get("Codename"); codenameText.MatchString(codename) {
+		return codename, nil
+	}
+	return "", fmt.Errorf("%s: its Codename is %q", address, fields.Get("Codename"))
 }
 
-// downloadKernel downloads the kernel that a metapackage depends on.
-func (a aptClient) downloadKernel(ctx context.Context, metapackage string) (string, error) {
-	name, err := a.kernelPackage(ctx, metapackage)
-	if err != nil {
-		return "", err
-	}
-	return a.download(ctx, name)
-}
+// aptHelper is part of apt.
+const aptHelper = "/usr/lib/apt/apt-helper"
+
+var codenameText = regexp.MustCompile(`^[a-z]+$`)
 
 // debianKeyring signs Debian's archives, backports among them.
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -157,11 +253,7 @@ func (a aptClient) withBackports(ctx context.Context) (client aptClient, suite s
 
 // onlySuite returns a client that looks at one suite of Debian's archive and at nothing else,
 // whatever release of Debian this is.
-func (a aptClient) onlySuite(ctx context.Context, suite string) (aptClient, error) {
-	archive, err := a.debianArchive(ctx)
-	if err != nil {
-		return a, err
-	}
+func (a aptClient) onlySuite(ctx context.Context, archive, suite string) (aptClient, error) {
 	a.ownLists, a.alone = true, true
 	a.sources = filepath.Join(a.dir, "sources")
 	if err := os.MkdirAll(a.sources, 0o755); err != nil {
@@ -173,7 +265,9 @@ func (a aptClient) onlySuite(ctx context.Context, suite string) (aptClient, erro
 	return a, a.update(ctx)
 }
 
-var errNoArchive = errors.New("none of apt's sources is Debian's own archive (apt-get indextargets shows none with origin and label Debian and component main): add one, of any release")
+// errNoArchive is for machines that are not Debian.
+var errNoArchive = errors.New("none of apt's sources is Debian's own archive (apt-get indextargets shows none with origin and label Debian and " +
+	"component main), and there is no " + debianKeyring + ": install debian-archive-keyring")
 
 // debianArchive is the address of the archive of Debian's releases that this system is
 // configured for.
@@ -182,12 +276,17 @@ func (a aptClient) debianArchive(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	archive, found := findArchive(string(targets))
-	if !found {
-		return "", errNoArchive
+	if archive, found := findArchive(string(targets)); found {
+		return archive, nil
 	}
-	return archive, nil
+	// Elsewhere, too, its packages can be checked if its keys are there.
+	if _, err := os.Stat(debianKeyring); err == nil {
+		return defaultArchive, nil
+	}
+	return "", errNoArchive
 }
+
+const defaultArchive = "http://deb.debian.org/debian"
 
 // findArchive finds Debian's own archive in a list of index files, and neither its security
 // archive, whose label is another, nor that of a derivative.
@@ -203,11 +302,11 @@ func findArchive(targets string) (archive string, found bool) {
 
 // writeSource adds one suite of Debian's archive to a directory of sources.
 func writeSource(dir, archive, suite string) error {
-	signedBy := ""
+	options := "target=Packages" // neither translations nor what a shop for programs shows
 	if _, err := os.Stat(debianKeyring); err == nil {
-		signedBy = "[signed-by=" + debianKeyring + "] "
+		options += " signed-by=" + debianKeyring
 	}
-	line := fmt.Sprintf("deb %s%s %s main\n", signedBy, archive, suite)
+	line := fmt.Sprintf("deb [%s] %s %s main\n", options, archive, suite)
 	return os.WriteFile(filepath.Join(dir, "tcplab-"+suite+".list"), []byte(line), 0o644)
 }
 
@@ -227,4 +326,17 @@ func debianCodename() (string, error) {
 		return "", fmt.Errorf("this is no release of Debian but %q", values["PRETTY_NAME"])
 	}
 	return values["VERSION_CODENAME"], nil
+}
+
+func exitDetail(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+		return fmt.Errorf("%w: %s", err, lastLine(string(exit.Stderr)))
+	}
+	return err
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -33,13 +34,13 @@ func FindQEMU() (QEMU, error) {
 
 const emulatorProgram = "qemu-system-x86_64"
 
-// soundQEMU is the oldest major version that is known to compute right. 7.2 (Debian 12's own)
-// loses the flags of an instruction such as SETL when its store meets a page fault, so that
-// now and then a program in the guest takes a negative number for a positive one. Those
-// in between were not tried: each guest looks for itself, see [Result.Flaw].
-const soundQEMU = 10
+// soundMajor and soundMinor are the oldest version that is known to compute right. 7.2 (Debian 12's own) and 8.2 (Ubuntu 24.04's)
+// lose the flags of an instruction such as SETL when its store meets a page fault, so that
+// now and then a program in the guest takes a negative number for a positive one. 9.0 and 9.1 were not
+// tried: each guest looks for itself, see [Result.Flaw].
+const soundMajor, soundMinor = 9, 2
 
-var versionNumber = regexp.MustCompile(`version (\d+)\.`)
+var versionNumber = regexp.MustCompile(`version (\d+)\.(\d+)`)
 
 // Doubt says what is known to be wrong with this version, or nothing.
 func (q QEMU) Doubt() string {
@@ -47,23 +48,36 @@ func (q QEMU) Doubt() string {
 	if found == nil {
 		return ""
 	}
-	if major, err := strconv.Atoi(found[1]); err != nil || major >= soundQEMU {
+	var version [2]int
+	for i, digits := range found[1:] {
+		var err error
+		if version[i], err = strconv.Atoi(digits); err != nil {
+			return "" // a number that no version has
+		}
+	}
+	if slices.Compare(version[:], []int{soundMajor, soundMinor}) >= 0 {
 		return ""
 	}
-	return fmt.Sprintf("older than %d.0: may lose processor flags at page faults, so that a program in the guest can compute wrong "+
-		"(docs/virtual-time.md); tcplab setup installs a newer one from Debian's backports", soundQEMU)
+	return fmt.Sprintf("older than %d.%d: may lose processor flags at page faults, so that a program in the guest can compute wrong "+
+		"(docs/virtual-time.md); Debian's backports have a newer one, which tcplab setup installs, and so has Ubuntu 26.04", soundMajor, soundMinor)
 }
 
 // emulatorPackages are what a guest needs, of one version.
 var emulatorPackages = []string{"qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"}
 
 // InstallQEMU installs the emulator with apt-get: from the backports where this is a Debian
-// whose own is older than the oldest that is sound, else the distribution's. It
-// needs root, or sudo, which may ask for a password. The system's package lists
-// and sources stay as they are.
+// whose own is older than the oldest that is sound, else the distribution's, unless one
+// is there already. It needs root, or sudo, which may ask for a password. The system's package
+// lists and sources stay as they are.
 func InstallQEMU(ctx context.Context, progress func(string)) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("%w, and no apt-get to install it with: install %s with this system's package manager", ErrNoQEMU, emulatorProgram)
+	}
+	if found, err := FindQEMU(); err == nil {
+		// It would be installed anew each time, to no effect.
+		if _, err := debianCodename(); err != nil {
+			return fmt.Errorf("nothing newer than %s to install: backports are only known of for Debian, and %w", found.Version, err)
+		}
 	}
 	dir, err := os.MkdirTemp("", "tcplab-apt-")
 	if err != nil {
@@ -84,7 +98,8 @@ func InstallQEMU(ctx context.Context, progress func(string)) error {
 	if err := apt.update(ctx); err != nil {
 		return fmt.Errorf("install QEMU: %w", err)
 	}
-	install := []string{"install", "--yes", "--no-install-recommends"}
+	// Something else may be installing just now, such as a new machine's first security updates.
+	install := []string{"install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"}
 	if newer, suite, err := apt.withBackports(ctx); err != nil {
 		progress("no backports (" + err.Error() + ")")
 	} else {

@@ -1,7 +1,9 @@
 package vm
 
 import (
+	"debug/elf"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -104,6 +106,9 @@ func (a *archive) addTree(name, source string) error {
 
 // addProgram adds an executable with the shared libraries that it needs, each at its own path.
 func (a *archive) addProgram(name, source string) error {
+	if err := forGuests(source); err != nil {
+		return fmt.Errorf("initramfs: %w", err)
+	}
 	if err := a.addFile(name, source); err != nil {
 		return err
 	}
@@ -119,6 +124,22 @@ func (a *archive) addProgram(name, source string) error {
 		if err := a.addFile(library, library); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// forGuests refuses a program that guests cannot execute. What is no ELF file, such as a script, is let through.
+func forGuests(path string) error {
+	program, err := elf.Open(path)
+	if format := (*elf.FormatError)(nil); errors.As(err, &format) || errors.Is(err, io.EOF) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	defer func() { _ = program.Close() }()
+	if program.Machine != elf.EM_X86_64 && program.Machine != elf.EM_386 { // a 64-bit kernel runs both
+		return fmt.Errorf("%s is a program for %s, and guests execute %s, whatever the host is: take one that is built for them (in Go: GOARCH=%s)",
+			path, strings.TrimPrefix(program.Machine.String(), "EM_"), guest.Arch, guest.Arch)
 	}
 	return nil
 }

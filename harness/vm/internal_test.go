@@ -10,90 +10,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
 	. "github.com/onsi/gomega"
 	"github.com/u-root/u-root/pkg/cpio"
+	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness/vm/guest"
 )
-
-// bzImage makes an image of the x86 boot protocol around a payload.
-func bzImage(release string, payload []byte, size int) []byte {
-	const setupSectors = 2
-	image := make([]byte, (setupSectors+1)*512)
-	image[setupSectorsOffset] = setupSectors
-	copy(image[bootMagicOffset:], "HdrS")
-	binary.LittleEndian.PutUint16(image[kernelVersionOffset:], 0x300-512)
-	copy(image[0x300:], release+" (builder) #1\x00")
-	payload = binary.LittleEndian.AppendUint32(bytes.Clone(payload), uint32(size))
-	const offset = 16
-	binary.LittleEndian.PutUint32(image[payloadOffsetOffset:], offset)
-	binary.LittleEndian.PutUint32(image[payloadLengthOffset:], uint32(len(payload)))
-	image = append(image, make([]byte, offset)...)
-	return append(image, payload...)
-}
-
-func compressed(t testing.TB, text []byte) []byte {
-	t.Helper()
-	encoder, err := zstd.NewWriter(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return encoder.EncodeAll(text, nil)
-}
-
-func TestUnpackKernel(t *testing.T) {
-	g := NewWithT(t)
-	kernel := append(bytes.Clone(elfMagic), bytes.Repeat([]byte("kernel "), 1000)...)
-	packed := compressed(t, kernel)
-
-	image := bzImage("6.1.0-1-test", packed, len(kernel))
-	g.Expect(unpackKernel(image)).To(Equal(kernel))
-	g.Expect(kernelRelease(image)).To(Equal("6.1.0-1-test"))
-	g.Expect(unpackKernel(kernel)).To(Equal(kernel), "an ELF kernel is taken as it is")
-
-	for name, bad := range map[string][]byte{
-		"empty":               nil,
-		"text":                []byte("not a kernel"),
-		"size field is wrong": bzImage("r", packed, len(kernel)+1),
-		"cut off":             image[:len(image)-10],
-		"corrupt":             bzImage("r", packed[:len(packed)/2], len(kernel)),
-		"unknown compression": bzImage("r", []byte("LZMA...."), 8),
-		"payload is no ELF":   bzImage("r", compressed(t, []byte("hello")), 5),
-	} {
-		_, err := unpackKernel(bad)
-		g.Expect(err).To(HaveOccurred(), name)
-	}
-}
-
-func FuzzUnpackKernel(f *testing.F) {
-	f.Add(bzImage("r", compressed(f, append(bytes.Clone(elfMagic), 1, 2, 3)), 7))
-	f.Fuzz(func(t *testing.T, image []byte) {
-		kernel, err := unpackKernel(image)
-		if err == nil && !bytes.HasPrefix(kernel, elfMagic) {
-			t.Error("accepted what is no ELF")
-		}
-		_, _ = kernelRelease(image)
-	})
-}
-
-func TestCompareVersions(t *testing.T) {
-	g := NewWithT(t)
-	ordered := []string{
-		"linux-image-6.1.0-9-amd64_6.1.27-1", "linux-image-6.1.0-56-amd64_6.1.99-1",
-		"linux-image-6.1.0-56-amd64_6.1.192-2", "linux-image-6.12.9-amd64_6.12.9-1",
-	}
-	shuffled := []string{ordered[2], ordered[0], ordered[3], ordered[1]}
-	slices.SortFunc(shuffled, compareVersions)
-	g.Expect(shuffled).To(Equal(ordered))
-	g.Expect(compareVersions("a1", "a01")).To(Equal(0))
-	g.Expect(compareVersions("a", "ab")).To(BeNumerically("<", 0))
-}
 
 func TestModuleName(t *testing.T) {
 	g := NewWithT(t)
@@ -102,6 +28,7 @@ func TestModuleName(t *testing.T) {
 		"kernel/net/netfilter/nft-compat.ko":   "nft_compat",
 		"kernel/drivers/net/veth.ko.xz":        "veth",
 		"kernel/drivers/net/ifb.ko.zst":        "ifb",
+		"kernel/drivers/net/dummy.ko.gz":       "dummy",
 		"modules.builtin":                      "",
 		"kernel/sound/soundcore.ko.unexpected": "",
 	} {
@@ -267,31 +194,147 @@ func TestLastLines(t *testing.T) {
 	g.Expect(strings.Join(lastLines([]byte("only"), 9), "")).To(Equal("only"))
 }
 
-// A monitor finds the answer to its command among greetings and events, and tells of an error.
-func TestMonitor(t *testing.T) {
-	g := NewWithT(t)
+// fakeQEMU is a monitor whose QEMU gives one of these answers to each command, and tells which commands those were.
+func fakeQEMU(t *testing.T, answers ...string) (*monitor, *os.File, func() []string) {
+	t.Helper()
 	ours, theirs, err := newMonitor()
-	g.Expect(err).NotTo(HaveOccurred())
-	defer ours.close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(ours.close)
+	var commands []string
+	over := make(chan struct{})
 	go func() {
+		defer close(over)
 		defer theirs.Close()
 		requests := json.NewDecoder(theirs)
-		for _, answers := range []string{
-			`{"QMP": {"version": {}}} {"return": {}}`,
-			`{"event": "STOP"} {"return": "00000000fed000f0: 0x00000000041d6fb7\r\n"}`,
-			`{"error": {"class": "GenericError", "desc": "no space"}}`,
-		} {
-			var request map[string]any
+		for _, answer := range answers {
+			var request struct{ Execute string }
 			if requests.Decode(&request) != nil {
 				return
 			}
-			io.WriteString(theirs, answers+"\n")
+			commands = append(commands, request.Execute)
+			io.WriteString(theirs, answer+"\n")
 		}
 	}()
+	return ours, theirs, func() []string { <-over; return commands }
+}
+
+// A monitor finds the answer to its command among greetings and events, and tells of an error.
+func TestMonitor(t *testing.T) {
+	g := NewWithT(t)
+	ours, _, _ := fakeQEMU(t,
+		`{"QMP": {"version": {}}} {"return": {}}`,
+		`{"event": "RESUME"} {"return": "it is so\r\n"}`,
+		`{"error": {"class": "GenericError", "desc": "no space"}}`,
+	)
 	g.Expect(ours.greet()).To(Succeed())
-	s := stop{monitor: ours}
-	g.Expect(s.register(0xfed000f0)).To(BeEquivalentTo(0x41d6fb7))
-	_, err = ours.human("savevm x")
+	g.Expect(ours.human("is it so")).To(Equal("it is so\r\n"))
+	_, err := ours.human("savevm x")
 	g.Expect(err).To(MatchError(And(ContainSubstring("savevm x"), ContainSubstring("no space"))))
-	g.Expect(ours.awaitEvent("STOP")).To(MatchError(io.EOF))
+	_, err = ours.awaitEvent("STOP")
+	g.Expect(err).To(MatchError(io.EOF))
+}
+
+// Only a guest that is stopped before it has come past the place is kept. Either way it goes on.
+func TestStop(t *testing.T) {
+	for name, c := range map[string]struct {
+		events string
+		kept   bool
+	}{
+		"in time":  {`{"event": "RESUME"} {"event": "WATCHDOG"} {"event": "STOP"}`, true},
+		"too late": {`{"event": "WATCHDOG"} {"event": "GUEST_CRASHLOADED"} {"event": "STOP"}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			ours, theirs, commands := fakeQEMU(t, `{"QMP": {}} {"return": {}}`, `{"return": {}} `+c.events, `{"return": {}}`)
+			kept := false
+			s := &stop{monitor: ours, theirs: theirs, keep: func() { kept = true }}
+			g.Expect(<-s.wait()).To(Succeed())
+			g.Expect(kept).To(Equal(c.kept))
+			g.Expect(commands()).To(Equal([]string{"qmp_capabilities", "cont", "cont"}))
+		})
+	}
+}
+
+func TestDoubtfulVersions(t *testing.T) {
+	for version, doubtful := range map[string]bool{
+		"QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)":            true,
+		"QEMU emulator version 8.2.2 (Debian 1:8.2.2+ds-0ubuntu1.18)":               true,
+		"QEMU emulator version 9.1.0":                                               true,
+		"QEMU emulator version 9.2.1 (Debian 1:9.2.1+ds-1ubuntu5)":                  false,
+		"QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)":       false,
+		"QEMU emulator version 11.1.3 (Debian 1:11.1.3+ds-1)":                       false,
+		"QEMU emulator version 99999999999999999999.1 is what nobody has published": false,
+		"another program": false,
+	} {
+		if got := (QEMU{Version: version}).Doubt(); (got != "") != doubtful {
+			t.Errorf("%s: %q", version, got)
+		}
+	}
+}
+
+func TestCPUTime(t *testing.T) {
+	g := NewWithT(t)
+	before, err := cpuTime(os.Getpid())
+	g.Expect(err).NotTo(HaveOccurred())
+	for began := time.Now(); ; {
+		after, err := cpuTime(os.Getpid())
+		g.Expect(err).NotTo(HaveOccurred())
+		if after >= before+10*time.Millisecond { // by this very loop
+			break
+		}
+		g.Expect(time.Since(began)).To(BeNumerically("<", time.Minute))
+	}
+	var own unix.Rusage
+	g.Expect(unix.Getrusage(unix.RUSAGE_SELF, &own)).To(Succeed())
+	total := time.Duration(own.Utime.Nano() + own.Stime.Nano())
+	after, err := cpuTime(os.Getpid())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(after).To(BeNumerically("~", total, 50*time.Millisecond))
+	const never = 1<<22 + 1 // above the largest number of a process (PID_MAX_LIMIT)
+	_, err = cpuTime(never)
+	g.Expect(err).To(HaveOccurred())
+}
+
+// On a machine of another architecture apt is told to look for the guests' packages.
+func TestPackagesAreForGuests(t *testing.T) {
+	if _, err := exec.LookPath("apt-config"); err != nil {
+		t.Skip("needs apt-config")
+	}
+	g := NewWithT(t)
+	host := filepath.Join(t.TempDir(), "apt.conf")
+	g.Expect(os.WriteFile(host, []byte(`APT::Architecture "arm64"; APT::Architectures { "arm64"; };`), 0o644)).To(Succeed())
+	command := exec.Command("apt-config", append([]string{"dump"}, guestPackages...)...)
+	command.Env = append(os.Environ(), "APT_CONFIG="+host)
+	output, err := command.Output()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(output)).To(ContainSubstring("APT::Architecture \"amd64\";\n"))
+	g.Expect(string(output)).To(ContainSubstring("APT::Architectures:: \"amd64\";\n"))
+}
+
+// A program for another machine is refused when it is packed, and not by the guest when it is to run.
+func TestProgramsForOtherMachines(t *testing.T) {
+	g := NewWithT(t)
+	own, err := os.ReadFile("/proc/self/exe")
+	g.Expect(err).NotTo(HaveOccurred())
+	dir := t.TempDir()
+	write := func(name string, content []byte) string {
+		path := filepath.Join(dir, name)
+		g.Expect(os.WriteFile(path, content, 0o755)).To(Succeed())
+		return path
+	}
+	machine := func(number uint16) []byte { // e_machine of the ELF header
+		program := bytes.Clone(own)
+		binary.LittleEndian.PutUint16(program[18:], number)
+		return program
+	}
+	const amd64, arm64 = 62, 183
+	g.Expect(forGuests(write("amd64", machine(amd64)))).To(Succeed())
+	g.Expect(forGuests(write("script", []byte("#!/bin/sh\n")))).To(Succeed())
+	g.Expect(forGuests(write("empty", nil))).To(Succeed())
+	foreign := write("arm64", machine(arm64))
+	g.Expect(forGuests(foreign)).To(MatchError(ContainSubstring(foreign + " is a program for AARCH64")))
+	g.Expect(newArchive(io.Discard).addInclude(foreign)).To(MatchError(ContainSubstring("AARCH64")))
+	g.Expect(forGuests(filepath.Join(dir, "none"))).To(MatchError(os.ErrNotExist))
 }

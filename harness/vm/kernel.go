@@ -2,42 +2,70 @@ package vm
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-
-	"github.com/google/renameio/v2"
 )
 
 // A Kernel is one that a guest can boot.
 type Kernel struct {
 	Release string // uname -r
 	Source  string // where it is from, in words: a package's name and version, or a path
-	SHA256  string // of the uncompressed image
+	SHA256  string // of the uncompressed image, computed from the file
 	image   string // path of the uncompressed ELF image
+	file    os.FileInfo
 	modules string // path of lib/modules/RELEASE
+}
+
+// unchanged fails if the image is no longer the file that was hashed: a run's record would name another kernel than
+// the one that its guests booted.
+func (k *Kernel) unchanged() error {
+	now, err := os.Stat(k.image)
+	if err != nil {
+		return fmt.Errorf("kernel image: %w", err)
+	}
+	if !sameFile(now, k.file) {
+		return fmt.Errorf("kernel image %s has changed since this run began: run again", k.image)
+	}
+	return nil
+}
+
+// sameFile tells whether a file is, as far as its inode says, as it was.
+func sameFile(a, b os.FileInfo) bool {
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
 // KernelOptions say which kernel to find.
 type KernelOptions struct {
-	// Name is a version ("6.1", "6.12.95": the newest in the cache that begins with it), a
-	// release ("6.1.0-56-amd64"), or the path of a kernel of one's own: a vmlinuz (bzImage) or
-	// a Debian package (.deb). The modules of a vmlinuz are expected in ../lib/modules/RELEASE
-	// beside it, as in an unpacked package, or in /lib/modules/RELEASE. A version that is not in
-	// the cache is downloaded if it is among [Offers]. Empty: Debian's linux-image-amd64,
-	// downloaded once.
+	// Name is one of
+	//   - a version ("6.1", "6.12.95"): the newest that begins with it, of the flavour that the distribution
+	//     calls amd64 or generic;
+	//   - a release ("6.1.0-48-cloud-amd64");
+	//   - [NewestKernel], the newest that Debian has: as of the last [FetchKernel] of that name;
+	//   - a package that apt knows ("linux-image-cloud-amd64");
+	//   - the path of a kernel of one's own, see [FindKernel].
+	//
+	// What is not in the cache is downloaded. Empty: $TCPLAB_KERNEL, else [DefaultKernel].
 	Name string
 	// Cache is where kernels are kept; empty for [CacheDir].
 	Cache string
-	// Progress is told, in one line, about what takes long. May be nil.
+	// Progress is told, in one line, about what takes long, and about a damaged cache. May be nil.
 	Progress func(string)
+
+	apt aptSetup // what tests have instead of the system's
 }
+
+const (
+	// DefaultKernel is the kernel of the machine's own distribution (linux-image-amd64 or linux-image-generic), downloaded
+	// once: 6.1 on Debian 12.
+	DefaultKernel = "default"
+	// NewestKernel is the newest kernel in Debian's archive.
+	NewestKernel = "newest"
+)
+
+// kernelVariable names what is taken without a name.
+const kernelVariable = "TCPLAB_KERNEL"
 
 // CacheDir is where tcplab keeps what it downloaded and unpacked: $TCPLAB_CACHE, else
 // tcplab in the user's cache directory.
@@ -57,6 +85,12 @@ func (o KernelOptions) complete() (KernelOptions, error) {
 	if o.Progress == nil {
 		o.Progress = func(string) {}
 	}
+	if o.Name == "" {
+		o.Name = os.Getenv(kernelVariable)
+	}
+	if o.Name == "" {
+		o.Name = DefaultKernel
+	}
 	if o.Cache == "" {
 		cache, err := CacheDir()
 		if err != nil {
@@ -67,168 +101,80 @@ func (o KernelOptions) complete() (KernelOptions, error) {
 	return o, nil
 }
 
-// FindKernel finds a kernel, or downloads one of Debian's if it is not there yet.
+func (o KernelOptions) store() store { return openStore(o.Cache, o.Progress) }
+
+// FindKernel finds a kernel, or downloads it if it is not there yet. A cached one that is damaged is removed, which
+// Progress is told, and downloaded or unpacked again.
+//
+// The path of a kernel of one's own is that of
+//   - packages (.deb, .rpm): several with colons between them, or a folder that has nothing but one kernel's;
+//   - a folder that packages were unpacked into;
+//   - an image: a vmlinuz, or a vmlinux. Its modules are expected where packages have them: in lib/modules/RELEASE
+//     of the folder above it, beside it, or of this machine. Or in a folder that is named behind a colon.
 func FindKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
 	options, err := options.complete()
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case options.Name == "":
-		return defaultKernel(ctx, options)
-	case strings.HasSuffix(options.Name, ".deb"):
-		return kernelFromPackage(ctx, options, options.Name, givenDir)
-	case isVersion(options.Name):
-		return namedKernel(ctx, options)
-	default:
-		return kernelFromFile(options)
+	if !isName(options.Name) {
+		return ownKernel(ctx, options.store(), options.Name)
 	}
-}
-
-// defaultKernel is the one that tcplab has chosen before, or Debian's of today.
-func defaultKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
-	if kernel, err := CachedKernel(options.Cache); err == nil || !errors.Is(err, ErrNoKernel) {
+	kernel, err := options.store().named(options.Name)
+	if err != nil || kernel != nil {
 		return kernel, err
 	}
-	path, cleanup, err := downloadKernel(ctx, options)
+	if options.Name != DefaultKernel {
+		options.Progress("kernel " + options.Name + " is not in the cache: fetching it")
+	}
+	return fetchKernel(ctx, options)
+}
+
+// FetchKernel downloads the newest kernel of a name, unless the cache has that very package. It needs apt-get, and for
+// all but the distribution's own an archive of Debian's, of whatever release, among its sources; no root: the system's
+// package lists and sources stay as they are.
+func FetchKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
+	options, err := options.complete()
 	if err != nil {
 		return nil, err
 	}
-	defer cleanup()
-	return kernelFromPackage(ctx, options, path, defaultDir)
+	if !isName(options.Name) {
+		return nil, fmt.Errorf("fetch kernel %s: that is no name but a path, which needs no fetching; %s", options.Name, namesAre)
+	}
+	return fetchKernel(ctx, options)
 }
 
-// Folders of the cache. Only kernels that tcplab has chosen itself are taken by default: one
-// that was named once must not become it.
-const (
-	defaultDir = "kernels/default"
-	givenDir   = "kernels/given"
-)
-
-// CachedKernel returns the newest Debian kernel in a cache, without any download.
-func CachedKernel(cache string) (*Kernel, error) {
-	dirs, err := filepath.Glob(filepath.Join(cache, defaultDir, "linux-image-*"))
-	if err != nil {
-		return nil, err
+// isName tells a name from a path. A file of the working directory that looks like a name is meant with ./ before it.
+func isName(name string) bool {
+	if strings.ContainsRune(name, filepath.Separator) || isPackageFile(name) {
+		return false
 	}
-	if len(dirs) == 0 {
-		return nil, fmt.Errorf("%w in %s", ErrNoKernel, cache)
-	}
-	newest := slices.MaxFunc(dirs, func(a, b string) int { return compareVersions(filepath.Base(a), filepath.Base(b)) })
-	return openUnpacked(newest, filepath.Base(newest))
+	return name == DefaultKernel || name == NewestKernel || isPackageName(name) || Series(name) != ""
 }
 
-// compareVersions orders names by their numbers as numbers, so that 6.1.100 follows 6.1.99.
-func compareVersions(a, b string) int {
-	for a != "" && b != "" {
-		if isDigit(a[0]) && isDigit(b[0]) {
-			x, y := leadingNumber(a), leadingNumber(b)
-			a, b = a[len(x):], b[len(y):]
-			x, y = strings.TrimLeft(x, "0"), strings.TrimLeft(y, "0")
-			if len(x) != len(y) {
-				return len(x) - len(y)
-			}
-			if order := strings.Compare(x, y); order != 0 {
-				return order
-			}
-			continue
-		}
-		if a[0] != b[0] {
-			return int(a[0]) - int(b[0])
-		}
-		a, b = a[1:], b[1:]
-	}
-	return len(a) - len(b)
+// namesAre says what is one.
+const namesAre = "a name is a version (6.12), a release, " + DefaultKernel + ", " + NewestKernel + " or " + imagePackage + "*: tcplab kernels lists some"
+
+func isPackageName(name string) bool { return strings.HasPrefix(name, imagePackage) }
+
+func isPackageFile(name string) bool {
+	return strings.HasSuffix(name, ".deb") || strings.HasSuffix(name, ".rpm")
 }
 
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-
-func leadingNumber(s string) string {
-	end := 0
-	for end < len(s) && isDigit(s[end]) {
-		end++
-	}
-	return s[:end]
-}
-
-// kernelFromFile opens a vmlinuz of the user's. Its uncompressed form is cached by content.
-func kernelFromFile(options KernelOptions) (*Kernel, error) {
-	image, err := os.ReadFile(options.Name)
+// CachedKernel tells which kernel is taken without a name, if it is here. It downloads nothing.
+func CachedKernel(cache string) (Stored, error) {
+	options, err := KernelOptions{Cache: cache}.complete()
 	if err != nil {
-		return nil, fmt.Errorf("kernel: %w", err)
+		return Stored{}, err
 	}
-	release, err := kernelRelease(image)
+	if !isName(options.Name) {
+		return Stored{Name: options.Name, Release: options.Name, Source: kernelVariable}, nil
+	}
+	stored, err := StoredKernels(cache)
 	if err != nil {
-		return nil, fmt.Errorf("kernel %s: %w", options.Name, err)
+		return Stored{}, err
 	}
-	modules, err := findModules(options.Name, release)
-	if err != nil {
-		return nil, fmt.Errorf("kernel %s: %w", options.Name, err)
+	if found := stored.find(options.Name); found != nil {
+		return *found, nil
 	}
-	sum := sha256.Sum256(image)
-	dir := filepath.Join(options.Cache, givenDir, "file-"+hex.EncodeToString(sum[:8]))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("kernel cache: %w", err)
-	}
-	path := filepath.Join(dir, "vmlinux")
-	hash, err := storeUnpacked(path, image)
-	if err != nil {
-		return nil, fmt.Errorf("kernel %s: %w", options.Name, err)
-	}
-	return &Kernel{Release: release, Source: options.Name, SHA256: hash, image: path, modules: modules}, nil
-}
-
-func findModules(path, release string) (string, error) {
-	candidates := []string{
-		filepath.Join(filepath.Dir(path), "..", "lib", "modules", release),
-		filepath.Join(filepath.Dir(path), "..", "usr", "lib", "modules", release),
-		filepath.Join("/lib/modules", release),
-	}
-	for _, dir := range candidates {
-		if _, err := os.Stat(filepath.Join(dir, "modules.builtin")); err == nil {
-			return dir, nil
-		}
-	}
-	return "", fmt.Errorf("no modules of release %s in %s", release, strings.Join(candidates, " or "))
-}
-
-// storeUnpacked writes the uncompressed kernel and its hash, unless they are there.
-func storeUnpacked(path string, image []byte) (hash string, err error) {
-	if text, err := os.ReadFile(path + ".sha256"); err == nil {
-		return string(text), nil
-	}
-	kernel, err := unpackKernel(image)
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(kernel)
-	hash = hex.EncodeToString(sum[:])
-	if err := renameio.WriteFile(path, kernel, 0o644); err != nil {
-		return "", err
-	}
-	return hash, renameio.WriteFile(path+".sha256", []byte(hash), 0o644)
-}
-
-// openUnpacked opens what kernelFromPackage made.
-func openUnpacked(dir, source string) (*Kernel, error) {
-	images, err := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*"))
-	if err != nil {
-		return nil, err
-	}
-	if len(images) != 1 {
-		return nil, fmt.Errorf("kernel package in %s: %d files boot/vmlinuz-*, expected one", dir, len(images))
-	}
-	release := strings.TrimPrefix(filepath.Base(images[0]), "vmlinuz-")
-	modules, err := findModules(images[0], release)
-	if err != nil {
-		return nil, fmt.Errorf("kernel package in %s: %w", dir, err)
-	}
-	path := filepath.Join(dir, "vmlinux")
-	hash, err := os.ReadFile(path + ".sha256")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("kernel package in %s is not complete: remove that folder and try again", dir)
-	} else if err != nil {
-		return nil, err
-	}
-	return &Kernel{Release: release, Source: source, SHA256: string(hash), image: path, modules: modules}, nil
+	return Stored{}, fmt.Errorf("%w %s in %s", ErrNoKernel, options.Name, cache)
 }

@@ -64,7 +64,7 @@ func moduleName(path string) (string, bool) {
 	base := filepath.Base(path)
 	name, suffix, found := strings.Cut(base, ".ko")
 	switch suffix {
-	case "", ".xz", ".zst":
+	case "", ".xz", ".zst", ".gz":
 	default:
 		return "", false
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,15 +52,15 @@ func (m *monitor) greet() error {
 	return err
 }
 
-// awaitEvent returns when QEMU tells of an event.
-func (m *monitor) awaitEvent(name string) error {
+// awaitEvent returns when QEMU tells of one of these events.
+func (m *monitor) awaitEvent(names ...string) (string, error) {
 	for {
 		var message qmpMessage
 		if err := m.decoder.Decode(&message); err != nil {
-			return fmt.Errorf("wait for QEMU's event %s: %w", name, err)
+			return "", fmt.Errorf("wait for QEMU's event %s: %w", strings.Join(names, " or "), err)
 		}
-		if message.Event == name {
-			return nil
+		if slices.Contains(names, message.Event) {
+			return message.Event, nil
 		}
 	}
 }

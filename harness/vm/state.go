@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
-	"strconv"
 )
 
 // A machineState is that of a guest that has booted and has not read its job yet. All guests of an image are alike
@@ -27,40 +25,22 @@ type beginning struct {
 // stateTag is the name of the only state on a disk.
 const stateTag = "booted"
 
-// Arguments by which a guest goes on when it has booted, is stopped then, and begins there.
+// Arguments by which a guest goes on when it has booted, is stopped then, and begins there. One that is to be stopped
+// waits for the monitor before it begins, so that no event is missed.
 var (
-	goOnArguments = []string{"-action", "panic=none"}
+	goOnArguments = []string{"-action", "watchdog=none"}
 	diskArguments = []string{"-drive", "if=none,id=state,format=qcow2,cache=unsafe,file=/proc/self/fd/8"}
-	stopArguments = append([]string{"-action", "panic=pause", "-chardev", "socket,id=monitor,fd=9", "-mon", "chardev=monitor,mode=control"}, diskArguments...)
+	stopArguments = append([]string{"-S", "-action", "watchdog=pause", "-chardev", "socket,id=monitor,fd=9", "-mon", "chardev=monitor,mode=control"}, diskArguments...)
 	loadArguments = append(append([]string{"-loadvm", stateTag}, goOnArguments...), diskArguments...)
 )
 
-// errSkewed is for a guest that was stopped, but whose clock went on to its next timer. QEMU lets the clock skip idle time,
-// and there is a moment in which it takes the stopped guest for an idle one (icount_start_warp_timer in
-// accel/tcg/icount-common.c). About one attempt in two ends so.
-var errSkewed = errors.New("the guest's clock went on when it was stopped")
-
-// keepAttempts bounds how often a guest is booted to keep its state: one image in a million has none. Its guests boot one by one.
-const keepAttempts = 20
-
 // runGuest runs a guest to its end, from wherever it can begin.
 func (i *Image) runGuest(ctx context.Context, job Job, files *guestFiles) (ending, error) {
-	for attempt := 1; ; attempt++ {
-		start, err := i.begin(job, files)
-		if err != nil {
-			return ending{}, err
-		}
-		ended, err := i.qemu.run(ctx, start, job, files)
-		if !errors.Is(err, errSkewed) {
-			return ended, err
-		}
-		if attempt == keepAttempts {
-			i.setUnkept(fmt.Errorf("keep a booted guest's state: %w, %d times", errSkewed, attempt))
-		}
-		if err := files.clear(); err != nil {
-			return ending{}, err
-		}
+	start, err := i.begin(job, files)
+	if err != nil {
+		return ending{}, err
 	}
+	return i.qemu.run(ctx, start, job, files)
 }
 
 // begin chooses how a guest begins.
@@ -87,12 +67,7 @@ func (i *Image) begin(job Job, files *guestFiles) (beginning, error) {
 		return start, err
 	}
 	start.arguments = append(start.arguments, stopArguments...)
-	start.stop = &stop{monitor: monitor, theirs: theirs, keep: func(err error) {
-		if err == nil {
-			err = i.keep(monitor, job, files)
-		}
-		i.setUnkept(err)
-	}}
+	start.stop = &stop{monitor: monitor, theirs: theirs, keep: func() { i.setUnkept(i.keep(monitor, job, files)) }}
 	return start, nil
 }
 
@@ -146,7 +121,7 @@ func (i *Image) setUnkept(err error) {
 type stop struct {
 	monitor *monitor
 	theirs  *os.File // QEMU's end of it
-	keep    func(error)
+	keep    func()
 }
 
 func (s *stop) close() {
@@ -154,53 +129,36 @@ func (s *stop) close() {
 	s.theirs.Close()
 }
 
-// wait tells when the guest has been stopped and goes on: nil, or [errSkewed] if it cannot. Of a guest that ends before,
-// nothing is heard.
+// Events by which QEMU says that the machine has been stopped, and that the guest has come past where it is to be: see
+// guest.pause.
+const (
+	stoppedEvent = "STOP"
+	passedEvent  = "GUEST_CRASHLOADED"
+)
+
+// wait begins, and tells when the guest has been stopped and goes on. Of a guest that ends before, nothing is heard.
 func (s *stop) wait() <-chan error {
 	over := make(chan error, 1)
 	go func() {
-		if err := errors.Join(s.monitor.greet(), s.monitor.awaitEvent("STOP")); err != nil {
+		if err := s.monitor.greet(); err != nil {
 			return // QEMU has ended, and says more by that
 		}
-		skewed, err := s.skewed()
-		if skewed {
-			over <- errSkewed
+		if _, err := s.monitor.command("cont", nil); err != nil {
 			return
 		}
-		s.keep(err)
+		first, err := s.monitor.awaitEvent(stoppedEvent, passedEvent)
+		if err != nil {
+			return
+		}
+		if first == stoppedEvent {
+			s.keep()
+		} else if _, err := s.monitor.awaitEvent(stoppedEvent); err != nil { // too late to be kept
+			return
+		}
 		_, err = s.monitor.command("cont", nil)
 		over <- err
 	}()
 	return over
-}
-
-// skewed tells whether the clock of a stopped guest has gone on: then it stands at the time of the next
-// timer, which the guest would have reached only by waiting. The timer is the HPET's first, and its counter is
-// the clock (IA-PC HPET specification, 2.3.7 and 2.3.9.2).
-func (s *stop) skewed() (bool, error) {
-	const hpet, counterAt, comparatorAt = 0xfed00000, 0xf0, 0x108
-	counter, err := s.register(hpet + counterAt)
-	if err != nil {
-		return false, err
-	}
-	comparator, err := s.register(hpet + comparatorAt)
-	return counter >= comparator, err
-}
-
-var registerValue = regexp.MustCompile(`: 0x([0-9a-f]{16})`)
-
-// register reads 64 bits of the machine's memory.
-func (s *stop) register(address uint64) (uint64, error) {
-	line := fmt.Sprintf("xp /1gx %#x", address)
-	said, err := s.monitor.human(line)
-	if err != nil {
-		return 0, err
-	}
-	found := registerValue.FindStringSubmatch(said)
-	if found == nil {
-		return 0, fmt.Errorf("QEMU's monitor: %s: %q is no value", line, said)
-	}
-	return strconv.ParseUint(found[1], 16, 64)
 }
 
 // copyFile copies a file from its beginning to the beginning of another.

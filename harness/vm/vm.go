@@ -21,7 +21,8 @@ type Config struct {
 	// Program is run in the guest: an executable for linux/amd64. A static one boots
 	// fastest; a dynamic one takes its shared libraries along.
 	Program string
-	// Init is a program that calls guest.Main first. Empty: this very executable.
+	// Init is a program for linux/amd64 that calls guest.Main first. Empty: this very executable, which
+	// has to be one.
 	Init string
 	// Include are more files for the guest, as PATH or PATH=GUESTPATH. A program takes its
 	// shared libraries along, a directory all that is in it.
@@ -33,7 +34,7 @@ type Config struct {
 // Limits of a guest, unless its Job says otherwise.
 const (
 	DefaultMemoryMiB = 512
-	// DefaultReadyLimit bounds, in wall time, a boot, which takes some 3 s on an idle core.
+	// DefaultReadyLimit bounds a boot, which takes some 3 s, in QEMU's CPU time: on a busy machine the same boot takes long.
 	DefaultReadyLimit = 2 * time.Minute
 	// DefaultWallLimit bounds a guest in wall time: the guest's own time-outs count virtual time,
 	// and a guest that waits without a timer would hang for ever.
@@ -118,7 +119,7 @@ type Job struct {
 	Seed uint64   // of all that is random in the guest, and of when in the first 16 s the program starts
 
 	MemoryMiB  int           // 0: DefaultMemoryMiB
-	ReadyLimit time.Duration // in wall time; 0: DefaultReadyLimit
+	ReadyLimit time.Duration // in CPU time; 0: DefaultReadyLimit
 	WallLimit  time.Duration // in wall time; 0: DefaultWallLimit
 
 	// Keep the machine's state when it has booted, for the image's next guests with as much memory. They begin there,
@@ -190,6 +191,9 @@ func (i *Image) Inputs(job Job) (Inputs, error) {
 // ends with a status is a Result, whatever the status; a guest that did not get that far is
 // a [GuestError].
 func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
+	if err := i.kernel.unchanged(); err != nil {
+		return Result{}, err
+	}
 	inputs, err := i.Inputs(job)
 	if err != nil {
 		return Result{}, err

@@ -67,9 +67,7 @@ func newImage(t testing.TB, change func(*vm.Config)) *vm.Image {
 			t.Fatal(err)
 		}
 	}
-	cache, err := vm.CacheDir()
-	need(err)
-	kernel, err := vm.CachedKernel(cache)
+	kernel, err := cachedKernel(t.Context())
 	need(err)
 	program, err := fixture()
 	need(err)
@@ -81,6 +79,18 @@ func newImage(t testing.TB, change func(*vm.Config)) *vm.Image {
 	need(err)
 	t.Cleanup(func() { image.Close() })
 	return image
+}
+
+// cachedKernel is the kernel that is taken without a name, if nothing has to be downloaded for it.
+func cachedKernel(ctx context.Context) (*vm.Kernel, error) {
+	cache, err := vm.CacheDir()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := vm.CachedKernel(cache); err != nil {
+		return nil, err
+	}
+	return vm.FindKernel(ctx, vm.KernelOptions{})
 }
 
 func TestProgramStatusOutputAndEnvironment(t *testing.T) {
@@ -299,9 +309,7 @@ func TestBuildRefusesWhatIsNotThere(t *testing.T) {
 	program, err := fixture()
 	g.Expect(err).NotTo(HaveOccurred())
 	_ = newImage(t, nil) // skips where there is no kernel
-	cache, err := vm.CacheDir()
-	g.Expect(err).NotTo(HaveOccurred())
-	kernel, err := vm.CachedKernel(cache)
+	kernel, err := cachedKernel(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = vm.Build(vm.Config{Kernel: kernel, Init: program, Program: program, Modules: []string{"no_such_module"}})
 	g.Expect(err).To(MatchError(vm.ErrNoModule))
@@ -313,11 +321,7 @@ func TestBuildRefusesWhatIsNotThere(t *testing.T) {
 
 // hangInGuest runs a guest that never ends, and passes on its output.
 func hangInGuest(program string) {
-	cache, err := vm.CacheDir()
-	if err != nil {
-		panic(err)
-	}
-	kernel, err := vm.CachedKernel(cache)
+	kernel, err := cachedKernel(context.Background())
 	if err != nil {
 		panic(err)
 	}

@@ -1,6 +1,6 @@
 // Package rules impairs chosen packets of TCP, exactly: beside netem, which throws dice for each packet, a rule acts
 // on "the first two SYN", "data segment 5, once", "every other pure ACK", "everything for 300 ms". It drops them,
-// holds them back, duplicates, marks or corrupts them, counts what it hit and reports each hit.
+// holds them back, duplicates, marks, bleaches or corrupts them, counts what it hit and reports each hit.
 //
 //	set, err := rules.Open(impair.Device{NetNS: router.FD(), Name: "eth1"})
 //	if err != nil {
@@ -29,6 +29,8 @@
 //     to the device. The pair is made with the first such rule; only held packets see it.
 //   - Duplicate sends a clone ahead of the packet.
 //   - MarkCE acts on ECN-capable packets only, as a router would (RFC 3168): others pass, which the hit tells.
+//   - Bleach clears the ECN field of the IP header, ClearFlags flags of ECN in the TCP header: what broken routers and
+//     middleboxes do (RFC 9768, section 3.2.2). Where nothing is to be cleared, the hit tells so.
 //   - Corrupt inverts a byte: the first of the payload, or else the low byte of the window. On a veth the checksum of
 //     a local TCP is not computed yet and the receiver would not look at it (CHECKSUM_PARTIAL), so that the action
 //     csum fills it in first, as netem does with skb_checksum_help.

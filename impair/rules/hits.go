@@ -24,12 +24,24 @@ type Hit struct {
 	// Number is the packet's number of its kind in its conversation, where the rule asks for numbers; 0 is a
 	// retransmission, of a rule for several segments.
 	Number uint32 `json:"number,omitempty"`
-	// Done is false if MarkCE found a packet that is not ECN-capable, and let it pass.
+	// Done is false if there was nothing to do, and the packet passed as it was: MarkCE and Bleach found one that is not
+	// ECN-capable, ClearFlags one without these flags.
 	Done bool `json:"done"`
 	// Length of the frame in bytes, Packet the first SnapLength of them, as they were offered: the checksum of a
 	// local TCP is not filled in yet.
 	Length uint32 `json:"length"`
 	Packet Bytes  `json:"packet"`
+}
+
+// does tells whether the action has changed such a packet.
+func (a Action) does(r *report) bool {
+	switch a.verb {
+	case verbMarkCE, verbBleach:
+		return r.ECN != 0
+	case verbClearFlags:
+		return Flags(r.Flags)&a.flags != 0
+	}
+	return true
 }
 
 // Dropped tells whether the packet was dropped.

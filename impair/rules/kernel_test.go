@@ -161,6 +161,63 @@ func TestMarkCE(t *testing.T) {
 	})
 }
 
+func TestBleach(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		const notECT, ect0 = 0, 2 // RFC 3168
+		b := newBench(t, six, netns.Routed, netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_ecn", Value: "1"}}})
+		set := b.open(b.net.ToServer, rules.Bleach(rules.Data.From(5)), rules.Bleach(rules.SYN))
+		b.transfer(10)
+		client, server := b.seen()
+
+		sent, arrived := distinct(client), only(server, data)
+		b.g.Expect(arrived).To(HaveLen(len(sent)))
+		for i, s := range arrived {
+			b.g.Expect(only(client, data)[i].ECN).To(BeEquivalentTo(ect0))
+			want := uint8(ect0)
+			if i >= 4 {
+				want = notECT
+			}
+			b.g.Expect(s.ECN).To(Equal(want), "segment %d", i+1)
+		}
+		// The checksum of the IP header is still right, and a SYN is not ECN-capable.
+		b.g.Expect(b.counters(b.net.Server())["IpInHdrErrors"]).To(BeZero())
+		b.g.Expect(b.counts(set)).To(Equal([]rules.Count{
+			{Rule: "bleach data 5 and later", Matched: 6, Acted: 6}, {Rule: "bleach SYN", Matched: 1, Acted: 0},
+		}))
+		hits := b.hits(set)
+		b.g.Expect(hits).To(HaveLen(7))
+		b.g.Expect(hits[0].Done).To(BeFalse())
+		b.g.Expect(hits[1].Done).To(BeTrue())
+	})
+}
+
+func TestClearFlags(t *testing.T) {
+	for _, topology := range []struct {
+		name  string
+		build func(netns.Config) (*netns.Topology, error)
+	}{{"forwarded", netns.Routed}, {"sent", netns.Direct}} {
+		t.Run(topology.name, func(t *testing.T) {
+			eachFamily(t, func(t *testing.T, six bool) {
+				b := newBench(t, six, topology.build, netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_ecn", Value: "1"}}})
+				set := b.open(b.net.ToServer, rules.ClearFlags(rules.CWR, rules.SYN), rules.ClearFlags(rules.ECE|rules.CWR, rules.Data))
+				b.transfer(10)
+				_, server := b.seen()
+
+				// RFC 3168, 6.1.1: a SYN asks for ECN by both flags.
+				syns := only(server, syn)
+				b.g.Expect(syns).To(HaveLen(1))
+				b.g.Expect(syns[0].Flags).To(Equal(analysis.FlagSYN | analysis.FlagECE))
+				b.g.Expect(b.counters(b.net.Server())["TcpInCsumErrors"]).To(BeZero())
+				b.g.Expect(b.counts(set)).To(Equal([]rules.Count{
+					{Rule: "clear CWR of SYN", Matched: 1, Acted: 1}, {Rule: "clear CWR ECE of data", Matched: 10, Acted: 0},
+				}))
+				b.g.Expect(b.hits(set)[0].Done).To(BeTrue())
+				b.g.Expect(b.hits(set)[1].Done).To(BeFalse())
+			})
+		})
+	}
+}
+
 func TestCorrupt(t *testing.T) {
 	for _, topology := range []struct {
 		name  string

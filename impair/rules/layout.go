@@ -43,7 +43,7 @@ type ruleSettings struct {
 	Times               uint32 // transmissions of a distinct segment; always is no bound
 	Limit               uint32 // 0 is none
 	Verb                uint32
-	Device              uint32 // of hold: index of the pair's near end
+	Operand             uint32 // of hold: index of the pair's near end; of clear: the flags, as they stand in the header
 }
 
 // counters are written by the program.
@@ -108,7 +108,7 @@ type packet struct {
 	Seq, End uint32 // of the payload
 	Ack      uint32
 	Payload  uint32
-	Flags    uint32 // of the TCP header
+	Flags    uint32 // of the TCP header, with AE
 	Offset   uint32 // of the TCP header in the frame
 	Body     uint32 // of the payload in the frame
 	ECN      uint32
@@ -131,6 +131,8 @@ type report struct {
 	Captured uint32
 	Kinds    uint32
 	ECN      uint32 // 0: not ECN-capable
+	Flags    uint32 // of the TCP header, with AE
+	_        uint32
 	Data     [SnapLength]byte
 }
 

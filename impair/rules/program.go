@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"encoding/binary"
 	"unsafe"
 
 	"github.com/cilium/ebpf/asm"
@@ -251,6 +252,8 @@ const (
 	flagRST
 	flagPSH
 	flagACK
+
+	allFlags = 1<<9 - 1 // with AE (RFC 9768)
 )
 
 // parseTCP reads the header of RFC 9293.
@@ -279,7 +282,8 @@ func (p *program) parseTCP() {
 	p.store(asm.R7, unsafe.Offsetof(packet{}.End), asm.R1)
 	p.loadBig(asm.R1, header+8, asm.Word)
 	p.store(asm.R7, unsafe.Offsetof(packet{}.Ack), asm.R1)
-	p.add(asm.LoadMem(asm.R2, asm.R7, int16(header+13), asm.Byte))
+	p.loadBig(asm.R2, header+12, asm.Half)
+	p.add(asm.And.Imm(asm.R2, allFlags))
 	p.store(asm.R7, unsafe.Offsetof(packet{}.Flags), asm.R2)
 
 	// R1 gathers the kinds that the flags tell.
@@ -728,10 +732,12 @@ func (p *program) fillReport() {
 		{unsafe.Offsetof(report{}.Number), unsafe.Offsetof(packet{}.ChosenNo)},
 		{unsafe.Offsetof(report{}.Kinds), unsafe.Offsetof(packet{}.Kinds)},
 		{unsafe.Offsetof(report{}.ECN), unsafe.Offsetof(packet{}.ECN)},
+		{unsafe.Offsetof(report{}.Flags), unsafe.Offsetof(packet{}.Flags)},
 	} {
 		p.load(asm.R1, asm.R7, field.from)
 		p.store(asm.R8, field.to, asm.R1)
 	}
+	p.storeConst(asm.R8, unsafe.Offsetof(report{}.Flags)+4, 0)
 	short, copied := p.label("short"), p.label("copied")
 	p.load(asm.R4, asm.R6, skbLen)
 	p.store(asm.R8, unsafe.Offsetof(report{}.Length), asm.R4)
@@ -778,13 +784,15 @@ func (p *program) act() {
 		asm.JEq.Imm(asm.R1, int32(verbDuplicate), "duplicate"),
 		asm.JEq.Imm(asm.R1, int32(verbMarkCE), "mark_ce"),
 		asm.JEq.Imm(asm.R1, int32(verbCorrupt), "corrupt"),
+		asm.JEq.Imm(asm.R1, int32(verbBleach), "bleach"),
+		asm.JEq.Imm(asm.R1, int32(verbClearFlags), "clear_flags"),
 		asm.JNE.Imm(asm.R1, int32(verbDrop), "pass"),
 	)
 	p.exit(tcStolen)
 
 	p.mark("hold")
 	p.setMark()
-	p.load(asm.R1, asm.R9, unsafe.Offsetof(ruleSettings{}.Device))
+	p.load(asm.R1, asm.R9, unsafe.Offsetof(ruleSettings{}.Operand))
 	p.add(asm.Mov.Imm(asm.R2, 0))
 	p.call(asm.FnRedirect)
 	p.add(asm.Return())
@@ -820,6 +828,8 @@ func (p *program) act() {
 		asm.AddAtomic.Mem(asm.R2, asm.R1, asm.DWord, 0),
 	)
 	p.goTo("pass")
+	p.bleach()
+	p.clearFlags()
 
 	// The mark tells the filter after the checksum's which byte to invert.
 	p.mark("corrupt")
@@ -834,6 +844,87 @@ func (p *program) act() {
 	p.add(asm.And.Imm(asm.R8, 0xffff), asm.Or.Imm32(asm.R8, markMagic))
 	p.store(asm.R6, skbMark, asm.R8)
 	p.exit(tcUnspec)
+}
+
+// bleach clears the ECN field: the last bits of IPv4's second byte, and in IPv6, which has no checksum, of the traffic
+// class, which ends in the middle of it.
+func (p *program) bleach() {
+	six := p.label("six")
+	p.mark("bleach")
+	p.load(asm.R1, asm.R7, unsafe.Offsetof(packet{}.ECN))
+	p.add(asm.JEq.Imm(asm.R1, 0, "undone"), asm.Mov.Imm(asm.R8, ethernetHeader))
+	p.loadPair()
+	p.load(asm.R1, asm.R6, skbProtocol)
+	p.add(
+		asm.HostTo(asm.BE, asm.R1, asm.Half),
+		asm.JEq.Imm(asm.R1, unix.ETH_P_IPV6, six),
+		asm.Mov.Imm(asm.R9, int32(raw(0, 3))),
+	)
+	const checksum = 10
+	p.replacePair(asm.FnL3CsumReplace, checksum)
+	p.mark(six)
+	p.add(asm.Mov.Imm(asm.R9, int32(raw(0, 3<<4))))
+	p.replacePair(asm.FnUnspec, 0)
+}
+
+// clearFlags clears flags of the TCP header.
+func (p *program) clearFlags() {
+	const at, checksum = 12, 16
+	p.mark("clear_flags")
+	p.load(asm.R9, asm.R9, unsafe.Offsetof(ruleSettings{}.Operand))
+	p.load(asm.R8, asm.R7, unsafe.Offsetof(packet{}.Offset))
+	p.add(asm.Add.Imm(asm.R8, at))
+	p.loadPair()
+	p.add(asm.LoadMem(asm.R1, asm.RFP, -2, asm.Half), asm.And.Reg(asm.R1, asm.R9), asm.JEq.Imm(asm.R1, 0, "undone"))
+	p.replacePair(asm.FnL4CsumReplace, checksum-at)
+}
+
+// raw is what the program sees of two bytes of a header: a number in the machine's byte order.
+func raw(first, second byte) uint16 { return binary.NativeEndian.Uint16([]byte{first, second}) }
+
+// loadPair copies the two bytes at R8 in the frame to the stack.
+func (p *program) loadPair() {
+	p.pair()
+	p.call(asm.FnSkbLoadBytes)
+	p.add(asm.JNE.Imm(asm.R0, 0, "failed"))
+}
+
+// pair sets the arguments of what copies the two bytes at R8 in the frame.
+func (p *program) pair() {
+	p.add(
+		asm.Mov.Reg(asm.R1, asm.R6),
+		asm.Mov.Reg(asm.R2, asm.R8),
+		asm.Mov.Reg(asm.R3, asm.RFP),
+		asm.Add.Imm(asm.R3, -2),
+		asm.Mov.Imm(asm.R4, 2),
+	)
+}
+
+// replacePair clears the bits in R9 of the pair on the stack, puts it back to R8 in the frame, and corrects the checksum
+// that is so many bytes behind.
+func (p *program) replacePair(correct asm.BuiltinFunc, checksum int32) {
+	p.add(
+		asm.LoadMem(asm.R3, asm.RFP, -2, asm.Half), // what was there
+		asm.Mov.Reg(asm.R4, asm.R9),
+		asm.Xor.Imm(asm.R4, -1),
+		asm.And.Reg(asm.R4, asm.R3),
+		asm.StoreMem(asm.RFP, -2, asm.R4, asm.Half),
+	)
+	if correct != asm.FnUnspec {
+		p.add(
+			asm.Mov.Reg(asm.R1, asm.R6),
+			asm.Mov.Reg(asm.R2, asm.R8),
+			asm.Add.Imm(asm.R2, checksum),
+			asm.Mov.Imm(asm.R5, 2), // bytes
+		)
+		p.call(correct)
+		p.add(asm.JNE.Imm(asm.R0, 0, "failed"))
+	}
+	p.pair()
+	p.add(asm.Mov.Imm(asm.R5, 0))
+	p.call(asm.FnSkbStoreBytes)
+	p.add(asm.JEq.Imm(asm.R0, 0, "pass"))
+	p.goTo("failed")
 }
 
 // setMark marks the packet as one of ours.

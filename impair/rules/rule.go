@@ -17,9 +17,11 @@ const (
 	verbDuplicate
 	verbMarkCE
 	verbCorrupt
+	verbBleach
+	verbClearFlags
 )
 
-var verbNames = [...]string{"nothing", "drop", "hold", "duplicate", "mark CE", "corrupt"}
+var verbNames = [...]string{"nothing", "drop", "hold", "duplicate", "mark CE", "corrupt", "bleach", "clear"}
 
 func (v verb) String() string {
 	if int(v) >= len(verbNames) {
@@ -32,14 +34,44 @@ func (v verb) String() string {
 type Action struct {
 	verb  verb
 	delay time.Duration // of hold
+	flags Flags         // of clear
 }
 
 // String says it in words, such as "hold 30ms".
 func (a Action) String() string {
-	if a.verb == verbHold {
+	switch a.verb {
+	case verbHold:
 		return "hold " + a.delay.String()
+	case verbClearFlags:
+		return "clear " + a.flags.String() + " of"
 	}
 	return a.verb.String()
+}
+
+// Flags are flags of the TCP header that [ClearFlags] clears.
+type Flags uint16
+
+// The flags of ECN, by their bits in the header (RFC 3168; RFC 9768, where all three are the field ACE).
+const (
+	ECE Flags = 1 << (6 + iota)
+	CWR
+	AE
+)
+
+var flagNames = [...]struct {
+	flag Flags
+	name string
+}{{AE, "AE"}, {CWR, "CWR"}, {ECE, "ECE"}}
+
+// String is like "AE CWR ECE".
+func (f Flags) String() string {
+	var names []string
+	for _, one := range flagNames {
+		if f&one.flag != 0 {
+			names = append(names, one.name)
+		}
+	}
+	return strings.Join(names, " ")
 }
 
 // MarshalText is String, for records.
@@ -76,6 +108,16 @@ func Duplicate(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbDu
 // MarkCE sets "congestion experienced" in the IP header of ECN-capable packets (RFC 3168). A packet that is not passes
 // as it is: the hit is not [Hit.Done], and it does not count as acted on.
 func MarkCE(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbMarkCE}} }
+
+// Bleach clears the ECN field of the IP header, CE and ECT both (RFC 9768, section 3.2.2.3, "bleaching"). A packet that is
+// not ECN-capable passes as it is: the hit is not [Hit.Done], and it does not count as acted on.
+func Bleach(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbBleach}} }
+
+// ClearFlags clears flags of the TCP header, and corrects the checksum, as middleboxes do that know older RFCs only. A
+// segment that has none of them passes as it is, as with [Bleach].
+func ClearFlags(f Flags, m Match) Rule {
+	return Rule{Match: m, Action: Action{verb: verbClearFlags, flags: f}}
+}
 
 // Corrupt makes the TCP checksum wrong: the receiver drops the segment and counts it in TcpInCsumErrors. Only segments
 // of TCP can be selected.
@@ -169,7 +211,7 @@ func (r Rule) Validate() error {
 		}
 	}
 	switch r.Action.verb {
-	case verbDrop, verbDuplicate, verbMarkCE:
+	case verbDrop, verbDuplicate, verbMarkCE, verbBleach:
 	case verbHold:
 		if d := r.Action.delay; d <= 0 || d > maxTime {
 			refuse("Action.Hold", d, fmt.Sprintf("above 0, up to %v", maxTime))
@@ -178,8 +220,15 @@ func (r Rule) Validate() error {
 		if m.kind != 0 && !m.isTCP() {
 			refuse("Rule.Match", m, "segments of TCP: it is their checksum that Corrupt makes wrong")
 		}
+	case verbClearFlags:
+		if m.kind != 0 && !m.isTCP() {
+			refuse("Rule.Match", m, "segments of TCP: only they have the flags that ClearFlags clears")
+		}
+		if f := r.Action.flags; f == 0 || f&^(AE|CWR|ECE) != 0 {
+			refuse("Action.ClearFlags", fmt.Sprintf("%#x", uint16(f)), "some of AE, CWR and ECE, and no others")
+		}
 	default:
-		refuse("Rule.Action", r.Action, "one that is made by Drop, Hold, Duplicate, MarkCE, Corrupt or Silence")
+		refuse("Rule.Action", r.Action, "one that is made by Drop, Hold, Duplicate, MarkCE, Bleach, ClearFlags, Corrupt or Silence")
 	}
 	if r.Limit < 0 || r.Limit > math.MaxInt32 {
 		refuse("Rule.Limit", r.Limit, fmt.Sprintf("1 to %d packets, or 0 for no limit", math.MaxInt32))

@@ -27,6 +27,8 @@ func TestRuleInWords(t *testing.T) {
 		{Duplicate(ICMP(3, 4)).AtMost(2), "duplicate ICMP type 3 code 4, at most 2"},
 		{Drop(ICMPv6(2)), "drop ICMPv6 type 2"},
 		{Corrupt(HandshakeACK.First(1)), "corrupt handshake ACK 1"},
+		{Bleach(AnyPacket), "bleach packet"},
+		{ClearFlags(AE|CWR|ECE, SYN), "clear AE CWR ECE of SYN"},
 	} {
 		g.Expect(c.rule.String()).To(Equal(c.want))
 		g.Expect(c.rule.Validate()).To(Succeed(), c.want)
@@ -66,6 +68,9 @@ func TestValidate(t *testing.T) {
 		{"hold for no time", Hold(0, Data), []string{"Action.Hold"}},
 		{"hold for ever", Hold(math.MaxInt64, Data), []string{"Action.Hold"}},
 		{"corrupt ICMP", Corrupt(PacketTooBig), []string{"Rule.Match"}},
+		{"flags of ICMP", ClearFlags(AE, PacketTooBig), []string{"Rule.Match"}},
+		{"no flags", ClearFlags(0, SYN), []string{"Action.ClearFlags"}},
+		{"flags of all kinds", ClearFlags(1<<1|AE, SYN), []string{"Action.ClearFlags"}},
 		{"limit", Drop(Data).AtMost(-1), []string{"Rule.Limit"}},
 		{"times", Drop(Data).After(-1).For(25 * time.Hour), []string{"Rule.Delay", "Rule.Length"}},
 	} {

@@ -204,7 +204,7 @@ func (s *Set) Add(r Rule) (_ *Installed, err error) {
 	encoded := r.encode()
 	switch r.Action.verb {
 	case verbHold:
-		encoded.Device, err = s.pair(r.Action.delay)
+		encoded.Operand, err = s.pair(r.Action.delay)
 	case verbCorrupt:
 		err = s.prepareCorrupt()
 	}
@@ -244,6 +244,7 @@ func (r Rule) encode() ruleSettings {
 		SourcePort: uint32(m.sourcePort), DestinationPort: uint32(m.destinationPort),
 		First: m.first, Last: m.last, Step: max(m.step, 1), Times: max(m.times, 1),
 		Limit: uint32(r.Limit), Verb: uint32(r.Action.verb),
+		Operand: uint32(raw(byte(r.Action.flags>>8), byte(r.Action.flags))),
 	}
 	if m.step > 1 && m.first == 0 {
 		e.First, e.Last = m.step, always
@@ -358,7 +359,7 @@ func (s *Set) Trace(on bool) error {
 type Count struct {
 	Rule string `json:"rule"`
 	// Matched packets are those that the rule selected; Acted those of them that it acted on: not when a rule before
-	// it did, when its limit was reached, or when MarkCE found a packet that is not ECN-capable.
+	// it did, when its limit was reached, or when there was nothing to do (see [Hit.Done]).
 	Matched uint64 `json:"matched"`
 	Acted   uint64 `json:"acted"`
 }
@@ -434,7 +435,7 @@ func (s *Set) hits(index int) ([]Hit, error) {
 		}
 		hits = append(hits, Hit{
 			Time: s.reporter.time(*one), Rule: i.rule.Name, Action: i.rule.Action.String(), Number: one.Number,
-			Done: i.rule.Action.verb != verbMarkCE || one.ECN != 0, Length: one.Length, Packet: one.packet(),
+			Done: i.rule.Action.does(one), Length: one.Length, Packet: one.packet(),
 		})
 	})
 	return hits, err

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
@@ -62,9 +63,8 @@ var _ = DescribeTable("a queue makes round trips longer by the time that it take
 		lab.Check("longest SRTT", slices.Max(smoothedRoundTrips(f.socket)), full)
 		// It is full from when a packet comes until one leaves: a sample may have seen one less.
 		lab.Check("longest queue", longestQueue(queue.List()), bounds.Between(limit-1, limit), "netem's limit")
-		drops := int(lab.Queue(net.ToServer).Drops)
-		lab.Check("drops", drops, bounds.AtLeast(1))
-		lab.Check("retransmits", int(f.TCPInfo.Total_retrans), bounds.AtLeast(drops), "each packet that was dropped")
+		// Each packet that is dropped is retransmitted: no tolerance, so no margin.
+		Expect(lab.Queue(net.ToServer).Drops).To(And(BeNumerically(">", 0), BeNumerically("<=", f.TCPInfo.Total_retrans)))
 	},
 	Entry("of 50 packets", 50),
 	Entry("of 100 packets", 100),

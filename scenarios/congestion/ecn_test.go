@@ -1,7 +1,6 @@
 package congestion
 
 import (
-	"math"
 	"slices"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -9,7 +8,9 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
@@ -40,16 +41,16 @@ var _ = It("answers one congestion mark as it does a loss, once, and has nothing
 		first := slices.IndexFunc(acks, analysis.With(analysis.FlagECE))
 		Expect(first).To(BeNumerically(">", 0), "the first echo")
 		Expect(acks[first].Ack).To(Equal(f.data[marked-1].NextSeq()))
-		Expect(answers[0].At - acks[first].At).To(BeNumerically("~", 0, hostDelay))
+		lab.Check("CWR after the first echo", answers[0].At-acks[first].At, oracle.Between(0, hostDelay), "RFC 3168, 6.1.2")
 		for _, ack := range acks[first:] {
 			answered := int32(ack.Ack-answers[0].Seq) > 0
 			Expect(ack.Flags&analysis.FlagECE == 0).To(Equal(answered), "%v", ack)
 		}
 
 		// The round of 80 begins with segment 71. Until the echo, the window has grown by each of it that was acknowledged.
-		window := 80 + float64(acks[first-1].Ack-f.data[10+20+40].Seq)/float64(segment())
-		reduced := math.Floor(cubicBeta * window)
-		Expect(plateaus(f.socket, roundTrip, threshold)).To(Equal([]int{infiniteThreshold, int(reduced)}))
+		window := 80 + int(acks[first-1].Ack-f.data[10+20+40].Seq)/int(segment())
+		reduced := oracle.CubicAfterLoss(window)
+		Expect(plateaus(f.socket, roundTrip, threshold)).To(Equal([]int{oracle.InfiniteThreshold, reduced}))
 		Expect(begin(perRound(f.data, roundTrip), 5)).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))
-		lab.Figure("window after the mark", 100*float64(f.TCPInfo.Snd_ssthresh)/window, "%", "70: RFC 9438, 4.6")
+		lab.Measure("window after the mark", bounds.In(f.TCPInfo.Snd_ssthresh, "segments"), bounds.Exactly(reduced), "RFC 9438, 4.6")
 	})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/impair/rules"
@@ -30,7 +31,8 @@ func fill(lab *harness.Lab, net *netns.Topology, client peers.Socket, steps []pe
 	socket := harness.First(lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.Established}}).List(), "sockets")
 	// A segment is taken as long as those before it are within the limit (tcp_try_rmem_schedule).
 	const oneMore = 2 << 10
-	Expect(socket.Memory.ReceiveAlloc).To(BeNumerically("<=", socket.Memory.ReceiveLimit+oneMore))
+	lab.Check("receive memory", bounds.In(socket.Memory.ReceiveAlloc, "bytes"), bounds.AtMost(socket.Memory.ReceiveLimit+oneMore),
+		"tcp_try_rmem_schedule")
 	lab.Continue(pair.Server)
 	lab.Continue(pair.Client)
 	Expect(lab.Wait(pair.Server).Connections[0].Received).To(BeEquivalentTo(bytes))
@@ -52,8 +54,9 @@ var _ = It("collapses small segments where a receive buffer is full of them, and
 			HaveGrown("TcpExtTCPRcvCollapsed", BeNumerically(">", 0)),
 			HaveGrown("TcpExtOfoPruned", 0)))
 		Expect(full.ReceiveQueue).To(BeEquivalentTo(writes))
-		Expect(len(wire.Segments(analysis.WithData))).To(BeNumerically(">", writes/2)) // most of them have a byte
-		lab.Figure("collapsed", float64(lab.Counters(net.Server())["TcpExtTCPRcvCollapsed"]), "segments", "above 0")
+		lab.Check("segments", len(wire.Segments(analysis.WithData)), bounds.AtLeast(writes/2+1), "TCP_NODELAY: most have a byte")
+		collapsed := lab.Counters(net.Server())["TcpExtTCPRcvCollapsed"]
+		lab.Measure("collapsed", bounds.In(collapsed, "segments"), bounds.AtLeast(1), "tcp_collapse")
 	})
 
 var _ = It("prunes what has come out of order where a receive buffer is full, and gets it again", Label("quick", "netem", "linux"),
@@ -69,11 +72,9 @@ var _ = It("prunes what has come out of order where a receive buffer is full, an
 		Expect(lab.Counters(net.Server())).To(And(
 			HaveGrown("TcpExtPruneCalled", BeNumerically(">", 0)),
 			HaveGrown("TcpExtOfoPruned", BeNumerically(">", 0))))
-		Expect(full.Memory.Drops).To(BeNumerically(">", 0))
+		lost := holes.Count().Acted
+		lab.Note("lost by the link", bounds.In(lost, "segments"))
+		lab.Measure("discarded", bounds.In(full.Memory.Drops, "segments"), bounds.AtLeast(1), "tcp_prune_ofo_queue")
 		// More is sent again than the link has lost.
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", BeNumerically(">", holes.Count().Acted)))
-		lab.Figure("lost by the link", float64(holes.Count().Acted), "segments", "")
-		lab.Figure("discarded", float64(full.Memory.Drops), "segments", "above 0")
-		again := lab.Counters(net.Client())["TcpRetransSegs"]
-		lab.Figure("sent again", float64(again), "segments", "what the link has lost, and what was discarded")
+		lab.Measure("retransmits", bounds.In(lab.Counters(net.Client())["TcpRetransSegs"], "segments"), bounds.AtLeast(lost+1), "RFC 2018, 8")
 	})

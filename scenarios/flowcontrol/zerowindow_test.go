@@ -1,6 +1,7 @@
 package flowcontrol
 
 import (
+	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
@@ -60,13 +62,11 @@ var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "r
 	sent := wire.Segments(analysis.From(harness.IP(net.Client())), probing(zero.Ack))
 	Expect(sent).To(HaveLen(probes))
 	for i, probe := range sent {
-		Expect(probe.At - zero.At).To(expected[i])
+		lab.Measure(fmt.Sprintf("probe %d after", i+1), probe.At-zero.At, expected[i])
 	}
 	Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPToZeroWindowAdv", 1), HaveGrown("TcpExtTCPFromZeroWindowAdv", 0)))
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPWinProbe", probes))
 	Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
-	lab.Figure("first probe", (sent[0].At - zero.At).Seconds(), "s", expected[0].String()+": an RTO")
-	lab.Figure("seventh probe", (sent[probes-1].At - zero.At).Seconds(), "s", expected[probes-1].String())
 })
 
 var _ = It("sends at once when the window opens again", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
@@ -83,10 +83,9 @@ var _ = It("sends at once when the window opens again", Label("quick", "netem", 
 	update := harness.First(wire.Segments(analysis.From(harness.IP(net.Server())), later, analysis.Not(closed)), "window updates")
 	next := harness.First(wire.Segments(analysis.WithData, later), "segments with data after it")
 	Expect(update.Ack).To(Equal(zero.Ack))
-	Expect(next.At - update.At).To(oracle.Between(nearTrip, nearTrip+hostDelay))
+	lab.Measure("update to data", next.At-update.At, oracle.Between(nearTrip, nearTrip+hostDelay).From("RTT; RFC 9293, 3.8.6.2.2"))
 	Expect(received).To(BeEquivalentTo(bytes))
 	Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPToZeroWindowAdv", 1), HaveGrown("TcpExtTCPFromZeroWindowAdv", 1)))
-	lab.Figure("update to data", (next.At-update.At).Seconds()*1000, "ms", "20 to 22: a round trip")
 })
 
 var _ = It("goes on for ever while its probes are answered, and gives up after tcp_retries2 that are not", Label("long", "netem", "rfc9293"),
@@ -106,17 +105,19 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 		end := lab.Wait(pair.Client).Connections[0].Steps[0].Err
 
 		Expect(end).To(MatchError(unix.ETIMEDOUT))
-		edge := probing(harness.First(wire.Segments(closed), "segments that close the window").Ack)
-		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], edge)
-		answered := 0
+		zero := harness.First(wire.Segments(closed, analysis.On(net.Client().Ends()[0].String())), "segments that close the window")
+		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], probing(zero.Ack))
+		var answered []time.Duration
 		for _, c := range crossings {
 			if !c.Lost {
-				answered++
+				answered = append(answered, c.Sent.At-zero.At)
 			}
 		}
-		Expect(answered).To(BeNumerically(">", 2*retries))
-		Expect(len(crossings) - answered).To(Equal(retries))
+		// Far more than tcp_retries2: as many as there is time for.
+		expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+hostDelay), RTO: rto}, 10*retries)
+		silenced := oracle.Exactly(10 * slowest).LateBy(2 * settle) // settle at most before the sleep, and after it what the lab takes
+		lab.Measure("answered probes", len(answered), expected.By(silenced))
+		harness.CheckEach(lab, "answered probes after", answered, expected[:len(answered)])
+		lab.Measure("probes in vain", len(crossings)-len(answered), bounds.Exactly(retries), "tcp_retries2")
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPWinProbe", len(crossings)), HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
-		lab.Figure("answered probes", float64(answered), "", "as many as there are")
-		lab.Figure("probes in vain", float64(len(crossings)-answered), "", "3: tcp_retries2")
 	})

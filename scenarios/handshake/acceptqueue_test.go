@@ -1,8 +1,6 @@
 package handshake
 
 import (
-	"fmt"
-
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
@@ -10,6 +8,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
@@ -40,16 +39,16 @@ var _ = DescribeTable("queues one connection more than the backlog for a server 
 		// The queue is full when it is longer than the backlog (sk_acceptq_is_full); then SYNs are dropped (tcp_conn_request).
 		listener := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.Listen}}).List()
 		Expect(listener).To(HaveLen(1))
-		Expect(listener[0].ReceiveQueue).To(BeEquivalentTo(k.AcceptQueue(backlog)))
+		lab.Measure("queued", bounds.In(listener[0].ReceiveQueue, "connections"), bounds.Exactly(k.AcceptQueue(backlog)),
+			"sk_acceptq_is_full: backlog + 1")
 		Expect(listener[0].SendQueue).To(BeEquivalentTo(backlog))
 		syns := len(wire.Segments(analysis.SYNs))
 		dropped := syns - k.AcceptQueue(backlog)
 		retry := lab.Oracle(net.Client()).Connect(oracle.Connecting{SYNCount: 1})
-		Expect(dropped).To(And(BeNumerically(">=", 1+retry.Fewest), BeNumerically("<=", 1+retry.Most)))
+		lab.Check("SYNs in vain", dropped, bounds.Between(1+retry.Fewest, 1+retry.Most), retry.End.Source)
 		Expect(wire.Segments(analysis.SYNACKs)).To(HaveLen(k.AcceptQueue(backlog)))
 		Expect(lab.Counters(net.Server())).To(And(
 			HaveGrown("TcpExtListenOverflows", dropped), HaveGrown("TcpExtListenDrops", dropped)))
-		lab.Figure("queued", float64(listener[0].ReceiveQueue), "connections", fmt.Sprintf("%d: backlog + 1", backlog+1))
 	},
 	Entry("with a backlog of 1", 1),
 	Entry("with a backlog of 5", 5),

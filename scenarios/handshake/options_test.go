@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"cmp"
+	"slices"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -13,7 +14,7 @@ import (
 )
 
 // options are those of a SYN that a sysctl switches.
-type options struct{ windowScale, sack, timestamps bool }
+type options struct{ windowScale, sack, timestamps, accECN bool }
 
 // offered is what the one SYN of a capture says that passes the filter.
 func offered(wire *harness.Capture, filter analysis.Filter) options {
@@ -21,13 +22,14 @@ func offered(wire *harness.Capture, filter analysis.Filter) options {
 	syns := wire.Segments(filter)
 	Expect(syns).To(HaveLen(1))
 	o := syns[0].Options
-	return options{o.HasWindowScale, o.SACKPermitted, o.HasTimestamps}
+	return options{o.HasWindowScale, o.SACKPermitted, o.HasTimestamps, o.HasAccECN}
 }
 
-// inUse is what a connection uses (include/uapi/linux/tcp.h: TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK, TCPI_OPT_WSCALE).
+// inUse is what a connection uses (include/uapi/linux/tcp.h: TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK, TCPI_OPT_WSCALE;
+// TCP_ACCECN_OPT_NOT_SEEN, since Linux 7.0).
 func inUse(c peers.Connection) options {
 	bits := c.TCPInfo.Options
-	return options{windowScale: bits&4 != 0, sack: bits&2 != 0, timestamps: bits&1 != 0}
+	return options{windowScale: bits&4 != 0, sack: bits&2 != 0, timestamps: bits&1 != 0, accECN: c.TCPInfo.Accecn_opt_seen != 0}
 }
 
 var _ = DescribeTable("offers options by its sysctls, and uses what both sides have:", Label("quick", "netem", "rfc7323"),
@@ -40,19 +42,24 @@ var _ = DescribeTable("offers options by its sysctls, and uses what both sides h
 		dial := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
 		connected, accepted := lab.Wait(dial).Connections[0], lab.Wait(accept).Connections[0]
 
-		// RFC 7323, sections 2.2 and 3.2, and RFC 2018, section 2: a SYN ACK has an option only if the SYN had it.
+		// RFC 7323, sections 2.2 and 3.2, and RFC 2018, section 2: a SYN ACK has an option only if the SYN had it. AccECN's,
+		// only if the SYN asked for that.
 		Expect(offered(wire, analysis.SYNs)).To(Equal(syn))
 		Expect(offered(wire, analysis.SYNACKs)).To(Equal(synack))
 		Expect(inUse(connected)).To(Equal(synack))
 		Expect(inUse(accepted)).To(Equal(synack))
 	},
-	Entry("all as they come", nil, nil, options{true, true, true}, options{true, true, true}),
-	Entry("no window scaling from the client", off("window_scaling"), nil, options{false, true, true}, options{false, true, true}),
-	Entry("no window scaling from the server", nil, off("window_scaling"), options{true, true, true}, options{false, true, true}),
-	Entry("no SACK from the client", off("sack"), nil, options{true, false, true}, options{true, false, true}),
-	Entry("no SACK from the server", nil, off("sack"), options{true, true, true}, options{true, false, true}),
-	Entry("no time stamps from the client", off("timestamps"), nil, options{true, true, false}, options{true, true, false}),
-	Entry("no time stamps from the server", nil, off("timestamps"), options{true, true, true}, options{true, true, false}),
+	Entry("all as they come", nil, nil, options{true, true, true, false}, options{true, true, true, false}),
+	Entry("no window scaling from the client", off("window_scaling"), nil, options{false, true, true, false}, options{false, true, true, false}),
+	Entry("no window scaling from the server", nil, off("window_scaling"), options{true, true, true, false}, options{false, true, true, false}),
+	Entry("no SACK from the client", off("sack"), nil, options{true, false, true, false}, options{true, false, true, false}),
+	Entry("no SACK from the server", nil, off("sack"), options{true, true, true, false}, options{true, false, true, false}),
+	Entry("no time stamps from the client", off("timestamps"), nil, options{true, true, false, false}, options{true, true, false, false}),
+	Entry("no time stamps from the server", nil, off("timestamps"), options{true, true, true, false}, options{true, true, false, false}),
+	// RFC 9768, section 3.2.3: not in a SYN, which asks for accurate ECN by flags.
+	Entry("AccECN too, where ECN is accurate", sinceAccECN, tcpECN(3), tcpECN(3), options{true, true, true, false}, options{true, true, true, true}),
+	Entry("no AccECN from the server", sinceAccECN, tcpECN(3), slices.Concat(tcpECN(3), off("ecn_option")),
+		options{true, true, true, false}, options{true, true, true, false}),
 )
 
 func off(option string) []netns.Setting {

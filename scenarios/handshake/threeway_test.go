@@ -1,14 +1,17 @@
 package handshake
 
 import (
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -36,8 +39,8 @@ var _ = It("opens with three segments in one round trip", Label("quick", "netem"
 	Expect(server).To(Follow(kernel.SynRecv, kernel.Established))
 
 	connection := lab.Stop(dial).Connections[0]
-	Expect(connection.ConnectTime).To(BeNumerically("~", roundTrip, hostDelay))
-
-	Expect(wire).To(Contain(Handshake(BeNumerically("~", roundTrip, hostDelay))))
-	lab.Figure("connect", float64(connection.ConnectTime)/1e6, "ms", "50: one round trip")
+	expected := oracle.Exactly(roundTrip).LateBy(hostDelay).From("RFC 9293, 3.5: one round trip")
+	lab.Measure("connect", connection.ConnectTime, expected)
+	Expect(wire).To(Contain(Handshake(), 1))
+	lab.Check("handshake on the wire", analysis.Handshakes(slices.Values(wire.Segments()))[0].RTT(), expected)
 })

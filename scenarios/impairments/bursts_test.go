@@ -1,12 +1,11 @@
 package impairments
 
 import (
-	"fmt"
-
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
@@ -30,7 +29,8 @@ func bursts(lost []bool) []int {
 var _ = It("loses packets in bursts, by a simple Gilbert model", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const p, r, probes = 0.05, 0.25, 6000
 	lab := harness.NewLab(ctx)
-	link := newLink(lab, impair.Netem{Loss: impair.SimpleGilbert(100*p, 100*r)})
+	model := impair.SimpleGilbert(100*p, 100*r)
+	link := newLink(lab, impair.Netem{Loss: model})
 
 	link.begin(peers.ProbeSender{Count: probes})
 	seen := link.account()
@@ -39,12 +39,16 @@ var _ = It("loses packets in bursts, by a simple Gilbert model", Label("quick", 
 	// received with chance p, and ends with chance r. So bursts are 1/r long on average, and p/(p+r) is lost.
 	lost := seen.losses()
 	behindLost, behindReceived := after(lost)
-	expectTrials("bursts that went on", behindLost, 1-r)
-	expectTrials("bursts that began", behindReceived, p)
+	wentOn := allowed(behindLost, 1-r)
+	lab.Check("bursts that went on", count(behindLost), wentOn)
+	lab.Check("bursts that began", count(behindReceived), allowed(behindReceived, p))
 	Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
 	Expect(seen.received.Distinct).To(Equal(probes - count(lost)))
-	lab.Figure("lost", 100*float64(count(lost))/probes, "%", fmt.Sprintf("about %.1f: p/(p+r)", 100*p/(p+r)))
-	lab.Figure("packets in a burst", float64(count(lost))/float64(len(bursts(lost))), "", fmt.Sprintf("about %.0f: 1/r", 1/r))
+	lab.Measure("lost", bounds.Percent(float64(count(lost))/probes), gilbertElliott(model).Lost(probes, miss), "p/(p+r)")
+	// What did not go on was the last of its burst.
+	all := float64(count(lost))
+	lab.Measure("packets in a burst", all/float64(len(bursts(lost))),
+		bounds.Between(all/(all-wentOn.Lower), all/(all-wentOn.Upper)), "1/r; binomial")
 })
 
 // gilbertElliott is the chain of the model: 1 good, 2 bad.
@@ -87,19 +91,17 @@ var _ = DescribeTable("loses the share that follows from a model's chain", Label
 
 		// The chain's stationary distribution, and the central limit theorem with its covariances.
 		lost := seen.losses()
-		share := float64(count(lost)) / probes
-		Expect(share).To(BeNumerically("~", chain.Share(), statistics.Sigmas(miss)*chain.Deviation(probes)), "share that was lost")
+		lab.Measure("lost", bounds.Percent(float64(count(lost))/probes), chain.Lost(probes, miss))
 		// In bursts, more is lost right behind a loss than if losses knew nothing of each other.
 		behindLost, _ := after(lost)
 		if inBursts {
-			_, independent := statistics.Binomial(len(behindLost), chain.Share(), miss)
-			Expect(count(behindLost)).To(BeNumerically(">", independent), "losses behind a loss, of %d", len(behindLost))
+			independent := int(allowed(behindLost, chain.Share()).Upper)
+			lab.Check("lost behind a loss", count(behindLost), bounds.AtLeast(independent+1), "more than independent losses allow")
 		} else {
 			Expect(count(behindLost)).To(BeZero(), "losses behind a loss")
 		}
 		Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
 		Expect(seen.received.Distinct).To(Equal(probes - count(lost)))
-		lab.Figure("lost", 100*share, "%", fmt.Sprintf("about %.1f", 100*chain.Share()))
 	},
 	Entry("Gilbert-Elliott: some in the good state, more in the bad one", bothStates, gilbertElliott(bothStates), true),
 	Entry("4-state: bursts with gaps in them, and some packets alone", allStates, fourState(allStates), true),

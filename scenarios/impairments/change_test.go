@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -21,18 +22,18 @@ var _ = It("changes in mid-run without losing or hastening what is queued", Labe
 	link.begin(peers.ProbeSender{Count: probes, Interval: 2 * time.Millisecond})
 	Eventually(length).Should(BeNumerically(">=", queued))
 	lab.Impair(link.net.ToServer, impair.Netem{Delay: short})
-	Expect(length()).To(BeNumerically(">=", queued), "packets queued after the change")
+	lab.Check("queued after the change", int(length()), bounds.AtLeast(queued), "netem_change")
 	seen := link.account()
 
 	// netem_change leaves the queue alone, and each packet in it knows its time; only those that come later see the change.
 	changed := slices.IndexFunc(seen.probes, func(p probe) bool { return p.delay() < long })
-	Expect(changed).To(within(queued, probes-1))
+	lab.Check("first probe after the change", changed, bounds.Between(queued, probes-1), "netem_change")
 	for number, p := range seen.probes {
-		delay := long
-		if number >= changed {
-			delay = short
+		if number < changed {
+			lab.Measure("delay before the change", p.delay(), seen.due(long))
+		} else {
+			lab.Measure("delay after the change", p.delay(), seen.due(short))
 		}
-		Expect(p.delay()).To(within(delay, delay+seen.late), "probe %d", number)
 	}
 	Expect(seen.queue.Drops).To(BeZero())
 	Expect(seen.received).To(Equal(peers.ProbeResult{Received: probes, Distinct: probes, Reordered: changed})) // the later ones overtook them

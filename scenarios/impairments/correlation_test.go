@@ -1,12 +1,11 @@
 package impairments
 
 import (
-	"fmt"
-
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
@@ -26,8 +25,7 @@ var _ = It("loses far less than asked where the loss is correlated: take a Marko
 	const chance = share * share * share * share * (2 * 4 * 8 * 16) / (1 * 2 * 3 * 4)
 	_, fourth := statistics.Binomial(probes/4, chance, miss)
 	lost := seen.losses()
-	Expect(count(lost)).To(And(BeNumerically(">", 0), BeNumerically("<=", 4*fourth)), "lost, of %d", probes)
+	lab.Measure("lost", count(lost), bounds.Between(1, 4*fourth), "get_crandom: a sum of u(i)/2^i; binomial")
 	Expect(float64(4 * fourth)).To(BeNumerically("<", share*probes)) // so that it says something
 	Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
-	lab.Figure("lost", float64(count(lost)), "", fmt.Sprintf("at most %d; asked %.0f", 4*fourth, share*probes))
 })

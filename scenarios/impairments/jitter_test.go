@@ -1,7 +1,6 @@
 package impairments
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -10,6 +9,8 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
@@ -75,31 +76,42 @@ func (s shape) late(by float64) float64 {
 	return most
 }
 
-// expectShape checks samples, in jitters, against a shape: their range, their mean, their variance and their whole
-// distribution, each with the error that so many samples have. The host may add to each sample, and at most so much to one
-// of them.
-func expectShape(samples []float64, asked shape, host, most float64) {
+// measureShape measures delays of a shape: their range, their mean, their deviation and their whole distribution, each with
+// the error that so many samples have. The host may add to each delay.
+func (a account) measureShape(lab *harness.Lab, delay, jitter time.Duration, asked shape) {
 	GinkgoHelper()
-	Expect(slices.Min(samples)).To(BeNumerically(">=", asked(0)), "least, in jitters")
-	Expect(slices.Max(samples)).To(BeNumerically("<=", asked(1)+most), "most, in jitters")
+	inTime := func(jitters float64) time.Duration { return time.Duration(jitters * float64(jitter)) }
+	inJitters := func(d time.Duration) float64 { return float64(d) / float64(jitter) }
+	delays := a.delays()
+	samples := make([]float64, len(delays))
+	for i, d := range delays {
+		samples[i] = inJitters(d - delay)
+	}
+	table := oracle.Between(delay+inTime(asked(0)), delay+inTime(asked(1))).LateBy(a.late).From("tabledist")
+	lab.Check("shortest delay", slices.Min(delays), table)
+	lab.Check("longest delay", slices.Max(delays), table)
 
 	mean, deviation, far := asked.moments()
 	seenMean, _ := statistics.Moments(samples)
-	meanError := statistics.MeanError(len(samples), deviation, far, miss) + host
-	Expect(seenMean).To(BeNumerically("~", mean, meanError), "mean, in jitters")
+	meanError := statistics.MeanError(len(samples), deviation, far, miss)
+	lab.Measure("mean", delay+inTime(seenMean),
+		oracle.Between(delay+inTime(mean-meanError), delay+inTime(mean+meanError)).LateBy(hostDelay).From("Bernstein's inequality"))
 
 	// The variance is the mean of the squares, which are samples as well.
 	square := func(x float64) float64 { return (x - mean) * (x - mean) }
-	var seenVariance float64
+	var variance float64
 	for _, x := range samples {
-		seenVariance += square(x) / float64(len(samples))
+		variance += square(x) / float64(len(samples))
 	}
 	_, deviation2, _ := shape(func(u float64) float64 { return square(asked(u)) }).moments()
-	varianceError := statistics.MeanError(len(samples), deviation2, square(mean+far), miss) + 2*far*host
-	Expect(seenVariance).To(BeNumerically("~", deviation*deviation, varianceError), "variance, in jitters squared")
+	varianceError := statistics.MeanError(len(samples), deviation2, square(mean+far), miss) + 2*far*inJitters(hostDelay)
+	root := func(variance float64) time.Duration { return inTime(math.Sqrt(max(variance, 0))) }
+	lab.Measure("deviation", root(variance),
+		bounds.Between(root(deviation*deviation-varianceError), root(deviation*deviation+varianceError)), "Bernstein's inequality")
 
-	distance := statistics.DistributionError(len(samples), miss) + asked.late(host)
-	Expect(statistics.Distance(samples, asked.cumulative)).To(BeNumerically("<=", distance), "distance from the distribution")
+	distance := statistics.DistributionError(len(samples), miss) + asked.late(inJitters(hostDelay))
+	lab.Check("distance from the distribution", statistics.Distance(samples, asked.cumulative), bounds.AtMost(distance),
+		"Dvoretzky, Kiefer and Wolfowitz")
 }
 
 var _ = DescribeTable("delays by a distribution", Label("quick", "netem", "linux"),
@@ -111,20 +123,9 @@ var _ = DescribeTable("delays by a distribution", Label("quick", "netem", "linux
 		link.begin(peers.ProbeSender{Count: probes, Interval: 100 * time.Microsecond})
 		seen := link.account()
 
-		var samples []float64
-		for _, d := range seen.delays() {
-			samples = append(samples, float64(d-delay)/float64(jitter))
-		}
-		Expect(samples).To(HaveLen(probes))
-		inJitters := func(d time.Duration) float64 { return float64(d) / float64(jitter) }
-		expectShape(samples, asked, inJitters(hostDelay), inJitters(seen.late))
+		Expect(seen.delays()).To(HaveLen(probes))
+		seen.measureShape(lab, delay, jitter, asked)
 		Expect(seen.queue.Drops).To(BeZero())
-
-		mean, deviation := statistics.Moments(samples)
-		askedMean, askedDeviation, _ := asked.moments()
-		inMilliseconds := func(jitters float64) float64 { return jitters * jitter.Seconds() * 1e3 }
-		lab.Figure("mean", delay.Seconds()*1e3+inMilliseconds(mean), "ms", fmt.Sprintf("about %.1f", delay.Seconds()*1e3+inMilliseconds(askedMean)))
-		lab.Figure("deviation", inMilliseconds(deviation), "ms", fmt.Sprintf("about %.1f", inMilliseconds(askedDeviation)))
 	},
 	Entry("uniform: from delay - jitter to delay + jitter", impair.Uniform, shape(uniform)),
 	Entry("normal: with the jitter for its deviation", impair.Normal, shape(normal)),

@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
@@ -43,11 +44,13 @@ var _ = It("reorders packets by jitter", Label("quick", "netem", "linux"), func(
 
 	Expect(seen.queue.Drops).To(BeZero())
 	pairs, swapped := seen.neighbours()
-	least, _ := statistics.Binomial(pairs, overtaken(interval+hostDelay, jitter), miss)
-	_, most := statistics.Binomial(pairs, overtaken(interval-hostDelay, jitter), miss)
-	Expect(swapped).To(within(least, most))
-	Expect(seen.received.Reordered).To(And(Equal(seen.reordered()), BeNumerically(">=", swapped)))
-	lab.Figure("pairs swapped", 100*float64(swapped)/float64(pairs), "%", "43: (1 - interval / 2 jitter)^2 / 2")
+	// The hosts may bring the two nearer to each other, or take them further apart.
+	expected := statistics.Successes(pairs, overtaken(interval, jitter), miss)
+	expected.Lower = statistics.Successes(pairs, overtaken(interval+hostDelay, jitter), miss).Lower
+	expected.Upper = statistics.Successes(pairs, overtaken(interval-hostDelay, jitter), miss).Upper
+	lab.Measure("pairs swapped", swapped, expected, "(1 - interval / 2 jitter)^2 / 2")
+	Expect(seen.received.Reordered).To(Equal(seen.reordered()))
+	lab.Check("reordered", seen.received.Reordered, bounds.AtLeast(swapped), "RFC 4737, 3.3")
 })
 
 var _ = It("keeps the order in spite of jitter where a rate is set", Label("quick", "netem", "linux"), func(ctx SpecContext) {
@@ -61,5 +64,8 @@ var _ = It("keeps the order in spite of jitter where a rate is set", Label("quic
 	// With a rate, netem_enqueue counts a packet's delay from when the last one in the queue will have left.
 	Expect(slices.IsSorted(seen.order)).To(BeTrue())
 	Expect(seen.received.Reordered).To(BeZero())
-	Expect(slices.Max(seen.delays()) - slices.Min(seen.delays())).To(BeNumerically(">", jitter)) // it is jitter all the same
+	// It is jitter all the same: delays go over twice the jitter. A packet has one below the middle unless one before it holds
+	// it back, which none of them does with a chance of .5 * .575 * .65 * ... (the next ones may be 3 ms longer each): 0.09. So
+	// some of 2000 have one, but for a chance below miss.
+	lab.Measure("range of the delays", slices.Max(seen.delays())-slices.Min(seen.delays()), bounds.AtLeast(jitter), "netem_enqueue")
 })

@@ -1,7 +1,6 @@
 package impairments
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -9,6 +8,8 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
@@ -62,12 +63,12 @@ var _ = It("counts the packets that are being delayed in its limit", Label("quic
 	// No rate, no queue: and yet no more than the limit gets through in the time of a delay.
 	const duration = probes * interval
 	// One that comes just when another goes is counted with it: the captures are on both sides of the qdisc.
-	Expect(seen.inFlight()).To(within(limit, limit+1), "most probes that were on their way at a time")
+	lab.Measure("most on their way at a time", seen.inFlight(), bounds.Between(limit, limit+1), "netem_enqueue: limit")
 	passed := probes - count(seen.losses())
-	Expect(passed).To(within(int((duration-delay)/(delay+interval+hostDelay))*limit, int(duration/delay+1)*limit))
+	lab.Measure("passed", passed,
+		bounds.Between(int((duration-delay)/(delay+interval+hostDelay))*limit, int(duration/delay+1)*limit), "limit / delay")
 	Expect(seen.queue.Drops).To(BeEquivalentTo(probes - passed))
 	Expect(seen.received.Distinct).To(Equal(passed))
-	lab.Figure("passed", float64(passed), "", fmt.Sprintf("about %d of %d: limit / delay", limit*int(duration/delay), probes))
 })
 
 var _ = It("lets a deep queue grow until a packet waits limit times its time on the link", Label("quick", "netem", "linux"), func(ctx SpecContext) {
@@ -94,8 +95,7 @@ var _ = It("lets a deep queue grow until a packet waits limit times its time on 
 	Expect(delays).NotTo(BeEmpty())
 	Expect(dropped).NotTo(BeEmpty())
 	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(len(dropped)))
-	waited := slices.Max(delays)
 	each := onTheLink(packet, impair.Rate{BitsPerSecond: rate})
-	Expect(waited).To(within((limit-1)*each, limit*each+late(lab, net)))
-	lab.Figure("longest one-way delay", waited.Seconds()*1e3, "ms", fmt.Sprintf("%.0f: limit x 1514 x 8 / rate", (limit*each).Seconds()*1e3))
+	lab.Measure("longest one-way delay", slices.Max(delays),
+		oracle.Between((limit-1)*each, limit*each).LateBy(late(lab, net)).From("limit x 1514 x 8 / rate"))
 })

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
@@ -185,6 +186,11 @@ func passage(segments []analysis.Segment, net *netns.Topology) (delays []time.Du
 		}
 	}
 	return delays, append(lost, waiting...)
+}
+
+// due is when a probe is behind the impairment that netem has given that delay.
+func (a account) due(delay time.Duration) oracle.Span {
+	return oracle.Exactly(delay).LateBy(a.late).From("netem_dequeue: not before time_to_send")
 }
 
 // delays of the probes that were not lost, in the order in which they were sent.

@@ -1,13 +1,14 @@
 package impairments
 
 import (
-	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
@@ -39,12 +40,12 @@ var _ = DescribeTable("spaces packets by the time that each takes at the rate", 
 		start := seen.probes[0].came
 		for i, p := range seen.probes {
 			Expect(p.went).To(HaveLen(1), "probe %d", i)
-			due := start + delay + time.Duration(i+1)*each
-			Expect(p.went[0]).To(within(due, due+seen.late), "probe %d", i)
+			lab.Check("at the server after", p.went[0]-start, seen.due(delay+time.Duration(i+1)*each))
 		}
 		Expect(seen.queue.Bytes).To(BeEquivalentTo(probes * packet))
 		spacing := (seen.probes[probes-1].went[0] - seen.probes[0].went[0]) / (probes - 1)
-		lab.Figure("from packet to packet", spacing.Seconds()*1e3, "ms", each.String())
+		// Of the mean of so many the first may be late, and the last.
+		lab.Measure("from packet to packet", spacing, bounds.Around(each, seen.late/(probes-1)), "packet_time_ns")
 	},
 	Entry("1000 bytes at 1 Mbit/s: 8 ms", impair.Rate{BitsPerSecond: impair.Mbit}),
 	Entry("1000 bytes at 20 Mbit/s: 0.4 ms", impair.Rate{BitsPerSecond: 20 * impair.Mbit}),
@@ -69,12 +70,18 @@ var _ = It("gives TCP its rate less the headers", Label("quick", "netem", "linux
 	received := lab.Wait(server)
 
 	// The initial window of 10 segments takes 24 ms at this rate, longer than the round trip: the link is full from the
-	// first one on. From the first byte to the last, the time of one segment of some 2000 is missing.
-	const most = 1.001
-	share := float64(harness.Payload(netns.DefaultMTU)) / packet
-	Expect(received.Bulk.Goodput).To(within(0.98*share*float64(rate), most*share*float64(rate)))
+	// first one on. From the first byte to the last, all but the first segment take their time.
+	link := impair.Rate{BitsPerSecond: rate}
+	payload := harness.Payload(netns.DefaultMTU)
+	behindFirst := (bytes - 1) / payload // segments; the last one is not full
+	took := oracle.Exactly(onTheLink(bytes-payload+behindFirst*(packet-payload), link)).LateBy(late(lab, net))
+	goodput := func(elapsed float64) float64 { return 8 * bytes / elapsed / 1e6 }
+	lab.Measure("goodput", bounds.Mbit(received.Bulk.Goodput),
+		bounds.Between(goodput(took.Range().Upper), goodput(took.Range().Lower)), "rate x payload / packet")
 	queue := lab.Queue(net.ToServer)
 	Expect(queue.Drops).To(BeZero())
-	Expect(float64(queue.Bytes) * 8 / received.Bulk.Elapsed.Seconds()).To(within(0.98*float64(rate), most*float64(rate)))
-	lab.Figure("goodput", received.Bulk.Goodput/1e6, "Mbit/s", fmt.Sprintf("%.2f: 5 x %d/%d", 5*share, harness.Payload(netns.DefaultMTU), packet))
+	// What has passed besides are the SYN, an ACK, the first segment and the FIN: less than two segments.
+	busy := onTheLink(int(queue.Bytes), link)
+	lab.Check("first byte to last", received.Bulk.Elapsed,
+		oracle.Between(busy-onTheLink(2*packet, link), busy).LateBy(late(lab, net)).From("bytes / rate"))
 })

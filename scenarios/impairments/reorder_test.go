@@ -1,28 +1,28 @@
 package impairments
 
 import (
-	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
 )
 
 // early returns the numbers of the probes that were not delayed. All others were delayed by what was asked.
-func (a account) early(delay time.Duration) []int {
+func (a account) early(lab *harness.Lab, delay time.Duration) []int {
 	GinkgoHelper()
 	var numbers []int
 	for number, p := range a.probes {
-		least := delay
 		if p.delay() < delay/2 {
 			numbers = append(numbers, number)
-			least = 0
+			lab.Check("delay of what is sent at once", p.delay(), a.due(0))
+		} else {
+			lab.Check("delay", p.delay(), a.due(delay))
 		}
-		Expect(p.delay()).To(within(least, least+a.late), "probe %d", number)
 	}
 	return numbers
 }
@@ -36,15 +36,15 @@ var _ = It("reorders by sending a share of the packets at once", Label("quick", 
 	seen := link.account()
 
 	atOnce := make([]bool, probes)
-	for _, number := range seen.early(delay) {
+	for _, number := range seen.early(lab, delay) {
 		atOnce[number] = true
 	}
-	expectTrials("sent at once", atOnce, percent/100.)
+	lab.Measure("sent at once", count(atOnce), allowed(atOnce, percent/100.))
 	Expect(seen.queue.Requeues).To(BeEquivalentTo(count(atOnce)))
 	// RFC 4737: what is overtaken is reordered, which is all that was on its way. The receiver counts as the capture does.
-	Expect(seen.received.Reordered).To(And(Equal(seen.reordered()), BeNumerically(">", count(atOnce))))
+	Expect(seen.received.Reordered).To(Equal(seen.reordered()))
+	lab.Measure("reordered", seen.received.Reordered, bounds.AtLeast(count(atOnce)+1), "RFC 4737, 3.3")
 	Expect(seen.queue.Drops).To(BeZero())
-	lab.Figure("sent at once", 100*float64(count(atOnce))/probes, "%", fmt.Sprintf("about %d", percent))
 })
 
 var _ = It("sends every fifth packet at once with a gap of five", Label("quick", "netem", "linux"), func(ctx SpecContext) {
@@ -60,6 +60,6 @@ var _ = It("sends every fifth packet at once with a gap of five", Label("quick",
 	for number := gap - 1; number < probes; number += gap {
 		every = append(every, number)
 	}
-	Expect(seen.early(delay)).To(Equal(every))
+	Expect(seen.early(lab, delay)).To(Equal(every))
 	Expect(seen.queue.Requeues).To(BeEquivalentTo(len(every)))
 })

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
@@ -47,11 +48,20 @@ var _ = It("stalls in a black hole as soon as a segment is full, though small re
 	Expect(len(left)).To(BeNumerically(">", 3))
 	lost := left[3:]
 	Expect(lost).To(HaveEach(HaveField("Length", harness.Payload(wide))))
-	Expect(lost[len(lost)-1].At - lost[0].At).To(BeNumerically(">", stalled/3)) // still trying, ever more slowly
+	// It is still trying, ever more slowly, and until tcp_retries2 ends it: the first of them again, at each time-out.
+	silence := lab.Oracle(net.Client()).Silence(silent(lab, net))
+	timeouts := silence.Sent[silence.Probes:]
+	var again []time.Duration
+	for _, s := range lost[1:] {
+		if s.Seq == lost[0].Seq {
+			again = append(again, s.At-lost[0].At)
+		}
+	}
+	lab.Measure("retransmits", len(again), timeouts.By(oracle.Exactly(stalled).LateBy(time.Second)), "tcp_mtu_probing 0")
+	harness.CheckEach(lab, "retransmits after", again, timeouts[:len(again)])
 	Expect(hole.Count().Acted).To(BeEquivalentTo(len(lost)))
 	Expect(lab.Counters(net.Client())).To(And(HaveGrown(tooBig(), 0), HaveGrown("TcpExtTCPTimeouts", BeNumerically(">", 0))))
 	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List()).To(ConsistOf(HaveField("SendQueue", BeEquivalentTo(bytes))))
-	lab.Figure("sent again", float64(len(lost)-1), "", "until tcp_retries2 ends it: tcp_mtu_probing 0")
 })
 
 var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and searches for what fits", Label("long", "netem", "rfc4821"),
@@ -69,18 +79,19 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 
 		// Smaller segments at the first time-out after tcp_retries1's time, and from there the search (RFC 4821, sections 7.3 and 7.7).
 		k := lab.Oracle(net.Client())
-		out, _ := k.BlackHole(oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+hostDelay), InFlight: k.InitialWindow(0)}, harness.Payload(wide))
+		out, _ := k.BlackHole(silent(lab, net), harness.Payload(wide))
 		fits, successes, tooLarge := search(out.MSS[0]+wide-harness.Payload(wide), wide, lab.Sysctl(net.Client(), "net.ipv4.tcp_probe_threshold"))
 		data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
 		through := slices.IndexFunc(data, func(s analysis.Segment) bool { return s.Length < harness.Payload(wide) }) // the first
 		Expect(through).To(BeNumerically(">", 0), "it sent something smaller")
 		Expect(data[through].Length).To(Equal(out.MSS[0]))
-		Expect(data[through].At - data[0].At).To(out.Found)
-		Expect(info).To(And(HaveField("Snd_mss", BeEquivalentTo(harness.Payload(fits))), HaveField("Pmtu", BeEquivalentTo(wide))))
+		lab.Measure("smaller segments after", data[through].At-data[0].At, out.Found)
+		Expect(info).To(HaveField("Pmtu", BeEquivalentTo(wide)))
 		// A probe whose loss RACK's timer finds tells nothing ("Inconclusive MTU probe" in __tcp_retransmit_skb), and comes again:
 		// at the end, the last may not have been decided.
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPMTUPSuccess", successes), HaveGrown(tooBig(), 0),
-			HaveGrown("TcpExtTCPMTUPFail", And(BeNumerically(">=", len(tooLarge)-1), BeNumerically("<=", len(tooLarge))))))
+		counters := lab.Counters(net.Client())
+		Expect(counters).To(And(HaveGrown("TcpExtTCPMTUPSuccess", successes), HaveGrown(tooBig(), 0)))
+		lab.Check("failed probes", counters["TcpExtTCPMTUPFail"], bounds.Between(len(tooLarge)-1, len(tooLarge)), "RFC 4821, 7.7")
 		lost := slices.Collect(analysis.Where(slices.Values(data), func(s analysis.Segment) bool { return s.Length > harness.Payload(narrow) }))
 		Expect(lost).To(HaveLen(int(hole.Count().Acted)))
 		var probed []int // MTUs, after the black hole was noticed
@@ -90,9 +101,15 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 			}
 		}
 		Expect(slices.Compact(probed)).To(Equal(tooLarge))
-		lab.Figure("went on after", (data[through].At - data[0].At).Seconds(), "s", out.Found.String()+": tcp_retries1")
-		lab.Figure("found", float64(int(info.Snd_mss)+wide-harness.Payload(wide)), "bytes", "up to 1400: by halves from tcp_base_mss, to tcp_probe_threshold")
+		lab.Measure("MTU found", bounds.In(int(info.Snd_mss)+wide-harness.Payload(wide), "bytes"), bounds.Exactly(fits),
+			"RFC 4821, 7.3: by halves from tcp_base_mss to tcp_probe_threshold")
 	})
+
+// silent is the flow of a client whose first window of full segments is not answered.
+func silent(lab *harness.Lab, net *netns.Topology) oracle.Flow {
+	GinkgoHelper()
+	return oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+hostDelay), InFlight: lab.Oracle(net.Client()).InitialWindow(0)}
+}
 
 // search is how tcp_mtu_probe finds what fits through the bottleneck, between an MTU that does and one that may: each
 // probe is in the middle of what is left.

@@ -1,7 +1,6 @@
 package retransmission
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -10,7 +9,9 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
 )
 
@@ -31,8 +32,9 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 		repeated := v.again[0]
 		merged := coalesced(lab, net)
 		// More can stand before it, if packets before still are in the sender's own queue (tcp_small_queue_check).
-		Expect(len(v.acksOf(missing.Seq, repeated)) - 1).To(BeNumerically(">=", 3-merged))
-		Expect(repeated.At - missing.At).To(BeNumerically("~", roundTrip, hostDelay))
+		duplicates := len(v.acksOf(missing.Seq, repeated)) - 1
+		lab.Check("duplicate ACKs", duplicates, bounds.AtLeast(3-merged), "RFC 5681, 3.2: DupThresh")
+		lab.Measure("sent again after", repeated.At-missing.At, pathRTT, "RFC 5681, 3.2: a round trip")
 
 		Expect(drop.Hits()).To(HaveLen(1))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown(recovery, 1), HaveGrown("TcpExtTCPFastRetrans", 1),
@@ -49,10 +51,9 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 		}
 		window := lab.Oracle(net.Client()).InitialWindow(0)
 		allowed := window + 2*(lost-1) - lost
-		Expect(behind).To(And(BeNumerically(">=", window-lost), BeNumerically("<=", allowed+2)))
-		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPOFOQueue", And(
-			BeNumerically(">=", behind-merged), BeNumerically("<=", behind))))
-		lab.Figure("sent again after", (repeated.At-missing.At).Seconds()*1000, "ms", "20: a round trip")
+		lab.Check("sent behind it", behind, bounds.Between(window-lost, allowed+2), "RFC 6928; RFC 3042")
+		lab.Check("waited for it", lab.Counters(net.Server())["TcpExtTCPOFOQueue"], bounds.Between(behind-merged, behind),
+			"tcp_data_queue_ofo")
 	},
 	Entry("with SACK", 1, "TcpExtTCPSackRecovery"),
 	Entry("without SACK", 0, "TcpExtTCPRenoRecovery"),
@@ -72,9 +73,9 @@ var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits
 		missing := v.first[lost-1]
 		Expect(v.repeated()).To(Equal([]int{lost}))
 		waiting := v.acksOf(missing.Seq, v.again[0])
-		Expect(len(waiting)).To(And(BeNumerically(">=", 1+2-coalesced(lab, net)), BeNumerically("<=", 1+2)))
+		lab.Check("ACKs that ask for it", len(waiting), bounds.Between(1+2-coalesced(lab, net), 1+2), "two are duplicates")
 		Expect(waiting).NotTo(BeEmpty())
-		Expect(v.again[0].At - waiting[0].At).To(rto(lab.Oracle(net.Client())))
+		lab.Measure("time-out after", v.again[0].At-waiting[0].At, lab.Oracle(net.Client()).RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(1))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpExtTCPFastRetrans", 0),
@@ -82,7 +83,7 @@ var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits
 	})
 
 var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem", "rfc6582"),
-	func(ctx SpecContext, sack int, apart time.Duration) {
+	func(ctx SpecContext, sack int, apart time.Duration, source string) {
 		lab := harness.NewLab(ctx)
 		net := network(lab, setting("tcp_sack", sack))
 		wire := lab.Capture(net.Client())
@@ -94,12 +95,14 @@ var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem"
 		// RFC 6582, section 3.2: without it, only the ACK of one retransmission tells of the next.
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{1, 2, 3}))
-		Expect(analysis.Gaps(slices.Values(v.again))).To(HaveEach(BeNumerically("~", apart, hostDelay)))
+		for _, gap := range analysis.Gaps(slices.Values(v.again)) {
+			lab.Check("gap between retransmissions", gap, oracle.Exactly(apart).LateBy(hostDelay))
+		}
+		lab.Measure("first to last", v.again[2].At-v.again[0].At, oracle.Exactly(2*apart).LateBy(2*hostDelay), source)
 		Expect(drop.Hits()).To(HaveLen(3))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPFastRetrans", 3), HaveGrown("TcpRetransSegs", 3),
 			HaveGrown("TcpExtTCPTimeouts", 0)))
-		lab.Figure("first to last", (v.again[2].At-v.again[0].At).Seconds()*1000, "ms", fmt.Sprintf("%v: %v each", 2*apart, apart))
 	},
-	Entry("in one round trip with SACK", 1, time.Duration(0)),
-	Entry("in a round trip each without SACK", 0, roundTrip),
+	Entry("in one round trip with SACK", 1, time.Duration(0), "RFC 6675: all in one round trip"),
+	Entry("in a round trip each without SACK", 0, roundTrip, "RFC 6582, 3.2: a round trip each"),
 )

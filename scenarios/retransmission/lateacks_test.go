@@ -9,6 +9,7 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
 	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -18,7 +19,6 @@ var _ = DescribeTable("takes a time-out back when ACKs that were only late show 
 		// Later than the first window's loss probe, 2 RTT, and the time-out after it, RTT + 200 ms with its lateness;
 		// and not so late that what the ACKs teach of the path is too little for the next window.
 		const late, segments = 300 * time.Millisecond, 40
-		const neverLost = 0x7fffffff // include/net/tcp.h: TCP_INFINITE_SSTHRESH
 		lab := harness.NewLab(ctx)
 		net := network(lab, setting("tcp_timestamps", withTimestamps))
 		wire := lab.Capture(net.Client(), net.Server())
@@ -32,7 +32,7 @@ var _ = DescribeTable("takes a time-out back when ACKs that were only late show 
 			HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpRetransSegs", 1),
 			HaveGrown("TcpExtTCPLossUndo", 1), HaveGrown("TcpExtTCPSpuriousRTOs", spuriousRTOs), HaveGrown("TcpExtTCPDSACKRecv", 1)))
 		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
-		Expect(sender.TCPInfo.Snd_ssthresh).To(BeEquivalentTo(neverLost))
+		Expect(sender.TCPInfo.Snd_ssthresh).To(BeEquivalentTo(oracle.InfiniteThreshold))
 		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
 		Expect(crossings).To(And(HaveLen(segments+1), HaveEach(HaveField("Lost", false))))
 		Expect(hold.Hits()).NotTo(BeEmpty())

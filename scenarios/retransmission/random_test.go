@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
@@ -43,13 +44,12 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 		}
 		Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(lost))
 		least, most := statistics.Binomial(segments, lossRate, 1e-9)
-		Expect(early).To(And(BeNumerically(">=", least), BeNumerically("<=", most)))
+		lab.Measure(fmt.Sprintf("lost of the first %d", segments), early, bounds.Between(least, most),
+			"binomial, but for 1 in 1,000,000,000")
 
 		// What was sent again was lost, or else arrived twice, which the receiver tells by a DSACK (RFC 2883).
 		counters := lab.Counters(net.Server())
 		twice := counters["TcpExtTCPDSACKOldSent"] + counters["TcpExtTCPDSACKOfoSent"]
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", toRepair+int(twice)))
-		lab.Figure(fmt.Sprintf("lost of the first %d", segments), float64(early), "",
-			fmt.Sprintf("%d to %d: binomial, but for 1 in 1,000,000,000", least, most))
-		lab.Figure("retransmitted in vain", float64(twice), "", "")
+		lab.Note("retransmitted in vain", twice)
 	})

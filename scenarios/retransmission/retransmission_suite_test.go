@@ -120,6 +120,16 @@ func (v view) acksOf(next uint32, before analysis.Segment) []analysis.Segment {
 	return slices.DeleteFunc(slices.Clone(v.acksBefore(before)), func(ack analysis.Segment) bool { return ack.Ack != next })
 }
 
+// sackOf is the first segment that came back with a SACK of all up to a sequence number.
+func (v view) sackOf(next uint32) analysis.Segment {
+	GinkgoHelper()
+	i := slices.IndexFunc(v.acks, func(ack analysis.Segment) bool {
+		return slices.ContainsFunc(ack.Options.SACK(), func(b analysis.Block) bool { return int32(b.Right-next) >= 0 })
+	})
+	Expect(i).To(BeNumerically(">=", 0), "a SACK of %d", next)
+	return v.acks[i]
+}
+
 // coalesced is how many segments the server has made one with another, as they came while the program had the socket: both
 // are answered by one ACK (tcp_add_backlog).
 func coalesced(lab *harness.Lab, net *netns.Topology) int {
@@ -133,19 +143,4 @@ func (v view) lastACKBefore(s analysis.Segment) analysis.Segment {
 	acks := v.acksBefore(s)
 	Expect(acks).NotTo(BeEmpty())
 	return acks[len(acks)-1]
-}
-
-// rto is when the retransmission timer goes off on this path, whose RTT does not vary.
-func rto(k oracle.Kernel) oracle.Span {
-	latest := k.RTO(pathRTT.Latest, 0)
-	return oracle.Between(k.RTO(pathRTT.Earliest, 0), latest+k.Late(latest))
-}
-
-// lossProbe is when a tail loss probe is sent on this path, with so many segments in flight.
-func lossProbe(k oracle.Kernel, inFlight int) oracle.Span {
-	GinkgoHelper()
-	earliest, ok := k.LossProbe(pathRTT.Earliest, inFlight, k.RTO(pathRTT.Earliest, 0))
-	Expect(ok).To(BeTrue())
-	latest, _ := k.LossProbe(pathRTT.Latest, inFlight, k.RTO(pathRTT.Latest, 0))
-	return oracle.Between(earliest, latest+k.Late(latest))
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
 )
@@ -24,8 +25,8 @@ func slowAgain(lab *harness.Lab, net *netns.Topology) {
 	lab.Rule(net.ToServer, rules.Hold(hostDelay, rules.Retransmission))
 }
 
-// slowRoundTrip is the round trip of such a retransmission.
-const slowRoundTrip = roundTrip + hostDelay
+// slowRTT is the round trip of such a retransmission.
+var slowRTT = pathRTT.Plus(oracle.Exactly(hostDelay))
 
 var _ = It("probes for a loss of the last two segments after two round trips, and learns of both", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
@@ -42,14 +43,12 @@ var _ = It("probes for a loss of the last two segments after two round trips, an
 		Expect(v.repeated()).To(Equal([]int{last, last - 1}))
 		probe := v.again[0]
 		waited := probe.At - v.lastACKBefore(probe).At
-		expected := lossProbe(lab.Oracle(net.Client()), 2)
-		Expect(waited).To(expected)
-		Expect(v.again[1].At - probe.At).To(BeNumerically("~", slowRoundTrip, hostDelay))
+		lab.Measure("probe after", waited, lab.Oracle(net.Client()).TailLossProbe(pathRTT, 2))
+		lab.Check("repaired after", v.again[1].At-probe.At, slowRTT, "RFC 8985, 7.3: a round trip")
 
 		Expect(drop.Hits()).To(HaveLen(2))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLossProbes", 1), HaveGrown("TcpExtTCPFastRetrans", 1),
 			HaveGrown("TcpExtTCPSackRecovery", 1), HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpRetransSegs", 2)))
-		lab.Figure("probe after", waited.Seconds()*1000, "ms", expected.String())
 	})
 
 var _ = It("probes for a loss of the last segment no later than its RTO, and calls it no time-out", Label("quick", "netem", "rfc8985"),
@@ -65,13 +64,11 @@ var _ = It("probes for a loss of the last segment no later than its RTO, and cal
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{last}))
 		waited := v.again[0].At - v.lastACKBefore(v.again[0]).At
-		expected := lossProbe(lab.Oracle(net.Client()), 1)
-		Expect(waited).To(expected)
+		lab.Measure("probe after", waited, lab.Oracle(net.Client()).TailLossProbe(pathRTT, 1))
 
 		Expect(drop.Hits()).To(HaveLen(1))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLossProbes", 1), HaveGrown("TcpExtTCPTimeouts", 0),
 			HaveGrown("TcpExtTCPFastRetrans", 0), HaveGrown("TcpRetransSegs", 1)))
-		lab.Figure("probe after", waited.Seconds()*1000, "ms", expected.String())
 	})
 
 var _ = It("has but its time-out for a loss of the last segment, with tcp_early_retrans 0", Label("quick", "netem", "rfc6298"),
@@ -86,13 +83,11 @@ var _ = It("has but its time-out for a loss of the last segment, with tcp_early_
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{last}))
 		waited := v.again[0].At - v.lastACKBefore(v.again[0]).At
-		expected := rto(lab.Oracle(net.Client()))
-		Expect(waited).To(expected)
+		lab.Measure("time-out after", waited, lab.Oracle(net.Client()).RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(1))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpExtTCPLossProbes", 0),
 			HaveGrown("TcpRetransSegs", 1)))
-		lab.Figure("time-out after", waited.Seconds()*1000, "ms", expected.String())
 	})
 
 var _ = It("repairs the loss of a whole window by a probe, without a time-out", Label("quick", "netem", "rfc8985"), func(ctx SpecContext) {
@@ -108,12 +103,10 @@ var _ = It("repairs the loss of a whole window by a probe, without a time-out", 
 	v := viewOf(wire, net)
 	Expect(v.repeated()).To(HaveExactElements(window, 1, 2, 3, 4, 5, 6, 7, 8, 9))
 	probe := v.again[0]
-	expected := lossProbe(lab.Oracle(net.Client()), window)
-	Expect(probe.At - v.first[window-1].At).To(expected)
-	Expect(v.again[1].At - probe.At).To(BeNumerically("~", slowRoundTrip, hostDelay))
+	lab.Measure("probe after", probe.At-v.first[window-1].At, lab.Oracle(net.Client()).TailLossProbe(pathRTT, window))
+	lab.Check("repaired after", v.again[1].At-probe.At, slowRTT, "RFC 8985, 6.2: a round trip")
 
 	Expect(drop.Hits()).To(HaveLen(window))
 	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLossProbes", 1), HaveGrown("TcpExtTCPFastRetrans", window-1),
 		HaveGrown("TcpRetransSegs", window), HaveGrown("TcpExtTCPTimeouts", 0)))
-	lab.Figure("probe after", (probe.At-v.first[window-1].At).Seconds()*1000, "ms", expected.String())
 })

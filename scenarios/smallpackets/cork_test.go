@@ -38,11 +38,9 @@ var _ = DescribeTable("holds small writes back under TCP_CORK, and sends them in
 		Expect(lab.Wait(pair.Server).Connections[0].Steps[2].Bytes).To(BeEquivalentTo(writes * bytes))
 		data := wire.Segments(analysis.WithData)
 		Expect(data).To(HaveLen(3)) // request, answer, and the rest
-		late := data[2].At - data[1].At
-		Expect(late).To(held)
-		lab.Figure("held back", late.Seconds()*1000, "ms", held.String())
+		lab.Measure("held back", data[2].At-data[1].At, held)
 	},
-	Entry("when the cork is pulled", true, func(oracle.Kernel) oracle.Span { return oracle.Exactly(pause) }),
+	Entry("when the cork is pulled", true, func(oracle.Kernel) oracle.Span { return oracle.Exactly(pause).From("tcp(7): TCP_CORK") }),
 	// tcp(7) says 200 ms. It is the timer of zero-window probes, which is an RTO (tcp_check_probe_timer, tcp_probe0_base).
 	Entry("after an RTO at the latest", false, func(k oracle.Kernel) oracle.Span {
 		return k.ZeroWindowProbes(oracle.Probing{RTT: roundTrips(1)}, 1)[0]

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/netns"
@@ -17,7 +18,8 @@ import (
 func connect(lab *harness.Lab, net *netns.Topology) peers.Connection {
 	GinkgoHelper()
 	impatience := lab.Oracle(net.Client()).Connect(oracle.Connecting{SYNCount: 1}).End.Latest
-	Expect(impatience).To(BeNumerically("<", lab.Oracle(net.Server()).SYNACKsCrowded().End.Earliest))
+	forgotten := lab.Oracle(net.Server()).SYNACKsCrowded().End
+	lab.Check("client gives up after", impatience, bounds.AtMost(forgotten.Earliest), forgotten.Source)
 	client := lab.Start(net.Client(), peers.Dial{
 		Connect: harness.Addr(net.Server(), 80), Socket: peers.Socket{SYNRetries: 1},
 		Hold: roundTrip, // until the server has the third segment

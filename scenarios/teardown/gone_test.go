@@ -12,6 +12,7 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -30,11 +31,12 @@ var _ = DescribeTable("closes at once for a program that was killed", Label("qui
 		killed := time.Now()
 		c.Server.Kill()
 		steps := lab.Wait(c.Client).Connections[0].Steps
+		noticed := time.Since(killed)
 
 		// exit(2) closes all files: a FIN as with close(2), and a reset where data is unread (RFC 2525, 2.17).
 		Expect(wire.Segments(analysis.From(harness.IP(net.Server())))).To(Contain(ending, 1))
 		Expect(steps[len(steps)-1].Err).To(sees)
-		Expect(time.Since(killed)).To(BeNumerically("<", roundTrip+settle))
+		lab.Measure("noticed after", noticed, oracle.Between(roundTrip/2, roundTrip+settle), "exit(2); half a round trip")
 	},
 	Entry("with a FIN", int64(0), Segments("FINs", analysis.FINs), BeNil()),
 	Entry("with a reset, if data is unread", int64(1000), Reset(), MatchError(unix.ECONNRESET)),

@@ -1,7 +1,6 @@
 package timewait
 
 import (
-	"fmt"
 	"strconv"
 	"time"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/netns"
@@ -56,10 +56,9 @@ var _ = It("keeps no more in TIME-WAIT than tcp_max_tw_buckets, and counts those
 		held, overflow := lab.Oracle(net.Client()).TimeWaits(closes)
 		Expect(held).To(Equal(buckets))
 		waiting := lab.Sockets(net.Client(), timeWait).List()
-		Expect(waiting).To(HaveState(kernel.TimeWait, held))
+		lab.Measure("in TIME-WAIT", len(waiting), bounds.Exactly(held), "tcp_max_tw_buckets")
 		Expect(lab.Counters(net.Client())).To(And(
 			HaveGrown("TcpExtTCPTimeWaitOverflow", overflow), HaveGrown("TcpExtTW", held)))
 		Expect(wire).To(Contain(FourWayClose(), closes))
 		Expect(wire.Segments(analysis.RSTs)).To(BeEmpty())
-		lab.Figure("in TIME-WAIT", float64(len(waiting)), "", fmt.Sprintf("%d: tcp_max_tw_buckets", buckets))
 	})

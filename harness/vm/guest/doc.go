@@ -12,5 +12,8 @@
 //		...
 //	}
 //
+// Guests are linux/amd64 whatever the host is. Where Go builds for another machine, Main is there
+// and does nothing, and /init has to be built apart (GOARCH=amd64).
+//
 // The host's side is package vm.
 package guest

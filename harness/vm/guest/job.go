@@ -2,6 +2,9 @@ package guest
 
 import "time"
 
+// Arch is what guests execute, by Go's name, whatever the host is: their /init and their programs are built for it.
+const Arch = "amd64"
+
 // Paths inside the guest that both sides know.
 const (
 	InitPath     = "/init"

@@ -1,13 +1,17 @@
+//go:build linux && amd64
+
 package guest
 
 import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,12 +34,20 @@ func withPorts(first, count int, do func()) error {
 	return syscall.Ioperm(first, count, 0)
 }
 
-// pause is where the host may stop the machine, to keep its state for guests that are to begin here. The
-// device is QEMU's pvpanic, which stops the machine within this one instruction if the
-// host has asked for that (-action panic=pause), and else does nothing (docs/specs/pvpanic.rst).
+// pause is where the host may stop the machine, to keep its state for guests that are to begin here. A watchdog that
+// expires at once (QEMU's hw/watchdog/wdt_ib700.c) asks QEMU for that, if the host wants it (-action watchdog=pause), and
+// else does nothing. QEMU then stops the machine before an idle CPU goes on for the second time, so the
+// guest idles. It tells when it is past that, by an event of the pvpanic device (docs/specs/pvpanic.rst), so that a state from
+// later on is never taken for this one.
 func pause() error {
-	const port, panicked = 0x505, 1
-	return withPorts(port, 1, func() { outb(port, panicked) })
+	const (
+		watchdog, expired    = 0x443, 0xf // the time-out is 2 s for each below 15
+		pvpanic, crashLoaded = 0x505, 2
+		idle                 = 10 * time.Millisecond
+	)
+	err := withPorts(watchdog, 1, func() { outb(watchdog, expired) })
+	time.Sleep(idle)
+	return errors.Join(err, withPorts(pvpanic, 1, func() { outb(pvpanic, crashLoaded) }))
 }
 
 // QEMU's fw_cfg device (docs/specs/fw_cfg.rst): an item is selected by its number, and read byte by byte.

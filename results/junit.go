@@ -1,0 +1,198 @@
+package results
+
+import (
+	"cmp"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/text"
+)
+
+// The report for JUnit's readers has what both of the schemas allow that they go by, Ant's (JUnit.xsd of windyroad/JUnit-Schema) and
+// Jenkins's (junit-10.xsd of its xunit plug-in). So properties are a suite's, not a test case's, and what is empty is there.
+type (
+	junitSuites struct {
+		XMLName xml.Name     `xml:"testsuites"`
+		Suites  []junitSuite `xml:"testsuite"`
+	}
+	junitSuite struct {
+		Name       string          `xml:"name,attr"`
+		Package    string          `xml:"package,attr"`
+		ID         int             `xml:"id,attr"`
+		Hostname   string          `xml:"hostname,attr"`
+		Timestamp  string          `xml:"timestamp,attr"`
+		Tests      int             `xml:"tests,attr"`
+		Failures   int             `xml:"failures,attr"`
+		Errors     int             `xml:"errors,attr"`
+		Skipped    int             `xml:"skipped,attr"`
+		Time       junitTime       `xml:"time,attr"`
+		Properties junitProperties `xml:"properties"`
+		Cases      []junitCase     `xml:"testcase"`
+		Out        string          `xml:"system-out"`
+		Err        string          `xml:"system-err"`
+	}
+	junitProperties struct {
+		List []junitProperty `xml:"property"`
+	}
+	junitProperty struct {
+		Name  string `xml:"name,attr"`
+		Value string `xml:"value,attr"`
+	}
+	junitCase struct {
+		Name    string        `xml:"name,attr"`
+		Class   string        `xml:"classname,attr"`
+		Time    junitTime     `xml:"time,attr"`
+		Failure *junitFailure `xml:"failure"`
+		Error   *junitFailure `xml:"error"`
+		Skipped *junitSkipped `xml:"skipped"`
+	}
+	junitFailure struct {
+		Message string `xml:"message,attr"`
+		Type    string `xml:"type,attr"`
+		Text    string `xml:",cdata"` // so that its lines stay lines
+	}
+	junitSkipped struct {
+		Message string `xml:"message,attr"`
+	}
+)
+
+// A junitTime is written in seconds, to the millisecond.
+type junitTime time.Duration
+
+func (t junitTime) MarshalText() ([]byte, error) {
+	return strconv.AppendFloat(nil, time.Duration(t).Seconds(), 'f', 3, 64), nil
+}
+
+// JUnit writes records as the report that tools of continuous integration read: a test case for each record with the wall time
+// that it took, why it failed and where its evidence is, or why it was skipped; and a test suite for each suite, kernel
+// and seed, which are among its properties. The records' order stays.
+func JUnit(w io.Writer, records []*Record) error {
+	var report junitSuites
+	kernels := map[string]bool{}
+	for _, r := range records {
+		kernels[r.Kernel.Release] = true
+	}
+	index := map[string]int{}
+	started := map[string]time.Time{}
+	for _, r := range records {
+		properties := junitPropertiesOf(r)
+		key := fmt.Sprintf("%q %q", r.Suite, properties)
+		i, known := index[key]
+		if !known {
+			i = len(report.Suites)
+			index[key] = i
+			report.Suites = append(report.Suites, junitSuite{
+				// The name of the machine says nothing: in virtual time all give the same.
+				Name: printable(cmp.Or(r.Suite, "-")), Package: "tcplab", ID: i, Hostname: "localhost", Properties: junitProperties{properties},
+			})
+		}
+		class := r.Suite
+		if len(kernels) > 1 {
+			class += " on " + r.Kernel.Release // otherwise readers would take one test for the other
+		}
+		report.Suites[i].add(r, printable(class))
+		if at := junitStarted(r); !at.IsZero() && (started[key].IsZero() || at.Before(started[key])) {
+			started[key] = at
+		}
+	}
+	for key, i := range index {
+		report.Suites[i].Timestamp = started[key].UTC().Format("2006-01-02T15:04:05") // the schemas allow no zone
+	}
+	document, err := xml.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return fmt.Errorf("JUnit report: %w", err)
+	}
+	_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, document)
+	return err
+}
+
+func junitPropertiesOf(r *Record) []junitProperty {
+	list := []junitProperty{
+		{"kernel", r.Kernel.Release}, {"clock", r.Clock}, {"seed", strconv.FormatUint(r.Seed, 10)}, {"protocol", "IPv4"},
+	}
+	if r.IPv6 {
+		list[len(list)-1].Value = "IPv6"
+	}
+	return list
+}
+
+func junitStarted(r *Record) time.Time {
+	if r.Host == nil {
+		return time.Time{}
+	}
+	return r.Host.Started
+}
+
+// add adds a record as a test case, and counts it.
+func (s *junitSuite) add(r *Record, class string) {
+	took := r.wall()
+	c := junitCase{Name: printable(r.Scenario), Class: class, Time: junitTime(took)}
+	switch r.Verdict {
+	case Passed:
+	case Skipped, Pending:
+		c.Skipped = &junitSkipped{Message: printable(skipReason(r))}
+		s.Skipped++
+	case Failed, TimedOut:
+		c.Failure = newJUnitFailure(r)
+		s.Failures++
+	default: // it did not come to an assertion, as Ant puts it
+		c.Error = newJUnitFailure(r)
+		s.Errors++
+	}
+	s.Tests++
+	s.Time += junitTime(took)
+	s.Cases = append(s.Cases, c)
+}
+
+// newJUnitFailure has the first line of the message for lists, and all that is known for who looks closer.
+func newJUnitFailure(r *Record) *junitFailure {
+	failure := &junitFailure{Message: string(r.Verdict), Type: string(r.Verdict)}
+	var all strings.Builder
+	if f := r.Failure; f != nil {
+		line, _, _ := strings.Cut(strings.TrimSpace(f.Message), "\n")
+		failure.Message = printable(cmp.Or(strings.TrimSpace(line), string(r.Verdict)))
+		all.WriteString(f.Message)
+		if f.Location != "" {
+			all.WriteString("\nat " + f.Location)
+		}
+	}
+	for _, figure := range r.Figures {
+		all.WriteString("\n" + figure.String())
+	}
+	if r.dir != "" {
+		all.WriteString("\nevidence: " + r.dir)
+	}
+	failure.Text = strings.TrimSpace(junitText(all.String()))
+	return failure
+}
+
+// junitText leaves out what XML cannot hold, not even in a CDATA section.
+func junitText(s string) string {
+	return strings.NewReplacer("\ufffe", "\ufffd", "\uffff", "\ufffd").Replace(text.PrintableLines(s))
+}
+
+// wall is the wall time that a record's scenario took, or 0 where it is not known.
+func (r *Record) wall() time.Duration {
+	switch {
+	case r.Host != nil && r.Host.Wall > 0:
+		return time.Duration(r.Host.Wall)
+	case r.Clock == ClockReal && r.Duration > 0:
+		return time.Duration(r.Duration)
+	}
+	return 0
+}
+
+// skipReason is why a record's scenario did not run.
+func skipReason(r *Record) string {
+	switch {
+	case r.Reason != "":
+		return r.Reason
+	case r.Verdict == Pending:
+		return "marked as pending"
+	}
+	return "no reason was given"
+}

@@ -1,0 +1,148 @@
+package results
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// LedgerName is the name of a ledger inside its folder.
+const LedgerName = "ledger.jsonl"
+
+// A Ledger keeps what came of many runs in one file, a line each, so that they need not be made again, on this machine or
+// another. A line is written at once, and what was cut off by a kill is passed over. It can be used by several goroutines.
+type Ledger struct {
+	mutex   sync.Mutex
+	file    *os.File
+	entries []entry
+	byKey   map[string]*Record
+}
+
+// An entry is one run of one scenario.
+type entry struct {
+	// Key names all that the run depended on: the same key, the same bytes.
+	Key string `json:"key"`
+	// Code names the program that ran, whatever kernel and seed it ran with.
+	Code   string  `json:"code"`
+	Record *Record `json:"record"`
+}
+
+// OpenLedger opens the ledger of a folder, which it makes where it is not there.
+func OpenLedger(dir string) (*Ledger, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	l := &Ledger{byKey: map[string]*Record{}}
+	path := filepath.Join(dir, LedgerName)
+	whole, err := l.read(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if l.file, err = os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
+		return nil, fmt.Errorf("open ledger: %w", err)
+	}
+	if !whole { // what comes next must not be taken for the rest of a line that was cut off
+		if _, err := l.file.WriteString("\n"); err != nil {
+			l.file.Close()
+			return nil, fmt.Errorf("open ledger: %w", err)
+		}
+	}
+	return l, nil
+}
+
+// Close closes the file.
+func (l *Ledger) Close() error { return l.file.Close() }
+
+// Merge takes in what the ledger of another folder knows, without writing it. A folder without one is fs.ErrNotExist.
+func (l *Ledger) Merge(dir string) error {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	_, err := l.read(filepath.Join(dir, LedgerName))
+	return err
+}
+
+// mostEntry bounds a line.
+const mostEntry = 16 << 20
+
+// read takes in a file, and tells whether it ends with a whole line. Lines of another schema, and lines that were cut off,
+// are passed over: what they are about is run again.
+func (l *Ledger) read(path string) (whole bool, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return true, fmt.Errorf("read ledger: %w", err)
+	}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	lines.Buffer(nil, mostEntry)
+	for lines.Scan() {
+		var e entry
+		if json.Unmarshal(lines.Bytes(), &e) != nil || e.Record == nil || e.Record.Schema != SchemaVersion || e.Record.Validate() != nil {
+			continue
+		}
+		l.add(e)
+	}
+	if err := lines.Err(); err != nil {
+		return true, fmt.Errorf("read ledger %s: %w", path, err)
+	}
+	return len(text) == 0 || text[len(text)-1] == '\n', nil
+}
+
+func (l *Ledger) add(e entry) {
+	if l.byKey[e.Key] == nil {
+		l.byKey[e.Key] = e.Record
+		l.entries = append(l.entries, e)
+	}
+}
+
+// Get returns the record of a run that was made, or nil.
+func (l *Ledger) Get(key string) *Record {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	return l.byKey[key]
+}
+
+// Put keeps what a run came to: its verdict, its figures and checks, and what it depended on.
+func (l *Ledger) Put(key, code string, r *Record) error {
+	e := entry{key, code, r.summary()}
+	line, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	if l.byKey[key] != nil {
+		return nil
+	}
+	l.add(e)
+	if _, err := l.file.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	return nil
+}
+
+// Records are all runs of a program.
+func (l *Ledger) Records(code string) []*Record {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	var records []*Record
+	for _, e := range l.entries {
+		if e.Code == code {
+			records = append(records, e.Record)
+		}
+	}
+	return records
+}
+
+// summary is the record without what is of one run only: its files, and what the hosts did.
+func (r *Record) summary() *Record {
+	return &Record{
+		Schema: SchemaVersion, Suite: r.Suite, Scenario: r.Scenario, Labels: r.Labels, Verdict: r.Verdict, Failure: r.Failure, Reason: r.Reason,
+		Kernel: r.Kernel, Clock: r.Clock, IPv6: r.IPv6, Seed: r.Seed, Inputs: r.Inputs, Duration: r.Duration,
+		Figures: r.Figures, Checks: r.Checks,
+	}
+}

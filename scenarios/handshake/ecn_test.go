@@ -1,0 +1,250 @@
+package handshake
+
+import (
+	"fmt"
+	"slices"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// sinceAccECN: tcp_ecn can be 3 to 5 since Linux 7.0 (tcp_ecn_mode_max in net/ipv4/sysctl_net_ipv4.c). Its default, 2, asks
+// for no ECN.
+var sinceAccECN = ComponentSemVerConstraint("kernel", ">= 7.0.0")
+
+// Codepoints of the IP header (RFC 3168, section 5).
+const (
+	notECT = 0
+	ect0   = 2
+)
+
+// tcpECN is the sysctl of a side.
+func tcpECN(value int) []netns.Setting {
+	return []netns.Setting{{Key: "net.ipv4.tcp_ecn", Value: fmt.Sprint(value)}}
+}
+
+// An ecnCase is a connection on which each side sends a segment.
+type ecnCase struct {
+	lab              *harness.Lab
+	net              *netns.Topology
+	wire             *harness.Capture
+	client, server   oracle.Kernel
+	connected, taken peers.Connection
+	handshake        analysis.Handshake
+}
+
+// withECN makes a connection with tcp_ecn so on the two sides, on a path that may do something to it.
+func withECN(lab *harness.Lab, client, server int, path func(*netns.Topology)) ecnCase {
+	GinkgoHelper()
+	net := lab.Path(shortTrip, netns.Config{ClientSysctls: tcpECN(client), ServerSysctls: tcpECN(server)})
+	if path != nil {
+		path(net)
+	}
+	c := ecnCase{
+		lab: lab, net: net, wire: lab.Capture(net.Client()), client: lab.Oracle(net.Client()), server: lab.Oracle(net.Server()),
+	}
+	accept := lab.Start(net.Server(), peers.Script{
+		Listen: harness.Addr(net.Server(), 80),
+		Steps:  peers.Steps(peers.ReadAll(), peers.Write(1000), peers.CloseWrite(), peers.Inspect()),
+	})
+	dial := lab.Start(net.Client(), peers.Script{
+		Connect: harness.Addr(net.Server(), 80),
+		Steps:   peers.Steps(peers.Write(1000), peers.CloseWrite(), peers.ReadAll(), peers.Inspect()),
+	})
+	c.connected, c.taken = lab.Wait(dial).Connections[0], lab.Wait(accept).Connections[0]
+	handshakes := analysis.Handshakes(slices.Values(c.wire.Segments()))
+	Expect(handshakes).To(HaveLen(1))
+	c.handshake = handshakes[0]
+	return c
+}
+
+// said is what a segment says of ECN: its codepoint in the IP header, and its ACE.
+type said struct{ codepoint, ace uint8 }
+
+// data is what the data of a side says.
+func (c ecnCase) data(from *netns.Host) (all []said) {
+	GinkgoHelper()
+	for _, s := range c.wire.Segments(analysis.From(harness.IP(from)), analysis.WithData) {
+		all = append(all, said{s.ECN, s.Flags.ACE()})
+	}
+	return all
+}
+
+// expectInUse expects both sides to use that ECN: by the wire, and by the sockets' own account.
+func (c ecnCase) expectInUse(ecn oracle.ECN) {
+	GinkgoHelper()
+	Expect(c.wire).To(Contain(HandshakeWithECN(map[oracle.ECN]analysis.ECNMode{
+		oracle.NoECN: analysis.ECNNone, oracle.ClassicECN: analysis.ECNClassic, oracle.AccurateECN: analysis.ECNAccurate,
+	}[ecn]), 1))
+
+	// RFC 3168, section 6.1: data is ECN-capable. RFC 9768, section 3.2.2: without a mark the counter stays where it begins.
+	var expected said
+	if ecn != oracle.NoECN {
+		expected.codepoint = ect0
+	}
+	if ecn == oracle.AccurateECN {
+		expected.ace = oracle.ACE(0)
+	}
+	for _, side := range []*netns.Host{c.net.Client(), c.net.Server()} {
+		Expect(c.data(side)).To(Equal([]said{expected}), side.Name())
+	}
+	const ecnOption = 8 // TCPI_OPT_ECN in include/uapi/linux/tcp.h
+	for _, info := range []*peers.TCPInfo{c.connected.Steps[3].TCPInfo, c.taken.Steps[3].TCPInfo} {
+		Expect(info.Options&ecnOption != 0).To(Equal(ecn != oracle.NoECN))
+		if c.client.Version.AtLeast(7, 0) {
+			Expect(info.Ecn_mode).To(BeEquivalentTo(ecn)) // TCPI_ECN_MODE_DISABLED, RFC3168, ACCECN
+			Expect(info.Accecn_fail_mode).To(BeZero())
+		}
+	}
+}
+
+var _ = DescribeTable("agrees on the ECN that the client asks for and the server knows:", Label("quick", "netem", "rfc3168", "rfc9768"),
+	func(ctx SpecContext, client, server int, expected oracle.ECN) {
+		lab := harness.NewLab(ctx)
+		c := withECN(lab, client, server, nil)
+		Expect(oracle.AgreedECN(c.client, c.server)).To(Equal(expected))
+		c.expectInUse(expected)
+
+		// The SYN is not ECN-capable (RFC 3168, section 6.1.1), which an accurate SYN-ACK says; and its third segment says
+		// the same of the SYN-ACK.
+		h := c.handshake
+		Expect([]uint8{h.SYN.ECN, h.SYNACK.ECN}).To(HaveEach(BeEquivalentTo(notECT)))
+		asked, answered := h.SYN.Flags.ACE(), h.SYNACK.Flags.ACE()
+		lab.Measure("ACE of the SYN", asked, bounds.Exactly(c.client.SYNACE(0)), fmt.Sprintf("tcp_ecn %d", client))
+		lab.Measure("ACE of the SYN-ACK", answered, bounds.Exactly(c.server.SYNACKACE(asked, h.SYN.ECN, 0)),
+			"RFC 9768, table 2: ECN "+expected.String())
+		third := uint8(0)
+		if expected == oracle.AccurateECN {
+			third = oracle.ReflectedACE(h.SYNACK.ECN)
+		}
+		Expect(h.ACK.Flags.ACE()).To(Equal(third))
+
+		// RFC 9768, section 3.2.3: the option is not in the SYN, and begins with what tells that nobody has zeroed it.
+		Expect(h.SYN.Options.HasAccECN).To(BeFalse())
+		Expect(h.SYNACK.Options.HasAccECN).To(Equal(expected == oracle.AccurateECN))
+		if o := h.SYNACK.Options.AccECN; expected == oracle.AccurateECN {
+			Expect([]uint32{o.E0B, o.CEB, o.E1B}).To(Equal([]uint32{oracle.FirstE0B, oracle.FirstCEB, oracle.FirstE1B}))
+		}
+	},
+	Entry("classic, where both ask for it (tcp_ecn 1)", 1, 1, oracle.ClassicECN),
+	Entry("classic with a server as it comes (2)", 1, 2, oracle.ClassicECN),
+	Entry("none from a client as it comes (2)", 2, 1, oracle.NoECN),
+	Entry("none, where the server has it off (0)", 1, 0, oracle.NoECN),
+	Entry("accurate, where both ask for it (3)", sinceAccECN, 3, 3, oracle.AccurateECN),
+	Entry("accurate with a server that takes it and does not ask (5)", sinceAccECN, 3, 5, oracle.AccurateECN),
+	Entry("classic, where the server knows RFC 3168 only", sinceAccECN, 3, 2, oracle.ClassicECN),
+	Entry("classic, where the client asks for that (4)", sinceAccECN, 4, 3, oracle.ClassicECN),
+	Entry("none, where the client asks for accurate and the server has it off", sinceAccECN, 3, 0, oracle.NoECN),
+	Entry("none from a client that only takes it (5)", sinceAccECN, 5, 3, oracle.NoECN),
+)
+
+var _ = DescribeTable("asks for no ECN any more where SYNs are lost that do,", Label("quick", "netem", "rfc3168", "rfc9768"),
+	func(ctx SpecContext, value, lost int, expected oracle.ECN) {
+		lab := harness.NewLab(ctx)
+		c := withECN(lab, value, value, func(net *netns.Topology) { lab.Rule(net.ToServer, rules.Drop(rules.SYN.First(lost))) })
+
+		// RFC 3168, section 6.1.1.1, and RFC 9768, section 3.1.4.1: something on the path may drop them for their flags.
+		var asked, wanted []uint8
+		for i, syn := range c.wire.Segments(analysis.SYNs) {
+			asked, wanted = append(asked, syn.Flags.ACE()), append(wanted, c.client.SYNACE(i))
+		}
+		Expect(asked).To(And(Equal(wanted), HaveLen(lost+1)))
+		last := asked[lost]
+		Expect(c.handshake.SYNACK.Flags.ACE()).To(Equal(c.server.SYNACKACE(last, notECT, 0)))
+		Expect(last != 0).To(Equal(expected != oracle.NoECN))
+		c.expectInUse(expected)
+		lab.Measure("ACE of the last SYN", last, bounds.Exactly(wanted[lost]), "tcp_ecn_fallback")
+	},
+	Entry("classic: by the first retransmission", 1, 1, oracle.NoECN),
+	Entry("accurate: not yet by the first", sinceAccECN, 3, 1, oracle.AccurateECN),
+	Entry("accurate: by the second", sinceAccECN, 3, 2, oracle.NoECN),
+)
+
+var _ = DescribeTable("falls back where the path clears flags that it does not know",
+	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext, cleared rules.Flags, expected oracle.ECN) {
+		lab := harness.NewLab(ctx)
+		var clear *harness.Rule
+		c := withECN(lab, 3, 3, func(net *netns.Topology) { clear = lab.Rule(net.ToServer, rules.ClearFlags(cleared, rules.SYN)) })
+
+		// The client asked for accurate ECN; the server answers what came (RFC 9768, section 3.1.2, table 2).
+		came := c.handshake.SYN.Flags.ACE() &^ uint8(cleared/rules.ECE)
+		Expect(clear.Hits()).To(HaveExactElements(HaveField("Done", true)))
+		Expect(c.handshake.SYN.Flags.ACE()).To(Equal(c.client.SYNACE(0)))
+		Expect(c.handshake.SYNACK.Flags.ACE()).To(Equal(c.server.SYNACKACE(came, notECT, 0)))
+		c.expectInUse(expected)
+	},
+	Entry("to classic: AE, which was reserved", rules.AE, oracle.ClassicECN),
+	Entry("to none: all of ECN's", rules.AE|rules.CWR|rules.ECE, oracle.NoECN),
+)
+
+// What TCP_INFO's accecn_fail_mode says (include/uapi/linux/tcp.h).
+const (
+	aceFailSend = 1 << iota
+	aceFailReceive
+	optionFailSend
+	optionFailReceive
+)
+
+var _ = It("sends what is not ECN-capable where the ACE of the third segment came as zero",
+	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		var clear *harness.Rule
+		c := withECN(lab, 3, 3, func(net *netns.Topology) {
+			clear = lab.Rule(net.ToServer, rules.ClearFlags(rules.AE|rules.CWR|rules.ECE, rules.HandshakeACK))
+		})
+
+		// RFC 9768, section 3.2.2.1, table 4: zero is no codepoint, so marks would not come back. It stays in accurate
+		// mode all the same, and answers the other side, which knows nothing of it (tcp_accecn_third_ack).
+		Expect(clear.Hits()).To(HaveExactElements(HaveField("Done", true)))
+		Expect(c.wire).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
+		Expect(c.data(c.net.Client())).To(Equal([]said{{ect0, oracle.ACE(0)}}))
+		Expect(c.data(c.net.Server())).To(Equal([]said{{notECT, oracle.ACE(0)}}))
+		Expect(c.taken.Steps[3].TCPInfo.Accecn_fail_mode).To(BeEquivalentTo(aceFailReceive | optionFailReceive))
+		Expect(c.connected.Steps[3].TCPInfo.Accecn_fail_mode).To(BeZero())
+	})
+
+var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third time, and sends what is not ECN-capable",
+	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
+		const lost = 2
+		lab := harness.NewLab(ctx)
+		net := lab.Path(shortTrip, netns.Config{ClientSysctls: tcpECN(3), ServerSysctls: tcpECN(3)})
+		lab.Rule(net.ToServer, rules.Drop(rules.HandshakeACK.First(lost)))
+		wire := lab.Capture(net.Client())
+		accept := lab.Start(net.Server(), peers.Script{
+			Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(1000), peers.ReadAll(), peers.Inspect()),
+		})
+		client := lab.Start(net.Client(), peers.Script{
+			Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(1000), peers.Write(1000)),
+		})
+		lab.Wait(client)
+		taken := lab.Wait(accept).Connections[0]
+
+		// RFC 9768, sections 3.1.4.2 and 3.2.3.2.2: neither flags nor option, which something on the path may not let
+		// through. The option is left away first.
+		k := lab.Oracle(net.Server())
+		answers := wire.Segments(analysis.SYNACKs)
+		Expect(answers).To(HaveLen(1 + lost))
+		for i, synack := range answers {
+			Expect(synack.Flags.ACE()).To(Equal(k.SYNACKACE(lab.Oracle(net.Client()).SYNACE(0), notECT, i)), "SYN-ACK %d", i)
+			Expect(synack.Options.HasAccECN).To(Equal(i == 0), "SYN-ACK %d", i)
+		}
+		// The client has heard the first, and stays with it; each further one is answered with the codepoint that it came with.
+		for _, ack := range wire.Segments(analysis.From(harness.IP(net.Client())), analysis.Not(analysis.SYNs))[:1+lost] {
+			Expect(ack.Flags.ACE()).To(Equal(oracle.ReflectedACE(notECT)))
+		}
+		data := wire.Segments(analysis.WithData)
+		Expect(data).To(HaveExactElements(
+			And(HaveField("Src.Addr()", harness.IP(net.Server())), HaveField("ECN", BeEquivalentTo(notECT))),
+			And(HaveField("Src.Addr()", harness.IP(net.Client())), HaveField("ECN", BeEquivalentTo(ect0))),
+		))
+		Expect(taken.Steps[2].TCPInfo.Accecn_fail_mode).To(BeEquivalentTo(aceFailSend))
+	})

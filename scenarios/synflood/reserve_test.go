@@ -1,0 +1,65 @@
+package synflood
+
+import (
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers"
+)
+
+var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that it knows, without cookies:", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, known bool) {
+		const most, long = 128, 512 // the listener's own queue is not what is full
+		lab := harness.NewLab(ctx)
+		net := lab.Path(roundTrip, netns.Config{ServerSysctls: []netns.Setting{
+			{Key: "net.ipv4.tcp_syncookies", Value: "0"}, {Key: "net.ipv4.tcp_max_syn_backlog", Value: fmt.Sprint(most)},
+			{Key: "net.ipv4.tcp_no_metrics_save", Value: "0"}, // hosts of a lab remember nothing otherwise (package netns)
+		}})
+		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: long})
+		if known {
+			// The round-trip time of an earlier connection, once that has ended, is what makes a peer proven to be alive
+			// (tcp_peer_is_proven; net/ipv4/tcp_metrics.c: tcp_update_metrics).
+			Expect(connect(lab, net).Err).To(BeNil())
+			time.Sleep(roundTrip)
+		}
+		wire := lab.Capture(net.Server())
+		lab.Wait(lab.Start(net.Client(), peers.SYNFlood{
+			Connect: harness.Addr(net.Server(), 80), From: harness.Strangers(net.Client()), Count: syns,
+		}))
+		time.Sleep(roundTrip)
+
+		k := lab.Oracle(net.Server())
+		held := k.SYNQueue(long)
+		Expect(held).To(Equal(most - most/4 + 1)) // tcp_conn_request: as long as less than a quarter is left
+		requests := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
+		lab.Measure("in SYN-RECV", len(requests), bounds.Exactly(held), "three quarters of tcp_max_syn_backlog, and one")
+		Expect(k.SYNQueueKnown(long)).To(BeNumerically(">", held))
+		// What was not answered ran into the reserve, which counts no TCPReqQFullDrop.
+		refused := k.SYNFlood(syns, long).Dropped
+		Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtListenDrops", refused), HaveGrown("TcpExtTCPReqQFullDrop", 0)))
+
+		connection := connect(lab, net)
+		if known {
+			Expect(connection.Err).To(BeNil())
+			Expect(wire.Segments(analysis.Connection(analysis.Flow{Src: connection.Local, Dst: connection.Remote}))).To(Contain(Handshake(), 1))
+			Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtListenDrops", refused))
+		} else {
+			Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
+			tried := len(wire.Segments(analysis.SYNs, analysis.From(harness.IP(net.Client()))))
+			Expect(wire.Segments(analysis.SYNACKs, analysis.To(harness.IP(net.Client())))).To(BeEmpty())
+			Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtListenDrops", refused+tried))
+		}
+	},
+	Entry("one gets in that was here before", true),
+	Entry("one that was not does not", false),
+)

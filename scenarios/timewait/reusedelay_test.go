@@ -1,0 +1,47 @@
+package timewait
+
+import (
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/bounds"
+	"github.com/tcplab/tcplab/harness/kernel"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/netns"
+)
+
+var _ = DescribeTable("takes a port from TIME-WAIT for the same server once tcp_tw_reuse_delay has passed,", Label("quick", "netem", "linux"),
+	ComponentSemVerConstraint("kernel", ">= 6.14.0"), // which has brought the sysctl
+	func(ctx SpecContext, delay time.Duration) {
+		lab := harness.NewLab(ctx)
+		net := network(lab, tenPorts, netns.Setting{Key: "net.ipv4.tcp_tw_reuse", Value: "1"},
+			netns.Setting{Key: "net.ipv4.tcp_tw_reuse_delay", Value: fmt.Sprint(delay.Milliseconds())})
+		serve(lab, net)
+		ports := lab.Oracle(net.Client()).EphemeralPorts()
+		age, ok := lab.Oracle(net.Client()).TimeWaitReuse(false)
+		Expect(ok).To(BeTrue())
+
+		// None is older than this, and all are older than now when it has passed (tcp_twsk_unique).
+		begun := monotonic()
+		Expect(dial(lab, net, ports)).To(HaveEach(HaveField("Err", BeNil())))
+		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, ports))
+		closed := monotonic()
+		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
+		// That it took no longer, or else there is nothing to tell.
+		lab.Check("made within the delay", monotonic()-begun, bounds.AtMost(age.Earliest), age.Source)
+
+		// The clock is one of milliseconds (tcp_clock_ms), and has to be past the delay.
+		time.Sleep(closed + age.Latest - monotonic())
+		Expect(dial(lab, net, ports)).To(HaveEach(HaveField("Err", BeNil())))
+		counters := lab.Counters(net.Client())
+		lab.Measure("recycled", bounds.In(counters["TcpExtTWRecycled"], "ports"), bounds.Exactly(ports), age.Source)
+		Expect(counters).To(HaveGrown("TcpExtTW", 2*ports))
+	},
+	Entry("500 ms", 500*time.Millisecond),
+	Entry("5 s", 5*time.Second),
+)
