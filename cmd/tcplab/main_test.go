@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -45,6 +47,8 @@ func TestBadUseIsRefused(t *testing.T) {
 		{"at most 10000", []string{"seeds", "--seeds", "1-5,1-99999999999"}},
 		{`"x" is no number`, []string{"seeds", "--seeds", "1-x"}},
 		{`"" is no number`, []string{"seeds", "--seeds", "1,"}},
+		{"no such file", []string{"run", "--junit", "/no/such/folder/junit.xml"}},
+		{"is a folder", []string{"run", "--junit", "testdata"}},
 		{"requires at least 1 arg", []string{"kernels", "fetch"}},
 		{"a name is a version", []string{"kernels", "fetch", "six"}},
 		{"none of the others can be", []string{"compare", "--bytes", "--all", "one", "two"}},
@@ -68,6 +72,21 @@ func TestListShowsScenarios(t *testing.T) {
 	output, err := tcplab("list", "../../scenarios/handshake", "--focus", "refused")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(output).To(Equal("handshake\n    is refused with a reset where nobody listens [quick netem tracefs rfc9293]\n"))
+}
+
+// make lab shows one scenario first: it has to be one, whatever becomes of the specs.
+func TestFirstScenarioOfMakeLab(t *testing.T) {
+	g := NewWithT(t)
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("needs the go command, to compile suites")
+	}
+	makefile, err := os.ReadFile("../../Makefile")
+	g.Expect(err).NotTo(HaveOccurred())
+	first := regexp.MustCompile(`(?m)^FIRST +:= \./(\S+) --focus '(.*)'$`).FindSubmatch(makefile)
+	g.Expect(first).To(HaveLen(3))
+	output, err := tcplab("list", "../../"+string(first[1]), "--focus", string(first[2]))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(strings.Count(output, "\n")).To(Equal(2), output)
 }
 
 // record writes a record of a scenario into a run of its own.
@@ -114,6 +133,19 @@ func TestCompareChooses(t *testing.T) {
 	output, err = tcplab("compare", "--behaviour", older, older)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(output).To(HavePrefix("0 of 1 scenarios differ"))
+}
+
+func TestReport(t *testing.T) {
+	g := NewWithT(t)
+	path := filepath.Join(t.TempDir(), "junit.xml")
+	g.Expect(clearReport("")).To(Succeed())
+	g.Expect(writeReport("", nil)).To(Succeed())
+	for range 2 {
+		g.Expect(clearReport(path)).To(Succeed())
+		g.Expect(path).NotTo(BeAnExistingFile(), "of an earlier run")
+		g.Expect(writeReport(path, []*results.Record{{Suite: "suite", Scenario: "scenario", Verdict: results.Passed}})).To(Succeed())
+		g.Expect(os.ReadFile(path)).To(ContainSubstring(`<testcase name="scenario" classname="suite"`))
+	}
 }
 
 func TestParseSeeds(t *testing.T) {
@@ -176,7 +208,8 @@ func TestRealClock(t *testing.T) {
 	defer image.Close()
 	var output bytes.Buffer
 	result, err := image.Run(t.Context(), vm.Job{
-		Args: []string{"run", "handshake.test", "--focus", "refused|three segments", "--results", guest.ArtefactsDir, "--id", "real"},
+		Args: []string{"run", "handshake.test", "--focus", "refused|three segments", "--results", guest.ArtefactsDir, "--id", "real",
+			"--junit", guest.ArtefactsDir + "/junit.xml"},
 		Seed: 1, Output: &output, Artefacts: dir,
 	})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -192,4 +225,7 @@ func TestRealClock(t *testing.T) {
 		g.Expect(r.Clock).To(Equal(results.ClockReal))
 		g.Expect(r.Host).NotTo(BeNil())
 	}
+	report, err := os.ReadFile(filepath.Join(dir, "junit.xml"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(bytes.Count(report, []byte("<testcase "))).To(Equal(2), string(report))
 }

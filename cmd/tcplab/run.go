@@ -1,16 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/harness/runner"
@@ -44,6 +47,7 @@ func newRun() *cobra.Command {
 	var options runner.Options
 	var clock string
 	var kernels []string
+	var junit string
 	command := &cobra.Command{
 		Use:   "run [SUITE...] [-- ARGUMENT...]",
 		Short: "Run suites, print a table, write a record of each scenario",
@@ -60,6 +64,7 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 		Example: `  tcplab run
   tcplab run ./scenarios/handshake --focus refused --seed 7
   tcplab run --kernel 6.1,6.12,newest
+  tcplab run --junit junit.xml
   tcplab run ./mypackage --include /usr/bin/iperf3 -- -test.v -test.run TestSlowLink`,
 		RunE: func(command *cobra.Command, args []string) error {
 			var err error
@@ -68,12 +73,18 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 			}
 			options.Patterns, options.Args = splitArgs(command, args)
 			options.Log = command.OutOrStdout()
+			if err := clearReport(junit); err != nil {
+				return err
+			}
 			if len(kernels) > 1 {
-				return runKernels(command.Context(), options, kernels, command.OutOrStdout())
+				return runKernels(command.Context(), options, kernels, junit, command.OutOrStdout())
 			}
 			options.Kernel = strings.Join(kernels, "")
 			summary, err := runner.Run(command.Context(), options)
 			if err != nil {
+				return err
+			}
+			if err := writeReport(junit, summary.Records); err != nil {
 				return err
 			}
 			if err := printRun(command.OutOrStdout(), summary); err != nil {
@@ -94,11 +105,45 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 	flags.StringVar(&options.ID, "id", "", "name of that folder; default: time and seed")
 	flags.BoolVarP(&options.Verbose, "verbose", "v", false, "pass on all output as it comes")
 	flags.StringSliceVar(&kernels, "kernel", nil, kernelUsage+"; several with commas between them")
+	flags.StringVar(&junit, "junit", "", "file for a report that continuous integration reads (JUnit's format)")
 	return command
 }
 
-const kernelUsage = "guest kernel: a version (6.12), a release, newest, a package, or the path of one's own: see tcplab kernels --help " +
-	"(default: this system's own, downloaded once)"
+// clearReport removes the report of an earlier run, and finds out before anything runs whether one can be written.
+func clearReport(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("--junit %s: %w", path, err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("--junit %s: %s is not a folder", path, filepath.Dir(path))
+	}
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("--junit %s: is a folder: name a file", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("--junit: the report of an earlier run is in the way: %w", err)
+	}
+	return nil
+}
+
+// writeReport writes the report, whole or not at all.
+func writeReport(path string, records []*results.Record) error {
+	if path == "" {
+		return nil
+	}
+	var report bytes.Buffer
+	if err := results.JUnit(&report, records); err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(path, report.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("--junit: %w", err)
+	}
+	return nil
+}
+
+const kernelUsage = "guest kernel: a name that tcplab kernels lists or fetches, a Debian package, or a vmlinuz with its modules (default: Debian's, downloaded once)"
 
 // addGuestFlags adds what is about all scenarios alike, most of it about their guests.
 func addGuestFlags(command *cobra.Command, options *runner.Options) {
@@ -118,7 +163,7 @@ func printRun(out io.Writer, summary runner.Summary) error {
 }
 
 // runKernels runs the suites on one kernel after the other, and compares.
-func runKernels(ctx context.Context, options runner.Options, kernels []string, out io.Writer) error {
+func runKernels(ctx context.Context, options runner.Options, kernels []string, junit string, out io.Writer) error {
 	if slices.Contains(kernels, "") {
 		return errors.New("--kernel: there is no name before, after or between commas")
 	}
@@ -152,6 +197,10 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, o
 		fmt.Fprintln(out)
 		summaries = append(summaries, summary)
 	}
+	all := together(summaries)
+	if err := writeReport(junit, all.Records); err != nil {
+		return err
+	}
 	for _, other := range summaries[1:] {
 		found, err := results.CompareBehaviour(summaries[0].Run, other.Run, false)
 		if err != nil {
@@ -163,7 +212,10 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, o
 		}
 		fmt.Fprintln(out)
 	}
-	return kernelsVerdict(summaries)
+	if !all.OK() {
+		return errFailed
+	}
+	return nil
 }
 
 // findKernels finds several kernels, or downloads them, before the first run begins.
@@ -193,18 +245,15 @@ func idOf(name, release string) string {
 	return strings.ReplaceAll(name, "+", "-")
 }
 
-// kernelsVerdict fails if anything failed on any kernel, or if nothing passed on all of them: a
+// together is what several runs came to. It is not OK if anything failed on any kernel, or if nothing passed on all of them: a
 // scenario may be for some kernels only.
-func kernelsVerdict(summaries []runner.Summary) error {
+func together(summaries []runner.Summary) runner.Summary {
 	var all runner.Summary
 	for _, summary := range summaries {
 		all.Records = append(all.Records, summary.Records...)
 		all.Focused = append(all.Focused, summary.Focused...)
 	}
-	if !all.OK() {
-		return errFailed
-	}
-	return nil
+	return all
 }
 
 // relative shortens a path below the working directory.

@@ -34,6 +34,9 @@ own is known to compute wrong), and a guest kernel, as any user, in tcplab's cac
 					progress("going on with the QEMU that is there: " + installErr.Error())
 				}
 				progress(found.Version)
+				if doubt := found.Doubt(); doubt != "" {
+					progress("note: it is " + doubt)
+				}
 			}
 			_, err = vm.FindKernel(command.Context(), vm.KernelOptions{Progress: progress})
 			return err

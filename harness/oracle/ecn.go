@@ -75,7 +75,7 @@ func (k Kernel) SYNACE(retransmissions int) uint8 {
 }
 
 // SYNACKACE is the field ACE of the SYN-ACK that answers a SYN with that ACE and codepoint, after so many retransmissions:
-// the second one leaves accurate ECN away (RFC 9768, 3.1.4.2; include/net/tcp_ecn.h: tcp_ecn_make_synack).
+// the second one leaves accurate ECN away (RFC 9768, 3.2.3.2.2; include/net/tcp_ecn.h: tcp_ecn_make_synack).
 func (k Kernel) SYNACKACE(syn, codepoint uint8, retransmissions int) uint8 {
 	switch taken := k.ECNTaken(); {
 	case syn != 0 && syn != aceSYNClassic && taken == AccurateECN: // 3.1.3: any other value stands for 111

@@ -202,7 +202,7 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 		}
 	}
 	if result.Flaw != "" {
-		log.once("warning: %s; tcplab setup installs a newer one", result.Flaw)
+		log.once("warning: %s; tcplab doctor says where there is a newer one", result.Flaw)
 	}
 	if result.Unkept != nil {
 		log.once("note: each guest boots, which takes longer: %v", result.Unkept)

@@ -66,19 +66,25 @@ func (q QEMU) Doubt() string {
 var emulatorPackages = []string{"qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"}
 
 // InstallQEMU installs the emulator with apt-get: from the backports where this is a Debian
-// whose own is older than the oldest that is sound, else the distribution's. It
-// needs root, or sudo, which may ask for a password. The system's package lists
-// and sources stay as they are.
+// whose own is older than the oldest that is sound, else the distribution's, unless one
+// is there already. It needs root, or sudo, which may ask for a password. The system's package
+// lists and sources stay as they are.
 func InstallQEMU(ctx context.Context, progress func(string)) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("%w, and no apt-get to install it with: install %s with this system's package manager", ErrNoQEMU, emulatorProgram)
+	}
+	if found, err := FindQEMU(); err == nil {
+		// It would be installed anew each time, to no effect.
+		if _, err := debianCodename(); err != nil {
+			return fmt.Errorf("nothing newer than %s to install: backports are only known of for Debian, and %w", found.Version, err)
+		}
 	}
 	dir, err := os.MkdirTemp("", "tcplab-apt-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	apt := aptClient{dir: dir, ownLists: true, forHost: true}
+	apt := aptClient{dir: dir, ownLists: true}
 	if os.Geteuid() != 0 {
 		apt.prefix = []string{"sudo"}
 		// What root puts into our directory only root can remove.
@@ -92,7 +98,8 @@ func InstallQEMU(ctx context.Context, progress func(string)) error {
 	if err := apt.update(ctx); err != nil {
 		return fmt.Errorf("install QEMU: %w", err)
 	}
-	install := []string{"install", "--yes", "--no-install-recommends"}
+	// Something else may be installing just now, such as a new machine's first security updates.
+	install := []string{"install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"}
 	if newer, suite, err := apt.withBackports(ctx); err != nil {
 		progress("no backports (" + err.Error() + ")")
 	} else {

@@ -125,7 +125,7 @@ func unpackPackage(ctx context.Context, path, dir string) (packageID, error) {
 	defer out.close()
 	task := progress.Start(ctx, "unpacking "+filepath.Base(path))
 	defer task.Done()
-	content := io.NewSectionReader(file, 0, info.Size())
+	content := io.NewSectionReader(task.ReaderAt(file, info.Size()), 0, info.Size())
 	start := make([]byte, len(debMagic))
 	if _, err := content.ReadAt(start, 0); err != nil && !errors.Is(err, io.EOF) {
 		return packageID{}, err

@@ -17,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"golang.org/x/term"
 
 	"github.com/tcplab/tcplab/internal/text"
@@ -28,7 +27,7 @@ const (
 	redraw = time.Second
 	atMost = 100 * time.Millisecond
 
-	// A plain line comes when nothing was printed for firstWait, then after twice that time, up to lastWait.
+	// A plain line comes when nothing was printed for firstWait, the next one for twice that time, up to lastWait.
 	firstWait = 10 * time.Second
 	lastWait  = 80 * time.Second
 )
@@ -80,7 +79,7 @@ func (d *Display) Write(p []byte) (int, error) {
 	}
 	n, err := d.out.Write(append(erase, p...))
 	d.open = !bytes.HasSuffix(p, []byte("\n"))
-	d.changed, d.wait = time.Now(), firstWait
+	d.changed = time.Now() // and d.wait stays: a silence that was announced once need not be each time
 	d.draw()
 	return max(0, n-len(erase)), err
 }
@@ -122,24 +121,23 @@ func (t *Task) Set(format string, args ...any) {
 	}
 }
 
-// Reader passes on what it reads, and says how much it was.
-func (t *Task) Reader(from io.Reader) io.Reader {
-	if t == nil {
+// ReaderAt passes on what it reads of a file that has a size, and says how far into it that is.
+func (t *Task) ReaderAt(from io.ReaderAt, size int64) io.ReaderAt {
+	if t == nil || size <= 0 {
 		return from
 	}
-	return &counter{from: from, task: t}
+	return &follower{from: from, size: size, task: t}
 }
 
-type counter struct {
-	from io.Reader
+type follower struct {
+	from io.ReaderAt
+	size int64
 	task *Task
-	read uint64
 }
 
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.from.Read(p)
-	c.read += uint64(n)
-	c.task.Set("%s", humanize.Bytes(c.read))
+func (f *follower) ReadAt(p []byte, offset int64) (int, error) {
+	n, err := f.from.ReadAt(p, offset)
+	f.task.Set("%d %%", 100*(offset+int64(n))/f.size)
 	return n, err
 }
 

@@ -173,6 +173,16 @@ func TestPipe(t *testing.T) {
 		if got := out.String(); got != strings.Repeat("passed\n", 100) {
 			t.Errorf("between other lines: %q", got)
 		}
+		// What is said with pauses is not interrupted by the same announcement each time.
+		out.Reset()
+		for range 100 {
+			fmt.Fprintln(d, "passed")
+			time.Sleep(lastWait - 2*time.Second)
+		}
+		synctest.Wait()
+		if got := out.String(); got != strings.Repeat("passed\n", 100) {
+			t.Errorf("between lines with pauses: %q", got)
+		}
 		out.Reset()
 		task.Done()
 		time.Sleep(time.Hour)
@@ -196,12 +206,16 @@ func TestContext(t *testing.T) {
 	defer cancel()
 	something := Start(ctx, "something")
 	for _, task := range []*Task{none, something} {
-		if got, err := io.ReadAll(task.Reader(strings.NewReader("text"))); string(got) != "text" || err != nil {
+		from := task.ReaderAt(strings.NewReader("text"), 4)
+		if got, err := io.ReadAll(io.NewSectionReader(from, 0, 3)); string(got) != "tex" || err != nil {
 			t.Errorf("read %q, %v", got, err)
 		}
+		if task.ReaderAt(nil, 0) != nil {
+			t.Error("there is something of nothing")
+		}
 	}
-	if something.line() != "something: 4 B" {
-		t.Errorf("having read four bytes: %q", something.line())
+	if something.line() != "something: 75 %" {
+		t.Errorf("having read three bytes of four: %q", something.line())
 	}
 	something.Done()
 	if got := out.String(); !strings.Contains(got, "something") || screen(t, got) != "" {

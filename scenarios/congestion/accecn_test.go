@@ -156,7 +156,7 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 
 		// The capture at the client is behind its queue, and has the marks. Nothing that came was ECN-capable, so there is
 		// nothing to count: ACE and the option stay where they begin. That all was sent as ECT(0) and E0B does not grow is
-		// how a sender can tell (RFC 9768, sections 3.2.2.3 and 3.2.3.2).
+		// how a sender can tell (RFC 9768, section 3.2.2.3).
 		Expect(f.client.Client.CE.Count).To(Equal(marks))
 		Expect(f.codepoints()).To(HaveEach(BeEquivalentTo(notECT)))
 		Expect(lab.Counters(f.net.Server())).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), 0))

@@ -63,7 +63,7 @@ var _ = DescribeTable("a queue makes round trips longer by the time that it take
 		lab.Check("longest SRTT", slices.Max(smoothedRoundTrips(f.socket)), full)
 		// It is full from when a packet comes until one leaves: a sample may have seen one less.
 		lab.Check("longest queue", longestQueue(queue.List()), bounds.Between(limit-1, limit), "netem's limit")
-		// Each packet that is dropped is retransmitted.
+		// Each packet that is dropped is retransmitted: no tolerance, so no margin.
 		Expect(lab.Queue(net.ToServer).Drops).To(And(BeNumerically(">", 0), BeNumerically("<=", f.TCPInfo.Total_retrans)))
 	},
 	Entry("of 50 packets", 50),

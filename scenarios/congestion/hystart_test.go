@@ -44,7 +44,7 @@ var _ = DescribeTable("HyStart leaves slow start before anything is lost", Label
 		end := int(f.TCPInfo.Snd_ssthresh)
 		Expect(plateaus(f.socket, path.RTT, threshold)).To(Equal([]int{oracle.InfiniteThreshold, end}))
 		lab.Measure("window at the end of slow start", bounds.In(end, "segments"), left(lab.Oracle(net.Client()), path))
-		lab.Note("of what the path holds", bounds.Percent(float64(end)/path.BDP()))
+		lab.Note("share of the BDP", bounds.Percent(float64(end)/path.BDP()))
 		Expect(lab.Counters(net.Client())).To(And(
 			HaveGrown("TcpExtTCPHystart"+by+"Detect", 1), HaveGrown("TcpExtTCPHystart"+by+"Cwnd", end),
 			HaveGrown("TcpExtTCPHystart"+notBy+"Detect", 0), HaveGrown("TcpRetransSegs", 0)))

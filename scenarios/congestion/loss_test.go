@@ -24,7 +24,7 @@ const (
 	duration = 10 * time.Second
 	period   = 100 * time.Millisecond // of looking at the socket and at the queue
 
-	miss = 1e-9 // the chance that a figure is outside its bounds although all is as it should be
+	miss = 1e-7 // the chance that a figure is outside its bounds although all is as it should be
 )
 
 // cubicShare is the share of the link that CUBIC gets: its average window by what the path holds. RFC 9438 says what
@@ -33,8 +33,7 @@ func cubicShare() bounds.Range {
 	share := func(p float64) float64 { return 100 * oracle.CubicResponse(p, lossy.RTT) / lossy.BDP() }
 	packets := oracle.CubicResponse(lossRate, lossy.RTT) * duration.Seconds() / lossy.RTT.Seconds()
 	least, most := statistics.Binomial(int(packets), lossRate, miss)
-	source := fmt.Sprintf("RFC 9438, 5.2: %.0f %% with one loss in 100, here %d to %d in %.0f by chance",
-		share(lossRate), least, most, packets)
+	source := fmt.Sprintf("RFC 9438, 5.2: %.0f %%; of %d to %d losses by chance", share(lossRate), least, most)
 	return bounds.Between(share(float64(most)/packets), share(float64(least)/packets)).In("%").From(source)
 }
 
@@ -45,7 +44,7 @@ func cubicShare() bounds.Range {
 // repair in almost each round trip costs (bbr_set_cwnd_to_recover_or_restore) nobody has derived: it is little, and the
 // rest of a fifth is for it.
 func bbrShare() bounds.Range {
-	return bounds.Between(80., 100.).In("%").From("draft-cardwell-iccrg-bbr-congestion-control-00: loss is not in its model")
+	return bounds.Between(80., 100.).In("%").From("draft-cardwell-iccrg-bbr-congestion-control-00")
 }
 
 var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "netem"),

@@ -202,8 +202,8 @@ var _ = It("sends what is not ECN-capable where the ACE of the third segment cam
 			clear = lab.Rule(net.ToServer, rules.ClearFlags(rules.AE|rules.CWR|rules.ECE, rules.HandshakeACK))
 		})
 
-		// RFC 9768, section 3.2.2.4: zero is no codepoint, so marks would not come back. It stays in accurate mode all the
-		// same, and answers the other side, which knows nothing of it (tcp_accecn_third_ack).
+		// RFC 9768, section 3.2.2.1, table 4: zero is no codepoint, so marks would not come back. It stays in accurate
+		// mode all the same, and answers the other side, which knows nothing of it (tcp_accecn_third_ack).
 		Expect(clear.Hits()).To(HaveExactElements(HaveField("Done", true)))
 		Expect(c.wire).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
 		Expect(c.data(c.net.Client())).To(Equal([]said{{ect0, oracle.ACE(0)}}))
@@ -228,8 +228,8 @@ var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third 
 		lab.Wait(client)
 		taken := lab.Wait(accept).Connections[0]
 
-		// RFC 9768, section 3.1.4.2: neither flags nor option, which something on the path may not let through. The option
-		// is left away first.
+		// RFC 9768, sections 3.1.4.2 and 3.2.3.2.2: neither flags nor option, which something on the path may not let
+		// through. The option is left away first.
 		k := lab.Oracle(net.Server())
 		answers := wire.Segments(analysis.SYNACKs)
 		Expect(answers).To(HaveLen(1 + lost))

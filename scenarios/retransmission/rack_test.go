@@ -1,10 +1,13 @@
 package retransmission
 
 import (
+	"slices"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
@@ -27,10 +30,13 @@ var _ = DescribeTable("with tcp_recovery 0 finds that a retransmission is lost t
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLostRetransmit", 1), HaveGrown("TcpRetransSegs", 2)))
 		if !byRACK {
 			// RFC 6675, section 4: what is lost is what has enough SACK blocks above it, and that tells nothing of a
-			// retransmission. The timer runs from the last SACK on (RFC 6298, 5.3).
-			waited := v.again[1].At - v.lastACKBefore(v.again[1]).At
+			// retransmission. The timer starts anew with each SACK of what was sent before it, not with those of what was
+			// sent after it (tcp_clean_rtx_queue).
+			repeated := v.again[0]
+			sent := slices.IndexFunc(v.first, func(s analysis.Segment) bool { return s.At > repeated.At })
+			last := v.sackOf(v.first[sent-1].NextSeq())
 			Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpExtTCPFastRetrans", 1)))
-			lab.Measure("time-out after", waited, k.RetransmissionTimer(pathRTT))
+			lab.Measure("time-out after", v.again[1].At-last.At, k.RetransmissionTimer(pathRTT))
 			return
 		}
 		// RFC 8985, 6.2: it is lost if what was sent after it has arrived, which takes one or two round trips: see

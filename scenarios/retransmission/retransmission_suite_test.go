@@ -120,6 +120,16 @@ func (v view) acksOf(next uint32, before analysis.Segment) []analysis.Segment {
 	return slices.DeleteFunc(slices.Clone(v.acksBefore(before)), func(ack analysis.Segment) bool { return ack.Ack != next })
 }
 
+// sackOf is the first segment that came back with a SACK of all up to a sequence number.
+func (v view) sackOf(next uint32) analysis.Segment {
+	GinkgoHelper()
+	i := slices.IndexFunc(v.acks, func(ack analysis.Segment) bool {
+		return slices.ContainsFunc(ack.Options.SACK(), func(b analysis.Block) bool { return int32(b.Right-next) >= 0 })
+	})
+	Expect(i).To(BeNumerically(">=", 0), "a SACK of %d", next)
+	return v.acks[i]
+}
+
 // coalesced is how many segments the server has made one with another, as they came while the program had the socket: both
 // are answered by one ACK (tcp_add_backlog).
 func coalesced(lab *harness.Lab, net *netns.Topology) int {
