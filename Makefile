@@ -61,9 +61,13 @@ seeds: $(TCPLAB) ## run everything with many seeds on all kernels; no expectatio
 	@$(TCPLAB) setup --virtual
 	$(TCPLAB) seeds $(SUITES) --seeds $(SEEDS) --kernel $(KERNELS) $(ARGS)
 
-kernels: $(TCPLAB) ## run the suites on all kernels and compare (KERNELS=)
+kernels: ID := kernels-$(shell date +%Y%m%dT%H%M%S)
+kernels: $(TCPLAB) ## run the suites on all kernels, compare, and write docs/kernels.md (KERNELS=)
 	@$(TCPLAB) setup --virtual
-	$(TCPLAB) run $(SUITES) --kernel $(KERNELS) --seed $(SEED) $(ARGS)
+	$(TCPLAB) run $(SUITES) --kernel $(KERNELS) --seed $(SEED) --id $(ID) $(ARGS)
+	sed '/^|/d' docs/kernels.md >docs/kernels.new
+	$(TCPLAB) compare --markdown results/$(ID)-* >>docs/kernels.new
+	mv docs/kernels.new docs/kernels.md
 
 mutate: $(TCPLAB) ## break tcplab on purpose, in many ways: each must turn a spec red
 	@$(TCPLAB) setup --virtual
@@ -83,7 +87,7 @@ setup: $(TCPLAB) ## build tcplab, and install QEMU and a guest kernel where scen
 # unpacked in each guest.
 .PHONY: $(TCPLAB)
 $(TCPLAB):
-	@CGO_ENABLED=0 tools/compile tcplab -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./cmd/tcplab
+	@CGO_ENABLED=0 internal/progress/compile tcplab -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./cmd/tcplab
 
 clean: ## remove what was built and the results; the cache stays
 	rm -rf bin results/*/

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,8 +24,8 @@ type KernelRow struct {
 }
 
 // CompareKernels lists what differs by kernel in runs of the same scenarios, one for each kernel: scenarios that are for some
-// kernels only, and figures of which other things are expected, by a twentieth or more. That a figure's value differs within
-// the same bounds is no behaviour.
+// kernels only, and figures of which no value could be right on all of them. That a figure's value differs within bounds that
+// overlap is no behaviour.
 func CompareKernels(runs []*Run) (ByKernel, error) {
 	type key struct{ suite, scenario string }
 	var by ByKernel
@@ -134,19 +133,13 @@ func (f Figure) cell() string {
 	return text
 }
 
-// sameBounds reports whether the same is expected of two figures, to a twentieth: bounds can have a part that was measured.
+// sameBounds reports whether one value could be right for both figures: bounds can have a part that was measured.
 func (f Figure) sameBounds(g Figure) bool {
 	if f.Bounds == nil || g.Bounds == nil {
 		return f.Bounds == g.Bounds
 	}
-	same := func(a, b *float64) bool {
-		if a == nil || b == nil {
-			return a == b
-		}
-		const twentieth = .05
-		return *a == *b || math.Abs(*a-*b) < twentieth*max(math.Abs(*a), math.Abs(*b)) && !f.Whole
-	}
-	return same(f.Bounds.Lower, g.Bounds.Lower) && same(f.Bounds.Upper, g.Bounds.Upper)
+	above := func(lower, upper *float64) bool { return lower != nil && upper != nil && *lower > *upper }
+	return !above(f.Bounds.Lower, g.Bounds.Upper) && !above(g.Bounds.Lower, f.Bounds.Upper)
 }
 
 // Markdown writes the rows as a table, the longest column last.

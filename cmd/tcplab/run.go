@@ -63,7 +63,7 @@ list of what the others did otherwise than the first.
 It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 		Example: `  tcplab run
   tcplab run ./scenarios/handshake --focus refused --seed 7
-  tcplab run --kernel 6.1,6.12
+  tcplab run --kernel 6.1,6.12,newest
   tcplab run --junit junit.xml
   tcplab run ./mypackage --include /usr/bin/iperf3 -- -test.v -test.run TestSlowLink`,
 		RunE: func(command *cobra.Command, args []string) error {

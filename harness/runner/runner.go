@@ -129,7 +129,7 @@ func (l *logger) printf(format string, args ...any) {
 	}
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	_, _ = io.WriteString(l.to, text.PrintableLines(fmt.Sprintf(format, args...))+"\n") // nobody waits for the log
+	_, _ = l.to.Write([]byte(text.PrintableLines(fmt.Sprintf(format, args...)) + "\n")) // nobody waits for the log
 }
 
 // prefixed returns a writer that passes on whole lines with a name before each.

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,22 +28,16 @@ type aptClient struct {
 	ownLists bool     // keeps package lists of its own
 	sources  string   // a directory instead of /etc/apt/sources.list.d; empty: that one
 	alone    bool     // sources are all there are, and no package counts as installed
-	guests   bool     // looks for packages for guests, whatever this machine is
+	guests   bool     // looks for packages for guests, on a machine of another architecture
 	insecure bool     // takes sources that nobody has signed: for tests
 	prefix   []string // of each command, such as sudo
-	forHost  bool     // packages are for this machine, not for guests
 }
 
 // guestPackages are the options by which apt, on a machine of another architecture, sees the packages for guests. Nothing
 // is kept of that among the system's own.
-func guestPackages(host string) []string {
-	if host == guest.Arch {
-		return nil
-	}
-	return []string{
-		"-o", "APT::Architecture=" + guest.Arch, "-o", "APT::Architectures::=" + guest.Arch,
-		"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=",
-	}
+var guestPackages = []string{
+	"-o", "APT::Architecture=" + guest.Arch, "-o", "APT::Architectures::=" + guest.Arch, // Debian calls it as Go does
+	"-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=",
 }
 
 func (a aptClient) run(ctx context.Context, program string, args ...string) ([]byte, error) {
@@ -60,9 +53,6 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 			options = append(options, "-o", "Debug::NoLocking=true")
 		}
 	}
-	if !a.forHost {
-		options = append(options, guestPackages(runtime.GOARCH)...)
-	}
 	if a.sources != "" {
 		options = append(options, "-o", "Dir::Etc::SourceParts="+a.sources)
 	}
@@ -71,7 +61,7 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 			"-o", "Dir::Etc::Preferences=/dev/null", "-o", "Dir::Etc::PreferencesParts=/dev/null")
 	}
 	if a.guests {
-		options = append(options, "-o", "APT::Architecture="+guestArchitecture, "-o", "APT::Architectures::="+guestArchitecture)
+		options = append(options, guestPackages...)
 	}
 	if a.insecure {
 		options = append(options, "-o", "Acquire::AllowInsecureRepositories=true", "-o", "APT::Get::AllowUnauthenticated=true")
@@ -87,16 +77,15 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 	command := exec.CommandContext(ctx, words[0], words[1:]...)
 	command.Dir = a.dir
 	command.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
-	command.Stdin = os.Stdin // sudo may ask
+	if len(a.prefix) > 0 {
+		command.Stdin = os.Stdin // sudo may ask; apt by itself has no business with a terminal, which stops it in the background
+	}
 	command.Stdout, command.Stderr = output, &stderr
 	if err := command.Run(); err != nil {
 		return nil, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, lastLine(stderr.String()))
 	}
 	return stdout.Bytes(), nil
 }
-
-// guestArchitecture is what Debian calls a guest's machine.
-const guestArchitecture = "amd64"
 
 func (a aptClient) stateDir() string {
 	if a.state != "" {

@@ -45,7 +45,7 @@ func unpackDeb(content *io.SectionReader, out *unpacker) (packageID, error) {
 		name := strings.TrimSuffix(strings.TrimSpace(string(header[:16])), "/")
 		switch {
 		case strings.HasPrefix(name, "control.tar"):
-			if err := readMember(name, member(content, offset, size), func(r io.Reader) error { return id.readControl(r) }); err != nil {
+			if err := readMember(name, member(content, offset, size), id.readControl); err != nil {
 				return id, fmt.Errorf("%s: %w", name, err)
 			}
 		case strings.HasPrefix(name, "data.tar"):
@@ -71,12 +71,7 @@ func readMember(name string, content io.Reader, read func(io.Reader) error) erro
 	if path.Ext(name) == ".tar" {
 		return read(content)
 	}
-	plain, err := decompressor(content)
-	if err != nil {
-		return err
-	}
-	defer plain.Close()
-	return read(plain)
+	return decompress(content, read)
 }
 
 // readControl reads the package's name and version from its control file.

@@ -84,7 +84,7 @@ func InstallQEMU(ctx context.Context, progress func(string)) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	apt := aptClient{dir: dir, ownLists: true, forHost: true}
+	apt := aptClient{dir: dir, ownLists: true}
 	if os.Geteuid() != 0 {
 		apt.prefix = []string{"sudo"}
 		// What root puts into our directory only root can remove.

@@ -80,12 +80,7 @@ func unpackPayload(payload []byte) ([]byte, error) {
 	if !bytes.HasPrefix(payload, gzipMagic) {
 		payload = payload[:end]
 	}
-	plain, err := decompressor(bytes.NewReader(payload))
-	if err != nil {
-		return nil, err
-	}
-	defer plain.Close()
-	kernel, err := io.ReadAll(io.LimitReader(plain, size+1))
+	kernel, err := readPlain(bytes.NewReader(payload), size+1)
 	if err != nil {
 		return nil, err
 	}
@@ -182,8 +177,26 @@ var (
 	lz4LegacyMagic = []byte("\x02\x21\x4c\x18") // what the kernel's build makes
 )
 
-// decompressor undoes the compressions in which distributions ship kernels, modules and packages. ELF, or a cpio archive,
-// that is not compressed is passed on.
+// decompress passes on content without the compression by which distributions ship kernels, modules and packages.
+func decompress(content io.Reader, read func(io.Reader) error) error {
+	plain, err := decompressor(content)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = plain.Close() }() // it frees memory
+	return read(plain)
+}
+
+// readPlain reads up to a limit of what is compressed.
+func readPlain(content io.Reader, limit int64) (plain []byte, err error) {
+	err = decompress(content, func(r io.Reader) (err error) {
+		plain, err = io.ReadAll(io.LimitReader(r, limit))
+		return err
+	})
+	return plain, err
+}
+
+// decompressor recognizes a compression by its first bytes. ELF, or a cpio archive, that is not compressed is passed on.
 func decompressor(content io.Reader) (io.ReadCloser, error) {
 	r := bufio.NewReader(content)
 	start, err := r.Peek(len(xzMagic))
@@ -250,12 +263,7 @@ func readDecompressed(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	plain, err := decompressor(file)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	defer plain.Close()
-	content, err := io.ReadAll(io.LimitReader(plain, moduleLimit))
+	content, err := readPlain(file, moduleLimit)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -136,7 +136,7 @@ func forGuests(path string) error {
 	} else if err != nil {
 		return err
 	}
-	defer program.Close()
+	defer func() { _ = program.Close() }()
 	if program.Machine != elf.EM_X86_64 && program.Machine != elf.EM_386 { // a 64-bit kernel runs both
 		return fmt.Errorf("%s is a program for %s, and guests execute %s, whatever the host is: take one that is built for them (in Go: GOARCH=%s)",
 			path, strings.TrimPrefix(program.Machine.String(), "EM_"), guest.Arch, guest.Arch)

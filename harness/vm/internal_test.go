@@ -303,10 +303,9 @@ func TestPackagesAreForGuests(t *testing.T) {
 		t.Skip("needs apt-config")
 	}
 	g := NewWithT(t)
-	g.Expect(guestPackages(guest.Arch)).To(BeEmpty())
 	host := filepath.Join(t.TempDir(), "apt.conf")
 	g.Expect(os.WriteFile(host, []byte(`APT::Architecture "arm64"; APT::Architectures { "arm64"; };`), 0o644)).To(Succeed())
-	command := exec.Command("apt-config", append([]string{"dump"}, guestPackages("arm64")...)...)
+	command := exec.Command("apt-config", append([]string{"dump"}, guestPackages...)...)
 	command.Env = append(os.Environ(), "APT_CONFIG="+host)
 	output, err := command.Output()
 	g.Expect(err).NotTo(HaveOccurred())

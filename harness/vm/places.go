@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/tcplab/tcplab/harness/vm/guest"
 )
 
 // An aptSetup says where packages are looked for. The zero value is what the system is configured for.
@@ -62,7 +64,7 @@ func (p *places) client(name string) (aptClient, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return aptClient{}, fmt.Errorf("kernel cache: %w", err)
 	}
-	client := aptClient{dir: dir, guests: runtime.GOARCH != guestArchitecture}
+	client := aptClient{dir: dir, guests: runtime.GOARCH != guest.Arch}
 	if setup := p.options.apt; setup.sources != "" {
 		client.sources, client.alone, client.insecure = setup.sources, true, true
 	}

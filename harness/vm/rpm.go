@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 )
 
@@ -71,12 +72,8 @@ func unpackRPM(content *io.SectionReader, out *unpacker) (packageID, error) {
 	if err != nil {
 		return id, fmt.Errorf("header: %w", err)
 	}
-	payload, err := decompressor(io.NewSectionReader(content, end, content.Size()-end))
-	if err != nil {
-		return id, fmt.Errorf("payload: %w", err)
-	}
-	defer payload.Close()
-	if err := unpackCPIO(payload, files, out); err != nil {
+	payload := io.NewSectionReader(content, end, content.Size()-end)
+	if err := decompress(payload, func(plain io.Reader) error { return unpackCPIO(plain, files, out) }); err != nil {
 		return id, fmt.Errorf("payload: %w", err)
 	}
 	return id, nil
@@ -198,7 +195,7 @@ func (h rpmHeader) files() ([]rpmFile, error) {
 		case modeRegular:
 			if i < len(inodes) && inodes[i] != 0 {
 				if before, linked := last[inodes[i]]; linked {
-					files[i].links = append(files[before].links, files[before].name)
+					files[i].links = slices.Concat(files[before].links, []string{files[before].name})
 					files[before].size, files[before].links = 0, nil
 				}
 				last[inodes[i]] = i
