@@ -55,8 +55,8 @@ func use(t *testing.T) usage {
 	return u
 }
 
-// eventually asks until the answer is yes. The kernel removes namespaces in the background and tells nobody (cleanup_net,
-// net/core/net_namespace.c). The pauses grow: asking can itself leave namespaces to clean up.
+// eventually asks until the answer is yes. The kernel removes namespaces in the background and tells nobody
+// (cleanup_net, net/core/net_namespace.c). The pauses grow: asking can itself leave namespaces to clean up.
 func eventually(t *testing.T, what func() (ok bool, seen any)) {
 	t.Helper()
 	deadline := time.Now().Add(testenv.Patience)

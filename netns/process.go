@@ -18,8 +18,8 @@ type child struct {
 }
 
 // Start starts a process inside the host, and returns a function that waits for its end: it may be called from any
-// goroutine, any number of times, and returns what [exec.Cmd.Wait] returned. That is called as soon as the process ends, and
-// closes the pipe of cmd.StdoutPipe, read or not: give cmd.Stdout a pipe of your own.
+// goroutine, any number of times, and returns what [exec.Cmd.Wait] returned. That is called as soon as the process
+// ends, and closes the pipe of cmd.StdoutPipe, read or not: give cmd.Stdout a pipe of your own.
 //
 // The process is killed when this program ends, however that happens, and when the host is closed. To that end
 // Start sets Pdeathsig in a copy of cmd.SysProcAttr. Processes that the process itself starts are not covered.

@@ -325,7 +325,8 @@ func TestScriptReadsSlowly(t *testing.T) {
 }
 
 // Write, write, read: Nagle's algorithm holds the second write back until the first is acknowledged, which the
-// receiver delays for 40 ms (TCP_ATO_MIN) or more. TCP_QUICKACK 0 makes it delay on a machine that is slow to answer, too.
+// receiver delays for 40 ms (TCP_ATO_MIN) or more. TCP_QUICKACK 0 makes it delay on a machine that is slow to answer,
+// too.
 func TestScriptShowsNagle(t *testing.T) {
 	const n = 11
 	const delayed = 40*time.Millisecond - 10*time.Millisecond // the kernel counts from the last tick, at most 10 ms ago
@@ -344,8 +345,8 @@ func TestScriptShowsNagle(t *testing.T) {
 		for exchange := range slices.Chunk(outcomes(t, c)[1:], 3) {
 			exchanges = append(exchanges, exchange[2].End()-exchange[0].Start)
 		}
-		// A timer is never early, but a busy machine may answer one or the other so late that it is quick again: the median. Anything
-		// can be late without a delay: the fastest.
+		// A timer is never early, but a busy machine may answer one or the other so late that it is quick again: the
+		// median. Anything can be late without a delay: the fastest.
 		slices.Sort(exchanges)
 		if len(exchanges) != n || noDelay && exchanges[0] >= delayed || !noDelay && exchanges[n/2] < delayed {
 			t.Errorf("with NoDelay %v exchanges took %v", noDelay, exchanges)

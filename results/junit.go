@@ -12,8 +12,9 @@ import (
 	"github.com/tcplab/tcplab/internal/text"
 )
 
-// The report for JUnit's readers has what both of the schemas allow that they go by, Ant's (JUnit.xsd of windyroad/JUnit-Schema) and
-// Jenkins's (junit-10.xsd of its xunit plug-in). So properties are a suite's, not a test case's, and what is empty is there.
+// The report for JUnit's readers has what both of the schemas allow that they go by, Ant's (JUnit.xsd of
+// windyroad/JUnit-Schema) and Jenkins's (junit-10.xsd of its xunit plug-in). So properties are a suite's, not a test
+// case's, and what is empty is there.
 type (
 	junitSuites struct {
 		XMLName xml.Name     `xml:"testsuites"`
@@ -67,9 +68,9 @@ func (t junitTime) MarshalText() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(t).Seconds(), 'f', 3, 64), nil
 }
 
-// JUnit writes records as the report that tools of continuous integration read: a test case for each record with the wall time
-// that it took, why it failed and where its evidence is, or why it was skipped; and a test suite for each suite, kernel
-// and seed, which are among its properties. The records' order stays.
+// JUnit writes records as the report that tools of continuous integration read: a test case for each record with the
+// wall time that it took, why it failed and where its evidence is, or why it was skipped; and a test suite for each
+// suite, kernel and seed, which are among its properties. The records' order stays.
 func JUnit(w io.Writer, records []*Record) error {
 	var report junitSuites
 	kernels := map[string]bool{}

@@ -30,8 +30,8 @@ func (e element) attributes() map[string]string {
 	return all
 }
 
-// checkElement compares with what Ant's schema and Jenkins's both allow: the attributes that are required and no others, each with a
-// value that a pattern describes, and the order of the elements below.
+// checkElement compares with what Ant's schema and Jenkins's both allow: the attributes that are required and no
+// others, each with a value that a pattern describes, and the order of the elements below.
 func checkElement(t *testing.T, e element, name, order string, attributes map[string]string) {
 	t.Helper()
 	if e.XMLName.Local != name || e.XMLName.Space != "" {
@@ -200,7 +200,8 @@ func TestJUnitReturnsTheWritersError(t *testing.T) {
 	}
 }
 
-// Whatever a scenario is called and says, the report can be read, and its text is what was said but for what XML cannot hold.
+// Whatever a scenario is called and says, the report can be read, and its text is what was said but for what XML
+// cannot hold.
 func FuzzJUnit(f *testing.F) {
 	f.Add("handshake", "A SYN is retransmitted", "failed", "message\n  indented\x1b[31m ]]> & <b>", int64(1500))
 	f.Add("", "\xff\u200d", "panicked", "", int64(-1))

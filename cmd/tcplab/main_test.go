@@ -89,6 +89,21 @@ func TestFirstScenarioOfMakeLab(t *testing.T) {
 	g.Expect(strings.Count(output, "\n")).To(Equal(2), output)
 }
 
+// The workflow that people copy asks this command for nothing that it does not have.
+func TestWorkflowToCopy(t *testing.T) {
+	g := NewWithT(t)
+	workflow, err := os.ReadFile("../../docs/ci/github-actions.yml")
+	g.Expect(err).NotTo(HaveOccurred())
+	lines := regexp.MustCompile(`(?m)^ +\.cache/bin/tcplab ([^|\n]*)`).FindAllSubmatch(workflow, -1)
+	g.Expect(len(lines)).To(BeNumerically(">=", 3))
+	for _, line := range lines {
+		command, args, err := newRoot().Find(strings.Fields(string(line[1])))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(command.Runnable()).To(BeTrue(), "%s", line[1])
+		g.Expect(command.ParseFlags(args)).To(Succeed(), "%s", line[1])
+	}
+}
+
 // record writes a record of a scenario into a run of its own.
 func record(t *testing.T, id string, figure float64) string {
 	t.Helper()

@@ -245,8 +245,8 @@ func idOf(name, release string) string {
 	return strings.ReplaceAll(name, "+", "-")
 }
 
-// together is what several runs came to. It is not OK if anything failed on any kernel, or if nothing passed on all of them: a
-// scenario may be for some kernels only.
+// together is what several runs came to. It is not OK if anything failed on any kernel, or if nothing passed on all
+// of them: a scenario may be for some kernels only.
 func together(summaries []runner.Summary) runner.Summary {
 	var all runner.Summary
 	for _, summary := range summaries {

@@ -503,7 +503,8 @@ func TestSampling(t *testing.T) {
 	if len(samples) < 4 || len(first.Sockets) != 0 || len(last.Sockets) != 1 {
 		t.Fatalf("%d samples, from %v to %v", len(samples), first, last)
 	}
-	// On a busy machine a timer may send something again: tcpi_bytes_sent counts that, too (RFC 4898, tcpEStatsPerfHCDataOctetsOut).
+	// On a busy machine a timer may send something again: tcpi_bytes_sent counts that, too (RFC 4898,
+	// tcpEStatsPerfHCDataOctetsOut).
 	if info := last.Sockets[0].TCPInfo; info.Bytes_sent-info.Bytes_retrans != 100000 {
 		t.Errorf("%d bytes sent, %d of them again", info.Bytes_sent, info.Bytes_retrans)
 	}

@@ -13,8 +13,9 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// scenarioCost is what a scenario in virtual time takes of a core, on the average of tcplab's own suites (docs/virtual-time.md:
-// 167 of them in 4 min 40 s on two cores), rounded up. It is only for saying beforehand how long a run takes.
+// scenarioCost is what a scenario in virtual time takes of a core, on the average of tcplab's own suites
+// (docs/virtual-time.md: 167 of them in 4 min 40 s on two cores), rounded up. It is only for saying beforehand how
+// long a run takes.
 const scenarioCost = 4 * time.Second
 
 // A course is how far the scenarios of a run have come.

@@ -34,8 +34,8 @@ type Options struct {
 	MemoryMiB int      // of a guest; 0: vm.DefaultMemoryMiB
 	Jobs      int      // guests side by side; 0: one for each core
 	Fresh     bool     // run even what has passed with the very same inputs
-	// Ledger, if not nil, knows what came of earlier runs with the very same inputs, and learns of this one. What it knows is
-	// not run again, whether it passed or not, and leaves no evidence. With Fresh it only learns.
+	// Ledger, if not nil, knows what came of earlier runs with the very same inputs, and learns of this one. What it
+	// knows is not run again, whether it passed or not, and leaves no evidence. With Fresh it only learns.
 	Ledger    *results.Ledger
 	WallLimit time.Duration
 
@@ -100,8 +100,8 @@ func checkSelection(suites []*Suite) error {
 	return fmt.Errorf("%w the filters, of %d in %d suites; tcplab list shows them", errNoSpecs, total, len(suites))
 }
 
-// A logger writes whole lines, from any goroutine. What scenarios print, and what they are called, cannot carry escape sequences
-// to a terminal.
+// A logger writes whole lines, from any goroutine. What scenarios print, and what they are called, cannot carry
+// escape sequences to a terminal.
 type logger struct {
 	mutex sync.Mutex
 	to    io.Writer

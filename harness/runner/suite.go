@@ -257,10 +257,15 @@ func (s *Suite) inspect() error {
 type goPackage struct {
 	ImportPath, Dir           string
 	TestGoFiles, XTestGoFiles []string
+	DepOnly                   bool   // no pattern names it
+	ForTest                   string // it is a variant of a package for this one's test
 }
 
+// listPackages lists the packages that have tests. All that the tests are made of is looked at too, so that what is
+// missing is said, and modules are downloaded, before anything is compiled.
 func listPackages(ctx context.Context, patterns []string, arch string) ([]goPackage, error) {
-	args := append([]string{"list", "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles", "--"}, patterns...)
+	const fields = "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,DepOnly,ForTest"
+	args := append([]string{"list", "-deps", "-test", fields, "--"}, patterns...)
 	output, err := goCommand(ctx, arch, args...)
 	if err != nil {
 		return nil, err
@@ -272,7 +277,7 @@ func listPackages(ctx context.Context, patterns []string, arch string) ([]goPack
 		if err := decoder.Decode(&p); err != nil {
 			return nil, fmt.Errorf("go list: %w", err)
 		}
-		if len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
+		if !p.DepOnly && p.ForTest == "" && len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
 			packages = append(packages, p)
 		}
 	}

@@ -15,12 +15,13 @@ var statusTasks = map[string]string{
 	"install":  "installing",
 }
 
-// aptStatusOptions make apt-get write lines for programs, too (APT::Status-Fd, in apt's README.progress-reporting). They are asked
-// for on standard output, among the lines for people: sudo closes all descriptors but the standard ones.
+// aptStatusOptions make apt-get write lines for programs, too (APT::Status-Fd, in apt's README.progress-reporting).
+// They are asked for on standard output, among the lines for people: sudo closes all descriptors but the standard
+// ones.
 var aptStatusOptions = []string{"-o", "APT::Status-Fd=1"}
 
-// followApt returns a writer for apt-get's standard output, or nil where that is of interest itself. Nothing is shown before apt-get
-// tells how far it is: sudo may ask for a password first, and a line that changes would be in its way.
+// followApt returns a writer for apt-get's standard output, or nil where that is of interest itself. Nothing is shown
+// before apt-get tells how far it is: sudo may ask for a password first, and a line that changes would be in its way.
 func followApt(ctx context.Context, args []string) *progress.Follower {
 	name, long := statusTasks[args[0]]
 	if !long {

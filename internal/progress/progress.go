@@ -1,9 +1,9 @@
 // Package progress tells people about what takes long.
 //
-// On a terminal the last line changes: what is being done, how far it has come, and for how long it has been going on.
-// Elsewhere (a pipe, a log of CI) plain lines say the same when nothing else was printed for a while, ever more rarely.
-// Whoever does something long finds the display in its context, as with net/http/httptrace, so that what lies between need
-// not pass it on.
+// On a terminal the last line changes: what is being done, how far it has come, and for how long it has been going
+// on. Elsewhere (a pipe, a log of CI) plain lines say the same when nothing else was printed for a while, ever more
+// rarely. Whoever does something long finds the display in its context, as with net/http/httptrace, so that what lies
+// between need not pass it on.
 package progress
 
 import (
@@ -66,7 +66,8 @@ func newDisplay(out io.Writer, width func() int) *Display {
 	return &Display{out: out, width: width}
 }
 
-// Write writes above the line that changes. What does not end with a line's end keeps that line away until the rest comes.
+// Write writes above the line that changes. What does not end with a line's end keeps that line away until the rest
+// comes.
 func (d *Display) Write(p []byte) (int, error) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -236,8 +237,8 @@ type Follower struct {
 	partial string
 }
 
-// Follow returns a writer for a program's output. A function makes a task's detail of a line, where it can; nothing is shown before
-// the first of those.
+// Follow returns a writer for a program's output. A function makes a task's detail of a line, where it can; nothing
+// is shown before the first of those.
 func Follow(ctx context.Context, name string, detail func(line string) (string, bool)) *Follower {
 	return &Follower{ctx: ctx, name: name, detail: detail}
 }

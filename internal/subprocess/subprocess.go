@@ -16,8 +16,9 @@ import (
 )
 
 // Start starts a process that is killed when this one ends, and returns a function that waits for its end: it calls
-// [exec.Cmd.Wait], so read all of a pipe of cmd.StdoutPipe before. Any goroutine may call it, any number of times, and one has to:
-// until then a process that has ended stays in the kernel's table. Processes that the process itself starts are not covered.
+// [exec.Cmd.Wait], so read all of a pipe of cmd.StdoutPipe before. Any goroutine may call it, any number of times,
+// and one has to: until then a process that has ended stays in the kernel's table. Processes that the process itself
+// starts are not covered.
 func Start(cmd *exec.Cmd) (wait func() error, err error) {
 	Bind(cmd)
 	started := make(chan error, 1)
@@ -48,9 +49,9 @@ func Run(cmd *exec.Cmd) error {
 	return wait()
 }
 
-// Bind has a command's process killed when the thread that starts it ends. It is for who has a thread to start it on, such as
-// one in another namespace, and keeps that thread until AwaitEnd returns. What else cmd.SysProcAttr has stays as it is, and
-// the structure itself is not written to: it may be another command's, too.
+// Bind has a command's process killed when the thread that starts it ends. It is for who has a thread to start it on,
+// such as one in another namespace, and keeps that thread until AwaitEnd returns. What else cmd.SysProcAttr has stays
+// as it is, and the structure itself is not written to: it may be another command's, too.
 func Bind(cmd *exec.Cmd) {
 	attr := syscall.SysProcAttr{}
 	if cmd.SysProcAttr != nil {

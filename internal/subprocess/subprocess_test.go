@@ -78,8 +78,8 @@ func onThreadThatEnds(t *testing.T, f func() error) {
 	}
 }
 
-// TestChildOutlivesTheThread starts a process on a thread that ends at once. Bound to that thread it is killed, which shows
-// that the thread does end; started by Start it lives until it is told to end.
+// TestChildOutlivesTheThread starts a process on a thread that ends at once. Bound to that thread it is killed, which
+// shows that the thread does end; started by Start it lives until it is told to end.
 func TestChildOutlivesTheThread(t *testing.T) {
 	starts := map[string]struct {
 		start  func(*exec.Cmd) (func() error, error)
@@ -173,8 +173,8 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestNobodyElseSetsPdeathsig looks at all of the module's source: the signal without a thread that is kept kills a child
-// now and then.
+// TestNobodyElseSetsPdeathsig looks at all of the module's source: the signal without a thread that is kept kills a
+// child now and then.
 func TestNobodyElseSetsPdeathsig(t *testing.T) {
 	root := filepath.Join("..", "..")
 	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {

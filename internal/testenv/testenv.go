@@ -23,8 +23,8 @@ func Missing(t testing.TB, what string) {
 	t.Skip(what)
 }
 
-// Patience is how long to wait for what should come at once. It ends tests that would wait for ever, and says nothing about speed: a
-// machine with other things to do can be a hundred times slower.
+// Patience is how long to wait for what should come at once. It ends tests that would wait for ever, and says nothing
+// about speed: a machine with other things to do can be a hundred times slower.
 const Patience = 5 * time.Minute
 
 // Context ends when what the test has begun later is cleaned up, or when the patience does.
