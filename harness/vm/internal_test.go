@@ -138,9 +138,9 @@ func TestReadResults(t *testing.T) {
 
 func FuzzReadResults(f *testing.F) {
 	f.Add(stream(f, guest.ReadyEntry, "", guest.ArtefactPrefix+"a", "x", guest.StatusEntry, `{}`))
+	outside := f.TempDir()
+	inside := filepath.Join(outside, "inside")
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		outside := t.TempDir()
-		inside := filepath.Join(outside, "inside")
 		_, _ = readResults(bytes.NewReader(sent), inside)
 		entries, err := os.ReadDir(outside)
 		if err != nil {
@@ -148,6 +148,9 @@ func FuzzReadResults(f *testing.F) {
 		}
 		if len(entries) > 1 {
 			t.Errorf("wrote outside: %v", entries)
+		}
+		if err := os.RemoveAll(inside); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -1,6 +1,10 @@
 package guest
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
 
 // Arch is what guests execute, by Go's name, whatever the host is: their /init and their programs are built for it.
 const Arch = "amd64"
@@ -39,6 +43,14 @@ type Job struct {
 	Args []string // of the program, without its name
 	Env  []string // "KEY=value", added to a minimal environment
 	Seed uint64   // of all that is random in the guest, and of when the program starts
+}
+
+func parseJob(text []byte) (Job, error) {
+	var job Job
+	if err := json.Unmarshal(text, &job); err != nil {
+		return Job{}, fmt.Errorf("%s: %w", JobFile, err)
+	}
+	return job, nil
 }
 
 // Status is the last thing that a guest says. A guest that never said it did not finish.
