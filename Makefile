@@ -8,6 +8,8 @@ FIRST  := ./scenarios/handshake --focus 'opens with three segments in one round 
 # For make seeds: which seeds, on which kernels.
 SEEDS   ?= 1-20
 KERNELS ?= 6.1,6.12,newest
+# For make fuzz: how long each target.
+FUZZTIME ?= 60s
 
 # Of what tests one package, on a machine that is busy with others.
 TIMEOUT := 30m
@@ -23,7 +25,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/analysis ./harness/capture \
               ./harness/kernel ./harness/oracle
 
-.PHONY: help hello lab plan test unit privileged reproducible seeds kernels mutate bench lint setup clean
+.PHONY: help hello lab plan test unit privileged reproducible seeds kernels mutate fuzz bench lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +79,9 @@ kernels: $(TCPLAB) ## run the suites on all kernels, compare, and write docs/ker
 mutate: $(TCPLAB) ## break tcplab on purpose, in many ways: each must turn a spec red
 	@$(TCPLAB) setup --virtual
 	TCPLAB_MUTATE=1 go test -v -count 1 -timeout 60m -run TestSuitesNotice ./harness/internal/mutate
+
+fuzz: ## fuzz all that parses bytes from outside, each target for a minute (FUZZTIME=, ARGS='-test.parallel 1')
+	@internal/testenv/fuzz $(FUZZTIME) $(ARGS)
 
 bench: setup ## measure what performance is claimed
 	TCPLAB_TEST_GUEST=1 go test -run '^$$' -bench . -benchtime 3x ./harness/vm
