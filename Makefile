@@ -78,7 +78,7 @@ kernels: $(TCPLAB) ## run the suites on all kernels, compare, and write docs/ker
 
 mutate: $(TCPLAB) ## break tcplab on purpose, in many ways: each must turn a spec red
 	@$(TCPLAB) setup --virtual
-	TCPLAB_MUTATE=1 go test -v -count 1 -timeout 60m -run TestSuitesNotice ./harness/internal/mutate
+	TCPLAB_MUTATE=1 go test -v -count 1 -timeout 60m -run TestMutationsAreNoticed ./harness/internal/mutate
 
 fuzz: ## fuzz all that parses bytes from outside, each target for a minute (FUZZTIME=, ARGS='-test.parallel 1')
 	@internal/testenv/fuzz $(FUZZTIME) $(ARGS)
