@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/results"
 )
 
 // Main is TestMain of a suite: the test program is also the program of its peers.
@@ -39,7 +41,15 @@ func RunSpecs(t *testing.T, description string, args ...any) bool {
 			ginkgo.Fail(fmt.Sprintf("record of %q: %v", report.FullText(), err))
 		}
 	})
-	return ginkgo.RunSpecs(t, description, append(args, ginkgo.Label(description))...)
+	return ginkgo.RunSpecs(t, description, slices.Concat([]any{reporting()}, args, []any{ginkgo.Label(description)})...)
+}
+
+// reporting is how Ginkgo was asked to report, without colours where nobody sees them: in a pipe, a file, or where
+// NO_COLOR is set, of which Ginkgo does not know.
+func reporting() types.ReporterConfig {
+	_, reporter := ginkgo.GinkgoConfiguration()
+	reporter.NoColor = reporter.NoColor || !results.Terminal(os.Stdout).Colour
+	return reporter
 }
 
 var probe = sync.OnceValue(impair.Probe)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/results"
 )
 
 // Exit statuses, beside 0 for success.
@@ -37,8 +39,9 @@ func main() {
 	defer stop()
 	display := progress.New(os.Stdout)
 	root := newRoot()
-	root.SetOut(display)
+	flush := connect(root, display, os.Stderr, results.Terminal(os.Stdout).Colour)
 	err := root.ExecuteContext(progress.With(ctx, display))
+	flush()
 	display.Close()
 	switch {
 	case err == nil:
@@ -48,6 +51,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "tcplab:", text.PrintableLines(err.Error()))
 		os.Exit(exitUsage)
 	}
+}
+
+// connect has the command print there, and nothing past package text: what specs, captures, packages and programs are
+// called and say gives no orders to a terminal, and a pipe gets no colours.
+func connect(root *cobra.Command, stdout, stderr io.Writer, colour bool) (flush func()) {
+	out, errOut := text.NewWriter(stdout, colour), text.NewWriter(stderr, false)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	return func() { _ = errors.Join(out.Flush(), errOut.Flush()) } // of what is left no command tells
 }
 
 func newRoot() *cobra.Command {

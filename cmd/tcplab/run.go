@@ -268,6 +268,14 @@ func relative(path string) string {
 	return path
 }
 
+func labels(all []string) []string {
+	var shown []string
+	for _, label := range all {
+		shown = append(shown, text.Printable(label))
+	}
+	return shown
+}
+
 func newList() *cobra.Command {
 	var filter runner.Filter
 	command := &cobra.Command{
@@ -282,16 +290,16 @@ func newList() *cobra.Command {
 			out := command.OutOrStdout()
 			for _, suite := range suites {
 				if !suite.Ginkgo {
-					fmt.Fprintf(out, "%s\n    go test %s\n", suite.Name, suite.Path)
+					fmt.Fprintf(out, "%s\n    go test %s\n", text.Printable(suite.Name), text.Printable(suite.Path))
 					continue
 				}
 				fmt.Fprintf(out, "%s\n", text.Printable(suite.Name))
 				for _, spec := range suite.Specs {
 					switch {
 					case spec.Pending:
-						fmt.Fprintf(out, "    %s %v (pending)\n", text.Printable(spec.Text), spec.Labels)
+						fmt.Fprintf(out, "    %s %v (pending)\n", text.Printable(spec.Text), labels(spec.Labels))
 					case spec.Selected:
-						fmt.Fprintf(out, "    %s %v\n", text.Printable(spec.Text), spec.Labels)
+						fmt.Fprintf(out, "    %s %v\n", text.Printable(spec.Text), labels(spec.Labels))
 					}
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -381,7 +382,7 @@ func (s *Socket) parseAttributes(b []byte) error {
 				s.TCPInfo = peers.ParseTCPInfo(v)
 			}
 		case attrCong:
-			s.Congestion = unix.ByteSliceToString(v)
+			s.Congestion = strings.ToValidUTF8(unix.ByteSliceToString(v), "\ufffd") // JSON has nothing else
 		case attrSKMemInfo:
 			s.Memory = &Memory{u32(0), u32(1), u32(2), u32(3), u32(4), u32(5), u32(6), u32(7), u32(8)}
 		case attrVegas:
