@@ -97,7 +97,13 @@ func judgeSpec(suite *Suite, spec *Spec, dir string, reported []types.Report, re
 	case err != nil:
 		fail(record, err.Error())
 	case !left:
-		outcome.Set(record, *judgement)
+		said := made
+		outcome.Set(&said, *judgement)
+		if _, err := said.Encode(); err != nil {
+			fail(record, fmt.Sprintf("what Ginkgo's report says of it cannot be: %v", err))
+			return record
+		}
+		return &said
 	case !record.Verdict.Failed() && record.Verdict != results.Verdict(judgement.State.String()):
 		fail(record, fmt.Sprintf("the record that the spec has left says %q, and Ginkgo's report %q", record.Verdict, judgement.State))
 	}
