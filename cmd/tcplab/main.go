@@ -48,7 +48,7 @@ func main() {
 	case errors.Is(err, errFailed):
 		os.Exit(exitFailed)
 	default:
-		fmt.Fprintln(os.Stderr, "tcplab:", text.PrintableLines(err.Error()))
+		complain(root, err)
 		os.Exit(exitUsage)
 	}
 }
@@ -61,6 +61,9 @@ func connect(root *cobra.Command, stdout, stderr io.Writer, colour bool) (flush 
 	root.SetErr(errOut)
 	return func() { _ = errors.Join(out.Flush(), errOut.Flush()) } // of what is left no command tells
 }
+
+// complain says why the command could not do what it was asked for.
+func complain(root *cobra.Command, err error) { fmt.Fprintln(root.ErrOrStderr(), "tcplab:", err) }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{

@@ -287,25 +287,28 @@ func newList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out := command.OutOrStdout()
-			for _, suite := range suites {
-				if !suite.Ginkgo {
-					fmt.Fprintf(out, "%s\n    go test %s\n", text.Printable(suite.Name), text.Printable(suite.Path))
-					continue
-				}
-				fmt.Fprintf(out, "%s\n", text.Printable(suite.Name))
-				for _, spec := range suite.Specs {
-					switch {
-					case spec.Pending:
-						fmt.Fprintf(out, "    %s %v (pending)\n", text.Printable(spec.Text), labels(spec.Labels))
-					case spec.Selected:
-						fmt.Fprintf(out, "    %s %v\n", text.Printable(spec.Text), labels(spec.Labels))
-					}
-				}
-			}
+			printSuites(command.OutOrStdout(), suites)
 			return nil
 		},
 	}
 	addFilterFlags(command, &filter)
 	return command
+}
+
+func printSuites(out io.Writer, suites []*runner.Suite) {
+	for _, suite := range suites {
+		if !suite.Ginkgo {
+			fmt.Fprintf(out, "%s\n    go test %s\n", text.Printable(suite.Name), text.Printable(suite.Path))
+			continue
+		}
+		fmt.Fprintf(out, "%s\n", text.Printable(suite.Name))
+		for _, spec := range suite.Specs {
+			switch {
+			case spec.Pending:
+				fmt.Fprintf(out, "    %s %v (pending)\n", text.Printable(spec.Text), labels(spec.Labels))
+			case spec.Selected:
+				fmt.Fprintf(out, "    %s %v\n", text.Printable(spec.Text), labels(spec.Labels))
+			}
+		}
+	}
 }
