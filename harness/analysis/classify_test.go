@@ -593,7 +593,10 @@ func FuzzClassify(f *testing.F) {
 				t.Fatalf("%+v: a frame of the future", got)
 			}
 		}
-		checkConversations(t, all)
+		// To render takes three times as long as all else, and is FuzzReader's.
+		if report := checkConversations(t, all); frame%8 == 0 {
+			checkRendering(t, report)
+		}
 		if len(c.connections) > 6 {
 			t.Fatalf("%d connections", len(c.connections))
 		}
