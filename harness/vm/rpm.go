@@ -203,8 +203,9 @@ func (h rpmHeader) files() ([]rpmFile, error) {
 			if i < len(inodes) && inodes[i] != 0 {
 				if before, linked := last[inodes[i]]; linked {
 					// Handed on, not copied: all files of a package can be one.
-					files[i].links = append(files[before].links, files[before].name)
-					files[before].size, files[before].links = 0, nil
+					files[before].links = append(files[before].links, files[before].name)
+					files[i].links, files[before].links = files[before].links, nil
+					files[before].size = 0
 				}
 				last[inodes[i]] = i
 			}

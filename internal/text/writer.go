@@ -1,7 +1,6 @@
 package text
 
 import (
-	"bytes"
 	"io"
 	"slices"
 	"strings"
@@ -29,10 +28,11 @@ func NewWriter(to io.Writer, colour bool) *Writer { return &Writer{to: to, colou
 
 // Write passes on text in one piece. What may be the beginning of a character or a colour waits for the rest.
 func (w *Writer) Write(p []byte) (int, error) {
-	all := append(w.partial, p...)
-	whole := len(all) - w.unfinished(all)
-	w.partial = bytes.Clone(all[whole:])
-	if err := w.pass(all[:whole]); err != nil {
+	w.partial = append(w.partial, p...)
+	whole := len(w.partial) - w.unfinished(w.partial)
+	err := w.pass(w.partial[:whole])
+	w.partial = append(w.partial[:0], w.partial[whole:]...)
+	if err != nil {
 		return 0, err
 	}
 	return len(p), nil
