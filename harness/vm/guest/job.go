@@ -21,13 +21,14 @@ const JobFile = "opt/tcplab/job"
 // Names of the virtio-serial ports that lead to the host.
 const (
 	OutputPort  = "tcplab.output"  // the program's standard output and error, as it runs
-	ResultsPort = "tcplab.results" // a tar stream: ready, the artefacts, and the status last
+	ResultsPort = "tcplab.results" // a tar stream: ready, perhaps what ran, the artefacts, and the status last
 )
 
 // Entries of the tar stream on the results port.
 const (
 	ReadyEntry     = "ready"
 	ArtefactPrefix = "artefacts/"
+	ProcessesEntry = "processes.txt" // what ran when the guest was asked to stop
 	StatusEntry    = "status.json"
 )
 
@@ -48,6 +49,12 @@ type Status struct {
 	Error    string // what kept the guest from running the program at all
 	// By the guest's own clock: how long the program ran, and the end, from the start of its kernel.
 	Ran, Uptime time.Duration
+	// Stopped is what ran when the host had the guest end its program, in short; empty if it ended by itself.
+	Stopped string
+	// Lost are files of the program that were not sent, each with the reason.
+	Lost []string
+	// Full are the file systems that had no room left at the end.
+	Full string
 	// LostFlags counts where the emulator was seen to compute wrong, of LostFlagsOf tries.
 	LostFlags, LostFlagsOf int
 }
