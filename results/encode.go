@@ -122,6 +122,7 @@ func (r *Record) Write(dir string) error {
 	if err := renameio.WriteFile(name, data, 0o644, renameio.WithTempDir(dir)); err != nil {
 		return fmt.Errorf("write record %s: %w", name, err)
 	}
+	r.dir = dir
 	return nil
 }
 

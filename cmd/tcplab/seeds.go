@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -174,12 +175,20 @@ func (s sweep) cell(ctx context.Context, session *runner.Session, seed uint64, o
 	failedNow := slices.ContainsFunc(summary.Records, func(r *results.Record) bool { return r.Verdict.Failed() && (r.Host == nil || !r.Host.Cached) })
 	if s.keep || failedNow {
 		fmt.Fprintf(out, "; see %s", relative(summary.Run.Path()))
-	} else if err := errors.Join(os.RemoveAll(summary.Run.Path()), os.Remove(filepath.Join(options.Root, results.Latest))); err != nil {
-		// The link to the newest run goes along: it would point to nothing.
+	} else if err := drop(summary.Run); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
 	return nil
+}
+
+// drop removes a run, and the link to the newest one, which would point to nothing.
+func drop(run *results.Run) error {
+	err := os.Remove(filepath.Join(filepath.Dir(run.Path()), results.Latest))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, os.RemoveAll(run.Path()))
 }
 
 // report prints what came of all runs, and is errFailed if one failed or came too near to an edge.

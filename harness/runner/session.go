@@ -2,10 +2,10 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -151,17 +151,22 @@ func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
 	if err != nil {
 		return summary, err
 	}
-	if s.clock == Real {
-		err = s.runReal(ctx, suites, run, options)
-	} else {
-		err = s.runVirtual(ctx, suites, run, guest, options)
-	}
-	// After the others, since a suite on the real clock is asked for what it has recorded.
-	err = errors.Join(err, s.recordMisfits(misfits, run, options))
+	left, err := s.recordMisfits(misfits, run, options)
 	if err != nil {
 		return summary, err
 	}
-	summary.Records, err = run.Records()
+	// What the runner knows, not what lies in the run's folder: a suite on the real clock could write anything there.
+	var ran []*results.Record
+	if s.clock == Real {
+		ran, err = s.runReal(ctx, suites, run, options)
+	} else {
+		ran, err = s.runVirtual(ctx, suites, run, guest, options)
+	}
+	summary.Records = append(ran, left...)
+	results.Sort(summary.Records)
+	if err == nil && slices.ContainsFunc(ran, func(r *results.Record) bool { return r.Verdict == results.Passed || r.Verdict.Failed() }) {
+		err = run.MakeLatest()
+	}
 	return summary, err
 }
 
@@ -179,6 +184,11 @@ func (s *Session) list(ctx context.Context, filter Filter) ([]*Suite, error) {
 	suites, err := list(ctx, s.suites, filter, s.dir)
 	if err == nil {
 		s.listed[key] = suites
+		for _, suite := range suites {
+			if n := suite.completing(); n > 0 {
+				s.log.printf("%s: %d more specs run than the filters select: the rest of their Ordered containers", suite.Name, n)
+			}
+		}
 	}
 	return suites, err
 }

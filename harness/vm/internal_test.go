@@ -170,6 +170,15 @@ func TestFilesThatAreRefused(t *testing.T) {
 	}
 }
 
+// A path is asked for by its shortest name, so that it cannot seem to be where it is not.
+func TestFilesArePlaced(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	got := readResults(bytes.NewReader(stream(t, guest.ArtefactPrefix+"a/../b", "x")), dir, func(name string) string { return "placed/" + name })
+	g.Expect(got.lost).To(BeEmpty())
+	g.Expect(filepath.Join(dir, "placed", "b")).To(BeARegularFile())
+}
+
 // sparse is a tar stream with a file that claims to be as large as it likes, and is a few bytes: GNU tar's format.
 func sparse(t testing.TB, size int64) []byte {
 	t.Helper()
