@@ -160,7 +160,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 		sent := stream(t, guest.ArtefactPrefix+"good", "1", guest.ArtefactPrefix+name, "x", guest.ArtefactPrefix+"after", "2", guest.StatusEntry, `{"ExitCode":3}`)
 		got := readResults(bytes.NewReader(sent), dir, nil)
 		g.Expect(got.status).NotTo(BeNil(), "%q", name)
-		g.Expect(got.lost).To(ConsistOf(And(ContainSubstring(reason), HavePrefix("\""))), "%q", name)
+		g.Expect(got.lost).To(ConsistOf(And(HaveField("Name", name), HaveField("Reason", ContainSubstring(reason)))), "%q", name)
 		for file, content := range map[string]string{"good": "1", "after": "2"} {
 			g.Expect(os.ReadFile(filepath.Join(dir, file))).To(BeEquivalentTo(content), "%q", name)
 		}
@@ -207,7 +207,7 @@ func TestFilesThatAreTooMuch(t *testing.T) {
 	g := NewWithT(t)
 	dir := t.TempDir()
 	got := readResults(bytes.NewReader(sparse(t, 1<<50)), dir, nil)
-	g.Expect(got.lost).To(ConsistOf(Equal(`"sparse": has 1125899906842624 bytes, and all files together may have 1073741824`)))
+	g.Expect(got.lost).To(Equal([]guest.Lost{{Name: "sparse", Reason: "has 1125899906842624 bytes, and all files together may have 1073741824"}}))
 	g.Expect(got.status).NotTo(BeNil())
 	g.Expect(filepath.Join(dir, "sparse")).NotTo(BeAnExistingFile())
 	got = readResults(bytes.NewReader(sparse(t, 1<<16)), dir, nil)
@@ -220,9 +220,9 @@ func TestFilesThatAreTooMuch(t *testing.T) {
 		entries = append(entries, guest.ArtefactPrefix+strconv.Itoa(i), "")
 	}
 	got = readResults(bytes.NewReader(stream(t, entries...)), t.TempDir(), nil)
-	g.Expect(got.lost).To(HaveLen(maxLost + 1))
-	g.Expect(got.lost[0]).To(Equal(`"10000": more than 10000 files`))
-	g.Expect(got.lost[maxLost]).To(Equal("and 10 more"))
+	g.Expect(got.lost).To(HaveLen(maxLost))
+	g.Expect(got.lost[0].String()).To(Equal(`"10000": there are more than 10000 files`))
+	g.Expect(got.lost[maxLost-1].Reason).To(HaveSuffix("; and 10 more are not named"))
 }
 
 func FuzzReadResults(f *testing.F) {

@@ -29,7 +29,7 @@ const (
 type delivery struct {
 	status    *guest.Status // nil: it has not come
 	processes []byte        // what ran when the guest was asked to stop
-	lost      []string      // files that could not be taken, each with the reason
+	lost      []guest.Lost  // files that could not be taken
 }
 
 // unpackResults reads the guest's tar stream: files below dir, and the status. The stream
@@ -44,14 +44,14 @@ func unpackResults(stream *os.File, job Job) (delivery, error) {
 
 func readResults(stream io.Reader, dir string, place func(string) string) (got delivery) {
 	lost := 0
-	lose := func(what string) {
+	lose := func(file guest.Lost) {
 		if lost++; lost <= maxLost {
-			got.lost = append(got.lost, what)
+			got.lost = append(got.lost, file)
 		}
 	}
 	defer func() {
-		if lost > maxLost {
-			got.lost = append(got.lost, fmt.Sprintf("and %d more", lost-maxLost))
+		if more := lost - maxLost; more > 0 {
+			got.lost[maxLost-1].Reason += fmt.Sprintf("; and %d more are not named", more)
 		}
 	}()
 	files, left := 0, int64(maxArtefacts)
@@ -66,8 +66,8 @@ func readResults(stream io.Reader, dir string, place func(string) string) (got d
 			var status guest.Status
 			if json.NewDecoder(io.LimitReader(entries, maxStatus)).Decode(&status) == nil {
 				got.status = &status
-				for _, what := range status.Lost {
-					lose(what)
+				for _, file := range status.Lost {
+					lose(file)
 				}
 			}
 			return got
@@ -81,7 +81,7 @@ func readResults(stream io.Reader, dir string, place func(string) string) (got d
 				err = writeArtefact(dir, name, place, entries)
 			}
 			if err != nil {
-				lose(err.Error())
+				lose(guest.Lost{Name: name, Reason: err.Error()})
 			}
 		}
 	}
@@ -92,30 +92,29 @@ func checkArtefact(name string, size, left int64, files int) error {
 	strange := func(c rune) bool { return c == '\\' || c == unicode.ReplacementChar || unicode.IsControl(c) }
 	switch {
 	case !filepath.IsLocal(name) || path.Clean(name) == ".":
-		return fmt.Errorf("%q: its path leads out of the artefact directory", name)
+		return errors.New("its path leads out of the artefact directory")
 	case strings.ContainsFunc(name, strange):
-		return fmt.Errorf("%q: its name has a backslash, a control character or no valid UTF-8", name)
+		return errors.New("its name has a backslash, a control character or no valid UTF-8")
 	case size > left:
-		return fmt.Errorf("%q: has %d bytes, and all files together may have %d", name, size, maxArtefacts)
+		return fmt.Errorf("has %d bytes, and all files together may have %d", size, maxArtefacts)
 	case files > maxArtefactFiles:
-		return fmt.Errorf("%q: more than %d files", name, maxArtefactFiles)
+		return fmt.Errorf("there are more than %d files", maxArtefactFiles)
 	default:
 		return nil
 	}
 }
 
 func writeArtefact(dir, name string, place func(string) string, content io.Reader) error {
-	called := name
 	if name = path.Clean(name); place != nil { // "a/../b" is b, and no file of a
 		name = place(name)
 	}
 	path := filepath.Join(dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("%q: %w", called, err)
+		return err
 	}
 	file, err := os.Create(path)
 	if err != nil {
-		return fmt.Errorf("%q: %w", called, err)
+		return err
 	}
 	_, err = io.Copy(file, content)
 	if err := errors.Join(err, file.Close()); err != nil {
@@ -123,7 +122,7 @@ func writeArtefact(dir, name string, place func(string) string, content io.Reade
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil // torn: that the guest has not come to its end is said anyway
 		}
-		return fmt.Errorf("%q: %w", called, err)
+		return err
 	}
 	return nil
 }

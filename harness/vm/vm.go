@@ -169,8 +169,8 @@ type Result struct {
 	Unkept error
 	// Processes lists what ran when a guest that did not end in time was asked to stop; nil of any other.
 	Processes []byte
-	// Lost are files that the program has left and that were not taken, each with the reason.
-	Lost []string
+	// Lost are files that the program has left and that were not taken. There may be more of them than are named.
+	Lost []guest.Lost
 	// Cut says what is left out of Console and of the program's output, since there was too much of it.
 	Cut []string
 	// Full says which file systems of the guest had no room left at its end, or is empty.

@@ -285,12 +285,12 @@ func uptime() time.Duration {
 
 // addTree adds the regular files below root, in the order of their names. What cannot be sent it leaves out, and says so: a
 // process that the program has left behind may still write there.
-func addTree(stream *tar.Writer, root string) (lost []string, err error) {
+func addTree(stream *tar.Writer, root string) (lost []Lost, err error) {
 	left := int64(maxTree)
 	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		name := strings.TrimPrefix(path, root+"/")
 		if err != nil {
-			lost = append(lost, fmt.Sprintf("%q: %v", name, err))
+			lost = append(lost, Lost{name, err.Error()})
 			return nil
 		}
 		if !entry.Type().IsRegular() {
@@ -298,7 +298,7 @@ func addTree(stream *tar.Writer, root string) (lost []string, err error) {
 		}
 		reason, err := addFile(stream, name, path, &left)
 		if reason != "" {
-			lost = append(lost, fmt.Sprintf("%q: %s", name, reason))
+			lost = append(lost, Lost{name, reason})
 		}
 		return err
 	})

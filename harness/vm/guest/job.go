@@ -1,6 +1,9 @@
 package guest
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Arch is what guests execute, by Go's name, whatever the host is: their /init and their programs are built for it.
 const Arch = "amd64"
@@ -51,10 +54,18 @@ type Status struct {
 	Ran, Uptime time.Duration
 	// Stopped is what ran when the host had the guest end its program, in short; empty if it ended by itself.
 	Stopped string
-	// Lost are files of the program that were not sent, each with the reason.
-	Lost []string
+	// Lost are files of the program that were not sent.
+	Lost []Lost
 	// Full are the file systems that had no room left at the end.
 	Full string
 	// LostFlags counts where the emulator was seen to compute wrong, of LostFlagsOf tries.
 	LostFlags, LostFlagsOf int
 }
+
+// Lost is a file that the program has left and that does not reach the host, or not whole.
+type Lost struct {
+	Name   string // below ArtefactsDir, with slashes
+	Reason string
+}
+
+func (l Lost) String() string { return fmt.Sprintf("%q: %s", l.Name, l.Reason) }
