@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +19,7 @@ func room(dir string) (free, size uint64, err error) {
 }
 
 // nearlyFull is so little room that a write of some size has failed.
-const nearlyFull = 1 << 20
+const nearlyFull = 4 << 20
 
 // fullDirectory says that a directory for temporary files has no room left, or is empty.
 func fullDirectory(dir string) string {
@@ -36,16 +35,16 @@ func roomText(dir string, free, size uint64) string {
 		dir, free>>20, size>>20)
 }
 
-// withRoom adds to an error that is for want of room what there is in the directory for temporary files. QEMU says so in words only.
+// withRoom adds to an error that is for want of room what there is in the directory for temporary files. QEMU calls that an
+// input/output error.
 func withRoom(err error) error {
-	if err == nil || !errors.Is(err, unix.ENOSPC) && !strings.Contains(err.Error(), unix.ENOSPC.Error()) &&
-		!strings.Contains(err.Error(), "No space left on device") {
-		return err
+	if err == nil {
+		return nil
 	}
 	dir := os.TempDir()
 	free, size, roomErr := room(dir)
-	if roomErr != nil {
-		return errors.Join(err, roomErr)
+	if roomErr != nil || !errors.Is(err, unix.ENOSPC) && free >= nearlyFull {
+		return err
 	}
 	return fmt.Errorf("%w; %s", err, roomText(dir, free, size))
 }

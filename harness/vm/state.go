@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 )
 
 // A machineState is that of a guest that has booted and has not read its job yet. All guests of an image are alike
@@ -125,16 +126,16 @@ func (i *Image) keep(m *monitor, job Job, files *guestFiles) (err error) {
 		}
 		err = errors.Join(err, files.disk.Truncate(0))
 	}()
-	said, err := m.human("savevm " + stateTag)
-	if err == nil && said != "" {
-		err = errors.New(strings.TrimSpace(said))
+	// The disk is detached in any case, so that all of it is written, and nothing more.
+	var errs []error
+	for _, line := range []string{"savevm " + stateTag, "drive_del state"} {
+		said, err := m.human(line)
+		if err == nil && said != "" {
+			err = fmt.Errorf("%s: %s", line, strings.Join(strings.FieldsFunc(said, unicode.IsControl), "; "))
+		}
+		errs = append(errs, err)
 	}
-	// The disk is detached, so that all of it is written, and nothing more.
-	left, detachErr := m.human("drive_del state")
-	if detachErr == nil && left != "" {
-		detachErr = errors.New(strings.TrimSpace(left))
-	}
-	if err := errors.Join(err, detachErr); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	console, err := readAll(files.console)

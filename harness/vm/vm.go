@@ -82,6 +82,7 @@ func Build(c Config) (*Image, error) {
 	}
 	hash := sha256.New()
 	if err := writeInitramfs(io.MultiWriter(initramfs, hash), c, modules); err != nil {
+		err = withRoom(err)
 		initramfs.Close()
 		return nil, err
 	}
