@@ -52,7 +52,7 @@ func TestArchiveIsReproducible(t *testing.T) {
 		g.Expect(os.WriteFile(filepath.Join(dir, "sub", "a"), []byte("a"), 0o755)).To(Succeed())
 		var out bytes.Buffer
 		a := newArchive(&out)
-		g.Expect(a.addTree("/data/tree", dir)).To(Succeed())
+		g.Expect(a.addTree("/data/tree", dir, nil)).To(Succeed())
 		g.Expect(a.addContent("/data/more", []byte("more"), 0o644)).To(Succeed())
 		g.Expect(a.close()).To(Succeed())
 		g.Expect(os.RemoveAll(filepath.Join(dir, "sub"))).To(Succeed())
@@ -83,6 +83,7 @@ func TestProgramsLibrariesComeInOneOrder(t *testing.T) {
 		var out bytes.Buffer
 		a := newArchive(&out)
 		g.Expect(a.addProgram("/program", program)).To(Succeed())
+		g.Expect(a.addLibraries([]string{program}, nil)).To(Succeed())
 		g.Expect(a.close()).To(Succeed())
 		return out.Bytes()
 	}
@@ -448,6 +449,7 @@ func TestProgramsForOtherMachines(t *testing.T) {
 	g.Expect(forGuests(write("empty", nil))).To(Succeed())
 	foreign := write("arm64", machine(arm64))
 	g.Expect(forGuests(foreign)).To(MatchError(ContainSubstring(foreign + " is a program for AARCH64")))
-	g.Expect(newArchive(io.Discard).addInclude(foreign)).To(MatchError(ContainSubstring("AARCH64")))
+	_, err = newArchive(io.Discard).addIncludes([]string{foreign})
+	g.Expect(err).To(MatchError(ContainSubstring("AARCH64")))
 	g.Expect(forGuests(filepath.Join(dir, "none"))).To(MatchError(os.ErrNotExist))
 }

@@ -85,6 +85,8 @@ func mountAll() error {
 		{"proc", "/proc"},
 		{"sysfs", "/sys"},
 		{"devtmpfs", "/dev"},
+		{"devpts", "/dev/pts"},
+		{"tmpfs", "/dev/shm"},
 		{"tmpfs", "/tmp"},
 		{"tracefs", "/sys/kernel/tracing"},
 		{"bpf", "/sys/fs/bpf"},
@@ -102,22 +104,27 @@ func mountAll() error {
 			errs = append(errs, fmt.Errorf("mount %s on %s: %w", m.kind, m.target, err))
 		}
 	}
-	for _, dir := range []string{ArtefactsDir, WorkDir, "/dev/shm", "/run", "/etc"} {
+	for _, dir := range []string{ArtefactsDir, WorkDir, "/run", "/etc"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	// What udev would make: shells and servers write to them.
+	for _, link := range [][2]string{{"/proc/self/fd", "/dev/fd"}, {"fd/0", "/dev/stdin"}, {"fd/1", "/dev/stdout"}, {"fd/2", "/dev/stderr"}} {
+		if err := os.Symlink(link[0], link[1]); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := unix.Sethostname([]byte("tcplab")); err != nil { // as /etc/hosts has it
+		errs = append(errs, fmt.Errorf("set the host name: %w", err))
 	}
 	return errors.Join(errs...)
 }
 
 func loadModules() error {
-	text, err := os.ReadFile(ModulesList)
-	if err != nil {
-		return err
-	}
 	var names []string
-	if err := json.Unmarshal(text, &names); err != nil {
-		return fmt.Errorf("%s: %w", ModulesList, err)
+	if err := readList(ModulesList, &names); err != nil {
+		return err
 	}
 	var errs []error
 	for _, name := range names {
@@ -126,6 +133,18 @@ func loadModules() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// readList reads a list that the host has put into a file, in JSON.
+func readList(file string, list *[]string) error {
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(text, list)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
 }
 
 func loadModule(path string) error {
@@ -183,12 +202,17 @@ func runProgram(job Job, requests <-chan os.Signal, report func(processes []byte
 		return status
 	}
 	status.LostFlags, status.LostFlagsOf = lost, of
+	var path []string
+	if err := readList(PathList, &path); err != nil {
+		status.Error = err.Error()
+		return status
+	}
 	time.Sleep(startAfter(job.Seed))
 	began := uptime()
 	command := exec.Command(ProgramPath, job.Args...)
 	command.Dir = WorkDir
 	command.Env = append([]string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"PATH=" + strings.Join(append([]string{"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, path...), ":"),
 		"HOME=/root", "TMPDIR=/tmp", "USER=root", "LANG=C.UTF-8",
 		ArtefactsEnv + "=" + ArtefactsDir,
 		// A scenario is too short for its programs' garbage to matter: collecting it is a fifth of the instructions of one that

@@ -14,6 +14,7 @@ const (
 	ProgramPath  = "/tcplab/program"
 	ModulesList  = "/tcplab/modules.json" // names in ModulesDir, in the order in which to load them
 	ModulesDir   = "/tcplab/modules"
+	PathList     = "/tcplab/path.json" // directories in which there are programs, besides those where programs are
 	WorkDir      = "/work"
 	ArtefactsDir = "/artefacts"
 )
