@@ -113,6 +113,9 @@ func start(ctx context.Context, on Starter, name string, p Program) (*Peer, erro
 		return nil, err
 	}
 	if err := peer.launch(ctx, on, config); err != nil {
+		if c, ok := p.(Command); ok {
+			err = c.explain(err)
+		}
 		return nil, err
 	}
 	return peer, nil

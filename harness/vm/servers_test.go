@@ -56,7 +56,7 @@ func TestServersStartAsTheyAre(t *testing.T) {
 				config.Program, config.Include = "/bin/sh", append(includes, "/bin/sh")
 			})
 			var output bytes.Buffer
-			result, err := image.Run(t.Context(), vm.Job{Args: []string{"-c", c.script}, Seed: 1, Output: &output, MemoryMiB: 1024})
+			result, err := image.Run(t.Context(), vm.Job{Args: []string{"-c", c.script}, Seed: 1, Output: &output, MemoryMiB: 2048})
 			g.Expect(err).NotTo(HaveOccurred(), output.String())
 			g.Expect(output.String()).To(ContainSubstring(c.says))
 			g.Expect(result.ExitCode).To(BeZero(), output.String())
