@@ -60,7 +60,8 @@ same inputs (QEMU, kernel, program, arguments, seed) comes from the cache.
 Several kernels (--kernel 6.1,6.12) make a run each, ID-6.1 and ID-6.12, and in the end a
 list of what the others did otherwise than the first.
 
-It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
+It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run. A run that ends
+before its time (^C) prints what there is, and is not the latest one.`,
 		Example: `  tcplab run
   tcplab run ./scenarios/handshake --focus refused --seed 7
   tcplab run --kernel 6.1,6.12,newest
@@ -154,7 +155,7 @@ func addGuestFlags(command *cobra.Command, options *runner.Options) {
 	flags.StringArrayVar(&options.Include, "include", nil, "a file, directory or program (with its libraries) to put into the guest, as PATH or PATH=GUESTPATH (repeatable)")
 	flags.StringSliceVar(&options.Modules, "modules", nil, "more kernel modules to load in the guest")
 	flags.IntVar(&options.MemoryMiB, "memory", 0, "of a guest, in MiB (default 512)")
-	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time")
+	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time; then it says what it was doing, and is ended")
 }
 
 // printRun prints what there is of a run, which may have been ended before its time, or have never begun.

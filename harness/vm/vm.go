@@ -24,7 +24,8 @@ type Config struct {
 	// has to be one.
 	Init string
 	// Include are more files for the guest, as PATH or PATH=GUESTPATH. A program takes its
-	// shared libraries along, a directory all that is in it.
+	// shared libraries along, a directory all that is in it and the libraries of programs in it. They win over
+	// what a guest has anyway.
 	Include []string
 	// Modules are loaded beside DefaultModules, with what they depend on.
 	Modules []string
