@@ -41,7 +41,7 @@ func TestServersStartAsTheyAre(t *testing.T) {
 				t.Skip("needs ", c.server)
 			}
 			g := NewWithT(t)
-			includes := []string{"/bin/cat"}
+			includes := []string{"/bin/cat", "/bin/sh"}
 			for _, include := range c.include {
 				path, err := exec.LookPath(include)
 				if err != nil {
@@ -53,7 +53,7 @@ func TestServersStartAsTheyAre(t *testing.T) {
 				includes = append(includes, path)
 			}
 			image := newImage(t, func(config *vm.Config) {
-				config.Program, config.Include = "/bin/sh", append(includes, "/bin/sh")
+				config.Program, config.Include = "/bin/sh", includes
 			})
 			var output bytes.Buffer
 			result, err := image.Run(t.Context(), vm.Job{Args: []string{"-c", c.script}, Seed: 1, Output: &output, MemoryMiB: 2048})

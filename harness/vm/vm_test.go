@@ -286,6 +286,36 @@ func TestGuestsThatDoNotEnd(t *testing.T) {
 	}
 }
 
+// Files that the host cannot take, a file without end and a full disk are said, and cost neither the status nor other files.
+func TestGuestsThatLeaveTooMuch(t *testing.T) {
+	g := NewWithT(t)
+	image := newImage(t, nil)
+	run := func(behaviour string) (vm.Result, string) {
+		dir := t.TempDir()
+		result, err := image.Run(t.Context(), vm.Job{Args: []string{behaviour}, Seed: 1, Keep: true, Artefacts: dir})
+		g.Expect(err).NotTo(HaveOccurred())
+		return result, dir
+	}
+	result, dir := run("strange-files")
+	g.Expect(result.ExitCode).To(BeZero())
+	g.Expect(result.Full).To(BeEmpty())
+	g.Expect(filepath.Join(dir, "good")).To(BeARegularFile())
+	var names []string
+	for _, lost := range result.Lost {
+		names = append(names, lost.Name)
+	}
+	g.Expect(names).To(ConsistOf("new\nline", "back\\slash", "bell\a", "\xff"))
+
+	result, dir = run("sparse-file")
+	g.Expect(result.ExitCode).To(BeZero())
+	g.Expect(result.Lost).To(ConsistOf(And(HaveField("Name", "sparse"), HaveField("Reason", HavePrefix("has 1099511627776 bytes")))))
+	g.Expect(filepath.Join(dir, "sparse")).NotTo(BeAnExistingFile())
+
+	result, _ = run("fill-disk")
+	g.Expect(result.ExitCode).To(Equal(1))
+	g.Expect(result.Full).To(MatchRegexp(`^the guest's file system / is full: 2\d\d MiB$`))
+}
+
 func TestCancelStopsTheGuest(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)

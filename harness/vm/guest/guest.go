@@ -224,10 +224,13 @@ func runProgram(job Job, requests <-chan os.Signal, report func(processes []byte
 		status.Error = err.Error()
 		return status
 	}
-	done := make(chan error, 1)
-	go func() { done <- command.Wait() }()
+	done := make(chan struct{})
+	go func() {
+		_ = command.Wait() // how it ended, its state says
+		close(done)
+	}()
 	select {
-	case <-done: // how it ended, its state says
+	case <-done:
 	case <-requests:
 		status.Stopped, err = stopProgram(command.Process, done, report)
 		if err != nil {

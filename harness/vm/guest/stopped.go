@@ -25,7 +25,7 @@ func stopRequests() (<-chan os.Signal, error) {
 	requests := make(chan os.Signal, 1)
 	signal.Notify(requests, unix.SIGINT)
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF); err != nil {
-		return nil, fmt.Errorf("Ctrl-Alt-Del to /init: %w", err) //nolint:staticcheck // a name
+		return nil, fmt.Errorf("Ctrl-Alt-Del to /init: %w", err)
 	}
 	return requests, nil
 }
@@ -40,7 +40,7 @@ const (
 
 // stopProgram ends the program and all that it has started, and tells what was running: in short, and to report at length.
 // Those that are in Go print their goroutines.
-func stopProgram(program *os.Process, done <-chan error, report func(text []byte) error) (running string, err error) {
+func stopProgram(program *os.Process, done <-chan struct{}, report func(text []byte) error) (running string, err error) {
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "The guest's clock was at %s when it was asked to stop.\n", uptime())
 	for _, file := range []string{"/proc/loadavg", "/proc/meminfo"} {
