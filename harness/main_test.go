@@ -2,7 +2,9 @@ package harness
 
 import (
 	"flag"
+	"fmt"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 const (
 	fixtureVariable = "TCPLAB_HARNESS_FIXTURE" // the name of the suite
 	idleVariable    = "TCPLAB_HARNESS_IDLE"    // set for a program that waits to be killed
+	exitVariable    = "TCPLAB_HARNESS_EXIT"    // set for a program that complains and exits: its status
 )
 
 func TestMain(m *testing.M) {
@@ -24,6 +27,15 @@ func TestMain(m *testing.M) {
 		for {
 			time.Sleep(time.Hour) // the runtime takes a bare select for a deadlock
 		}
+	}
+	if text := os.Getenv(exitVariable); text != "" {
+		status, err := strconv.Atoi(text)
+		if err != nil {
+			panic(err)
+		}
+		time.Sleep(50 * time.Millisecond) // somebody may wait for something by then
+		fmt.Fprintln(os.Stderr, "the configuration makes no sense")
+		os.Exit(status)
 	}
 	flag.Parse()
 	fixture := os.Getenv(fixtureVariable)

@@ -99,11 +99,26 @@ func (l *Lab) Sockets(host *netns.Host, filter ...kernel.SocketFilter) *Sockets 
 // List reads the sockets.
 func (s *Sockets) List() []kernel.Socket {
 	ginkgo.GinkgoHelper()
+	sockets, err := s.Read()
+	check(err)
+	return sockets
+}
+
+// Read is List for a matcher, which has a place for an error.
+func (s *Sockets) Read() ([]kernel.Socket, error) {
+	ginkgo.GinkgoHelper()
+	if err := s.lab.faulty("read the sockets of " + s.host.Name()); err != nil {
+		return nil, err
+	}
 	at := s.lab.elapsed()
 	sockets, err := kernel.ReadSockets(s.host, s.filter)
-	checkAvailable(err, kernel.ErrNoSockDiag)
-	s.keep(kernel.Sample{At: time.Duration(at), Sockets: sockets})
-	return sockets
+	if errors.Is(err, kernel.ErrNoSockDiag) {
+		unavailable(err)
+	}
+	if err == nil {
+		s.keep(kernel.Sample{At: time.Duration(at), Sockets: sockets})
+	}
+	return sockets, err
 }
 
 func (s *Sockets) keep(reading kernel.Sample) {
@@ -130,6 +145,9 @@ func (l *Lab) AwaitSockets(host *netns.Host, count int, filter kernel.SocketFilt
 	s := l.Sockets(host, filter)
 	sockets, err := kernel.AwaitSockets(l.ctx, host, filter, func(list []kernel.Socket) bool { return len(list) == count })
 	s.keep(kernel.Sample{At: time.Duration(l.elapsed()), Sockets: sockets})
+	if err != nil {
+		err = fmt.Errorf("wait for %d sockets of %s: %w", count, host.Name(), err)
+	}
 	checkAvailable(err, kernel.ErrNoSockDiag)
 	return sockets
 }

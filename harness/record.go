@@ -60,7 +60,7 @@ func finishRecord(report types.SpecReport) error {
 	var fault error
 	if lab != nil {
 		record = lab.record
-		_, fault = lab.close(report.Failed()) // it is closed, unless Ginkgo was interrupted twice and left the cleanups out
+		_, fault = lab.close(report) // it is closed, unless Ginkgo was interrupted twice and left the cleanups out
 	}
 	record.Suite = suiteName
 	outcome.Set(record, report)
