@@ -19,7 +19,9 @@ const (
 	handshake      = "github.com/tcplab/tcplab/scenarios/handshake"
 	retransmission = "github.com/tcplab/tcplab/scenarios/retransmission"
 
-	runner = "github.com/tcplab/tcplab/harness/runner"
+	harness = "github.com/tcplab/tcplab/harness"
+	peers   = "github.com/tcplab/tcplab/peers"
+	runner  = "github.com/tcplab/tcplab/harness/runner"
 )
 
 var mutations = []mutation{
@@ -163,5 +165,33 @@ var mutations = []mutation{
 		old:   "r.Verdict == results.Passed || r.Verdict.Failed()",
 		new:   "true",
 		tests: runner, match: "TestRunOfSkips",
+	},
+	{
+		name:  "a peer may end in any way",
+		file:  "harness/peer.go",
+		old:   "if err := p.Peer.Fault(); err != nil {",
+		new:   "if err := p.Peer.Fault(); err != nil && false {",
+		tests: harness, match: "TestSpecsThatDoNotPass/peer_",
+	},
+	{
+		name:  "a peer that nobody waits for may end in any way",
+		file:  "harness/lab.go",
+		old:   "errs := l.faults(report)",
+		new:   "errs := l.faults(report)[:0]",
+		tests: harness, match: "TestSpecsThatDoNotPass/peer_|TestEvidenceOfADeadPeer",
+	},
+	{
+		name:  "a peer may exit with any status",
+		file:  "peers/peer.go",
+		old:   "case status.ExitCode != 0:",
+		new:   "case status.ExitCode != 0 && false:",
+		tests: peers, match: "TestFault$",
+	},
+	{
+		name:  "a peer may end by a signal that nobody sent",
+		file:  "peers/peer.go",
+		old:   "slices.ContainsFunc(p.signals, isNamed(status.Signal))",
+		new:   "!slices.ContainsFunc(p.signals, isNamed(status.Signal))",
+		tests: peers, match: "TestFault$",
 	},
 }
