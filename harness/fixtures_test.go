@@ -119,6 +119,15 @@ var fixtures = map[string]fixture{
 		})
 	}},
 
+	"leaves a daemon": {specs: func() {
+		ginkgo.It("leaves a daemon", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			host := lab.Direct().Server()
+			lab.Wait(lab.Start(host, this(daemonVariable+"=1")))
+			Expect(host.Processes()).To(HaveLen(1))
+		})
+	}},
+
 	// Says on descriptor 3 that it is busy, and then waits for whatever the test does to it.
 	// Its processes inherit the descriptor, so that it ends with the last of them.
 	"waits": {specs: func() {
@@ -281,6 +290,14 @@ var fixtures = map[string]fixture{
 			net := lab.Direct()
 			lab.Start(net.Server(), exits(3))
 			lab.AwaitSockets(net.Server(), 1, kernel.SocketFilter{States: []kernel.State{kernel.Listen}, Port: 80}) // want: no socket
+		})
+	}},
+	"no listener": {specs: func() {
+		ginkgo.It("waits for the socket of a server that ends in order", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Start(net.Server(), exits(0))
+			lab.AwaitSockets(net.Server(), 1, kernel.SocketFilter{States: []kernel.State{kernel.Listen}}) // want: no listener
 		})
 	}},
 	"no socket to be seen": {specs: func() {

@@ -272,6 +272,8 @@ func TestSpecsThatDoNotPass(t *testing.T) {
 		{fixture: "no socket", scenario: "waits for the socket of a server that exits", verdict: results.Failed, want: "no socket",
 			message: []string{"wait for 1 sockets of server: await sockets (LISTEN, port 80): after ", "ms the last of the listings has none: peer server-1 (command, pid ",
 				"exited with status 3; its last lines on stderr:\nthe configuration"}},
+		{fixture: "no listener", scenario: "waits for the socket of a server that ends in order", verdict: results.Failed, want: "no listener",
+			message: []string{"await sockets (LISTEN): after ", "no program runs in server any more that could listen: ended are server-1"}},
 		{fixture: "no socket to be seen", scenario: "looks for the socket of a server that exits", verdict: results.Failed, want: "no socket to be seen",
 			message: []string{"read the sockets of server: peer server-1 (command, pid ", "exited with status 3"}},
 		{fixture: "no counter", scenario: "looks for what a client counts that exits", verdict: results.Failed, want: "no counter",
@@ -550,7 +552,7 @@ func TestNothingStays(t *testing.T) {
 		fixture string
 		status  int
 	}{
-		{"passes", 0}, {"leaves peers", 0}, {"fails", 1}, {"panics", 1}, {"times out", 1}, {"no evidence", 1}, {"lab of a BeforeAll", 1},
+		{"passes", 0}, {"leaves peers", 0}, {"leaves a daemon", 0}, {"fails", 1}, {"panics", 1}, {"times out", 1}, {"no evidence", 1}, {"lab of a BeforeAll", 1},
 	} {
 		t.Run(c.fixture, func(t *testing.T) {
 			start(t, c.fixture).finish(c.status)

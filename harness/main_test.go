@@ -4,7 +4,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 const (
 	fixtureVariable = "TCPLAB_HARNESS_FIXTURE" // the name of the suite
 	idleVariable    = "TCPLAB_HARNESS_IDLE"    // set for a program that waits to be killed
+	daemonVariable  = "TCPLAB_HARNESS_DAEMON"  // set for a program that leaves one behind that waits to be killed
 	exitVariable    = "TCPLAB_HARNESS_EXIT"    // set for a program that complains and exits: its status
 )
 
@@ -27,6 +30,10 @@ func TestMain(m *testing.M) {
 		for {
 			time.Sleep(time.Hour) // the runtime takes a bare select for a deadlock
 		}
+	}
+	if os.Getenv(daemonVariable) != "" {
+		daemonize()
+		return
 	}
 	if text := os.Getenv(exitVariable); text != "" {
 		status, err := strconv.Atoi(text)
@@ -48,6 +55,16 @@ func TestMain(m *testing.M) {
 		os.Exit(0) // tcplab asks what links Ginkgo for its specs: here are none but the fixtures'
 	}
 	Main(m)
+}
+
+// daemonize leaves a process behind in a session, and so in a process group, of its own.
+func daemonize() {
+	daemon := exec.Command("/proc/self/exe")
+	daemon.Env = []string{idleVariable + "=1"}
+	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := daemon.Start(); err != nil {
+		panic(err)
+	}
 }
 
 func TestFixture(t *testing.T) {

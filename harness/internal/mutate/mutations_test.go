@@ -20,6 +20,7 @@ const (
 	retransmission = "github.com/tcplab/tcplab/scenarios/retransmission"
 
 	harness = "github.com/tcplab/tcplab/harness"
+	netns   = "github.com/tcplab/tcplab/netns"
 	peers   = "github.com/tcplab/tcplab/peers"
 	runner  = "github.com/tcplab/tcplab/harness/runner"
 )
@@ -193,5 +194,12 @@ var mutations = []mutation{
 		old:   "slices.ContainsFunc(p.signals, isNamed(status.Signal))",
 		new:   "!slices.ContainsFunc(p.signals, isNamed(status.Signal))",
 		tests: peers, match: "TestFault$",
+	},
+	{
+		name:  "a daemon outlives its lab",
+		file:  "netns/host.go",
+		old:   "errs = append(errs, h.killLeft())",
+		new:   "errs = append(errs, nil)",
+		tests: netns, match: "TestCloseKillsDaemons$",
 	},
 }
