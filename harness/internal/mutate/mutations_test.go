@@ -21,6 +21,7 @@ const (
 
 	harness = "github.com/tcplab/tcplab/harness"
 	netns   = "github.com/tcplab/tcplab/netns"
+	oracle  = "github.com/tcplab/tcplab/harness/oracle"
 	peers   = "github.com/tcplab/tcplab/peers"
 	runner  = "github.com/tcplab/tcplab/harness/runner"
 )
@@ -201,5 +202,12 @@ var mutations = []mutation{
 		old:   "errs = append(errs, h.killLeft())",
 		new:   "errs = append(errs, nil)",
 		tests: netns, match: "TestCloseKillsDaemons$",
+	},
+	{
+		name:  "the oracle's closed window ignores TCP_USER_TIMEOUT",
+		file:  "harness/oracle/established.go",
+		old:   "if passed.Earliest >= p.UserTimeout {",
+		new:   "if passed.Earliest >= 2*p.UserTimeout {",
+		tests: oracle, match: "TestZeroWindowUserTimeout$",
 	},
 }
