@@ -2,6 +2,7 @@ package harness
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -108,6 +109,17 @@ var fixtures = map[string]fixture{
 			ginkgo.Skip("not on a Sunday")
 		})
 		ginkgo.It("passes", func() {})
+	}},
+
+	"lacks": {specs: func() {
+		ginkgo.It("needs what is missing", func() { unavailable(errors.New("there is no such thing here")) })
+		ginkgo.It("needs it as well", func() { unavailable(errors.New("there is no such thing here")) })
+		ginkgo.It("needs nothing", func() {})
+		ginkgo.It("is skipped for another reason", func() { ginkgo.Skip("not on a Sunday") })
+	}},
+	"lacks and fails": {specs: func() {
+		ginkgo.It("needs what is missing", func() { unavailable(errors.New("there is no such thing here")) })
+		ginkgo.It("fails", func() { ginkgo.Fail("as always") })
 	}},
 
 	"leaves peers": {specs: func() {
