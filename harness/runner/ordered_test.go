@@ -3,6 +3,7 @@ package runner
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -91,13 +92,20 @@ func TestOrderedContainersOnTheRealClock(t *testing.T) {
 func TestOrderedContainersInGuests(t *testing.T) {
 	needGuests(t)
 	g := NewWithT(t)
-	all, _ := runInGuests(t, Options{Patterns: []string{"./testdata/ordered", "./testdata/leaves", "./testdata/exits"}, Filter: someOrdered, Args: []string{"-test.run=^TestOrdered$|^TestLeaves$|^TestExits$"}, Jobs: 1})
+	all, _ := runInGuests(t, Options{
+		Patterns: []string{"./testdata/ordered", "./testdata/leaves", "./testdata/exits", "./testdata/lasts"},
+		Filter:   Filter{Focus: append([]string{"keepalive"}, someOrdered.Focus...)},
+		Args:     []string{"-test.run=^TestOrdered$|^TestLeaves$|^TestExits$|^TestLasts$"},
+	})
 	var ordered []*results.Record
 	for _, record := range all.Records {
 		switch record.Suite {
 		case "ordered":
 			ordered = append(ordered, record)
 			g.Expect(paths(record)).To(ContainElements("output.txt", "ginkgo.json"))
+		case "lasts":
+			g.Expect(record.Verdict).To(Equal(results.Passed))
+			g.Expect(record.Duration).To(BeNumerically(">", 2*time.Hour))
 		case "leaves":
 			g.Expect(record.Verdict).To(Equal(results.Passed))
 			g.Expect(paths(record)).To(ContainElements(

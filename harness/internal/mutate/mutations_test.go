@@ -210,4 +210,18 @@ var mutations = []mutation{
 		new:   "if passed.Earliest >= 2*p.UserTimeout {",
 		tests: oracle, match: "TestZeroWindowUserTimeout$",
 	},
+	{
+		name:  "TCP may run out of memory unnoticed",
+		file:  "harness/pressure.go",
+		old:   "if n := since[name]; n > 0 {",
+		new:   "if n := since[name]; n > 1<<40 {",
+		tests: harness, match: "TestMemoryPressure",
+	},
+	{
+		name:  "what is skipped is not said",
+		file:  "harness/suite.go",
+		old:   "\tnoteSkipped(err.Error())\n",
+		new:   "",
+		tests: harness, match: "TestWhatIsSkipped",
+	},
 }
