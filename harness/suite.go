@@ -30,6 +30,10 @@ var suiteName string
 // RunSpecs runs a suite's specs, and sees to their records. Its arguments are those of
 // ginkgo.RunSpecs. The description names the suite and the folder of its records, and is a label of
 // all its specs.
+//
+// In virtual time each spec has a guest of its own, with a process of its own: nothing that another spec left is there,
+// neither package variables nor what a BeforeAll outside of an Ordered container has set. An Ordered container runs whole,
+// in order, in one guest.
 func RunSpecs(t *testing.T, description string, args ...any) bool {
 	suiteName = description
 	gomega.RegisterFailHandler(ginkgo.Fail)
