@@ -12,7 +12,7 @@ import (
 )
 
 // Command runs any other program as a peer. It is ready and started when its process is; Stop sends it SIGTERM. Its
-// exit status is a result, whatever it is. When it has ended, what it left behind in its process group is killed.
+// exit status is a result, whatever it is; [Peer.Fault] tells whether it is one that nobody asked for. When it has ended, what it left behind in its process group is killed.
 // Its standard input is empty.
 type Command struct {
 	Path string   `json:"path"`           // absolute, or with a slash relative to Dir, or a name that is looked up in this process's PATH

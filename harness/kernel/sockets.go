@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -170,6 +171,19 @@ type SocketFilter struct {
 	States []State
 	// Port is the local or the remote one; 0 means any.
 	Port uint16
+}
+
+// String is like "LISTEN, port 80", or "any".
+func (f SocketFilter) String() string {
+	var parts []string
+	for _, s := range f.States {
+		parts = append(parts, s.String())
+	}
+	text := strings.Join(parts, " or ")
+	if f.Port != 0 {
+		text = strings.TrimPrefix(fmt.Sprintf("%s, port %d", text, f.Port), ", ")
+	}
+	return cmp.Or(text, "any")
 }
 
 func (f SocketFilter) mask() (uint32, error) {
