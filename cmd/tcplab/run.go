@@ -60,7 +60,8 @@ same inputs (QEMU, kernel, program, arguments, seed) comes from the cache.
 Several kernels (--kernel 6.1,6.12) make a run each, ID-6.1 and ID-6.12, and in the end a
 list of what the others did otherwise than the first.
 
-It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
+It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run. A run that ends
+before its time (^C) prints what there is, and is not the latest one.`,
 		Example: `  tcplab run
   tcplab run ./scenarios/handshake --focus refused --seed 7
   tcplab run --kernel 6.1,6.12,newest
@@ -80,14 +81,14 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run.`,
 				return runKernels(command.Context(), options, kernels, junit, command.OutOrStdout())
 			}
 			options.Kernel = strings.Join(kernels, "")
-			summary, err := runner.Run(command.Context(), options)
-			if err != nil {
-				return err
+			summary, runErr := runner.Run(command.Context(), options)
+			if err := printRun(command.OutOrStdout(), summary); err != nil {
+				return errors.Join(runErr, err)
+			}
+			if runErr != nil {
+				return runErr
 			}
 			if err := writeReport(junit, summary.Records); err != nil {
-				return err
-			}
-			if err := printRun(command.OutOrStdout(), summary); err != nil {
 				return err
 			}
 			if !summary.OK() {
@@ -154,12 +155,22 @@ func addGuestFlags(command *cobra.Command, options *runner.Options) {
 	flags.StringArrayVar(&options.Include, "include", nil, "a file, directory or program (with its libraries) to put into the guest, as PATH or PATH=GUESTPATH (repeatable)")
 	flags.StringSliceVar(&options.Modules, "modules", nil, "more kernel modules to load in the guest")
 	flags.IntVar(&options.MemoryMiB, "memory", 0, "of a guest, in MiB (default 512)")
-	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time")
+	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time; then it says what it was doing, and is ended")
 }
 
+// printRun prints what there is of a run, which may have been ended before its time, or have never begun.
 func printRun(out io.Writer, summary runner.Summary) error {
+	if summary.Run == nil {
+		return nil
+	}
 	fmt.Fprintf(out, "records: %s\n\n", relative(summary.Run.Path()))
-	return results.Table(out, summary.Records, results.Terminal(os.Stdout))
+	if err := results.Table(out, summary.Records, results.Terminal(os.Stdout)); err != nil {
+		return err
+	}
+	if missing := summary.Selected - len(summary.Records); missing > 0 {
+		fmt.Fprintf(out, "%d of %d scenarios did not run to their end\n", missing, summary.Selected)
+	}
+	return nil
 }
 
 // runKernels runs the suites on one kernel after the other, and compares.
@@ -187,12 +198,9 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, j
 	var summaries []runner.Summary
 	for i, name := range kernels {
 		options.Kernel, options.ID = name, ids[i]
-		summary, err := session.Run(ctx, options)
-		if err != nil {
-			return err
-		}
-		if err := printRun(out, summary); err != nil {
-			return err
+		summary, runErr := session.Run(ctx, options)
+		if err := printRun(out, summary); err != nil || runErr != nil {
+			return errors.Join(runErr, err)
 		}
 		fmt.Fprintln(out)
 		summaries = append(summaries, summary)

@@ -173,6 +173,19 @@ type SocketFilter struct {
 	Port uint16
 }
 
+// String is like "LISTEN, port 80", or "any".
+func (f SocketFilter) String() string {
+	var parts []string
+	for _, s := range f.States {
+		parts = append(parts, s.String())
+	}
+	text := strings.Join(parts, " or ")
+	if f.Port != 0 {
+		text = strings.TrimPrefix(fmt.Sprintf("%s, port %d", text, f.Port), ", ")
+	}
+	return cmp.Or(text, "any")
+}
+
 func (f SocketFilter) mask() (uint32, error) {
 	if len(f.States) == 0 {
 		return 1<<(NewSynRecv+1) - 1, nil

@@ -64,6 +64,9 @@ func judge(suite *Suite, specs []*Spec, dirs []string, report string, known resu
 	// A status tells of a failure, and not whose.
 	if failure != "" && (end.fault != nil || end.signal != "" || !slices.ContainsFunc(records, failed)) {
 		for _, record := range records {
+			if end.fault != nil {
+				blame(record, failure) // of which the record's own failure can be a consequence
+			}
 			fail(record, failure)
 		}
 	}
@@ -135,6 +138,15 @@ func fail(record *results.Record, message string) {
 	record.Verdict = results.Failed
 	record.Failure = &results.Failure{Message: message}
 	record.Reason = ""
+}
+
+// blame turns a record into one that failed, or adds to why it did.
+func blame(record *results.Record, message string) {
+	if record.Failure == nil {
+		fail(record, message)
+		return
+	}
+	record.Failure.Message += "\n" + message
 }
 
 // scenario is the text under which a suite is recorded that has no specs.
