@@ -12,6 +12,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -42,20 +43,20 @@ func tellSkipped(w io.Writer, all int) {
 	if skipped.specs == 0 {
 		return
 	}
-	var text strings.Builder
+	var said strings.Builder
 	where := ""
 	if suite, _ := ginkgo.GinkgoConfiguration(); suite.ParallelTotal > 1 { // each has a share of the specs
 		where = fmt.Sprintf(" of process %d of %d", suite.ParallelProcess, suite.ParallelTotal)
 	}
-	fmt.Fprintf(&text, "tcplab: %s: %d of %d specs%s were skipped, and nothing is known of what they are about:\n",
+	fmt.Fprintf(&said, "tcplab: %s: %d of %d specs%s were skipped, and nothing is known of what they are about:\n",
 		suiteName, skipped.specs, all, where)
 	for _, reason := range skipped.reasons {
-		fmt.Fprintf(&text, "tcplab:   %s\n", strings.ReplaceAll(reason, "\n", "\ntcplab:   "))
+		fmt.Fprintf(&said, "tcplab:   %s\n", strings.ReplaceAll(reason, "\n", "\ntcplab:   "))
 	}
-	fmt.Fprintf(&text, "tcplab: to run them: %s\n", guestCommand())
+	fmt.Fprintf(&said, "tcplab: to run them: %s\n", guestCommand())
 	neverCached()
 	// In one write, lest another suite's come in between.
-	_, _ = io.WriteString(w, text.String()) // if nobody listens, there is no one else to tell
+	_, _ = io.WriteString(w, text.PrintableLines(said.String())) // if nobody listens, there is no one else to tell
 }
 
 // neverCached has "go test" run this program again the next time, instead of taking "ok" from its cache without what is said
