@@ -26,6 +26,9 @@ func testArguments(args []string) []string {
 // marker begins each line that package testing itself prints (testing.go: marker), wherever the line before it ended.
 const marker = 0x16
 
+// longestLine is the most that is kept of a line of package testing: a name is shorter.
+const longestLine = 4 << 10
+
 // A testLog passes on what a program of package testing prints, without the markers, and takes note of what became of
 // its tests.
 type testLog struct {
@@ -59,7 +62,7 @@ func (l *testLog) Write(p []byte) (int, error) {
 			rest = rest[end:]
 			continue
 		}
-		l.said = append(l.said, rest...)
+		l.said = append(l.said, rest[:min(len(rest), longestLine-len(l.said))]...)
 		break
 	}
 	if _, err := l.to.Write(bytes.ReplaceAll(p, []byte{marker}, nil)); err != nil {
