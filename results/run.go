@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
+	"github.com/tcplab/tcplab/internal/scratch"
 )
 
 // Latest is the name of the symbolic link to the newest run.
@@ -37,11 +37,11 @@ func Create(root, id string) (*Run, error) {
 		return nil, fmt.Errorf("create run %s: %w", id, err)
 	}
 	link := filepath.Join(root, Latest)
-	// renameio.Symlink would rename over a regular file.
+	// It would be replaced.
 	if info, err := os.Lstat(link); err == nil && info.Mode().Type() != fs.ModeSymlink {
 		return nil, fmt.Errorf("create run %s: %s is not a symbolic link: move it away", id, link)
 	}
-	if err := renameio.Symlink(id, link); err != nil {
+	if err := scratch.Symlink(id, link); err != nil {
 		return nil, fmt.Errorf("create run %s: point %s at it: %w", id, link, err)
 	}
 	return &Run{path: dir}, nil

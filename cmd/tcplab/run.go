@@ -13,11 +13,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/harness/runner"
 	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/scratch"
 	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/results"
 )
@@ -137,7 +137,7 @@ func writeReport(path string, records []*results.Record) error {
 	if err := results.JUnit(&report, records); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(path, report.Bytes(), 0o644); err != nil {
+	if err := scratch.WriteFile(path, report.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("--junit: %w", err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/progress"
+	"github.com/tcplab/tcplab/internal/subprocess"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -41,16 +42,14 @@ func (s *Session) runReal(ctx context.Context, suites []*Suite, run *results.Run
 				args = append(args, "--ginkgo.v")
 			}
 		}
-		command := exec.CommandContext(ctx, suite.Binary, args...)
+		command := exec.Command(suite.Binary, args...)
 		command.Dir = suite.Dir
 		command.Env = append(os.Environ(), options.environment(Real, run.Path())...)
-		// A suite that is asked to stop removes what it made.
-		command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
-		command.WaitDelay = interruptGrace
 		output := s.log.prefixed(suite.Name)
 		command.Stdout, command.Stderr = output, output
 		started := time.Now()
-		err := command.Run()
+		// A suite that is asked to stop removes what it made.
+		err := subprocess.RunTree(ctx, command, syscall.SIGINT, interruptGrace)
 		output.flush()
 		if ctx.Err() != nil {
 			return ctx.Err()

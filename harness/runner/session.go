@@ -12,6 +12,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness/vm"
 	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/scratch"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -20,8 +21,9 @@ import (
 type Session struct {
 	clock  Clock
 	why    string
-	apart  bool     // guests are of another architecture than this machine: what they run is built apart
-	dir    string   // of what is compiled
+	apart  bool   // guests are of another architecture than this machine: what they run is built apart
+	dir    string // of what is compiled
+	folder *scratch.Dir
 	suites []*Suite // without their specs, which depend on a filter
 	init   string   // the guests' /init; empty: this very program
 	listed map[string][]*Suite
@@ -52,9 +54,10 @@ func open(ctx context.Context, options Options, apart bool) (*Session, error) {
 		clock: clock, why: why, log: &logger{to: options.Log}, apart: apart,
 		listed: map[string][]*Suite{}, images: map[string]func() (*vm.Image, error){},
 	}
-	if s.dir, err = os.MkdirTemp("", "tcplab-run-"); err != nil {
+	if s.folder, err = scratch.Make(os.TempDir()); err != nil {
 		return nil, err
 	}
+	s.dir = s.folder.Path()
 	if err := s.compile(ctx, options); err != nil {
 		s.Close()
 		return nil, err
@@ -101,7 +104,7 @@ func chooseFor(options Options) (Clock, string, error) {
 // Close removes what was compiled and built. It is for when no run is under way.
 func (s *Session) Close() {
 	s.dropImages()
-	os.RemoveAll(s.dir)
+	_ = s.folder.Remove() // what stays is removed by the next one
 }
 
 // Run runs the suites and leaves one record for each scenario. Patterns, BuildFlags, Clock and Log are

@@ -227,3 +227,28 @@ func TestDiscard(t *testing.T) {
 	g.Expect(Discard(folder, "")).To(BeTrue())
 	g.Expect(names(t, parent)).To(BeEmpty())
 }
+
+func TestWriteFile(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	for _, text := range []string{"new", "instead"} {
+		g.Expect(WriteFile(path, []byte(text), 0o644)).To(Succeed())
+		g.Expect(os.ReadFile(path)).To(Equal([]byte(text)))
+		g.Expect(names(t, dir)).To(Equal([]string{"file"}))
+	}
+	info, err := os.Stat(path)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(info.Mode()).To(Equal(fs.FileMode(0o644)))
+	g.Expect(WriteFile(filepath.Join(dir, "none", "file"), nil, 0o644)).To(MatchError(fs.ErrNotExist))
+
+	g.Expect(os.Mkdir(filepath.Join(dir, "folder"), 0o755)).To(Succeed())
+	g.Expect(WriteFile(filepath.Join(dir, "folder"), nil, 0o644)).To(MatchError(fs.ErrExist))
+
+	link := filepath.Join(dir, "link")
+	for _, target := range []string{"a", "b"} {
+		g.Expect(Symlink(target, link)).To(Succeed())
+		g.Expect(os.Readlink(link)).To(Equal(target))
+	}
+	g.Expect(names(t, dir)).To(Equal([]string{"file", "folder", "link"}))
+}
