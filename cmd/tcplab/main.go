@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +17,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// Exit statuses, beside 0 for success.
+// Exit statuses, beside 0 for success and those after a signal.
 const (
 	exitFailed = 1 // a scenario failed, or a comparison found differences
 	exitUsage  = 2 // bad arguments, or something that is missing on this machine
@@ -33,13 +31,19 @@ func main() {
 	guest.Main()
 	peers.Main()
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	var interrupted interruption
+	ctx := interrupted.until(context.Background())
 	display := progress.New(os.Stdout)
 	root := newRoot()
 	root.SetOut(display)
 	err := root.ExecuteContext(progress.With(ctx, display))
 	display.Close()
+	if status, yes := interrupted.status(err); yes {
+		if message := interrupted.message(err); message != "" {
+			fmt.Fprintln(os.Stderr, "tcplab:", text.PrintableLines(message))
+		}
+		os.Exit(status)
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, errFailed):
@@ -61,7 +65,7 @@ the same bytes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newList(), newAnalyze(), newSetup(), newKernels(), newDoctor(), newCompare(), newReproducible(),
-		newSeeds(), newOracle(), newProfiles(), newPeer())
+	root.AddCommand(newRun(), newList(), endsAtOnce(newAnalyze()), newSetup(), newKernels(), newDoctor(),
+		endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), newPeer())
 	return root
 }
