@@ -26,8 +26,8 @@ type Run struct {
 // digits, and "-", "_", ".", not at its beginning; 1 to 100 of them. A run that exists already is an fs.ErrExist:
 // Open it to add to it.
 func Create(root, id string) (*Run, error) {
-	if err := checkID(id); err != nil {
-		return nil, fmt.Errorf("create run: %w", err)
+	if err := CheckNew(root, id); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("create run %s: %w", id, err)
@@ -37,14 +37,30 @@ func Create(root, id string) (*Run, error) {
 		return nil, fmt.Errorf("create run %s: %w", id, err)
 	}
 	link := filepath.Join(root, Latest)
-	// It would be replaced.
-	if info, err := os.Lstat(link); err == nil && info.Mode().Type() != fs.ModeSymlink {
-		return nil, fmt.Errorf("create run %s: %s is not a symbolic link: move it away", id, link)
-	}
 	if err := scratch.Symlink(id, link); err != nil {
 		return nil, fmt.Errorf("create run %s: point %s at it: %w", id, link, err)
 	}
 	return &Run{path: dir}, nil
+}
+
+// CheckNew finds out what [Create] would refuse, and changes nothing.
+func CheckNew(root, id string) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("create run: %w", err)
+	}
+	if info, err := os.Stat(root); err == nil && !info.IsDir() {
+		return fmt.Errorf("create run %s: %s is not a folder", id, root)
+	}
+	dir := filepath.Join(root, id)
+	if _, err := os.Lstat(dir); err == nil {
+		return fmt.Errorf("create run %s: %w", id, &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrExist})
+	}
+	// It would be replaced.
+	link := filepath.Join(root, Latest)
+	if info, err := os.Lstat(link); err == nil && info.Mode().Type() != fs.ModeSymlink {
+		return fmt.Errorf("create run %s: %s is not a symbolic link: move it away", id, link)
+	}
+	return nil
 }
 
 func checkID(id string) error {

@@ -118,6 +118,10 @@ func compile(ctx context.Context, patterns, flags []string, dir, arch string) ([
 		suites = append(suites, suite)
 	}
 	if len(packages) > 0 {
+		packages, err := resolve(ctx, packages, dir, arch)
+		if err != nil {
+			return nil, plain(err, "find suites")
+		}
 		found, err := listPackages(ctx, packages, dir, arch)
 		if err != nil {
 			return nil, err
@@ -263,6 +267,9 @@ type goPackage struct {
 	ForTest                   string // it is a variant of a package for this one's test
 }
 
+// tested tells whether a package has tests.
+func (p goPackage) tested() bool { return len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 }
+
 // listPackages lists the packages that have tests. All that the tests are made of is looked at too, so that what is
 // missing is said, and modules are downloaded, before anything is compiled.
 func listPackages(ctx context.Context, patterns []string, dir, arch string) ([]goPackage, error) {
@@ -270,20 +277,10 @@ func listPackages(ctx context.Context, patterns []string, dir, arch string) ([]g
 	args := append([]string{"list", "-deps", "-test", fields, "--"}, patterns...)
 	output, err := goCommand(ctx, dir, arch, args...)
 	if err != nil {
-		return nil, err
+		return nil, plain(err, "suites "+strings.Join(patterns, " "))
 	}
-	var packages []goPackage
-	decoder := json.NewDecoder(bytes.NewReader(output))
-	for decoder.More() {
-		var p goPackage
-		if err := decoder.Decode(&p); err != nil {
-			return nil, fmt.Errorf("go list: %w", err)
-		}
-		if !p.DepOnly && p.ForTest == "" && len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
-			packages = append(packages, p)
-		}
-	}
-	return packages, nil
+	packages, err := decodePackages(output)
+	return slices.DeleteFunc(packages, func(p goPackage) bool { return p.DepOnly || p.ForTest != "" || !p.tested() }), err
 }
 
 // reproducibleFlags make a program that runs anywhere: static, and with the same bytes from
@@ -292,8 +289,10 @@ var reproducibleFlags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w
 
 func compilePackage(ctx context.Context, arch, importPath, binary string, flags ...string) error {
 	args := slices.Concat([]string{"test", "-c"}, reproducibleFlags, flags, []string{"-o", binary, importPath})
-	_, err := goCommand(ctx, filepath.Dir(binary), arch, args...)
-	return err
+	if _, err := goCommand(ctx, filepath.Dir(binary), arch, args...); err != nil {
+		return plain(err, "suite "+importPath+" does not compile")
+	}
+	return nil
 }
 
 // goCommand runs the go command, which has a folder for what it needs meanwhile.
@@ -306,7 +305,7 @@ func goCommand(ctx context.Context, dir, arch string, args ...string) ([]byte, e
 	defer downloads.Done()
 	command.Stdout, command.Stderr = &stdout, io.MultiWriter(&stderr, downloads)
 	if err := subprocess.RunTree(ctx, command, 0, 0); err != nil {
-		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+		return nil, &goError{args, err, string(bytes.TrimSpace(stderr.Bytes()))}
 	}
 	return stdout.Bytes(), nil
 }
