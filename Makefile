@@ -76,7 +76,7 @@ kernels: $(TCPLAB) ## run the suites on all kernels, compare, and write docs/ker
 
 mutate: $(TCPLAB) ## break tcplab on purpose, in many ways: each must turn a spec red
 	@$(TCPLAB) setup --virtual
-	TCPLAB_MUTATE=1 go test -v -count 1 -timeout 60m -run TestSuitesNotice ./harness/internal/mutate
+	TCPLAB_MUTATE=1 go test -v -count 1 -timeout 60m -run TestMutationsAreNoticed ./harness/internal/mutate
 
 bench: setup ## measure what performance is claimed
 	TCPLAB_TEST_GUEST=1 go test -run '^$$' -bench . -benchtime 3x ./harness/vm

@@ -84,5 +84,9 @@ func finishRecord(report types.SpecReport) error {
 		host.Started, host.Wall = report.StartTime, record.Duration
 		record.Host = &host
 	}
-	return errors.Join(fault, record.Write(dir))
+	fault = errors.Join(fault, record.Write(dir))
+	if record.Verdict != results.Skipped && os.Getenv("TCPLAB_RESULTS") == "" { // else who gave the folder decides
+		fault = errors.Join(fault, run.MakeLatest())
+	}
+	return fault
 }

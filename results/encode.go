@@ -121,6 +121,7 @@ func (r *Record) Write(dir string) error {
 	if err := scratch.WriteFile(name, data, 0o644); err != nil {
 		return fmt.Errorf("write record %s: %w", name, err)
 	}
+	r.dir = dir
 	return nil
 }
 

@@ -3,6 +3,8 @@ package results
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +22,7 @@ const LedgerName = "ledger.jsonl"
 type Ledger struct {
 	mutex   sync.Mutex
 	file    *os.File
-	entries []entry
+	results []result
 	byKey   map[string]*Record
 }
 
@@ -29,8 +31,23 @@ type entry struct {
 	// Key names all that the run depended on: the same key, the same bytes.
 	Key string `json:"key"`
 	// Code names the program that ran, whatever kernel and seed it ran with.
-	Code   string  `json:"code"`
-	Record *Record `json:"record"`
+	Code   string          `json:"code"`
+	Record json.RawMessage `json:"record"`
+	// SHA256 is of the three above: a line that was changed since it was written is passed over, as one that was cut off.
+	SHA256 string `json:"sha256"`
+}
+
+// sum is what an entry's hash has to be.
+func (e entry) sum() string {
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%q\n%q\n%s", e.Key, e.Code, e.Record)
+	return hex.EncodeToString(hash.Sum(nil))
+}
+
+// A result is an entry that was read or made.
+type result struct {
+	code   string
+	record *Record
 }
 
 // OpenLedger opens the ledger of a folder, which it makes where it is not there.
@@ -70,8 +87,8 @@ func (l *Ledger) Merge(dir string) error {
 // mostEntry bounds a line.
 const mostEntry = 16 << 20
 
-// read takes in a file, and tells whether it ends with a whole line. Lines of another schema, and lines that were cut off,
-// are passed over: what they are about is run again.
+// read takes in a file, and tells whether it ends with a whole line. Lines of another schema, and those that were cut off
+// or changed, are passed over: what they are about is run again.
 func (l *Ledger) read(path string) (whole bool, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -81,10 +98,14 @@ func (l *Ledger) read(path string) (whole bool, err error) {
 	lines.Buffer(nil, mostEntry)
 	for lines.Scan() {
 		var e entry
-		if json.Unmarshal(lines.Bytes(), &e) != nil || e.Record == nil || e.Record.Schema != SchemaVersion || e.Record.Validate() != nil {
+		if json.Unmarshal(lines.Bytes(), &e) != nil || e.SHA256 != e.sum() {
 			continue
 		}
-		l.add(e)
+		record := &Record{}
+		if json.Unmarshal(e.Record, record) != nil || record.Schema != SchemaVersion || record.Validate() != nil {
+			continue
+		}
+		l.add(e.Key, e.Code, record)
 	}
 	if err := lines.Err(); err != nil {
 		return true, fmt.Errorf("read ledger %s: %w", path, err)
@@ -92,10 +113,10 @@ func (l *Ledger) read(path string) (whole bool, err error) {
 	return len(text) == 0 || text[len(text)-1] == '\n', nil
 }
 
-func (l *Ledger) add(e entry) {
-	if l.byKey[e.Key] == nil {
-		l.byKey[e.Key] = e.Record
-		l.entries = append(l.entries, e)
+func (l *Ledger) add(key, code string, record *Record) {
+	if l.byKey[key] == nil {
+		l.byKey[key] = record
+		l.results = append(l.results, result{code, record})
 	}
 }
 
@@ -108,7 +129,13 @@ func (l *Ledger) Get(key string) *Record {
 
 // Put keeps what a run came to: its verdict, its figures and checks, and what it depended on.
 func (l *Ledger) Put(key, code string, r *Record) error {
-	e := entry{key, code, r.summary()}
+	summary := r.summary()
+	text, err := json.Marshal(summary)
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
+	e := entry{Key: key, Code: code, Record: text}
+	e.SHA256 = e.sum()
 	line, err := json.Marshal(e)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
@@ -118,7 +145,7 @@ func (l *Ledger) Put(key, code string, r *Record) error {
 	if l.byKey[key] != nil {
 		return nil
 	}
-	l.add(e)
+	l.add(key, code, summary)
 	if _, err := l.file.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
@@ -130,9 +157,9 @@ func (l *Ledger) Records(code string) []*Record {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	var records []*Record
-	for _, e := range l.entries {
-		if e.Code == code {
-			records = append(records, e.Record)
+	for _, r := range l.results {
+		if r.code == code {
+			records = append(records, r.record)
 		}
 	}
 	return records
@@ -142,7 +169,8 @@ func (l *Ledger) Records(code string) []*Record {
 func (r *Record) summary() *Record {
 	return &Record{
 		Schema: SchemaVersion, Suite: r.Suite, Scenario: r.Scenario, Labels: r.Labels, Verdict: r.Verdict, Failure: r.Failure, Reason: r.Reason,
-		Kernel: r.Kernel, Clock: r.Clock, IPv6: r.IPv6, Seed: r.Seed, Inputs: r.Inputs, Duration: r.Duration,
+		Together: r.Together,
+		Kernel:   r.Kernel, Clock: r.Clock, IPv6: r.IPv6, Seed: r.Seed, Inputs: r.Inputs, Duration: r.Duration,
 		Figures: r.Figures, Checks: r.Checks,
 	}
 }

@@ -1,9 +1,12 @@
 package results
 
 import (
+	"bytes"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -21,10 +24,13 @@ func TestLedger(t *testing.T) {
 	g.Expect(l.Put("key", "code", other)).To(Succeed()) // the first one stands: the same inputs give the same
 	g.Expect(l.Close()).To(Succeed())
 
-	// Somebody is killed in the midst of a line.
+	// Somebody is killed in the midst of a line; and a line was changed, which says that it passed.
 	path := filepath.Join(dir, LedgerName)
 	text, err := os.ReadFile(path)
 	g.Expect(err).NotTo(HaveOccurred())
+	first, _, _ := bytes.Cut(text, []byte("\n"))
+	changed := bytes.Replace(bytes.Replace(first, []byte(`"key":"key"`), []byte(`"key":"key 3"`), 1), []byte(`"failed"`), []byte(`"passed"`), 1)
+	text = slices.Concat(text, changed, []byte("\n"))
 	g.Expect(os.WriteFile(path, append(text, text[:100]...), 0o644)).To(Succeed())
 
 	l, err = OpenLedger(dir)
@@ -51,7 +57,16 @@ func TestLedger(t *testing.T) {
 
 // A line that is no entry, or of another schema, is as if it were not there.
 func FuzzLedger(f *testing.F) {
-	f.Add([]byte(`{"key":"a","code":"b","record":{"schema":2,"suite":"s","scenario":"t","verdict":"passed","clock":"real","seed":"1"}}` + "\n"))
+	dir := f.TempDir()
+	l, err := OpenLedger(dir)
+	if err == nil {
+		err = errors.Join(l.Put("a", "b", small("s", "t")), l.Close())
+	}
+	valid, readErr := os.ReadFile(filepath.Join(dir, LedgerName))
+	if err != nil || readErr != nil {
+		f.Fatal(err, readErr)
+	}
+	f.Add(valid)
 	f.Add([]byte("{}\nnull\n[1]\n{\"key\":\"a\",\"record\":null}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		dir := t.TempDir()

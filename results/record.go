@@ -52,6 +52,10 @@ type Record struct {
 	Failure  *Failure `json:"failure,omitempty"`
 	Reason   string   `json:"reason,omitempty"` // why it was skipped
 
+	// Together are the scenarios of an Ordered container, in their order, this one among them: they ran in one guest, or in
+	// one process, and each can build on what those before it have left. Empty: it ran alone.
+	Together []string `json:"together,omitempty"`
+
 	Kernel   Kernel   `json:"kernel"`          // the kernel whose TCP was tested
 	Clock    string   `json:"clock"`           // ClockVirtual or ClockReal
 	IPv6     bool     `json:"ipv6,omitempty"`  // the Internet protocol of the run, else IPv4
@@ -73,10 +77,11 @@ type Record struct {
 	// leaves out.
 	Host *HostPart `json:"host,omitempty"`
 
-	dir string // where Read found it
+	dir string // where Read found it, or Write put it
 }
 
-// Dir returns the folder that Read or Run.Records found the record in, and "" for a record made in memory.
+// Dir returns the folder that Read or Run.Records found the record in, or that Write put it into, and "" for a record that
+// is in memory only.
 func (r *Record) Dir() string { return r.dir }
 
 // A Failure is why a spec did not pass.

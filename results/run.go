@@ -22,7 +22,7 @@ type Run struct {
 	path string
 }
 
-// Create makes the folder of a new run and points <root>/latest at it. The id becomes a file name: ASCII letters,
+// Create makes the folder of a new run; MakeLatest points <root>/latest at it. The id becomes a file name: ASCII letters,
 // digits, and "-", "_", ".", not at its beginning; 1 to 100 of them. A run that exists already is an fs.ErrExist:
 // Open it to add to it.
 func Create(root, id string) (*Run, error) {
@@ -36,11 +36,29 @@ func Create(root, id string) (*Run, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("create run %s: %w", id, err)
 	}
-	link := filepath.Join(root, Latest)
-	if err := scratch.Symlink(id, link); err != nil {
-		return nil, fmt.Errorf("create run %s: point %s at it: %w", id, link, err)
-	}
 	return &Run{path: dir}, nil
+}
+
+// MakeLatest points <root>/latest at the run. It is for a run that has come to something: one whose scenarios were all
+// skipped says nothing, and would take the place of one that does.
+func (r *Run) MakeLatest() error {
+	if err := r.checkLatest(); err != nil {
+		return err
+	}
+	if err := scratch.Symlink(r.ID(), r.latest()); err != nil {
+		return fmt.Errorf("run %s: point %s at it: %w", r.ID(), r.latest(), err)
+	}
+	return nil
+}
+
+func (r *Run) latest() string { return filepath.Join(filepath.Dir(r.path), Latest) }
+
+// checkLatest finds out whether the link can be made: it would take the place of a regular file.
+func (r *Run) checkLatest() error {
+	if info, err := os.Lstat(r.latest()); err == nil && info.Mode().Type() != fs.ModeSymlink {
+		return fmt.Errorf("run %s: %s is not a symbolic link: move it away", r.ID(), r.latest())
+	}
+	return nil
 }
 
 // CheckNew finds out what [Create] would refuse, and changes nothing.
@@ -55,12 +73,7 @@ func CheckNew(root, id string) error {
 	if _, err := os.Lstat(dir); err == nil {
 		return fmt.Errorf("create run %s: %w", id, &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrExist})
 	}
-	// It would be replaced.
-	link := filepath.Join(root, Latest)
-	if info, err := os.Lstat(link); err == nil && info.Mode().Type() != fs.ModeSymlink {
-		return fmt.Errorf("create run %s: %s is not a symbolic link: move it away", id, link)
-	}
-	return nil
+	return (&Run{path: dir}).checkLatest()
 }
 
 func checkID(id string) error {
@@ -124,10 +137,15 @@ func (r *Run) Records() ([]*Record, error) {
 			faults = append(faults, err)
 		}
 	}
+	Sort(records)
+	return records, errors.Join(faults...)
+}
+
+// Sort sorts records by suite and scenario, as Records does.
+func Sort(records []*Record) {
 	slices.SortStableFunc(records, func(a, b *Record) int {
 		return cmp.Or(strings.Compare(a.Suite, b.Suite), strings.Compare(a.Scenario, b.Scenario))
 	})
-	return records, errors.Join(faults...)
 }
 
 // Unfinished returns the folders of scenarios that have no record: still running, or killed.

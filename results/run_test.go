@@ -21,14 +21,17 @@ func TestCreateAndOpen(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(first.ID()).To(Equal("20260101-120000"))
 	g.Expect(first.Path()).To(Equal(filepath.Join(root, "20260101-120000")))
+	g.Expect(filepath.Join(root, Latest)).NotTo(BeAnExistingFile(), "it has come to nothing yet")
+	g.Expect(first.MakeLatest()).To(Succeed())
 	g.Expect(os.Readlink(filepath.Join(root, Latest))).To(Equal("20260101-120000"))
 
 	latest, err := Open(filepath.Join(root, Latest))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(latest.ID()).To(Equal("20260101-120000"))
 
-	_, err = Create(root, "20260101-120001")
+	second, err := Create(root, "20260101-120001")
 	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(second.MakeLatest()).To(Succeed())
 	g.Expect(os.Readlink(filepath.Join(root, Latest))).To(Equal("20260101-120001"))
 	g.Expect(latest.ID()).To(Equal("20260101-120000"), "an open run stays the same")
 
@@ -54,6 +57,7 @@ func TestCreateKeepsAFileNamedLatest(t *testing.T) {
 	_, err := Create(root, "a")
 	g.Expect(err).To(MatchError(ContainSubstring("is not a symbolic link: move it away")))
 	g.Expect(os.ReadFile(filepath.Join(root, Latest))).To(BeEquivalentTo("mine"))
+	g.Expect(filepath.Join(root, "a")).NotTo(BeADirectory())
 }
 
 func TestOpenRefuses(t *testing.T) {
@@ -106,7 +110,7 @@ func TestManyWritersOneRun(t *testing.T) {
 	const writers, each = 8, 5
 	var created atomic.Int32
 	var group sync.WaitGroup
-	errs := make(chan error, writers*(each+2))
+	errs := make(chan error, writers*(each+3))
 	for w := range writers {
 		group.Go(func() {
 			run, err := Create(root, "run")
@@ -120,6 +124,7 @@ func TestManyWritersOneRun(t *testing.T) {
 				r := small(fmt.Sprintf("suite-%d", i), fmt.Sprintf("scenario %d of writer %d", i, w))
 				errs <- r.Write(run.Dir(r.Suite, r.Scenario))
 			}
+			errs <- run.MakeLatest()
 			_, err = run.Records() // while the others write
 			errs <- err
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,6 +61,9 @@ It exits with 0 if all passed and no margin is below the limit, and with 1 other
 			if slices.Contains(s.kernels, "") {
 				return errors.New("--kernel: there is no name before, after or between commas")
 			}
+			if err := refuseNone(command); err != nil {
+				return err
+			}
 			s.options.Patterns, s.options.Args = splitArgs(command, args)
 			s.options.Clock, s.options.Quiet = runner.Virtual, true
 			s.options.Log = command.OutOrStdout()
@@ -112,6 +116,9 @@ func parseSeeds(text string) ([]uint64, error) {
 
 // run runs what is not known yet, and prints what came of all.
 func (s sweep) run(ctx context.Context, out io.Writer) error {
+	if err := s.options.Check(); err != nil {
+		return err
+	}
 	ledger, err := results.OpenLedger(s.options.Root)
 	if err != nil {
 		return err
@@ -127,7 +134,7 @@ func (s sweep) run(ctx context.Context, out io.Writer) error {
 	if len(kernels) == 0 {
 		kernels = []string{""}
 	}
-	if _, err := findKernels(ctx, kernels, out); err != nil {
+	if _, err := findKernels(ctx, kernels, s.options.Modules, out); err != nil {
 		return err
 	}
 	s.options.Kernel = kernels[0]
@@ -174,12 +181,20 @@ func (s sweep) cell(ctx context.Context, session *runner.Session, seed uint64, o
 	failedNow := slices.ContainsFunc(summary.Records, func(r *results.Record) bool { return r.Verdict.Failed() && (r.Host == nil || !r.Host.Cached) })
 	if s.keep || failedNow {
 		fmt.Fprintf(out, "; see %s", relative(summary.Run.Path()))
-	} else if err := errors.Join(os.RemoveAll(summary.Run.Path()), os.Remove(filepath.Join(options.Root, results.Latest))); err != nil {
-		// The link to the newest run goes along: it would point to nothing.
+	} else if err := drop(summary.Run); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
 	return nil
+}
+
+// drop removes a run, and the link to the newest one, which would point to nothing.
+func drop(run *results.Run) error {
+	err := os.Remove(filepath.Join(filepath.Dir(run.Path()), results.Latest))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, os.RemoveAll(run.Path()))
 }
 
 // report prints what came of all runs, and is errFailed if one failed or came too near to an edge.

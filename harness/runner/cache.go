@@ -29,25 +29,45 @@ func cacheKey(inputs vm.Inputs, suite, scenario string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// load copies a scenario's folder out of the cache and returns its record. On an error there is
-// nothing in the folder.
+// An entry has a scenario's folder, and beside it the hash of its record, which has those of all other files.
+const (
+	entryFolder = "scenario"
+	entryHash   = "record.sha256"
+)
+
+// errDamaged is for an entry that is not as it was saved.
+var errDamaged = errors.New("is damaged")
+
+// load copies a scenario's folder out of the cache and returns its record. On an error there is nothing in the folder; an
+// entry that is damaged is gone then, so that the next result takes its place.
 func (c runCache) load(key, dir string) (*results.Record, error) {
-	from := filepath.Join(c.dir, key)
-	if _, err := os.Stat(filepath.Join(from, results.FileName)); err != nil {
+	entry := filepath.Join(c.dir, key)
+	if _, err := os.Stat(entry); err != nil {
 		return nil, err
 	}
-	record, err := c.copy(from, dir)
+	record, err := copyEntry(entry, dir)
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("%s %w: %w", entry, errDamaged, err), os.RemoveAll(dir), os.RemoveAll(entry))
 	}
 	now := time.Now()
-	_ = os.Chtimes(from, now, now) // still in use: see prune. If it cannot be said, it only goes earlier.
+	_ = os.Chtimes(entry, now, now) // still in use: see prune. If it cannot be said, it only goes earlier.
 	return record, nil
 }
 
-func (c runCache) copy(from, dir string) (*results.Record, error) {
-	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
+func copyEntry(entry, dir string) (*results.Record, error) {
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(entry, entryFolder))); err != nil {
 		return nil, err
+	}
+	saved, err := os.ReadFile(filepath.Join(entry, entryHash))
+	if err != nil {
+		return nil, err
+	}
+	hash, err := recordHash(dir)
+	if err != nil {
+		return nil, err
+	}
+	if hash != string(saved) {
+		return nil, errors.New("its record is not the one that was saved")
 	}
 	record, err := results.Read(filepath.Join(dir, results.FileName))
 	if err != nil {
@@ -55,9 +75,19 @@ func (c runCache) copy(from, dir string) (*results.Record, error) {
 	}
 	artefacts, err := results.Artefacts(dir)
 	if err == nil && !slices.Equal(artefacts, record.Artefacts) {
-		err = fmt.Errorf("%s: its files are not those that it was saved with", from)
+		err = errors.New("its files are not those that were saved")
 	}
 	return record, err
+}
+
+// recordHash is the SHA-256 of the record in a scenario's folder.
+func recordHash(dir string) (string, error) {
+	text, err := os.ReadFile(filepath.Join(dir, results.FileName))
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // save copies a scenario's folder into the cache, whole or not at all.
@@ -65,6 +95,10 @@ func (c runCache) save(key, dir string) error {
 	final := filepath.Join(c.dir, key)
 	if _, err := os.Stat(final); err == nil {
 		return nil
+	}
+	hash, err := recordHash(dir)
+	if err != nil {
+		return err
 	}
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return err
@@ -74,7 +108,10 @@ func (c runCache) save(key, dir string) error {
 		return err
 	}
 	defer os.RemoveAll(temporary)
-	if err := os.CopyFS(temporary, os.DirFS(dir)); err != nil {
+	if err := os.CopyFS(filepath.Join(temporary, entryFolder), os.DirFS(dir)); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(temporary, entryHash), []byte(hash), 0o644); err != nil {
 		return err
 	}
 	if err := os.Rename(temporary, final); err != nil && !errors.Is(err, fs.ErrExist) {

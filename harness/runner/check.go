@@ -7,9 +7,9 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// check refuses options that no run can have, before anything is compiled or downloaded. Messages name the
+// Check refuses options that no run can have, before anything is compiled or downloaded. Messages name the
 // command's flags, as the others of this package do.
-func (o Options) check() error {
+func (o Options) Check() error {
 	if err := o.Filter.Validate(); err != nil {
 		return err
 	}

@@ -54,11 +54,13 @@ func scenariosOf(scenarios, suites int) string {
 	return fmt.Sprintf("%d scenarios of %d %s", scenarios, suites, of)
 }
 
-// begin says that a scenario runs, which report ends.
-func (c *course) begin(suite, scenario string) {
+// begin says that scenarios run, of which report says that they have ended.
+func (c *course) begin(w work) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	c.running = append(c.running, suite+": "+scenario)
+	for _, scenario := range w.scenarios() {
+		c.running = append(c.running, w.suite.Name+": "+scenario)
+	}
 	c.show()
 }
 

@@ -188,7 +188,9 @@ type goError struct {
 	said string
 }
 
-func (e *goError) Error() string { return fmt.Sprintf("go %s: %v\n%s", strings.Join(e.args, " "), e.err, e.said) }
+func (e *goError) Error() string {
+	return fmt.Sprintf("go %s: %v\n%s", strings.Join(e.args, " "), e.err, e.said)
+}
 func (e *goError) Unwrap() error { return e.err }
 
 // plain is an error that says what was tried in the user's words, and what the go command said, without its arguments.

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
 
+	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/internal/subprocess"
 	"github.com/tcplab/tcplab/results"
@@ -21,76 +25,116 @@ const interruptGrace = 45 * time.Second
 
 // runReal runs the suites on this kernel, one after the other: side by side they would
 // disturb each other's timing.
-func (s *Session) runReal(ctx context.Context, suites []*Suite, run *results.Run, options Options) error {
+func (s *Session) runReal(ctx context.Context, suites []*Suite, run *results.Run, options Options) ([]*results.Record, error) {
 	fit, err := kernelFilter(results.ThisKernel().Release)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	task := progress.Start(ctx, "suites")
 	defer task.Done()
+	var all []*results.Record
 	for i, suite := range suites {
 		if !suite.selected() {
 			continue
 		}
 		task.Set("%d of %d done, now %s", i, len(suites), suite.Name)
-		args := append([]string{}, options.Args...)
-		if suite.Ginkgo {
-			args = append(args, "--ginkgo.no-color", "--ginkgo.seed="+strconv.FormatInt(ginkgoSeed(options.Seed), 10))
-			args = append(args, options.Filter.args()...)
-			args = append(args, "--ginkgo.sem-ver-filter="+fit)
-			if options.Verbose {
-				args = append(args, "--ginkgo.v")
-			}
+		records, err := s.runHere(ctx, suite, run, fit, options)
+		all = append(all, records...)
+		if err != nil {
+			return all, err
 		}
-		command := exec.Command(suite.Binary, args...)
-		command.Dir = suite.Dir
-		command.Env = append(os.Environ(), options.environment(Real, run.Path())...)
-		output := s.log.prefixed(suite.Name)
-		command.Stdout, command.Stderr = output, output
-		started := time.Now()
-		// A suite that is asked to stop removes what it made.
-		err := subprocess.RunTree(ctx, command, syscall.SIGINT, interruptGrace)
-		output.flush()
-		if ctx.Err() != nil {
-			return ctx.Err()
+	}
+	return all, nil
+}
+
+// runHere runs one suite, and leaves a record of each scenario.
+func (s *Session) runHere(ctx context.Context, suite *Suite, run *results.Run, fit string, options Options) ([]*results.Record, error) {
+	output := s.log.prefixed(suite.Name)
+	defer output.flush()
+	report := filepath.Join(s.dir, reportFile)
+	defer os.Remove(report)
+	end := ending{output: "its output is above"}
+	environment := append(os.Environ(), options.environment(Real, run.Path())...)
+	arguments, printed := options.Args, io.Writer(output)
+	if suite.Ginkgo {
+		arguments = slices.Concat([]string{
+			"-test.paniconexit0", // a spec that calls os.Exit(0) has not passed
+			"--ginkgo.no-color", "--ginkgo.seed=" + strconv.FormatInt(ginkgoSeed(options.Seed), 10),
+			"--ginkgo.sem-ver-filter=" + fit, "--ginkgo.json-report=" + report,
+		}, suite.selection(options.Filter), verboseSpecs(options.Verbose), options.Args)
+	} else {
+		files := filepath.Join(run.Dir(suite.Name, suite.scenario()), filesDir)
+		if err := os.MkdirAll(files, 0o755); err != nil {
+			return nil, err
 		}
-		var exit *exec.ExitError
-		if err != nil && !errors.As(err, &exit) {
-			return fmt.Errorf("%s: %w", suite.Path, err)
-		}
-		if suite.Focused && endedFocused(err) {
-			err = nil // it passed; that it does not count is in the summary
-		}
-		if err := settle(suite, run, options, err, started); err != nil {
-			return err
-		}
+		defer os.Remove(files) // if it is still empty
+		environment = append(environment, guest.ArtefactsEnv+"="+files)
+	}
+	if !suite.Ginkgo && suite.Testing {
+		end.tests = &testLog{to: output}
+		arguments, printed = testArguments(options.Args), end.tests
+	}
+	command := exec.Command(suite.Binary, arguments...)
+	command.Dir, command.Env = suite.Dir, environment
+	command.Stdout, command.Stderr = printed, printed
+	started := time.Now()
+	// A suite that is asked to stop removes what it made.
+	err := subprocess.RunTree(ctx, command, syscall.SIGINT, interruptGrace)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return nil, fmt.Errorf("%s: %w", suite.Path, err)
+	}
+	end.ran, end.status = time.Since(started), command.ProcessState.ExitCode()
+	if wait, ok := command.ProcessState.Sys().(syscall.WaitStatus); ok && wait.Signaled() {
+		end.signal = wait.Signal().String()
+	}
+	known := results.Record{Clock: results.ClockReal, Kernel: results.ThisKernel(), Seed: options.Seed, Host: hostPart(started)}
+	return record(suite, run, report, known, end)
+}
+
+func verboseSpecs(verbose bool) []string {
+	if verbose {
+		return []string{"--ginkgo.v"}
 	}
 	return nil
 }
 
-// settle sees to it that a suite's exit status is not lost: if it failed and no record of it
-// says so, a record of the whole suite does; one that never left a record gets one.
-func settle(suite *Suite, run *results.Run, options Options, exit error, started time.Time) error {
-	records, err := run.Records()
-	if err != nil {
-		return err
+// selection are Ginkgo's flags for the specs that are selected: the filters' own, or, where those would take an Ordered
+// container apart, one for each spec.
+func (s *Suite) selection(filter Filter) []string {
+	if !slices.ContainsFunc(s.Specs, func(spec Spec) bool { return spec.Completes }) {
+		return filter.args()
 	}
-	var count, failed int
-	for _, record := range records {
-		if record.Suite == suite.Name {
-			count++
-			failed += results.Count([]*results.Record{record}).Failed
+	return focusOn(s, slices.Concat(s.together()...))
+}
+
+// record leaves a record of each of a suite's scenarios that was to run on this machine.
+func record(suite *Suite, run *results.Run, report string, known results.Record, end ending) ([]*results.Record, error) {
+	groups := [][]*Spec{nil}
+	if suite.Ginkgo {
+		groups = suite.together()
+	}
+	specs := slices.Concat(groups...)
+	var dirs []string
+	for _, spec := range specs {
+		dirs = append(dirs, run.Dir(suite.Name, spec.Text))
+	}
+	if !suite.Ginkgo {
+		dirs = []string{run.Dir(suite.Name, suite.scenario())}
+	}
+	records := judge(suite, specs, dirs, report, known, end)
+	rest := records
+	for _, group := range groups {
+		markTogether(rest[:len(group)])
+		rest = rest[len(group):]
+	}
+	for i, record := range records {
+		if err := writeRecord(record, dirs[i]); err != nil {
+			return records, err
 		}
 	}
-	if count > 0 && (exit == nil || failed > 0) {
-		return nil
-	}
-	record := &results.Record{
-		Suite: suite.Name, Scenario: "go test " + suite.Path, Clock: results.ClockReal, Verdict: results.Passed,
-		Kernel: results.ThisKernel(), Seed: options.Seed, Duration: results.Duration(time.Since(started)), Host: hostPart(started),
-	}
-	if exit != nil {
-		fail(record, fmt.Sprintf("the suite ended with %v", exit))
-	}
-	return writeRecord(record, run.Dir(record.Suite, record.Scenario))
+	return records, nil
 }

@@ -71,7 +71,8 @@ func splitMisfits(suites []*Suite, on results.Kernel) (fitting []*Suite, misfits
 }
 
 // recordMisfits leaves a record of each, which says why it did not run.
-func (s *Session) recordMisfits(misfits []misfit, run *results.Run, options Options) error {
+func (s *Session) recordMisfits(misfits []misfit, run *results.Run, options Options) ([]*results.Record, error) {
+	var records []*results.Record
 	for _, m := range misfits {
 		host := results.ThisHost()
 		host.Started = time.Now()
@@ -82,9 +83,10 @@ func (s *Session) recordMisfits(misfits []misfit, run *results.Run, options Opti
 			Host:   &host,
 		}
 		if err := writeRecord(record, run.Dir(record.Suite, record.Scenario)); err != nil {
-			return err
+			return records, err
 		}
 		report(s.log, record, options)
+		records = append(records, record)
 	}
-	return nil
+	return records, nil
 }

@@ -172,13 +172,3 @@ func writeRecord(record *results.Record, dir string) error {
 	record.Artefacts = artefacts
 	return record.Write(dir)
 }
-
-// fail turns a record into one that failed, unless it tells of a failure already: it knows better.
-func fail(record *results.Record, message string) {
-	if record.Failure != nil {
-		return
-	}
-	record.Verdict = results.Failed
-	record.Failure = &results.Failure{Message: message}
-	record.Reason = ""
-}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -259,16 +258,25 @@ func TestCache(t *testing.T) {
 // What is damaged in the cache is not taken, and nothing of it is left.
 func TestCacheThatIsDamaged(t *testing.T) {
 	for name, damage := range map[string]func(entry string) error{
-		"a file that is gone": func(entry string) error { return os.Remove(filepath.Join(entry, "sub", "capture.pcapng")) },
+		"a file that is gone": func(entry string) error { return os.Remove(filepath.Join(entry, entryFolder, "sub", "capture.pcapng")) },
 		"a file that is another": func(entry string) error {
-			return os.WriteFile(filepath.Join(entry, "sub", "capture.pcapng"), []byte("pickets"), 0o644)
+			return os.WriteFile(filepath.Join(entry, entryFolder, "sub", "capture.pcapng"), []byte("pickets"), 0o644)
 		},
-		"a file too many": func(entry string) error { return os.WriteFile(filepath.Join(entry, "more"), nil, 0o644) },
-		"half a record":   func(entry string) error { return os.Truncate(filepath.Join(entry, results.FileName), 20) },
+		"a file too many": func(entry string) error { return os.WriteFile(filepath.Join(entry, entryFolder, "more"), nil, 0o644) },
+		"half a record":   func(entry string) error { return os.Truncate(filepath.Join(entry, entryFolder, results.FileName), 20) },
 		"a record of the future": func(entry string) error {
-			return os.WriteFile(filepath.Join(entry, results.FileName), []byte(`{"schema":99}`), 0o644)
+			return os.WriteFile(filepath.Join(entry, entryFolder, results.FileName), []byte(`{"schema":99}`), 0o644)
 		},
-		"a record that went first": func(entry string) error { return os.Remove(filepath.Join(entry, results.FileName)) },
+		"a record that went first": func(entry string) error { return os.Remove(filepath.Join(entry, entryFolder, results.FileName)) },
+		"a record that is another": func(entry string) error {
+			record, err := results.Read(filepath.Join(entry, entryFolder, results.FileName))
+			if err != nil {
+				return err
+			}
+			record.Duration = results.Duration(9 * time.Hour)
+			return record.Write(filepath.Join(entry, entryFolder))
+		},
+		"no hash of the record": func(entry string) error { return os.Remove(filepath.Join(entry, entryHash)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -278,8 +286,13 @@ func TestCacheThatIsDamaged(t *testing.T) {
 			g.Expect(store.save("key", original)).To(Succeed())
 			g.Expect(damage(filepath.Join(store.dir, "key"))).To(Succeed())
 			_, err := store.load("key", copied)
-			g.Expect(err).To(HaveOccurred())
+			g.Expect(err).To(MatchError(errDamaged))
 			g.Expect(copied).NotTo(BeADirectory())
+
+			// The next result takes its place.
+			g.Expect(store.save("key", original)).To(Succeed())
+			_, err = store.load("key", copied)
+			g.Expect(err).NotTo(HaveOccurred())
 		})
 	}
 }
@@ -347,8 +360,7 @@ func TestVerdict(t *testing.T) {
 		focused  bool
 		record   *results.Record // that the guest left
 		report   string          // fields of the spec in Ginkgo's report; empty: there is none
-		result   vm.Result
-		guestErr error
+		end      ending
 		expected results.Verdict
 		message  string // in the failure
 		location string
@@ -356,28 +368,33 @@ func TestVerdict(t *testing.T) {
 		duration results.Duration
 	}{
 		{name: "a record", record: &results.Record{Verdict: results.Passed, Duration: 7}, expected: results.Passed, duration: 7},
-		{name: "a record of a failure", record: &results.Record{Verdict: results.Failed, Failure: failure}, result: vm.Result{ExitCode: 1},
+		{name: "a record of a failure", record: &results.Record{Verdict: results.Failed, Failure: failure}, end: ending{status: 1},
 			expected: results.Failed, message: failure.Message, location: failure.Location},
-		{name: "a record of an interrupt", record: &results.Record{Verdict: results.Interrupted, Failure: failure}, result: vm.Result{ExitCode: 1},
+		{name: "a record of an interrupt", record: &results.Record{Verdict: results.Interrupted, Failure: failure}, end: ending{status: 1},
 			expected: results.Interrupted, message: failure.Message, location: failure.Location},
 		{name: "a record of a skip", record: &results.Record{Verdict: results.Skipped, Reason: "not on a Sunday"},
 			expected: results.Skipped, reason: "not on a Sunday"},
-		{name: "a status without a failure", record: &results.Record{Verdict: results.Passed}, result: vm.Result{ExitCode: 3},
+		{name: "a status without a failure", record: &results.Record{Verdict: results.Passed}, end: ending{status: 3},
 			expected: results.Failed, message: "the test program ended with status 3: see output.txt"},
-		{name: "a status after a skip", record: &results.Record{Verdict: results.Skipped, Reason: "not on a Sunday"}, result: vm.Result{ExitCode: 1},
+		{name: "a status after a skip", record: &results.Record{Verdict: results.Skipped, Reason: "not on a Sunday"}, end: ending{status: 1},
 			expected: results.Failed, message: "the test program ended with status 1"},
-		{name: "a signal", record: &results.Record{Verdict: results.Passed}, result: vm.Result{ExitCode: -1, Signal: "killed"},
+		{name: "a signal", record: &results.Record{Verdict: results.Passed}, end: ending{status: -1, signal: "killed"},
 			expected: results.Failed, message: "the test program was ended by a signal: killed"},
-		{name: "a guest that died after the record", record: &results.Record{Verdict: results.Passed}, guestErr: panicked,
+		{name: "a guest that died after the record", record: &results.Record{Verdict: results.Passed}, end: ending{fault: panicked},
 			expected: results.Failed, message: "the guest's kernel panicked: Kernel panic - not syncing: sysrq; the last 1 lines of its console:\n    last words"},
-		{name: "a guest that died", guestErr: panicked, expected: results.Failed, message: "the guest's kernel panicked"},
-		{name: "a guest that died with a report", guestErr: panicked, report: `"State": "passed"`, expected: results.Failed, message: "the guest's kernel panicked"},
+		{name: "a guest that died", end: ending{fault: panicked}, expected: results.Failed, message: "the guest's kernel panicked"},
+		{name: "a guest that died with a report", end: ending{fault: panicked}, report: `"State": "passed"`, expected: results.Failed, message: "the guest's kernel panicked"},
+
+		{name: "a record that says otherwise than the report", record: &results.Record{Verdict: results.Passed}, report: `"State": "failed"`,
+			expected: results.Failed, message: `the record that the spec has left says "passed", and Ginkgo's report "failed"`},
+		{name: "a record of a spec that did not run", record: &results.Record{Verdict: results.Passed}, report: `"State": "skipped"`,
+			expected: results.Failed, message: "it did not run"},
 
 		{name: "a report that it passed", report: `"State": "passed"`, expected: results.Passed, duration: 5},
-		{name: "a report of a failure", result: vm.Result{ExitCode: 1},
+		{name: "a report of a failure", end: ending{status: 1},
 			report:   `"State": "failed", "Failure": {"Message": "Expected", "Location": {"FileName": "y_test.go", "LineNumber": 9}}`,
 			expected: results.Failed, message: "Expected", location: "y_test.go:9", duration: 5},
-		{name: "a report of a panic", result: vm.Result{ExitCode: 1},
+		{name: "a report of a panic", end: ending{status: 1},
 			report:   `"State": "panicked", "Failure": {"Message": "Test Panicked", "ForwardedPanic": "out of cheese"}`,
 			expected: results.Panicked, message: "Test Panicked: out of cheese", location: ":0", duration: 5},
 		{name: "a report of a skip", report: `"State": "skipped", "Failure": {"Message": "not on a Sunday"}`, expected: results.Skipped, reason: "not on a Sunday", duration: 5},
@@ -385,35 +402,41 @@ func TestVerdict(t *testing.T) {
 		{name: "a report that it is pending", report: `"State": "pending"`, expected: results.Failed, message: "it did not run"},
 		{name: "a report without it", report: `"LeafNodeText": "closes", "State": "passed"`, expected: results.Failed, message: "Ginkgo's report does not have the spec"},
 		{name: "neither record nor report", expected: results.Failed, message: "Ginkgo left no report"},
-		{name: "neither, and a status", result: vm.Result{ExitCode: 2}, expected: results.Failed, message: "Ginkgo left no report"},
-		{name: "focused in the source", focused: true, report: `"State": "passed"`, result: vm.Result{ExitCode: types.GINKGO_FOCUS_EXIT_CODE}, expected: results.Passed, duration: 5},
-		{name: "the status of a focus without one", report: `"State": "passed"`, result: vm.Result{ExitCode: types.GINKGO_FOCUS_EXIT_CODE},
+		{name: "neither, and a status", end: ending{status: 2}, expected: results.Failed, message: "Ginkgo left no report"},
+		{name: "focused in the source", focused: true, report: `"State": "passed"`, end: ending{status: types.GINKGO_FOCUS_EXIT_CODE}, expected: results.Passed, duration: 5},
+		{name: "the status of a focus without one", report: `"State": "passed"`, end: ending{status: types.GINKGO_FOCUS_EXIT_CODE},
 			expected: results.Failed, message: "the test program ended with status 197", duration: 5},
 
-		{name: "go test passed", plain: true, result: vm.Result{Virtual: 11}, expected: results.Passed, duration: 11},
-		{name: "go test failed", plain: true, result: vm.Result{ExitCode: 1, Virtual: 11}, expected: results.Failed, message: "the test program ended with status 1: see output.txt", duration: 11},
-		{name: "go test died", plain: true, guestErr: panicked, expected: results.Failed, message: "the guest's kernel panicked"},
+		{name: "go test passed", plain: true, end: ending{ran: 11}, expected: results.Passed, duration: 11},
+		{name: "go test failed", plain: true, end: ending{status: 1, ran: 11}, expected: results.Failed, message: "the test program ended with status 1: see output.txt", duration: 11},
+		{name: "go test died", plain: true, end: ending{fault: panicked}, expected: results.Failed, message: "the guest's kernel panicked"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)
 			dir := t.TempDir()
 			suite := *suite
 			suite.Focused = c.focused
-			w := work{suite: &suite, spec: spec, kernel: kernel}
+			specs := []*Spec{spec}
 			if c.plain {
-				w.spec = nil
+				specs = nil
 			}
+			report := c.report
 			if c.record != nil {
 				record := *c.record
 				record.Kernel = results.Kernel{Release: "of the guest"}
-				writeSpec(t, dir, record)
+				record.Suite, record.Scenario, record.Clock = suite.Name, spec.Text, results.ClockVirtual
+				g.Expect(writeRecord(&record, dir)).To(Succeed())
+				if report == "" { // as the harness and Ginkgo do, who are of one mind
+					report = fmt.Sprintf(`"State": %q, "Failure": {"Message": "-"}`, record.Verdict)
+				}
 			}
-			if c.report != "" {
-				text := fmt.Sprintf(reportOfOneSpec, c.report)
+			if report != "" {
+				text := fmt.Sprintf(reportOfOneSpec, report)
 				g.Expect(os.WriteFile(filepath.Join(dir, reportFile), []byte(text), 0o644)).To(Succeed())
 			}
-			record, err := verdict(w, dir, c.result, c.guestErr)
-			g.Expect(err).NotTo(HaveOccurred())
+			c.end.output = "see output.txt"
+			known := results.Record{Clock: results.ClockVirtual, Kernel: kernel}
+			record := judge(&suite, specs, []string{dir}, filepath.Join(dir, reportFile), known, c.end)[0]
 			g.Expect(record.Verdict).To(Equal(c.expected))
 			g.Expect(record.Reason).To(Equal(c.reason))
 			g.Expect(record.Duration).To(Equal(c.duration))
@@ -425,9 +448,11 @@ func TestVerdict(t *testing.T) {
 			}
 			if c.record == nil {
 				g.Expect(record.Suite).To(Equal("handshake"))
-				g.Expect(record.Scenario).To(Equal(w.scenario()))
 				g.Expect(record.Kernel).To(Equal(kernel))
-				if !c.plain {
+				if c.plain {
+					g.Expect(record.Scenario).To(Equal("go test example.org/handshake"))
+				} else {
+					g.Expect(record.Scenario).To(Equal(spec.Text))
 					g.Expect(record.Labels).To(Equal([]string{"quick"}))
 				}
 			}
@@ -436,60 +461,58 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-func TestVerdictOfAnUnreadableRecord(t *testing.T) {
-	g := NewWithT(t)
-	dir := t.TempDir()
-	g.Expect(os.WriteFile(filepath.Join(dir, results.FileName), []byte("{"), 0o644)).To(Succeed())
-	_, err := verdict(work{suite: &Suite{Name: "handshake"}}, dir, vm.Result{}, nil)
-	g.Expect(err).To(HaveOccurred())
-}
-
-func TestSettle(t *testing.T) {
-	exit := exec.Command("/proc/self/exe", "-test.no-such-flag").Run()
-	if exit == nil {
-		t.Fatal("expected an exit status")
-	}
-	record := func(suite, scenario string, verdict results.Verdict) *results.Record {
-		r := &results.Record{Suite: suite, Scenario: scenario, Verdict: verdict, Clock: results.ClockReal}
-		if verdict == results.Failed {
-			r.Failure = &results.Failure{Message: "Expected"}
-		}
-		return r
-	}
-	for _, c := range []struct {
-		name     string
-		records  []*results.Record
-		exit     error
-		expected results.Verdict // of a record for the whole suite; empty: there is none
-	}{
-		{name: "passed", records: []*results.Record{record("handshake", "opens", results.Passed)}},
-		{name: "skipped", records: []*results.Record{record("handshake", "opens", results.Skipped)}},
-		{name: "failed, and a record says so", records: []*results.Record{record("handshake", "opens", results.Failed)}, exit: exit},
-		{name: "failed, and no record says so", records: []*results.Record{record("handshake", "opens", results.Passed)}, exit: exit, expected: results.Failed},
-		{name: "failed, and a record of another suite says so", records: []*results.Record{record("congestion", "opens", results.Failed)}, exit: exit, expected: results.Failed},
-		{name: "passed without a record", expected: results.Passed},
-		{name: "failed without a record", exit: exit, expected: results.Failed},
+// What a spec leaves as its record is not believed if it is none, or another's.
+func TestRecordsThatAreNoRecords(t *testing.T) {
+	suite, specs := &Suite{Name: "handshake", Ginkgo: true}, []*Spec{{Text: "a spec opens"}}
+	for _, c := range []struct{ name, record, message string }{
+		{"half of one", "{", "the record that the spec has left cannot be read"},
+		{"another's", `{"schema":2,"suite":"handshake","scenario":"closes","verdict":"passed","clock":"virtual","seed":"1"}`,
+			"the record that the spec has left is that of another: handshake: closes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)
-			run, err := results.Create(t.TempDir(), "run")
-			g.Expect(err).NotTo(HaveOccurred())
-			for _, r := range c.records {
-				g.Expect(r.Write(run.Dir(r.Suite, r.Scenario))).To(Succeed())
-			}
-			suite := &Suite{Name: "handshake", Path: "example.org/handshake"}
-			g.Expect(settle(suite, run, Options{Seed: 5}, c.exit, time.Now())).To(Succeed())
-			written, err := results.Read(filepath.Join(run.Dir("handshake", "go test example.org/handshake"), results.FileName))
-			if c.expected == "" {
-				g.Expect(err).To(MatchError(os.ErrNotExist))
-				return
-			}
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(written.Verdict).To(Equal(c.expected))
-			g.Expect(written.Seed).To(BeEquivalentTo(5))
-			g.Expect(written.Kernel).To(Equal(results.ThisKernel()))
-			if c.expected == results.Failed {
-				g.Expect(written.Failure.Message).To(Equal("the suite ended with exit status 2"))
+			dir := t.TempDir()
+			g.Expect(os.WriteFile(filepath.Join(dir, results.FileName), []byte(c.record), 0o644)).To(Succeed())
+			report := filepath.Join(dir, reportFile)
+			g.Expect(os.WriteFile(report, fmt.Appendf(nil, reportOfOneSpec, `"State": "passed"`), 0o644)).To(Succeed())
+			record := judge(suite, specs, []string{dir}, report, results.Record{Clock: results.ClockVirtual}, ending{})[0]
+			g.Expect(record.Scenario).To(Equal("a spec opens"))
+			g.Expect(record.Verdict).To(Equal(results.Failed))
+			g.Expect(record.Failure.Message).To(HavePrefix(c.message))
+		})
+	}
+}
+
+// Of specs that run together, each has its own verdict; what befalls the guest befalls all.
+func TestVerdictsOfAContainer(t *testing.T) {
+	suite, specs := &Suite{Name: "pair", Ginkgo: true}, []*Spec{{Text: "first"}, {Text: "second"}}
+	const reports = `[{"SpecReports": [
+		{"LeafNodeType": "It", "LeafNodeText": "first", "State": "passed"},
+		{"LeafNodeType": "It", "LeafNodeText": "second", "State": %q, "Failure": {"Message": "why"}}
+	]}]`
+	for _, c := range []struct {
+		name     string
+		second   string
+		end      ending
+		expected []results.Verdict
+	}{
+		{"both passed", "passed", ending{}, []results.Verdict{results.Passed, results.Passed}},
+		{"one failed", "failed", ending{status: 1}, []results.Verdict{results.Passed, results.Failed}},
+		{"one was skipped", "skipped", ending{}, []results.Verdict{results.Passed, results.Skipped}},
+		{"none failed, and the program did", "passed", ending{status: 3}, []results.Verdict{results.Failed, results.Failed}},
+		{"the guest died", "passed", ending{fault: vm.ErrPanic}, []results.Verdict{results.Failed, results.Failed}},
+		{"a signal", "passed", ending{signal: "killed"}, []results.Verdict{results.Failed, results.Failed}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := NewWithT(t)
+			report := filepath.Join(t.TempDir(), reportFile)
+			g.Expect(os.WriteFile(report, fmt.Appendf(nil, reports, c.second), 0o644)).To(Succeed())
+			records := judge(suite, specs, []string{t.TempDir(), t.TempDir()}, report, results.Record{Clock: results.ClockVirtual}, c.end)
+			markTogether(records)
+			for i, record := range records {
+				g.Expect(record.Verdict).To(Equal(c.expected[i]), record.Scenario)
+				g.Expect(record.Together).To(Equal([]string{"first", "second"}))
+				g.Expect(record.Validate()).To(Succeed())
 			}
 		})
 	}

@@ -2,10 +2,10 @@ package runner
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,14 +36,14 @@ type Session struct {
 	booted string // hash of the kernel that the images are of
 }
 
-// Open chooses a clock and compiles the suites. Of the options it takes Patterns, BuildFlags, Clock,
-// Kernel and Log. What it made goes with Close.
+// Open chooses a clock, finds the kernel and compiles the suites, after a look at all of the options. Of those it takes
+// Patterns, BuildFlags, Clock, Kernel, Modules and Log. What it made goes with Close.
 func Open(ctx context.Context, options Options) (*Session, error) {
 	return open(ctx, options, runtime.GOARCH != guest.Arch)
 }
 
 func open(ctx context.Context, options Options, apart bool) (*Session, error) {
-	if err := options.Filter.Validate(); err != nil {
+	if err := options.Check(); err != nil {
 		return nil, err
 	}
 	clock, why, err := chooseFor(options)
@@ -58,7 +58,14 @@ func open(ctx context.Context, options Options, apart bool) (*Session, error) {
 		return nil, err
 	}
 	s.dir = s.folder.Path()
-	if err := s.compile(ctx, options); err != nil {
+	// A kernel that is not there is found out before minutes go by.
+	if s.clock == Virtual {
+		_, err = s.guestKernel(ctx, options)
+	}
+	if err == nil {
+		err = s.compile(ctx, options)
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -110,7 +117,7 @@ func (s *Session) Close() {
 // Run runs the suites and leaves one record for each scenario. Patterns, BuildFlags, Clock and Log are
 // those that the session was opened with.
 func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
-	if err := options.Filter.Validate(); err != nil {
+	if err := options.Check(); err != nil {
 		return Summary{}, err
 	}
 	s.runs++
@@ -154,17 +161,22 @@ func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
 	if err != nil {
 		return summary, err
 	}
-	if s.clock == Real {
-		err = s.runReal(ctx, suites, run, options)
-	} else {
-		err = s.runVirtual(ctx, suites, run, guest, options)
-	}
-	// After the others, since a suite on the real clock is asked for what it has recorded.
-	err = errors.Join(err, s.recordMisfits(misfits, run, options))
+	left, err := s.recordMisfits(misfits, run, options)
 	if err != nil {
 		return summary, err
 	}
-	summary.Records, err = run.Records()
+	// What the runner knows, not what lies in the run's folder: a suite on the real clock could write anything there.
+	var ran []*results.Record
+	if s.clock == Real {
+		ran, err = s.runReal(ctx, suites, run, options)
+	} else {
+		ran, err = s.runVirtual(ctx, suites, run, guest, options)
+	}
+	summary.Records = append(ran, left...)
+	results.Sort(summary.Records)
+	if err == nil && slices.ContainsFunc(ran, func(r *results.Record) bool { return r.Verdict == results.Passed || r.Verdict.Failed() }) {
+		err = run.MakeLatest()
+	}
 	return summary, err
 }
 
@@ -182,6 +194,11 @@ func (s *Session) list(ctx context.Context, filter Filter) ([]*Suite, error) {
 	suites, err := list(ctx, s.suites, filter, s.dir)
 	if err == nil {
 		s.listed[key] = suites
+		for _, suite := range suites {
+			if n := suite.completing(); n > 0 {
+				s.log.printf("%s: %d more specs run than the filters select: the rest of their Ordered containers", suite.Name, n)
+			}
+		}
 	}
 	return suites, err
 }
@@ -191,9 +208,7 @@ func (s *Session) kernel(ctx context.Context, options Options) (*vm.Kernel, resu
 	if s.clock == Real {
 		return nil, results.ThisKernel(), nil
 	}
-	guest, err := vm.FindKernel(ctx, vm.KernelOptions{
-		Name: options.Kernel, Progress: func(line string) { s.log.printf("%s", line) },
-	})
+	guest, err := s.guestKernel(ctx, options)
 	if err != nil {
 		return nil, results.Kernel{}, err
 	}
@@ -203,6 +218,20 @@ func (s *Session) kernel(ctx context.Context, options Options) (*vm.Kernel, resu
 		s.booted = guest.SHA256
 	}
 	return guest, results.Kernel{Release: guest.Release, Machine: "x86_64"}, nil
+}
+
+// guestKernel finds a guest's kernel, which has the modules that are asked for.
+func (s *Session) guestKernel(ctx context.Context, options Options) (*vm.Kernel, error) {
+	kernel, err := vm.FindKernel(ctx, vm.KernelOptions{
+		Name: options.Kernel, Progress: func(line string) { s.log.printf("%s", line) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := kernel.CheckModules(options.Modules); err != nil {
+		return nil, fmt.Errorf("--modules: %w", err)
+	}
+	return kernel, nil
 }
 
 // dropImages is for when no run is under way.

@@ -34,6 +34,9 @@ import (
 // lest this package's users have it among their constants.
 var runSpecs = append([]byte("github.com/onsi/ginkgo/v2"), ".RunSpecs\x00"...)
 
+// mainStart is the same of each program that "go test" has made.
+var mainStart = append([]byte("testing"), ".MainStart\x00"...)
+
 // A Suite is a compiled test package.
 type Suite struct {
 	Name   string // the suite's description (Ginkgo) or the last part of its import path
@@ -43,6 +46,8 @@ type Suite struct {
 	Lister string // the same built for this machine, to list its specs; empty: Binary does
 	Dir    string // of its source, or empty
 	Ginkgo bool
+	// Testing says that it is a program of package testing: a compiled one can be any program.
+	Testing bool
 	// Focused says that specs are focused in the source: only those are selected.
 	Focused bool
 	Specs   []Spec // of a Ginkgo suite
@@ -60,6 +65,10 @@ type Spec struct {
 	Location string // file:line
 	Selected bool   // by the filters, and not pending
 	Pending  bool
+	// Container names the Ordered container that it is in, which runs whole in one guest; or is empty.
+	Container string
+	// Completes says that it is selected for the sake of its container, and not by the filters.
+	Completes bool
 	// Kernel are the conditions on the kernel's version that the spec and its containers have:
 	// ComponentSemVerConstraint("kernel", ">= 6.5.0").
 	Kernel []string
@@ -255,6 +264,7 @@ func (s *Suite) inspect() error {
 		return fmt.Errorf("compiled suite: %w", err)
 	}
 	s.Ginkgo = bytes.Contains(program, runSpecs)
+	s.Testing = bytes.Contains(program, mainStart)
 	sum := sha256.Sum256(program)
 	s.Code = hex.EncodeToString(sum[:])
 	return nil
@@ -346,18 +356,18 @@ func (s *Suite) listSpecs(ctx context.Context, filter Filter, dir string) error 
 			cmp.Compare(a.LeafNodeLocation.LineNumber, b.LeafNodeLocation.LineNumber),
 		)
 	})
+	specs := slices.DeleteFunc(reports[0].SpecReports, func(spec types.SpecReport) bool { return !spec.LeafNodeType.Is(types.NodeTypeIt) })
+	inContainer := containers(specs)
 	seen := map[string]string{}
-	for _, spec := range reports[0].SpecReports {
-		if !spec.LeafNodeType.Is(types.NodeTypeIt) {
-			continue
-		}
+	for i, spec := range specs {
 		found := Spec{
-			Text:     spec.FullText(),
-			Labels:   spec.Labels(),
-			Location: spec.LeafNodeLocation.String(),
-			Selected: spec.State.Is(types.SpecStatePassed),
-			Pending:  spec.State.Is(types.SpecStatePending),
-			Kernel:   kernelConditions(reports[0], spec),
+			Text:      spec.FullText(),
+			Labels:    spec.Labels(),
+			Location:  spec.LeafNodeLocation.String(),
+			Selected:  spec.State.Is(types.SpecStatePassed),
+			Pending:   spec.State.Is(types.SpecStatePending),
+			Container: inContainer[i],
+			Kernel:    kernelConditions(reports[0], spec),
 		}
 		// A record, and a guest's focus, go by the text.
 		if other, ok := seen[found.Text]; ok {
@@ -366,6 +376,7 @@ func (s *Suite) listSpecs(ctx context.Context, filter Filter, dir string) error 
 		seen[found.Text] = found.Location
 		s.Specs = append(s.Specs, found)
 	}
+	s.completeContainers()
 	return nil
 }
 
@@ -408,10 +419,13 @@ func readReport(path string) ([]types.Report, error) {
 	return reports, nil
 }
 
-// focusOn selects one spec, by its suite's description and its own text, which is what
-// Ginkgo matches a focus against.
-func focusOn(suite *Suite, spec Spec) string {
-	return "--ginkgo.focus=^" + regexp.QuoteMeta(suite.Name+" "+spec.Text) + "$"
+// focusOn selects specs, each by its suite's description and its own text, which is what Ginkgo matches a focus against.
+func focusOn(suite *Suite, specs []*Spec) []string {
+	var args []string
+	for _, spec := range specs {
+		args = append(args, "--ginkgo.focus=^"+regexp.QuoteMeta(suite.Name+" "+spec.Text)+"$")
+	}
+	return args
 }
 
 // errNoSpecs is for filters that leave nothing to run.

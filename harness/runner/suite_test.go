@@ -237,11 +237,10 @@ func TestBadFilters(t *testing.T) {
 	}
 }
 
-func TestFocusOnASpec(t *testing.T) {
-	got := focusOn(&Suite{Name: "a.b"}, Spec{Text: "costs 1 $ (or less)"})
-	if expected := `--ginkgo.focus=^a\.b costs 1 \$ \(or less\)$`; got != expected {
-		t.Errorf("%s, expected %s", got, expected)
-	}
+func TestFocusOnSpecs(t *testing.T) {
+	g := NewWithT(t)
+	specs := []*Spec{{Text: "costs 1 $ (or less)"}, {Text: "ends"}}
+	g.Expect(focusOn(&Suite{Name: "a.b"}, specs)).To(Equal([]string{`--ginkgo.focus=^a\.b costs 1 \$ \(or less\)$`, `--ginkgo.focus=^a\.b ends$`}))
 }
 
 func TestReadReport(t *testing.T) {

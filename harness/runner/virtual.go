@@ -6,17 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/onsi/ginkgo/v2/types"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tcplab/tcplab/harness/internal/outcome"
 	"github.com/tcplab/tcplab/harness/vm"
 	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/results"
@@ -29,28 +29,63 @@ const (
 	reportFile  = "ginkgo.json" // Ginkgo's own report
 )
 
-// A work is what one guest does: one spec, or all of a suite that is not Ginkgo's.
+// filesDir is the folder in a scenario's own for what its program leaves elsewhere than the harness does.
+const filesDir = "files"
+
+// A work is what one guest does: one spec, an Ordered container, or all of a suite that is not Ginkgo's.
 type work struct {
 	suite  *Suite
-	spec   *Spec // nil: all of it
+	specs  []*Spec // in their order; nil: all of it
 	image  func() (*vm.Image, error)
 	kernel results.Kernel // what is known of it without the harness in the guest
 	keep   bool           // more guests of this image are to come: let them begin where the first one has booted
 }
 
-// scenario is the text under which the work is recorded.
-func (w work) scenario() string {
-	if w.spec == nil {
-		return "go test " + w.suite.Path
+// scenarios are the texts under which the work is recorded.
+func (w work) scenarios() []string {
+	if w.specs == nil {
+		return []string{w.suite.scenario()}
 	}
-	return w.spec.Text
+	var texts []string
+	for _, spec := range w.specs {
+		texts = append(texts, spec.Text)
+	}
+	return texts
 }
 
-func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.Run, kernel *vm.Kernel, options Options) error {
-	cache, err := vm.CacheDir()
-	if err != nil {
-		return err
+// name is for a person.
+func (w work) name() string {
+	name := w.suite.Name + ": " + w.scenarios()[0]
+	if more := len(w.scenarios()) - 1; more > 0 {
+		name += fmt.Sprintf(", and %d more of its container", more)
 	}
+	return name
+}
+
+// dirs are the folders of the scenarios, below the run's and with slashes.
+func (w work) dirs() []string {
+	var dirs []string
+	for _, scenario := range w.scenarios() {
+		dirs = append(dirs, path.Join(results.Slug(w.suite.Name), results.Slug(scenario)))
+	}
+	return dirs
+}
+
+// place says where in the run a file goes that the guest calls so. The harness puts a spec's evidence into the spec's own
+// folder; whatever else the program leaves is kept apart from it, in the folder of the first. So nothing that one scenario
+// leaves is ever taken for another's, or for the runner's own.
+func (w work) place(name string) string {
+	dirs := w.dirs()
+	for _, dir := range dirs {
+		if w.specs != nil && strings.HasPrefix(name, dir+"/") {
+			return name
+		}
+	}
+	return path.Join(dirs[0], filesDir, name)
+}
+
+// works are what the guests of a run have to do.
+func (s *Session) works(suites []*Suite, kernel *vm.Kernel, options Options) []work {
 	var works []work
 	for _, suite := range suites {
 		w := work{
@@ -62,37 +97,50 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 			works = append(works, w)
 			continue
 		}
-		first := len(works)
-		for i := range suite.Specs {
-			if suite.Specs[i].Selected {
-				w.spec = &suite.Specs[i]
-				works = append(works, w)
-			}
-		}
-		for i := first; i < len(works); i++ {
-			works[i].keep = s.runs > 1 || len(works)-first > 1
+		groups := suite.together()
+		for _, group := range groups {
+			w.specs, w.keep = group, s.runs > 1 || len(groups) > 1
+			works = append(works, w)
 		}
 	}
+	return works
+}
 
-	course := startCourse(ctx, s.log, options, len(works), len(suites))
+func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.Run, kernel *vm.Kernel, options Options) ([]*results.Record, error) {
+	cache, err := vm.CacheDir()
+	if err != nil {
+		return nil, err
+	}
+	works := s.works(suites, kernel, options)
+	total := 0
+	for _, w := range works {
+		total += len(w.scenarios())
+	}
+	course := startCourse(ctx, s.log, options, total, len(suites))
 	defer course.task.Done()
 	var group errgroup.Group
 	group.SetLimit(options.Jobs)
 	store := runCache{dir: filepath.Join(cache, "runs")}
+	var mutex sync.Mutex
+	var all []*results.Record
 	for _, w := range works {
 		group.Go(func() error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err := runGuest(ctx, w, run, options, store, course); err != nil {
-				return fmt.Errorf("%s: %s: %w", w.suite.Name, w.scenario(), err)
+			records, err := runGuest(ctx, w, run, options, store, course)
+			mutex.Lock()
+			defer mutex.Unlock()
+			all = append(all, records...)
+			if err != nil {
+				return fmt.Errorf("%s: %w", w.name(), err)
 			}
 			return nil
 		})
 	}
 	err = group.Wait()
 	store.prune()
-	return err
+	return all, err
 }
 
 // An imageSet closes what was made.
@@ -127,168 +175,162 @@ func buildImage(suite *Suite, initProgram string, kernel *vm.Kernel, options Opt
 	return vm.Build(vm.Config{Kernel: kernel, Init: initProgram, Program: suite.Binary, Include: include, Modules: options.Modules})
 }
 
-// runGuest runs one scenario in a guest, or takes it from the cache, and leaves a record. Its
-// error is for what keeps it from that; a scenario that fails is a record.
-func runGuest(ctx context.Context, w work, run *results.Run, options Options, store runCache, course *course) error {
-	log := course.log
-	image, err := w.image()
-	if err != nil {
-		return err
-	}
-	dir := run.Dir(w.suite.Name, w.scenario())
-	relative, err := filepath.Rel(run.Path(), dir)
-	if err != nil {
-		return err
-	}
+// guestJob is a work in the words of package vm.
+func guestJob(w work, run *results.Run, options Options) vm.Job {
 	job := vm.Job{
-		Seed: options.Seed, Keep: w.keep, MemoryMiB: options.MemoryMiB, WallLimit: options.WallLimit, Artefacts: run.Path(),
+		Seed: options.Seed, Keep: w.keep, MemoryMiB: options.MemoryMiB, WallLimit: options.WallLimit,
+		Artefacts: run.Path(), Place: w.place,
 		// The guest has what scenarios need: what is missing there is a fault, not a reason to skip.
 		Env: options.environment(Virtual, guest.ArtefactsDir),
 	}
-	if w.spec != nil {
-		job.Args = []string{
+	switch {
+	case w.specs != nil:
+		job.Args = slices.Concat([]string{
+			"-test.paniconexit0", // a spec that calls os.Exit(0) has not passed
 			// Ginkgo would take its seed from the clock, which starts at the same time in every guest.
 			"--ginkgo.seed=" + strconv.FormatInt(ginkgoSeed(options.Seed), 10),
-			focusOn(w.suite, *w.spec),
 			"--ginkgo.no-color", "--ginkgo.silence-skips", "--ginkgo.v",
-			"--ginkgo.json-report=" + filepath.Join(guest.ArtefactsDir, relative, reportFile),
-		}
+			"--ginkgo.timeout=0", // of one hour, by default, which a minute on this side can be
+			"--ginkgo.json-report=" + path.Join(guest.ArtefactsDir, w.dirs()[0], reportFile),
+		}, focusOn(w.suite, w.specs), options.Args)
+	case w.suite.Testing:
+		job.Args = testArguments(options.Args)
+	default:
+		job.Args = options.Args
 	}
-	job.Args = append(job.Args, options.Args...)
+	return job
+}
 
+// runGuest does a work in a guest, or takes what came of it from the cache, and leaves a record of each scenario. Its
+// error is for what keeps it from that; a scenario that fails is a record.
+func runGuest(ctx context.Context, w work, run *results.Run, options Options, store runCache, course *course) ([]*results.Record, error) {
+	image, err := w.image()
+	if err != nil {
+		return nil, err
+	}
+	job := guestJob(w, run, options)
 	started := time.Now()
 	inputs, err := image.Inputs(job)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	key := cacheKey(inputs, w.suite.Name, w.scenario())
-	if record := options.known(key); record != nil {
-		record.Host = hostPart(started)
-		record.Host.Cached = true
-		course.report(record)
-		return record.Write(dir)
+	saved := savedWork{store: store, log: course.log}
+	for i, scenario := range w.scenarios() {
+		saved.keys = append(saved.keys, cacheKey(inputs, w.suite.Name, scenario))
+		saved.dirs = append(saved.dirs, filepath.Join(run.Path(), w.dirs()[i]))
 	}
-	if !options.Fresh {
-		if record, err := store.load(key, dir); err == nil {
+	records, err := saved.known(options, w.suite)
+	if err != nil {
+		return nil, err
+	}
+	if records != nil {
+		for _, record := range records {
 			record.Host = hostPart(started)
 			record.Host.Cached = true
 			course.report(record)
-			return errors.Join(record.Write(dir), options.enter(key, w.suite, record))
 		}
+		return records, writeAll(records, saved.dirs)
 	}
 
-	course.begin(w.suite.Name, w.scenario())
-	var output bytes.Buffer
-	job.Output = &output
-	if options.Verbose {
-		stream := log.prefixed(w.suite.Name + ": " + w.scenario())
-		defer stream.flush()
-		job.Output = io.MultiWriter(&output, stream)
+	course.begin(w)
+	records, err = runAnew(ctx, w, image, job, saved.dirs, course)
+	if err != nil {
+		return nil, err
 	}
-	result, guestErr := image.Run(ctx, job)
-	var failure *vm.GuestError
-	if guestErr != nil && !errors.As(guestErr, &failure) {
-		return guestErr
+	for i, record := range records {
+		record.Seed = options.Seed
+		record.Host = hostPart(started)
+		if err := writeRecord(record, saved.dirs[i]); err != nil {
+			return nil, err
+		}
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
+	if err := saved.enter(options, w.suite, records); err != nil {
+		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, outputFile), output.Bytes(), 0o644); err != nil {
-		return err
+	for _, record := range records {
+		course.report(record)
 	}
-	if len(result.Console) > 0 {
-		if err := os.WriteFile(filepath.Join(dir, consoleFile), result.Console, 0o644); err != nil {
+	if slices.ContainsFunc(records, failed) && !options.Verbose {
+		output := filepath.Join(saved.dirs[0], outputFile)
+		text, err := os.ReadFile(output)
+		if err != nil {
+			return records, err
+		}
+		course.log.printf("%s", excerpt(text, output))
+	}
+	return records, nil
+}
+
+// writeAll writes records into their folders.
+func writeAll(records []*results.Record, dirs []string) error {
+	for i, record := range records {
+		if err := record.Write(dirs[i]); err != nil {
 			return err
 		}
-	}
-	if result.Flaw != "" {
-		log.once("warning: %s; tcplab doctor says where there is a newer one", result.Flaw)
-	}
-	if result.Unkept != nil {
-		log.once("note: each guest boots, which takes longer: %v", result.Unkept)
-	}
-	record, err := verdict(w, dir, result, guestErr)
-	if err != nil {
-		return err
-	}
-	record.Seed = options.Seed
-	record.Inputs = results.Inputs{
-		QEMUVersion: result.Inputs.QEMU, KernelSHA256: result.Inputs.Kernel, InitramfsSHA256: result.Inputs.Initramfs,
-		CommandLineSHA256: result.Inputs.CommandLine, Seed: result.Inputs.Seed,
-	}
-	record.Host = hostPart(started)
-	if err := writeRecord(record, dir); err != nil {
-		return err
-	}
-	if record.Verdict == results.Passed {
-		if err := store.save(key, dir); err != nil {
-			log.printf("cache: %v", err) // the result stands without it
-		}
-	}
-	if err := options.enter(key, w.suite, record); err != nil {
-		return err
-	}
-	course.report(record)
-	if record.Verdict.Failed() && !options.Verbose {
-		log.printf("%s", excerpt(output.Bytes(), filepath.Join(dir, outputFile)))
 	}
 	return nil
 }
 
-// ginkgoSeed keeps what a seed means within the range of Ginkgo's.
-func ginkgoSeed(seed uint64) int64 { return int64(seed &^ (1 << 63)) }
-
-// verdict is the record that the harness left in the guest, or one made from what else is
-// known: of a suite that does not use the harness, or of a guest that died.
-func verdict(w work, dir string, result vm.Result, guestErr error) (*results.Record, error) {
-	record, err := results.Read(filepath.Join(dir, results.FileName))
-	if errors.Is(err, fs.ErrNotExist) {
-		record = &results.Record{
-			Suite: w.suite.Name, Scenario: w.scenario(), Clock: results.ClockVirtual, Verdict: results.Passed,
-			Kernel: w.kernel, Duration: results.Duration(result.Virtual),
-		}
-		if w.spec != nil {
-			record.Labels = w.spec.Labels
-			if guestErr == nil {
-				fromReport(record, filepath.Join(dir, reportFile))
-			}
-		}
+// runAnew runs a guest, and leaves what it and its kernel have printed in each scenario's folder.
+func runAnew(ctx context.Context, w work, image *vm.Image, job vm.Job, dirs []string, course *course) ([]*results.Record, error) {
+	var output bytes.Buffer
+	end := ending{output: "see " + outputFile}
+	job.Output = &output
+	if course.options.Verbose {
+		stream := course.log.prefixed(w.name())
+		defer stream.flush()
+		job.Output = io.MultiWriter(&output, stream)
+	}
+	if w.specs == nil && w.suite.Testing {
+		end.tests = &testLog{to: job.Output}
+		job.Output = end.tests
+	}
+	result, err := image.Run(ctx, job)
+	var failure *vm.GuestError
+	if errors.As(err, &failure) {
+		end.fault = failure
 	} else if err != nil {
 		return nil, err
 	}
-	switch {
-	case guestErr != nil:
-		fail(record, guestErr.Error())
-	case result.Signal != "":
-		fail(record, "the test program was ended by a signal: "+result.Signal)
-	case w.suite.Focused && result.ExitCode == types.GINKGO_FOCUS_EXIT_CODE:
-		// It passed; that it does not count is in the summary.
-	case result.ExitCode != 0:
-		fail(record, fmt.Sprintf("the test program ended with status %d: see %s", result.ExitCode, outputFile))
+	end.status, end.signal, end.ran = result.ExitCode, result.Signal, result.Virtual
+	report := filepath.Join(dirs[0], reportFile)
+	for i, dir := range dirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+		shared := map[string][]byte{outputFile: output.Bytes(), consoleFile: result.Console}
+		if text, err := os.ReadFile(report); err == nil && i > 0 {
+			shared[reportFile] = text
+		}
+		for name, text := range shared {
+			if len(text) == 0 && name != outputFile {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+				return nil, err
+			}
+		}
 	}
-	return record, nil
+	if result.Flaw != "" {
+		course.log.once("warning: %s; tcplab doctor says where there is a newer one", result.Flaw)
+	}
+	if result.Unkept != nil {
+		course.log.once("note: each guest boots, which takes longer: %v", result.Unkept)
+	}
+	known := results.Record{Clock: results.ClockVirtual, Kernel: w.kernel}
+	records := judge(w.suite, w.specs, dirs, report, known, end)
+	markTogether(records)
+	for _, record := range records {
+		record.Inputs = results.Inputs{
+			QEMUVersion: result.Inputs.QEMU, KernelSHA256: result.Inputs.Kernel, InitramfsSHA256: result.Inputs.Initramfs,
+			CommandLineSHA256: result.Inputs.CommandLine, Seed: result.Inputs.Seed,
+		}
+	}
+	return records, nil
 }
 
-// fromReport takes a spec's verdict from Ginkgo's report.
-func fromReport(record *results.Record, path string) {
-	reports, err := readReport(path)
-	if err != nil {
-		fail(record, "Ginkgo left no report: "+err.Error())
-		return
-	}
-	for _, spec := range reports[0].SpecReports {
-		if !spec.LeafNodeType.Is(types.NodeTypeIt) || spec.FullText() != record.Scenario {
-			continue
-		}
-		if !outcome.WasToRun(spec) {
-			fail(record, "it did not run: the arguments of the test program leave it out, or the suite ended before it")
-			return
-		}
-		outcome.Set(record, spec)
-		return
-	}
-	fail(record, "Ginkgo's report does not have the spec: it did not run")
-}
+// ginkgoSeed keeps what a seed means within the range of Ginkgo's.
+func ginkgoSeed(seed uint64) int64 { return int64(seed &^ (1 << 63)) }
 
 func hostPart(started time.Time) *results.HostPart {
 	part := results.ThisHost()

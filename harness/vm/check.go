@@ -1,11 +1,7 @@
 package vm
 
 import (
-	"debug/elf"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -46,4 +42,39 @@ func (k *Kernel) CheckModules(names []string) error {
 		return fmt.Errorf("kernel %s: %w", k.Release, err)
 	}
 	return nil
+}
+
+// CheckInclude refuses what [Config].Include cannot take.
+func CheckInclude(include string) error {
+	source, _, info, err := parseInclude(include)
+	if err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		if err = forGuests(source); err != nil {
+			err = fmt.Errorf("include %s: %w", include, err)
+		}
+	}
+	return err
+}
+
+// parseInclude splits PATH=GUESTPATH, or takes one path for both.
+func parseInclude(include string) (source, name string, info os.FileInfo, err error) {
+	source, name, renamed := strings.Cut(include, "=")
+	if source == "" {
+		return "", "", nil, fmt.Errorf("include %q: no path: name a file, directory or program, as PATH or PATH=GUESTPATH", include)
+	}
+	if source, err = filepath.Abs(source); err != nil {
+		return "", "", nil, err
+	}
+	if !renamed {
+		name = source
+	}
+	if !path.IsAbs(name) {
+		return "", "", nil, fmt.Errorf("include %s: the path in the guest must start with a slash", include)
+	}
+	if info, err = os.Stat(source); err != nil {
+		return "", "", nil, fmt.Errorf("include %s: %w", include, err)
+	}
+	if !info.IsDir() && !info.Mode().IsRegular() {
+		return "", "", nil, fmt.Errorf("include %s: is neither a file nor a directory", include)
+	}
+	return source, name, info, nil
 }

@@ -147,20 +147,9 @@ func forGuests(path string) error {
 // addInclude adds what an --include names: PATH, or PATH=GUESTPATH; a program takes its
 // libraries along, a directory all that is in it.
 func (a *archive) addInclude(include string) error {
-	source, name, renamed := strings.Cut(include, "=")
-	source, err := filepath.Abs(source)
+	source, name, info, err := parseInclude(include)
 	if err != nil {
 		return err
-	}
-	if !renamed {
-		name = source
-	}
-	if !path.IsAbs(name) {
-		return fmt.Errorf("include %s: the path in the guest must start with a slash", include)
-	}
-	info, err := os.Stat(source)
-	if err != nil {
-		return fmt.Errorf("include %s: %w", include, err)
 	}
 	switch {
 	case info.IsDir():

@@ -117,7 +117,7 @@ func TestReadResults(t *testing.T) {
 	g := NewWithT(t)
 	whole := stream(t, guest.ReadyEntry, "", guest.ArtefactPrefix+"a/b", "content", guest.StatusEntry, `{"ExitCode":3}`)
 	dir := t.TempDir()
-	status, err := readResults(bytes.NewReader(whole), dir)
+	status, err := readResults(bytes.NewReader(whole), dir, nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(status.ExitCode).To(Equal(3))
 	g.Expect(os.ReadFile(filepath.Join(dir, "a", "b"))).To(Equal([]byte("content")))
@@ -125,14 +125,18 @@ func TestReadResults(t *testing.T) {
 	// A guest that died in the middle of sending leaves what was whole, and no status.
 	for _, length := range []int{0, 512, 1024 + 3, len(whole) - 1536} {
 		dir := t.TempDir()
-		_, err := readResults(bytes.NewReader(whole[:length]), dir)
+		_, err := readResults(bytes.NewReader(whole[:length]), dir, nil)
 		g.Expect(err).To(MatchError(ErrNoStatus), "cut at %d", length)
 		if length < 1536 {
 			g.Expect(filepath.Join(dir, "a", "b")).NotTo(BeAnExistingFile())
 		}
 	}
 
-	_, err = readResults(bytes.NewReader(stream(t, guest.ArtefactPrefix+"../evil", "x")), t.TempDir())
+	// A path is asked for by its shortest name, so that it cannot seem to be where it is not.
+	_, err = readResults(bytes.NewReader(stream(t, guest.ArtefactPrefix+"a/../b", "x")), dir, func(name string) string { return "placed/" + name })
+	g.Expect(err).To(MatchError(ErrNoStatus))
+	g.Expect(filepath.Join(dir, "placed", "b")).To(BeARegularFile())
+	_, err = readResults(bytes.NewReader(stream(t, guest.ArtefactPrefix+"../evil", "x")), t.TempDir(), nil)
 	g.Expect(err).To(MatchError(ContainSubstring("leads out of")))
 }
 
@@ -141,7 +145,7 @@ func FuzzReadResults(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		outside := t.TempDir()
 		inside := filepath.Join(outside, "inside")
-		_, _ = readResults(bytes.NewReader(sent), inside)
+		_, _ = readResults(bytes.NewReader(sent), inside, nil)
 		entries, err := os.ReadDir(outside)
 		if err != nil {
 			t.Fatal(err)

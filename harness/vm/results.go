@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -17,15 +18,15 @@ import (
 // unpackResults reads the guest's tar stream: files below dir, and the status. The stream
 // comes from a guest that may have died in the middle of it; then what is whole is kept and
 // the error is ErrNoStatus.
-func unpackResults(stream *os.File, dir string) (*guest.Status, error) {
+func unpackResults(stream *os.File, dir string, place func(string) string) (*guest.Status, error) {
 	info, err := stream.Stat()
 	if err != nil {
 		return nil, err
 	}
-	return readResults(io.NewSectionReader(stream, 0, info.Size()), dir)
+	return readResults(io.NewSectionReader(stream, 0, info.Size()), dir, place)
 }
 
-func readResults(stream io.Reader, dir string) (*guest.Status, error) {
+func readResults(stream io.Reader, dir string, place func(string) string) (*guest.Status, error) {
 	entries := tar.NewReader(stream)
 	for {
 		header, err := entries.Next()
@@ -40,16 +41,19 @@ func readResults(stream io.Reader, dir string) (*guest.Status, error) {
 			}
 			return &status, nil
 		case isArtefact && dir != "":
-			if err := writeArtefact(dir, name, entries); err != nil {
+			if err := writeArtefact(dir, name, place, entries); err != nil {
 				return nil, err
 			}
 		}
 	}
 }
 
-func writeArtefact(dir, name string, content io.Reader) error {
+func writeArtefact(dir, name string, place func(string) string, content io.Reader) error {
 	if !filepath.IsLocal(name) {
 		return fmt.Errorf("artefact %q: its path leads out of the artefact directory", name)
+	}
+	if name = path.Clean(name); place != nil { // "a/../b" is b, and no file of a
+		name = place(name)
 	}
 	path := filepath.Join(dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

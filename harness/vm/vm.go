@@ -122,6 +122,8 @@ type Job struct {
 	// Artefacts is the directory, made when needed, for the files that the program leaves
 	// in its TCPLAB_ARTEFACTS. Empty: they are dropped.
 	Artefacts string
+	// Place says where below Artefacts a file goes, by its path in the guest's directory; both have slashes. Nil: there.
+	Place func(name string) string
 }
 
 func (j Job) memoryMiB() int {
@@ -207,7 +209,7 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 		return result, err
 	}
 	result.Console = console
-	status, err := unpackResults(files.results, job.Artefacts)
+	status, err := unpackResults(files.results, job.Artefacts, job.Place)
 	if err != nil && !errors.Is(err, ErrNoStatus) {
 		return result, err
 	}

@@ -215,8 +215,3 @@ func (a account) reordered() int {
 	}
 	return n
 }
-
-// within is the range from least to most.
-func within[T int | float64 | time.Duration](least, most T) OmegaMatcher {
-	return And(BeNumerically(">=", least), BeNumerically("<=", most))
-}

@@ -15,7 +15,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/harness/runner"
+	tcplab "github.com/tcplab/tcplab/harness/runner"
 	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/results"
 )
@@ -88,12 +88,12 @@ func TestMutationsApply(t *testing.T) {
 	}
 }
 
-// TestSuitesNotice breaks tcplab in each way, and expects a spec to fail.
-func TestSuitesNotice(t *testing.T) {
+// TestMutationsAreNoticed breaks tcplab in each way, and expects a spec or a test to fail.
+func TestMutationsAreNoticed(t *testing.T) {
 	if os.Getenv("TCPLAB_MUTATE") != "1" {
 		t.Skip("compiles and runs the suites many times, for some minutes: set TCPLAB_MUTATE=1, or make mutate")
 	}
-	if _, _, err := runner.Choose(runner.Virtual); err != nil {
+	if _, _, err := tcplab.Choose(tcplab.Virtual); err != nil {
 		t.Fatal(err)
 	}
 	// What fails unbroken would be taken for having noticed.
@@ -117,6 +117,15 @@ func TestSuitesNotice(t *testing.T) {
 			t.Errorf("%s: %v", m.name, err)
 			continue
 		}
+		if m.tests != "" {
+			first := failedTest(t, m, overlay)
+			if first == "" {
+				t.Errorf("%s: nobody noticed", m.name)
+				first = "nobody noticed"
+			}
+			fmt.Fprintf(lines, "%s\ttests\t%s\n", m.name, first)
+			continue
+		}
 		records := run(t, m, "-overlay="+overlay)
 		red := failed(records)
 		if len(red) == 0 {
@@ -131,17 +140,38 @@ func TestSuitesNotice(t *testing.T) {
 	t.Logf("\n%s", &table)
 }
 
+// failedTest runs the tests that should notice a mutation, and returns the first that fails, or "". They have to pass
+// without it.
+func failedTest(t *testing.T, m mutation, overlay string) string {
+	t.Helper()
+	test := func(flags ...string) string {
+		command := exec.Command("go", slices.Concat([]string{"test", "-count=1", "-run", m.match}, flags, []string{m.tests})...)
+		command.Dir = root
+		output, err := command.CombinedOutput()
+		_, failure, found := strings.Cut(string(output), "--- FAIL: ")
+		if err != nil && !found {
+			t.Fatalf("%s: go test: %v\n%s", m.name, err, output)
+		}
+		name, _, _ := strings.Cut(failure, " ")
+		return name
+	}
+	if name := test(); name != "" {
+		t.Fatalf("%s: %s fails without any mutation", m.name, name)
+	}
+	return test("-overlay=" + overlay)
+}
+
 // run runs the suites that a mutation names, in guests.
 func run(t *testing.T, m mutation, flags ...string) []*results.Record {
 	t.Helper()
 	var log bytes.Buffer
-	options := runner.Options{
-		Patterns: m.suites, BuildFlags: flags, Clock: runner.Virtual, Seed: 1, Root: t.TempDir(), Log: &log, Quiet: true,
+	options := tcplab.Options{
+		Patterns: m.suites, BuildFlags: flags, Clock: tcplab.Virtual, Seed: 1, Root: t.TempDir(), Log: &log, Quiet: true,
 	}
 	if m.focus != "" {
 		options.Filter.Focus = []string{m.focus}
 	}
-	summary, err := runner.Run(t.Context(), options)
+	summary, err := tcplab.Run(t.Context(), options)
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", cmp.Or(m.name, "without any mutation"), err, &log)
 	}

@@ -7,6 +7,8 @@ type mutation struct {
 	file, old, new string
 	suites         []string // that should notice
 	focus          string   // on specs of these suites; empty: all
+	// Of what does not run in guests, tests notice: those of this package that match.
+	tests, match string
 }
 
 // few are specs of the two suites that between them look at each thing that is broken below: all of
@@ -16,6 +18,8 @@ const few = "is refused|opens with three|sends what was lost"
 const (
 	handshake      = "github.com/tcplab/tcplab/scenarios/handshake"
 	retransmission = "github.com/tcplab/tcplab/scenarios/retransmission"
+
+	runner = "github.com/tcplab/tcplab/harness/runner"
 )
 
 var mutations = []mutation{
@@ -82,5 +86,82 @@ var mutations = []mutation{
 		new:    "if p.most >= 0 && n >= p.most+1 {",
 		suites: []string{handshake},
 		focus:  "ever more slowly",
+	},
+	{
+		name:  "specs of an Ordered container run apart",
+		file:  "harness/runner/ordered.go",
+		old:   `ok && spec.Container != ""`,
+		new:   `ok && spec.Container != "" && false`,
+		tests: runner, match: "TestOrderedContainers$",
+	},
+	{
+		name:  "a filter takes an Ordered container apart",
+		file:  "harness/runner/ordered.go",
+		old:   "spec.Selected, spec.Completes = true, true",
+		new:   "_ = spec",
+		tests: runner, match: "TestOrderedContainers$",
+	},
+	{
+		name:  "a test may call os.Exit(0)",
+		file:  "harness/runner/gotest.go",
+		old:   `[]string{"-test.paniconexit0", `,
+		new:   `[]string{`,
+		tests: runner, match: "TestPlainTests",
+	},
+	{
+		name:  "nobody asks whether a test ran",
+		file:  "harness/runner/gotest.go",
+		old:   "case len(l.ran) == 0:",
+		new:   "case false:",
+		tests: runner, match: "TestPlainTests",
+	},
+	{
+		name:  "a test that began need not end",
+		file:  "harness/runner/gotest.go",
+		old:   `case l.unfinished() != "":`,
+		new:   `case false:`,
+		tests: runner, match: "TestPlainTests",
+	},
+	{
+		name:  "a guest's files go where the guest says",
+		file:  "harness/runner/virtual.go",
+		old:   "return path.Join(dirs[0], filesDir, name)",
+		new:   "return name",
+		tests: runner, match: "TestPlace",
+	},
+	{
+		name:  "a spec's record is believed against Ginkgo's report",
+		file:  "harness/runner/verdict.go",
+		old:   "case !record.Verdict.Failed() && record.Verdict != results.Verdict(judgement.State.String()):",
+		new:   "case false:",
+		tests: runner, match: "TestVerdict",
+	},
+	{
+		name:  "a record that is another's is believed",
+		file:  "harness/runner/verdict.go",
+		old:   "case record.Suite != suite.Name || record.Scenario != spec.Text:",
+		new:   "case false:",
+		tests: runner, match: "TestRecordsThatAreNoRecords",
+	},
+	{
+		name:  "a record in the cache is believed",
+		file:  "harness/runner/cache.go",
+		old:   "if hash != string(saved) {",
+		new:   "if hash != string(saved) && false {",
+		tests: runner, match: "TestCacheThatIsDamaged",
+	},
+	{
+		name:  "a damaged entry of the cache stays",
+		file:  "harness/runner/cache.go",
+		old:   "os.RemoveAll(dir), os.RemoveAll(entry))",
+		new:   "os.RemoveAll(dir))",
+		tests: runner, match: "TestCacheThatIsDamaged",
+	},
+	{
+		name:  "a run of skips becomes the latest",
+		file:  "harness/runner/session.go",
+		old:   "r.Verdict == results.Passed || r.Verdict.Failed()",
+		new:   "true",
+		tests: runner, match: "TestRunOfSkips",
 	},
 }
