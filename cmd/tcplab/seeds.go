@@ -119,6 +119,13 @@ func (s sweep) run(ctx context.Context, out io.Writer) error {
 	if err := s.options.Check(); err != nil {
 		return err
 	}
+	kernels := s.kernels
+	if len(kernels) == 0 {
+		kernels = []string{""}
+	}
+	if _, err := findKernels(ctx, kernels, s.options.Modules, out); err != nil {
+		return err
+	}
 	ledger, err := results.OpenLedger(s.options.Root)
 	if err != nil {
 		return err
@@ -130,13 +137,6 @@ func (s sweep) run(ctx context.Context, out io.Writer) error {
 		}
 	}
 	s.options.Ledger = ledger
-	kernels := s.kernels
-	if len(kernels) == 0 {
-		kernels = []string{""}
-	}
-	if _, err := findKernels(ctx, kernels, s.options.Modules, out); err != nil {
-		return err
-	}
 	s.options.Kernel = kernels[0]
 	session, err := runner.Open(ctx, s.options)
 	if err != nil {

@@ -104,10 +104,20 @@ func (f Filter) Validate() error {
 	}
 	if f.Labels != "" {
 		if _, err := types.ParseLabelFilter(f.Labels); err != nil {
-			return fmt.Errorf("label filter %q: %w", f.Labels, err)
+			return fmt.Errorf("label filter %q: %w", f.Labels, inOneLine(err))
 		}
 	}
 	return nil
+}
+
+// inOneLine is the last line of what Ginkgo has laid out for a terminal, in colours: that says what is wrong.
+func inOneLine(err error) error {
+	var laidOut types.GinkgoError
+	if !errors.As(err, &laidOut) {
+		return err
+	}
+	message := strings.TrimSpace(laidOut.Message)
+	return errors.New(message[strings.LastIndexByte(message, '\n')+1:])
 }
 
 // compile turns patterns (packages as the go command knows them, or compiled tests, *.test)
