@@ -29,6 +29,12 @@ func (o Options) Check() error {
 			return fmt.Errorf("--%w", err)
 		}
 	}
+	if _, err := vm.RunsLimit(); err != nil {
+		return err
+	}
+	if _, err := vm.KernelsLimit(); err != nil {
+		return err
+	}
 	if o.ID != "" {
 		if err := results.CheckNew(o.Root, o.ID); err != nil {
 			return err

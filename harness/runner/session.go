@@ -240,9 +240,29 @@ func (s *Session) dropImages() {
 	clear(s.images)
 }
 
+func imageKey(suite *Suite, kernel *vm.Kernel, options Options) string {
+	return fmt.Sprintf("%q %q %q %q", suite.Binary, kernel.SHA256, options.Include, options.Modules)
+}
+
+// dropImage closes the image of a suite's guests when the last of them has ended: with the state of one that has booted
+// it has 150 MB in the temporary directory.
+func (s *Session) dropImage(suite *Suite, kernel *vm.Kernel, options Options) {
+	key := imageKey(suite, kernel, options)
+	s.mutex.Lock()
+	build, ok := s.images[key]
+	delete(s.images, key)
+	s.mutex.Unlock()
+	if !ok {
+		return
+	}
+	if image, err := build(); err == nil {
+		s.built.drop(image)
+	}
+}
+
 // image makes the image of a suite's guests when the first of them needs it.
 func (s *Session) image(suite *Suite, kernel *vm.Kernel, options Options) (*vm.Image, error) {
-	key := fmt.Sprintf("%q %q %q %q", suite.Binary, kernel.SHA256, options.Include, options.Modules)
+	key := imageKey(suite, kernel, options)
 	s.mutex.Lock()
 	build, ok := s.images[key]
 	if !ok {

@@ -69,6 +69,12 @@ func (s store) has(folder string) bool {
 
 var errDamaged = errors.New("damaged")
 
+// held has the files by which this process says that kernels are in use: see [store.use].
+var held = struct {
+	mutex sync.Mutex
+	files map[string]*os.File // by the folder's path
+}{files: map[string]*os.File{}}
+
 // verified remembers what was found whole by this process: a session asks several times for one kernel, and it has
 // to be read once.
 var verified sync.Map // folder's path to os.FileInfo of its image
@@ -80,10 +86,14 @@ func (s store) open(folder string) (*Kernel, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	err := s.use(folder)
+	if errors.Is(err, fs.ErrNotExist) && s.has(folder) {
 		return nil, fmt.Errorf("%w: it has no %s", errDamaged, manifestFile)
 	} else if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if err != nil {
 		return nil, err
 	}
 	var m manifest
@@ -170,7 +180,15 @@ func (s store) add(folder string, fill func(dir string) (manifest, error)) (*Ker
 	if err := os.Rename(content, s.path(folder)); err != nil && !s.has(folder) {
 		return nil, fmt.Errorf("kernel cache: %w", err)
 	}
-	return s.open(folder)
+	kernel, err := s.open(folder)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := KernelsLimit()
+	if err != nil {
+		return nil, err
+	}
+	return kernel, s.prune(limit)
 }
 
 // temporary makes a directory in the store, for files that will be renamed into it.
