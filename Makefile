@@ -9,6 +9,11 @@ FIRST  := ./scenarios/handshake --focus 'opens with three segments in one round 
 SEEDS   ?= 1-20
 KERNELS ?= 6.1,6.12,newest
 
+# For make kill: how many kills, and of which seed: with several seeds they can be split over several calls.
+KILLS     ?= 1000
+KILL_SEED ?= 1
+export KILLS KILL_SEED
+
 # Of what tests one package, on a machine that is busy with others.
 TIMEOUT := 30m
 
@@ -23,7 +28,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/analysis ./harness/capture \
               ./harness/kernel ./harness/oracle
 
-.PHONY: help hello lab plan test unit privileged reproducible seeds kernels mutate bench lint setup clean
+.PHONY: help hello lab plan test unit privileged reproducible seeds kernels mutate kill bench lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +82,10 @@ kernels: $(TCPLAB) ## run the suites on all kernels, compare, and write docs/ker
 mutate: $(TCPLAB) ## break tcplab on purpose, in many ways: each must turn a spec red
 	@$(TCPLAB) setup --virtual
 	TCPLAB_MUTATE=1 go test -v -count 1 -timeout 60m -run TestMutationsAreNoticed ./harness/internal/mutate
+
+kill: $(TCPLAB) ## end tcplab at 1,000 random moments by all signals: nothing may be left, and the next run be right (KILLS=, KILL_SEED=)
+	@$(TCPLAB) setup --virtual
+	TCPLAB_KILL=1 go test -v -count 1 -timeout 12h -run '^TestKills$$' ./cmd/tcplab
 
 bench: setup ## measure what performance is claimed
 	TCPLAB_TEST_GUEST=1 go test -run '^$$' -bench . -benchtime 3x ./harness/vm

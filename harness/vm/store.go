@@ -191,6 +191,9 @@ func (s store) add(folder string, fill func(dir string) (manifest, error)) (*Ker
 	return kernel, s.prune(limit)
 }
 
+// sweep removes what was left by processes that were killed while they downloaded or unpacked.
+func (s store) sweep() { scratch.Sweep(s.dir) }
+
 // temporary makes a directory in the store, for files that will be renamed into it.
 func (s store) temporary() (dir string, cleanup func(), err error) {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
@@ -306,7 +309,9 @@ type StoredList []Stored
 // version. Of an image that was named by its path there is only a copy, and no name: it is not
 // among them.
 func StoredKernels(cache string) (StoredList, error) {
-	return openStore(cache, nil).list()
+	s := openStore(cache, nil)
+	s.sweep()
+	return s.list()
 }
 
 func (s store) list() (StoredList, error) {
