@@ -130,7 +130,7 @@ func (s sweep) run(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer ledger.Close()
+	defer func() { _ = ledger.Close() }() // each line was written when it came
 	for _, dir := range s.merge {
 		if err := ledger.Merge(dir); err != nil {
 			return fmt.Errorf("--merge %s: %w", dir, err)

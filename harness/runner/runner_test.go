@@ -315,7 +315,7 @@ func TestCacheForgets(t *testing.T) {
 	_, err := store.load("used", filepath.Join(t.TempDir(), "copied"))
 	g.Expect(err).NotTo(HaveOccurred())
 
-	g.Expect(store.prune(1 << 40)).To(BeZero(), "as to age there is no limit of size")
+	g.Expect(store.prune(1<<40)).To(BeZero(), "as to age there is no limit of size")
 	entries, err := os.ReadDir(store.dir)
 	g.Expect(err).NotTo(HaveOccurred())
 	var left []string

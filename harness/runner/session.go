@@ -172,7 +172,7 @@ func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
 	} else {
 		ran, err = s.runVirtual(ctx, suites, run, guest, options)
 	}
-	summary.Records = append(ran, left...)
+	summary.Records = slices.Concat(ran, left)
 	results.Sort(summary.Records)
 	if err == nil && slices.ContainsFunc(ran, func(r *results.Record) bool { return r.Verdict == results.Passed || r.Verdict.Failed() }) {
 		err = run.MakeLatest()

@@ -23,7 +23,7 @@ func CheckMemory(sizeMiB int) error {
 	if err := unix.Sysinfo(&machine); err != nil {
 		return fmt.Errorf("memory of this machine: %w", err)
 	}
-	if has := uint64(machine.Totalram) * uint64(machine.Unit) >> 20; uint64(sizeMiB) > has {
+	if has := machine.Totalram * uint64(machine.Unit) >> 20; uint64(sizeMiB) > has {
 		return fmt.Errorf("this machine has %d MiB in all", has)
 	}
 	return nil

@@ -70,13 +70,13 @@ func RunTree(ctx context.Context, cmd *exec.Cmd, sig syscall.Signal, grace time.
 	if grace > 0 {
 		_, _ = ours.Write([]byte{byte(sig)}) // if it cannot be told, it has ended
 		select {
-		case <-done:
+		case <-done: // the error is that of ctx, however it ended
 			return ctx.Err()
 		case <-time.After(grace):
 		}
 	}
 	_ = ours.Close()
-	<-done
+	_ = <-done
 	return ctx.Err()
 }
 
