@@ -43,8 +43,9 @@ type Lab struct {
 	topology  *netns.Topology
 	offload   bool
 	before    map[*netns.Host]kernel.Counters
-	links     sync.Mutex   // of impaired, which schedules change in goroutines of their own
-	impaired  []*netns.End // in the order in which they first were
+	pressured []*netns.Host // whose memory may run short
+	links     sync.Mutex    // of impaired, which schedules change in goroutines of their own
+	impaired  []*netns.End  // in the order in which they first were
 	schedules []*Schedule
 	rules     []*ruleSet // likewise
 	peers     []*Peer
@@ -384,6 +385,7 @@ func (l *Lab) recordCounters() error {
 			difference.Diff[name] = since[name]
 		}
 		l.record.Counters = append(l.record.Counters, difference)
+		errs = append(errs, l.memoryPressure(host, since))
 	}
 	text, err := json.MarshalIndent(accounts, "", "  ")
 	if err == nil {

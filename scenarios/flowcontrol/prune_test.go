@@ -24,6 +24,7 @@ const small = 8 << 10
 // socket at that time. Then the server reads, and all that was written has to be there.
 func fill(lab *harness.Lab, net *netns.Topology, client peers.Socket, steps []peers.Step, bytes int) kernel.Socket {
 	GinkgoHelper()
+	lab.AllowMemoryPressure(net.Server())
 	pair := lab.Connect(net.Client(), net.Server(), peers.Script{Socket: client, Steps: append(steps, peers.Await())},
 		peers.Script{Socket: peers.Socket{ReceiveBuffer: small}, Steps: peers.Steps(peers.Await(), peers.ReadAll())})
 	lab.Waiting(pair.Client)

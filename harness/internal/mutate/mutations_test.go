@@ -19,7 +19,8 @@ const (
 	handshake      = "github.com/tcplab/tcplab/scenarios/handshake"
 	retransmission = "github.com/tcplab/tcplab/scenarios/retransmission"
 
-	runner = "github.com/tcplab/tcplab/harness/runner"
+	harness = "github.com/tcplab/tcplab/harness"
+	runner  = "github.com/tcplab/tcplab/harness/runner"
 )
 
 var mutations = []mutation{
@@ -163,5 +164,12 @@ var mutations = []mutation{
 		old:   "r.Verdict == results.Passed || r.Verdict.Failed()",
 		new:   "true",
 		tests: runner, match: "TestRunOfSkips",
+	},
+	{
+		name:  "TCP may run out of memory unnoticed",
+		file:  "harness/pressure.go",
+		old:   "if n := since[name]; n > 0 {",
+		new:   "if n := since[name]; n > 1<<40 {",
+		tests: harness, match: "TestMemoryPressure",
 	},
 }
