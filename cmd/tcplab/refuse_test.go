@@ -90,6 +90,21 @@ func TestBadInputIsRefusedBeforeAnythingIsCompiled(t *testing.T) {
 	}
 }
 
+// A module that the kernel does not have is found out before anything is compiled, too; but it takes a kernel.
+func TestModulesThatTheKernelDoesNotHave(t *testing.T) {
+	if os.Getenv("TCPLAB_TEST_GUEST") != "1" {
+		t.Skip("needs a guest kernel: set TCPLAB_TEST_GUEST=1, or make test")
+	}
+	for _, command := range []string{"run", "seeds"} {
+		g := NewWithT(t)
+		called := withoutCompiler(t)
+		t.Chdir(t.TempDir())
+		_, err := tcplab(command, "--kernel", "default", "--modules", "sch_netem,sch_none")
+		g.Expect(err).To(MatchError(MatchRegexp(`^--modules: kernel \S+: no such module: sch_none$`)))
+		g.Expect(called()).To(BeFalse())
+	}
+}
+
 // A bare "tcplab run" runs the scenarios, and where there are none all suites.
 func TestDefaultSuites(t *testing.T) {
 	g := NewWithT(t)

@@ -266,11 +266,11 @@ func findKernels(ctx context.Context, names, modules []string, out io.Writer) ([
 	seen := map[string]string{}
 	for _, name := range names {
 		kernel, err := vm.FindKernel(ctx, vm.KernelOptions{Name: name, Progress: func(line string) { fmt.Fprintln(out, line) }})
-		if err == nil {
-			err = kernel.CheckModules(modules)
-		}
 		if err != nil {
 			return nil, err
+		}
+		if err := kernel.CheckModules(modules); err != nil {
+			return nil, fmt.Errorf("--modules: %w", err)
 		}
 		if other, twice := seen[kernel.SHA256]; twice {
 			return nil, fmt.Errorf("--kernel: %s and %s are the same, %s", other, name, kernel.Release)
