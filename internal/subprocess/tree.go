@@ -60,23 +60,27 @@ func RunTree(ctx context.Context, cmd *exec.Cmd, sig syscall.Signal, grace time.
 	if err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	var ended error
+	done := make(chan struct{})
+	go func() {
+		ended = cmd.Wait()
+		close(done)
+	}()
 	select {
-	case err := <-done:
-		return err
+	case <-done:
+		return ended
 	case <-ctx.Done():
 	}
 	if grace > 0 {
 		_, _ = ours.Write([]byte{byte(sig)}) // if it cannot be told, it has ended
 		select {
-		case <-done: // the error is that of ctx, however it ended
+		case <-done:
 			return ctx.Err()
 		case <-time.After(grace):
 		}
 	}
 	_ = ours.Close()
-	_ = <-done
+	<-done
 	return ctx.Err()
 }
 
