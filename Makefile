@@ -8,6 +8,8 @@ FIRST  := ./scenarios/handshake --focus 'opens with three segments in one round 
 # For make seeds: which seeds, on which kernels.
 SEEDS   ?= 1-20
 KERNELS ?= 6.1,6.12,newest
+# For make fuzz: how long each target.
+FUZZTIME ?= 60s
 
 # For make kill: how many kills, and of which seed: with several seeds they can be split over several calls.
 KILLS     ?= 1000
@@ -28,7 +30,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/analysis ./harness/capture \
               ./harness/kernel ./harness/oracle
 
-.PHONY: help hello lab plan test unit privileged reproducible seeds kernels mutate kill bench lint setup clean
+.PHONY: help hello lab plan test unit privileged reproducible seeds kernels mutate kill fuzz bench lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +88,9 @@ mutate: $(TCPLAB) ## break tcplab on purpose, in many ways: each must turn a spe
 kill: $(TCPLAB) ## end tcplab at 1,000 random moments by all signals: nothing may be left, and the next run be right (KILLS=, KILL_SEED=)
 	@$(TCPLAB) setup --virtual
 	TCPLAB_KILL=1 go test -v -count 1 -timeout 12h -run '^TestKills$$' ./cmd/tcplab
+
+fuzz: ## fuzz all that parses bytes from outside, each target for a minute (FUZZTIME=, ARGS='-test.parallel 1')
+	@internal/testenv/fuzz $(FUZZTIME) $(ARGS)
 
 bench: setup ## measure what performance is claimed
 	TCPLAB_TEST_GUEST=1 go test -run '^$$' -bench . -benchtime 3x ./harness/vm

@@ -18,6 +18,27 @@
 //		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
 //	})
 //
+// # One guest a spec
+//
+// In virtual time each spec has a guest of its own, and so a process, a file system and a kernel. Nothing that another spec
+// has left is there: no package variable, no file, and nothing that a BeforeAll outside of an Ordered container has set. A
+// spec that compares what several others have measured compares zeros, and may well pass. Measure in one spec what it
+// compares, or use an Ordered container: it runs whole and in order, in one guest, with its BeforeAll and what its specs
+// share. There is no way to know where state is shared otherwise. On the real clock a suite is one process, where such a
+// spec depends on the order, and on what a filter leaves out.
+//
+// # Peers
+//
+// A peer that ends as nobody asked for fails the spec, waited for or not: by a crash, by a panic, by the OOM killer, with an
+// exit status other than 0. What it said on standard error is in the message, and all of it in NAME.stderr.txt. Whatever the
+// lab waits for just then ends at once with that as the cause, and so does an Eventually that asks the lab. Signal, Kill
+// and [Lab.Stop] are no faults, nor is what the lab ends itself when the spec has ended; [MayFail] allows anything.
+//
+//	iperf := lab.Start(net.Client(), peers.Command{Path: "iperf3", Args: ...}, harness.MayFail)
+//	Expect(lab.Wait(iperf).Command.ExitCode).To(Equal(1))
+//
+// What a program leaves behind in a host, such as a daemon, is killed with the host.
+//
 // # Evidence
 //
 // What a scenario watches it starts with one word, before it acts, and reads afterwards. All of it
@@ -54,8 +75,8 @@
 //
 // A suite needs root and a kernel with sch_netem; specs that record events need tracefs, and those that
 // look at sockets inet_diag and tcp_diag. Elsewhere each of its specs is skipped with
-// the reason and with a command that works; with TCPLAB_REQUIRE=1 in the environment it
-// fails instead. "tcplab run" finds or boots such a kernel.
+// the reason and with a command that works, and in the end standard error says how many were
+// and why; with TCPLAB_REQUIRE=1 in the environment they fail instead. "tcplab run" finds or boots such a kernel.
 //
 // # Environment
 //

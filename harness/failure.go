@@ -57,6 +57,7 @@ func (l *Lab) keepFailure() string {
 		}
 	}
 	for _, peer := range l.peers {
+		summary.WriteString(peer.faultText())
 		summary.WriteString(l.connectionsText(peer))
 	}
 	if clock() == results.ClockReal {
@@ -121,6 +122,19 @@ func queuesText(qdiscs []qdisc, err error) string {
 		}
 	}
 	return text.String()
+}
+
+// faultText says how a peer ended, if nobody asked for that.
+func (p *Peer) faultText() string {
+	err := p.Fault()
+	if err == nil || p.outlived {
+		return ""
+	}
+	text := p.Name() + " ended as nobody asked for:\n" + indented(err.Error())
+	if len(p.Output()) > 0 {
+		text += indented("all of its standard error is in " + p.stderrFile())
+	}
+	return text
 }
 
 // connectionsText is what a program that has ended said of its sockets, which are gone.

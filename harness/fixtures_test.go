@@ -2,6 +2,7 @@ package harness
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/bounds"
@@ -20,6 +22,7 @@ import (
 	"github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/schedule"
 	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
@@ -108,12 +111,32 @@ var fixtures = map[string]fixture{
 		ginkgo.It("passes", func() {})
 	}},
 
+	"lacks": {specs: func() {
+		ginkgo.It("needs what is missing", func() { unavailable(errors.New("there is no such thing here")) })
+		ginkgo.It("needs it as well", func() { unavailable(errors.New("there is no such thing here")) })
+		ginkgo.It("needs nothing", func() {})
+		ginkgo.It("is skipped for another reason", func() { ginkgo.Skip("not on a Sunday") })
+	}},
+	"lacks and fails": {specs: func() {
+		ginkgo.It("needs what is missing", func() { unavailable(errors.New("there is no such thing here")) })
+		ginkgo.It("fails", func() { ginkgo.Fail("as always") })
+	}},
+
 	"leaves peers": {specs: func() {
 		ginkgo.It("leaves peers", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			net := lab.Direct()
 			lab.Capture(net.Client())
 			busy(lab, net)
+		})
+	}},
+
+	"leaves a daemon": {specs: func() {
+		ginkgo.It("leaves a daemon", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			host := lab.Direct().Server()
+			lab.Wait(lab.Start(host, this(daemonVariable+"=1")))
+			Expect(host.Processes()).To(HaveLen(1))
 		})
 	}},
 
@@ -239,6 +262,111 @@ var fixtures = map[string]fixture{
 			net := lab.Direct()
 			lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80)})
 			lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80)}) // want: peer cannot begin
+		})
+	}},
+
+	"peer exits": {specs: func() {
+		ginkgo.It("never looks at a peer that exits", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx) // want: peer exits
+			<-lab.Start(lab.Direct().Client(), exits(3)).Done()
+		})
+	}},
+	"peer exits, waited for": {specs: func() {
+		ginkgo.It("waits for a peer that exits", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			lab.Wait(lab.Start(lab.Direct().Client(), exits(3))) // want: peer exits, waited for
+		})
+	}},
+	"peer is killed": {specs: func() {
+		ginkgo.It("never looks at a server that somebody kills", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx) // want: peer is killed
+			server, client := busy(lab, lab.Direct())
+			kill(server)
+			<-server.Done()
+			client.Kill() // which is no failure
+		})
+	}},
+	"server is killed": {specs: func() {
+		ginkgo.It("waits for the client of a server that somebody kills", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			server, _ := busy(lab, net)
+			waiting := lab.Start(net.Client(), peers.Accept{Listen: Addr(net.Client(), 80), Backlog: backlog})
+			time.AfterFunc(50*time.Millisecond, func() { kill(server) })
+			lab.Wait(waiting) // want: server is killed
+		})
+	}},
+	"no socket": {specs: func() {
+		ginkgo.It("waits for the socket of a server that exits", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Start(net.Server(), exits(3))
+			lab.AwaitSockets(net.Server(), 1, kernel.SocketFilter{States: []kernel.State{kernel.Listen}, Port: 80}) // want: no socket
+		})
+	}},
+	"no listener": {specs: func() {
+		ginkgo.It("waits for the socket of a server that ends in order", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Start(net.Server(), exits(0))
+			lab.AwaitSockets(net.Server(), 1, kernel.SocketFilter{States: []kernel.State{kernel.Listen}}) // want: no listener
+		})
+	}},
+	"no socket to be seen": {specs: func() {
+		ginkgo.It("looks for the socket of a server that exits", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Start(net.Server(), exits(3))
+			Eventually(lab.Sockets(net.Server())).WithTimeout(time.Hour).Should(matchers.HaveState(kernel.Listen)) // want: no socket to be seen
+		})
+	}},
+	"no counter": {specs: func() {
+		ginkgo.It("looks for what a client counts that exits", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Start(net.Client(), exits(3))
+			Eventually(func() kernel.Counters {
+				return lab.Counters(net.Client()) // want: no counter
+			}).WithTimeout(time.Hour).Should(HaveKeyWithValue("TcpActiveOpens", int64(1)))
+		})
+	}},
+	"peer exits and spec fails": {specs: func() {
+		ginkgo.It("fails for another reason", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			<-lab.Start(lab.Direct().Client(), exits(3)).Done()
+			Expect(1).To(Equal(2))
+		})
+	}},
+	// What was asked for, and what the lab does itself, is no failure.
+	"peers may fail": {specs: func() {
+		ginkgo.It("lets peers fail", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			<-lab.Start(net.Client(), exits(3), MayFail).Done()
+			Expect(lab.Wait(lab.Start(net.Client(), exits(4), MayFail)).Command.ExitCode).To(Equal(4))
+			lab.Wait(lab.Start(net.Client(), exits(0)))
+			server := lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80), Backlog: backlog}, MayFail)
+			kill(server)
+			Expect(lab.Wait(server).Err).To(MatchError(ContainSubstring("ended by SIGKILL before it had a result")))
+			for _, end := range []func(*Peer){
+				func(p *Peer) { p.Kill() },
+				func(p *Peer) { Expect(p.Signal(unix.SIGKILL)).To(Succeed()) },
+				func(p *Peer) { Expect(p.Signal(unix.SIGTERM)).To(Succeed()) },
+				func(p *Peer) { lab.Stop(p) },
+			} {
+				peer := lab.Start(net.Client(), idles())
+				end(peer)
+				<-peer.Done()
+			}
+			busy(lab, net) // and they are left to the lab
+		})
+	}},
+
+	"endless schedule": {specs: func() {
+		ginkgo.It("waits for the end of a schedule that has none", func(ctx ginkgo.SpecContext) {
+			s := &Schedule{lab: NewLab(ctx), plan: schedule.Schedule{Period: time.Second}}
+			s.end = s.lab.Direct().ToServer
+			s.Wait() // want: endless schedule
 		})
 	}},
 
@@ -465,10 +593,28 @@ func busy(lab *Lab, net *netns.Topology) (server, client *Peer) {
 	server = lab.Start(net.Server(), peers.Accept{Listen: address, Backlog: backlog})
 	client = lab.Start(net.Client(), peers.Dial{Connect: address, Hold: peers.UntilStopped})
 	lab.Started(client)
-	this, err := os.Executable()
-	Expect(err).NotTo(HaveOccurred())
-	lab.Start(net.Client(), peers.Command{Path: this, Env: []string{idleVariable + "=1"}})
+	lab.Start(net.Client(), idles())
 	return server, client
+}
+
+// idles is a program that nothing ends.
+func idles() peers.Command { return this(idleVariable + "=1") }
+
+// exits is a program that says something on standard error, and exits with that status.
+func exits(status int) peers.Command { return this(fmt.Sprintf("%s=%d", exitVariable, status)) }
+
+func this(environment string) peers.Command {
+	ginkgo.GinkgoHelper()
+	path, err := os.Executable()
+	Expect(err).NotTo(HaveOccurred())
+	return peers.Command{Path: path, Env: []string{environment}}
+}
+
+// kill kills a peer as the kernel or somebody else would.
+func kill(p *Peer) {
+	if err := unix.Kill(p.PID(), unix.SIGKILL); err != nil {
+		panic(err)
+	}
 }
 
 func descriptors() int {

@@ -261,6 +261,25 @@ func TestSpecsThatDoNotPass(t *testing.T) {
 		{fixture: "bad peer", scenario: "starts a bad peer", verdict: results.Failed, want: "bad peer", message: []string{"start peer client-1", "Connect"}},
 		{fixture: "no such program", scenario: "starts no such program", verdict: results.Failed, want: "no such program", message: []string{"/no/such/program"}},
 		{fixture: "peer cannot begin", scenario: "listens twice", verdict: results.Failed, want: "peer cannot begin", message: []string{"server-2", "EADDRINUSE"}},
+		{fixture: "peer exits", scenario: "never looks at a peer that exits", verdict: results.Failed, want: "peer exits",
+			message: []string{"peer client-1 (command, pid ", "exited with status 3; its last lines on stderr:\nthe configuration makes no sense"}},
+		{fixture: "peer exits, waited for", scenario: "waits for a peer that exits", verdict: results.Failed, want: "peer exits, waited for",
+			message: []string{"peer client-1 (command, pid ", "exited with status 3; its last lines on stderr:\nthe configuration makes no sense"}},
+		{fixture: "peer is killed", scenario: "never looks at a server that somebody kills", verdict: results.Failed, want: "peer is killed",
+			message: []string{"peer server-1 (accept, pid ", "ended by SIGKILL before it had a result, which was not sent from here"}},
+		{fixture: "server is killed", scenario: "waits for the client of a server that somebody kills", verdict: results.Failed, want: "server is killed",
+			message: []string{"wait until peer client-4 is done: after ", "it has its sockets and no connection yet: peer server-1 (accept, pid ", "ended by SIGKILL"}},
+		{fixture: "no socket", scenario: "waits for the socket of a server that exits", verdict: results.Failed, want: "no socket",
+			message: []string{"wait for 1 sockets of server: await sockets (LISTEN, port 80): after ", "ms the last of the listings has none: peer server-1 (command, pid ",
+				"exited with status 3; its last lines on stderr:\nthe configuration"}},
+		{fixture: "no listener", scenario: "waits for the socket of a server that ends in order", verdict: results.Failed, want: "no listener",
+			message: []string{"await sockets (LISTEN): after ", "no program runs in server any more that could listen: ended are server-1"}},
+		{fixture: "no socket to be seen", scenario: "looks for the socket of a server that exits", verdict: results.Failed, want: "no socket to be seen",
+			message: []string{"read the sockets of server: peer server-1 (command, pid ", "exited with status 3"}},
+		{fixture: "no counter", scenario: "looks for what a client counts that exits", verdict: results.Failed, want: "no counter",
+			message: []string{"read the counters of client: peer client-1 (command, pid ", "exited with status 3"}},
+		{fixture: "endless schedule", scenario: "waits for the end of a schedule that has none", verdict: results.Failed, want: "endless schedule",
+			message: []string{"wait for the schedule of client/eth0: it begins again every 1s, for ever: use Stop"}},
 		{fixture: "no evidence", scenario: "takes the network away", verdict: results.Failed, want: "no evidence", message: []string{"counters of client", "counters of server", "queue of client/eth0"}},
 		{fixture: "capture drops", scenario: "never looks at its capture", verdict: results.Failed, want: "unread capture",
 			message: []string{"capture capture.pcapng: 3 packets were dropped by the capture itself"}},
@@ -289,6 +308,36 @@ func TestSpecsThatDoNotPass(t *testing.T) {
 			g.Expect(record.Failure.Location).To(HaveSuffix("/" + want(c.want)))
 		})
 	}
+}
+
+// A peer that ended as nobody asked for is told beside another failure, with all that it said.
+func TestEvidenceOfADeadPeer(t *testing.T) {
+	t.Parallel()
+	needNamespaces(t)
+	g := NewWithT(t)
+	record := start(t, "peer exits and spec fails").finish(1).record()
+	g.Expect(record.Failure.Message).To(MatchRegexp(
+		`(?s)^Expected.*\n\nand then .*peer client-1 \(command, pid \d+\): exited with status 3; its last lines on stderr:\nthe configuration makes no sense$`))
+	g.Expect(record.Peers[0].Error).To(ContainSubstring("exited with status 3"))
+	for name, part := range map[string]string{
+		"failure/summary.txt": "client-1 ended as nobody asked for:\n    peer client-1 (command, pid ",
+		"client-1.stderr.txt": "the configuration makes no sense\n",
+	} {
+		text, err := os.ReadFile(filepath.Join(record.Dir(), name))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(string(text)).To(ContainSubstring(part))
+	}
+}
+
+// What was asked for is no failure.
+func TestPeersThatMayFail(t *testing.T) {
+	t.Parallel()
+	needNamespaces(t)
+	g := NewWithT(t)
+	record := start(t, "peers may fail").finish(0).record()
+	g.Expect(record.Verdict).To(Equal(results.Passed))
+	g.Expect(record.Peers[0].Error).To(ContainSubstring("exited with status 3"))
+	g.Expect(record.Peers[len(record.Peers)-1].Error).To(Equal("still running when the scenario ended"))
 }
 
 // A spec that does not pass is recorded with all the evidence that there is.
@@ -503,7 +552,7 @@ func TestNothingStays(t *testing.T) {
 		fixture string
 		status  int
 	}{
-		{"passes", 0}, {"leaves peers", 0}, {"fails", 1}, {"panics", 1}, {"times out", 1}, {"no evidence", 1}, {"lab of a BeforeAll", 1},
+		{"passes", 0}, {"leaves peers", 0}, {"leaves a daemon", 0}, {"fails", 1}, {"panics", 1}, {"times out", 1}, {"no evidence", 1}, {"lab of a BeforeAll", 1},
 	} {
 		t.Run(c.fixture, func(t *testing.T) {
 			start(t, c.fixture).finish(c.status)

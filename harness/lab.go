@@ -29,13 +29,14 @@ import (
 // Its methods fail the spec when something goes wrong, so that a scenario reads as topology,
 // impairment, action and expectation.
 type Lab struct {
-	ctx   context.Context // of the spec: ends what waits
-	life  context.Context // of the lab: ends with it, and peers with it
-	end   context.CancelFunc
-	dir   string
-	start time.Time
-	began time.Duration // start by CLOCK_MONOTONIC, the clock of events and samples
-	seed  uint64
+	ctx    context.Context         // ends what waits: with the spec, or with a peer that ends as nobody asked for
+	cancel context.CancelCauseFunc // of ctx
+	life   context.Context         // of the lab: ends with it, and peers with it
+	end    context.CancelFunc
+	dir    string
+	start  time.Time
+	began  time.Duration // start by CLOCK_MONOTONIC, the clock of events and samples
+	seed   uint64
 
 	seeded  int        // impairments that have got a seed of their own
 	actions *rand.Rand // when the harness acts: see jitter
@@ -67,7 +68,7 @@ func NewLab(ctx ginkgo.SpecContext) *Lab {
 	lab, err := newLab(ctx)
 	check(err)
 	ginkgo.DeferCleanup(func() error {
-		summary, err := lab.close(ginkgo.CurrentSpecReport().Failed())
+		summary, err := lab.close(ginkgo.CurrentSpecReport())
 		if summary != "" {
 			showFailure(summary)
 		}
@@ -91,7 +92,6 @@ func newLab(ctx ginkgo.SpecContext) (*Lab, error) {
 	}
 	suiteConfig, _ := ginkgo.GinkgoConfiguration()
 	lab := &Lab{
-		ctx:       ctx,
 		dir:       run.Dir(suiteName, report.FullText()),
 		start:     time.Now(),
 		began:     began,
@@ -101,6 +101,7 @@ func newLab(ctx ginkgo.SpecContext) (*Lab, error) {
 		record:    &results.Record{},
 		artefacts: map[string]int{},
 	}
+	lab.ctx, lab.cancel = context.WithCancelCause(ctx)
 	lab.life, lab.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := putLab(lab); err != nil {
 		return nil, fmt.Errorf("new lab: %w", err)
@@ -111,7 +112,7 @@ func newLab(ctx ginkgo.SpecContext) (*Lab, error) {
 		err = os.MkdirAll(lab.dir, 0o755)
 	}
 	if err != nil {
-		_, closing := lab.close(false)
+		_, closing := lab.close(types.SpecReport{})
 		return nil, fmt.Errorf("new lab: %w", errors.Join(err, closing))
 	}
 	return lab, nil
@@ -277,6 +278,7 @@ func (l *Lab) ClearImpairment(end *netns.End) {
 // sent and dropped.
 func (l *Lab) Queue(end *netns.End) impair.Stats {
 	ginkgo.GinkgoHelper()
+	check(l.faulty("read the queue of " + end.String()))
 	stats, err := impair.ReadStats(device(end))
 	check(err)
 	return stats
@@ -289,6 +291,7 @@ func device(end *netns.End) impair.Device {
 // Counters are what a host's kernel counted since the topology was built, by nstat's names.
 func (l *Lab) Counters(host *netns.Host) kernel.Counters {
 	ginkgo.GinkgoHelper()
+	check(l.faulty("read the counters of " + host.Name()))
 	now, err := kernel.ReadCounters(host)
 	check(err)
 	return now.Since(l.before[host])
@@ -324,16 +327,17 @@ func (l *Lab) elapsed() results.Duration { return results.Duration(time.Since(l.
 //
 // If the spec has failed, or fails by what is found here, it also keeps the state of the hosts
 // and returns a summary of the evidence.
-func (l *Lab) close(failed bool) (summary string, err error) {
+func (l *Lab) close(report types.SpecReport) (summary string, err error) {
 	l.closed.Do(func() {
 		defer func() {
 			l.end()
+			l.cancel(nil)
 			if l.topology != nil {
 				err = errors.Join(err, l.topology.Close())
 			}
 			l.setClosed()
 		}()
-		var errs []error
+		errs := l.faults(report) // before anything that is done here can be the cause
 		if l.topology != nil {
 			l.record.Topology = describe(l.topology, l.offload)
 			errs = append(errs, l.recordCounters())
@@ -349,7 +353,7 @@ func (l *Lab) close(failed bool) (summary string, err error) {
 		for _, o := range l.observers {
 			errs = append(errs, o.end())
 		}
-		if failed || errors.Join(errs...) != nil {
+		if report.Failed() || errors.Join(errs...) != nil {
 			summary = l.keepFailure()
 		}
 		for _, peer := range l.peers {

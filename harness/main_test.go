@@ -2,7 +2,13 @@ package harness
 
 import (
 	"flag"
+	"fmt"
 	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,6 +23,9 @@ import (
 const (
 	fixtureVariable = "TCPLAB_HARNESS_FIXTURE" // the name of the suite
 	idleVariable    = "TCPLAB_HARNESS_IDLE"    // set for a program that waits to be killed
+	daemonVariable  = "TCPLAB_HARNESS_DAEMON"  // set for a program that leaves one behind that waits to be killed
+	goVariable      = "TCPLAB_HARNESS_GO"      // set for what acts like the go command
+	exitVariable    = "TCPLAB_HARNESS_EXIT"    // set for a program that complains and exits: its status
 )
 
 func TestMain(m *testing.M) {
@@ -24,6 +33,23 @@ func TestMain(m *testing.M) {
 		for {
 			time.Sleep(time.Hour) // the runtime takes a bare select for a deadlock
 		}
+	}
+	if os.Getenv(goVariable) != "" {
+		actAsGo()
+		return
+	}
+	if os.Getenv(daemonVariable) != "" {
+		daemonize()
+		return
+	}
+	if text := os.Getenv(exitVariable); text != "" {
+		status, err := strconv.Atoi(text)
+		if err != nil {
+			panic(err)
+		}
+		time.Sleep(50 * time.Millisecond) // somebody may wait for something by then
+		fmt.Fprintln(os.Stderr, "the configuration makes no sense")
+		os.Exit(status)
 	}
 	flag.Parse()
 	fixture := os.Getenv(fixtureVariable)
@@ -36,6 +62,28 @@ func TestMain(m *testing.M) {
 		os.Exit(0) // tcplab asks what links Ginkgo for its specs: here are none but the fixtures'
 	}
 	Main(m)
+}
+
+// actAsGo runs this program as "go test ./..." does: what it says is shown if it fails.
+func actAsGo() {
+	suite := exec.Command(os.Getenv(goVariable), os.Args[1:]...)
+	suite.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, goVariable+"=") })
+	output, err := suite.CombinedOutput()
+	if err != nil {
+		os.Stdout.Write(output)
+		os.Exit(1)
+	}
+	fmt.Println("ok")
+}
+
+// daemonize leaves a process behind in a session, and so in a process group, of its own.
+func daemonize() {
+	daemon := exec.Command("/proc/self/exe")
+	daemon.Env = []string{idleVariable + "=1"}
+	daemon.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := daemon.Start(); err != nil {
+		panic(err)
+	}
 }
 
 func TestFixture(t *testing.T) {

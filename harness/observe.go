@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,11 +101,26 @@ func (l *Lab) Sockets(host *netns.Host, filter ...kernel.SocketFilter) *Sockets 
 // List reads the sockets.
 func (s *Sockets) List() []kernel.Socket {
 	ginkgo.GinkgoHelper()
+	sockets, err := s.Read()
+	check(err)
+	return sockets
+}
+
+// Read is List for a matcher, which has a place for an error.
+func (s *Sockets) Read() ([]kernel.Socket, error) {
+	ginkgo.GinkgoHelper()
+	if err := s.lab.faulty("read the sockets of " + s.host.Name()); err != nil {
+		return nil, err
+	}
 	at := s.lab.elapsed()
 	sockets, err := kernel.ReadSockets(s.host, s.filter)
-	checkAvailable(err, kernel.ErrNoSockDiag)
-	s.keep(kernel.Sample{At: time.Duration(at), Sockets: sockets})
-	return sockets
+	if errors.Is(err, kernel.ErrNoSockDiag) {
+		unavailable(err)
+	}
+	if err == nil {
+		s.keep(kernel.Sample{At: time.Duration(at), Sockets: sockets})
+	}
+	return sockets, err
 }
 
 func (s *Sockets) keep(reading kernel.Sample) {
@@ -124,14 +141,51 @@ func (s *Sockets) end() error {
 
 // AwaitSockets waits until a host has as many sockets that pass the filter as said, and returns
 // them. It looks every 5 milliseconds, in long waits every hundredth of the time waited, and waits
-// as long as the spec may take. What it saw last is kept as [Lab.Sockets] keeps it.
+// as long as the spec may take, or until it is plain that they cannot come any more: a peer has ended as nobody asked for,
+// or listeners are wanted where no program runs any more. What it saw last is kept as [Lab.Sockets] keeps it.
 func (l *Lab) AwaitSockets(host *netns.Host, count int, filter kernel.SocketFilter) []kernel.Socket {
 	ginkgo.GinkgoHelper()
 	s := l.Sockets(host, filter)
-	sockets, err := kernel.AwaitSockets(l.ctx, host, filter, func(list []kernel.Socket) bool { return len(list) == count })
+	ctx, giveUp := context.WithCancelCause(l.ctx)
+	defer giveUp(nil)
+	sockets, err := kernel.AwaitSockets(ctx, host, filter, func(list []kernel.Socket) bool {
+		if len(list) < count && slices.Equal(filter.States, []kernel.State{kernel.Listen}) {
+			if err := l.noListener(host); err != nil {
+				giveUp(err)
+			}
+		}
+		return len(list) == count
+	})
 	s.keep(kernel.Sample{At: time.Duration(l.elapsed()), Sockets: sockets})
+	if err != nil {
+		err = fmt.Errorf("wait for %d sockets of %s: %w", count, host.Name(), err)
+	}
 	checkAvailable(err, kernel.ErrNoSockDiag)
 	return sockets
+}
+
+// noListener returns an error if nobody is left in a host who could listen: its peers have ended, and so has all that they
+// have started.
+func (l *Lab) noListener(host *netns.Host) error {
+	var ended []string
+	for _, peer := range l.peers {
+		if peer.host != host {
+			continue
+		}
+		select {
+		case <-peer.Done():
+			ended = append(ended, peer.Name())
+		default:
+			return nil
+		}
+	}
+	if len(ended) == 0 {
+		return nil // the spec has means of its own
+	}
+	if left, err := host.Processes(); err != nil || len(left) > 0 {
+		return err
+	}
+	return fmt.Errorf("no program runs in %s any more that could listen: ended are %s", host.Name(), strings.Join(ended, ", "))
 }
 
 // series is what a sampler has read, once it has ended.

@@ -1,13 +1,16 @@
 package harness
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
 
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
@@ -19,21 +22,115 @@ type Peer struct {
 	*peers.Peer
 	host    *netns.Host
 	program peers.Program
+
+	mayFail  bool
+	outlived bool // it still ran when the scenario had ended: what becomes of it is the lab's doing
 }
+
+// A PeerOption says of a peer what its program does not.
+type PeerOption func(*Peer)
+
+// MayFail lets a program end in any way: by a signal, by a panic, with any exit status. The spec looks for itself, at what
+// [Lab.Wait] returns: the Command of a result has the status, and the Err of one of package peers' own programs says how
+// it ended. Without it only what the spec has asked for by Signal, Kill or [Lab.Stop] is no failure.
+//
+//	curl := lab.Start(net.Client(), peers.Command{Path: "curl", Args: ...}, harness.MayFail)
+//	Expect(lab.Wait(curl).Command.ExitCode).To(Equal(28)) // it has timed out
+func MayFail(p *Peer) { p.mayFail = true }
 
 // Start starts a program in a host and waits until it is ready: until a server listens, until a
 // client has its socket. A program that is still running when the spec ends is killed.
-func (l *Lab) Start(host *netns.Host, program peers.Program) *Peer {
+//
+// One that ends as nobody asked for (see [peers.Peer.Fault]) fails the spec, whether somebody waits for it or not: a crash,
+// a panic, the OOM killer, an exit status other than 0. Whatever the lab waits for just then fails at once, with that as
+// the cause. [MayFail] allows it.
+func (l *Lab) Start(host *netns.Host, program peers.Program, options ...PeerOption) *Peer {
 	ginkgo.GinkgoHelper()
 	name := fmt.Sprintf("%s-%d", host.Name(), len(l.peers)+1)
 	check(l.jitter())
 	started, err := peers.Start(l.life, host, name, program)
 	check(err)
 	peer := &Peer{Peer: started, host: host, program: program}
+	for _, option := range options {
+		option(peer)
+	}
 	l.peers = append(l.peers, peer)
+	go func() {
+		<-peer.Done()
+		if err := peer.fault(); err != nil {
+			l.cancel(err)
+		}
+	}()
 	_, err = started.Ready(l.ctx)
-	check(err)
+	peer.check(err)
 	return peer
+}
+
+// A fault is the end of a peer that nobody asked for.
+type fault struct{ err error }
+
+func (f *fault) Error() string { return f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+// fault returns how the peer ended, if that fails the spec.
+func (p *Peer) fault() error {
+	if p.mayFail {
+		return nil
+	}
+	if err := p.Peer.Fault(); err != nil {
+		return &fault{err}
+	}
+	return nil
+}
+
+// faults are the ends that nobody asked for, when the spec has ended, without those that its failure tells already.
+func (l *Lab) faults(report types.SpecReport) []error {
+	var errs []error
+	for _, peer := range l.peers {
+		select {
+		case <-peer.Done():
+		default:
+			peer.outlived = true // unless it has just died
+		}
+		if err := peer.fault(); err != nil {
+			peer.outlived = false
+			if !strings.Contains(report.Failure.Message, err.Error()) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errs
+}
+
+// faulty returns an error if a peer has ended as nobody asked for. It is for what a spec reads again and again until it is as
+// expected: that may never be now.
+func (l *Lab) faulty(operation string) error {
+	var f *fault
+	if errors.As(context.Cause(l.ctx), &f) {
+		return fmt.Errorf("%s: %w", operation, f)
+	}
+	return nil
+}
+
+// check fails the spec if something that was asked of the peer failed, or if it has ended as nobody asked for.
+func (p *Peer) check(err error) {
+	ginkgo.GinkgoHelper()
+	select {
+	case <-p.Done():
+		check(p.fault()) // which tells more
+	default:
+	}
+	check(err)
+}
+
+// checkResult is check for what the peer has reported, which may be nothing if it may fail.
+func (p *Peer) checkResult(err error) {
+	ginkgo.GinkgoHelper()
+	var exit *peers.ExitError
+	if p.mayFail && (errors.As(err, &exit) || p.Peer.Fault() != nil) {
+		return
+	}
+	p.check(err)
 }
 
 // Started waits until a program has its first connection: a client's is established, a server
@@ -41,16 +138,16 @@ func (l *Lab) Start(host *netns.Host, program peers.Program) *Peer {
 func (l *Lab) Started(peer *Peer) peers.Started {
 	ginkgo.GinkgoHelper()
 	started, err := peer.Peer.Started(l.ctx)
-	check(err)
+	peer.check(err)
 	return started
 }
 
 // Wait waits until a program has ended and returns what it reported. That it could not do its
-// work fails the spec.
+// work fails the spec, and so does an end that nobody asked for: see [Lab.Start].
 func (l *Lab) Wait(peer *Peer) peers.Result {
 	ginkgo.GinkgoHelper()
 	result, err := peer.Peer.Wait(l.ctx)
-	check(err)
+	peer.checkResult(err)
 	return result
 }
 
@@ -58,14 +155,14 @@ func (l *Lab) Wait(peer *Peer) peers.Result {
 func (l *Lab) Waiting(peer *Peer) {
 	ginkgo.GinkgoHelper()
 	_, err := peer.Peer.Waiting(l.ctx)
-	check(err)
+	peer.check(err)
 }
 
 // Continue waits as Waiting does, and lets the script go on.
 func (l *Lab) Continue(peer *Peer) {
 	ginkgo.GinkgoHelper()
 	check(l.jitter())
-	check(peer.Peer.Continue(l.ctx))
+	peer.check(peer.Peer.Continue(l.ctx))
 }
 
 // Stop asks a program to finish, and then does as Wait.
@@ -73,16 +170,14 @@ func (l *Lab) Stop(peer *Peer) peers.Result {
 	ginkgo.GinkgoHelper()
 	check(l.jitter())
 	result, err := peer.Peer.Stop(l.ctx)
-	check(err)
+	peer.checkResult(err)
 	return result
 }
 
 // recordPeer ends a peer, if it still runs, and records what is known of it.
 func (l *Lab) recordPeer(peer *Peer) error {
 	record := results.Peer{Name: peer.Name(), Host: peer.host.Name(), Program: peers.NameOf(peer.program)}
-	select {
-	case <-peer.Done():
-	default:
+	if peer.outlived {
 		record.Error = "still running when the scenario ended"
 		peer.Kill()
 	}
@@ -96,6 +191,9 @@ func (l *Lab) recordPeer(peer *Peer) error {
 	}
 	record.Config = raw(peer.program)
 	result, err := peer.Peer.Wait(l.life)
+	if err == nil && record.Error == "" {
+		err = peer.Peer.Fault()
+	}
 	if err != nil && record.Error == "" {
 		record.Error = err.Error()
 	}
@@ -104,7 +202,10 @@ func (l *Lab) recordPeer(peer *Peer) error {
 	}
 	l.record.Peers = append(l.record.Peers, record)
 	if output := peer.Output(); len(output) > 0 {
-		errs = append(errs, os.WriteFile(filepath.Join(l.dir, peer.Name()+".stderr.txt"), output, 0o644))
+		errs = append(errs, os.WriteFile(filepath.Join(l.dir, peer.stderrFile()), output, 0o644))
 	}
 	return errors.Join(errs...)
 }
+
+// stderrFile is where the peer's standard error is kept.
+func (p *Peer) stderrFile() string { return p.Name() + ".stderr.txt" }

@@ -44,6 +44,9 @@ var currentRun = sync.OnceValues(func() (*results.Run, error) {
 	return run, err
 })
 
+// lastRecord is the folder of the record that was written last.
+var lastRecord string
+
 // finishRecord writes the record of a spec that has ended: what its Lab knows, and what
 // Ginkgo says of it. An error fails the spec, in its record too.
 func finishRecord(report types.SpecReport) error {
@@ -60,7 +63,7 @@ func finishRecord(report types.SpecReport) error {
 	var fault error
 	if lab != nil {
 		record = lab.record
-		_, fault = lab.close(report.Failed()) // it is closed, unless Ginkgo was interrupted twice and left the cleanups out
+		_, fault = lab.close(report) // it is closed, unless Ginkgo was interrupted twice and left the cleanups out
 	}
 	record.Suite = suiteName
 	outcome.Set(record, report)
@@ -85,6 +88,7 @@ func finishRecord(report types.SpecReport) error {
 		record.Host = &host
 	}
 	fault = errors.Join(fault, record.Write(dir))
+	lastRecord = dir
 	if record.Verdict != results.Skipped && os.Getenv("TCPLAB_RESULTS") == "" { // else who gave the folder decides
 		fault = errors.Join(fault, run.MakeLatest())
 	}

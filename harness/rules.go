@@ -77,6 +77,7 @@ func (l *Lab) ruleSet(end *netns.End) *ruleSet {
 // the spec.
 func (r *Rule) Hits() []rules.Hit {
 	ginkgo.GinkgoHelper()
+	check(r.lab.faulty("read what a rule hit at " + r.end.String()))
 	hits, err := r.installed.Hits()
 	check(err)
 	return hits
@@ -85,6 +86,7 @@ func (r *Rule) Hits() []rules.Hit {
 // Count is how many packets the rule selected, and acted on.
 func (r *Rule) Count() rules.Count {
 	ginkgo.GinkgoHelper()
+	check(r.lab.faulty("count what a rule hit at " + r.end.String()))
 	count, err := r.installed.Count()
 	check(err)
 	return count

@@ -19,6 +19,7 @@ import (
 type Schedule struct {
 	lab   *Lab
 	end   *netns.End
+	plan  schedule.Schedule
 	ended context.CancelFunc
 	done  chan struct{}
 
@@ -54,7 +55,7 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 	ginkgo.GinkgoHelper()
 	check(plan.Validate())
 	ctx, cancel := context.WithCancel(l.life)
-	s := &Schedule{lab: l, end: end, ended: cancel, done: make(chan struct{})}
+	s := &Schedule{lab: l, end: end, plan: plan, ended: cancel, done: make(chan struct{})}
 	seed := l.nextSeed()
 	check(l.jitterWithin())
 	l.schedules = append(l.schedules, s)
@@ -78,13 +79,19 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 	return s
 }
 
-// Wait waits until a schedule without a period is over, and returns what became of its steps.
+// Wait waits until a schedule without a period is over, and returns what became of its steps. With a period it never is,
+// which fails the spec.
 func (s *Schedule) Wait() []schedule.Done {
 	ginkgo.GinkgoHelper()
+	if s.plan.Period != 0 {
+		check(fmt.Errorf("wait for the schedule of %s: it begins again every %v, for ever: use Stop", s.end, s.plan.Period))
+	}
+	began := time.Now()
 	select {
 	case <-s.done:
 	case <-s.lab.ctx.Done():
-		check(fmt.Errorf("wait for the schedule of %s: %w", s.end, context.Cause(s.lab.ctx)))
+		check(fmt.Errorf("wait for the schedule of %s: after %v %d of its %d steps are done: %w",
+			s.end, time.Since(began).Round(time.Millisecond), len(s.steps()), len(s.plan.Steps), context.Cause(s.lab.ctx)))
 	}
 	return s.Stop()
 }

@@ -2,8 +2,10 @@ package harness
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,8 +14,10 @@ import (
 	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/harness/internal/outcome"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/results"
 )
 
 // Main is TestMain of a suite: the test program is also the program of its peers.
@@ -28,18 +32,41 @@ var suiteName string
 // RunSpecs runs a suite's specs, and sees to their records. Its arguments are those of
 // ginkgo.RunSpecs. The description names the suite and the folder of its records, and is a label of
 // all its specs.
+//
+// In virtual time each spec has a guest of its own, with a process of its own: nothing that another spec left is there,
+// neither package variables nor what a BeforeAll outside of an Ordered container has set. An Ordered container runs whole,
+// in order, in one guest.
 func RunSpecs(t *testing.T, description string, args ...any) bool {
 	suiteName = description
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	ginkgo.BeforeEach(skipOtherKernel)
 	ginkgo.BeforeEach(requireKernel)
 	ginkgo.BeforeEach(skipOtherFamily)
+	all := 0
 	ginkgo.ReportAfterEach(func(report types.SpecReport) {
+		if outcome.WasToRun(report) {
+			all++
+		}
 		if err := finishRecord(report); err != nil {
 			ginkgo.Fail(fmt.Sprintf("record of %q: %v", report.FullText(), err))
 		}
 	})
-	return ginkgo.RunSpecs(t, description, append(args, ginkgo.Label(description))...)
+	passed := ginkgo.RunSpecs(t, description, slices.Concat([]any{reporting()}, args, []any{ginkgo.Label(description)})...)
+	w, done := io.Writer(os.Stderr), func() {}
+	if passed { // else the go command shows what it is told
+		w, done = visibleErrors()
+	}
+	defer done()
+	tellSkipped(w, all)
+	return passed
+}
+
+// reporting is how Ginkgo was asked to report, without colours where nobody sees them: in a pipe, a file, or where
+// NO_COLOR is set, of which Ginkgo does not know.
+func reporting() types.ReporterConfig {
+	_, reporter := ginkgo.GinkgoConfiguration()
+	reporter.NoColor = reporter.NoColor || !results.Terminal(os.Stdout).Colour
+	return reporter
 }
 
 var probe = sync.OnceValue(impair.Probe)
@@ -61,6 +88,7 @@ func unavailable(err error) {
 	if os.Getenv("TCPLAB_REQUIRE") == "1" {
 		ginkgo.Fail(reason)
 	}
+	noteSkipped(err.Error())
 	ginkgo.Skip(reason)
 }
 

@@ -43,8 +43,8 @@
 //
 // A namespace lives as long as a thread, a process, a socket or a file descriptor holds it. It has no name and no
 // mount here, so it is gone when this program is, however that ends, SIGKILL included: the processes of
-// [Host.Start] die with it. [Host.Close] and [Topology.Close] remove everything at once; the kernel's share of that
-// goes on in the background for some milliseconds. Outside of the namespaces nothing is changed, and no link is ever
+// [Host.Start] die with it, but not what these have started, and left behind. [Host.Close] and [Topology.Close] remove
+// everything at once, daemons included; the kernel's share of that goes on in the background for some milliseconds. Outside of the namespaces nothing is changed, and no link is ever
 // seen there.
 //
 // # Silence

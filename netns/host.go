@@ -264,10 +264,10 @@ func (h *Host) await(group uint, ready func() (bool, error)) error {
 	}
 }
 
-// Close removes the host: its processes are killed, its links vanish at both ends, its addresses and sockets are
-// gone. It returns when the processes have ended; the kernel takes the rest down in the background, and keeps it
-// for as long as someone else holds on to the namespace: a process that outlived its parent in the host, or a
-// socket that was opened there. Closing again does nothing.
+// Close removes the host: its processes are killed, with all that they have left behind in it ([Host.Processes]), its
+// links vanish at both ends, its addresses and sockets are gone. It returns when the processes have ended, and says which
+// do not; the kernel takes the rest down in the background, and keeps it for as long as someone else holds on to the
+// namespace, by a socket that was opened there, say. Closing again does nothing.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	if h.closed {
@@ -289,6 +289,9 @@ func (h *Host) Close() error {
 		}
 		<-c.exited
 	}
+	if h.fd >= 0 {
+		errs = append(errs, h.killLeft())
+	}
 	if h.nl != nil {
 		// A closed Handle answers from the namespace of the calling thread, which is the machine's own. A copy
 		// closes the same sockets, and leaves h.nl with nothing but these.
@@ -300,8 +303,8 @@ func (h *Host) Close() error {
 			errs = append(errs, os.NewSyscallError("close", err))
 		}
 	}
-	if len(errs) > 0 {
-		return fmt.Errorf("close host %s: %w", h.name, errors.Join(errs...))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close host %s: %w", h.name, err)
 	}
 	return nil
 }

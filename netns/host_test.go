@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -12,8 +13,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 func newHost(t testing.TB, name string, settings ...Setting) *Host {
@@ -274,5 +278,55 @@ func TestCloseKillsWhatRuns(t *testing.T) {
 	var exit *exec.ExitError
 	if !errors.As(results[0], &exit) || exit.ProcessState.String() != "signal: killed" || results[0] != results[1] {
 		t.Fatalf("got %v", results)
+	}
+}
+
+// A daemon has no parent but init, a session of its own, and no signal for when its parent ends.
+func TestCloseKillsDaemons(t *testing.T) {
+	needNamespaces(t)
+	h, other := newHost(t, "a"), newHost(t, "b")
+	held, theirs, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	cmd := self("daemonize")
+	cmd.Stdout = theirs
+	wait, err := h.Start(cmd)
+	theirs.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Read(make([]byte, 1)); err != nil { // the daemon runs
+		t.Fatal(err)
+	}
+	if err := wait(); err != nil {
+		t.Fatal(err)
+	}
+	left, err := h.Processes()
+	if err != nil || len(left) != 1 || left[0] == cmd.Process.Pid {
+		t.Fatalf("left are %v, %v, expected the daemon", left, err)
+	}
+	defer unix.Kill(left[0], unix.SIGKILL) // a test that fails must not leave it behind
+	if elsewhere, err := other.Processes(); err != nil || len(elsewhere) != 0 {
+		t.Errorf("in another host there are %v, %v", elsewhere, err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(left[0], 0); err != nil {
+		t.Errorf("the daemon does not run any more when another host was closed: %v", err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := held.SetReadDeadline(time.Now().Add(testenv.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, held); err != nil { // ends with the last that holds it
+		t.Errorf("the daemon %d lives on: %v", left[0], err)
+	}
+	if _, err := h.Processes(); !errors.Is(err, ErrClosed) {
+		t.Errorf("processes of a closed host: %v", err)
 	}
 }

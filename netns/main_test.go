@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +24,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "idle":
 		idle()
+	case "daemonize":
+		daemonize()
 	case "lab":
 		lab()
 	case "interfaces":
@@ -34,6 +37,16 @@ func TestMain(m *testing.M) {
 func idle() {
 	fmt.Println("ready")
 	wait()
+}
+
+// daemonize leaves a process behind in a session of its own, and ends when that runs.
+func daemonize() {
+	cmd := self("idle")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Stdout = os.Stdout
+	if err := cmd.Start(); err != nil {
+		fmt.Println(err)
+	}
 }
 
 // wait is for ever: the runtime takes a bare select for a deadlock.

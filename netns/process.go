@@ -22,7 +22,8 @@ type child struct {
 // ends, and closes the pipe of cmd.StdoutPipe, read or not: give cmd.Stdout a pipe of your own.
 //
 // The process is killed when this program ends, however that happens, and when the host is closed. To that end
-// Start sets Pdeathsig in a copy of cmd.SysProcAttr. Processes that the process itself starts are not covered.
+// Start sets Pdeathsig in a copy of cmd.SysProcAttr. Processes that the process itself starts are killed when the host is
+// closed; they outlive this program if that ends without closing it.
 func (h *Host) Start(cmd *exec.Cmd) (wait func() error, err error) {
 	if cmd == nil {
 		return nil, fmt.Errorf("start a process in host %s: the command is nil", h.name)

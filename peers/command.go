@@ -1,6 +1,9 @@
 package peers
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,7 +12,7 @@ import (
 )
 
 // Command runs any other program as a peer. It is ready and started when its process is; Stop sends it SIGTERM. Its
-// exit status is a result, whatever it is. When it has ended, what it left behind in its process group is killed.
+// exit status is a result, whatever it is; [Peer.Fault] tells whether it is one that nobody asked for. When it has ended, what it left behind in its process group is killed.
 // Its standard input is empty.
 type Command struct {
 	Path string   `json:"path"`           // absolute, or with a slash relative to Dir, or a name that is looked up in this process's PATH
@@ -55,5 +58,26 @@ func (p Command) resolve() (string, error) {
 	if filepath.IsAbs(p.Path) || strings.ContainsRune(p.Path, os.PathSeparator) {
 		return p.Path, nil
 	}
-	return exec.LookPath(p.Path)
+	path, err := exec.LookPath(p.Path)
+	return path, p.explain(err)
+}
+
+// explain adds to why the program could not be started what a guest has to do with it: it has no more than was packed into it.
+func (p Command) explain(err error) error {
+	if !errors.Is(err, exec.ErrNotFound) && !errors.Is(err, fs.ErrNotExist) || os.Getenv("TCPLAB_CLOCK") != "virtual" {
+		return err
+	}
+	path := p.Path
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(p.Dir, path)
+	}
+	if _, statErr := os.Stat(path); statErr == nil {
+		return fmt.Errorf("%w: it is in the guest, and what it is run by is not (the shell of a script, the loader of a program, or "+
+			"the folder to start in): pack that into the guest with --include", err)
+	}
+	include := p.Path
+	if !strings.ContainsRune(include, os.PathSeparator) {
+		include = "$(which " + include + ")"
+	}
+	return fmt.Errorf("%w: it is not in the guest: pack it in with --include %s", err, include)
 }

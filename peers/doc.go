@@ -81,6 +81,7 @@
 //	from peer  error     version, error: a PeerError. The last line: the work could not begin
 //
 // A peer exits with 0 after result or error, and with 3 when its standard input ends: it does not outlive its parent.
+// [Peer.Fault] says what else became of it, such as a panic.
 // [Run] runs a program at a shell, with its configuration given.
 //
 // # Requirements and tests

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -121,6 +122,16 @@ func beCommand() {
 		fmt.Println(readyLine)
 		fmt.Fprintln(os.Stderr, "first\nsecond")
 		panic("third")
+	case "late": // as the race detector ends a program
+		fmt.Println(readyLine + "\n" + `{"type":"result","result":{"peer":"","program":""}}`)
+		fmt.Fprintln(os.Stderr, "WARNING: DATA RACE")
+		os.Exit(66)
+	case "trap":
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, unix.SIGTERM)
+		fmt.Fprintln(os.Stderr, "armed")
+		<-signals
+		os.Exit(1)
 	case "flood":
 		for i := range 100_000 {
 			fmt.Println("line", i)

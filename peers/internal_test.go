@@ -43,6 +43,26 @@ func TestLastLines(t *testing.T) {
 	}
 }
 
+// The stacks behind a panic are many; what it says comes first.
+func TestExcerpt(t *testing.T) {
+	stacks := strings.Repeat("goroutine\n", 50)
+	for _, x := range []struct {
+		name, in string
+		want     string
+	}{
+		{"no panic", "a\nb\nc\n", "b\nc"},
+		{"panic", "a\npanic: x\n" + stacks, "panic: x\ngoroutine"},
+		{"at the start", "fatal error: x\n" + stacks, "fatal error: x\ngoroutine"},
+		{"the last of two", "panic: x\n" + stacks + "panic: y\n" + stacks, "panic: y\ngoroutine"},
+		{"near the end", "a\npanic: x\n", "a\npanic: x"},
+		{"in mid-line", "no panic: x\n" + stacks + "end\n", "goroutine\nend"},
+	} {
+		if got := excerpt([]byte(x.in), 2); got != x.want {
+			t.Errorf("%s: %q, expected %q", x.name, got, x.want)
+		}
+	}
+}
+
 func TestLineScanner(t *testing.T) {
 	for _, x := range []struct {
 		name, in string

@@ -1,12 +1,14 @@
 package peers_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -37,6 +39,7 @@ func newTwoHosts(t *testing.T) *twoHosts {
 	if err := h.a.do(func() error {
 		link := netlink.NewVeth(netlink.NewLinkAttrs())
 		link.Name, link.PeerName, link.PeerNamespace = "link", "link", netlink.NsFd(ns)
+		link.Index = 7 // not the other end's: that would hide the carrier for up to a second, see netns
 		return netlink.LinkAdd(link)
 	}); err != nil {
 		t.Fatal(err)
@@ -73,7 +76,41 @@ func newTwoHosts(t *testing.T) *twoHosts {
 			missing(t, "a veth link: %v", err)
 		}
 	}
+	// Until the kernel's link watch has seen the carrier, which the end that was brought up first got from the second
+	// one, that end's queue drops all that is sent, and send(2) tells nobody: see netns.
+	// And until a worker of the kernel has added the route to a host's own address of IPv6, which it does for one without
+	// duplicate address detection as well, that host drops what is sent to it as not meant for it.
+	for i, n := range []*namespace{h.a, h.b} {
+		own := net.ParseIP([]string{h.aIPs[1], h.bIPs[1]}[i])
+		await(t, "the link's carrier, and a route to "+own.String(), func() (ready bool) {
+			if err := n.do(func() error {
+				link, err := netlink.LinkByName("link")
+				if err != nil || link.Attrs().OperState != netlink.OperUp {
+					return err
+				}
+				routes, err := netlink.RouteGet(own)
+				if errors.Is(err, unix.ENETUNREACH) {
+					return nil
+				}
+				ready = err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return ready
+		})
+	}
 	return h
+}
+
+// await waits until something is so.
+func await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(testenv.Patience); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %v", what, testenv.Patience)
+		}
+	}
 }
 
 // meet tells each host where the other is.
@@ -168,6 +205,8 @@ func TestSYNFlood(t *testing.T) {
 			if r.Flood == nil || r.Flood.Sent != count {
 				t.Fatalf("%+v", r.Flood)
 			}
+			// What was sent need not have arrived: on a busy machine a packet waits for ksoftirqd.
+			await(t, "the last SYN", func() bool { return h.b.snmp(t, "Tcp:", "InSegs") >= count })
 			sent, full, dropped := h.b.counter(t, "SyncookiesSent"), h.b.counter(t, "TCPReqQFullDoCookies"), h.b.counter(t, "TCPReqQFullDrop")
 			t.Logf("SyncookiesSent %d, TCPReqQFullDoCookies %d, TCPReqQFullDrop %d, TCPTimeouts %d", sent, full, dropped, h.b.counter(t, "TCPTimeouts"))
 			const queued = backlog + 1

@@ -48,7 +48,7 @@ type Socket struct {
 	// makes close(2), and the end of the process, send RST. nil is off.
 	Linger *time.Duration `json:"linger_ns,omitempty"`
 	// Linger2 is TCP_LINGER2, whole seconds that an orphan stays in FIN_WAIT2: up to 120 s, or 0 for sysctl
-	// net.ipv4.tcp_fin_timeout.
+	// net.ipv4.tcp_fin_timeout. [NoFINWait2] lets it skip that state.
 	Linger2 time.Duration `json:"linger2_ns,omitempty"`
 
 	// FastOpen is TCP_FASTOPEN_CONNECT, of a client: with a cookie, connect(2) returns at once and the SYN leaves with
@@ -68,6 +68,10 @@ type Socket struct {
 	// "dont", "want", "do", "probe", "interface", "omit". Empty is by sysctl net.ipv4.ip_no_pmtu_disc.
 	MTUDiscover string `json:"mtu_discover,omitempty"`
 }
+
+// NoFINWait2 as Linger2 is TCP_LINGER2 -1: a connection that its program has closed ends with the ACK of its FIN, and what
+// comes later is answered with a reset.
+const NoFINWait2 = -time.Second
 
 // A role is what a socket is for. It decides which options make sense.
 type role int
@@ -145,7 +149,7 @@ var options = []option{
 	{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 0, maxInt, nil, true, ""},
 	{"TCP_RTO_MAX_MS", unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, minRTOMax, maxRTOMax, nil, true, "Linux 6.15 brought it, in whole ticks"},
 	{"TCP_SYNCNT", unix.IPPROTO_TCP, unix.TCP_SYNCNT, 1, maxSYNRetries, nil, false, ""},
-	{"TCP_LINGER2", unix.IPPROTO_TCP, unix.TCP_LINGER2, 1, maxLinger2, nil, true, ""},
+	{"TCP_LINGER2", unix.IPPROTO_TCP, unix.TCP_LINGER2, -1, maxLinger2, nil, true, ""},
 	{"TCP_MAXSEG", unix.IPPROTO_TCP, unix.TCP_MAXSEG, minMSS, maxMSS, nil, false, ""},
 	{"TCP_WINDOW_CLAMP", unix.IPPROTO_TCP, unix.TCP_WINDOW_CLAMP, minWindowClamp, maxInt, nil, true, ""},
 	{"TCP_NOTSENT_LOWAT", unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, 1, maxInt, nil, true, ""},
@@ -363,7 +367,9 @@ func (c *check) socket(s Socket, r role) {
 	c.whole("KeepInterval", s.KeepInterval, time.Second)
 	c.whole("UserTimeout", s.UserTimeout, time.Millisecond)
 	c.whole("RTOMax", s.RTOMax, time.Millisecond)
-	c.whole("Linger2", s.Linger2, time.Second)
+	if s.Linger2 != NoFINWait2 {
+		c.whole("Linger2", s.Linger2, time.Second)
+	}
 	c.whole("DeferAccept", s.DeferAccept, time.Second)
 	if c.err != nil {
 		return // the values below come from these

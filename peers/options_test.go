@@ -169,6 +169,8 @@ func TestBadOptionsAreRefused(t *testing.T) {
 		{"long user timeout", Socket{UserTimeout: 1 << 32 * time.Millisecond}, asClient, "UserTimeout"},
 		{"negative linger", Socket{Linger: new(-time.Second)}, asClient, "Linger"},
 		{"long linger2", Socket{Linger2: 121 * time.Second}, asClient, "Linger2"},
+		{"negative linger2", Socket{Linger2: -2 * time.Second}, asClient, "Linger2"},
+		{"part of a second of linger2", Socket{Linger2: -time.Second / 2}, asClient, "Linger2"},
 		{"small clamp", Socket{WindowClamp: 100}, asClient, "WindowClamp"},
 		{"negative low water", Socket{NotSentLowWater: -1}, asClient, "NotSentLowWater"},
 		{"unknown discovery", Socket{MTUDiscover: "maybe"}, asClient, "MTUDiscover"},
@@ -190,6 +192,9 @@ func TestBadOptionsAreRefused(t *testing.T) {
 	for _, r := range []role{asClient, asBound, asListener} {
 		c := check{program: "p"}
 		if c.socket(everything(), r); c.err != nil {
+			t.Errorf("role %d: %v", r, c.err)
+		}
+		if c.socket(Socket{Linger2: NoFINWait2}, r); c.err != nil {
 			t.Errorf("role %d: %v", r, c.err)
 		}
 	}

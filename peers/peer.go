@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,6 +45,8 @@ type Peer struct {
 	refused    *PeerError    // by the program, instead of a result
 	broken     error         // it did not keep to the protocol
 	killed     error         // why it was killed by us
+	signals    []os.Signal   // that were sent from here
+	exit       error         // of exec.Cmd.Wait, once done is closed
 	gone       bool          // it has ended, and so has its process group
 
 	// Final once done is closed.
@@ -113,6 +116,9 @@ func start(ctx context.Context, on Starter, name string, p Program) (*Peer, erro
 		return nil, err
 	}
 	if err := peer.launch(ctx, on, config); err != nil {
+		if c, ok := p.(Command); ok {
+			err = c.explain(err)
+		}
 		return nil, err
 	}
 	return peer, nil
@@ -373,6 +379,7 @@ func (p *Peer) conclude(exit error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.result = Result{Peer: p.name, Program: p.program}
+	p.exit = exit
 	status := exitStatus(exit)
 	status.Cause = p.killed
 	switch {
@@ -383,6 +390,7 @@ func (p *Peer) conclude(exit error) {
 			Stderr: string(p.stderr.Bytes()), StderrDropped: p.stderr.Dropped(),
 		}
 		// It may have ended by itself just before it was killed. Then it has a result like any other.
+		status.when = atAll
 		if p.killed != nil && status.Signal == unix.SignalName(unix.SIGKILL) {
 			p.err = status
 		} else if !isExit(exit) {
@@ -390,6 +398,7 @@ func (p *Peer) conclude(exit error) {
 		}
 	case p.broken != nil:
 		p.err = fmt.Errorf("it does not speak the protocol of package peers, version %d: %w", Version, p.broken)
+		p.result.Err = &PeerError{Op: "run", Message: p.err.Error()}
 	case p.reported != nil:
 		p.result = *p.reported
 		p.result.Peer, p.result.Program = p.name, p.program
@@ -400,15 +409,22 @@ func (p *Peer) conclude(exit error) {
 		p.result.Err = p.refused
 		p.err = p.refused
 	default:
-		status.Stderr = lastLines(p.stderr.Bytes(), errorLines)
+		status.Stderr = excerpt(p.stderr.Bytes(), errorLines)
 		p.err = status
 		if !isExit(exit) {
 			p.err = errors.Join(status, exit)
 		}
+		p.result.Err = &PeerError{Op: "run", Message: status.Error()}
 	}
-	if p.err != nil {
-		p.err = fmt.Errorf("peer %s (%s, pid %d): %w", p.name, p.program, p.PID(), p.err)
+	p.err = p.about(p.err)
+}
+
+// about says which peer an error is about.
+func (p *Peer) about(err error) error {
+	if err == nil {
+		return nil
 	}
+	return fmt.Errorf("peer %s (%s, pid %d): %w", p.name, p.program, p.PID(), err)
 }
 
 // isExit tells whether an error of exec.Cmd.Wait only says how the process ended.
@@ -438,6 +454,71 @@ func (p *Peer) PID() int { return p.cmd.Process.Pid }
 
 // Done returns a channel that is closed when the process has ended and its result is there.
 func (p *Peer) Done() <-chan struct{} { return p.done }
+
+// Fault returns how the peer ended, if nobody here asked for such an end: by a signal that was not sent by [Peer.Signal],
+// [Peer.Stop] or [Peer.Kill] (a crash, the OOM killer), without a result (a panic), or with an exit status other than 0,
+// unless a signal that ends a process was sent before. It is nil while the peer runs, and for errors that the peer has
+// reported itself, which Wait returns. The error is an *ExitError, or says how the peer broke the protocol.
+func (p *Peer) Fault() error {
+	select {
+	case <-p.done:
+	default:
+		if !p.hasExited() {
+			return nil
+		}
+		<-p.done
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken != nil {
+		return p.err
+	}
+	status := exitStatus(p.exit)
+	hasResult := p.reported != nil || p.refused != nil
+	switch {
+	case status.Signal != "":
+		if p.killed != nil && status.Signal == unix.SignalName(unix.SIGKILL) || slices.ContainsFunc(p.signals, isNamed(status.Signal)) {
+			return nil
+		}
+	case status.ExitCode != 0:
+		if slices.ContainsFunc(p.signals, ends) {
+			return nil
+		}
+	case !p.isOurs || hasResult:
+		return nil
+	}
+	switch {
+	case !p.isOurs:
+		status.when = atAll
+	case hasResult:
+		status.when = afterResult
+	}
+	status.unasked = true
+	status.Stderr = excerpt(p.stderr.Bytes(), errorLines)
+	return p.about(status)
+}
+
+// hasExited tells whether the process has ended, although its result may not be there yet.
+func (p *Peer) hasExited() bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, p.PID(), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return errors.Is(err, unix.ECHILD) || err == nil && info.Signo != 0
+}
+
+// isNamed returns a test for the signal of that name.
+func isNamed(name string) func(os.Signal) bool {
+	return func(sig os.Signal) bool {
+		number, ok := sig.(syscall.Signal)
+		return ok && unix.SignalName(number) == name
+	}
+}
+
+// ends tells whether a signal is one that ends a process which does nothing about it, or asks it to end (signal(7)).
+func ends(sig os.Signal) bool {
+	return !slices.Contains([]os.Signal{
+		unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH,
+	}, sig)
+}
 
 // Output returns the last of what the peer has written to stderr so far: 64 KiB, or Command.MaxOutput.
 func (p *Peer) Output() []byte { return p.stderr.Bytes() }
@@ -473,12 +554,14 @@ func (p *Peer) await(ctx context.Context, event <-chan struct{}, name string) er
 		return nil
 	default:
 	}
+	began := time.Now()
 	select {
 	case <-event:
 		return nil
 	case <-p.done:
 	case <-ctx.Done():
-		return fmt.Errorf("wait until peer %s is %s: %w", p.name, name, context.Cause(ctx))
+		return fmt.Errorf("wait until peer %s is %s: after %v %s: %w",
+			p.name, name, time.Since(began).Round(time.Millisecond), p.progressText(), context.Cause(ctx))
 	}
 	select {
 	case <-event: // it came, and then the end
@@ -489,6 +572,24 @@ func (p *Peer) await(ctx context.Context, event <-chan struct{}, name string) er
 		return p.err
 	}
 	return fmt.Errorf("peer %s ended before it was %s", p.name, name)
+}
+
+// progressText says for people how far a peer has come that is still being waited for.
+func (p *Peer) progressText() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !p.isOurs:
+		return "it runs"
+	case p.readyMsg == nil:
+		return "it has no sockets yet"
+	case p.waiting.Number > p.continued:
+		return fmt.Sprintf("it stands at its Await %d", p.waiting.Number)
+	case p.startedMsg == nil:
+		return "it has its sockets and no connection yet"
+	default:
+		return fmt.Sprintf("it works, since its connection %v %v was there", p.startedMsg.Local, p.startedMsg.Remote)
+	}
 }
 
 // Begin lets a program whose AwaitBegin is set begin: a client connects, a Script that listens accepts, a SYNFlood
@@ -579,6 +680,9 @@ func (p *Peer) send(kind string) error {
 
 // Signal sends a signal to the process: SIGSTOP and SIGCONT make a reader that stalls.
 func (p *Peer) Signal(sig os.Signal) error {
+	p.mu.Lock()
+	p.signals = append(p.signals, sig) // before it is sent: it may end the process at once
+	p.mu.Unlock()
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		return fmt.Errorf("send %v to peer %s: %w", sig, p.name, err)
 	}

@@ -86,6 +86,82 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// An end that nobody asked for is a fault, and what follows from a signal of ours is none.
+func TestFault(t *testing.T) {
+	accept := peers.Accept{Listen: loopback, Never: true}
+	kill := func(p *peers.Peer, sig unix.Signal) { unix.Kill(p.PID(), sig) } // as if somebody else did
+	for _, x := range []struct {
+		name    string
+		on      peers.Starter
+		program peers.Program
+		act     func(*peers.Peer)
+		parts   []string // of the fault; none: it is none
+	}{
+		{"panic", asCommand("crash"), accept, nil, []string{"peer p (accept, pid ", "exited with status 2 and no result", "panic: third"}},
+		{"crash", nil, accept, func(p *peers.Peer) { kill(p, unix.SIGBUS) }, []string{"exited with status 2 and no result", "SIGBUS"}},
+		{"OOM killer", nil, accept, func(p *peers.Peer) { kill(p, unix.SIGKILL) },
+			[]string{"ended by SIGKILL before it had a result", "OOM killer"}},
+		{"no result", asCommand("cut"), accept, nil, []string{"exited with status 0 and no result"}},
+		{"breach of protocol", asCommand("garbage"), accept, nil, []string{"does not speak the protocol"}},
+		{"status after the result", asCommand("late"), accept, nil, []string{"exited with status 66 after its result", "DATA RACE"}},
+		{"status of a command", nil, command("hello"), nil, []string{"peer p (command, pid ", "exited with status 7; its last lines on stderr:\nerr"}},
+		{"signal to a command", nil, command("sleep"), func(p *peers.Peer) { kill(p, unix.SIGKILL) },
+			[]string{"ended by SIGKILL, which was not sent from here"}},
+		{"another signal than ours", nil, command("sleep"), func(p *peers.Peer) { p.Signal(unix.SIGWINCH); kill(p, unix.SIGTERM) },
+			[]string{"ended by SIGTERM"}},
+		{"status after a signal that ends nothing", nil, command("hello"), func(p *peers.Peer) { p.Signal(unix.SIGCONT) },
+			[]string{"exited with status 7"}},
+
+		{"error that it reports", nil, peers.BulkClient{Connect: closedPort(t), Bytes: 1}, nil, nil},
+		{"status 0", nil, command("flood"), nil, nil},
+		{"Kill", nil, accept, (*peers.Peer).Kill, nil},
+		{"Kill of a command", nil, command("sleep"), (*peers.Peer).Kill, nil},
+		{"Signal", nil, accept, func(p *peers.Peer) { p.Signal(unix.SIGKILL) }, nil},
+		{"Signal to a command", nil, command("sleep"), func(p *peers.Peer) { p.Signal(unix.SIGTERM) }, nil},
+		{"status that follows from a signal", nil, command("trap"), func(p *peers.Peer) {
+			for !strings.Contains(string(p.Output()), "armed") {
+				time.Sleep(time.Millisecond)
+			}
+			p.Signal(unix.SIGTERM)
+		}, nil},
+		{"Stop", nil, accept, func(p *peers.Peer) { p.Stop(t.Context()) }, nil},
+		{"Stop of a command", nil, command("sleep"), func(p *peers.Peer) { p.Stop(t.Context()) }, nil},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			ctx := testContext(t)
+			p := startOn(t, ctx, x.on, "p", x.program)
+			if x.act != nil {
+				if _, err := p.Ready(ctx); err != nil {
+					t.Fatal(err)
+				}
+				x.act(p)
+			}
+			if strings.HasPrefix(x.name, "breach") { // which it is killed for
+				<-p.Done()
+			}
+			result, waited := p.Wait(ctx)
+			fault := p.Fault()
+			if len(x.parts) == 0 {
+				if fault != nil {
+					t.Error(fault)
+				}
+				return
+			}
+			contains(t, fault, x.parts...)
+			// What has no result of its own says so in the one that is made up for it.
+			if waited != nil && result.Command == nil && result.Err == nil {
+				t.Errorf("%+v has no error, with %v", result, waited)
+			}
+		})
+	}
+}
+
+func TestFaultOfARunningPeer(t *testing.T) {
+	if err := start(t, testContext(t), "p", command("sleep")).Fault(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBreachOfProtocol(t *testing.T) {
 	for _, x := range []struct{ role, part string }{
 		{"garbage", `in the line "PASS"`},
@@ -369,7 +445,7 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	over, cancel := context.WithCancel(ctx)
 	cancel()
 	_, err := p.Wait(over)
-	contains(t, err, "wait until peer p is done: context canceled")
+	contains(t, err, "wait until peer p is done: after ", " it has its sockets and no connection yet: context canceled")
 	if _, err := p.Stop(ctx); err != nil { // it goes on
 		t.Error(err)
 	}

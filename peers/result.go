@@ -185,23 +185,47 @@ func errnoByName(name string) syscall.Errno {
 // before it had reported.
 var ErrKilled = errors.New("killed")
 
-// ExitError says that a peer ended without a result.
+// ExitError says that a peer ended without a result, or, of [Peer.Fault], as nobody asked for.
 type ExitError struct {
 	ExitCode int    // -1 if a signal ended it
 	Signal   string // "SIGKILL"
-	Stderr   string // its last lines
+	Stderr   string // its last lines, or those from a panic on
 	Cause    error  // ErrKilled, joined with the context's error if that was the reason; nil if it ended by itself
+
+	when    moment
+	unasked bool // nobody here sent the signal
 }
+
+// A moment is when a process ended, as seen from its result.
+type moment int
+
+const (
+	beforeResult moment = iota
+	afterResult
+	atAll // of a Command, which has none of its own
+)
 
 func (e *ExitError) Error() string {
 	var b strings.Builder
 	switch {
 	case e.Cause != nil:
-		b.WriteString(e.Cause.Error() + " before it had a result")
+		b.WriteString(e.Cause.Error())
 	case e.Signal != "":
-		b.WriteString("ended by " + e.Signal + " before it had a result")
+		b.WriteString("ended by " + e.Signal)
 	default:
-		fmt.Fprintf(&b, "exited with status %d and no result", e.ExitCode)
+		fmt.Fprintf(&b, "exited with status %d", e.ExitCode)
+	}
+	switch {
+	case e.when == afterResult:
+		b.WriteString(" after its result")
+	case e.when == atAll:
+	case e.Cause == nil && e.Signal == "":
+		b.WriteString(" and no result")
+	default:
+		b.WriteString(" before it had a result")
+	}
+	if e.unasked && e.Signal == unix.SignalName(unix.SIGKILL) {
+		b.WriteString(", which was not sent from here: the kernel's log tells if it was the OOM killer")
 	}
 	if e.Stderr != "" {
 		b.WriteString("; its last lines on stderr:\n" + e.Stderr)

@@ -399,20 +399,41 @@ func (n *namespace) sockets(t *testing.T, state int) (count int) {
 // counter reads one of /proc/net/netstat, of TcpExt.
 func (n *namespace) counter(t *testing.T, name string) int {
 	t.Helper()
+	return n.statistic(t, "netstat", "TcpExt:", name)
+}
+
+func (n *namespace) snmp(t *testing.T, group, name string) int {
+	t.Helper()
+	return n.statistic(t, "snmp", group, name)
+}
+
+func (n *namespace) statistic(t *testing.T, file, group, name string) int {
+	t.Helper()
 	var b []byte
-	if err := n.do(func() (err error) { b, err = os.ReadFile("/proc/thread-self/net/netstat"); return err }); err != nil {
+	if err := n.do(func() (err error) { b, err = os.ReadFile("/proc/thread-self/net/" + file); return err }); err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Split(string(b), "\n")
-	i := slices.Index(strings.Fields(lines[0]), name)
-	if i < 0 {
-		t.Fatalf("no %s in %s", name, lines[0])
+	var names []string
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 0 || fields[0] != group:
+		case names == nil:
+			names = fields
+		default:
+			i := slices.Index(names, name)
+			if i < 0 {
+				t.Fatalf("no %s in %s", name, names)
+			}
+			v, err := strconv.Atoi(fields[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
 	}
-	v, err := strconv.Atoi(strings.Fields(lines[1])[i])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
+	t.Fatalf("no %s in %s", group, b)
+	return 0
 }
 
 func (n *namespace) sysctl(t *testing.T, path, value string) {

@@ -186,6 +186,9 @@ func (c *check) step(name string, s Step) {
 			c.fail(name+".Option", fmt.Sprintf("%q", s.Option), "known are "+strings.Join(laterOptions(), ", "))
 		} else {
 			within("Value", int64(s.Value), int64(o.min), int64(o.max))
+			if s.Value == 0 && o.min < 0 {
+				c.fail(name+".Value", 0, "is what the kernel would choose, and not to be read back: leave it out, or use another value")
+			}
 		}
 		rest.Option, rest.Value = "", 0
 	case doRepeat:

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"bytes"
+	"regexp"
 	"sync"
 )
 
@@ -51,4 +52,22 @@ func lastLines(b []byte, n int) string {
 		}
 	}
 	return string(b[at+1:])
+}
+
+// death is how a Go program begins to say why it ends: a panic, an error of the runtime, a signal that nobody handles.
+var death = regexp.MustCompile(`(?m)^(panic|fatal error|SIG[A-Z]+): `)
+
+// excerpt returns n lines of a program's standard error: the last ones, or, of a Go program that has panicked, those from
+// there on. The stacks of all its goroutines follow, and would be all that is seen.
+func excerpt(b []byte, n int) string {
+	found := death.FindAllIndex(b, -1)
+	if len(found) == 0 {
+		return lastLines(b, n)
+	}
+	said := b[found[len(found)-1][0]:]
+	lines := bytes.SplitAfterN(said, []byte{'\n'}, n+1)
+	if len(lines) <= n {
+		return lastLines(b, n)
+	}
+	return string(bytes.TrimRight(bytes.Join(lines[:n], nil), "\n"))
 }

@@ -142,12 +142,16 @@ func (f Figure) sameBounds(g Figure) bool {
 	return !above(f.Bounds.Lower, g.Bounds.Upper) && !above(g.Bounds.Lower, f.Bounds.Upper)
 }
 
+// markdown escapes what would end a cell, begin HTML, or make a link or a picture. A backslash before a bar would take
+// its escape away.
+var markdown = strings.NewReplacer(`\`, `\\`, "|", `\|`, "<", "&lt;", "[", `\[`)
+
 // Markdown writes the rows as a table, the longest column last.
 func (b ByKernel) Markdown(w io.Writer) error {
 	var text strings.Builder
 	row := func(cells ...string) {
 		for i, cell := range cells {
-			cells[i] = strings.NewReplacer("|", `\|`, "<", "&lt;").Replace(printable(cell))
+			cells[i] = markdown.Replace(printable(cell))
 		}
 		text.WriteString("| " + strings.Join(cells, " | ") + " |\n")
 	}

@@ -80,19 +80,20 @@ func excerpts(a, b string) (string, string) {
 
 // String returns one line for a file, and one more, indented, for each further value of a record.
 func (d Difference) String() string {
+	file := printable(d.File) // a scenario can call its files what it likes
 	switch d.Kind {
 	case Missing:
-		return d.File + ": only in the first run"
+		return file + ": only in the first run"
 	case Extra:
-		return d.File + ": only in the second run"
+		return file + ": only in the second run"
 	case Lost:
-		return d.File + ": in neither run"
+		return file + ": in neither run"
 	}
 	if len(d.Values) == 0 {
-		return fmt.Sprintf("%s: differs from byte %d (%#x) on; %d and %d bytes", d.File, d.Offset, d.Offset, d.SizeA, d.SizeB)
+		return fmt.Sprintf("%s: differs from byte %d (%#x) on; %d and %d bytes", file, d.Offset, d.Offset, d.SizeA, d.SizeB)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s", d.File, d.Values[0])
+	fmt.Fprintf(&b, "%s: %s", file, d.Values[0])
 	for _, v := range d.Values[1:] {
 		fmt.Fprintf(&b, "\n    %s", v)
 	}

@@ -147,11 +147,17 @@ func Read(path string) (*Record, error) {
 	return r, nil
 }
 
+// mostRecord bounds a record, which a scenario's own program can have written.
+const mostRecord = 16 << 20
+
 // Parse reads one record and nothing after it. It holds the record to the same rules as Write.
 func Parse(from io.Reader) (*Record, error) {
-	data, err := io.ReadAll(from)
+	data, err := io.ReadAll(io.LimitReader(from, mostRecord+1))
 	if err != nil {
 		return nil, err
+	}
+	if len(data) > mostRecord {
+		return nil, fmt.Errorf("it has more than %d bytes: the records of tcplab's own suites have 0.2 MB at most", mostRecord)
 	}
 	// The version is looked at first and alone: of another version, nothing else can be relied on.
 	var version struct {

@@ -300,6 +300,22 @@ func TestFullDiskLeavesTheOldRecord(t *testing.T) {
 	g.Expect(entries).To(HaveLen(1), "the temporary file is removed")
 }
 
+// endless is a record that does not end.
+type endless struct{ begun bool }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if !e.begun {
+		e.begun = true
+		return copy(p, `{"schema": 2, "labels": [0`), nil
+	}
+	return copy(p, strings.Repeat(",0", 2048)), nil
+}
+
+func TestParseIsBounded(t *testing.T) {
+	_, err := Parse(&endless{})
+	NewWithT(t).Expect(err).To(MatchError(ContainSubstring("more than 16777216 bytes")))
+}
+
 func FuzzParse(f *testing.F) {
 	data, err := full(f).Encode()
 	if err != nil {

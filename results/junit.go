@@ -113,7 +113,7 @@ func JUnit(w io.Writer, records []*Record) error {
 
 func junitPropertiesOf(r *Record) []junitProperty {
 	list := []junitProperty{
-		{"kernel", r.Kernel.Release}, {"clock", r.Clock}, {"seed", strconv.FormatUint(r.Seed, 10)}, {"protocol", "IPv4"},
+		{"kernel", printable(r.Kernel.Release)}, {"clock", printable(r.Clock)}, {"seed", strconv.FormatUint(r.Seed, 10)}, {"protocol", "IPv4"},
 	}
 	if r.IPv6 {
 		list[len(list)-1].Value = "IPv6"
@@ -151,7 +151,7 @@ func (s *junitSuite) add(r *Record, class string) {
 
 // newJUnitFailure has the first line of the message for lists, and all that is known for who looks closer.
 func newJUnitFailure(r *Record) *junitFailure {
-	failure := &junitFailure{Message: string(r.Verdict), Type: string(r.Verdict)}
+	failure := &junitFailure{Message: printable(string(r.Verdict)), Type: printable(string(r.Verdict))}
 	var all strings.Builder
 	if f := r.Failure; f != nil {
 		line, _, _ := strings.Cut(strings.TrimSpace(f.Message), "\n")

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -30,6 +31,18 @@ func (e element) attributes() map[string]string {
 	return all
 }
 
+var patterns sync.Map
+
+// compiled compiles a pattern once: a fuzzed report is checked a thousand times a second.
+func compiled(pattern string) *regexp.Regexp {
+	if known, ok := patterns.Load(pattern); ok {
+		return known.(*regexp.Regexp)
+	}
+	expression := regexp.MustCompile(pattern)
+	patterns.Store(pattern, expression)
+	return expression
+}
+
 // checkElement compares with what Ant's schema and Jenkins's both allow: the attributes that are required and no
 // others, each with a value that a pattern describes, and the order of the elements below.
 func checkElement(t *testing.T, e element, name, order string, attributes map[string]string) {
@@ -40,7 +53,7 @@ func checkElement(t *testing.T, e element, name, order string, attributes map[st
 	got := e.attributes()
 	for attribute, pattern := range attributes {
 		value, found := got[attribute]
-		if !found || !regexp.MustCompile(`^(?s:`+pattern+`)$`).MatchString(value) {
+		if !found || !compiled(`^(?s:`+pattern+`)$`).MatchString(value) {
 			t.Errorf("%s: %s=%q, found: %v; expected %s", name, attribute, value, found, pattern)
 		}
 		delete(got, attribute)
@@ -52,7 +65,7 @@ func checkElement(t *testing.T, e element, name, order string, attributes map[st
 	for _, child := range e.Children {
 		below.WriteString(child.XMLName.Local + " ")
 	}
-	if !regexp.MustCompile(`^(` + order + `)$`).MatchString(below.String()) {
+	if !compiled(`^(` + order + `)$`).MatchString(below.String()) {
 		t.Errorf("%s: below it are %q, expected %s", name, below.String(), order)
 	}
 	if text := strings.TrimSpace(e.Text); text != "" && name != "failure" && name != "error" {

@@ -85,7 +85,7 @@ func (l *Ledger) Merge(dir string) error {
 }
 
 // mostEntry bounds a line.
-const mostEntry = 16 << 20
+const mostEntry = mostRecord
 
 // read takes in a file, and tells whether it ends with a whole line. Lines of another schema, and those that were cut off
 // or changed, are passed over: what they are about is run again.

@@ -73,6 +73,9 @@ type Record struct {
 	Checks      []Figure      `json:"checks"`  // what it asserts besides, of all that has bounds
 	Artefacts   []Artefact    `json:"artefacts"`
 
+	// LeftOut says what is missing of the evidence because there was too much of it.
+	LeftOut []string `json:"left_out,omitempty"`
+
 	// Host is the only part that may differ between two runs of the same seed, and the only one that Compare
 	// leaves out.
 	Host *HostPart `json:"host,omitempty"`

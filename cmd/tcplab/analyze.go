@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/internal/text"
 )
 
 func newAnalyze() *cobra.Command {
@@ -43,7 +43,7 @@ itself. It exits with 1 if a file could not be read to its end; what could be re
 					continue
 				}
 				for _, note := range report.Notes {
-					fmt.Fprintf(command.ErrOrStderr(), "tcplab: %s: %s\n", report.File, note)
+					fmt.Fprintf(command.ErrOrStderr(), "tcplab: %s: %s\n", text.Printable(report.File), text.Printable(note))
 				}
 				damaged = damaged || report.Damaged
 				document.Files = append(document.Files, report)
@@ -103,10 +103,7 @@ func choose(report *analysis.Report, streams []int, findingsOnly bool) error {
 
 func write(w io.Writer, document analysis.Document, asJSON, findingsOnly bool) error {
 	if asJSON {
-		encoder := json.NewEncoder(w)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(document)
+		return writeJSON(w, document)
 	}
 	for i, report := range document.Files {
 		if i > 0 {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/results"
 )
 
 // Exit statuses, beside 0 for success and those after a signal.
@@ -35,12 +37,13 @@ func main() {
 	ctx := interrupted.until(context.Background())
 	display := progress.New(os.Stdout)
 	root := newRoot()
-	root.SetOut(display)
+	flush := connect(root, display, os.Stderr, results.Terminal(os.Stdout).Colour)
 	err := root.ExecuteContext(progress.With(ctx, display))
+	flush()
 	display.Close()
 	if status, yes := interrupted.status(err); yes {
 		if message := interrupted.message(err); message != "" {
-			fmt.Fprintln(os.Stderr, "tcplab:", text.PrintableLines(message))
+			complain(root, errors.New(message))
 		}
 		os.Exit(status)
 	}
@@ -49,10 +52,22 @@ func main() {
 	case errors.Is(err, errFailed):
 		os.Exit(exitFailed)
 	default:
-		fmt.Fprintln(os.Stderr, "tcplab:", text.PrintableLines(err.Error()))
+		complain(root, err)
 		os.Exit(exitUsage)
 	}
 }
+
+// connect has the command print there, and nothing past package text: what specs, captures, packages and programs are
+// called and say gives no orders to a terminal, and a pipe gets no colours.
+func connect(root *cobra.Command, stdout, stderr io.Writer, colour bool) (flush func()) {
+	out, errOut := text.NewWriter(stdout, colour), text.NewWriter(stderr, false)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	return func() { _ = errors.Join(out.Flush(), errOut.Flush()) } // of what is left no command tells
+}
+
+// complain says why the command could not do what it was asked for.
+func complain(root *cobra.Command, err error) { fmt.Fprintln(root.ErrOrStderr(), "tcplab:", err) }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -98,9 +97,7 @@ type prophecy struct {
 func (o oracleOptions) print(out io.Writer, k oracle.Kernel) error {
 	p := prophecy{k.Version.Release, k.HZ, o.rtt, k.Sysctls, k.Predictions(o.rtt)}
 	if o.json {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(p)
+		return writeJSON(out, p)
 	}
 	fmt.Fprintf(out, "Linux %s, HZ %d, round trip %v\n\n", p.Kernel, p.HZ, p.RTT)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

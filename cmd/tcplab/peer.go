@@ -26,7 +26,7 @@ as lines of JSON; ^C asks it to finish and report.`,
 			if len(args) == 2 {
 				config = args[1]
 			}
-			if err := peers.Run(command.Context(), args[0], []byte(config), os.Stdin, os.Stdout); err != nil {
+			if err := peers.Run(command.Context(), args[0], []byte(config), os.Stdin, command.OutOrStdout()); err != nil {
 				return fmt.Errorf("peer %s: %w", args[0], err)
 			}
 			return nil

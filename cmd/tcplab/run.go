@@ -79,7 +79,8 @@ Several kernels (--kernel 6.1,6.12) make a run each, ID-6.1 and ID-6.12, and in 
 list of what the others did otherwise than the first.
 
 It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run; after ^C with
-130, and after another signal with 128 and its number.`,
+130, and after another signal with 128 and its number. A run that ends before its time prints
+what there is, and is not the latest one.`,
 		Example: `  tcplab run
   tcplab run handshake --focus refused --seed 7
   tcplab run --kernel 6.1,6.12,newest
@@ -102,14 +103,14 @@ It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run; a
 				return runKernels(command.Context(), options, kernels, junit, command.OutOrStdout())
 			}
 			options.Kernel = strings.Join(kernels, "")
-			summary, err := runner.Run(command.Context(), options)
-			if err != nil {
-				return err
+			summary, runErr := runner.Run(command.Context(), options)
+			if err := printRun(command.OutOrStdout(), summary); err != nil {
+				return errors.Join(runErr, err)
+			}
+			if runErr != nil {
+				return runErr
 			}
 			if err := writeReport(junit, summary.Records); err != nil {
-				return err
-			}
-			if err := printRun(command.OutOrStdout(), summary); err != nil {
 				return err
 			}
 			if !summary.OK() {
@@ -176,7 +177,7 @@ func addGuestFlags(command *cobra.Command, options *runner.Options) {
 	flags.StringArrayVar(&options.Include, "include", nil, "a file, directory or program (with its libraries) to put into the guest, as PATH or PATH=GUESTPATH (repeatable)")
 	flags.StringSliceVar(&options.Modules, "modules", nil, "more kernel modules to load in the guest")
 	flags.IntVar(&options.MemoryMiB, "memory", 0, "of a guest, in MiB (default 512)")
-	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time")
+	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time; then it says what it was doing, and is ended")
 }
 
 // refuseNone refuses numbers that are none: options take a zero for what was not said.
@@ -196,9 +197,19 @@ func refuseNone(command *cobra.Command) error {
 	return nil
 }
 
+// printRun prints what there is of a run, which may have been ended before its time, or have never begun.
 func printRun(out io.Writer, summary runner.Summary) error {
+	if summary.Run == nil {
+		return nil
+	}
 	fmt.Fprintf(out, "records: %s\n\n", relative(summary.Run.Path()))
-	return results.Table(out, summary.Records, results.Terminal(os.Stdout))
+	if err := results.Table(out, summary.Records, results.Terminal(os.Stdout)); err != nil {
+		return err
+	}
+	if missing := summary.Selected - len(summary.Records); missing > 0 {
+		fmt.Fprintf(out, "%d of %d scenarios did not run to their end\n", missing, summary.Selected)
+	}
+	return nil
 }
 
 // runKernels runs the suites on one kernel after the other, and compares.
@@ -229,12 +240,9 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, j
 	var summaries []runner.Summary
 	for i, name := range kernels {
 		options.Kernel, options.ID = name, ids[i]
-		summary, err := session.Run(ctx, options)
-		if err != nil {
-			return err
-		}
-		if err := printRun(out, summary); err != nil {
-			return err
+		summary, runErr := session.Run(ctx, options)
+		if err := printRun(out, summary); err != nil || runErr != nil {
+			return errors.Join(runErr, err)
 		}
 		fmt.Fprintln(out)
 		summaries = append(summaries, summary)
@@ -313,6 +321,14 @@ func relative(path string) string {
 	return path
 }
 
+func labels(all []string) []string {
+	var shown []string
+	for _, label := range all {
+		shown = append(shown, text.Printable(label))
+	}
+	return shown
+}
+
 func newList() *cobra.Command {
 	var filter runner.Filter
 	command := &cobra.Command{
@@ -324,25 +340,28 @@ func newList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out := command.OutOrStdout()
-			for _, suite := range suites {
-				if !suite.Ginkgo {
-					fmt.Fprintf(out, "%s\n    go test %s\n", suite.Name, suite.Path)
-					continue
-				}
-				fmt.Fprintf(out, "%s\n", text.Printable(suite.Name))
-				for _, spec := range suite.Specs {
-					switch {
-					case spec.Pending:
-						fmt.Fprintf(out, "    %s %v (pending)\n", text.Printable(spec.Text), spec.Labels)
-					case spec.Selected:
-						fmt.Fprintf(out, "    %s %v\n", text.Printable(spec.Text), spec.Labels)
-					}
-				}
-			}
+			printSuites(command.OutOrStdout(), suites)
 			return nil
 		},
 	}
 	addFilterFlags(command, &filter)
 	return command
+}
+
+func printSuites(out io.Writer, suites []*runner.Suite) {
+	for _, suite := range suites {
+		if !suite.Ginkgo {
+			fmt.Fprintf(out, "%s\n    go test %s\n", text.Printable(suite.Name), text.Printable(suite.Path))
+			continue
+		}
+		fmt.Fprintf(out, "%s\n", text.Printable(suite.Name))
+		for _, spec := range suite.Specs {
+			switch {
+			case spec.Pending:
+				fmt.Fprintf(out, "    %s %v (pending)\n", text.Printable(spec.Text), labels(spec.Labels))
+			case spec.Selected:
+				fmt.Fprintf(out, "    %s %v\n", text.Printable(spec.Text), labels(spec.Labels))
+			}
+		}
+	}
 }

@@ -150,7 +150,7 @@ func TestCauses(t *testing.T) {
 
 // checkConversations makes sure of what must hold for any segments: bounds of memory,
 // figures that make sense, text, and JSON that can be read back.
-func checkConversations(t *testing.T, all []Classified) {
+func checkConversations(t *testing.T, all []Classified) *Report {
 	t.Helper()
 	b := newBuilder(nil)
 	for i := range all {
@@ -190,7 +190,7 @@ func checkConversations(t *testing.T, all []Classified) {
 			}
 		}
 	}
-	checkRendering(t, report)
+	return report
 }
 
 // checkRendering makes sure of text and JSON.

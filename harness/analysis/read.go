@@ -47,7 +47,7 @@ type Stats struct {
 }
 
 // Reader reads the TCP segments of a capture. Its memory does not grow with the
-// capture.
+// capture, and is bounded whatever lengths and numbers a file has in it.
 type Reader struct {
 	source source
 	closer io.Closer
@@ -120,7 +120,6 @@ func newReader(in io.Reader, name string) (*Reader, error) {
 	if err != nil {
 		return nil, r.wrap(fmt.Errorf("%w: its first 12 bytes: %w", ErrFormat, err))
 	}
-	const sectionHeader = 0x0a0d0d0a // the same in both byte orders
 	if binary.BigEndian.Uint32(head) == sectionHeader {
 		r.source, err = newNgSource(b, head[8] == 0x1a)
 	} else {
@@ -241,7 +240,10 @@ type pcapSource struct{ r *pcapgo.Reader }
 
 func newPcapSource(in io.Reader) (*pcapSource, error) {
 	r, err := pcapgo.NewReader(in)
-	return &pcapSource{r}, err
+	if err != nil {
+		return nil, err
+	}
+	return &pcapSource{bounded(r)}, nil
 }
 
 func (s *pcapSource) next() ([]byte, packet, error) {
@@ -262,10 +264,10 @@ type ngSource struct {
 	counted   []bool   // which of them have statistics
 }
 
-func newNgSource(in io.Reader, bigEndian bool) (*ngSource, error) {
+func newNgSource(in *bufio.Reader, bigEndian bool) (*ngSource, error) {
 	s := &ngSource{bigEndian: bigEndian}
 	var err error
-	s.r, err = pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{
+	s.r, err = pcapgo.NewNgReader(&blockFilter{in: in}, pcapgo.NgReaderOptions{
 		WantMixedLinkType: true,
 		SectionEndCallback: func([]pcapgo.NgInterface, pcapgo.NgSectionInfo) {
 			s.names, s.counted = nil, nil

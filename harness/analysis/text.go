@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/tcplab/tcplab/internal/text"
 )
 
 // textWidth is how wide the text gets; addresses of IPv6 fit.
@@ -39,18 +41,8 @@ type textWriter struct{ *bufio.Writer }
 
 func (t *textWriter) line(format string, args ...any) {
 	s := fmt.Sprintf(format, args...)
-	_, _ = t.WriteString(strings.TrimRight(printable(s), " ") + "\n") // Flush returns the error
-}
-
-// printable keeps what a file says, such as an interface's name, from giving orders to
-// the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
+	// What a file says, such as an interface's name, gives no orders to a terminal.
+	_, _ = t.WriteString(strings.TrimRight(text.Printable(s), " ") + "\n") // Flush returns the error
 }
 
 // wrapped writes a paragraph behind a label; the other lines begin below its first word.

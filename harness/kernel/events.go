@@ -651,6 +651,9 @@ func LocateDrops(events []Event) error {
 	return nil
 }
 
+// sameCall is more than passes between two events of one call of the kernel's.
+const sameCall = time.Millisecond
+
 // States returns through which states a connection went, from its changes and
 // resets among events: [SynSent Established FinWait1 FinWait2 TimeWait], for
 // example. If the addresses were used again, the states of the later connection
@@ -659,19 +662,24 @@ func LocateDrops(events []Event) error {
 // One of them is inferred. When a connection has nothing left but to wait, Linux
 // replaces its socket by a small one without events: all one sees is that a socket
 // in FIN-WAIT-2 or CLOSING is closed. It is taken for TimeWait if there was no
-// reset, so record ResetSent and ResetReceived, too. If the other side has not sent
+// reset, so record ResetSent and ResetReceived, too. A reset can also be sent just
+// after, by the same call: with TCP_LINGER2 below 0 there is no small socket. If the other side has not sent
 // its FIN by then, the small socket first is in FIN-WAIT-2, and may end there, 60
 // seconds later: [ReadSockets] shows it.
 func States(events []Event, local, remote netip.AddrPort) []State {
 	var states []State
 	reset := false
-	for _, e := range events {
+	var inferred *Event // that the last state is inferred from, if it is
+	for i, e := range events {
 		if e.Local != local || e.Remote != remote {
 			continue
 		}
 		switch e.Kind {
 		case ResetSent, ResetReceived:
 			reset = true
+			if e.Kind == ResetSent && inferred != nil && e.At-inferred.At < sameCall {
+				states[len(states)-1], inferred = Close, nil
+			}
 		case StateChange:
 			if e.New == e.Old {
 				continue // LAST-ACK, when the process closes the socket
@@ -680,9 +688,9 @@ func States(events []Event, local, remote netip.AddrPort) []State {
 				reset = false // of an earlier connection
 			}
 			if e.New == Close && !reset && (e.Old == FinWait2 || e.Old == Closing) {
-				states = append(states, TimeWait)
+				states, inferred = append(states, TimeWait), &events[i]
 			} else {
-				states = append(states, e.New)
+				states, inferred = append(states, e.New), nil
 			}
 		}
 	}

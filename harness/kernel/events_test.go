@@ -520,6 +520,25 @@ func TestEventJSON(t *testing.T) {
 	}
 }
 
+// With TCP_LINGER2 below 0 a reset follows the end of FIN-WAIT-2, and there is no TIME-WAIT. A reset for what comes later, to
+// a connection that is over, says nothing of it.
+func TestStatesOfAnEndInFinWait2(t *testing.T) {
+	local, remote := netip.MustParseAddrPort("10.0.1.1:40000"), netip.MustParseAddrPort("10.0.2.2:80")
+	for _, c := range []struct {
+		reset time.Duration // after the end
+		last  State
+	}{{4 * time.Microsecond, Close}, {time.Second, TimeWait}} {
+		events := []Event{
+			{At: 1, Kind: StateChange, Local: local, Remote: remote, Old: FinWait1, New: FinWait2},
+			{At: 2, Kind: StateChange, Local: local, Remote: remote, Old: FinWait2, New: Close},
+			{At: 2 + c.reset, Kind: ResetSent, Local: local, Remote: remote},
+		}
+		if got, want := States(events, local, remote), []State{FinWait2, c.last}; !slices.Equal(got, want) {
+			t.Errorf("reset after %v: %v, expected %v", c.reset, got, want)
+		}
+	}
+}
+
 func ExampleStates() {
 	e, err := StartEvents(EventConfig{Kinds: []EventKind{StateChange, ResetSent, ResetReceived}})
 	if err != nil {

@@ -168,7 +168,8 @@ func AwaitSockets(ctx context.Context, in Runner, filter SocketFilter, wanted fu
 		}
 		select {
 		case <-ctx.Done():
-			return sockets, fmt.Errorf("await sockets: %w: the last of the listings has%s", context.Cause(ctx), summary(sockets))
+			return sockets, fmt.Errorf("await sockets (%v): after %v the last of the listings has%s: %w",
+				filter, time.Since(began).Round(time.Millisecond), summary(sockets), context.Cause(ctx))
 		case <-time.After(max(awaitPeriod, time.Since(began)/awaitShare)):
 		}
 	}

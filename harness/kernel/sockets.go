@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -170,6 +171,19 @@ type SocketFilter struct {
 	States []State
 	// Port is the local or the remote one; 0 means any.
 	Port uint16
+}
+
+// String is like "LISTEN, port 80", or "any".
+func (f SocketFilter) String() string {
+	var parts []string
+	for _, s := range f.States {
+		parts = append(parts, s.String())
+	}
+	text := strings.Join(parts, " or ")
+	if f.Port != 0 {
+		text = strings.TrimPrefix(fmt.Sprintf("%s, port %d", text, f.Port), ", ")
+	}
+	return cmp.Or(text, "any")
 }
 
 func (f SocketFilter) mask() (uint32, error) {
@@ -381,7 +395,7 @@ func (s *Socket) parseAttributes(b []byte) error {
 				s.TCPInfo = peers.ParseTCPInfo(v)
 			}
 		case attrCong:
-			s.Congestion = unix.ByteSliceToString(v)
+			s.Congestion = strings.ToValidUTF8(unix.ByteSliceToString(v), "\ufffd") // JSON has nothing else
 		case attrSKMemInfo:
 			s.Memory = &Memory{u32(0), u32(1), u32(2), u32(3), u32(4), u32(5), u32(6), u32(7), u32(8)}
 		case attrVegas:

@@ -471,9 +471,30 @@ func TestAwaitSocketsTellsWhatItSaw(t *testing.T) {
 	listen(t, topology.Server(), topology.Server().IPv4(), options{})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	sockets, err := AwaitSockets(ctx, topology.Server(), SocketFilter{}, func([]Socket) bool { return false })
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "10.0.2.2:4000-0.0.0.0:0 LISTEN") || len(sockets) != 1 {
+	filter := SocketFilter{States: []State{Listen, CloseWait}, Port: 4000}
+	sockets, err := AwaitSockets(ctx, topology.Server(), filter, func([]Socket) bool { return false })
+	if !errors.Is(err, context.DeadlineExceeded) || len(sockets) != 1 {
 		t.Errorf("%d sockets, %v", len(sockets), err)
+	}
+	for _, part := range []string{"(LISTEN or CLOSE-WAIT, port 4000): after ", "ms the last of the listings has 10.0.2.2:4000-0.0.0.0:0 LISTEN"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%v does not say %q", err, part)
+		}
+	}
+}
+
+func TestSocketFilterString(t *testing.T) {
+	for _, c := range []struct {
+		filter SocketFilter
+		want   string
+	}{
+		{SocketFilter{}, "any"},
+		{SocketFilter{Port: 80}, "port 80"},
+		{SocketFilter{States: []State{TimeWait}}, "TIME-WAIT"},
+	} {
+		if got := c.filter.String(); got != c.want {
+			t.Errorf("%q, expected %q", got, c.want)
+		}
 	}
 }
 

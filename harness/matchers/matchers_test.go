@@ -1,8 +1,10 @@
 package matchers_test
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,11 +81,27 @@ func (r recording) File() string                                   { return "cap
 // sockets are two in TIME-WAIT and one that is connected; they list themselves.
 type sockets struct{}
 
-func (sockets) List() []kernel.Socket {
+func (sockets) Read() ([]kernel.Socket, error) {
 	return []kernel.Socket{
 		{Local: client, Remote: server, State: kernel.TimeWait, Timer: kernel.Timer{Kind: kernel.TimerTimeWait, Expires: time.Minute}},
 		{Local: client, Remote: server, State: kernel.TimeWait},
 		{Local: server, Remote: client, State: kernel.Established, SendQueue: 14, Congestion: "cubic", Memory: &kernel.Memory{SendQueued: 2304}},
+	}, nil
+}
+
+// unreadable are sockets that cannot be read.
+type unreadable struct{}
+
+func (unreadable) Read() ([]kernel.Socket, error) { return nil, errors.New("the server is gone") }
+
+// What can never be there is not waited for.
+func TestSocketsThatCannotBeRead(t *testing.T) {
+	began := time.Now()
+	var failures []string
+	g := NewGomega(func(message string, _ ...int) { failures = append(failures, message) })
+	g.Eventually(unreadable{}).WithTimeout(time.Hour).Should(HaveState(kernel.Listen))
+	if len(failures) != 1 || !strings.Contains(failures[0], "the server is gone") || time.Since(began) > time.Minute {
+		t.Errorf("after %v: %q", time.Since(began), failures)
 	}
 }
 
@@ -132,7 +150,8 @@ func TestMatchersHold(t *testing.T) {
 	g.Expect(closed(false)[:8]).NotTo(Contain(FourWayClose()), "the second FIN was not acknowledged")
 	g.Expect(sockets{}).To(HaveState(kernel.TimeWait, 2))
 	g.Eventually(sockets{}).Should(HaveState(kernel.Established))
-	g.Expect(sockets{}.List()).To(HaveState(kernel.TimeWait, BeNumerically(">", 1)))
+	listed, _ := sockets{}.Read()
+	g.Expect(listed).To(HaveState(kernel.TimeWait, BeNumerically(">", 1)))
 	g.Expect(sockets{}).NotTo(HaveState(kernel.Listen))
 	g.Expect(path()).To(Follow(kernel.SynSent, kernel.Established, kernel.FinWait1, kernel.FinWait2, kernel.TimeWait))
 	g.Expect(path()).NotTo(Follow(kernel.SynSent, kernel.Established))

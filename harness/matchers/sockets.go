@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
 
 	"github.com/tcplab/tcplab/harness/kernel"
@@ -11,7 +12,7 @@ import (
 
 // HaveState succeeds if as many sockets as said, or as satisfy the matcher, are in a state; at
 // least one if no number is given. It takes a slice of sockets or what lists them
-// (Lab.Sockets), which it asks each time that Eventually does.
+// (Lab.Sockets), which it asks each time that Eventually does. That they cannot be read ends an Eventually.
 func HaveState(state kernel.State, count ...any) types.GomegaMatcher {
 	return &matcher{
 		claim: "have sockets in " + state.String() + times(count),
@@ -20,8 +21,13 @@ func HaveState(state kernel.State, count ...any) types.GomegaMatcher {
 			switch a := actual.(type) {
 			case []kernel.Socket:
 				sockets = a
-			case interface{ List() []kernel.Socket }:
-				sockets = a.List()
+			case interface {
+				Read() ([]kernel.Socket, error)
+			}:
+				var err error
+				if sockets, err = a.Read(); err != nil {
+					return finding{}, gomega.StopTrying("sockets cannot be told").Wrap(err)
+				}
 			default:
 				return finding{}, fmt.Errorf("HaveState takes sockets, or what lists them, not a %T", actual)
 			}

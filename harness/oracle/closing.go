@@ -19,7 +19,13 @@ func (k Kernel) TimeWait() Span { return k.Timer(timeWait).From("TCP_TIMEWAIT_LE
 // an orphan, and then the same once more as the small socket, for the kernel takes the 60 s away twice: 90 s of
 // tcp_fin_timeout last 60 (net/ipv4/tcp.c: __tcp_close; tcp_input.c: tcp_rcv_state_process; tcp_timer.c:
 // tcp_keepalive_timer). In the first part tcp_max_orphans counts it, in the second tcp_max_tw_buckets.
+//
+// With TCP_LINGER2 below 0 there is none: the ACK of the FIN ends the connection, and is answered with a reset, as all that
+// comes later (tcp_rcv_state_process; or close(2) does it, in FIN_WAIT2, with a reset of its own).
 func (k Kernel) FINWait2(rto, linger2 time.Duration) (whole, asOrphan Span) {
+	if linger2 < 0 {
+		return Span{Source: "tcp_rcv_state_process: TCP_LINGER2"}, Span{}
+	}
 	least := 4*rto - rto/2
 	timeout := max(cmp.Or(linger2, time.Duration(k.Sysctls.FINTimeout)*time.Second), least)
 	if timeout <= timeWait {

@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"cmp"
+	"math"
 	"time"
 )
 
@@ -17,21 +18,57 @@ type Probing struct {
 // are the RTO (200 ms at least), doubling, and the round trip; 120 s at most. As long as they are answered it goes on
 // for ever (net/ipv4/tcp_timer.c: tcp_probe_timer; tcp_output.c: tcp_send_probe0; tcp_input.c: tcp_ack_probe;
 // include/net/tcp.h: tcp_probe0_when; RFC 9293, 3.8.6.1).
+//
+// Unless there is a TCP_USER_TIMEOUT, which ends it ([Kernel.ZeroWindowEnd]): then there are no more probes than can be
+// sent until then.
 func (k Kernel) ZeroWindowProbes(p Probing, n int) Spans {
-	probes := make(Spans, n)
-	var at Span
-	for i := range n {
-		timer := k.probeTimer(p, i)
-		// An answer comes a round trip after the probe, and sets the timer again, to the same.
-		answered := Span{}
-		if i > 0 {
-			answered = p.RTT
-		}
-		at = at.Plus(answered).Plus(Between(timer.Earliest, timer.Latest+k.Late(timer.Latest)))
-		probes[i] = at.From("RFC 9293, 3.8.6.1; tcp_probe0_when")
-	}
+	probes, _ := k.answeredProbes(p, n)
 	return probes
 }
+
+// ZeroWindowEnd is when a TCP_USER_TIMEOUT ends a connection whose window is closed, with ETIMEDOUT and although its probes
+// are answered, from the ACK that closed it on, as in [Kernel.ZeroWindowProbes]. It counts from the first probe on, which
+// starts a clock that only an open window stops, and the last timer is cut to it (net/ipv4/tcp_timer.c: tcp_probe_timer,
+// icsk_probes_tstamp; tcp_clamp_probe0_to_user_timeout). Without one, it never ends.
+func (k Kernel) ZeroWindowEnd(p Probing) (end Span, ends bool) {
+	if p.UserTimeout == 0 {
+		return Span{}, false
+	}
+	_, end = k.answeredProbes(p, math.MaxInt)
+	return end, true
+}
+
+// answeredProbes is the first n probes, if not before a user time-out has ended it, and when that is.
+func (k Kernel) answeredProbes(p Probing, n int) (probes Spans, end Span) {
+	timer := k.probeTimer(p, 0)
+	first := Between(timer.Earliest, timer.Latest+k.Late(timer.Latest))
+	var passed Span // since the first probe
+	for i := 1; len(probes) < n; i++ {
+		if p.UserTimeout > 0 {
+			if passed.Latest >= p.UserTimeout && end.Earliest == 0 {
+				end.Earliest = first.Earliest + max(passed.Earliest, p.UserTimeout)
+			}
+			if passed.Earliest >= p.UserTimeout {
+				end.Latest = first.Latest + passed.Latest
+				break
+			}
+			passed.Latest = min(passed.Latest, p.UserTimeout) // else it would have ended
+		}
+		probes = append(probes, first.Plus(passed).From("RFC 9293, 3.8.6.1; tcp_probe0_when"))
+		// An answer comes a round trip after the probe, and sets the timer again, to the same.
+		passed = passed.Plus(p.RTT)
+		timer := k.probeTimer(p, i)
+		if p.UserTimeout > 0 {
+			_, passed = k.clamp(timer, passed, p.UserTimeout, k.leastProbeTimer())
+		} else {
+			passed = passed.Plus(Between(timer.Earliest, timer.Latest+k.Late(timer.Latest)))
+		}
+	}
+	return probes, end.From("tcp_probe_timer: TCP_USER_TIMEOUT")
+}
+
+// leastProbeTimer is the least that a probe's timer is cut to (include/net/tcp.h: TCP_TIMEOUT_MIN).
+func (k Kernel) leastProbeTimer() time.Duration { return 2 * k.Tick() }
 
 // probeTimer is the time to the next probe after n (include/net/tcp.h: tcp_probe0_base, tcp_probe0_when).
 func (k Kernel) probeTimer(p Probing, n int) Span {
@@ -48,11 +85,16 @@ func (k Kernel) probeTimer(p Probing, n int) Span {
 // ETIMEDOUT. (tcp_probe_timer: icsk_probes_out.) A TCP_USER_TIMEOUT ends it sooner; it counts from the first probe on,
 // and the last timer is cut to it (tcp_clamp_probe0_to_user_timeout).
 func (k Kernel) ZeroWindowSilence(p Probing) Retry {
+	source := "tcp_probe_timer: tcp_retries2"
+	if p.UserTimeout != 0 {
+		source += ", TCP_USER_TIMEOUT"
+	}
 	return k.retry(plan{
 		timer:       func(n int) Span { return k.probeTimer(p, n) },
 		most:        k.Sysctls.Retries2,
 		userTimeout: p.UserTimeout,
-	}).from("tcp_probe_timer: tcp_retries2")
+		leastTimer:  k.leastProbeTimer(),
+	}).from(source)
 }
 
 // Keeping is what a program has set on a socket with SO_KEEPALIVE.

@@ -1,9 +1,6 @@
 package oracle
 
-import (
-	"cmp"
-	"time"
-)
+import "time"
 
 // initialRTO is the time-out before there is a measurement (RFC 6298, 2.1; include/net/tcp.h: TCP_TIMEOUT_INIT).
 const initialRTO = time.Second
@@ -22,7 +19,7 @@ type Connecting struct {
 // 3 s and two retransmissions on Linux 6.5 and later, after 3 s and one before (net/ipv4/tcp_timer.c:
 // tcp_write_timeout, tcp_retransmit_timer; RFC 6298, 5.5 and 5.7).
 func (k Kernel) Connect(c Connecting) Retry {
-	retries := cmp.Or(c.SYNCount, k.Sysctls.SYNRetries)
+	retries := k.WithSYNCount(c.SYNCount).Sysctls.SYNRetries
 	linear := k.Sysctls.SYNLinearTimeouts
 	return k.retry(plan{
 		timer:       func(n int) Span { return k.backedOff(Exactly(initialRTO), max(0, n-linear)) },
@@ -33,9 +30,18 @@ func (k Kernel) Connect(c Connecting) Retry {
 	}).from("RFC 6298, 5; tcp_write_timeout; tcp_syn_retries")
 }
 
+// WithSYNCount is the kernel as a socket with TCP_SYNCNT sees it, which takes the place of tcp_syn_retries, and, of a
+// listener, of tcp_synack_retries (net/ipv4/inet_connection_sock.c: reqsk_timer_handler, icsk_syn_retries); 0 is not set.
+func (k Kernel) WithSYNCount(count int) Kernel {
+	if count != 0 {
+		k.Sysctls.SYNRetries, k.Sysctls.SYNACKRetries = count, count
+	}
+	return k
+}
+
 // SYNACKs is what a listener does where nobody completes a handshake, if no more than half of its backlog waits so.
 // The time-out doubles from one second; the linear ones are not for SYN-ACKs. After the last the request is forgotten,
-// in silence. (net/ipv4/inet_connection_sock.c: reqsk_timer_handler, syn_ack_recalc.)
+// in silence. For a listener with TCP_SYNCNT see [Kernel.WithSYNCount]. (net/ipv4/inet_connection_sock.c: reqsk_timer_handler, syn_ack_recalc.)
 func (k Kernel) SYNACKs() Retry { return k.synACKs(k.Sysctls.SYNACKRetries) }
 
 // SYNACKsCrowded is the same where requests take more than half of max(8, backlog), none of them new: the old ones are

@@ -128,6 +128,9 @@ func TestSYNACKs(t *testing.T) {
 		g.Expect(sums(r.Timers)).To(Equal([]float64{1, 3, 7, 15, 31, 63}))
 		g.Expect(r.Most).To(Equal(5))
 	}
+	g.Expect(sums(defaults(t, "6.12").WithSYNCount(2).SYNACKs().Timers)).To(Equal([]float64{1, 3, 7}))
+	g.Expect(sums(defaults(t, "6.12").WithSYNCount(1).SYNACKsCrowded().Timers)).To(Equal([]float64{1, 3}))
+	g.Expect(defaults(t, "6.12").WithSYNCount(0)).To(Equal(defaults(t, "6.12")))
 	g.Expect(sums(defaults(t, "6.12").SYNACKsCrowded().Timers)).To(Equal([]float64{1, 3, 7}))
 	g.Expect(sums(with(t, defaults(t, "6.12"), "tcp_synack_retries=0").SYNACKsCrowded().Timers)).To(Equal([]float64{1}))
 
@@ -310,11 +313,48 @@ func TestZeroWindow(t *testing.T) {
 	for i, at := range []float64{.22, .64, 1.5, 3.2, 6.7, 13.6, 27} { // measured
 		g.Expect(time.Duration(at*float64(time.Second))).To(rounded(probes[i]), "%d", i)
 	}
+	_, ends := k.ZeroWindowEnd(Probing{RTO: 200 * time.Millisecond})
+	g.Expect(ends).To(BeFalse(), "while they are answered")
 	r := with(t, k, "tcp_retries2=3").ZeroWindowSilence(Probing{RTO: 200 * time.Millisecond})
 	g.Expect(sums(r.Timers)).To(Equal([]float64{.2, .6, 1.4, 3}))
 	g.Expect(r.Most).To(Equal(3))
 	r = k.ZeroWindowSilence(Probing{RTO: 200 * time.Millisecond, UserTimeout: time.Second})
 	g.Expect(r.End.Earliest).To(Equal(1200*time.Millisecond), "one second after the first probe")
+}
+
+// TCP_USER_TIMEOUT counts from the first probe on, answered or not.
+func TestZeroWindowUserTimeout(t *testing.T) {
+	g := NewWithT(t)
+	k := defaults(t, "6.1")
+	p := Probing{RTT: Between(20*time.Millisecond, 22*time.Millisecond), UserTimeout: 10 * time.Second}
+	end, ends := k.ZeroWindowEnd(p)
+	g.Expect(ends).To(BeTrue())
+	g.Expect(10290 * time.Millisecond).To(end) // measured
+	g.Expect(end.Earliest).To(Equal(10220 * time.Millisecond))
+	// The timer that is cut runs for some 3.5 s: 256 ms of the wheel, a tick of rounding, and so on for the first.
+	g.Expect(end.Latest).To(BeNumerically("<", end.Earliest+400*time.Millisecond))
+
+	probes := k.ZeroWindowProbes(p, 8)
+	g.Expect(probes).To(Equal(k.ZeroWindowProbes(Probing{RTT: p.RTT}, 5)), "0.22, 0.68, 1.6, 3.3, 6.8 s; the next were at 13.9")
+	g.Expect(k.ZeroWindowProbes(p, 3)).To(HaveLen(3))
+	for _, probe := range probes {
+		g.Expect(probe.Latest).To(BeNumerically("<", end.Earliest))
+	}
+
+	// None but the first before a time-out that is over at once; the timer is cut to two ticks.
+	p.UserTimeout = time.Millisecond
+	end, _ = k.ZeroWindowEnd(p)
+	g.Expect(k.ZeroWindowProbes(p, 8)).To(HaveLen(1))
+	g.Expect(end.Earliest).To(Equal(240*time.Millisecond), "the answer comes after 20 ms")
+	g.Expect(end.Latest).To(BeNumerically("<", 290*time.Millisecond))
+
+	// A probe is there or not by the lateness of those before it.
+	p.UserTimeout = 440 * time.Millisecond
+	g.Expect(k.ZeroWindowProbes(p, 8)).To(HaveLen(1), "the next is due 460 ms after the first")
+	p.UserTimeout = 480 * time.Millisecond
+	end, _ = k.ZeroWindowEnd(p)
+	g.Expect(k.ZeroWindowProbes(p, 8)).To(HaveLen(2))
+	g.Expect(end.Earliest).To(Equal(700 * time.Millisecond))
 }
 
 func TestDelayedACK(t *testing.T) {
@@ -364,6 +404,9 @@ func TestClosing(t *testing.T) {
 	whole, orphan = with(t, k, "tcp_fin_timeout=90").FINWait2(rto, 0)
 	g.Expect(whole.Earliest).To(Equal(60 * time.Second))
 	g.Expect(orphan.Earliest).To(Equal(30 * time.Second))
+	whole, orphan = k.FINWait2(rto, -1)
+	g.Expect(whole).To(haveEdges(0, 0))
+	g.Expect(orphan).To(haveEdges(0, 0))
 	whole, orphan = k.FINWait2(rto, 120*time.Second)
 	g.Expect(whole.Earliest).To(Equal(120 * time.Second))
 	g.Expect(orphan.Earliest).To(Equal(60 * time.Second))
@@ -393,6 +436,12 @@ func TestPath(t *testing.T) {
 	g.Expect(hole.MSS[0]).To(Equal(512))
 	hole, _ = k.BlackHole(flow, 536)
 	g.Expect(hole.MSS[:2]).To(Equal([]int{536, 512}))
+	for user, found := range map[time.Duration]bool{2 * time.Second: false, 3 * time.Second: false, time.Minute: true} {
+		flow.UserTimeout = user
+		_, ok = k.BlackHole(flow, 1448)
+		g.Expect(ok).To(Equal(found), "%v", user)
+	}
+	flow.UserTimeout = 0
 	_, ok = with(t, k, "tcp_mtu_probing=0").BlackHole(flow, 1448)
 	g.Expect(ok).To(BeFalse())
 	g.Expect(k.PathMTULife()).To(Equal(10 * time.Minute))

@@ -19,6 +19,8 @@ type BlackHole struct {
 // of what it was. With 0 there is no way out; the answer is false (net/ipv4/tcp_timer.c: tcp_mtu_probing,
 // retransmits_timed_out; RFC 4821).
 //
+// A TCP_USER_TIMEOUT that is over by then ends the flow first: false, too.
+//
 // With 2 segments begin at tcp_base_mss, and are halved at the first of these time-outs already.
 func (k Kernel) BlackHole(f Flow, mss int) (BlackHole, bool) {
 	if k.Sysctls.MTUProbing == 0 {
@@ -27,6 +29,10 @@ func (k Kernel) BlackHole(f Flow, mss int) (BlackHole, bool) {
 	probing := k
 	probing.Sysctls.Retries2 = k.Sysctls.Retries1 // the same rule, with another number
 	retry := probing.Silence(Flow{RTT: f.RTT, RTO: f.RTO, InFlight: f.InFlight, NoProbe: f.NoProbe})
+
+	if f.UserTimeout != 0 && k.Silence(f).End.Earliest <= retry.End.Earliest {
+		return BlackHole{}, false
+	}
 
 	// search_low, which the MSS is cut to from then on
 	low := k.Sysctls.BaseMSS

@@ -99,6 +99,9 @@ func (k Kernel) predictIdle(add adder, path Span) {
 	add("idle", "delayed ACK after", until(ack), "tcp_send_delayed_ack", ack)
 	probes := k.ZeroWindowProbes(Probing{RTT: path}, 7)
 	add("idle", "probes of a closed window at", at(probes)+" s", "tcp_probe0_when; RFC 9293, 3.8.6.1", probes...)
+	if end, ok := k.ZeroWindowEnd(Probing{RTT: path, UserTimeout: 5 * time.Second}); ok {
+		add("idle", "the same, TCP_USER_TIMEOUT 5 s, ends after", until(end), "tcp_probe_timer", end)
+	}
 	keepalive := k.Keepalive(Keeping{})
 	if len(keepalive.Sent) > 0 {
 		add("idle", "first keepalive probe after", until(keepalive.Sent[0]), "tcp_keepalive_timer", keepalive.Sent[0])

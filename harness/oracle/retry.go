@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/tcplab/tcplab/harness/bounds"
@@ -70,6 +71,9 @@ type plan struct {
 	// userTimeout is TCP_USER_TIMEOUT; it takes the place of limit. 0 is none.
 	userTimeout time.Duration
 
+	// leastTimer is the least that a timer is cut to by userTimeout. 0 is a tick.
+	leastTimer time.Duration
+
 	// sinceFirst is set where the time passes since the first transmission.
 	sinceFirst bool
 }
@@ -91,7 +95,7 @@ func (k Kernel) retry(p plan) Retry {
 		counting := p.sinceFirst || n > 0
 		switch {
 		case counting && n > 0 && p.userTimeout > 0:
-			timer, passed = k.clamp(timer, passed, p.userTimeout)
+			timer, passed = k.clamp(timer, passed, p.userTimeout, cmp.Or(p.leastTimer, k.Tick()))
 			gap = Between(timer.Earliest, timer.Latest+k.Late(timer.Latest))
 			at = stamp.Plus(passed)
 		case counting:
@@ -147,16 +151,16 @@ func (p plan) over(n int, passed Span) (sure, possible bool, limit time.Duration
 	return passed.Earliest >= limits.Latest, passed.Latest > limits.Earliest-clockStep, limits.Earliest
 }
 
-// clamp cuts a timer to what is left of the user time-out (tcp_clamp_rto_to_user_timeout), and tells what has passed
-// when it goes off.
-func (k Kernel) clamp(timer, passed Span, user time.Duration) (cut, after Span) {
+// clamp cuts a timer to what is left of the user time-out, and to no less than least (tcp_clamp_rto_to_user_timeout,
+// tcp_clamp_probe0_to_user_timeout), and tells what has passed when it goes off.
+func (k Kernel) clamp(timer, passed Span, user, least time.Duration) (cut, after Span) {
 	cut = Between(
-		min(timer.Earliest, max(user-passed.Latest, k.Tick())),
-		min(timer.Latest, k.inJiffies(max(user-passed.Earliest, k.Tick()))),
+		min(timer.Earliest, max(user-passed.Latest, least)),
+		min(timer.Latest, k.inJiffies(max(user-passed.Earliest, least))),
 	)
 	after = Between(
 		max(min(passed.Earliest+timer.Earliest, user), passed.Earliest),
-		min(passed.Latest+timer.Latest, max(user, passed.Latest)+k.Tick())+k.Late(cut.Latest),
+		min(passed.Latest+timer.Latest, max(user, passed.Latest)+least)+k.Late(cut.Latest),
 	)
 	return cut, after
 }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/onsi/ginkgo/v2/types"
+
 	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/internal/subprocess"
@@ -80,8 +82,14 @@ func (s *Session) runHere(ctx context.Context, suite *Suite, run *results.Run, f
 	started := time.Now()
 	// A suite that is asked to stop removes what it made.
 	err := subprocess.RunTree(ctx, command, syscall.SIGINT, interruptGrace)
+	known := results.Record{Clock: results.ClockReal, Kernel: results.ThisKernel(), Seed: options.Seed, Host: hostPart(started)}
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		done := suite.finished(report)
+		if !done.selected() {
+			return nil, ctx.Err()
+		}
+		records, err := record(done, run, report, known, end) // of those that had ended; the others did not run
+		return records, errors.Join(ctx.Err(), err)
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
@@ -91,8 +99,23 @@ func (s *Session) runHere(ctx context.Context, suite *Suite, run *results.Run, f
 	if wait, ok := command.ProcessState.Sys().(syscall.WaitStatus); ok && wait.Signaled() {
 		end.signal = wait.Signal().String()
 	}
-	known := results.Record{Clock: results.ClockReal, Kernel: results.ThisKernel(), Seed: options.Seed, Host: hostPart(started)}
 	return record(suite, run, report, known, end)
+}
+
+// finished is the suite with only those specs selected that had passed or failed by themselves when it was asked to stop.
+func (s *Suite) finished(report string) *Suite {
+	done := *s
+	done.Ginkgo, done.Specs = true, slices.Clone(s.Specs)
+	reported, err := readReport(report)
+	for i := range done.Specs {
+		spec := &done.Specs[i]
+		if !spec.Selected {
+			continue
+		}
+		outcome, outcomeErr := inReport(reported, err, spec.Text)
+		spec.Selected = outcomeErr == nil && !outcome.State.Is(types.SpecStateInterrupted|types.SpecStateAborted|types.SpecStateSkipped)
+	}
+	return &done
 }
 
 func verboseSpecs(verbose bool) []string {

@@ -66,6 +66,8 @@ type Summary struct {
 	Clock   Clock
 	Kernel  string // release of the kernel whose TCP was tested
 	Records []*results.Record
+	// Selected counts the scenarios that were to have a record. Fewer have one if the run was ended before its time.
+	Selected int
 	// Focused are the suites of which only specs ran that are focused in their source (FIt,
 	// FDescribe, Focus). As with ginkgo, such a run never counts as one that passed.
 	Focused []string

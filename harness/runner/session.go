@@ -152,6 +152,7 @@ func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
 	}
 	summary := Summary{Run: run, Clock: s.clock, Kernel: kernel.Release}
 	for _, suite := range suites {
+		summary.Selected += suite.count()
 		if suite.Focused {
 			summary.Focused = append(summary.Focused, suite.Name)
 			s.log.once("%s: has focused specs in its source (FIt, FDescribe, Focus): the others are left out, and the run does not count as passed", suite.Name)

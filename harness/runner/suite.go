@@ -58,6 +58,20 @@ func (s *Suite) selected() bool {
 	return !s.Ginkgo || slices.ContainsFunc(s.Specs, func(spec Spec) bool { return spec.Selected })
 }
 
+// count is how many records the suite is to leave.
+func (s *Suite) count() int {
+	if !s.Ginkgo {
+		return 1
+	}
+	count := 0
+	for _, spec := range s.Specs {
+		if spec.Selected {
+			count++
+		}
+	}
+	return count
+}
+
 // A Spec is one scenario of a suite.
 type Spec struct {
 	Text     string // full text: its containers' and its own

@@ -64,6 +64,9 @@ func judge(suite *Suite, specs []*Spec, dirs []string, report string, known resu
 	// A status tells of a failure, and not whose.
 	if failure != "" && (end.fault != nil || end.signal != "" || !slices.ContainsFunc(records, failed)) {
 		for _, record := range records {
+			if end.fault != nil {
+				blame(record, failure) // of which the record's own failure can be a consequence
+			}
 			fail(record, failure)
 		}
 	}
@@ -97,7 +100,13 @@ func judgeSpec(suite *Suite, spec *Spec, dir string, reported []types.Report, re
 	case err != nil:
 		fail(record, err.Error())
 	case !left:
-		outcome.Set(record, *judgement)
+		said := made
+		outcome.Set(&said, *judgement)
+		if _, err := said.Encode(); err != nil {
+			fail(record, fmt.Sprintf("what Ginkgo's report says of it cannot be: %v", err))
+			return record
+		}
+		return &said
 	case !record.Verdict.Failed() && record.Verdict != results.Verdict(judgement.State.String()):
 		fail(record, fmt.Sprintf("the record that the spec has left says %q, and Ginkgo's report %q", record.Verdict, judgement.State))
 	}
@@ -129,6 +138,15 @@ func fail(record *results.Record, message string) {
 	record.Verdict = results.Failed
 	record.Failure = &results.Failure{Message: message}
 	record.Reason = ""
+}
+
+// blame turns a record into one that failed, or adds to why it did.
+func blame(record *results.Record, message string) {
+	if record.Failure == nil {
+		fail(record, message)
+		return
+	}
+	record.Failure.Message += "\n" + message
 }
 
 // scenario is the text under which a suite is recorded that has no specs.

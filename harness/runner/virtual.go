@@ -28,6 +28,8 @@ const (
 	outputFile  = "output.txt"  // what the test program printed
 	consoleFile = "console.txt" // what the guest's kernel printed
 	reportFile  = "ginkgo.json" // Ginkgo's own report
+	// processesFile is what ran in a guest that did not end in time.
+	processesFile = "processes.txt"
 )
 
 // filesDir is the folder in a scenario's own for what its program leaves elsewhere than the harness does.
@@ -138,6 +140,9 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 				return ctx.Err()
 			}
 			records, err := runGuest(ctx, w, run, options, store, course)
+			if err != nil && ctx.Err() == nil && !errors.Is(err, errNoImage) {
+				records, err = recordTrouble(w, run, options, course, err), nil
+			}
 			mutex.Lock()
 			defer mutex.Unlock()
 			all = append(all, records...)
@@ -224,12 +229,15 @@ func guestJob(w work, run *results.Run, options Options) vm.Job {
 	return job
 }
 
+// errNoImage is for a suite whose guests cannot be made: that is no scenario's failure.
+var errNoImage = errors.New("make its guests")
+
 // runGuest does a work in a guest, or takes what came of it from the cache, and leaves a record of each scenario. Its
 // error is for what keeps it from that; a scenario that fails is a record.
 func runGuest(ctx context.Context, w work, run *results.Run, options Options, store runCache, course *course) ([]*results.Record, error) {
 	image, err := w.image()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errNoImage, err)
 	}
 	job := guestJob(w, run, options)
 	started := time.Now()
@@ -250,9 +258,14 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 		for _, record := range records {
 			record.Host = hostPart(started)
 			record.Host.Cached = true
+		}
+		if err := writeAll(records, saved.dirs); err != nil {
+			return nil, err
+		}
+		for _, record := range records {
 			course.report(record)
 		}
-		return records, writeAll(records, saved.dirs)
+		return records, nil
 	}
 
 	course.begin(w)
@@ -277,7 +290,7 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 		output := filepath.Join(saved.dirs[0], outputFile)
 		text, err := os.ReadFile(output)
 		if err != nil {
-			return records, err
+			text = []byte(err.Error())
 		}
 		course.log.printf("%s", excerpt(text, output))
 	}
@@ -321,7 +334,7 @@ func runAnew(ctx context.Context, w work, image *vm.Image, job vm.Job, dirs []st
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, err
 		}
-		shared := map[string][]byte{outputFile: output.Bytes(), consoleFile: result.Console}
+		shared := map[string][]byte{outputFile: output.Bytes(), consoleFile: result.Console, processesFile: result.Processes}
 		if text, err := os.ReadFile(report); err == nil && i > 0 {
 			shared[reportFile] = text
 		}
@@ -343,13 +356,61 @@ func runAnew(ctx context.Context, w work, image *vm.Image, job vm.Job, dirs []st
 	known := results.Record{Clock: results.ClockVirtual, Kernel: w.kernel}
 	records := judge(w.suite, w.specs, dirs, report, known, end)
 	markTogether(records)
+	blameGuest(w, records, result)
 	for _, record := range records {
+		record.LeftOut = result.Cut
 		record.Inputs = results.Inputs{
 			QEMUVersion: result.Inputs.QEMU, KernelSHA256: result.Inputs.Kernel, InitramfsSHA256: result.Inputs.Initramfs,
 			CommandLineSHA256: result.Inputs.CommandLine, Seed: result.Inputs.Seed,
 		}
 	}
 	return records, nil
+}
+
+// blameGuest adds to records what the guest itself has to do with their failures. A file that was left and could not be taken
+// is a failure: who reads the record would not miss it.
+func blameGuest(w work, records []*results.Record, result vm.Result) {
+	for _, lost := range result.Lost {
+		owner := records[0]
+		for i, dir := range w.dirs() {
+			if strings.HasPrefix(w.place(lost.Name), dir+"/") {
+				owner = records[i]
+			}
+		}
+		blame(owner, "a file that it left was not taken: "+lost.String())
+	}
+	if result.Full == "" {
+		return
+	}
+	for _, record := range records {
+		if failed(record) {
+			blame(record, result.Full+": give it more memory with --memory, of which half is for files")
+		}
+	}
+}
+
+// recordTrouble leaves records of scenarios that this machine could not run, or of which it could not keep what came of them:
+// they have failed, and the others go on. Where not even a record can be written, the run knows of it all the same.
+func recordTrouble(w work, run *results.Run, options Options, course *course, cause error) []*results.Record {
+	var records []*results.Record
+	for i, scenario := range w.scenarios() {
+		record := &results.Record{
+			Suite: w.suite.Name, Scenario: scenario, Clock: results.ClockVirtual, Kernel: w.kernel, Seed: options.Seed, Host: hostPart(time.Now()),
+		}
+		if w.specs != nil {
+			record.Labels = w.specs[i].Labels
+		}
+		fail(record, "on this machine, not in the guest: "+cause.Error())
+		dir := filepath.Join(run.Path(), w.dirs()[i])
+		if err := writeRecord(record, dir); err != nil {
+			blame(record, err.Error())
+			record.Artefacts = nil
+			_ = record.Write(dir) // without a list of files; if that fails as well, it is said above why
+		}
+		records = append(records, record)
+		course.report(record)
+	}
+	return records
 }
 
 // ginkgoSeed keeps what a seed means within the range of Ginkgo's.

@@ -74,6 +74,9 @@ func readMember(name string, content io.Reader, read func(io.Reader) error) erro
 	return decompress(content, read)
 }
 
+// controlLimit is more than any control file has: they are some KB.
+const controlLimit = 1 << 20
+
 // readControl reads the package's name and version from its control file.
 func (p *packageID) readControl(content io.Reader) error {
 	entries := tar.NewReader(content)
@@ -87,6 +90,9 @@ func (p *packageID) readControl(content io.Reader) error {
 		}
 		if path.Clean(header.Name) != "control" {
 			continue
+		}
+		if header.Size > controlLimit {
+			return fmt.Errorf("control: it has %d bytes; at most %d are read", header.Size, controlLimit)
 		}
 		fields, err := readStanza(bufio.NewReader(entries))
 		if err != nil {

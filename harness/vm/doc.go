@@ -20,6 +20,10 @@
 // is streamed as it runs; the files that it leaves in the directory named by
 // TCPLAB_ARTEFACTS are brought out at the end, and so is its exit status.
 //
+// A guest that does not end in time says what it was doing, in [Result.Processes] and by its program's goroutines. What
+// it prints and leaves has bounds, and files that the host refuses are named in [Result.Lost]. A guest has users,
+// groups, and what else servers look up, and [Config.Include] comes before all of it.
+//
 // It needs qemu-system-x86_64 and, for [FindKernel] without a path, apt-get and dpkg-deb to
 // download and unpack Debian's kernel once, into the user's cache. It needs neither root nor
 // /dev/kvm. Nothing on the host is changed but that cache, and a guest never outlives

@@ -14,6 +14,8 @@ var (
 	ErrOutOfMemory = errors.New("the guest ran out of memory")
 	ErrNoStatus    = errors.New("the guest ended without a status")
 	ErrInit        = errors.New("the guest could not run the program")
+	ErrTooMuch     = errors.New("the guest has sent more files than it may")
+	ErrHostFull    = errors.New("no room for what the guest has sent")
 )
 
 // What a host can lack.

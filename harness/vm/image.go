@@ -69,6 +69,9 @@ func unpackKernel(image []byte) ([]byte, error) {
 	return kernel, nil
 }
 
+// kernelLimit is KERNEL_IMAGE_SIZE of arch/x86/include/asm/page_64_types.h, which a build checks.
+const kernelLimit = 1 << 30
+
 // unpackPayload decompresses a payload. The kernel's build appends the uncompressed size to what it compressed
 // (scripts/Makefile.lib, size_append), except to gzip, whose last four bytes are that size anyway.
 func unpackPayload(payload []byte) ([]byte, error) {
@@ -77,6 +80,9 @@ func unpackPayload(payload []byte) ([]byte, error) {
 	}
 	end := len(payload) - 4
 	size := int64(binary.LittleEndian.Uint32(payload[end:]))
+	if size > kernelLimit {
+		return nil, fmt.Errorf("it has %d bytes, as its size field says: a kernel has at most %d", size, kernelLimit)
+	}
 	if !bytes.HasPrefix(payload, gzipMagic) {
 		payload = payload[:end]
 	}
@@ -209,7 +215,7 @@ func decompressor(content io.Reader) (io.ReadCloser, error) {
 	case bytes.HasPrefix(start, xzMagic):
 		return wrapped("xz")(xzReader(r))
 	case bytes.HasPrefix(start, zstdMagic):
-		decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
+		decoder, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
 		if err != nil {
 			return nil, fmt.Errorf("zstd: %w", err)
 		}
@@ -230,6 +236,10 @@ func xzReader(r io.Reader) (io.ReadCloser, error) {
 	}
 	return io.NopCloser(reader), nil
 }
+
+// zstdWindow is what zstd decompresses without being asked for more (ZSTD_WINDOWLOG_LIMIT_DEFAULT), and what it uses
+// at its highest level, by which kernels are compressed.
+const zstdWindow = 128 << 20
 
 // wrapped makes errors say which compression they are of.
 func wrapped(compression string) func(io.ReadCloser, error) (io.ReadCloser, error) {

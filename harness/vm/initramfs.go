@@ -47,7 +47,7 @@ func (a *archive) add(record cpio.Record) error {
 	a.inode++
 	record.Name = name
 	record.Ino = a.inode
-	record.MTime, record.UID, record.GID, record.Dev = 0, 0, 0, 0
+	record.MTime, record.Dev = 0, 0
 	record.NLink = 1
 	if err := a.writer.WriteRecord(record); err != nil {
 		return fmt.Errorf("initramfs: %s: %w", name, err)
@@ -69,15 +69,24 @@ func (a *archive) addFile(name, source string) error {
 	if err != nil {
 		return fmt.Errorf("initramfs: %w", err)
 	}
-	mode := uint64(0o644)
-	if info.Mode()&0o111 != 0 {
-		mode = 0o755
-	}
-	return a.addContent(name, content, mode)
+	return a.addContent(name, content, mode(info.Mode()))
 }
 
-// addTree adds a directory of the host's with all that is below it.
-func (a *archive) addTree(name, source string) error {
+// mode is that of a file or directory in the guest: whether it can be executed, and whether it is for its owner alone, without
+// which sshd refuses a key. The rest depends on the umask under which somebody has got the sources.
+func mode(of fs.FileMode) uint64 {
+	mode := uint64(0o644)
+	if of.IsDir() || of&0o111 != 0 {
+		mode = 0o755
+	}
+	if of&0o077 == 0 {
+		mode &= 0o700
+	}
+	return mode
+}
+
+// addTree adds a directory of the host's with all that is below it, and calls program for each executable and library in it.
+func (a *archive) addTree(name, source string, program func(source string)) error {
 	return filepath.WalkDir(source, func(file string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("initramfs: %w", err)
@@ -89,7 +98,11 @@ func (a *archive) addTree(name, source string) error {
 		target := path.Join(name, filepath.ToSlash(relative))
 		switch {
 		case entry.IsDir():
-			return a.add(cpio.Directory(target, 0o755))
+			info, err := entry.Info()
+			if err != nil {
+				return fmt.Errorf("initramfs: %w", err)
+			}
+			return a.add(cpio.Directory(target, mode(info.Mode())))
 		case entry.Type()&fs.ModeSymlink != 0:
 			link, err := os.Readlink(file)
 			if err != nil {
@@ -97,6 +110,9 @@ func (a *archive) addTree(name, source string) error {
 			}
 			return a.add(cpio.Symlink(target, link))
 		case entry.Type().IsRegular():
+			if needsLibraries(file) {
+				program(file)
+			}
 			return a.addFile(target, file)
 		default:
 			return fmt.Errorf("initramfs: %s is a %s: only files, directories and links can be packed", file, entry.Type())
@@ -104,25 +120,55 @@ func (a *archive) addTree(name, source string) error {
 	})
 }
 
-// addProgram adds an executable with the shared libraries that it needs, each at its own path.
+// needsLibraries tells whether a file is a program or a library for guests that is linked dynamically.
+func needsLibraries(file string) bool {
+	object, err := elf.Open(file)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = object.Close() }()
+	libraries, err := object.ImportedLibraries()
+	return err == nil && len(libraries) > 0 && object.Machine == elf.EM_X86_64 && object.Class == elf.ELFCLASS64 &&
+		(object.Type == elf.ET_EXEC || object.Type == elf.ET_DYN)
+}
+
+// addProgram adds an executable. Its libraries are added by addLibraries.
 func (a *archive) addProgram(name, source string) error {
 	if err := forGuests(source); err != nil {
 		return fmt.Errorf("initramfs: %w", err)
 	}
-	if err := a.addFile(name, source); err != nil {
-		return err
-	}
-	libraries, err := ldd.FList(source)
-	if err != nil {
-		return fmt.Errorf("initramfs: shared libraries of %s: %w", source, err)
-	}
-	slices.Sort(libraries) // ldd lists them in no order
-	for _, library := range libraries {
-		if library == source {
-			continue
+	return a.addFile(name, source)
+}
+
+// addLibraries adds the shared libraries that programs need, each at its own path. Of those that were found in a directory,
+// some may need what this machine does not have: they are none that somebody has named.
+func (a *archive) addLibraries(programs, found []string) error {
+	var all []string
+	for _, program := range programs {
+		libraries, err := ldd.FList(program)
+		if err != nil {
+			return fmt.Errorf("initramfs: shared libraries of %s: %w", program, err)
 		}
+		all = append(all, libraries...)
+	}
+	for _, program := range found {
+		if libraries, err := ldd.FList(program); err == nil {
+			all = append(all, libraries...)
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	slices.Sort(all) // ldd lists them in no order
+	for _, library := range slices.Compact(all) {
 		if err := a.addFile(library, library); err != nil {
 			return err
+		}
+	}
+	// The C library has its locales in files of their own. Guests have the one that is for all languages: their LANG.
+	for _, locale := range []string{"/usr/lib/locale/C.utf8", "/usr/lib/locale/C.UTF-8"} {
+		if _, err := os.Stat(locale); err == nil {
+			return a.addTree(locale, locale, func(string) {})
 		}
 	}
 	return nil
@@ -144,46 +190,103 @@ func forGuests(path string) error {
 	return nil
 }
 
-// addInclude adds what an --include names: PATH, or PATH=GUESTPATH; a program takes its
-// libraries along, a directory all that is in it.
-func (a *archive) addInclude(include string) error {
-	source, name, info, err := parseInclude(include)
-	if err != nil {
-		return err
+// An include is what an --include names: PATH, or PATH=GUESTPATH.
+type include struct {
+	source, name string
+	info         os.FileInfo
+}
+
+// included is what comes of includes beside files.
+type included struct {
+	programs []string // that were named
+	found    []string // programs and libraries in directories
+	path     []string // directories in the guest in which there can be programs
+}
+
+// addIncludes adds what --include names: a program, a file, or a directory with all that is in it. What is named by itself wins
+// over what lies in a directory that is named as well.
+func (a *archive) addIncludes(texts []string) (included, error) {
+	var got included
+	var files, directories []include
+	for _, text := range texts {
+		source, name, info, err := parseInclude(text)
+		if err != nil {
+			return got, err
+		}
+		if one := (include{source, path.Clean(name), info}); info.IsDir() {
+			directories = append(directories, one)
+		} else if !slices.ContainsFunc(files, func(other include) bool { return other.name == one.name && other.source == one.source }) {
+			files = append(files, one)
+		}
 	}
-	switch {
-	case info.IsDir():
-		return a.addTree(name, source)
-	case info.Mode()&0o111 != 0:
-		return a.addProgram(name, source)
-	default:
-		return a.addFile(name, source)
+	for _, file := range files {
+		if a.names[cpio.Normalize(file.name)] {
+			return got, fmt.Errorf("include %s: %s in the guest is something else already: give it another path", file.source, file.name)
+		}
+		var err error
+		if file.info.Mode()&0o111 == 0 {
+			err = a.addFile(file.name, file.source)
+		} else {
+			got.programs, got.path = append(got.programs, file.source), append(got.path, path.Dir(file.name))
+			err = a.addProgram(file.name, file.source)
+		}
+		if err != nil {
+			return got, err
+		}
 	}
+	for _, directory := range directories {
+		before := len(got.found)
+		err := a.addTree(directory.name, directory.source, func(source string) { got.found = append(got.found, source) })
+		if err != nil {
+			return got, err
+		}
+		if len(got.found) > before {
+			got.path = append(got.path, directory.name, path.Join(directory.name, "bin"), path.Join(directory.name, "sbin"))
+		}
+	}
+	return got, nil
 }
 
 func (a *archive) close() error {
 	return cpio.WriteTrailer(a.writer)
 }
 
-// writeInitramfs writes what all guests of an image share.
+// writeInitramfs writes what all guests of an image share. What comes first stays: what the user includes wins over the libraries
+// that programs bring along, and over what guests have anyway.
 func writeInitramfs(w io.Writer, c Config, modules []module) error {
 	a := newArchive(w)
-	steps := []func() error{
+	for _, step := range []func() error{
 		func() error { return a.add(cpio.CharDev("dev/console", 0o600, 5, 1)) },
 		func() error { return a.add(cpio.Directory("root", 0o700)) },
 		func() error { return a.addProgram(guest.InitPath, c.Init) },
 		func() error { return a.addProgram(guest.ProgramPath, c.Program) },
-		// Programs expect these two even where there is only one user and one host name.
-		func() error {
-			return a.addContent("etc/passwd", []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"), 0o644)
-		},
-		func() error { return a.addContent("etc/hosts", []byte("127.0.0.1 localhost\n::1 localhost\n"), 0o644) },
-	}
-	for _, step := range steps {
+		func() error { return a.addModules(modules) },
+	} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
+	got, err := a.addIncludes(c.Include)
+	if err != nil {
+		return err
+	}
+	list, err := json.Marshal(got.path)
+	if err != nil {
+		return err
+	}
+	for _, step := range []func() error{
+		func() error { return a.addContent(guest.PathList, list, 0o644) },
+		func() error { return a.addLibraries(append([]string{c.Init, c.Program}, got.programs...), got.found) },
+		a.addSystem,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return a.close()
+}
+
+func (a *archive) addModules(modules []module) error {
 	var names []string
 	for _, m := range modules {
 		names = append(names, m.Name)
@@ -195,13 +298,5 @@ func writeInitramfs(w io.Writer, c Config, modules []module) error {
 	if err != nil {
 		return err
 	}
-	if err := a.addContent(guest.ModulesList, list, 0o644); err != nil {
-		return err
-	}
-	for _, include := range c.Include {
-		if err := a.addInclude(include); err != nil {
-			return err
-		}
-	}
-	return a.close()
+	return a.addContent(guest.ModulesList, list, 0o644)
 }

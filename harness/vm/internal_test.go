@@ -6,10 +6,13 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +52,7 @@ func TestArchiveIsReproducible(t *testing.T) {
 		g.Expect(os.WriteFile(filepath.Join(dir, "sub", "a"), []byte("a"), 0o755)).To(Succeed())
 		var out bytes.Buffer
 		a := newArchive(&out)
-		g.Expect(a.addTree("/data/tree", dir)).To(Succeed())
+		g.Expect(a.addTree("/data/tree", dir, nil)).To(Succeed())
 		g.Expect(a.addContent("/data/more", []byte("more"), 0o644)).To(Succeed())
 		g.Expect(a.close()).To(Succeed())
 		g.Expect(os.RemoveAll(filepath.Join(dir, "sub"))).To(Succeed())
@@ -80,6 +83,7 @@ func TestProgramsLibrariesComeInOneOrder(t *testing.T) {
 		var out bytes.Buffer
 		a := newArchive(&out)
 		g.Expect(a.addProgram("/program", program)).To(Succeed())
+		g.Expect(a.addLibraries([]string{program}, nil)).To(Succeed())
 		g.Expect(a.close()).To(Succeed())
 		return out.Bytes()
 	}
@@ -115,43 +119,128 @@ func stream(t testing.TB, entries ...string) []byte {
 
 func TestReadResults(t *testing.T) {
 	g := NewWithT(t)
-	whole := stream(t, guest.ReadyEntry, "", guest.ArtefactPrefix+"a/b", "content", guest.StatusEntry, `{"ExitCode":3}`)
+	whole := stream(t, guest.ReadyEntry, "", guest.ProcessesEntry, "running", guest.ArtefactPrefix+"a/b", "content", guest.StatusEntry, `{"ExitCode":3}`)
 	dir := t.TempDir()
-	status, err := readResults(bytes.NewReader(whole), dir, nil)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(status.ExitCode).To(Equal(3))
+	got := readResults(bytes.NewReader(whole), dir, nil)
+	g.Expect(got.status.ExitCode).To(Equal(3))
+	g.Expect(string(got.processes)).To(Equal("running"))
+	g.Expect(got.lost).To(BeEmpty())
 	g.Expect(os.ReadFile(filepath.Join(dir, "a", "b"))).To(Equal([]byte("content")))
 
 	// A guest that died in the middle of sending leaves what was whole, and no status.
-	for _, length := range []int{0, 512, 1024 + 3, len(whole) - 1536} {
+	for _, length := range []int{0, 512, 2048 + 3, len(whole) - 1536} {
 		dir := t.TempDir()
-		_, err := readResults(bytes.NewReader(whole[:length]), dir, nil)
-		g.Expect(err).To(MatchError(ErrNoStatus), "cut at %d", length)
-		if length < 1536 {
+		got := readResults(bytes.NewReader(whole[:length]), dir, nil)
+		g.Expect(got.status).To(BeNil(), "cut at %d", length)
+		if length < 2560 {
 			g.Expect(filepath.Join(dir, "a", "b")).NotTo(BeAnExistingFile())
 		}
 	}
+}
 
-	// A path is asked for by its shortest name, so that it cannot seem to be where it is not.
-	_, err = readResults(bytes.NewReader(stream(t, guest.ArtefactPrefix+"a/../b", "x")), dir, func(name string) string { return "placed/" + name })
-	g.Expect(err).To(MatchError(ErrNoStatus))
+// A guest's programs choose the names and sizes of files. What the host cannot or must not take is left out, with the reason,
+// and costs neither the other files nor the status.
+func TestFilesThatAreRefused(t *testing.T) {
+	long := strings.Repeat("x", 256) // NAME_MAX is 255
+	for name, reason := range map[string]string{
+		"../evil":      "leads out of",
+		"a/../../evil": "leads out of",
+		"/etc/passwd":  "leads out of",
+		".":            "leads out of",
+		"a/..":         "leads out of",
+		"new\nline":    "control character",
+		"es\x1bcape":   "control character",
+		"back\\slash":  "backslash",
+		"\xff":         "no valid UTF-8",
+		long:           "file name too long",
+		"good/below":   "not a directory", // good is a file
+	} {
+		g := NewWithT(t)
+		parent := t.TempDir()
+		dir := filepath.Join(parent, "dir")
+		sent := stream(t, guest.ArtefactPrefix+"good", "1", guest.ArtefactPrefix+name, "x", guest.ArtefactPrefix+"after", "2", guest.StatusEntry, `{"ExitCode":3}`)
+		got := readResults(bytes.NewReader(sent), dir, nil)
+		g.Expect(got.status).NotTo(BeNil(), "%q", name)
+		g.Expect(got.lost).To(ConsistOf(And(HaveField("Name", name), HaveField("Reason", ContainSubstring(reason)))), "%q", name)
+		for file, content := range map[string]string{"good": "1", "after": "2"} {
+			g.Expect(os.ReadFile(filepath.Join(dir, file))).To(BeEquivalentTo(content), "%q", name)
+		}
+		entries, err := os.ReadDir(parent)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(entries).To(HaveLen(1))
+	}
+}
+
+// A path is asked for by its shortest name, so that it cannot seem to be where it is not.
+func TestFilesArePlaced(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	got := readResults(bytes.NewReader(stream(t, guest.ArtefactPrefix+"a/../b", "x")), dir, func(name string) string { return "placed/" + name })
+	g.Expect(got.lost).To(BeEmpty())
 	g.Expect(filepath.Join(dir, "placed", "b")).To(BeARegularFile())
-	_, err = readResults(bytes.NewReader(stream(t, guest.ArtefactPrefix+"../evil", "x")), t.TempDir(), nil)
-	g.Expect(err).To(MatchError(ContainSubstring("leads out of")))
+}
+
+// sparse is a tar stream with a file that claims to be as large as it likes, and is a few bytes: GNU tar's format.
+func sparse(t testing.TB, size int64) []byte {
+	t.Helper()
+	block := make([]byte, 512)
+	copy(block, guest.ArtefactPrefix+"sparse")
+	copy(block[100:], "0000644\x000000000\x000000000\x0000000000000\x0000000000000\x00        S")
+	copy(block[257:], "ustar  \x00")
+	copy(block[398:], "00000000000")            // the map's only entry: nothing, at the end
+	binary := func(field []byte, value int64) { // GNU's for what is too large for octal digits
+		field[0] = 0x80
+		for i := range 8 {
+			field[len(field)-1-i] = byte(value >> (8 * i))
+		}
+	}
+	binary(block[386:398], size)
+	binary(block[483:495], size)
+	sum := 0
+	for _, b := range block {
+		sum += int(b)
+	}
+	copy(block[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return append(block, stream(t, guest.StatusEntry, `{}`)...)
+}
+
+func TestFilesThatAreTooMuch(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	got := readResults(bytes.NewReader(sparse(t, 1<<50)), dir, nil)
+	g.Expect(got.lost).To(Equal([]guest.Lost{{Name: "sparse", Reason: "has 1125899906842624 bytes, and all files together may have 1073741824"}}))
+	g.Expect(got.status).NotTo(BeNil())
+	g.Expect(filepath.Join(dir, "sparse")).NotTo(BeAnExistingFile())
+	got = readResults(bytes.NewReader(sparse(t, 1<<16)), dir, nil)
+	g.Expect(got.lost).To(BeEmpty())
+	g.Expect(os.ReadFile(filepath.Join(dir, "sparse"))).To(Equal(make([]byte, 1<<16)))
+
+	// All that is lost is counted, and some of it named.
+	var entries []string
+	for i := range maxArtefactFiles + 2*maxLost {
+		entries = append(entries, guest.ArtefactPrefix+strconv.Itoa(i), "")
+	}
+	got = readResults(bytes.NewReader(stream(t, entries...)), t.TempDir(), nil)
+	g.Expect(got.lost).To(HaveLen(maxLost))
+	g.Expect(got.lost[0].String()).To(Equal(`"10000": there are more than 10000 files`))
+	g.Expect(got.lost[maxLost-1].Reason).To(HaveSuffix("; and 10 more are not named"))
 }
 
 func FuzzReadResults(f *testing.F) {
 	f.Add(stream(f, guest.ReadyEntry, "", guest.ArtefactPrefix+"a", "x", guest.StatusEntry, `{}`))
+	outside := f.TempDir()
+	inside := filepath.Join(outside, "inside")
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		outside := t.TempDir()
-		inside := filepath.Join(outside, "inside")
-		_, _ = readResults(bytes.NewReader(sent), inside, nil)
+		readResults(bytes.NewReader(sent), inside, nil)
 		entries, err := os.ReadDir(outside)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(entries) > 1 {
 			t.Errorf("wrote outside: %v", entries)
+		}
+		if err := os.RemoveAll(inside); err != nil {
+			t.Fatal(err)
 		}
 	})
 }
@@ -175,6 +264,9 @@ func TestDiagnose(t *testing.T) {
 		{"starved and panicked", ending{}, nil, starved + panicked, ErrOutOfMemory},
 		{"starved a part, and coped", ending{}, &guest.Status{}, starved, nil},
 		{"too long", ending{kind: ErrTimeout}, nil, "", ErrTimeout},
+		{"too long, and said what ran", ending{kind: ErrTimeout}, &guest.Status{ExitCode: -1, Stopped: "program"}, "", ErrTimeout},
+		{"too much", ending{kind: ErrTooMuch}, nil, "", ErrTooMuch},
+		{"no room", ending{detail: "no status", hostFull: "no status"}, nil, "", ErrHostFull},
 		{"never ready", ending{kind: ErrNotReady}, nil, "", ErrNotReady},
 		{"gone", ending{detail: "qemu: exit status 1: no space"}, nil, "", ErrNoStatus},
 		{"no program", ending{}, &guest.Status{Error: "exec format error"}, "", ErrInit},
@@ -240,6 +332,27 @@ func TestMonitor(t *testing.T) {
 	g.Expect(err).To(MatchError(io.EOF))
 }
 
+// QEMU is asked how far the guest's clock has come, and to press keys.
+func TestMonitorAsksTheGuest(t *testing.T) {
+	g := NewWithT(t)
+	ours, _, commands := fakeQEMU(t, `{"QMP": {}} {"return": {}}`,
+		`{"return": {"tm_year": 126, "tm_mon": 0, "tm_mday": 2, "tm_hour": 3, "tm_min": 4, "tm_sec": 5}}`,
+		`{"return": ""}`, `{"return": ""}`, `{"return": "portb[0x0064] = 0x1d\r\n"}`, `{"return": "portb[0x0064] = 0x1c\r\n"}`,
+		`{"return": ""}`, `{"return": ""}`, `{"return": "portb[0x0064] = 0x1c\r\n"}`,
+		`{"return": ""}`, `{"return": ""}`, `{"return": "portb[0x0064] = 0x1c\r\n"}`,
+		`{"return": ""}`, `{"return": ""}`, `{"return": "portb[0x0064] = 0x1c\r\n"}`)
+	g.Expect(ours.greet()).To(Succeed())
+	g.Expect(ours.greet()).To(Succeed())
+	g.Expect(ours.clock()).To(Equal(27*time.Hour + 4*time.Minute + 5*time.Second))
+	g.Expect(ours.interrupt()).To(Succeed())
+	g.Expect(commands()).To(Equal(append([]string{"qmp_capabilities", "qom-get"}, slices.Repeat([]string{"human-monitor-command"}, 13)...)))
+
+	// A QEMU that does not answer is not waited for.
+	ours.within(time.Nanosecond)
+	_, err := ours.clock()
+	g.Expect(err).To(MatchError(os.ErrDeadlineExceeded))
+}
+
 // Only a guest that is stopped before it has come past the place is kept. Either way it goes on.
 func TestStop(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -251,9 +364,9 @@ func TestStop(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			ours, theirs, commands := fakeQEMU(t, `{"QMP": {}} {"return": {}}`, `{"return": {}} `+c.events, `{"return": {}}`)
+			ours, _, commands := fakeQEMU(t, `{"QMP": {}} {"return": {}}`, `{"return": {}} `+c.events, `{"return": {}}`)
 			kept := false
-			s := &stop{monitor: ours, theirs: theirs, keep: func() { kept = true }}
+			s := &stop{monitor: ours, keep: func() { kept = true }}
 			g.Expect(<-s.wait()).To(Succeed())
 			g.Expect(kept).To(Equal(c.kept))
 			g.Expect(commands()).To(Equal([]string{"qmp_capabilities", "cont", "cont"}))
@@ -339,6 +452,7 @@ func TestProgramsForOtherMachines(t *testing.T) {
 	g.Expect(forGuests(write("empty", nil))).To(Succeed())
 	foreign := write("arm64", machine(arm64))
 	g.Expect(forGuests(foreign)).To(MatchError(ContainSubstring(foreign + " is a program for AARCH64")))
-	g.Expect(newArchive(io.Discard).addInclude(foreign)).To(MatchError(ContainSubstring("AARCH64")))
+	_, err = newArchive(io.Discard).addIncludes([]string{foreign})
+	g.Expect(err).To(MatchError(ContainSubstring("AARCH64")))
 	g.Expect(forGuests(filepath.Join(dir, "none"))).To(MatchError(os.ErrNotExist))
 }

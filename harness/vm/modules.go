@@ -6,6 +6,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -144,6 +145,9 @@ type dependency struct {
 	optional bool
 }
 
+// modinfoLimit is more than any module says of itself: with thousands of aliases it is some 100 KB.
+const modinfoLimit = 4 << 20
+
 // moduleDepends reads "depends=a,b" and "softdep=pre: c d" from a module's .modinfo section.
 func moduleDepends(content []byte) ([]dependency, error) {
 	file, err := elf.NewFile(bytes.NewReader(content))
@@ -154,9 +158,13 @@ func moduleDepends(content []byte) ([]dependency, error) {
 	if section == nil {
 		return nil, errors.New("no .modinfo section: not a kernel module")
 	}
-	info, err := section.Data()
+	// Not section.Data(): a section can be compressed, and say that it is of any size.
+	info, err := io.ReadAll(io.LimitReader(section.Open(), modinfoLimit))
 	if err != nil {
 		return nil, err
+	}
+	if uint64(len(info)) < min(section.Size, modinfoLimit) {
+		return nil, fmt.Errorf(".modinfo: %w", io.ErrUnexpectedEOF)
 	}
 	var depends []dependency
 	for entry := range bytes.SplitSeq(info, []byte{0}) {

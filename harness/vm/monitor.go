@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +18,7 @@ import (
 type monitor struct {
 	conn    net.Conn
 	decoder *json.Decoder
+	greeted bool
 }
 
 // newMonitor returns a monitor, and the end of it that QEMU is to inherit.
@@ -46,9 +49,13 @@ type qmpMessage struct {
 	} `json:"error"`
 }
 
-// greet opens the conversation.
+// greet opens the conversation, once.
 func (m *monitor) greet() error {
+	if m.greeted {
+		return nil
+	}
 	_, err := m.command("qmp_capabilities", nil) // until then nothing else is understood
+	m.greeted = err == nil
 	return err
 }
 
@@ -87,6 +94,67 @@ func (m *monitor) command(name string, arguments map[string]any) (json.RawMessag
 		}
 	}
 	return nil, fmt.Errorf("QEMU's monitor: %s: %w", name, err)
+}
+
+// within bounds all that follows in time: QEMU itself can hang.
+func (m *monitor) within(limit time.Duration) { _ = m.conn.SetDeadline(time.Now().Add(limit)) }
+
+// clock is how far the guest's clock has come, to the second. The machine's real-time clock goes by it.
+func (m *monitor) clock() (time.Duration, error) {
+	answer, err := m.command("qom-get", map[string]any{"path": "/machine", "property": "rtc-time"})
+	if err != nil {
+		return 0, err
+	}
+	var now struct { // struct tm of C
+		Year   int `json:"tm_year"`
+		Month  int `json:"tm_mon"`
+		Day    int `json:"tm_mday"`
+		Hour   int `json:"tm_hour"`
+		Minute int `json:"tm_min"`
+		Second int `json:"tm_sec"`
+	}
+	if err := json.Unmarshal(answer, &now); err != nil {
+		return 0, fmt.Errorf("QEMU's monitor: the machine's clock: %w", err)
+	}
+	return time.Date(1900+now.Year, time.Month(1+now.Month), now.Day, now.Hour, now.Minute, now.Second, 0, time.UTC).Sub(machineDate), nil
+}
+
+// interrupt has the guest's keyboard controller (i8042) say that Ctrl-Alt-Del was pressed, of which the guest's kernel tells its /init. The
+// controller is there anyway, so that no byte of other runs depends on this. QEMU's own command for that, send-key, has no
+// effect under rr=record.
+func (m *monitor) interrupt() error {
+	const (
+		control, data = 0x64, 0x60
+		asKeyboard    = 0xd2 // the next byte of data is taken for the keyboard's
+		unread        = 1    // of the controller's status: the guest has not fetched it yet
+		tries, pause  = 50, 20 * time.Millisecond
+	)
+	for _, code := range []int{0x1d, 0x38, 0xe0, 0x53} { // Ctrl, Alt, Delete
+		for _, write := range [][2]int{{control, asKeyboard}, {data, code}} {
+			if _, err := m.human(fmt.Sprintf("o /b %#x %#x", write[0], write[1])); err != nil {
+				return err
+			}
+		}
+		fetched := false
+		for try := 0; try < tries && !fetched; try++ {
+			said, err := m.human(fmt.Sprintf("i /b %#x", control))
+			if err != nil {
+				return err
+			}
+			_, value, _ := strings.Cut(strings.TrimSpace(said), " = ")
+			status, err := strconv.ParseUint(value, 0, 8)
+			if err != nil {
+				return fmt.Errorf("QEMU's monitor: status of the keyboard controller: %q", said)
+			}
+			if fetched = status&unread == 0; !fetched {
+				time.Sleep(pause)
+			}
+		}
+		if !fetched {
+			return errors.New("the guest's kernel does not read its keyboard")
+		}
+	}
+	return nil
 }
 
 // human gives a command of the monitor for people, and returns what that prints.

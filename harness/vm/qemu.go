@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strconv"
@@ -81,6 +80,9 @@ func (f *guestFiles) inherited() []*os.File {
 	return []*os.File{f.initramfs, f.console, f.output, f.results, f.job, f.disk}
 }
 
+// machineDate is the guest's date when it is switched on.
+var machineDate = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
 // arguments of QEMU. What each is for, and what was measured, stands in docs/virtual-time.md.
 func arguments(kernel string, job Job) []string {
 	return []string{
@@ -88,7 +90,7 @@ func arguments(kernel string, job Job) []string {
 		"-smp", "1", "-m", strconv.Itoa(job.memoryMiB()),
 		"-accel", "tcg", "-cpu", "qemu64",
 		"-icount", "shift=1,align=off,sleep=off,rr=record,rrfile=/dev/null",
-		"-rtc", "base=2026-01-01,clock=vm",
+		"-rtc", "base=" + machineDate.Format(time.DateOnly) + ",clock=vm",
 		"-seed", "1",
 		"-kernel", kernel,
 		"-initrd", "/proc/self/fd/3",
@@ -111,9 +113,12 @@ func commandLineHash(job Job) string {
 
 // An ending is how QEMU itself ended.
 type ending struct {
-	kind   error         // ErrTimeout or ErrNotReady if a bound ended it
-	after  time.Duration // that bound
-	detail string        // QEMU's own complaint
+	kind     error         // ErrTimeout, ErrNotReady or ErrTooMuch if a bound ended it
+	after    time.Duration // that bound, of time
+	clock    time.Duration // how far the guest's had come then; 0 if that is not known
+	silent   bool          // it was asked to stop, and did not
+	detail   string        // QEMU's own complaint
+	hostFull string        // which directory has no room left, if so
 
 	memoryMiB int
 }
@@ -125,12 +130,9 @@ const streamPeriod = 50 * time.Millisecond
 // only for what is not the guest's doing.
 func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFiles) (ending, error) {
 	ended := ending{memoryMiB: job.memoryMiB()}
+	defer start.close()
 	command := exec.Command(q.Path, start.arguments...)
-	command.ExtraFiles = files.inherited()
-	if start.stop != nil {
-		defer start.stop.close()
-		command.ExtraFiles = append(command.ExtraFiles, start.stop.theirs)
-	}
+	command.ExtraFiles = append(files.inherited(), start.theirs)
 	var complaint bytes.Buffer
 	command.Stdout, command.Stderr = &complaint, &complaint
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C goes to the runner, which decides
@@ -160,10 +162,23 @@ func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFil
 	if start.stop != nil {
 		stopped = start.stop.wait()
 	}
+	// ask asks the guest what it is doing. While it is still to be stopped after its boot, the monitor has another user.
+	ask := func(toStop bool) bool {
+		if stopped != nil {
+			return false
+		}
+		start.monitor.within(monitorPatience)
+		if start.monitor.greet() != nil {
+			return false
+		}
+		ended.clock, _ = start.monitor.clock() // what is not known is left out
+		return toStop && start.monitor.interrupt() == nil
+	}
 	var exit error
 	for running := true; running; {
 		select {
 		case ended.kind = <-stopped:
+			stopped = nil
 			if ended.kind == nil {
 				continue
 			}
@@ -181,29 +196,79 @@ func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFil
 				continue
 			}
 			ended.kind, ended.after = ErrNotReady, readyLimit
+			ask(false)
 		case <-wall.C:
 			ended.kind, ended.after = ErrTimeout, wallLimit
-		case <-tick.C:
-			if err := stream.forward(); err != nil {
-				ended.kind = err
-				break
+			if ask(true) {
+				if exit, ended.silent = lastWords(ctx, command.Process.Pid, done, &stream, files); !ended.silent {
+					running = false
+					continue
+				}
 			}
-			continue
+		case <-tick.C:
+			err := errors.Join(stream.forward(), files.bound())
+			if err == nil {
+				continue
+			}
+			ended.kind = err
+			if errors.Is(err, ErrTooMuch) {
+				ended.kind = ErrTooMuch
+				ask(false)
+			}
 		}
 		command.Process.Kill()
 		exit = <-done
 		running = false
 	}
-	if err := stream.forward(); err != nil && ended.kind == nil {
+	if err := stream.finish(); err != nil && ended.kind == nil {
 		ended.kind = err
 	}
-	if ended.kind != nil && !errors.Is(ended.kind, ErrNotReady) && !errors.Is(ended.kind, ErrTimeout) {
+	ended.hostFull = fullDirectory(os.TempDir()) // before its files go
+	var guests bool
+	for _, kind := range []error{nil, ErrNotReady, ErrTimeout, ErrTooMuch} {
+		guests = guests || errors.Is(ended.kind, kind)
+	}
+	if !guests {
 		return ended, fmt.Errorf("guest: %w", ended.kind)
 	}
 	if exit != nil {
 		ended.detail = fmt.Sprintf("%s: %v: %s", q.Path, exit, lastLine(complaint.String()))
 	}
 	return ended, nil
+}
+
+const (
+	// monitorPatience is for an answer of QEMU's, which is not the guest's.
+	monitorPatience = 5 * time.Second
+	// A guest that was asked to stop has so much of QEMU's CPU time for it, and in any case no more than this in wall time.
+	lastWordsLimit, lastWordsWait = 15 * time.Second, 90 * time.Second
+)
+
+// lastWords waits for the end of a guest that was asked to stop. It is silent if that does not come.
+func lastWords(ctx context.Context, pid int, done <-chan error, stream *outputStream, files *guestFiles) (exit error, silent bool) {
+	before, err := cpuTime(pid)
+	if err != nil {
+		return <-done, false // it has ended
+	}
+	tick := time.NewTicker(streamPeriod)
+	defer tick.Stop()
+	late := time.NewTimer(lastWordsWait)
+	defer late.Stop()
+	for {
+		select {
+		case exit := <-done:
+			return exit, false
+		case <-ctx.Done():
+			return nil, true
+		case <-late.C:
+			return nil, true
+		case <-tick.C:
+			now, err := cpuTime(pid)
+			if err == nil && now-before > lastWordsLimit || errors.Join(stream.forward(), files.bound()) != nil {
+				return nil, true
+			}
+		}
+	}
 }
 
 // cpuTime is what a process that runs, with its threads, has had of the processors.
@@ -214,23 +279,4 @@ func cpuTime(pid int) (time.Duration, error) {
 		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
 	}
 	return time.Duration(used.Nano()), nil
-}
-
-// An outputStream passes on what a file has grown by.
-type outputStream struct {
-	from   *os.File
-	to     io.Writer
-	offset int64
-}
-
-func (s *outputStream) forward() error {
-	if s.to == nil {
-		return nil
-	}
-	n, err := io.Copy(s.to, io.NewSectionReader(s.from, s.offset, 1<<62))
-	s.offset += n
-	if err != nil {
-		return fmt.Errorf("pass on the guest's output: %w", err)
-	}
-	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"slices"
 	"strconv"
 )
 
@@ -20,7 +19,12 @@ const (
 	rpmLead        = 96
 	rpmHeaderMagic = "\x8e\xad\xe8\x01"
 	rpmHeaderStart = 16 // magic, 4 reserved bytes, number of entries, size of their data
-	rpmHeaderLimit = 64 << 20
+
+	// What a header may have of each: rpm's HEADER_TAGS_MAX (lib/header.c); and more than any package of kernels has
+	// files (kernel-modules has 4,000) or says of itself.
+	rpmEntriesLimit = 0xffff
+	rpmValuesLimit  = 1 << 18
+	rpmHeaderLimit  = 64 << 20
 )
 
 // Tags of a header: rpmtag.h.
@@ -45,6 +49,7 @@ const (
 	rpmInt32       = 4
 	rpmInt64       = 5
 	rpmString      = 6
+	rpmBinary      = 7 // its count is of bytes
 	rpmStringArray = 8
 	rpmI18NString  = 9
 )
@@ -99,8 +104,8 @@ func readRPMHeader(content *io.SectionReader, offset int64) (rpmHeader, int64, e
 	entries := int64(binary.BigEndian.Uint32(start[8:]))
 	size := int64(binary.BigEndian.Uint32(start[12:]))
 	offset += rpmHeaderStart
-	if length := entries*16 + size; length > rpmHeaderLimit || length > content.Size()-offset {
-		return nil, 0, fmt.Errorf("%d entries and %d bytes at %d: more than there is", entries, size, offset)
+	if length := entries*16 + size; entries > rpmEntriesLimit || length > rpmHeaderLimit || length > content.Size()-offset {
+		return nil, 0, fmt.Errorf("%d entries and %d bytes at %d: more than there is, or than a header has", entries, size, offset)
 	}
 	text := make([]byte, entries*16+size)
 	if _, err := content.ReadAt(text, offset); err != nil {
@@ -113,9 +118,11 @@ func readRPMHeader(content *io.SectionReader, offset int64) (rpmHeader, int64, e
 		if at > size {
 			return nil, 0, fmt.Errorf("the value of tag %d is past its end", binary.BigEndian.Uint32(index))
 		}
-		header[binary.BigEndian.Uint32(index)] = rpmValue{
-			kind: binary.BigEndian.Uint32(index[4:]), count: binary.BigEndian.Uint32(index[12:]), data: data[at:],
+		value := rpmValue{kind: binary.BigEndian.Uint32(index[4:]), count: binary.BigEndian.Uint32(index[12:]), data: data[at:]}
+		if value.kind != rpmBinary && value.count > rpmValuesLimit {
+			return nil, 0, fmt.Errorf("tag %d has %d values: at most %d are read", binary.BigEndian.Uint32(index), value.count, rpmValuesLimit)
 		}
+		header[binary.BigEndian.Uint32(index)] = value
 	}
 	return header, offset + entries*16 + size, nil
 }
@@ -195,8 +202,10 @@ func (h rpmHeader) files() ([]rpmFile, error) {
 		case modeRegular:
 			if i < len(inodes) && inodes[i] != 0 {
 				if before, linked := last[inodes[i]]; linked {
-					files[i].links = slices.Concat(files[before].links, []string{files[before].name})
-					files[before].size, files[before].links = 0, nil
+					// Handed on, not copied: all files of a package can be one.
+					files[before].links = append(files[before].links, files[before].name)
+					files[i].links, files[before].links = files[before].links, nil
+					files[before].size = 0
 				}
 				last[inodes[i]] = i
 			}

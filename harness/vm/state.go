@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
+	"unicode"
 )
 
 // A machineState is that of a guest that has booted and has not read its job yet. All guests of an image are alike
@@ -19,7 +21,14 @@ type machineState struct {
 // A beginning is how a guest begins: with a boot, or where another one was after its own.
 type beginning struct {
 	arguments []string
-	stop      *stop // nil: it is not stopped when it has booted
+	monitor   *monitor
+	theirs    *os.File // QEMU's end of it
+	stop      *stop    // nil: it is not stopped when it has booted
+}
+
+func (b beginning) close() {
+	b.monitor.close()
+	b.theirs.Close()
 }
 
 // stateTag is the name of the only state on a disk.
@@ -28,10 +37,11 @@ const stateTag = "booted"
 // Arguments by which a guest goes on when it has booted, is stopped then, and begins there. One that is to be stopped
 // waits for the monitor before it begins, so that no event is missed.
 var (
-	goOnArguments = []string{"-action", "watchdog=none"}
-	diskArguments = []string{"-drive", "if=none,id=state,format=qcow2,cache=unsafe,file=/proc/self/fd/8"}
-	stopArguments = append([]string{"-S", "-action", "watchdog=pause", "-chardev", "socket,id=monitor,fd=9", "-mon", "chardev=monitor,mode=control"}, diskArguments...)
-	loadArguments = append(append([]string{"-loadvm", stateTag}, goOnArguments...), diskArguments...)
+	monitorArguments = []string{"-chardev", "socket,id=monitor,fd=9", "-mon", "chardev=monitor,mode=control"}
+	goOnArguments    = []string{"-action", "watchdog=none"}
+	diskArguments    = []string{"-drive", "if=none,id=state,format=qcow2,cache=unsafe,file=/proc/self/fd/8"}
+	stopArguments    = append([]string{"-S", "-action", "watchdog=pause"}, diskArguments...)
+	loadArguments    = append(append([]string{"-loadvm", stateTag}, goOnArguments...), diskArguments...)
 )
 
 // runGuest runs a guest to its end, from wherever it can begin.
@@ -45,30 +55,56 @@ func (i *Image) runGuest(ctx context.Context, job Job, files *guestFiles) (endin
 
 // begin chooses how a guest begins.
 func (i *Image) begin(job Job, files *guestFiles) (beginning, error) {
-	start := beginning{arguments: arguments(i.kernel.image, job)}
+	monitor, theirs, err := newMonitor()
+	if err != nil {
+		return beginning{}, err
+	}
+	start := beginning{arguments: append(arguments(i.kernel.image, job), monitorArguments...), monitor: monitor, theirs: theirs}
 	state, unkept := i.keptState()
 	if state != nil && state.memoryMiB == job.memoryMiB() {
-		start.arguments = append(start.arguments, loadArguments...)
-		_, err := files.console.WriteAt(state.console, 0)
-		return start, errors.Join(err, copyFile(files.disk, state.disk))
+		err := state.copyTo(files)
+		if err == nil {
+			start.arguments = append(start.arguments, loadArguments...)
+			return start, nil
+		}
+		// The guest boots instead, and so do all others: what is kept is what takes the room.
+		unkept = withRoom(fmt.Errorf("begin where another guest has booted: %w", err))
+		i.dropState(state, unkept)
+		state = nil
 	}
 	if !job.Keep || state != nil || unkept != nil {
 		start.arguments = append(start.arguments, goOnArguments...)
 		return start, nil
 	}
-	if err := files.disk.Truncate(0); err != nil {
-		return start, err
-	}
 	if err := writeDisk(io.NewOffsetWriter(files.disk, 0)); err != nil {
-		return start, err
-	}
-	monitor, theirs, err := newMonitor()
-	if err != nil {
-		return start, err
+		start.close()
+		return start, withRoom(err)
 	}
 	start.arguments = append(start.arguments, stopArguments...)
-	start.stop = &stop{monitor: monitor, theirs: theirs, keep: func() { i.setUnkept(i.keep(monitor, job, files)) }}
+	start.stop = &stop{monitor: monitor, keep: func() { i.setUnkept(i.keep(monitor, job, files)) }}
 	return start, nil
+}
+
+// copyTo has a guest begin at the state. On an error the guest's files are as before.
+func (s *machineState) copyTo(files *guestFiles) error {
+	if err := copyFile(files.disk, s.disk); err != nil {
+		return errors.Join(err, files.disk.Truncate(0))
+	}
+	if _, err := files.console.WriteAt(s.console, 0); err != nil {
+		return errors.Join(err, files.disk.Truncate(0), files.console.Truncate(0))
+	}
+	return nil
+}
+
+// dropState gives up a state that the others cannot begin at, and says why.
+func (i *Image) dropState(state *machineState, why error) {
+	i.mutex.Lock()
+	defer i.mutex.Unlock()
+	if i.state == state {
+		i.state = nil
+		state.disk.Close()
+	}
+	i.unkept = why
 }
 
 // keptState is the state to begin at, if there is one, and why there can be none.
@@ -78,16 +114,29 @@ func (i *Image) keptState() (*machineState, error) {
 	return i.state, i.unkept
 }
 
-// keep has QEMU write the state of a stopped guest to its disk, and takes a copy.
-func (i *Image) keep(m *monitor, job Job, files *guestFiles) error {
+// keep has QEMU write the state of a stopped guest to its disk, and takes a copy. Whatever comes of it, the guest's disk, which
+// it has no more use for, takes no room afterwards: it may be what the guest lacks to go on.
+func (i *Image) keep(m *monitor, job Job, files *guestFiles) (err error) {
 	if state, _ := i.keptState(); state != nil {
 		return nil // another guest was first
 	}
-	// The second command detaches the disk, so that all of it is written.
-	for _, line := range []string{"savevm " + stateTag, "drive_del state"} {
-		if said, err := m.human(line); err != nil || said != "" {
-			return errors.Join(err, fmt.Errorf("keep a booted guest's state: %s: %s", line, said))
+	defer func() {
+		if err != nil {
+			err = withRoom(fmt.Errorf("keep a booted guest's state: %w", err))
 		}
+		err = errors.Join(err, files.disk.Truncate(0))
+	}()
+	// The disk is detached in any case, so that all of it is written, and nothing more.
+	var errs []error
+	for _, line := range []string{"savevm " + stateTag, "drive_del state"} {
+		said, err := m.human(line)
+		if err == nil && said != "" {
+			err = fmt.Errorf("%s: %s", line, strings.Join(strings.FieldsFunc(said, unicode.IsControl), "; "))
+		}
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	console, err := readAll(files.console)
 	if err != nil {
@@ -95,11 +144,11 @@ func (i *Image) keep(m *monitor, job Job, files *guestFiles) error {
 	}
 	disk, err := unnamedFile()
 	if err != nil {
-		return fmt.Errorf("keep a booted guest's state: %w", err)
+		return err
 	}
 	if err := copyFile(disk, files.disk); err != nil {
 		disk.Close()
-		return fmt.Errorf("keep a booted guest's state: %w", err)
+		return err
 	}
 	i.mutex.Lock()
 	defer i.mutex.Unlock()
@@ -120,13 +169,7 @@ func (i *Image) setUnkept(err error) {
 // A stop is for a guest that is to be stopped when it has booted.
 type stop struct {
 	monitor *monitor
-	theirs  *os.File // QEMU's end of it
 	keep    func()
-}
-
-func (s *stop) close() {
-	s.monitor.close()
-	s.theirs.Close()
 }
 
 // Events by which QEMU says that the machine has been stopped, and that the guest has come past where it is to be: see

@@ -146,16 +146,6 @@ func fmt60(size string) []byte {
 	return header
 }
 
-func FuzzUnpackDeb(f *testing.F) {
-	small := testPackage{name: "linux-base-x", version: "1", files: map[string]string{"./boot/vmlinuz-1": "image", "./lib/modules/1/a.ko": ""}}
-	for _, c := range []compression{noCompression, gzipCompression, zstdCompression} {
-		f.Add(small.deb(f, c))
-	}
-	f.Fuzz(func(t *testing.T, content []byte) {
-		_, _, _ = unpackAll(t, append([]byte(debMagic), bytes.TrimPrefix(content, []byte(debMagic))...))
-	})
-}
-
 // TestUnpackRPM reads what rpmbuild has made: see rpm_test.go.
 func TestUnpackRPM(t *testing.T) {
 	g := NewWithT(t)

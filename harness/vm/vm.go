@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,7 +25,8 @@ type Config struct {
 	// has to be one.
 	Init string
 	// Include are more files for the guest, as PATH or PATH=GUESTPATH. A program takes its
-	// shared libraries along, a directory all that is in it.
+	// shared libraries along, a directory all that is in it and the libraries of programs in it. They win over
+	// what a guest has anyway.
 	Include []string
 	// Modules are loaded beside DefaultModules, with what they depend on.
 	Modules []string
@@ -84,6 +84,7 @@ func Build(c Config) (*Image, error) {
 	}
 	hash := sha256.New()
 	if err := writeInitramfs(io.MultiWriter(initramfs, hash), c, modules); err != nil {
+		err = withRoom(err)
 		initramfs.Close()
 		return nil, err
 	}
@@ -159,6 +160,14 @@ type Result struct {
 	Console  []byte // the kernel's console: all that it printed
 	// Unkept says why [Job.Keep] has no effect, or is nil: then each guest boots.
 	Unkept error
+	// Processes lists what ran when a guest that did not end in time was asked to stop; nil of any other.
+	Processes []byte
+	// Lost are files that the program has left and that were not taken. There may be more of them than are named.
+	Lost []guest.Lost
+	// Cut says what is left out of Console and of the program's output, since there was too much of it.
+	Cut []string
+	// Full says which file systems of the guest had no room left at its end, or is empty.
+	Full string
 	// Flaw says how the emulator was seen to compute wrong, or is empty. Such a result is
 	// reproducible, and can be wrong all the same.
 	Flaw string
@@ -193,7 +202,7 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 	}
 	files, err := newGuestFiles(i.initramfs, guest.Job{Args: job.Args, Env: job.Env, Seed: job.Seed})
 	if err != nil {
-		return Result{}, err
+		return Result{}, withRoom(err)
 	}
 	defer files.close()
 
@@ -204,16 +213,20 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 	if err != nil {
 		return result, err
 	}
-	console, err := readAll(files.console)
+	if result.Console, err = readEnds(files.console, maxConsole); err != nil {
+		return result, err
+	}
+	result.Cut = append(cutText("output", files.output, maxOutput), cutText("console", files.console, maxConsole)...)
+	got, err := unpackResults(files.results, job)
 	if err != nil {
 		return result, err
 	}
-	result.Console = console
-	status, err := unpackResults(files.results, job.Artefacts, job.Place)
-	if err != nil && !errors.Is(err, ErrNoStatus) {
-		return result, err
+	status := got.status
+	result.Lost, result.Processes = got.lost, got.processes
+	if status != nil {
+		result.Full = status.Full
 	}
-	if failure := diagnose(ended, status, console); failure != nil {
+	if failure := diagnose(ended, status, result.Console); failure != nil {
 		return result, failure
 	}
 	if status.LostFlags > 0 {

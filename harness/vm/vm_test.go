@@ -239,7 +239,6 @@ func TestGuestsThatFail(t *testing.T) {
 		says string // part of the error
 	}{
 		{"panic", vm.Job{Args: []string{"panic-kernel"}}, vm.ErrPanic, "sysrq triggered crash"},
-		{"hang", vm.Job{Args: []string{"hang"}, WallLimit: 12 * time.Second}, vm.ErrTimeout, ""},
 		{"out of memory", vm.Job{Args: []string{"eat-memory"}}, vm.ErrOutOfMemory, "Out of memory"},
 		{"never ready", vm.Job{Args: []string{"exit", "0"}, ReadyLimit: time.Millisecond}, vm.ErrNotReady, ""},
 		// Too small for the kernel and its initramfs.
@@ -257,6 +256,68 @@ func TestGuestsThatFail(t *testing.T) {
 			g.Expect(err.Error()).To(ContainSubstring(c.says))
 		})
 	}
+}
+
+// A guest that does not end says how far it came and what ran in it: whether its program sleeps, runs, or waits for what
+// never comes, and also if it began where another guest had booted.
+func TestGuestsThatDoNotEnd(t *testing.T) {
+	image := newImage(t, nil)
+	for _, c := range []struct{ behaviour, state, goroutine, child string }{
+		{"hang", "program (", "main.behave", ""},
+		{"spin", "running", "goroutine 1", ""},
+		{"deadlock", "program (", "os/exec.(*Cmd).Wait", "main.behave"},
+	} {
+		t.Run(c.behaviour, func(t *testing.T) {
+			g := NewWithT(t)
+			var output bytes.Buffer
+			result, err := image.Run(t.Context(), vm.Job{
+				Args: []string{c.behaviour}, Seed: 1, WallLimit: 20 * time.Second, Output: &output, Keep: true,
+			})
+			t.Logf("%v\n%s\n%s", err, result.Processes, output.String())
+			g.Expect(err).To(MatchError(vm.ErrTimeout))
+			g.Expect(err).To(MatchError(ContainSubstring("stopped after 20s of real time, which --limit allows; its clock had come to ")))
+			g.Expect(err).To(MatchError(ContainSubstring("what ran: program (")))
+			g.Expect(err).To(MatchError(ContainSubstring(c.state)))
+			g.Expect(output.String()).To(And(ContainSubstring("SIGQUIT"), ContainSubstring(c.goroutine)))
+			g.Expect(string(result.Processes)).To(And(
+				HavePrefix("The guest's clock was at "), ContainSubstring("MemAvailable"), ContainSubstring("/tcplab/program "+c.behaviour),
+			))
+			if c.child != "" {
+				g.Expect(string(result.Processes)).To(And(ContainSubstring("last on standard error of "), ContainSubstring(c.child)))
+			}
+			g.Expect(vm.HasState(image)).To(BeTrue())
+		})
+	}
+}
+
+// Files that the host cannot take, a file without end and a full disk are said, and cost neither the status nor other files.
+func TestGuestsThatLeaveTooMuch(t *testing.T) {
+	g := NewWithT(t)
+	image := newImage(t, nil)
+	run := func(behaviour string) (vm.Result, string) {
+		dir := t.TempDir()
+		result, err := image.Run(t.Context(), vm.Job{Args: []string{behaviour}, Seed: 1, Keep: true, Artefacts: dir})
+		g.Expect(err).NotTo(HaveOccurred())
+		return result, dir
+	}
+	result, dir := run("strange-files")
+	g.Expect(result.ExitCode).To(BeZero())
+	g.Expect(result.Full).To(BeEmpty())
+	g.Expect(filepath.Join(dir, "good")).To(BeARegularFile())
+	var names []string
+	for _, lost := range result.Lost {
+		names = append(names, lost.Name)
+	}
+	g.Expect(names).To(ConsistOf("new\nline", "back\\slash", "bell\a", "\xff"))
+
+	result, dir = run("sparse-file")
+	g.Expect(result.ExitCode).To(BeZero())
+	g.Expect(result.Lost).To(ConsistOf(And(HaveField("Name", "sparse"), HaveField("Reason", HavePrefix("has 1099511627776 bytes")))))
+	g.Expect(filepath.Join(dir, "sparse")).NotTo(BeAnExistingFile())
+
+	result, _ = run("fill-disk")
+	g.Expect(result.ExitCode).To(Equal(1))
+	g.Expect(result.Full).To(MatchRegexp(`^the guest's file system / is full: 2\d\d MiB$`))
 }
 
 func TestCancelStopsTheGuest(t *testing.T) {

@@ -120,9 +120,9 @@ func (r *reporter) run() {
 		case err != nil:
 			r.collected <- fmt.Errorf("read the ring of hits: %w", err)
 		default:
-			var one report
-			if _, err := binary.Decode(record.RawSample, binary.NativeEndian, &one); err != nil {
-				r.collected <- fmt.Errorf("read the ring of hits: a report of %d bytes: %w", len(record.RawSample), err)
+			one, err := parseReport(record.RawSample)
+			if err != nil {
+				r.collected <- fmt.Errorf("read the ring of hits: %w", err)
 				continue
 			}
 			r.mu.Lock()
@@ -130,6 +130,13 @@ func (r *reporter) run() {
 			r.mu.Unlock()
 		}
 	}
+}
+
+func parseReport(sample []byte) (one report, err error) {
+	if _, err := binary.Decode(sample, binary.NativeEndian, &one); err != nil {
+		return report{}, fmt.Errorf("a report of %d bytes: %w", len(sample), err)
+	}
+	return one, nil
 }
 
 // collect returns all reports since the start, in the order in which they were made.

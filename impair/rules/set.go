@@ -470,10 +470,13 @@ func (s *Set) reports(f func(*report, *Installed)) error {
 	}
 	for n := range list {
 		one := &list[n]
-		if one.Rule == 0 {
+		switch {
+		case one.Rule == 0:
 			f(one, nil)
-		} else {
+		case int(one.Rule) <= len(s.installed):
 			f(one, s.installed[one.Rule-1])
+		default:
+			return fmt.Errorf("read hits on %s: a report of rule %d, of %d", s.device, one.Rule, len(s.installed))
 		}
 	}
 	return s.complete(c)

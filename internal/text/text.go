@@ -3,6 +3,8 @@
 package text
 
 import (
+	"bytes"
+	"fmt"
 	"strings"
 	"unicode"
 
@@ -35,10 +37,26 @@ func PrintableLines(s string) string {
 }
 
 func harmless(c rune) rune {
-	if unicode.IsControl(c) || unicode.In(c, unicode.Bidi_Control) {
+	if !isHarmless(c) {
 		return '?'
 	}
 	return c
+}
+
+func isHarmless(c rune) bool { return !unicode.IsControl(c) && !unicode.In(c, unicode.Bidi_Control) }
+
+// EscapeJSON escapes in JSON what is made of escape sequences or changes the direction of text. It stays what it was:
+// JSON itself forbids only some of it within its strings, and outside there is none.
+func EscapeJSON(document []byte) []byte {
+	var b bytes.Buffer
+	for _, c := range string(document) {
+		if c == '\n' || c == '\t' || c == '\r' || isHarmless(c) {
+			b.WriteRune(c)
+		} else {
+			fmt.Fprintf(&b, `\u%04x`, c) // all of them are in the first plane
+		}
+	}
+	return b.Bytes()
 }
 
 // Width returns how many columns of a terminal s takes.

@@ -29,10 +29,10 @@ const (
 
 // stall connects a client that writes bytes to a server that does not read until it is told to, and waits until the
 // window is closed. It returns the client's RTO as well, which the window's probes begin with.
-func stall(lab *harness.Lab, net *netns.Topology) (harness.Pair, time.Duration) {
+func stall(lab *harness.Lab, net *netns.Topology, client peers.Socket) (harness.Pair, time.Duration) {
 	GinkgoHelper()
 	pair := lab.Connect(net.Client(), net.Server(),
-		peers.Script{Steps: peers.Steps(peers.Try(peers.Write(bytes)))},
+		peers.Script{Socket: client, Steps: peers.Steps(peers.Try(peers.Write(bytes)))},
 		peers.Script{Socket: peers.Socket{ReceiveBuffer: buffer}, Steps: peers.Steps(peers.Await(), peers.ReadAll())})
 	time.Sleep(settle)
 	socket := harness.First(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List(), "sockets of the client")
@@ -53,7 +53,7 @@ var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "r
 	lab := harness.NewLab(ctx)
 	net := lab.Path(nearTrip)
 	wire := lab.Capture(net.Client())
-	_, rto := stall(lab, net)
+	_, rto := stall(lab, net, peers.Socket{})
 
 	// RFC 9293, section 3.8.6.1: the first after an RTO, then exponentially.
 	expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+hostDelay), RTO: rto}, probes)
@@ -73,7 +73,7 @@ var _ = It("sends at once when the window opens again", Label("quick", "netem", 
 	lab := harness.NewLab(ctx)
 	net := lab.Path(nearTrip)
 	wire := lab.Capture(net.Server())
-	pair, _ := stall(lab, net)
+	pair, _ := stall(lab, net, peers.Socket{})
 	lab.Continue(pair.Server)
 	received := lab.Wait(pair.Server).Connections[0].Received
 
@@ -94,7 +94,7 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 		lab := harness.NewLab(ctx)
 		net := lab.Path(nearTrip, netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_retries2", Value: "3"}}})
 		wire := lab.Capture(net.Client(), net.Server())
-		pair, rto := stall(lab, net)
+		pair, rto := stall(lab, net, peers.Socket{})
 
 		// tcp_probe_timer: icsk_probes_out counts those without an answer. The time doubles tcp_retries2 times at most
 		// (tcp_send_probe0).
@@ -121,3 +121,40 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 		lab.Measure("probes in vain", len(crossings)-len(answered), bounds.Exactly(retries), "tcp_retries2")
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPWinProbe", len(crossings)), HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
 	})
+
+var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes are answered", Label("quick", "netem", "linux"),
+	func(ctx SpecContext) {
+		const userTimeout = 5 * time.Second
+		lab := harness.NewLab(ctx)
+		net := lab.Path(nearTrip)
+		wire := lab.Capture(net.Client())
+		pair, rto := stall(lab, net, peers.Socket{UserTimeout: userTimeout})
+		write := lab.Wait(pair.Client).Connections[0].Steps[0]
+
+		// RFC 9293, section 3.8.6.1, would have the connection stay for as long as the probes are answered; the program's
+		// time-out comes first. It counts from the first probe on (tcp_probe_timer: icsk_probes_tstamp).
+		Expect(write.Err).To(MatchError(unix.ETIMEDOUT))
+		zero := harness.First(wire.Segments(closed), "segments that close the window")
+		sent := wire.Segments(analysis.From(harness.IP(net.Client())), probing(zero.Ack))
+		answers := wire.Segments(closed, analysis.From(harness.IP(net.Server())), func(s analysis.Segment) bool { return s.Frame > zero.Frame })
+		k := lab.Oracle(net.Client())
+		situation := oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+hostDelay), RTO: rto, UserTimeout: userTimeout}
+		expected := k.ZeroWindowProbes(situation, len(sent)+1)
+		over, ends := k.ZeroWindowEnd(situation)
+		Expect(ends).To(BeTrue())
+		lab.Measure("probes", len(sent), expected.By(over))
+		harness.CheckEach(lab, "probes after", times(sent, zero.At), expected[:len(sent)])
+		Expect(answers).To(HaveLen(len(sent)))
+		// The script began, and the capture, with the SYN.
+		lab.Measure("gave up after", write.End()-zero.At, over.LateBy(hostDelay))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPWinProbe", len(sent)), HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
+	})
+
+// times are when segments were seen, since another one.
+func times(segments []analysis.Segment, since time.Duration) []time.Duration {
+	var list []time.Duration
+	for _, s := range segments {
+		list = append(list, s.At-since)
+	}
+	return list
+}

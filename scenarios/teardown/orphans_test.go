@@ -72,6 +72,38 @@ var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its p
 		Expect(wire).To(Contain(Reset(), 1))
 	})
 
+var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and resets:", Label("quick", "netem", "linux"),
+	func(ctx SpecContext, steps []peers.Step, counter string) {
+		lab := harness.NewLab(ctx)
+		net := lab.Path(roundTrip)
+		wire, events := lab.Capture(net.Client()), lab.Events(net.Client())
+
+		c := lab.Connect(net.Client(), net.Server(),
+			peers.Script{Socket: peers.Socket{Linger2: peers.NoFINWait2}, Steps: steps},
+			peers.Script{Steps: peers.Steps(peers.ReadAll(), peers.Sleep(2*settle), peers.Try(peers.Write(1)))}) // after all resets
+		server := lab.Wait(c.Server).Connections[0]
+
+		// RFC 9293, section 3.3.2, knows no way from FIN-WAIT-2 to CLOSED but by the other side's FIN. tcp(7) has one for
+		// programs that want none of it, and no time to wait for the other side is left by then.
+		Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: c.Local.Port()}).List()).To(BeEmpty())
+		lasts, _ := lab.Oracle(net.Client()).FINWait2(0, peers.NoFINWait2)
+		Expect(lasts.Latest).To(BeZero())
+		fin := harness.First(wire.Segments(analysis.FINs), "FINs")
+		reset := harness.First(wire.Segments(analysis.RSTs), "resets")
+		states := events.States(c.Local, c.Remote)
+		Expect(states.States[len(states.States)-1]).To(Equal(kernel.Close))
+		Expect(states.States).NotTo(ContainElement(kernel.TimeWait))
+		Expect(reset.At).To(BeNumerically(">", fin.At))
+		// The server is in CLOSE-WAIT, where a reset is EPIPE (tcp_reset).
+		Expect(server.Steps[2].Err).To(MatchError(unix.EPIPE))
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown(counter, 1), HaveGrown("TcpOutRsts", 1)))
+	},
+	// The ACK of the FIN finds an orphan in FIN-WAIT-1 (tcp_rcv_state_process).
+	Entry("closed at once", peers.Steps(peers.Close()), "TcpExtTCPAbortOnData"),
+	// close(2) finds FIN-WAIT-2 (__tcp_close).
+	Entry("closed in FIN-WAIT-2", peers.Steps(peers.CloseWrite(), peers.Sleep(settle), peers.Close()), "TcpExtTCPAbortOnLinger"),
+)
+
 var _ = It("repeats the FIN of a closed connection in silence, and gives up after tcp_orphan_retries", Label("long", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)

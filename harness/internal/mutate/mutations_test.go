@@ -20,6 +20,9 @@ const (
 	retransmission = "github.com/tcplab/tcplab/scenarios/retransmission"
 
 	harness = "github.com/tcplab/tcplab/harness"
+	netns   = "github.com/tcplab/tcplab/netns"
+	oracle  = "github.com/tcplab/tcplab/harness/oracle"
+	peers   = "github.com/tcplab/tcplab/peers"
 	runner  = "github.com/tcplab/tcplab/harness/runner"
 )
 
@@ -166,10 +169,59 @@ var mutations = []mutation{
 		tests: runner, match: "TestRunOfSkips",
 	},
 	{
+		name:  "a peer may end in any way",
+		file:  "harness/peer.go",
+		old:   "if err := p.Peer.Fault(); err != nil {",
+		new:   "if err := p.Peer.Fault(); err != nil && false {",
+		tests: harness, match: "TestSpecsThatDoNotPass/peer_",
+	},
+	{
+		name:  "a peer that nobody waits for may end in any way",
+		file:  "harness/lab.go",
+		old:   "errs := l.faults(report)",
+		new:   "errs := l.faults(report)[:0]",
+		tests: harness, match: "TestSpecsThatDoNotPass/peer_|TestEvidenceOfADeadPeer",
+	},
+	{
+		name:  "a peer may exit with any status",
+		file:  "peers/peer.go",
+		old:   "case status.ExitCode != 0:",
+		new:   "case status.ExitCode != 0 && false:",
+		tests: peers, match: "TestFault$",
+	},
+	{
+		name:  "a peer may end by a signal that nobody sent",
+		file:  "peers/peer.go",
+		old:   "slices.ContainsFunc(p.signals, isNamed(status.Signal))",
+		new:   "!slices.ContainsFunc(p.signals, isNamed(status.Signal))",
+		tests: peers, match: "TestFault$",
+	},
+	{
+		name:  "a daemon outlives its lab",
+		file:  "netns/host.go",
+		old:   "errs = append(errs, h.killLeft())",
+		new:   "errs = append(errs, nil)",
+		tests: netns, match: "TestCloseKillsDaemons$",
+	},
+	{
+		name:  "the oracle's closed window ignores TCP_USER_TIMEOUT",
+		file:  "harness/oracle/established.go",
+		old:   "if passed.Earliest >= p.UserTimeout {",
+		new:   "if passed.Earliest >= 2*p.UserTimeout {",
+		tests: oracle, match: "TestZeroWindowUserTimeout$",
+	},
+	{
 		name:  "TCP may run out of memory unnoticed",
 		file:  "harness/pressure.go",
 		old:   "if n := since[name]; n > 0 {",
 		new:   "if n := since[name]; n > 1<<40 {",
 		tests: harness, match: "TestMemoryPressure",
+	},
+	{
+		name:  "what is skipped is not said",
+		file:  "harness/suite.go",
+		old:   "\tnoteSkipped(err.Error())\n",
+		new:   "",
+		tests: harness, match: "TestWhatIsSkipped",
 	},
 }

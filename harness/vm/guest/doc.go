@@ -4,6 +4,8 @@
 // program (usually a compiled test suite), sends what that program left in its artefact
 // directory to the host, then the program's status, and powers off.
 //
+// Where the host asks for it, by Ctrl-Alt-Del, it ends the program before its time, and tells what was running.
+//
 // A guest needs no init program of its own: the program that starts the guest is packed into
 // it as /init, and calls [Main] before anything else:
 //

@@ -39,7 +39,8 @@ func Main() {
 // run does the job and reports on it. Its error is only for what could not be reported.
 func run() error {
 	// What is alike in all guests of an image. Its random numbers are, too.
-	bootErr := errors.Join(mountAll(), seedRandom(0), loadModules(), pause())
+	requests, stopErr := stopRequests()
+	bootErr := errors.Join(mountAll(), stopErr, seedRandom(0), loadModules(), pause())
 	job, jobErr := readJob()
 	seedErr := seedRandom(job.Seed)
 
@@ -60,10 +61,13 @@ func run() error {
 	if err := errors.Join(bootErr, jobErr, seedErr); err != nil {
 		status = Status{ExitCode: -1, Error: err.Error()}
 	} else {
-		status = runProgram(job)
-		if err := addTree(stream, ArtefactsDir); err != nil {
+		status = runProgram(job, requests, func(processes []byte) error {
+			return errors.Join(addEntry(stream, ProcessesEntry, processes), stream.Flush())
+		})
+		if status.Lost, err = addTree(stream, ArtefactsDir); err != nil {
 			status.Error = err.Error()
 		}
+		status.Full = fullFileSystems()
 	}
 	status.Uptime = uptime()
 	encoded, err := json.Marshal(status)
@@ -81,6 +85,8 @@ func mountAll() error {
 		{"proc", "/proc"},
 		{"sysfs", "/sys"},
 		{"devtmpfs", "/dev"},
+		{"devpts", "/dev/pts"},
+		{"tmpfs", "/dev/shm"},
 		{"tmpfs", "/tmp"},
 		{"tracefs", "/sys/kernel/tracing"},
 		{"bpf", "/sys/fs/bpf"},
@@ -98,22 +104,27 @@ func mountAll() error {
 			errs = append(errs, fmt.Errorf("mount %s on %s: %w", m.kind, m.target, err))
 		}
 	}
-	for _, dir := range []string{ArtefactsDir, WorkDir, "/dev/shm", "/run", "/etc"} {
+	for _, dir := range []string{ArtefactsDir, WorkDir, "/run", "/etc"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	// What udev would make: shells and servers write to them.
+	for _, link := range [][2]string{{"/proc/self/fd", "/dev/fd"}, {"fd/0", "/dev/stdin"}, {"fd/1", "/dev/stdout"}, {"fd/2", "/dev/stderr"}} {
+		if err := os.Symlink(link[0], link[1]); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if err := unix.Sethostname([]byte("tcplab")); err != nil { // as /etc/hosts has it
+		errs = append(errs, fmt.Errorf("set the host name: %w", err))
 	}
 	return errors.Join(errs...)
 }
 
 func loadModules() error {
-	text, err := os.ReadFile(ModulesList)
-	if err != nil {
-		return err
-	}
 	var names []string
-	if err := json.Unmarshal(text, &names); err != nil {
-		return fmt.Errorf("%s: %w", ModulesList, err)
+	if err := readList(ModulesList, &names); err != nil {
+		return err
 	}
 	var errs []error
 	for _, name := range names {
@@ -122,6 +133,18 @@ func loadModules() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// readList reads a list that the host has put into a file, in JSON.
+func readList(file string, list *[]string) error {
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(text, list)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
 }
 
 func loadModule(path string) error {
@@ -156,7 +179,8 @@ func openPort(name string) (*os.File, error) {
 	return nil, fmt.Errorf("no virtio-serial port is named %q among %d: is virtio_console loaded?", name, len(names))
 }
 
-func runProgram(job Job) Status {
+// runProgram runs the program to its end, or until the host asks for that.
+func runProgram(job Job, requests <-chan os.Signal, report func(processes []byte) error) Status {
 	status := Status{ExitCode: -1}
 	output, err := openPort(OutputPort)
 	if err != nil {
@@ -178,12 +202,17 @@ func runProgram(job Job) Status {
 		return status
 	}
 	status.LostFlags, status.LostFlagsOf = lost, of
+	var path []string
+	if err := readList(PathList, &path); err != nil {
+		status.Error = err.Error()
+		return status
+	}
 	time.Sleep(startAfter(job.Seed))
 	began := uptime()
 	command := exec.Command(ProgramPath, job.Args...)
 	command.Dir = WorkDir
 	command.Env = append([]string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"PATH=" + strings.Join(append([]string{"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, path...), ":"),
 		"HOME=/root", "TMPDIR=/tmp", "USER=root", "LANG=C.UTF-8",
 		ArtefactsEnv + "=" + ArtefactsDir,
 		// A scenario is too short for its programs' garbage to matter: collecting it is a fifth of the instructions of one that
@@ -191,10 +220,25 @@ func runProgram(job Job) Status {
 		"GOGC=off", "GOMEMLIMIT=96MiB",
 	}, job.Env...)
 	command.Stdout, command.Stderr = output, output
-	err = command.Run()
+	if err := command.Start(); err != nil {
+		status.Error = err.Error()
+		return status
+	}
+	done := make(chan struct{})
+	go func() {
+		_ = command.Wait() // how it ended, its state says
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-requests:
+		status.Stopped, err = stopProgram(command.Process, done, report)
+		if err != nil {
+			status.Stopped += " (" + err.Error() + ")"
+		}
+	}
 	status.Ran = uptime() - began
-	if command.ProcessState == nil {
-		status.Error = err.Error() // it could not be started
+	if status.Stopped != "" {
 		return status
 	}
 	status.ExitCode = command.ProcessState.ExitCode()
@@ -266,34 +310,84 @@ func uptime() time.Duration {
 	return time.Duration(now.Nano())
 }
 
-// addTree adds the regular files below root, in the order of their names.
-func addTree(stream *tar.Writer, root string) error {
-	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		file, err := os.Open(path)
+// addTree adds the regular files below root, in the order of their names. What cannot be sent it leaves out, and says so: a
+// process that the program has left behind may still write there.
+func addTree(stream *tar.Writer, root string) (lost []Lost, err error) {
+	left := int64(maxTree)
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		name := strings.TrimPrefix(path, root+"/")
 		if err != nil {
-			return err
+			lost = append(lost, Lost{name, err.Error()})
+			return nil
 		}
-		defer file.Close()
-		info, err := file.Stat()
-		if err != nil {
-			return err
+		if !entry.Type().IsRegular() {
+			return nil
 		}
-		name, err := filepath.Rel(root, path)
-		if err != nil {
-			return err
+		reason, err := addFile(stream, name, path, &left)
+		if reason != "" {
+			lost = append(lost, Lost{name, reason})
 		}
-		if err := stream.WriteHeader(header(ArtefactPrefix+name, info.Size())); err != nil {
-			return fmt.Errorf("send %s: %w", path, err)
-		}
-		// A file that still grows must not break the stream: its header has promised a size.
-		if _, err := io.CopyN(stream, file, info.Size()); err != nil {
-			return fmt.Errorf("send %s: %w", path, err)
-		}
-		return nil
+		return err
 	})
+	return lost, err
+}
+
+// maxTree is how much of a tree is sent: the host takes no more than that. A sparse file is sent whole, and can be of any size.
+const maxTree = 1 << 30
+
+// addFile adds a file, or says why not. Its error is of the stream.
+func addFile(stream *tar.Writer, name, path string, left *int64) (reason string, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return err.Error(), nil
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err.Error(), nil
+	}
+	size := info.Size()
+	if size > *left {
+		return fmt.Sprintf("has %d bytes, and all files together may have %d", size, maxTree), nil
+	}
+	*left -= size
+	if err := stream.WriteHeader(header(ArtefactPrefix+name, size)); err != nil {
+		return "", fmt.Errorf("send %q: %w", path, err)
+	}
+	// A file that still grows, or shrinks, must not break the stream: its header has promised a size.
+	sent, err := io.CopyN(stream, file, size)
+	if err != nil && sent < size {
+		reason = fmt.Sprintf("only %d of its %d bytes could be read, zeros follow: %v", sent, size, err)
+		_, err = io.CopyN(stream, zeros{}, size-sent)
+	}
+	if err != nil {
+		return "", fmt.Errorf("send %q: %w", path, err)
+	}
+	return reason, nil
+}
+
+// zeros is a reader of zero bytes without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// fullFileSystems names those that programs write to and that have no room left: what is missing afterwards is so for that.
+func fullFileSystems() string {
+	const full = 64 << 10
+	var texts []string
+	for _, dir := range []string{"/", "/tmp"} {
+		var stat unix.Statfs_t
+		if err := unix.Statfs(dir, &stat); err != nil || stat.Blocks == 0 {
+			continue // it has no bound of its own
+		}
+		if block := uint64(stat.Bsize); stat.Bavail*block < full { //nolint:gosec // never negative
+			texts = append(texts, fmt.Sprintf("the guest's file system %s is full: %d MiB", dir, stat.Blocks*block>>20))
+		}
+	}
+	return strings.Join(texts, "; ")
 }
 
 func addEntry(stream *tar.Writer, name string, content []byte) error {

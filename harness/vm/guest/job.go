@@ -1,6 +1,10 @@
 package guest
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
 
 // Arch is what guests execute, by Go's name, whatever the host is: their /init and their programs are built for it.
 const Arch = "amd64"
@@ -11,6 +15,7 @@ const (
 	ProgramPath  = "/tcplab/program"
 	ModulesList  = "/tcplab/modules.json" // names in ModulesDir, in the order in which to load them
 	ModulesDir   = "/tcplab/modules"
+	PathList     = "/tcplab/path.json" // directories in which there are programs, besides those where programs are
 	WorkDir      = "/work"
 	ArtefactsDir = "/artefacts"
 )
@@ -21,13 +26,14 @@ const JobFile = "opt/tcplab/job"
 // Names of the virtio-serial ports that lead to the host.
 const (
 	OutputPort  = "tcplab.output"  // the program's standard output and error, as it runs
-	ResultsPort = "tcplab.results" // a tar stream: ready, the artefacts, and the status last
+	ResultsPort = "tcplab.results" // a tar stream: ready, perhaps what ran, the artefacts, and the status last
 )
 
 // Entries of the tar stream on the results port.
 const (
 	ReadyEntry     = "ready"
 	ArtefactPrefix = "artefacts/"
+	ProcessesEntry = "processes.txt" // what ran when the guest was asked to stop
 	StatusEntry    = "status.json"
 )
 
@@ -41,6 +47,14 @@ type Job struct {
 	Seed uint64   // of all that is random in the guest, and of when the program starts
 }
 
+func parseJob(text []byte) (Job, error) {
+	var job Job
+	if err := json.Unmarshal(text, &job); err != nil {
+		return Job{}, fmt.Errorf("%s: %w", JobFile, err)
+	}
+	return job, nil
+}
+
 // Status is the last thing that a guest says. A guest that never said it did not finish.
 type Status struct {
 	ExitCode int    // of the program; -1 if a signal ended it
@@ -48,6 +62,20 @@ type Status struct {
 	Error    string // what kept the guest from running the program at all
 	// By the guest's own clock: how long the program ran, and the end, from the start of its kernel.
 	Ran, Uptime time.Duration
+	// Stopped is what ran when the host had the guest end its program, in short; empty if it ended by itself.
+	Stopped string
+	// Lost are files of the program that were not sent.
+	Lost []Lost
+	// Full are the file systems that had no room left at the end.
+	Full string
 	// LostFlags counts where the emulator was seen to compute wrong, of LostFlagsOf tries.
 	LostFlags, LostFlagsOf int
 }
+
+// Lost is a file that the program has left and that does not reach the host, or not whole.
+type Lost struct {
+	Name   string // below ArtefactsDir, with slashes
+	Reason string
+}
+
+func (l Lost) String() string { return fmt.Sprintf("%q: %s", l.Name, l.Reason) }

@@ -5,7 +5,6 @@ package guest
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -100,15 +99,11 @@ func readItem(size int) []byte {
 }
 
 func readJob() (Job, error) {
-	var job Job
 	text, err := hostFile(JobFile)
 	if err != nil {
-		return job, err
+		return Job{}, err
 	}
-	if err := json.Unmarshal(text, &job); err != nil {
-		return job, fmt.Errorf("%s: %w", JobFile, err)
-	}
-	return job, nil
+	return parseJob(text)
 }
 
 // seedRandom makes all that the kernel draws from now on follow from a seed, and from when its interrupts come, which

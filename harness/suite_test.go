@@ -1,0 +1,21 @@
+package harness
+
+import (
+	"os"
+	"testing"
+
+	. "github.com/onsi/gomega"
+)
+
+// TestNoColoursInPipes: Ginkgo itself does not look where its output goes.
+func TestNoColoursInPipes(t *testing.T) {
+	g := NewWithT(t)
+	read, write, err := os.Pipe()
+	g.Expect(err).NotTo(HaveOccurred())
+	defer read.Close()
+	defer write.Close()
+	stdout := os.Stdout
+	defer func() { os.Stdout = stdout }()
+	os.Stdout = write
+	g.Expect(reporting().NoColor).To(BeTrue())
+}

@@ -1,0 +1,26 @@
+package guest
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+)
+
+// FuzzParseJob: /init takes its job from a device, and what it takes is what was written.
+func FuzzParseJob(f *testing.F) {
+	f.Add([]byte(`{"Args":["-test.v",""],"Env":["A=b"],"Seed":18446744073709551615}`))
+	f.Add([]byte(`{"Args":null,"Env":[],"Seed":-1}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		job, err := parseJob(text)
+		if err != nil {
+			return
+		}
+		written, err := json.Marshal(job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := parseJob(written); err != nil || !reflect.DeepEqual(again, job) {
+			t.Errorf("%+v became %+v, %v", job, again, err)
+		}
+	})
+}
