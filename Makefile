@@ -11,6 +11,11 @@ KERNELS ?= 6.1,6.12,newest
 # For make fuzz: how long each target.
 FUZZTIME ?= 60s
 
+# For make kill: how many kills, and of which seed: with several seeds they can be split over several calls.
+KILLS     ?= 1000
+KILL_SEED ?= 1
+export KILLS KILL_SEED
+
 # Of what tests one package, on a machine that is busy with others.
 TIMEOUT := 30m
 
@@ -25,7 +30,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/analysis ./harness/capture \
               ./harness/kernel ./harness/oracle
 
-.PHONY: help hello lab plan test unit privileged reproducible seeds kernels mutate fuzz bench lint setup clean
+.PHONY: help hello lab plan test unit privileged reproducible seeds kernels mutate kill fuzz bench lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +84,10 @@ kernels: $(TCPLAB) ## run the suites on all kernels, compare, and write docs/ker
 mutate: $(TCPLAB) ## break tcplab on purpose, in many ways: each must turn a spec red
 	@$(TCPLAB) setup --virtual
 	TCPLAB_MUTATE=1 go test -v -count 1 -timeout 60m -run TestMutationsAreNoticed ./harness/internal/mutate
+
+kill: $(TCPLAB) ## end tcplab at 1,000 random moments by all signals: nothing may be left, and the next run be right (KILLS=, KILL_SEED=)
+	@$(TCPLAB) setup --virtual
+	TCPLAB_KILL=1 go test -v -count 1 -timeout 12h -run '^TestKills$$' ./cmd/tcplab
 
 fuzz: ## fuzz all that parses bytes from outside, each target for a minute (FUZZTIME=, ARGS='-test.parallel 1')
 	@internal/testenv/fuzz $(FUZZTIME) $(ARGS)

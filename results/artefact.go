@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+
+	"github.com/tcplab/tcplab/internal/scratch"
 )
 
 // Artefacts lists the regular files in dir and below, sorted by path, with size and hash: what a record of this
@@ -43,6 +45,8 @@ func files(root *os.Root) ([]string, error) {
 		switch {
 		case err != nil:
 			return err
+		case d.IsDir() && scratch.Is(d.Name()):
+			return fs.SkipDir // of a writer that was killed, or writes
 		case d.IsDir():
 			return nil
 		case name == FileName || temporary(name):

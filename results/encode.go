@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
+	"github.com/tcplab/tcplab/internal/scratch"
 )
 
 // ErrSchema says that a record has a schema version that this package does not read.
@@ -118,16 +118,15 @@ func (r *Record) Write(dir string) error {
 		return fmt.Errorf("write record of %q: %w", r.Scenario, err)
 	}
 	name := filepath.Join(dir, FileName)
-	// The temporary file is made in dir: renaming from another file system is not possible.
-	if err := renameio.WriteFile(name, data, 0o644, renameio.WithTempDir(dir)); err != nil {
+	if err := scratch.WriteFile(name, data, 0o644); err != nil {
 		return fmt.Errorf("write record %s: %w", name, err)
 	}
 	r.dir = dir
 	return nil
 }
 
-// temporary tells whether name is what renameio calls a record.json that it has not finished. A killed writer
-// leaves one behind.
+// temporary tells whether name is what earlier versions called a record.json that they had not finished. A killed
+// writer left one behind.
 func temporary(name string) bool {
 	rest, ok := bytes.CutPrefix([]byte(name), []byte("."+FileName))
 	return ok && len(bytes.Trim(rest, "0123456789")) == 0

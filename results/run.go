@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
+	"github.com/tcplab/tcplab/internal/scratch"
 )
 
 // Latest is the name of the symbolic link to the newest run.
@@ -26,8 +26,8 @@ type Run struct {
 // digits, and "-", "_", ".", not at its beginning; 1 to 100 of them. A run that exists already is an fs.ErrExist:
 // Open it to add to it.
 func Create(root, id string) (*Run, error) {
-	if err := checkID(id); err != nil {
-		return nil, fmt.Errorf("create run: %w", err)
+	if err := CheckNew(root, id); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, fmt.Errorf("create run %s: %w", id, err)
@@ -36,11 +36,7 @@ func Create(root, id string) (*Run, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("create run %s: %w", id, err)
 	}
-	run := &Run{path: dir}
-	if err := run.checkLatest(); err != nil {
-		return nil, errors.Join(err, os.Remove(dir))
-	}
-	return run, nil
+	return &Run{path: dir}, nil
 }
 
 // MakeLatest points <root>/latest at the run. It is for a run that has come to something: one whose scenarios were all
@@ -49,7 +45,7 @@ func (r *Run) MakeLatest() error {
 	if err := r.checkLatest(); err != nil {
 		return err
 	}
-	if err := renameio.Symlink(r.ID(), r.latest()); err != nil {
+	if err := scratch.Symlink(r.ID(), r.latest()); err != nil {
 		return fmt.Errorf("run %s: point %s at it: %w", r.ID(), r.latest(), err)
 	}
 	return nil
@@ -57,12 +53,27 @@ func (r *Run) MakeLatest() error {
 
 func (r *Run) latest() string { return filepath.Join(filepath.Dir(r.path), Latest) }
 
-// checkLatest finds out whether the link can be made: renameio.Symlink would rename over a regular file.
+// checkLatest finds out whether the link can be made: it would take the place of a regular file.
 func (r *Run) checkLatest() error {
 	if info, err := os.Lstat(r.latest()); err == nil && info.Mode().Type() != fs.ModeSymlink {
 		return fmt.Errorf("run %s: %s is not a symbolic link: move it away", r.ID(), r.latest())
 	}
 	return nil
+}
+
+// CheckNew finds out what [Create] would refuse, and changes nothing.
+func CheckNew(root, id string) error {
+	if err := checkID(id); err != nil {
+		return fmt.Errorf("create run: %w", err)
+	}
+	if info, err := os.Stat(root); err == nil && !info.IsDir() {
+		return fmt.Errorf("create run %s: %s is not a folder", id, root)
+	}
+	dir := filepath.Join(root, id)
+	if _, err := os.Lstat(dir); err == nil {
+		return fmt.Errorf("create run %s: %w", id, &fs.PathError{Op: "mkdir", Path: dir, Err: fs.ErrExist})
+	}
+	return (&Run{path: dir}).checkLatest()
 }
 
 func checkID(id string) error {

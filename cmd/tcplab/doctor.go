@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +18,7 @@ import (
 	"github.com/tcplab/tcplab/harness/vm"
 	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/subprocess"
 )
 
 // A check is one thing that tcplab may need. Its note says what was found, or what is missing
@@ -42,7 +45,7 @@ scenarios can run here on one clock or the other.`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			out := command.OutOrStdout()
-			printChecks(out, "To compile suites", []check{goToolchain()})
+			printChecks(out, "To compile suites", []check{goToolchain(command.Context())})
 			printChecks(out, "To run on this kernel, in real time", []check{root(), netem(), tracefs()})
 			printChecks(out, "To run in a guest kernel, in virtual time", []check{machine(), emulator(), kernel()})
 			clock, why, err := runner.Choose(runner.Auto)
@@ -68,12 +71,15 @@ func printChecks(out io.Writer, title string, checks []check) {
 	fmt.Fprintln(out)
 }
 
-func goToolchain() check {
-	output, err := exec.Command("go", "version").Output()
+func goToolchain(ctx context.Context) check {
+	var output bytes.Buffer
+	command := exec.Command("go", "version")
+	command.Stdout = &output
+	err := subprocess.RunTree(ctx, command, 0, 0)
 	if err != nil {
 		err = fmt.Errorf("no go command (%w): install Go 1.26 or later; suites compiled elsewhere (go test -c) run without", err)
 	}
-	return checkOf("go", strings.TrimSpace(string(output)), err)
+	return checkOf("go", strings.TrimSpace(output.String()), err)
 }
 
 func root() check {

@@ -111,7 +111,11 @@ release, or the package debian-archive-keyring; and no root. Nothing of the syst
 }
 
 func printStored(out io.Writer, cache string, stored []vm.Stored) error {
-	fmt.Fprintf(out, "In %s:\n", cache)
+	limit, err := vm.KernelsLimit()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "In %s, of at most %s (%s):\n", cache, humanize.Bytes(uint64(limit)), vm.KernelsLimitVariable)
 	lines := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if len(stored) == 0 {
 		fmt.Fprintln(lines, "  none")

@@ -22,7 +22,7 @@ func TestPrintKernels(t *testing.T) {
 	}
 	var out bytes.Buffer
 	g.Expect(printStored(&out, "/cache", stored)).To(Succeed())
-	g.Expect(out.String()).To(Equal(`In /cache:
+	g.Expect(out.String()).To(Equal(`In /cache, of at most 2.0 GB (TCPLAB_CACHE_KERNELS):
   NAME  RELEASE              SIZE    SOURCE
   6.1   6.1.0-48-amd64       185 MB  linux-image-6.1.0-48-amd64_6.1.172-1 (default)
   7.3   7.3.4+deb13-amd64    93 MB   linux-image-7.3.4+deb13-amd64_7.3.4-1~bpo13+1 (newest as of 2026-11-26)

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +19,7 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// Exit statuses, beside 0 for success.
+// Exit statuses, beside 0 for success and those after a signal.
 const (
 	exitFailed = 1 // a scenario failed, or a comparison found differences
 	exitUsage  = 2 // bad arguments, or something that is missing on this machine
@@ -35,14 +33,20 @@ func main() {
 	guest.Main()
 	peers.Main()
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	var interrupted interruption
+	ctx := interrupted.until(context.Background())
 	display := progress.New(os.Stdout)
 	root := newRoot()
 	flush := connect(root, display, os.Stderr, results.Terminal(os.Stdout).Colour)
 	err := root.ExecuteContext(progress.With(ctx, display))
 	flush()
 	display.Close()
+	if status, yes := interrupted.status(err); yes {
+		if message := interrupted.message(err); message != "" {
+			complain(root, errors.New(message))
+		}
+		os.Exit(status)
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, errFailed):
@@ -76,7 +80,7 @@ the same bytes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newList(), newAnalyze(), newSetup(), newKernels(), newDoctor(), newCompare(), newReproducible(),
-		newSeeds(), newOracle(), newProfiles(), newPeer())
+	root.AddCommand(newRun(), newList(), endsAtOnce(newAnalyze()), newSetup(), newKernels(), newDoctor(),
+		endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), newPeer())
 	return root
 }

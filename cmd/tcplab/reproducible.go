@@ -25,6 +25,9 @@ alone, and all once with another seed. The first three must agree in every byte 
 file, apart from the "host" part of the records; the last must differ in each capture that has
 packets.`,
 		RunE: func(command *cobra.Command, args []string) error {
+			if err := refuseNone(command); err != nil {
+				return err
+			}
 			options.Patterns, options.Args = splitArgs(command, args)
 			options.Clock, options.Fresh = runner.Virtual, true
 			options.Log = command.OutOrStdout()

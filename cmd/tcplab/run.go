@@ -13,17 +13,34 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/harness/runner"
 	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/scratch"
 	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/results"
 )
 
-// defaultSuites are what a bare "tcplab run" runs.
-const defaultSuites = "./scenarios/..."
+// What a bare "tcplab run" runs: the suites in a folder of that name, or, where there are none in it, all.
+const (
+	scenarioSuites = "./scenarios/..."
+	allSuites      = "./..."
+)
+
+// defaultSuites chooses.
+func defaultSuites() string {
+	found := allSuites
+	// What cannot be looked at has none: then the go command says what is wrong.
+	_ = filepath.WalkDir(strings.TrimSuffix(scenarioSuites, "/..."), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && strings.HasSuffix(path, "_test.go") {
+			found = scenarioSuites
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return found
+}
 
 func addFilterFlags(command *cobra.Command, filter *runner.Filter) {
 	flags := command.Flags()
@@ -38,7 +55,7 @@ func splitArgs(command *cobra.Command, args []string) (suites, passed []string) 
 		args, passed = args[:dash], args[dash:]
 	}
 	if len(args) == 0 {
-		args = []string{defaultSuites}
+		args = []string{defaultSuites()}
 	}
 	return args, passed
 }
@@ -51,8 +68,9 @@ func newRun() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "run [SUITE...] [-- ARGUMENT...]",
 		Short: "Run suites, print a table, write a record of each scenario",
-		Long: `Run suites: Go packages with tests (as the go command knows them), or compiled ones
-(*.test). Without any: ` + defaultSuites + `. Arguments behind -- go to the test programs.
+		Long: `Run suites: Go packages with tests (as the go command knows them), suites by the names that
+tcplab list shows, or compiled ones (*.test). Without any: ` + scenarioSuites + `, or where there is no
+such folder ` + allSuites + `. Arguments behind -- go to the test programs.
 
 In virtual time each scenario has a guest of its own; what has passed before with the very
 same inputs (QEMU, kernel, program, arguments, seed) comes from the cache.
@@ -60,16 +78,20 @@ same inputs (QEMU, kernel, program, arguments, seed) comes from the cache.
 Several kernels (--kernel 6.1,6.12) make a run each, ID-6.1 and ID-6.12, and in the end a
 list of what the others did otherwise than the first.
 
-It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run. A run that ends
-before its time (^C) prints what there is, and is not the latest one.`,
+It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run; after ^C with
+130, and after another signal with 128 and its number. A run that ends before its time prints
+what there is, and is not the latest one.`,
 		Example: `  tcplab run
-  tcplab run ./scenarios/handshake --focus refused --seed 7
+  tcplab run handshake --focus refused --seed 7
   tcplab run --kernel 6.1,6.12,newest
   tcplab run --junit junit.xml
   tcplab run ./mypackage --include /usr/bin/iperf3 -- -test.v -test.run TestSlowLink`,
 		RunE: func(command *cobra.Command, args []string) error {
 			var err error
 			if options.Clock, err = runner.ParseClock(clock); err != nil {
+				return err
+			}
+			if err := refuseNone(command); err != nil {
 				return err
 			}
 			options.Patterns, options.Args = splitArgs(command, args)
@@ -138,7 +160,7 @@ func writeReport(path string, records []*results.Record) error {
 	if err := results.JUnit(&report, records); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(path, report.Bytes(), 0o644); err != nil {
+	if err := scratch.WriteFile(path, report.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("--junit: %w", err)
 	}
 	return nil
@@ -156,6 +178,23 @@ func addGuestFlags(command *cobra.Command, options *runner.Options) {
 	flags.StringSliceVar(&options.Modules, "modules", nil, "more kernel modules to load in the guest")
 	flags.IntVar(&options.MemoryMiB, "memory", 0, "of a guest, in MiB (default 512)")
 	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time; then it says what it was doing, and is ended")
+}
+
+// refuseNone refuses numbers that are none: options take a zero for what was not said.
+func refuseNone(command *cobra.Command) error {
+	for name, least := range map[string]string{
+		"jobs": "guests side by side are 1 or more", "limit": "a guest needs more than no time",
+		"memory": fmt.Sprintf("a guest needs %d MiB or more (default: %d)", vm.LeastMemoryMiB, vm.DefaultMemoryMiB),
+	} {
+		flag := command.Flags().Lookup(name)
+		if flag == nil || !flag.Changed {
+			continue
+		}
+		if value := flag.Value.String(); value == "0" || value == "0s" {
+			return fmt.Errorf("--%s %s: %s", name, value, least)
+		}
+	}
+	return nil
 }
 
 // printRun prints what there is of a run, which may have been ended before its time, or have never begun.
@@ -181,7 +220,10 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, j
 	if options.ID == "" {
 		options.ID = runner.NewID(options.Seed)
 	}
-	found, err := findKernels(ctx, kernels, out)
+	if err := options.Check(); err != nil {
+		return err
+	}
+	found, err := findKernels(ctx, kernels, options.Modules, out)
 	if err != nil {
 		return err
 	}
@@ -227,13 +269,16 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, j
 }
 
 // findKernels finds several kernels, or downloads them, before the first run begins.
-func findKernels(ctx context.Context, names []string, out io.Writer) ([]*vm.Kernel, error) {
+func findKernels(ctx context.Context, names, modules []string, out io.Writer) ([]*vm.Kernel, error) {
 	var kernels []*vm.Kernel
 	seen := map[string]string{}
 	for _, name := range names {
 		kernel, err := vm.FindKernel(ctx, vm.KernelOptions{Name: name, Progress: func(line string) { fmt.Fprintln(out, line) }})
 		if err != nil {
 			return nil, err
+		}
+		if err := kernel.CheckModules(modules); err != nil {
+			return nil, fmt.Errorf("--modules: %w", err)
 		}
 		if other, twice := seen[kernel.SHA256]; twice {
 			return nil, fmt.Errorf("--kernel: %s and %s are the same, %s", other, name, kernel.Release)

@@ -61,6 +61,9 @@ It exits with 0 if all passed and no margin is below the limit, and with 1 other
 			if slices.Contains(s.kernels, "") {
 				return errors.New("--kernel: there is no name before, after or between commas")
 			}
+			if err := refuseNone(command); err != nil {
+				return err
+			}
 			s.options.Patterns, s.options.Args = splitArgs(command, args)
 			s.options.Clock, s.options.Quiet = runner.Virtual, true
 			s.options.Log = command.OutOrStdout()
@@ -113,24 +116,27 @@ func parseSeeds(text string) ([]uint64, error) {
 
 // run runs what is not known yet, and prints what came of all.
 func (s sweep) run(ctx context.Context, out io.Writer) error {
+	if err := s.options.Check(); err != nil {
+		return err
+	}
+	kernels := s.kernels
+	if len(kernels) == 0 {
+		kernels = []string{""}
+	}
+	if _, err := findKernels(ctx, kernels, s.options.Modules, out); err != nil {
+		return err
+	}
 	ledger, err := results.OpenLedger(s.options.Root)
 	if err != nil {
 		return err
 	}
-	defer ledger.Close()
+	defer func() { _ = ledger.Close() }() // each line was written when it came
 	for _, dir := range s.merge {
 		if err := ledger.Merge(dir); err != nil {
 			return fmt.Errorf("--merge %s: %w", dir, err)
 		}
 	}
 	s.options.Ledger = ledger
-	kernels := s.kernels
-	if len(kernels) == 0 {
-		kernels = []string{""}
-	}
-	if _, err := findKernels(ctx, kernels, out); err != nil {
-		return err
-	}
 	s.options.Kernel = kernels[0]
 	session, err := runner.Open(ctx, s.options)
 	if err != nil {
@@ -139,7 +145,8 @@ func (s sweep) run(ctx context.Context, out io.Writer) error {
 	defer session.Close()
 	for _, kernel := range kernels {
 		s.options.Kernel = kernel
-		for _, seed := range s.seeds {
+		for i, seed := range s.seeds {
+			s.options.Again = i < len(s.seeds)-1
 			if err := s.cell(ctx, session, seed, out); err != nil {
 				return fmt.Errorf("seed %d: %w", seed, err)
 			}

@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/scratch"
 )
 
 // spool keeps one end's packets in the order of the ring, in two files without a
@@ -44,11 +46,7 @@ func newSpool(dir string) (_ *spool, err error) {
 		}
 	}()
 	for _, f := range []**os.File{&s.records, &s.data} {
-		if *f, err = os.CreateTemp(dir, ".tcplab-capture-*"); err != nil {
-			return nil, err
-		}
-		// Without a name it vanishes with the process, however that ends.
-		if err = os.Remove((*f).Name()); err != nil {
+		if *f, err = scratch.File(dir); err != nil {
 			return nil, err
 		}
 	}

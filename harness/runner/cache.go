@@ -12,11 +12,9 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/scratch"
 	"github.com/tcplab/tcplab/results"
 )
-
-// cacheAge is for how long a passed scenario that nobody asked for again is kept.
-const cacheAge = 30 * 24 * time.Hour
 
 // A runCache keeps the folders of scenarios that passed, by the key of their inputs and name. In
 // virtual time the same inputs give the same bytes, so that a copy is as good as another run.
@@ -45,12 +43,12 @@ func (c runCache) load(key, dir string) (*results.Record, error) {
 	if _, err := os.Stat(entry); err != nil {
 		return nil, err
 	}
+	now := time.Now()
+	_ = os.Chtimes(entry, now, now) // still in use: see prune. If it cannot be said, it only goes earlier.
 	record, err := copyEntry(entry, dir)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s %w: %w", entry, errDamaged, err), os.RemoveAll(dir), os.RemoveAll(entry))
 	}
-	now := time.Now()
-	_ = os.Chtimes(entry, now, now) // still in use: see prune. If it cannot be said, it only goes earlier.
 	return record, nil
 }
 
@@ -103,11 +101,12 @@ func (c runCache) save(key, dir string) error {
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return err
 	}
-	temporary, err := os.MkdirTemp(c.dir, ".save-")
+	folder, err := scratch.Make(c.dir)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temporary)
+	defer func() { _ = folder.Remove() }() // what stays is removed by the next one
+	temporary := filepath.Join(folder.Path(), "entry")
 	if err := os.CopyFS(filepath.Join(temporary, entryFolder), os.DirFS(dir)); err != nil {
 		return err
 	}
@@ -118,18 +117,4 @@ func (c runCache) save(key, dir string) error {
 		return err
 	}
 	return nil
-}
-
-// prune removes what was not used for cacheAge. What cannot be removed stays.
-func (c runCache) prune() {
-	entries, err := os.ReadDir(c.dir)
-	if err != nil {
-		return
-	}
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err == nil && time.Since(info.ModTime()) > cacheAge {
-			os.RemoveAll(filepath.Join(c.dir, entry.Name()))
-		}
-	}
 }

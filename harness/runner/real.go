@@ -17,6 +17,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/internal/progress"
+	"github.com/tcplab/tcplab/internal/subprocess"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -75,14 +76,12 @@ func (s *Session) runHere(ctx context.Context, suite *Suite, run *results.Run, f
 		end.tests = &testLog{to: output}
 		arguments, printed = testArguments(options.Args), end.tests
 	}
-	command := exec.CommandContext(ctx, suite.Binary, arguments...)
+	command := exec.Command(suite.Binary, arguments...)
 	command.Dir, command.Env = suite.Dir, environment
-	// A suite that is asked to stop removes what it made.
-	command.Cancel = func() error { return command.Process.Signal(syscall.SIGINT) }
-	command.WaitDelay = interruptGrace
 	command.Stdout, command.Stderr = printed, printed
 	started := time.Now()
-	err := command.Run()
+	// A suite that is asked to stop removes what it made.
+	err := subprocess.RunTree(ctx, command, syscall.SIGINT, interruptGrace)
 	known := results.Record{Clock: results.ClockReal, Kernel: results.ThisKernel(), Seed: options.Seed, Host: hostPart(started)}
 	if ctx.Err() != nil {
 		done := suite.finished(report)

@@ -38,6 +38,9 @@ type Options struct {
 	// knows is not run again, whether it passed or not, and leaves no evidence. With Fresh it only learns.
 	Ledger    *results.Ledger
 	WallLimit time.Duration
+	// Again says that another run of the session on the same kernel follows: the images of guests stay, each with the
+	// state of a guest that has booted. Without it, one goes when the last scenario of its suite has ended.
+	Again bool
 
 	// Log receives the progress, a line for each event, and the suites' output where a spec
 	// fails. May be nil.

@@ -240,7 +240,7 @@ func TestCache(t *testing.T) {
 	_, err := store.load("key", copied)
 	g.Expect(err).To(MatchError(os.ErrNotExist))
 	g.Expect(copied).NotTo(BeADirectory())
-	store.prune() // there is nothing
+	g.Expect(store.prune(0)).To(BeZero(), "there is nothing")
 
 	g.Expect(store.save("key", original)).To(Succeed())
 	g.Expect(store.save("key", original)).To(Succeed()) // again
@@ -309,13 +309,13 @@ func TestCacheForgets(t *testing.T) {
 			g.Expect(os.Chtimes(filepath.Join(store.dir, key), old, old)).To(Succeed())
 		}
 	}
-	abandoned := filepath.Join(store.dir, ".save-of-one-that-was-killed")
-	g.Expect(os.Mkdir(abandoned, 0o755)).To(Succeed())
-	g.Expect(os.Chtimes(abandoned, old, old)).To(Succeed())
+	abandoned := filepath.Join(store.dir, "tcplab-scratch-of-one-that-was-killed")
+	g.Expect(os.MkdirAll(filepath.Join(abandoned, "entry"), 0o755)).To(Succeed())
+	g.Expect(os.WriteFile(filepath.Join(abandoned, ".lock"), nil, 0o600)).To(Succeed())
 	_, err := store.load("used", filepath.Join(t.TempDir(), "copied"))
 	g.Expect(err).NotTo(HaveOccurred())
 
-	store.prune()
+	g.Expect(store.prune(1<<40)).To(BeZero(), "as to age there is no limit of size")
 	entries, err := os.ReadDir(store.dir)
 	g.Expect(err).NotTo(HaveOccurred())
 	var left []string

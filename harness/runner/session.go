@@ -12,6 +12,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness/vm"
 	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/scratch"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -20,8 +21,9 @@ import (
 type Session struct {
 	clock  Clock
 	why    string
-	apart  bool     // guests are of another architecture than this machine: what they run is built apart
-	dir    string   // of what is compiled
+	apart  bool   // guests are of another architecture than this machine: what they run is built apart
+	dir    string // of what is compiled
+	folder *scratch.Dir
 	suites []*Suite // without their specs, which depend on a filter
 	init   string   // the guests' /init; empty: this very program
 	listed map[string][]*Suite
@@ -34,14 +36,14 @@ type Session struct {
 	booted string // hash of the kernel that the images are of
 }
 
-// Open chooses a clock and compiles the suites. Of the options it takes Patterns, BuildFlags, Clock,
-// Kernel and Log. What it made goes with Close.
+// Open chooses a clock, finds the kernel and compiles the suites, after a look at all of the options. Of those it takes
+// Patterns, BuildFlags, Clock, Kernel, Modules and Log. What it made goes with Close.
 func Open(ctx context.Context, options Options) (*Session, error) {
 	return open(ctx, options, runtime.GOARCH != guest.Arch)
 }
 
 func open(ctx context.Context, options Options, apart bool) (*Session, error) {
-	if err := options.Filter.Validate(); err != nil {
+	if err := options.Check(); err != nil {
 		return nil, err
 	}
 	clock, why, err := chooseFor(options)
@@ -52,10 +54,18 @@ func open(ctx context.Context, options Options, apart bool) (*Session, error) {
 		clock: clock, why: why, log: &logger{to: options.Log}, apart: apart,
 		listed: map[string][]*Suite{}, images: map[string]func() (*vm.Image, error){},
 	}
-	if s.dir, err = os.MkdirTemp("", "tcplab-run-"); err != nil {
+	if s.folder, err = scratch.Make(os.TempDir()); err != nil {
 		return nil, err
 	}
-	if err := s.compile(ctx, options); err != nil {
+	s.dir = s.folder.Path()
+	// A kernel that is not there is found out before minutes go by.
+	if s.clock == Virtual {
+		_, err = s.guestKernel(ctx, options)
+	}
+	if err == nil {
+		err = s.compile(ctx, options)
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -101,13 +111,13 @@ func chooseFor(options Options) (Clock, string, error) {
 // Close removes what was compiled and built. It is for when no run is under way.
 func (s *Session) Close() {
 	s.dropImages()
-	os.RemoveAll(s.dir)
+	_ = s.folder.Remove() // what stays is removed by the next one
 }
 
 // Run runs the suites and leaves one record for each scenario. Patterns, BuildFlags, Clock and Log are
 // those that the session was opened with.
 func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
-	if err := options.Filter.Validate(); err != nil {
+	if err := options.Check(); err != nil {
 		return Summary{}, err
 	}
 	s.runs++
@@ -163,7 +173,7 @@ func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
 	} else {
 		ran, err = s.runVirtual(ctx, suites, run, guest, options)
 	}
-	summary.Records = append(ran, left...)
+	summary.Records = slices.Concat(ran, left)
 	results.Sort(summary.Records)
 	if err == nil && slices.ContainsFunc(ran, func(r *results.Record) bool { return r.Verdict == results.Passed || r.Verdict.Failed() }) {
 		err = run.MakeLatest()
@@ -199,9 +209,7 @@ func (s *Session) kernel(ctx context.Context, options Options) (*vm.Kernel, resu
 	if s.clock == Real {
 		return nil, results.ThisKernel(), nil
 	}
-	guest, err := vm.FindKernel(ctx, vm.KernelOptions{
-		Name: options.Kernel, Progress: func(line string) { s.log.printf("%s", line) },
-	})
+	guest, err := s.guestKernel(ctx, options)
 	if err != nil {
 		return nil, results.Kernel{}, err
 	}
@@ -213,15 +221,49 @@ func (s *Session) kernel(ctx context.Context, options Options) (*vm.Kernel, resu
 	return guest, results.Kernel{Release: guest.Release, Machine: "x86_64"}, nil
 }
 
+// guestKernel finds a guest's kernel, which has the modules that are asked for.
+func (s *Session) guestKernel(ctx context.Context, options Options) (*vm.Kernel, error) {
+	kernel, err := vm.FindKernel(ctx, vm.KernelOptions{
+		Name: options.Kernel, Progress: func(line string) { s.log.printf("%s", line) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := kernel.CheckModules(options.Modules); err != nil {
+		return nil, fmt.Errorf("--modules: %w", err)
+	}
+	return kernel, nil
+}
+
 // dropImages is for when no run is under way.
 func (s *Session) dropImages() {
 	s.built.close()
 	clear(s.images)
 }
 
+func imageKey(suite *Suite, kernel *vm.Kernel, options Options) string {
+	return fmt.Sprintf("%q %q %q %q", suite.Binary, kernel.SHA256, options.Include, options.Modules)
+}
+
+// dropImage closes the image of a suite's guests when the last of them has ended: with the state of one that has booted
+// it has 150 MB in the temporary directory.
+func (s *Session) dropImage(suite *Suite, kernel *vm.Kernel, options Options) {
+	key := imageKey(suite, kernel, options)
+	s.mutex.Lock()
+	build, ok := s.images[key]
+	delete(s.images, key)
+	s.mutex.Unlock()
+	if !ok {
+		return
+	}
+	if image, err := build(); err == nil {
+		s.built.drop(image)
+	}
+}
+
 // image makes the image of a suite's guests when the first of them needs it.
 func (s *Session) image(suite *Suite, kernel *vm.Kernel, options Options) (*vm.Image, error) {
-	key := fmt.Sprintf("%q %q %q %q", suite.Binary, kernel.SHA256, options.Include, options.Modules)
+	key := imageKey(suite, kernel, options)
 	s.mutex.Lock()
 	build, ok := s.images[key]
 	if !ok {

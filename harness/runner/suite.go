@@ -25,6 +25,8 @@ import (
 
 	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/internal/progress"
+	"github.com/tcplab/tcplab/internal/scratch"
+	"github.com/tcplab/tcplab/internal/subprocess"
 )
 
 // runSpecs is in the function table of each program that can call it, where a zero byte ends
@@ -116,10 +118,20 @@ func (f Filter) Validate() error {
 	}
 	if f.Labels != "" {
 		if _, err := types.ParseLabelFilter(f.Labels); err != nil {
-			return fmt.Errorf("label filter %q: %w", f.Labels, err)
+			return fmt.Errorf("label filter %q: %w", f.Labels, inOneLine(err))
 		}
 	}
 	return nil
+}
+
+// inOneLine is the last line of what Ginkgo has laid out for a terminal, in colours: that says what is wrong.
+func inOneLine(err error) error {
+	var laidOut types.GinkgoError
+	if !errors.As(err, &laidOut) {
+		return err
+	}
+	message := strings.TrimSpace(laidOut.Message)
+	return errors.New(message[strings.LastIndexByte(message, '\n')+1:])
 }
 
 // compile turns patterns (packages as the go command knows them, or compiled tests, *.test)
@@ -139,7 +151,11 @@ func compile(ctx context.Context, patterns, flags []string, dir, arch string) ([
 		suites = append(suites, suite)
 	}
 	if len(packages) > 0 {
-		found, err := listPackages(ctx, packages, arch)
+		packages, err := resolve(ctx, packages, dir, arch)
+		if err != nil {
+			return nil, plain(err, "find suites")
+		}
+		found, err := listPackages(ctx, packages, dir, arch)
 		if err != nil {
 			return nil, err
 		}
@@ -192,7 +208,7 @@ func compileInit(ctx context.Context, dir string) (string, error) {
 	module, err := moduleFlags(ctx, dir)
 	if err == nil {
 		args := slices.Concat([]string{"build"}, module, reproducibleFlags, []string{"-o", binary, initPackage})
-		_, err = goCommand(ctx, guest.Arch, args...)
+		_, err = goCommand(ctx, dir, guest.Arch, args...)
 	}
 	if err != nil {
 		return "", fmt.Errorf("build the guests' /init, which is for %s and not for this machine (%s): %w\n"+
@@ -204,7 +220,7 @@ func compileInit(ctx context.Context, dir string) (string, error) {
 // moduleFlags let a build add to copies of the module's files what they lack: a module that imports the harness need not
 // have the sums of what the command imports. The files themselves stay as they are.
 func moduleFlags(ctx context.Context, dir string) ([]string, error) {
-	output, err := goCommand(ctx, guest.Arch, "env", "GOMOD", "GOWORK")
+	output, err := goCommand(ctx, dir, guest.Arch, "env", "GOMOD", "GOWORK")
 	if err != nil {
 		return nil, err
 	}
@@ -285,27 +301,20 @@ type goPackage struct {
 	ForTest                   string // it is a variant of a package for this one's test
 }
 
+// tested tells whether a package has tests.
+func (p goPackage) tested() bool { return len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 }
+
 // listPackages lists the packages that have tests. All that the tests are made of is looked at too, so that what is
 // missing is said, and modules are downloaded, before anything is compiled.
-func listPackages(ctx context.Context, patterns []string, arch string) ([]goPackage, error) {
+func listPackages(ctx context.Context, patterns []string, dir, arch string) ([]goPackage, error) {
 	const fields = "-json=ImportPath,Dir,TestGoFiles,XTestGoFiles,DepOnly,ForTest"
 	args := append([]string{"list", "-deps", "-test", fields, "--"}, patterns...)
-	output, err := goCommand(ctx, arch, args...)
+	output, err := goCommand(ctx, dir, arch, args...)
 	if err != nil {
-		return nil, err
+		return nil, plain(err, "suites "+strings.Join(patterns, " "))
 	}
-	var packages []goPackage
-	decoder := json.NewDecoder(bytes.NewReader(output))
-	for decoder.More() {
-		var p goPackage
-		if err := decoder.Decode(&p); err != nil {
-			return nil, fmt.Errorf("go list: %w", err)
-		}
-		if !p.DepOnly && p.ForTest == "" && len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
-			packages = append(packages, p)
-		}
-	}
-	return packages, nil
+	packages, err := decodePackages(output)
+	return slices.DeleteFunc(packages, func(p goPackage) bool { return p.DepOnly || p.ForTest != "" || !p.tested() }), err
 }
 
 // reproducibleFlags make a program that runs anywhere: static, and with the same bytes from
@@ -314,22 +323,25 @@ var reproducibleFlags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w
 
 func compilePackage(ctx context.Context, arch, importPath, binary string, flags ...string) error {
 	args := slices.Concat([]string{"test", "-c"}, reproducibleFlags, flags, []string{"-o", binary, importPath})
-	_, err := goCommand(ctx, arch, args...)
-	return err
+	if _, err := goCommand(ctx, filepath.Dir(binary), arch, args...); err != nil {
+		return plain(err, "suite "+importPath+" does not compile")
+	}
+	return nil
 }
 
-func goCommand(ctx context.Context, arch string, args ...string) ([]byte, error) {
-	command := exec.CommandContext(ctx, "go", args...)
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
-	var stderr bytes.Buffer
+// goCommand runs the go command, which has a folder for what it needs meanwhile.
+func goCommand(ctx context.Context, dir, arch string, args ...string) ([]byte, error) {
+	command := exec.Command("go", args...)
+	// What it leaves there when it is killed goes with our folder.
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOTMPDIR="+dir)
+	var stdout, stderr bytes.Buffer
 	downloads := progress.Follow(ctx, "downloading", moduleDownload)
 	defer downloads.Done()
-	command.Stderr = io.MultiWriter(&stderr, downloads)
-	output, err := command.Output()
-	if err != nil {
-		return nil, fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
+	command.Stdout, command.Stderr = &stdout, io.MultiWriter(&stderr, downloads)
+	if err := subprocess.RunTree(ctx, command, 0, 0); err != nil {
+		return nil, &goError{args, err, string(bytes.TrimSpace(stderr.Bytes()))}
 	}
-	return output, nil
+	return stdout.Bytes(), nil
 }
 
 // moduleDownload is what the go command says on standard error when it downloads a module.
@@ -344,11 +356,12 @@ func (s *Suite) listSpecs(ctx context.Context, filter Filter, dir string) error 
 	defer os.Remove(report)
 	// The seed is for the order of specs that one line makes: see below.
 	args := append([]string{"--ginkgo.dry-run", "--ginkgo.seed=1", "--ginkgo.no-color", "--ginkgo.json-report=" + report}, filter.args()...)
-	command := exec.CommandContext(ctx, cmp.Or(s.Lister, s.Binary), args...)
+	command := exec.Command(cmp.Or(s.Lister, s.Binary), args...)
 	command.Dir = s.Dir
-	output, err := command.CombinedOutput()
-	if err != nil && !endedFocused(err) {
-		return fmt.Errorf("list the specs of %s: %w\n%s", s.Path, err, bytes.TrimSpace(output))
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	if err := subprocess.RunTree(ctx, command, 0, 0); err != nil && !endedFocused(err) {
+		return fmt.Errorf("list the specs of %s: %w\n%s", s.Path, err, bytes.TrimSpace(output.Bytes()))
 	}
 	reports, err := readReport(report)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -447,12 +460,12 @@ func List(ctx context.Context, patterns []string, filter Filter) ([]*Suite, erro
 	if err := filter.Validate(); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "tcplab-list-")
+	dir, err := scratch.Make(os.TempDir())
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	return load(ctx, patterns, filter, dir)
+	defer func() { _ = dir.Remove() }() // what stays is removed by the next one
+	return load(ctx, patterns, filter, dir.Path())
 }
 
 func load(ctx context.Context, patterns []string, filter Filter, dir string) ([]*Suite, error) {

@@ -151,8 +151,8 @@ func TestSuitesThatAreRefused(t *testing.T) {
 		{"two specs of one text", []string{"./testdata/duplicates"}, []string{`two specs with the text "is there"`, "duplicates_test.go:12", "duplicates_test.go:13"}},
 		{"two suites of one name", []string{"./testdata/bare", "./testdata/twin"}, []string{`two suites are called "bare"`, module + "bare", module + "twin"}},
 		{"no tests", []string{"./testdata/untested"}, []string{"no tests in ./testdata/untested"}},
-		{"does not compile", []string{"./testdata/broken"}, []string{"go test -c", "undefined: undefined"}},
-		{"no such package", []string{"./testdata/no-such"}, []string{"go list", "no-such"}},
+		{"does not compile", []string{"./testdata/broken"}, []string{"suite " + module + "broken does not compile: ", "broken_test.go:4:9: undefined: undefined"}},
+		{"no such package", []string{"./testdata/no-such"}, []string{"suites ./testdata/no-such: ", "directory not found"}},
 		{"no such binary", []string{notCompiled}, []string{"compiled suite", notCompiled}},
 		{"a tree that Ginkgo refuses", []string{"./testdata/misbuilt"}, []string{"list the specs of " + module + "misbuilt", "BeforeAll"}},
 	} {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tcplab/tcplab/harness/vm"
@@ -123,6 +124,14 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 	var group errgroup.Group
 	group.SetLimit(options.Jobs)
 	store := runCache{dir: filepath.Join(cache, "runs")}
+	limit, err := vm.RunsLimit()
+	if err != nil {
+		return nil, err
+	}
+	left := map[*Suite]int{}
+	for _, w := range works {
+		left[w.suite]++
+	}
 	var mutex sync.Mutex
 	var all []*results.Record
 	for _, w := range works {
@@ -137,6 +146,9 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 			mutex.Lock()
 			defer mutex.Unlock()
 			all = append(all, records...)
+			if left[w.suite]--; left[w.suite] == 0 && !options.Again {
+				s.dropImage(w.suite, kernel, options)
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name(), err)
 			}
@@ -144,7 +156,10 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 		})
 	}
 	err = group.Wait()
-	store.prune()
+	if pruned := store.prune(limit); pruned > 0 {
+		s.log.once("cache: passed scenarios that were not used for long make room: at most %s are kept (%s)",
+			humanize.Bytes(uint64(limit)), vm.RunsLimitVariable)
+	}
 	return all, err
 }
 
@@ -161,6 +176,14 @@ func (s *imageSet) add(image *vm.Image, err error) (*vm.Image, error) {
 		s.images = append(s.images, image)
 	}
 	return image, err
+}
+
+// drop closes one of them.
+func (s *imageSet) drop(image *vm.Image) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.images = slices.DeleteFunc(s.images, func(other *vm.Image) bool { return other == image })
+	_ = image.Close()
 }
 
 func (s *imageSet) close() {

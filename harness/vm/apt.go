@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/subprocess"
 )
 
 // An aptClient calls apt-get and apt-cache. With lists of its own it looks at the archives that
@@ -74,17 +75,32 @@ func (a aptClient) run(ctx context.Context, program string, args ...string) ([]b
 		defer status.Done()
 	}
 	words := slices.Concat(a.prefix, []string{program}, options, args)
-	command := exec.CommandContext(ctx, words[0], words[1:]...)
+	command := exec.Command(words[0], words[1:]...)
 	command.Dir = a.dir
 	command.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	if len(a.prefix) > 0 {
 		command.Stdin = os.Stdin // sudo may ask; apt by itself has no business with a terminal, which stops it in the background
 	}
 	command.Stdout, command.Stderr = output, &stderr
-	if err := command.Run(); err != nil {
+	if err := a.start(ctx, command, args[0]); err != nil {
 		return nil, fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, lastLine(stderr.String()))
 	}
 	return stdout.Bytes(), nil
+}
+
+// start runs a command, which ends with this process, and so does what it has started to download. But what installs
+// is only asked to stop when ctx ends, and goes on if this process is killed: a package that is half installed is worse
+// than one that nobody waits for. And sudo is not ours to kill.
+func (a aptClient) start(ctx context.Context, command *exec.Cmd, subcommand string) error {
+	if len(a.prefix) == 0 && subcommand != "install" {
+		return subprocess.RunTree(ctx, command, 0, 0)
+	}
+	if err := command.Start(); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = command.Process.Signal(os.Interrupt) })
+	defer stop()
+	return command.Wait()
 }
 
 func (a aptClient) stateDir() string {
@@ -326,14 +342,6 @@ func debianCodename() (string, error) {
 		return "", fmt.Errorf("this is no release of Debian but %q", values["PRETTY_NAME"])
 	}
 	return values["VERSION_CODENAME"], nil
-}
-
-func exitDetail(err error) error {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
-		return fmt.Errorf("%w: %s", err, lastLine(string(exit.Stderr)))
-	}
-	return err
 }
 
 func lastLine(text string) string {

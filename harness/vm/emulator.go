@@ -1,14 +1,19 @@
 package vm
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/tcplab/tcplab/internal/scratch"
+	"github.com/tcplab/tcplab/internal/subprocess"
 )
 
 // A QEMU is an installed emulator.
@@ -24,11 +29,13 @@ func FindQEMU() (QEMU, error) {
 		return QEMU{}, fmt.Errorf("%w on this machine: tcplab setup installs it on Debian and Ubuntu (package qemu-system-x86); "+
 			"Fedora: dnf install qemu-system-x86-core", ErrNoQEMU)
 	}
-	output, err := exec.Command(path, "--version").Output()
-	if err != nil {
-		return QEMU{}, fmt.Errorf("%s --version: %w", path, exitDetail(err))
+	var output, complaint bytes.Buffer
+	command := exec.Command(path, "--version")
+	command.Stdout, command.Stderr = &output, &complaint
+	if err := subprocess.Run(command); err != nil {
+		return QEMU{}, fmt.Errorf("%s --version: %w: %s", path, err, lastLine(complaint.String()))
 	}
-	version, _, _ := strings.Cut(string(output), "\n")
+	version, _, _ := strings.Cut(output.String(), "\n")
 	return QEMU{Path: path, Version: version}, nil
 }
 
@@ -79,11 +86,15 @@ func InstallQEMU(ctx context.Context, progress func(string)) error {
 			return fmt.Errorf("nothing newer than %s to install: backports are only known of for Debian, and %w", found.Version, err)
 		}
 	}
-	dir, err := os.MkdirTemp("", "tcplab-apt-")
+	folder, err := scratch.Make(os.TempDir())
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = folder.Remove() }()
+	dir := filepath.Join(folder.Path(), "apt")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
 	apt := aptClient{dir: dir, ownLists: true}
 	if os.Geteuid() != 0 {
 		apt.prefix = []string{"sudo"}

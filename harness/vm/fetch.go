@@ -47,7 +47,7 @@ func withPlaces[T any](options KernelOptions, use func(*places) (T, error)) (res
 				"kernel-modules-core kernel-modules kernel-modules-extra, in a folder of its own", ErrNoKernel, options.Cache, program)
 		}
 	}
-	dir, cleanup, err := options.store().temporary(downloadPrefix)
+	dir, cleanup, err := options.store().temporary()
 	if err != nil {
 		return result, err
 	}

@@ -105,7 +105,7 @@ func TestFetchFromDebian(t *testing.T) {
 	g.Expect(series).To(Equal([]string{
 		"6.1 6.1.0-48-amd64", "6.12 6.12.95+deb12-amd64", "7.2 7.2.13+deb14-amd64", "7.3 7.3.4+deb13-amd64",
 	}))
-	leftovers, err := filepath.Glob(filepath.Join(openStore(m.options.Cache, nil).dir, ".*"))
+	leftovers, err := filepath.Glob(filepath.Join(openStore(m.options.Cache, nil).dir, "tcplab-scratch-*"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(leftovers).To(BeEmpty())
 

@@ -116,6 +116,7 @@ func FindKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
+	options.store().sweep()
 	if !isName(options.Name) {
 		return ownKernel(ctx, options.store(), options.Name)
 	}

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"github.com/tcplab/tcplab/internal/scratch"
 )
 
 // An Offer is a kernel that can be fetched.
@@ -211,7 +211,7 @@ func (p *places) remember() error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(p.options.store().path(offersFile), append(text, '\n'), 0o644); err != nil {
+	if err := scratch.WriteFile(p.options.store().path(offersFile), append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("kernel cache: %w", err)
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"github.com/tcplab/tcplab/internal/scratch"
 )
 
 // A store is the part of the cache that has kernels: a folder for each, and two links that say which of them are
@@ -42,15 +42,6 @@ const storeVersion = "v2"
 func openStore(cache string, progress func(string)) store {
 	return store{dir: filepath.Join(cache, "kernels", storeVersion), progress: progress}
 }
-
-// Prefixes of directories that are gone when what they are for is done.
-const (
-	unpackPrefix   = ".unpack-"
-	downloadPrefix = ".download-"
-	damagedPrefix  = ".damaged-"
-)
-
-var temporaries = []string{unpackPrefix, downloadPrefix, damagedPrefix}
 
 const (
 	manifestFile = "kernel.json"
@@ -78,6 +69,12 @@ func (s store) has(folder string) bool {
 
 var errDamaged = errors.New("damaged")
 
+// held has the files by which this process says that kernels are in use: see [store.use].
+var held = struct {
+	mutex sync.Mutex
+	files map[string]*os.File // by the folder's path
+}{files: map[string]*os.File{}}
+
 // verified remembers what was found whole by this process: a session asks several times for one kernel, and it has
 // to be read once.
 var verified sync.Map // folder's path to os.FileInfo of its image
@@ -89,10 +86,14 @@ func (s store) open(folder string) (*Kernel, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
-	if errors.Is(err, fs.ErrNotExist) {
+	err := s.use(folder)
+	if errors.Is(err, fs.ErrNotExist) && s.has(folder) {
 		return nil, fmt.Errorf("%w: it has no %s", errDamaged, manifestFile)
 	} else if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(dir, manifestFile))
+	if err != nil {
 		return nil, err
 	}
 	var m manifest
@@ -144,20 +145,16 @@ func (s store) take(folder string) (*Kernel, error) {
 
 // remove removes a folder at once for all who look for it, and then its files.
 func (s store) remove(folder string) error {
-	trash, err := os.MkdirTemp(s.dir, damagedPrefix)
-	if err != nil {
+	if _, err := scratch.Discard(s.path(folder), ""); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("kernel cache: %w", err)
 	}
-	if err := os.Rename(s.path(folder), filepath.Join(trash, folder)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("kernel cache: %w", err)
-	}
-	return os.RemoveAll(trash)
+	return nil
 }
 
 // add makes a folder of the store, which fill puts files into. It is whole or absent. Somebody else may have been
 // faster: then theirs is as good.
 func (s store) add(folder string, fill func(dir string) (manifest, error)) (*Kernel, error) {
-	dir, cleanup, err := s.temporary(unpackPrefix)
+	dir, cleanup, err := s.temporary()
 	if err != nil {
 		return nil, err
 	}
@@ -183,42 +180,35 @@ func (s store) add(folder string, fill func(dir string) (manifest, error)) (*Ker
 	if err := os.Rename(content, s.path(folder)); err != nil && !s.has(folder) {
 		return nil, fmt.Errorf("kernel cache: %w", err)
 	}
-	return s.open(folder)
+	kernel, err := s.open(folder)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := KernelsLimit()
+	if err != nil {
+		return nil, err
+	}
+	return kernel, s.prune(limit)
 }
 
+// sweep removes what was left by processes that were killed while they downloaded or unpacked.
+func (s store) sweep() { scratch.Sweep(s.dir) }
+
 // temporary makes a directory in the store, for files that will be renamed into it.
-func (s store) temporary(prefix string) (dir string, cleanup func(), err error) {
+func (s store) temporary() (dir string, cleanup func(), err error) {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return "", nil, fmt.Errorf("kernel cache: %w", err)
 	}
-	s.sweep()
-	if dir, err = os.MkdirTemp(s.dir, prefix); err != nil {
+	made, err := scratch.Make(s.dir)
+	if err != nil {
 		return "", nil, fmt.Errorf("kernel cache: %w", err)
 	}
-	return dir, func() { os.RemoveAll(dir) }, nil
+	return made.Path(), func() { _ = made.Remove() }, nil // what stays is removed by the next one
 }
-
-// sweep removes what a process that was killed has left.
-func (s store) sweep() {
-	for _, prefix := range temporaries {
-		dirs, err := filepath.Glob(s.path(prefix + "*"))
-		if err != nil {
-			continue
-		}
-		for _, dir := range dirs {
-			if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > leftAfter {
-				os.RemoveAll(dir)
-			}
-		}
-	}
-}
-
-// leftAfter is longer than any download takes.
-const leftAfter = 24 * time.Hour
 
 // point makes a name mean a folder, from now on.
 func (s store) point(name, folder string) error {
-	if err := renameio.Symlink(folder, s.path(name)); err != nil {
+	if err := scratch.Symlink(folder, s.path(name)); err != nil {
 		return fmt.Errorf("kernel cache: %w", err)
 	}
 	return nil
@@ -319,7 +309,9 @@ type StoredList []Stored
 // version. Of an image that was named by its path there is only a copy, and no name: it is not
 // among them.
 func StoredKernels(cache string) (StoredList, error) {
-	return openStore(cache, nil).list()
+	s := openStore(cache, nil)
+	s.sweep()
+	return s.list()
 }
 
 func (s store) list() (StoredList, error) {

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 )
@@ -165,17 +164,20 @@ func TestDamagedCacheOfAnImage(t *testing.T) {
 	expectKernel(g, kernel, release)
 }
 
+// What a fetch that was killed has left goes with the next one.
 func TestSweep(t *testing.T) {
 	g := NewWithT(t)
 	s := openStore(t.TempDir(), func(string) {})
-	old, young := s.path(downloadPrefix+"old"), s.path(downloadPrefix+"young")
-	for _, dir := range []string{old, young} {
-		writeFile(t, filepath.Join(dir, "file"), nil)
-	}
-	g.Expect(os.Chtimes(old, time.Time{}, time.Now().Add(-leftAfter-time.Minute))).To(Succeed())
-	_, cleanup, err := s.temporary(unpackPrefix)
+	left := filepath.Join(s.dir, "tcplab-scratch-1")
+	writeFile(t, filepath.Join(left, ".lock"), nil)
+	writeFile(t, filepath.Join(left, "linux-image.deb"), nil)
+	dir, cleanup, err := s.temporary()
 	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(left).NotTo(BeADirectory())
+	_, other, err := s.temporary()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(dir).To(BeADirectory(), "it is in use")
+	other()
 	cleanup()
-	g.Expect(old).NotTo(BeADirectory())
-	g.Expect(young).To(BeADirectory())
+	g.Expect(dir).NotTo(BeADirectory())
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/scratch"
 )
 
 // Config describes an image: what is the same for all its guests.
@@ -101,17 +102,7 @@ func (i *Image) Close() error {
 }
 
 // unnamedFile is a temporary file that no crash can leave behind.
-func unnamedFile() (*os.File, error) {
-	file, err := os.CreateTemp("", "tcplab-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(file.Name()); err != nil {
-		file.Close()
-		return nil, err
-	}
-	return file, nil
-}
+func unnamedFile() (*os.File, error) { return scratch.File(os.TempDir()) }
 
 // A Job is one guest's work.
 type Job struct {

@@ -18,15 +18,19 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/scratch"
 )
+
+// fixtureDir has the fixture, if one was built. A test that was killed leaves it to the next.
+var fixtureDir *scratch.Dir
 
 // fixture builds the program whose behaviour the tests choose; it is its own /init.
 var fixture = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "tcplab-fixture-")
-	if err != nil {
+	var err error
+	if fixtureDir, err = scratch.Make(os.TempDir()); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "fixture")
+	path := filepath.Join(fixtureDir.Path(), "fixture")
 	build := exec.Command("go", "build", "-trimpath", "-o", path, "./internal/fixture")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
 	if output, err := build.CombinedOutput(); err != nil {
@@ -44,8 +48,8 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	status := m.Run()
-	if path, err := fixture(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	if fixtureDir != nil {
+		_ = fixtureDir.Remove()
 	}
 	os.Exit(status)
 }

@@ -3,6 +3,7 @@ package subprocess
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -39,6 +40,10 @@ func TestMain(m *testing.M) {
 			err = Run(cmd)
 		}
 		fmt.Println("not killed:", err, stdin)
+	case "tree": // with a family, until it is killed
+		cmd := exec.Command("sh", "-c", family+"echo ready; wait")
+		cmd.Stdout = os.Stdout
+		fmt.Println("not killed:", RunTree(context.Background(), cmd, 0, 0))
 	default:
 		runtime.LockOSThread() // see onThreadThatEnds
 		os.Exit(m.Run())

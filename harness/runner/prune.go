@@ -1,0 +1,80 @@
+package runner
+
+import (
+	"cmp"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/tcplab/tcplab/internal/scratch"
+)
+
+// cacheAge is for how long a passed scenario that nobody asked for again is kept.
+const cacheAge = 30 * 24 * time.Hour
+
+// prune removes what was not used for cacheAge, and then, from the longest unused on, what is too much for a limit in
+// bytes. It returns how many were too much. What cannot be removed stays, and what a process that was killed was about
+// to save goes.
+func (c runCache) prune(limit int64) (tooMany int) {
+	type entry struct {
+		path string
+		used time.Time
+		size int64
+	}
+	files, err := os.ReadDir(c.dir)
+	if err != nil {
+		return 0
+	}
+	var entries []entry
+	var total int64
+	for _, file := range files {
+		info, err := file.Info()
+		if err != nil || scratch.Is(file.Name()) {
+			continue
+		}
+		path := filepath.Join(c.dir, file.Name())
+		e := entry{path, info.ModTime(), treeSize(path)}
+		entries = append(entries, e)
+		total += e.size
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.path, b.path)) })
+	scratch.Sweep(c.dir)
+	var trash *scratch.Dir
+	for _, e := range entries {
+		old := time.Since(e.used) > cacheAge
+		if !old && total <= limit {
+			break
+		}
+		if trash == nil {
+			if trash, err = scratch.Make(c.dir); err != nil {
+				return 0
+			}
+			defer func() { _ = trash.Remove() }()
+		}
+		// At once for who looks for it: half of an entry is taken for one that is damaged.
+		if os.Rename(e.path, filepath.Join(trash.Path(), filepath.Base(e.path))) != nil {
+			continue
+		}
+		total -= e.size
+		if !old {
+			tooMany++
+		}
+	}
+	return tooMany
+}
+
+// treeSize is what the files below a folder have. What cannot be looked at counts for nothing.
+func treeSize(dir string) (size int64) {
+	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return nil
+		}
+		if info, err := entry.Info(); err == nil {
+			size += info.Size()
+		}
+		return nil
+	})
+	return size
+}

@@ -1,0 +1,111 @@
+package vm
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/tcplab/tcplab/internal/scratch"
+)
+
+// What the cache may have, in bytes, as in 500MB or 2GiB. What was not used for the longest time goes first.
+const (
+	RunsLimitVariable    = "TCPLAB_CACHE_RUNS"    // for passed scenarios
+	KernelsLimitVariable = "TCPLAB_CACHE_KERNELS" // for kernels
+
+	defaultRunsLimit    = 1_000_000_000
+	defaultKernelsLimit = 2_000_000_000
+)
+
+// RunsLimit is what passed scenarios may have of the cache: the environment's, or 1 GB.
+func RunsLimit() (int64, error) { return limitOf(RunsLimitVariable, defaultRunsLimit) }
+
+// KernelsLimit is what kernels may have of the cache: the environment's, or 2 GB.
+func KernelsLimit() (int64, error) { return limitOf(KernelsLimitVariable, defaultKernelsLimit) }
+
+func limitOf(variable string, otherwise int64) (int64, error) {
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise, nil
+	}
+	limit, err := humanize.ParseBytes(text)
+	if err != nil || limit > math.MaxInt64 {
+		return 0, fmt.Errorf("%s=%s: is no size, such as 500MB or 2GiB", variable, text)
+	}
+	return int64(limit), nil
+}
+
+// use marks a kernel's folder as used now, and in use until this process ends: [store.prune] leaves it. The error is
+// fs.ErrNotExist if it is gone.
+func (s store) use(folder string) error {
+	dir := s.path(folder)
+	now := time.Now()
+	_ = os.Chtimes(dir, now, now) // if it cannot be said, it only goes earlier
+	held.mutex.Lock()
+	defer held.mutex.Unlock()
+	path := filepath.Join(dir, manifestFile)
+	if file := held.files[dir]; file != nil {
+		mine, err := file.Stat()
+		there, statErr := os.Stat(path)
+		if err == nil && statErr == nil && os.SameFile(mine, there) {
+			return nil
+		}
+		_ = file.Close() // the folder was made anew
+		delete(held.files, dir)
+	}
+	file, err := scratch.Use(path)
+	if err == nil {
+		held.files[dir] = file
+	}
+	return err
+}
+
+// prune removes kernels until all together have no more than a limit: those first that were not used for the longest time,
+// and none that is in use, by this process or another. Progress is told.
+func (s store) prune(limit int64) error {
+	type folder struct {
+		name string
+		used time.Time
+		size int64
+	}
+	var folders []folder
+	var total int64
+	for _, pattern := range []string{"packages-*", "image-*"} {
+		paths, err := filepath.Glob(s.path(pattern))
+		if err != nil {
+			return err
+		}
+		for _, path := range paths {
+			info, err := os.Stat(path)
+			if err != nil {
+				continue // it is being removed
+			}
+			size, err := diskUsage(path)
+			if err != nil {
+				continue
+			}
+			folders = append(folders, folder{filepath.Base(path), info.ModTime(), size})
+			total += size
+		}
+	}
+	slices.SortFunc(folders, func(a, b folder) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.name, b.name)) })
+	for _, f := range folders {
+		if total <= limit {
+			break
+		}
+		gone, err := scratch.Discard(s.path(f.name), manifestFile)
+		if err != nil || !gone {
+			continue // in use, or somebody else removes it
+		}
+		total -= f.size
+		s.progress(fmt.Sprintf("removed the kernel in %s, not used since %s: at most %s are kept (%s)",
+			s.path(f.name), f.used.Format(time.DateOnly), humanize.Bytes(uint64(limit)), KernelsLimitVariable))
+	}
+	return nil
+}
