@@ -169,6 +169,7 @@ func TestBuiltApartTheBytesAreTheSame(t *testing.T) {
 	}
 	var runs []*results.Run
 	for _, apart := range []bool{false, true} {
+		options.ID = map[bool]string{false: "together", true: "apart"}[apart]
 		session, err := open(t.Context(), options, apart)
 		g.Expect(err).NotTo(HaveOccurred())
 		defer session.Close()
@@ -178,7 +179,6 @@ func TestBuiltApartTheBytesAreTheSame(t *testing.T) {
 		for _, suite := range session.suites {
 			g.Expect(suite.Lister != "").To(Equal(apart && suite.Ginkgo), suite.Path)
 		}
-		options.ID = map[bool]string{false: "together", true: "apart"}[apart]
 		summary, err := session.Run(t.Context(), options)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(summary.OK()).To(BeTrue())
