@@ -91,12 +91,12 @@ func keep() {
 	status, err := keepTree(os.Args[1], os.Args[2], os.Args[3:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(127)
+		syscall.Exit(127)
 	}
 	if status.Signaled() {
 		dieOf(status.Signal())
 	}
-	os.Exit(status.ExitStatus())
+	syscall.Exit(status.ExitStatus()) // os.Exit takes a second with the race detector
 }
 
 // keepTree starts the tree, and kills what is left of it when its first process or the pipe has ended.
@@ -201,5 +201,5 @@ func dieOf(sig syscall.Signal) {
 	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
 	_ = unix.Kill(os.Getpid(), sig)
 	time.Sleep(time.Second) // until it arrives
-	os.Exit(128 + int(sig))
+	syscall.Exit(128 + int(sig))
 }
