@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"text/tabwriter"
 
@@ -97,44 +98,45 @@ func TestMutationsAreNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	// What fails unbroken would be taken for having noticed.
-	var suites []string
-	for _, m := range mutations {
-		suites = append(suites, m.suites...)
-	}
-	slices.Sort(suites)
-	control := run(t, mutation{suites: slices.Compact(suites)})
-	if red := failed(control); len(red) > 0 {
-		t.Fatalf("fails without any mutation: %s: %s: %s", red[0].Suite, red[0].Scenario, red[0].Failure.Message)
-	}
+	control := sync.OnceValue(func() []*results.Record {
+		var suites []string
+		for _, m := range mutations {
+			suites = append(suites, m.suites...)
+		}
+		slices.Sort(suites)
+		return failed(run(t, mutation{suites: slices.Compact(suites)}))
+	})
 
 	var table bytes.Buffer
 	lines := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(lines, "MUTATION\tRED\tTHE FIRST")
 	for _, m := range mutations {
-		dir := t.TempDir()
-		overlay, err := m.overlay(dir)
-		if err != nil {
-			t.Errorf("%s: %v", m.name, err)
-			continue
-		}
-		if m.tests != "" {
-			first := failedTest(t, m, overlay)
-			if first == "" {
-				t.Errorf("%s: nobody noticed", m.name)
-				first = "nobody noticed"
+		t.Run(m.name, func(t *testing.T) {
+			overlay, err := m.overlay(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
 			}
-			fmt.Fprintf(lines, "%s\ttests\t%s\n", m.name, first)
-			continue
-		}
-		records := run(t, m, "-overlay="+overlay)
-		red := failed(records)
-		if len(red) == 0 {
-			t.Errorf("%s: nobody noticed: %s", m.name, results.Count(records))
-			fmt.Fprintf(lines, "%s\t0 of %d\tnobody noticed\n", m.name, len(records))
-			continue
-		}
-		fmt.Fprintf(lines, "%s\t%d of %d\t%s: %s\n", m.name, len(red), len(records), red[0].Suite, red[0].Scenario)
-		t.Logf("%s: %s: %s\n%s\nat %s", m.name, red[0].Suite, red[0].Scenario, red[0].Failure.Message, red[0].Failure.Location)
+			if m.tests != "" {
+				first := failedTest(t, m, overlay)
+				if first == "" {
+					t.Error("nobody noticed")
+				}
+				fmt.Fprintf(lines, "%s\ttests\t%s\n", m.name, cmp.Or(first, "nobody noticed"))
+				return
+			}
+			if red := control(); len(red) > 0 {
+				t.Fatalf("fails without any mutation: %s: %s: %s", red[0].Suite, red[0].Scenario, red[0].Failure.Message)
+			}
+			records := run(t, m, "-overlay="+overlay)
+			red := failed(records)
+			if len(red) == 0 {
+				t.Errorf("nobody noticed: %s", results.Count(records))
+				fmt.Fprintf(lines, "%s\t0 of %d\tnobody noticed\n", m.name, len(records))
+				return
+			}
+			fmt.Fprintf(lines, "%s\t%d of %d\t%s: %s\n", m.name, len(red), len(records), red[0].Suite, red[0].Scenario)
+			t.Logf("%s: %s\n%s\nat %s", red[0].Suite, red[0].Scenario, red[0].Failure.Message, red[0].Failure.Location)
+		})
 	}
 	lines.Flush()
 	t.Logf("\n%s", &table)
