@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -116,8 +117,11 @@ func (r *Run) Path() string { return r.path }
 // Dir returns the folder of a scenario. It need not exist: Record.Write creates it, and who puts artefacts there
 // first creates it with os.MkdirAll.
 func (r *Run) Dir(suite, scenario string) string {
-	return filepath.Join(r.path, Slug(suite), Slug(scenario))
+	return filepath.Join(r.path, filepath.FromSlash(Folder(suite, scenario)))
 }
+
+// Folder is where in a run the folder of a scenario is, with slashes.
+func Folder(suite, scenario string) string { return path.Join(Slug(suite), Slug(scenario)) }
 
 // Records returns the run's records, sorted by suite and scenario. Records that cannot be read are joined in the
 // error; the others are returned all the same. A folder without a record is no error: see Unfinished.

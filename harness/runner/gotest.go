@@ -13,7 +13,10 @@ import (
 
 // testFlags make a program of package testing say which tests run and how each ends, in lines that nothing it prints itself
 // can be taken for, and fail when a test calls os.Exit(0). "go test -json" passes the same.
-var testFlags = []string{"-test.paniconexit0", "-test.v=test2json"}
+var testFlags = []string{panicOnExit, "-test.v=test2json"}
+
+// panicOnExit: a test that calls os.Exit(0) has not passed.
+const panicOnExit = "-test.paniconexit0"
 
 // verboseFlag is what would take the place of the second of them. It says the same to a person.
 var verboseFlag = regexp.MustCompile(`^--?test\.v(=.*)?$`)

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"cmp"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,26 +34,22 @@ func (c runCache) prune(limit int64) (tooMany int) {
 			continue
 		}
 		path := filepath.Join(c.dir, file.Name())
-		e := entry{path, info.ModTime(), treeSize(path)}
-		entries = append(entries, e)
-		total += e.size
+		size, err := scratch.Size(path)
+		if err != nil {
+			continue // it is being removed
+		}
+		entries = append(entries, entry{path, info.ModTime(), size})
+		total += size
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.path, b.path)) })
 	scratch.Sweep(c.dir)
-	var trash *scratch.Dir
 	for _, e := range entries {
 		old := time.Since(e.used) > cacheAge
 		if !old && total <= limit {
 			break
 		}
-		if trash == nil {
-			if trash, err = scratch.Make(c.dir); err != nil {
-				return 0
-			}
-			defer func() { _ = trash.Remove() }()
-		}
 		// At once for who looks for it: half of an entry is taken for one that is damaged.
-		if os.Rename(e.path, filepath.Join(trash.Path(), filepath.Base(e.path))) != nil {
+		if gone, _ := scratch.Discard(e.path, ""); !gone {
 			continue
 		}
 		total -= e.size
@@ -63,18 +58,4 @@ func (c runCache) prune(limit int64) (tooMany int) {
 		}
 	}
 	return tooMany
-}
-
-// treeSize is what the files below a folder have. What cannot be looked at counts for nothing.
-func treeSize(dir string) (size int64) {
-	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return nil
-		}
-		if info, err := entry.Info(); err == nil {
-			size += info.Size()
-		}
-		return nil
-	})
-	return size
 }

@@ -9,6 +9,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/scratch"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -17,7 +18,11 @@ func TestCacheHasALimit(t *testing.T) {
 	store := runCache{dir: t.TempDir()}
 	original := filepath.Join(t.TempDir(), "original")
 	writeSpec(t, original, results.Record{Verdict: results.Passed})
-	size := func() int64 { return treeSize(store.dir) }
+	size := func() int64 {
+		total, err := scratch.Size(store.dir)
+		g.Expect(err).NotTo(HaveOccurred())
+		return total
+	}
 	for i := range 5 {
 		key := fmt.Sprint(i)
 		g.Expect(store.save(key, original)).To(Succeed())

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -59,11 +58,7 @@ func (s *Session) runHere(ctx context.Context, suite *Suite, run *results.Run, f
 	environment := append(os.Environ(), options.environment(Real, run.Path())...)
 	arguments, printed := options.Args, io.Writer(output)
 	if suite.Ginkgo {
-		arguments = slices.Concat([]string{
-			"-test.paniconexit0", // a spec that calls os.Exit(0) has not passed
-			"--ginkgo.no-color", "--ginkgo.seed=" + strconv.FormatInt(ginkgoSeed(options.Seed), 10),
-			"--ginkgo.sem-ver-filter=" + fit, "--ginkgo.json-report=" + report,
-		}, suite.selection(options.Filter), verboseSpecs(options.Verbose), options.Args)
+		arguments = slices.Concat(specArguments(options.Seed, report), []string{"--ginkgo.sem-ver-filter=" + fit}, suite.selection(options.Filter), verboseSpecs(options.Verbose), options.Args)
 	} else {
 		files := filepath.Join(run.Dir(suite.Name, suite.scenario()), filesDir)
 		if err := os.MkdirAll(files, 0o755); err != nil {
@@ -128,7 +123,7 @@ func verboseSpecs(verbose bool) []string {
 // selection are Ginkgo's flags for the specs that are selected: the filters' own, or, where those would take an Ordered
 // container apart, one for each spec.
 func (s *Suite) selection(filter Filter) []string {
-	if !slices.ContainsFunc(s.Specs, func(spec Spec) bool { return spec.Completes }) {
+	if s.completing() == 0 {
 		return filter.args()
 	}
 	return focusOn(s, slices.Concat(s.together()...))
@@ -136,19 +131,13 @@ func (s *Suite) selection(filter Filter) []string {
 
 // record leaves a record of each of a suite's scenarios that was to run on this machine.
 func record(suite *Suite, run *results.Run, report string, known results.Record, end ending) ([]*results.Record, error) {
-	groups := [][]*Spec{nil}
+	var groups [][]*Spec
 	if suite.Ginkgo {
 		groups = suite.together()
 	}
-	specs := slices.Concat(groups...)
-	var dirs []string
-	for _, spec := range specs {
-		dirs = append(dirs, run.Dir(suite.Name, spec.Text))
-	}
-	if !suite.Ginkgo {
-		dirs = []string{run.Dir(suite.Name, suite.scenario())}
-	}
-	records := judge(suite, specs, dirs, report, known, end)
+	w := work{suite: suite, specs: slices.Concat(groups...)}
+	dirs := w.dirsIn(run)
+	records := judge(suite, w.specs, dirs, report, known, end)
 	rest := records
 	for _, group := range groups {
 		markTogether(rest[:len(group)])

@@ -19,6 +19,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/onsi/ginkgo/v2/types"
@@ -55,7 +56,7 @@ type Suite struct {
 
 // selected tells whether there is anything to run.
 func (s *Suite) selected() bool {
-	return !s.Ginkgo || slices.ContainsFunc(s.Specs, func(spec Spec) bool { return spec.Selected })
+	return s.count() > 0
 }
 
 // count is how many records the suite is to leave.
@@ -441,6 +442,15 @@ func readReport(path string) ([]types.Report, error) {
 		return nil, fmt.Errorf("%s: %d reports, expected one", path, len(reports))
 	}
 	return reports, nil
+}
+
+// specArguments are those of a Ginkgo suite on either clock.
+func specArguments(seed uint64, report string) []string {
+	return []string{
+		panicOnExit,
+		// Ginkgo would take its seed from the clock, which starts at the same time in every guest.
+		"--ginkgo.seed=" + strconv.FormatInt(ginkgoSeed(seed), 10), "--ginkgo.no-color", "--ginkgo.json-report=" + report,
+	}
 }
 
 // focusOn selects specs, each by its suite's description and its own text, which is what Ginkgo matches a focus against.

@@ -10,7 +10,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -69,7 +68,16 @@ func (w work) name() string {
 func (w work) dirs() []string {
 	var dirs []string
 	for _, scenario := range w.scenarios() {
-		dirs = append(dirs, path.Join(results.Slug(w.suite.Name), results.Slug(scenario)))
+		dirs = append(dirs, results.Folder(w.suite.Name, scenario))
+	}
+	return dirs
+}
+
+// dirsIn are the same of a run.
+func (w work) dirsIn(run *results.Run) []string {
+	var dirs []string
+	for _, scenario := range w.scenarios() {
+		dirs = append(dirs, run.Dir(w.suite.Name, scenario))
 	}
 	return dirs
 }
@@ -213,13 +221,9 @@ func guestJob(w work, run *results.Run, options Options) vm.Job {
 	}
 	switch {
 	case w.specs != nil:
-		job.Args = slices.Concat([]string{
-			"-test.paniconexit0", // a spec that calls os.Exit(0) has not passed
-			// Ginkgo would take its seed from the clock, which starts at the same time in every guest.
-			"--ginkgo.seed=" + strconv.FormatInt(ginkgoSeed(options.Seed), 10),
-			"--ginkgo.no-color", "--ginkgo.silence-skips", "--ginkgo.v",
+		job.Args = slices.Concat(specArguments(options.Seed, path.Join(guest.ArtefactsDir, w.dirs()[0], reportFile)), []string{
+			"--ginkgo.silence-skips", "--ginkgo.v",
 			"--ginkgo.timeout=0", // of one hour, by default, which a minute on this side can be
-			"--ginkgo.json-report=" + path.Join(guest.ArtefactsDir, w.dirs()[0], reportFile),
 		}, focusOn(w.suite, w.specs), options.Args)
 	case w.suite.Testing:
 		job.Args = testArguments(options.Args)
@@ -245,10 +249,9 @@ func runGuest(ctx context.Context, w work, run *results.Run, options Options, st
 	if err != nil {
 		return nil, err
 	}
-	saved := savedWork{store: store, log: course.log}
-	for i, scenario := range w.scenarios() {
+	saved := savedWork{store: store, log: course.log, dirs: w.dirsIn(run)}
+	for _, scenario := range w.scenarios() {
 		saved.keys = append(saved.keys, cacheKey(inputs, w.suite.Name, scenario))
-		saved.dirs = append(saved.dirs, filepath.Join(run.Path(), w.dirs()[i]))
 	}
 	records, err := saved.known(options, w.suite)
 	if err != nil {
@@ -401,7 +404,7 @@ func recordTrouble(w work, run *results.Run, options Options, course *course, ca
 			record.Labels = w.specs[i].Labels
 		}
 		fail(record, "on this machine, not in the guest: "+cause.Error())
-		dir := filepath.Join(run.Path(), w.dirs()[i])
+		dir := run.Dir(w.suite.Name, scenario)
 		if err := writeRecord(record, dir); err != nil {
 			blame(record, err.Error())
 			record.Artefacts = nil

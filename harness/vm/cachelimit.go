@@ -86,7 +86,7 @@ func (s store) prune(limit int64) error {
 			if err != nil {
 				continue // it is being removed
 			}
-			size, err := diskUsage(path)
+			size, err := scratch.Size(path)
 			if err != nil {
 				continue
 			}

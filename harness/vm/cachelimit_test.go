@@ -47,7 +47,7 @@ func TestKernelsHaveALimit(t *testing.T) {
 		folders = append(folders, stored.find(name).folder)
 	}
 	size := func(folder string) int64 {
-		n, err := diskUsage(s.path(folder))
+		n, err := scratch.Size(s.path(folder))
 		g.Expect(err).NotTo(HaveOccurred())
 		return n
 	}

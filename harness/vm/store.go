@@ -333,7 +333,7 @@ func (s store) list() (StoredList, error) {
 		if json.Unmarshal(text, &m) != nil {
 			continue
 		}
-		size, err := diskUsage(dir)
+		size, err := scratch.Size(dir)
 		if err != nil {
 			return nil, err
 		}
@@ -390,18 +390,4 @@ func (k *Stored) compare(other Stored) int {
 		return order
 	}
 	return compareVersions(k.version, other.version)
-}
-
-func diskUsage(dir string) (total int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		info, err := entry.Info()
-		if err == nil {
-			total += info.Size()
-		}
-		return err
-	})
-	return total, err
 }

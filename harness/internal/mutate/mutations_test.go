@@ -108,7 +108,7 @@ var mutations = []mutation{
 	{
 		name:  "a test may call os.Exit(0)",
 		file:  "harness/runner/gotest.go",
-		old:   `[]string{"-test.paniconexit0", `,
+		old:   `[]string{panicOnExit, `,
 		new:   `[]string{`,
 		tests: runner, match: "TestPlainTests",
 	},
