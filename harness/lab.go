@@ -195,6 +195,7 @@ func (l *Lab) Impair(end *netns.End, n impair.Netem) impair.Applied {
 	if n.Seed == 0 {
 		n.Seed = l.nextSeed()
 	}
+	check(l.readyForRules(end))
 	check(l.jitterWithin())
 	at := l.elapsed()
 	applied, setErr := l.setNetem(end, n)

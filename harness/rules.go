@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -24,6 +25,8 @@ type ruleSet struct {
 	end  *netns.End
 	set  *rules.Set
 	list []*Rule
+
+	traced bool
 }
 
 // A Rule is one that acts on chosen packets at a link end.
@@ -66,11 +69,32 @@ func (l *Lab) ruleSet(end *netns.End) *ruleSet {
 	if l.offload {
 		check(fmt.Errorf("rules on %s: the topology was built with Offload, so that packets have several segments: build it without", end))
 	}
-	set, err := rules.Open(device(end))
+	s, err := l.openRules(end)
 	check(err)
+	return s
+}
+
+func (l *Lab) openRules(end *netns.End) (*ruleSet, error) {
+	set, err := rules.Open(device(end))
+	if err != nil {
+		return nil, err
+	}
 	s := &ruleSet{end: end, set: set}
 	l.rules = append(l.rules, s)
-	return s
+	return s, nil
+}
+
+// readyForRules opens the set of an end before netem comes there. Later it would empty netem's queue (see [rules.Open]), so that
+// the first rule of a scenario would lose what is on its way.
+func (l *Lab) readyForRules(end *netns.End) error {
+	if l.offload || slices.ContainsFunc(l.rules, func(s *ruleSet) bool { return s.end == end }) {
+		return nil
+	}
+	_, err := l.openRules(end)
+	if errors.Is(err, rules.ErrNotSupported) {
+		return nil // then there will be no rules
+	}
+	return err
 }
 
 // Hits are the packets that the rule acted on, in the order in which they came. An account that is not complete fails
@@ -133,7 +157,9 @@ func (l *Lab) silenceName(end *netns.End) string {
 // [Lab.Offered].
 func (l *Lab) Trace(end *netns.End) {
 	ginkgo.GinkgoHelper()
-	check(l.ruleSet(end).set.Trace(true))
+	set := l.ruleSet(end)
+	check(set.set.Trace(true))
+	set.traced = true
 }
 
 // Offered are the packets that were offered to the link while it was traced. What of them a capture on the same end
@@ -199,12 +225,13 @@ func (l *Lab) recordRules() error {
 		Counts []rules.Count `json:"counts"`
 		Hits   []rules.Hit   `json:"hits"`
 	}
-	if len(l.rules) == 0 {
-		return nil
-	}
 	var accounts []account
 	var errs []error
 	for _, s := range l.rules {
+		if len(s.list) == 0 && !s.traced {
+			errs = append(errs, s.set.Close())
+			continue
+		}
 		// What is known is recorded, also if it is not all.
 		counts, err := s.set.Counts()
 		errs = append(errs, err)
@@ -222,6 +249,9 @@ func (l *Lab) recordRules() error {
 			l.record.Impairments[r.record].Applied = applied
 		}
 		errs = append(errs, s.set.Close())
+	}
+	if len(accounts) == 0 {
+		return errors.Join(errs...)
 	}
 	text, err := json.MarshalIndent(accounts, "", "  ")
 	if err == nil {

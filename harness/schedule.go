@@ -57,6 +57,7 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 	ctx, cancel := context.WithCancel(l.life)
 	s := &Schedule{lab: l, end: end, plan: plan, ended: cancel, done: make(chan struct{})}
 	seed := l.nextSeed()
+	check(l.readyForRules(end))
 	check(l.jitterWithin())
 	l.schedules = append(l.schedules, s)
 	go func() {

@@ -207,7 +207,7 @@ func TestFunctionsAreRefused(t *testing.T) {
 	if _, err := peers.Start(t.Context(), nil, "it", peers.Function[chan int, int]{}.With(nil)); err == nil {
 		t.Error("a Function that Func has not made was started")
 	}
-	unfit := peers.Function[any, int](peers.Function[string, string](misbehave)).With(make(chan int))
+	unfit := peers.Function[any, int](misbehave).With(make(chan int))
 	if config := (*peers.ConfigError)(nil); !errors.As(unfit.Validate(), &config) {
 		t.Errorf("got %v, expected a ConfigError for an argument that no JSON can carry", unfit.Validate())
 	}

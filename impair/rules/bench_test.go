@@ -22,7 +22,7 @@ func loaded(t testing.TB) (*Set, *ebpf.Program) {
 	err := s.maps.create(defaultRingBytes)
 	var program *ebpf.Program
 	if err == nil {
-		program, err = s.load("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes, maxRules))
+		program, err = s.loadProgram("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes, maxRules))
 	}
 	switch {
 	case err == nil:
@@ -79,7 +79,7 @@ func BenchmarkLoad(b *testing.B) {
 		b.Run(fmt.Sprintf("%d rules", capacity), func(b *testing.B) {
 			s, _ := loaded(b)
 			for b.Loop() {
-				program, err := s.load("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes, capacity))
+				program, err := s.loadProgram("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes, capacity))
 				if err != nil {
 					b.Fatal(err)
 				}

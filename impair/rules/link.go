@@ -222,8 +222,8 @@ func (l *link) delPair(near int) error {
 	return err
 }
 
-// load has the kernel verify a program, and keeps it until the set is closed.
-func (s *Set) load(name string, code asm.Instructions) (*ebpf.Program, error) {
+// loadProgram has the kernel verify a program, and keeps it until the set is closed.
+func (s *Set) loadProgram(name string, code asm.Instructions) (*ebpf.Program, error) {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		// skb_ecn_set_ce, for one, is for programs under this license.
 		Name: name, Type: ebpf.SchedCLS, Instructions: code, License: "GPL",
@@ -240,7 +240,7 @@ func (s *Set) pair(d time.Duration) (uint32, error) {
 	if near, ok := s.pairs[d]; ok {
 		return uint32(near), nil
 	}
-	back, err := s.load("tcplab_return", assembleReturn(s.link.index))
+	back, err := s.loadProgram("tcplab_return", assembleReturn(s.link.index))
 	if err != nil {
 		return 0, err
 	}
@@ -257,7 +257,7 @@ func (s *Set) prepareCorrupt() error {
 	if s.corrupts {
 		return nil
 	}
-	program, err := s.load("tcplab_corrupt", assembleCorrupt(s.maps.fds()))
+	program, err := s.loadProgram("tcplab_corrupt", assembleCorrupt(s.maps.fds()))
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,10 @@ type maps struct {
 
 // Open prepares a device for rules. None acts yet: see [Set.Add]. With several options only the first counts.
 //
+// It empties the device's queue: the kernel deactivates a device while a clsact is added to it or removed (qdisc_graft,
+// dev_deactivate in net/sched). So open a set before netem has packets, and close it when they have left. Rules
+// can be added at any time.
+//
 // Errors: [*FieldError], [ErrNotSupported], [ErrNotPermitted], [ErrNoDevice], [ErrBusy].
 func Open(d impair.Device, options ...Options) (_ *Set, err error) {
 	defer func() {
@@ -86,26 +90,36 @@ func Open(d impair.Device, options ...Options) (_ *Set, err error) {
 			err = errors.Join(err, s.release())
 		}
 	}()
-	if err := s.maps.create(o.RingBytes); err != nil {
-		return nil, err
-	}
 	s.ringBytes = o.RingBytes
-	if s.reporter, err = startReporter(s.maps.ring); err != nil {
-		return nil, err
-	}
 	if err := s.link.addClsact(); err != nil {
 		return nil, err
 	}
-	if err := s.grow(firstCapacity); err != nil {
-		return nil, errors.Join(err, s.link.delClsact())
-	}
 	return s, nil
+}
+
+// load puts the program in place with the first rule: a device that gets none is not slowed down by it.
+func (s *Set) load() (err error) {
+	if s.capacity > 0 {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.unload())
+		}
+	}()
+	if err := s.maps.create(s.ringBytes); err != nil {
+		return err
+	}
+	if s.reporter, err = startReporter(s.maps.ring); err != nil {
+		return err
+	}
+	return s.grow(firstCapacity)
 }
 
 // grow puts a program in place that can ask so many rules. The kernel takes one for the other between two packets
 // (cls_bpf_change); what is known of conversations is in the maps, and stays.
 func (s *Set) grow(capacity int) error {
-	main, err := s.load("tcplab_rules", assemble(s.maps.fds(), s.ringBytes, capacity))
+	main, err := s.loadProgram("tcplab_rules", assemble(s.maps.fds(), s.ringBytes, capacity))
 	if err != nil {
 		return err
 	}
@@ -188,6 +202,9 @@ func (s *Set) Add(r Rule) (_ *Installed, err error) {
 		return nil, ErrClosed
 	case len(s.installed) == maxRules:
 		return nil, ErrFull
+	}
+	if err := s.load(); err != nil {
+		return nil, err
 	}
 	named := func(name string) bool {
 		return slices.ContainsFunc(s.installed, func(other *Installed) bool { return other.rule.Name == name })
@@ -345,6 +362,9 @@ func (s *Set) Trace(on bool) error {
 	if s.closed {
 		return fmt.Errorf("trace %s: %w", s.device, ErrClosed)
 	}
+	if err := s.load(); err != nil {
+		return fmt.Errorf("trace %s: %w", s.device, err)
+	}
 	s.settings.Trace = 0
 	if on {
 		s.settings.Trace = 1
@@ -384,6 +404,9 @@ func (s *Set) counters() (counters, error) {
 	var c counters
 	if s.closed {
 		return c, fmt.Errorf("count hits on %s: %w", s.device, ErrClosed)
+	}
+	if s.capacity == 0 {
+		return c, nil // there was no rule yet
 	}
 	if err := s.maps.counters.Lookup(uint32(0), &c); err != nil {
 		return c, fmt.Errorf("count hits on %s: %w", s.device, translate(err))
@@ -464,6 +487,9 @@ func (s *Set) reports(f func(*report, *Installed)) error {
 	if err != nil {
 		return err
 	}
+	if s.capacity == 0 {
+		return nil
+	}
 	list, err := s.reporter.collect()
 	if err != nil {
 		return fmt.Errorf("read hits on %s: %w", s.device, err)
@@ -505,6 +531,15 @@ func (s *Set) Close() error {
 
 // release closes what is open.
 func (s *Set) release() error {
+	err := s.unload()
+	if s.link != nil {
+		s.link.close()
+	}
+	return err
+}
+
+// unload closes what load has opened.
+func (s *Set) unload() error {
 	var errs []error
 	if s.reporter != nil {
 		errs = append(errs, s.reporter.close())
@@ -515,8 +550,6 @@ func (s *Set) release() error {
 	for _, m := range s.maps.all() {
 		errs = append(errs, m.Close())
 	}
-	if s.link != nil {
-		s.link.close()
-	}
+	s.reporter, s.programs, s.maps = nil, nil, maps{}
 	return errors.Join(errs...)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -37,4 +38,22 @@ var _ = It("changes in mid-run without losing or hastening what is queued", Labe
 	}
 	Expect(seen.queue.Drops).To(BeZero())
 	Expect(seen.received).To(Equal(peers.ProbeResult{Received: probes, Distinct: probes, Reordered: changed})) // the later ones overtook them
+})
+
+var _ = It("takes a rule in mid-run without losing what is queued", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+	const delay, probes = time.Second, 50
+	lab := harness.NewLab(ctx)
+	link := newLink(lab, impair.Netem{Delay: delay})
+	link.begin(peers.ProbeSender{Count: probes})
+	lab.Wait(link.sender)
+	Eventually(func() uint32 { return lab.Queue(link.net.ToServer).QueueLength }).Should(BeEquivalentTo(probes))
+
+	// To attach what rules hang on deactivates a device, which empties its queue (qdisc_graft, dev_deactivate).
+	rule := lab.Rule(link.net.ToServer, rules.Drop(rules.Data))
+
+	seen := link.account()
+	for _, p := range seen.probes {
+		lab.Measure("delay", p.delay(), seen.due(delay))
+	}
+	Expect(rule.Hits()).To(BeEmpty())
 })
