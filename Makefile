@@ -30,7 +30,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/analysis ./harness/capture \
               ./harness/kernel ./harness/oracle
 
-.PHONY: help hello lab plan test unit privileged reproducible seeds kernels mutate kill fuzz bench lint setup clean
+.PHONY: help hello lab plan test examples unit privileged reproducible seeds kernels mutate kill fuzz bench lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,12 +48,15 @@ hello:
 	  'The first time it takes about 10 minutes on two cores: 2 to compile, 1 to' \
 	  'download and unpack, 7 to run. Later only what has changed is run.'
 
-test: plan unit privileged lab ## run all tests: without root, then with root in a guest, then the suites
+test: plan unit privileged lab examples ## run all tests: without root, then with root in a guest, then the suites
 
 plan:
 	@printf '%s\n' \
 	  'This runs the tests that need nothing, then those that need root, in guests, and then' \
 	  'make lab. The first time it takes about half an hour on two cores, a quarter of it to compile.'
+
+examples: $(TCPLAB) ## run the examples, which are a module of their own, as a user's suites are
+	cd examples && go vet ./... && $(CURDIR)/$(TCPLAB) run ./... --results $(CURDIR)/results/examples --seed $(SEED)
 
 unit: ## run the tests that any machine can run
 	go vet ./...
