@@ -163,6 +163,8 @@ func TestOptionsThatTheKernelRefuses(t *testing.T) {
 			[]string{"setsockopt SO_SNDBUF", "set to 1073741823", "net.core.wmem_max"}},
 		{"receive buffer below the minimum", peers.BulkServer{Listen: loopback, Socket: peers.Socket{ReceiveBuffer: 1}}, nil,
 			[]string{"setsockopt SO_RCVBUF", "set to 1, expected to read back 2", "minimum"}},
+		{"low water beyond half of the receive buffer", peers.BulkServer{Listen: loopback, Socket: peers.Socket{ReceiveBuffer: 40_000, ReceiveLowWater: 40_001}}, nil,
+			[]string{"setsockopt SO_RCVLOWAT", "set to 40001, expected to read back 40001, but the kernel has 40000", "half of SO_RCVBUF"}},
 		{"backlog beyond the maximum", peers.Accept{Listen: loopback, Backlog: math.MaxInt32}, nil,
 			[]string{"listen 127.0.0.1:0", "a backlog of 2147483647", "net.core.somaxconn"}},
 		{"address of another machine", peers.EchoServer{Listen: netip.MustParseAddrPort("203.0.113.254:0")}, unix.EADDRNOTAVAIL,

@@ -49,6 +49,20 @@
 // the kernel has kept something else is an error. How long to try to connect is left to the kernel; nothing is tried
 // twice.
 //
+// # How peers read
+//
+// A [BulkServer], and a [Script] in its step [ReadAll], reads by blocking calls of recv(2) that go on until they have
+// 256 KiB (MSG_WAITALL), and drops what it reads in the kernel (MSG_TRUNC). To TCP that is a program that always waits
+// in read(2): at each segment the kernel wakes it, and it takes what is there, which tunes the buffer and sends ACKs.
+// But that is two context switches, and none of Go's. A BulkServer with a ProgressInterval, or with more than 16
+// Connections, since each call takes a thread, reads by Go's poller instead, as all others do. At 20 Mbit/s and 40 ms a
+// guest then takes 97 us and 6.4 context switches for each segment, rather than 52 us and 1.9; goodput and retransmits
+// are the same. Socket.ReceiveLowWater wakes either less often, and changes what TCP does: what is not yet read narrows
+// the window.
+//
+// Where the FIN comes later than the last bytes, the time of these is the kernel's (tcpi_last_data_recv), which counts
+// ticks: 4 ms in Debian's kernels.
+//
 // # Scripts
 //
 // A [Script] is a list of steps. This client sends a request, says that it has no more, and reads the answer; then it

@@ -16,7 +16,7 @@ import (
 func everything() Socket {
 	return Socket{
 		Congestion: "reno", SendBuffer: 30_000, ReceiveBuffer: 40_000, MSS: 1000, WindowClamp: 20_000,
-		NoDelay: true, Cork: true, QuickACK: new(false), NotSentLowWater: 5000,
+		NoDelay: true, Cork: true, QuickACK: new(false), NotSentLowWater: 5000, ReceiveLowWater: 6000,
 		KeepAlive: true, KeepIdle: 2 * time.Second, KeepInterval: time.Second, KeepProbes: 3,
 		UserTimeout: 1500 * time.Millisecond, SYNRetries: 2, Linger: new(3 * time.Second), Linger2: 4 * time.Second,
 		ReuseAddr: new(true), ReusePort: true, MTUDiscover: "do",
@@ -105,7 +105,7 @@ func TestConnectionsInheritOptions(t *testing.T) {
 // The kernel takes what Validate takes, and no less than it refuses.
 func TestOptionLimitsAreThoseOfTheKernel(t *testing.T) {
 	// Above these, a sysctl or the machine's memory decides and not the option.
-	unbounded := []string{"SO_SNDBUF", "SO_RCVBUF", "TCP_FASTOPEN", "TCP_DEFER_ACCEPT"}
+	unbounded := []string{"SO_SNDBUF", "SO_RCVBUF", "SO_RCVLOWAT", "TCP_FASTOPEN", "TCP_DEFER_ACCEPT"}
 	for _, o := range options {
 		if slices.Contains(unbounded, o.name) || strings.HasPrefix(o.name, "IPV6_") {
 			continue
@@ -173,6 +173,7 @@ func TestBadOptionsAreRefused(t *testing.T) {
 		{"part of a second of linger2", Socket{Linger2: -time.Second / 2}, asClient, "Linger2"},
 		{"small clamp", Socket{WindowClamp: 100}, asClient, "WindowClamp"},
 		{"negative low water", Socket{NotSentLowWater: -1}, asClient, "NotSentLowWater"},
+		{"negative low water of a reader", Socket{ReceiveLowWater: -1}, asListener, "ReceiveLowWater"},
 		{"unknown discovery", Socket{MTUDiscover: "maybe"}, asClient, "MTUDiscover"},
 		{"queue of a client", Socket{FastOpenQueue: 1}, asBound, "FastOpenQueue"},
 		{"deferred accept of a client", Socket{DeferAccept: time.Second}, asClient, "DeferAccept"},

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -333,12 +334,12 @@ func (p *performance) act(step Step, a *actor, outcome *Outcome) (err error) {
 		outcome.Bytes = int64(n)
 		a.conn.Received += int64(n)
 	case doReadAll:
-		outcome.Bytes, err = a.readAll(p.buf, nil)
+		outcome.Bytes, err = a.drain(p.s.soft)
 		a.conn.Received += outcome.Bytes
 	case doReadSlowly:
 		piece, interval := pieces(step.BitsPerSecond)
 		due := time.Now()
-		outcome.Bytes, err = a.readAll(p.buf[:piece], func() error {
+		outcome.Bytes, err = a.readSlowly(p.buf[:piece], func() error {
 			due = due.Add(interval)
 			if now := time.Now(); due.Before(now) {
 				due = now // it had nothing to read: that is not caught up with
@@ -411,13 +412,21 @@ func (a *actor) read(buf []byte, n int64) (got int64, err error) {
 	return got, err
 }
 
-// readAll reads to the end, a buffer at a time, and calls pause after each.
-func (a *actor) readAll(buf []byte, pause func() error) (got int64, err error) {
+// drain reads to the end and drops what it reads.
+func (a *actor) drain(ctx context.Context) (int64, error) {
+	a.release()
+	d, err := a.sock.drain(ctx)
+	a.release = cancelOn(ctx, a.sock.f.SetDeadline)
+	return d.bytes, err
+}
+
+// readSlowly reads to the end, a buffer at a time, and calls pause after each.
+func (a *actor) readSlowly(buf []byte, pause func() error) (got int64, err error) {
 	for err == nil {
 		var k int
 		k, err = a.sock.f.Read(buf)
 		got += int64(k)
-		if err == nil && pause != nil {
+		if err == nil {
 			err = pause()
 		}
 	}

@@ -54,7 +54,7 @@ func Read(bytes int64) Step { return Step{Do: doRead, Bytes: bytes} }
 // closed is no error, but 0 bytes.
 func ReadSome() Step { return Step{Do: doReadSome} }
 
-// ReadAll reads until the other side closes.
+// ReadAll reads until the other side closes, in calls that block (see the package's documentation).
 func ReadAll() Step { return Step{Do: doReadAll} }
 
 // ReadSlowly reads until the other side closes, 10 ms' worth of bytes every 10 ms (below 800 bit/s, a byte at a time).
