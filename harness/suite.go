@@ -54,7 +54,8 @@ func RunSpecs(t *testing.T, description string, args ...any) bool {
 	})
 	reporter := reporting()
 	if suiteConfig, _ := ginkgo.GinkgoConfiguration(); clock() == results.ClockVirtual && !suiteConfig.DryRun {
-		reporter.JSONReport = reportOnlyRun(reporter.JSONReport)
+		reportOnlyRun(reporter.JSONReport)
+		reporter.JSONReport = "" // or Ginkgo would write it over with all
 	}
 	passed := ginkgo.RunSpecs(t, description, slices.Concat([]any{reporter}, args, []any{ginkgo.Label(description)})...)
 	w, done := io.Writer(os.Stderr), func() {}
@@ -74,12 +75,11 @@ func reporting() types.ReporterConfig {
 	return reporter
 }
 
-// reportOnlyRun has Ginkgo's JSON report written without the specs that were not to run, and returns what is left to do for
-// Ginkgo itself: nothing. A guest is for one spec, and to tell of all others of a large suite that they are not it is a good
+// reportOnlyRun has Ginkgo's JSON report written without the specs that were not to run. A guest is for one spec, and to tell of all others of a large suite that they are not it is a good
 // part of what one does that has little to do.
-func reportOnlyRun(path string) (left string) {
+func reportOnlyRun(path string) {
 	if path == "" {
-		return ""
+		return
 	}
 	ginkgo.ReportAfterSuite("Ginkgo's report of the specs that ran, for --json-report", func(report types.Report) {
 		report.SpecReports = onlyRun(report.SpecReports)
@@ -87,7 +87,6 @@ func reportOnlyRun(path string) (left string) {
 			ginkgo.Fail(fmt.Sprintf("JSON report: %v", err))
 		}
 	})
-	return ""
 }
 
 // onlyRun are the reports without those of specs that were not to run. What is no spec, such as a BeforeSuite, stays.
