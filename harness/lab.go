@@ -2,18 +2,15 @@ package harness
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 
@@ -363,40 +360,6 @@ func (l *Lab) close(report types.SpecReport) (summary string, err error) {
 		err = errors.Join(errs...)
 	})
 	return summary, err
-}
-
-// countersFile has all counters of all hosts, before and after.
-const countersFile = "counters.json"
-
-func (l *Lab) recordCounters() error {
-	type account struct {
-		Host   string          `json:"host"`
-		Before kernel.Counters `json:"before"`
-		After  kernel.Counters `json:"after"`
-	}
-	var accounts []account
-	var errs []error
-	for _, host := range l.topology.Hosts() {
-		after, err := kernel.ReadCounters(host)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("counters of %s: %w", host.Name(), err))
-			continue
-		}
-		before := l.before[host]
-		accounts = append(accounts, account{host.Name(), before, after})
-		difference := results.CounterDiff{Host: host.Name(), Diff: map[string]int64{}}
-		since := after.Since(before)
-		for _, name := range since.Nonzero() {
-			difference.Diff[name] = since[name]
-		}
-		l.record.Counters = append(l.record.Counters, difference)
-		errs = append(errs, l.memoryPressure(host, since))
-	}
-	text, err := json.MarshalIndent(accounts, "", "  ")
-	if err == nil {
-		err = renameio.WriteFile(filepath.Join(l.dir, countersFile), append(text, '\n'), 0o644)
-	}
-	return errors.Join(append(errs, err)...)
 }
 
 func (l *Lab) recordQueues() error {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/reporters"
 	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
 
@@ -51,7 +52,12 @@ func RunSpecs(t *testing.T, description string, args ...any) bool {
 			ginkgo.Fail(fmt.Sprintf("record of %q: %v", report.FullText(), err))
 		}
 	})
-	passed := ginkgo.RunSpecs(t, description, slices.Concat([]any{reporting()}, args, []any{ginkgo.Label(description)})...)
+	reporter := reporting()
+	if suiteConfig, _ := ginkgo.GinkgoConfiguration(); clock() == results.ClockVirtual && !suiteConfig.DryRun {
+		reportOnlyRun(reporter.JSONReport)
+		reporter.JSONReport = "" // or Ginkgo would write it over with all
+	}
+	passed := ginkgo.RunSpecs(t, description, slices.Concat([]any{reporter}, args, []any{ginkgo.Label(description)})...)
 	w, done := io.Writer(os.Stderr), func() {}
 	if passed { // else the go command shows what it is told
 		w, done = visibleErrors()
@@ -67,6 +73,31 @@ func reporting() types.ReporterConfig {
 	_, reporter := ginkgo.GinkgoConfiguration()
 	reporter.NoColor = reporter.NoColor || !results.Terminal(os.Stdout).Colour
 	return reporter
+}
+
+// reportOnlyRun has Ginkgo's JSON report written without the specs that were not to run. A guest is for one spec, and to tell of all others of a large suite that they are not it is a good
+// part of what one does that has little to do.
+func reportOnlyRun(path string) {
+	if path == "" {
+		return
+	}
+	ginkgo.ReportAfterSuite("Ginkgo's report of the specs that ran, for --json-report", func(report types.Report) {
+		report.SpecReports = onlyRun(report.SpecReports)
+		if err := reporters.GenerateJSONReport(report, path); err != nil {
+			ginkgo.Fail(fmt.Sprintf("JSON report: %v", err))
+		}
+	})
+}
+
+// onlyRun are the reports without those of specs that were not to run. What is no spec, such as a BeforeSuite, stays.
+func onlyRun(all types.SpecReports) types.SpecReports {
+	var run types.SpecReports
+	for _, report := range all {
+		if !report.LeafNodeType.Is(types.NodeTypeIt) || outcome.WasToRun(report) {
+			run = append(run, report)
+		}
+	}
+	return run
 }
 
 var probe = sync.OnceValue(impair.Probe)

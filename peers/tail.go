@@ -55,12 +55,12 @@ func lastLines(b []byte, n int) string {
 }
 
 // death is how a Go program begins to say why it ends: a panic, an error of the runtime, a signal that nobody handles.
-var death = regexp.MustCompile(`(?m)^(panic|fatal error|SIG[A-Z]+): `)
+var death = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^(panic|fatal error|SIG[A-Z]+): `) })
 
 // excerpt returns n lines of a program's standard error: the last ones, or, of a Go program that has panicked, those from
 // there on. The stacks of all its goroutines follow, and would be all that is seen.
 func excerpt(b []byte, n int) string {
-	found := death.FindAllIndex(b, -1)
+	found := death().FindAllIndex(b, -1)
 	if len(found) == 0 {
 		return lastLines(b, n)
 	}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // ByKernel is what is expected of TCP, and what it did, as far as it is not the same on several kernels.
@@ -103,7 +104,7 @@ func rowsOf(records []*Record) []KernelRow {
 }
 
 // constraint is what a reason says of the kernels that a scenario is for.
-var constraint = regexp.MustCompile(`[<>]=? ?[0-9][0-9.]*`)
+var constraint = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[<>]=? ?[0-9][0-9.]*`) })
 
 func ranText(r *Record) string {
 	switch {
@@ -112,7 +113,7 @@ func ranText(r *Record) string {
 	case ran(r):
 		return string(r.Verdict)
 	}
-	if of := constraint.FindString(r.Reason); of != "" {
+	if of := constraint().FindString(r.Reason); of != "" {
 		return "is for " + of
 	}
 	return string(r.Verdict)

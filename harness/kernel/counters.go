@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Runner runs a function on an OS thread that is in some network namespace.
@@ -62,7 +62,7 @@ func KindOf(name string) Kind { return kinds[name] }
 
 // The kernel lists ICMP messages by type only once there has been one of that
 // type, so not being listed means none.
-var onDemand = regexp.MustCompile(`^(IcmpMsg|Icmp6)(In|Out)Type[0-9]{1,3}$`)
+var onDemand = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(IcmpMsg|Icmp6)(In|Out)Type[0-9]{1,3}$`) })
 
 // UnknownCounterError says that the kernel that was asked has no counter of that
 // name.
@@ -85,7 +85,7 @@ func (c Counters) Get(name string) (int64, error) {
 	if v, ok := c[name]; ok {
 		return v, nil
 	}
-	if onDemand.MatchString(name) && len(c) > 0 {
+	if onDemand().MatchString(name) && len(c) > 0 {
 		return 0, nil
 	}
 	return 0, &UnknownCounterError{Name: name, Similar: c.similar(name)}
@@ -147,13 +147,13 @@ func (c Counters) Nonzero() []string {
 // A kernel without IPv6 has no counters of IPv6, and one without MPTCP none of
 // MPTCP.
 func ReadCounters(in Runner) (Counters, error) {
-	c := make(Counters)
+	c := make(Counters, usualCounters)
 	read := func() error {
 		// /proc/net and /proc/self/net are of the main thread.
 		const dir = "/proc/thread-self/net/"
 		for _, file := range []struct {
 			name     string
-			parse    func(io.Reader, Counters) error
+			parse    func(string, Counters) error
 			optional bool
 		}{
 			{"snmp", parseSNMP, false},
@@ -167,7 +167,7 @@ func ReadCounters(in Runner) (Counters, error) {
 			if err != nil {
 				return fmt.Errorf("read counters: %w", err)
 			}
-			if err := file.parse(bytes.NewReader(b), c); err != nil {
+			if err := file.parse(string(b), c); err != nil {
 				return fmt.Errorf("read counters: %s%s: %w", dir, file.name, err)
 			}
 		}
@@ -185,59 +185,104 @@ func ReadCounters(in Runner) (Counters, error) {
 	return c, nil
 }
 
+// usualCounters is above what kernels have, of which 6.1 has 370: a map of that room need not grow.
+const usualCounters = 512
+
 // parseSNMP adds what is in /proc/net/snmp or /proc/net/netstat to c: pairs of
 // lines, one with a group and names, one with the same group and values.
-func parseSNMP(r io.Reader, c Counters) error {
-	s := newScanner(r)
-	for n := 1; s.Scan(); n += 2 {
-		group, names, ok := strings.Cut(s.Text(), ":")
+func parseSNMP(text string, c Counters) error {
+	for n := 1; text != ""; n += 2 {
+		var header, below string
+		header, text = cutLine(text)
+		group, names, ok := strings.Cut(header, ":")
 		if !ok {
-			return fmt.Errorf("line %d: %.40q: want a group, a colon and names", n, s.Text())
+			return fmt.Errorf("line %d: %.40q: want a group, a colon and names", n, header)
 		}
-		if !s.Scan() {
-			return errors.Join(fmt.Errorf("line %d: group %s has names but no values", n, group), s.Err())
+		if text == "" {
+			return fmt.Errorf("line %d: group %s has names but no values", n, group)
 		}
-		values, ok := strings.CutPrefix(s.Text(), group+":")
+		below, text = cutLine(text)
+		values, ok := strings.CutPrefix(below, group+":")
 		if !ok {
-			return fmt.Errorf("line %d: %.40q: want the values of group %s", n+1, s.Text(), group)
+			return fmt.Errorf("line %d: %.40q: want the values of group %s", n+1, below, group)
 		}
-		name, value := strings.Fields(names), strings.Fields(values)
-		if len(name) != len(value) {
-			return fmt.Errorf("line %d: group %s has %d names and %d values", n+1, group, len(name), len(value))
-		}
-		for i := range name {
-			if err := c.add(group+name[i], value[i]); err != nil {
-				return fmt.Errorf("line %d: %w", n+1, err)
+		name, i := groupNames(header, group, names), 0
+		for value := range strings.FieldsSeq(values) {
+			if i < len(name) {
+				if err := c.add(name[i], value); err != nil {
+					return fmt.Errorf("line %d: %w", n+1, err)
+				}
 			}
+			i++
+		}
+		if i != len(name) {
+			return fmt.Errorf("line %d: group %s has %d names and %d values", n+1, group, len(name), i)
 		}
 	}
-	return s.Err()
+	return nil
+}
+
+// cutLine takes the first line off a text.
+func cutLine(text string) (line, rest string) {
+	line, rest, _ = strings.Cut(text, "\n")
+	return line, rest
+}
+
+// All namespaces of a kernel have the same groups, whose names need not be put together again each time.
+var (
+	groupsMutex sync.Mutex
+	groups      = map[string][]string{} // full names by the line that they are from
+)
+
+func groupNames(header, group, names string) []string {
+	const most = 64 // groups: a kernel has 9, and new lines of ICMP's messages with each type
+	groupsMutex.Lock()
+	defer groupsMutex.Unlock()
+	if known, ok := groups[header]; ok {
+		return known
+	}
+	full := strings.Fields(names)
+	for i := range full {
+		full[i] = group + full[i]
+	}
+	if len(groups) == most {
+		clear(groups)
+	}
+	groups[header] = full
+	return full
 }
 
 // parseSNMP6 adds what is in /proc/net/snmp6 to c: lines of a name and a value.
-func parseSNMP6(r io.Reader, c Counters) error {
-	s := newScanner(r)
-	for n := 1; s.Scan(); n++ {
-		f := strings.Fields(s.Text())
-		if len(f) != 2 {
-			return fmt.Errorf("line %d: %.40q: want a name and a value", n, s.Text())
+func parseSNMP6(text string, c Counters) error {
+	for n := 1; text != ""; n++ {
+		var row string
+		row, text = cutLine(text)
+		var fields [3]string
+		found := 0
+		for field := range strings.FieldsSeq(row) {
+			fields[min(found, 2)] = field
+			found++
 		}
-		if err := c.add(f[0], f[1]); err != nil {
+		if found != 2 {
+			return fmt.Errorf("line %d: %.40q: want a name and a value", n, row)
+		}
+		if err := c.add(fields[0], fields[1]); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
 	}
-	return s.Err()
+	return nil
 }
 
+// add does not ask first whether there is such a name, which would double the work: the map has not grown if there is.
 func (c Counters) add(name, value string) error {
-	if _, twice := c[name]; twice {
-		return fmt.Errorf("%s: is there twice", name)
-	}
 	v, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	c[name] = v
+	before := len(c)
+	if c[name] = v; len(c) == before {
+		return fmt.Errorf("%s: is there twice", name)
+	}
 	return nil
 }
 

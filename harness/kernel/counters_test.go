@@ -17,17 +17,16 @@ import (
 func fixture(t testing.TB, version string) Counters {
 	t.Helper()
 	c := make(Counters)
-	for name, parse := range map[string]func(*os.File) error{
-		"snmp":    func(f *os.File) error { return parseSNMP(f, c) },
-		"netstat": func(f *os.File) error { return parseSNMP(f, c) },
-		"snmp6":   func(f *os.File) error { return parseSNMP6(f, c) },
+	for name, parse := range map[string]func(string, Counters) error{
+		"snmp":    parseSNMP,
+		"netstat": parseSNMP,
+		"snmp6":   parseSNMP6,
 	} {
-		f, err := os.Open("testdata/linux-" + version + "-" + name)
+		text, err := os.ReadFile("testdata/linux-" + version + "-" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
-		if err := parse(f); err != nil {
+		if err := parse(string(text), c); err != nil {
 			t.Fatalf("%s of %s: %v", name, version, err)
 		}
 	}
@@ -74,13 +73,13 @@ func TestParseErrors(t *testing.T) {
 		{"twice", "Tcp: A A\nTcp: 1 1\n", "TcpA: is there twice"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := parseSNMP(strings.NewReader(tt.in), Counters{}); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if err := parseSNMP(tt.in, Counters{}); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
 		})
 	}
 	for _, in := range []string{"Ip6In\n", "Ip6In 1 2\n", "Ip6In x\n", "A 1\nA 1\n", "\n"} {
-		if err := parseSNMP6(strings.NewReader(in), Counters{}); err == nil {
+		if err := parseSNMP6(in, Counters{}); err == nil {
 			t.Errorf("snmp6 %q: no error", in)
 		}
 	}
@@ -221,7 +220,7 @@ func FuzzParseSNMP(f *testing.F) {
 	}
 	f.Add("Tcp: A\nTcp: -1\n")
 	f.Fuzz(func(t *testing.T, s string) {
-		_ = parseSNMP(strings.NewReader(s), Counters{})
+		_ = parseSNMP(s, Counters{})
 	})
 }
 
@@ -229,7 +228,7 @@ func FuzzParseSNMP6(f *testing.F) {
 	f.Add("Ip6InReceives                   \t1\n")
 	f.Fuzz(func(t *testing.T, s string) {
 		c := Counters{}
-		if parseSNMP6(strings.NewReader(s), c) == nil {
+		if parseSNMP6(s, c) == nil {
 			for _, name := range c.Names() {
 				if strings.ContainsAny(name, " \t\n") {
 					t.Errorf("name %q", name)

@@ -187,6 +187,7 @@ type EventConfig struct {
 type Events struct {
 	config   EventConfig
 	instance string
+	prepared *os.File // the instance, locked, if it is not of our making
 	formats  map[uint16]*format
 	kinds    map[uint16]EventKind
 	layout   layout
@@ -232,6 +233,13 @@ func tracefs() (string, error) {
 	return "", ErrNoTracefs
 }
 
+// PreparedInstance is the name of a tracing instance that is used, one recording at a time, if somebody has made it. Those that
+// StartEvents makes for itself it also removes, which costs Linux before 6.6 thousands of files each time.
+const PreparedInstance = "tcplab"
+
+// DefaultBufferKiB is [EventConfig.BufferKiB] if that is 0.
+const DefaultBufferKiB = 4096
+
 // instancePrefix is followed by the process and a number.
 const instancePrefix = "tcplab-"
 
@@ -239,7 +247,8 @@ var instances atomic.Uint64
 
 // StartEvents begins to record. It makes a tracing instance of its own, so that
 // it disturbs no other tracing and sees nothing of it, and that Stop removes. What
-// a killed process left behind is removed by the next one that starts.
+// a killed process left behind is removed by the next one that starts. A
+// [PreparedInstance] is taken instead, and left empty for the next one.
 //
 // It sees all of the machine: every host and every network namespace. It needs
 // root. The errors to expect are [ErrNoTracefs], [*MissingEventsError] and
@@ -249,7 +258,7 @@ func StartEvents(c EventConfig) (_ *Events, err error) {
 		c.Kinds = EventKinds()
 	}
 	if c.BufferKiB == 0 {
-		c.BufferKiB = 4096
+		c.BufferKiB = DefaultBufferKiB
 	}
 	if c.BufferKiB < 64 || c.BufferKiB > 1<<20 {
 		return nil, fmt.Errorf("record events: buffer of %d KiB: want 64 to %d", c.BufferKiB, 1<<20)
@@ -295,6 +304,51 @@ func (e *Events) start() error {
 	return e.write("tracing_on", "1")
 }
 
+// takePrepared takes the instance that is there already, if it is and nobody else has it.
+func (e *Events) takePrepared(dir string) error {
+	file, err := os.Open(filepath.Join(dir, PreparedInstance))
+	if err != nil {
+		return nil //nolint:nilerr // there is none for us
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		file.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil
+		}
+		return fmt.Errorf("lock %s: %w", file.Name(), err)
+	}
+	e.instance, e.prepared = file.Name(), file
+	// What a killed process has left is in nobody's way.
+	return errors.Join(e.reset(EventKinds()), e.clear())
+}
+
+// reset takes back what prepare does to the events.
+func (e *Events) reset(kinds []EventKind) error {
+	var errs []error
+	for _, kind := range kinds {
+		file := "events/" + string(kind) + "/enable"
+		text, err := os.ReadFile(filepath.Join(e.instance, file))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue // this kernel lacks it
+		case err != nil:
+			errs = append(errs, err)
+		case !bytes.HasPrefix(text, []byte("0")):
+			errs = append(errs, e.write(file, "0"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// clear empties the buffers: to open "trace" for writing does so.
+func (e *Events) clear() error {
+	file, err := os.OpenFile(filepath.Join(e.instance, "trace"), os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return fmt.Errorf("empty the buffers: %w", err)
+	}
+	return file.Close()
+}
+
 // create makes the instance, having removed those of processes that are gone.
 func (e *Events) create() error {
 	dir, err := tracefs()
@@ -302,6 +356,9 @@ func (e *Events) create() error {
 		return err
 	}
 	dir = filepath.Join(dir, "instances")
+	if err := e.takePrepared(dir); err != nil || e.instance != "" {
+		return err
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -487,6 +544,11 @@ func (e *Events) remove() error {
 	e.buffers, e.wake = nil, -1
 	if e.instance == "" {
 		return nil
+	}
+	if e.prepared != nil {
+		err := errors.Join(e.write("tracing_on", "0"), e.reset(e.config.Kinds), e.clear(), e.prepared.Close())
+		e.instance, e.prepared = "", nil
+		return err
 	}
 	if err := unix.Rmdir(e.instance); err != nil {
 		return fmt.Errorf("remove %s: %w", e.instance, err)

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/subprocess"
 	"github.com/tcplab/tcplab/internal/testenv"
@@ -312,8 +314,8 @@ func TestEventsAreWhatWasAskedFor(t *testing.T) {
 	topology := routed(t, netns.Config{})
 	changes := needEvents(t, EventConfig{Kinds: []EventKind{StateChange}})
 	probes := needEvents(t, EventConfig{Kinds: []EventKind{Probe}, BufferKiB: 64})
-	if n := len(instancesNow(t, os.Getpid())); n != 2 {
-		t.Errorf("%d instances, want 2", n)
+	if changes.instance == probes.instance {
+		t.Errorf("two recordings in %s", changes.instance)
 	}
 	client, server := pair(t, topology, topology.Server().IPv4(), options{}, options{})
 	transfer(t, client, server, 100)
@@ -433,8 +435,80 @@ func account(t testing.TB, b *buffer, names ...string) uint64 {
 	return sum
 }
 
+// needPrepared makes the instance that recordings take, if there is none.
+func needPrepared(t testing.TB) string {
+	t.Helper()
+	stop(t, needEvents(t, EventConfig{}))
+	dir, err := tracefs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	instance := filepath.Join(dir, "instances", PreparedInstance)
+	if err := os.Mkdir(instance, 0o700); err == nil {
+		t.Cleanup(func() {
+			if err := os.Remove(instance); err != nil {
+				t.Error(err)
+			}
+		})
+	} else if !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
+	}
+	return instance
+}
+
+func TestPreparedInstance(t *testing.T) {
+	instance := needPrepared(t)
+	first := needEvents(t, EventConfig{})
+	if n := len(instancesNow(t, os.Getpid())); n != 0 {
+		t.Errorf("%d instances were made beside the one that is there", n)
+	}
+	second := needEvents(t, EventConfig{Kinds: []EventKind{StateChange}})
+	if n := len(instancesNow(t, os.Getpid())); n != 1 {
+		t.Errorf("%d instances were made while the one that is there was in use", n)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	if len(stop(t, first)) == 0 || len(stop(t, second)) == 0 {
+		t.Error("no change of state was recorded of a socket that listens")
+	}
+	for _, kind := range EventKinds() {
+		if text, err := os.ReadFile(filepath.Join(instance, "events", string(kind), "enable")); err == nil && string(text) != "0\n" {
+			t.Errorf("%s is left at %q", kind, text)
+		}
+	}
+	// What a killed process has left there is not the next one's.
+	for file, value := range map[string]string{"events/" + string(StateChange) + "/enable": "1", "tracing_on": "1"} {
+		if err := os.WriteFile(filepath.Join(instance, file), []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	another, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	another.Close()
+	port := another.Addr().(*net.TCPAddr).Port
+	third := needEvents(t, EventConfig{})
+	for _, event := range stop(t, third) {
+		if int(event.Local.Port()) == port {
+			t.Errorf("an event of before the recording: %+v", event)
+		}
+	}
+}
+
 func TestStaleInstanceIsRemoved(t *testing.T) {
 	stop(t, needEvents(t, EventConfig{}))
+	file, err := os.Open(needPrepared(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil { // so that each recording makes one
+		t.Fatal(err)
+	}
 	path, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

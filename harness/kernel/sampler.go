@@ -16,8 +16,8 @@ type Sample struct {
 	Sockets []Socket      `json:"sockets"`
 }
 
-// minPeriod keeps the watching from being what is watched: a listing of sockets goes
-// through the kernel's whole hash table of connections, in up to a millisecond.
+// minPeriod keeps the watching from being what is watched: a listing of sockets goes through the kernel's whole hash table of
+// connections, in up to a millisecond, as long as sockets come and go; when they stay the same each is asked for by itself.
 const minPeriod = time.Millisecond
 
 // awaitPeriod is how often Await looks at first. Later it is a hundredth of the time that it has
@@ -112,7 +112,7 @@ func (d *diag) sample() (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
-	sockets, err := d.read()
+	sockets, err := d.readAgain()
 	return Sample{At: at, Sockets: sockets}, err
 }
 
@@ -159,7 +159,7 @@ func AwaitSockets(ctx context.Context, in Runner, filter SocketFilter, wanted fu
 	defer d.close()
 	began := time.Now()
 	for {
-		sockets, err := d.read()
+		sockets, err := d.readAgain()
 		if err != nil {
 			return nil, fmt.Errorf("await sockets: %w", err)
 		}

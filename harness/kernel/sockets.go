@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/peers"
@@ -222,90 +220,6 @@ func ReadSockets(in Runner, filter SocketFilter) ([]Socket, error) {
 	return d.read()
 }
 
-// diag asks for sockets, any number of times.
-type diag struct {
-	filter SocketFilter
-	mask   uint32
-	nl     map[int]*nl.SocketHandle
-}
-
-func openDiag(in Runner, filter SocketFilter) (*diag, error) {
-	d := &diag{filter: filter}
-	var err error
-	if d.mask, err = filter.mask(); err != nil {
-		return nil, fmt.Errorf("read sockets: %w", err)
-	}
-	// A netlink socket stays in the namespace in which it was opened.
-	open := func() error {
-		s, err := nl.Subscribe(unix.NETLINK_INET_DIAG)
-		if errors.Is(err, unix.EPROTONOSUPPORT) {
-			return fmt.Errorf("read sockets: %w (%w)", ErrNoSockDiag, err)
-		}
-		if err != nil {
-			return fmt.Errorf("read sockets: open netlink: %w", err)
-		}
-		d.nl = map[int]*nl.SocketHandle{unix.NETLINK_INET_DIAG: {Socket: s}}
-		return nil
-	}
-	if in != nil {
-		err = in.Do(open)
-	} else {
-		err = open()
-	}
-	if err != nil {
-		return nil, err
-	}
-	return d, nil
-}
-
-func (d *diag) close() { d.nl[unix.NETLINK_INET_DIAG].Close() }
-
-func (d *diag) read() ([]Socket, error) {
-	var sockets []Socket
-	for _, family := range []Family{IPv4, IPv6} {
-		messages, err := d.dump(family)
-		if err != nil {
-			return nil, fmt.Errorf("read sockets: %v: %w", family, err)
-		}
-		for _, m := range messages {
-			s, err := parseSocket(m)
-			if err != nil {
-				return nil, fmt.Errorf("read sockets: %v: %w", family, err)
-			}
-			if p := d.filter.Port; p == 0 || p == s.Local.Port() || p == s.Remote.Port() {
-				sockets = append(sockets, s)
-			}
-		}
-	}
-	slices.SortStableFunc(sockets, func(a, b Socket) int {
-		return cmp.Or(a.Local.Compare(b.Local), a.Remote.Compare(b.Remote), cmp.Compare(a.Cookie, b.Cookie))
-	})
-	return sockets, nil
-}
-
-// dump asks once more when the kernel says that its tables changed meanwhile.
-// inet_diag never did so up to Linux 6.18.
-func (d *diag) dump(family Family) ([][]byte, error) {
-	const tries = 5
-	var err error
-	for range tries {
-		r := nl.NewNetlinkRequest(unix.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
-		r.Sockets = d.nl
-		r.AddRawData(diagRequest(family, d.mask))
-		var messages [][]byte
-		messages, err = r.Execute(unix.NETLINK_INET_DIAG, unix.SOCK_DIAG_BY_FAMILY)
-		switch {
-		case err == nil:
-			return messages, nil
-		case errors.Is(err, unix.ENOENT):
-			return nil, fmt.Errorf("%w (%w)", ErrNoSockDiag, err)
-		case !errors.Is(err, nl.ErrDumpInterrupted):
-			return nil, err
-		}
-	}
-	return nil, fmt.Errorf("%d tries: %w", tries, err)
-}
-
 // Attributes (include/uapi/linux/inet_diag.h, INET_DIAG_...).
 const (
 	attrInfo      = 2
@@ -316,20 +230,9 @@ const (
 	attrBBR       = 16
 )
 
-// diagRequest builds a struct inet_diag_req_v2 without addresses.
-func diagRequest(family Family, states uint32) []byte {
-	const size = 56
-	b := make([]byte, size)
-	b[0], b[1] = byte(family), unix.IPPROTO_TCP
-	// Vegas stands for whatever a congestion control tells of itself.
-	b[2] = 1<<(attrInfo-1) | 1<<(attrVegas-1) | 1<<(attrCong-1) | 1<<(attrSKMemInfo-1)
-	binary.NativeEndian.PutUint32(b[4:], states)
-	return b
-}
-
 // parseSocket decodes a struct inet_diag_msg and what follows it.
 func parseSocket(b []byte) (Socket, error) {
-	const size = 72
+	const size = diagMessage
 	if len(b) < size {
 		return Socket{}, fmt.Errorf("message of %d bytes: want at least %d", len(b), size)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // field is where a value is in the record of an event.
@@ -25,11 +26,13 @@ type format struct {
 	symbols map[string]map[int64]string // by field, what its numbers stand for
 }
 
-var (
-	fieldLine = regexp.MustCompile(`^\tfield:(.*?)(\w+)(\[[^\]]*\])?;\toffset:(\d+);\tsize:(\d+);(?:\tsigned:([01]);)?$`)
-	symbolic  = regexp.MustCompile(`__print_symbolic\(REC->(\w+), ((?:\{ [^{}]* \}(?:, )?)+)\)`)
-	symbol    = regexp.MustCompile(`\{ (-?\w+), "([^"]*)" \}`)
-)
+// Compiled for who records events only: every peer is this program, too.
+var expressions = sync.OnceValue(func() (e struct{ fieldLine, symbolic, symbol *regexp.Regexp }) {
+	e.fieldLine = regexp.MustCompile(`^\tfield:(.*?)(\w+)(\[[^\]]*\])?;\toffset:(\d+);\tsize:(\d+);(?:\tsigned:([01]);)?$`)
+	e.symbolic = regexp.MustCompile(`__print_symbolic\(REC->(\w+), ((?:\{ [^{}]* \}(?:, )?)+)\)`)
+	e.symbol = regexp.MustCompile(`\{ (-?\w+), "([^"]*)" \}`)
+	return e
+})
 
 // parseFormat reads the fields of an event or of a page's header, and the names of
 // numbers in the event's "print fmt" as far as they are plain.
@@ -64,7 +67,7 @@ func parseFormat(r io.Reader) (*format, error) {
 }
 
 func (f *format) parseField(line string) error {
-	m := fieldLine.FindStringSubmatch(line)
+	m := expressions().fieldLine.FindStringSubmatch(line)
 	if m == nil {
 		return fmt.Errorf("%.80q: want a field with offset and size", line)
 	}
@@ -85,9 +88,9 @@ func (f *format) parseField(line string) error {
 
 // parseSymbols passes over numbers that are not written as such.
 func (f *format) parseSymbols(line string) {
-	for _, m := range symbolic.FindAllStringSubmatch(line, -1) {
+	for _, m := range expressions().symbolic.FindAllStringSubmatch(line, -1) {
 		names := make(map[int64]string)
-		for _, s := range symbol.FindAllStringSubmatch(m[2], -1) {
+		for _, s := range expressions().symbol.FindAllStringSubmatch(m[2], -1) {
 			if v, err := strconv.ParseInt(s[1], 0, 64); err == nil {
 				names[v] = s[2]
 			}

@@ -127,7 +127,8 @@ func inReport(reported []types.Report, reportErr error, text string) (*types.Spe
 		}
 		return &spec, nil
 	}
-	return nil, errors.New("Ginkgo's report does not have the spec: it did not run") //nolint:staticcheck // a name
+	// Of a guest, the report has those only that were to run.
+	return nil, errors.New("Ginkgo's report does not have the spec: it did not run, since the arguments of the test program leave it out") //nolint:staticcheck // a name
 }
 
 // fail turns a record into one that failed, unless it tells of a failure already: it knows better.

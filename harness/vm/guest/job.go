@@ -37,6 +37,13 @@ const (
 	StatusEntry    = "status.json"
 )
 
+// TracingInstance is the name of the tracing instance that a guest has from its boot on, TracingBufferKiB the size of its buffer
+// for each CPU: those that package kernel looks for, and asks for.
+const (
+	TracingInstance  = "tcplab"
+	TracingBufferKiB = 4096
+)
+
 // ArtefactsEnv names, to the program, the directory whose files reach the host.
 const ArtefactsEnv = "TCPLAB_ARTEFACTS"
 

@@ -4,7 +4,16 @@ import (
 	"encoding/json"
 	"reflect"
 	"testing"
+
+	"github.com/tcplab/tcplab/harness/kernel"
 )
+
+// /init does without package kernel, and what it prepares has to be what that package looks for.
+func TestTracingIsWhatIsLookedFor(t *testing.T) {
+	if TracingInstance != kernel.PreparedInstance || TracingBufferKiB != kernel.DefaultBufferKiB {
+		t.Errorf("instance %q of %d KiB, looked for is %q of %d KiB", TracingInstance, TracingBufferKiB, kernel.PreparedInstance, kernel.DefaultBufferKiB)
+	}
+}
 
 // FuzzParseJob: /init takes its job from a device, and what it takes is what was written.
 func FuzzParseJob(f *testing.F) {
