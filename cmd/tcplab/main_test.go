@@ -222,7 +222,10 @@ func TestRealClock(t *testing.T) {
 	}
 	kernel, err := vm.FindKernel(t.Context(), vm.KernelOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
-	image, err := vm.Build(vm.Config{Kernel: kernel, Init: program, Program: program, Include: []string{suite + "=" + guest.WorkDir + "/handshake.test"}})
+	base, err := vm.NewBase(vm.Config{Kernel: kernel, Init: program})
+	g.Expect(err).NotTo(HaveOccurred())
+	defer base.Close()
+	image, err := base.Image(vm.Contents{Program: program, Include: []string{suite + "=" + guest.WorkDir + "/handshake.test"}})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer image.Close()
 	var output bytes.Buffer

@@ -145,8 +145,7 @@ func (s sweep) run(ctx context.Context, out io.Writer) error {
 	defer session.Close()
 	for _, kernel := range kernels {
 		s.options.Kernel = kernel
-		for i, seed := range s.seeds {
-			s.options.Again = i < len(s.seeds)-1
+		for _, seed := range s.seeds {
 			if err := s.cell(ctx, session, seed, out); err != nil {
 				return fmt.Errorf("seed %d: %w", seed, err)
 			}

@@ -29,7 +29,7 @@ type Options struct {
 
 	// For the virtual clock, which Auto takes where a kernel is named:
 	Kernel    string   // name or path of a kernel, see vm.KernelOptions; empty: Debian's
-	Include   []string // more files for the guests, see vm.Config
+	Include   []string // more files for the guests, see vm.Contents
 	Modules   []string // more kernel modules for the guests
 	MemoryMiB int      // of a guest; 0: vm.DefaultMemoryMiB
 	Jobs      int      // guests side by side; 0: one for each core
@@ -38,9 +38,6 @@ type Options struct {
 	// knows is not run again, whether it passed or not, and leaves no evidence. With Fresh it only learns.
 	Ledger    *results.Ledger
 	WallLimit time.Duration
-	// Again says that another run of the session on the same kernel follows: the images of guests stay, each with the
-	// state of a guest that has booted. Without it, one goes when the last scenario of its suite has ended.
-	Again bool
 
 	// Log receives the progress, a line for each event, and the suites' output where a spec
 	// fails. May be nil.

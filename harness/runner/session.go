@@ -17,7 +17,7 @@ import (
 )
 
 // A Session runs the same suites more than once, one run after the other: with several seeds, on several
-// kernels. They are compiled once, and the guests of all runs with one kernel share an image for each suite.
+// kernels. They are compiled once, and the guests of all runs with one kernel begin where one has booted.
 type Session struct {
 	clock  Clock
 	why    string
@@ -27,13 +27,13 @@ type Session struct {
 	suites []*Suite // without their specs, which depend on a filter
 	init   string   // the guests' /init; empty: this very program
 	listed map[string][]*Suite
-	runs   int // begun
 	log    *logger
 
 	mutex  sync.Mutex
 	images map[string]func() (*vm.Image, error)
 	built  imageSet
-	booted string // hash of the kernel that the images are of
+	base   *vm.Base // of the guests of all suites
+	baseOf string   // what the base is of
 }
 
 // Open chooses a clock, finds the kernel and compiles the suites, after a look at all of the options. Of those it takes
@@ -110,7 +110,7 @@ func chooseFor(options Options) (Clock, string, error) {
 
 // Close removes what was compiled and built. It is for when no run is under way.
 func (s *Session) Close() {
-	s.dropImages()
+	s.dropBase()
 	_ = s.folder.Remove() // what stays is removed by the next one
 }
 
@@ -120,7 +120,6 @@ func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
 	if err := options.Check(); err != nil {
 		return Summary{}, err
 	}
-	s.runs++
 	if options.Jobs <= 0 {
 		options.Jobs = runtime.NumCPU()
 	}
@@ -214,9 +213,8 @@ func (s *Session) kernel(ctx context.Context, options Options) (*vm.Kernel, resu
 		return nil, results.Kernel{}, err
 	}
 	s.log.once("guest kernel: %s (%s)", guest.Release, guest.Source)
-	if guest.SHA256 != s.booted {
-		s.dropImages() // with a booted guest's state, each of them has 150 MB in the temporary directory
-		s.booted = guest.SHA256
+	if err := s.makeBase(guest, options); err != nil {
+		return nil, results.Kernel{}, err
 	}
 	return guest, results.Kernel{Release: guest.Release, Machine: "x86_64"}, nil
 }
@@ -235,20 +233,48 @@ func (s *Session) guestKernel(ctx context.Context, options Options) (*vm.Kernel,
 	return kernel, nil
 }
 
-// dropImages is for when no run is under way.
-func (s *Session) dropImages() {
+// makeBase makes what the guests of all suites share, unless it is there.
+func (s *Session) makeBase(kernel *vm.Kernel, options Options) error {
+	of := fmt.Sprintf("%q %q", kernel.SHA256, options.Modules)
+	if s.base != nil && s.baseOf == of {
+		return nil
+	}
+	s.dropBase() // it has some 20 MB in the temporary directory
+	cache, err := vm.CacheDir()
+	if err != nil {
+		return err
+	}
+	if _, err := vm.StatesLimit(); err != nil {
+		return err
+	}
+	s.base, err = vm.NewBase(vm.Config{
+		Kernel: kernel, Init: s.init, Modules: options.Modules, Cache: cache, Progress: func(line string) { s.log.once("%s", line) },
+	})
+	if err != nil {
+		return err
+	}
+	s.baseOf = of
+	return nil
+}
+
+// dropBase is for when no run is under way.
+func (s *Session) dropBase() {
 	s.built.close()
 	clear(s.images)
+	if s.base != nil {
+		_ = s.base.Close() // files without a name: they are gone with this process at the latest
+		s.base = nil
+	}
 }
 
-func imageKey(suite *Suite, kernel *vm.Kernel, options Options) string {
-	return fmt.Sprintf("%q %q %q %q", suite.Binary, kernel.SHA256, options.Include, options.Modules)
+func imageKey(suite *Suite, options Options) string {
+	return fmt.Sprintf("%q %q", suite.Binary, options.Include)
 }
 
-// dropImage closes the image of a suite's guests when the last of them has ended: with the state of one that has booted
-// it has 150 MB in the temporary directory.
-func (s *Session) dropImage(suite *Suite, kernel *vm.Kernel, options Options) {
-	key := imageKey(suite, kernel, options)
+// dropImage closes the image of a suite's guests when the last of them has ended: it has 20 MB, and what is included, in the
+// temporary directory.
+func (s *Session) dropImage(suite *Suite, options Options) {
+	key := imageKey(suite, options)
 	s.mutex.Lock()
 	build, ok := s.images[key]
 	delete(s.images, key)
@@ -262,12 +288,12 @@ func (s *Session) dropImage(suite *Suite, kernel *vm.Kernel, options Options) {
 }
 
 // image makes the image of a suite's guests when the first of them needs it.
-func (s *Session) image(suite *Suite, kernel *vm.Kernel, options Options) (*vm.Image, error) {
-	key := imageKey(suite, kernel, options)
+func (s *Session) image(suite *Suite, options Options) (*vm.Image, error) {
+	key := imageKey(suite, options)
 	s.mutex.Lock()
 	build, ok := s.images[key]
 	if !ok {
-		build = sync.OnceValues(func() (*vm.Image, error) { return s.built.add(buildImage(suite, s.init, kernel, options)) })
+		build = sync.OnceValues(func() (*vm.Image, error) { return s.built.add(buildImage(s.base, suite, options)) })
 		s.images[key] = build
 	}
 	s.mutex.Unlock()

@@ -40,7 +40,6 @@ type work struct {
 	specs  []*Spec // in their order; nil: all of it
 	image  func() (*vm.Image, error)
 	kernel results.Kernel // what is known of it without the harness in the guest
-	keep   bool           // more guests of this image are to come: let them begin where the first one has booted
 }
 
 // scenarios are the texts under which the work is recorded.
@@ -101,16 +100,15 @@ func (s *Session) works(suites []*Suite, kernel *vm.Kernel, options Options) []w
 	for _, suite := range suites {
 		w := work{
 			suite:  suite,
-			image:  func() (*vm.Image, error) { return s.image(suite, kernel, options) },
+			image:  func() (*vm.Image, error) { return s.image(suite, options) },
 			kernel: results.Kernel{Release: kernel.Release, Machine: "x86_64"},
 		}
 		if !suite.Ginkgo {
 			works = append(works, w)
 			continue
 		}
-		groups := suite.together()
-		for _, group := range groups {
-			w.specs, w.keep = group, s.runs > 1 || len(groups) > 1
+		for _, group := range suite.together() {
+			w.specs = group
 			works = append(works, w)
 		}
 	}
@@ -154,8 +152,8 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 			mutex.Lock()
 			defer mutex.Unlock()
 			all = append(all, records...)
-			if left[w.suite]--; left[w.suite] == 0 && !options.Again {
-				s.dropImage(w.suite, kernel, options)
+			if left[w.suite]--; left[w.suite] == 0 {
+				s.dropImage(w.suite, options)
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name(), err)
@@ -201,20 +199,20 @@ func (s *imageSet) close() {
 	s.images = nil
 }
 
-func buildImage(suite *Suite, initProgram string, kernel *vm.Kernel, options Options) (*vm.Image, error) {
+func buildImage(base *vm.Base, suite *Suite, options Options) (*vm.Image, error) {
 	include := options.Include
 	if data := filepath.Join(suite.Dir, "testdata"); suite.Dir != "" {
 		if _, err := os.Stat(data); err == nil {
 			include = append([]string{data + "=" + guest.WorkDir + "/testdata"}, include...)
 		}
 	}
-	return vm.Build(vm.Config{Kernel: kernel, Init: initProgram, Program: suite.Binary, Include: include, Modules: options.Modules})
+	return base.Image(vm.Contents{Program: suite.Binary, Include: include})
 }
 
 // guestJob is a work in the words of package vm.
 func guestJob(w work, run *results.Run, options Options) vm.Job {
 	job := vm.Job{
-		Seed: options.Seed, Keep: w.keep, MemoryMiB: options.MemoryMiB, WallLimit: options.WallLimit,
+		Seed: options.Seed, MemoryMiB: options.MemoryMiB, WallLimit: options.WallLimit,
 		Artefacts: run.Path(), Place: w.place,
 		// The guest has what scenarios need: what is missing there is a fault, not a reason to skip.
 		Env: options.environment(Virtual, guest.ArtefactsDir),

@@ -12,23 +12,24 @@ import (
 //
 //	TCPLAB_TEST_GUEST=1 go test -run '^$' -bench Guest -benchtime 3x ./harness/vm
 func BenchmarkGuest(b *testing.B) {
-	booting, keeping := newImage(b, nil), newImage(b, nil)
-	run := func(image *vm.Image, args ...string) time.Duration {
-		result, err := image.Run(b.Context(), vm.Job{Args: args, Seed: 1, Keep: image == keeping})
+	base := newBase(b, nil)
+	image := newImage(b, base, nil)
+	run := func(boot bool, args ...string) time.Duration {
+		result, err := image.Run(b.Context(), vm.Job{Args: args, Seed: 1, Boot: boot})
 		if err != nil {
 			b.Fatal(err)
 		}
 		return result.Wall
 	}
-	run(keeping, "exit", "0")
-	if !vm.HasState(keeping) {
+	run(false, "exit", "0")
+	if !vm.HasState(base) {
 		b.Fatal("the state of a booted guest was not kept")
 	}
 	var booted, begun, idle time.Duration
 	for b.Loop() {
-		booted += run(booting, "exit", "0")
-		begun += run(keeping, "exit", "0")
-		idle += run(keeping, "idle", "600s")
+		booted += run(true, "exit", "0")
+		begun += run(false, "exit", "0")
+		idle += run(false, "idle", "600s")
 	}
 	n := float64(b.N)
 	b.ReportMetric(booted.Seconds()/n, "s/boot")

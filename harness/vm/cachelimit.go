@@ -18,9 +18,11 @@ import (
 const (
 	RunsLimitVariable    = "TCPLAB_CACHE_RUNS"    // for passed scenarios
 	KernelsLimitVariable = "TCPLAB_CACHE_KERNELS" // for kernels
+	StatesLimitVariable  = "TCPLAB_CACHE_STATES"  // for states of guests that have booted
 
 	defaultRunsLimit    = 1_000_000_000
 	defaultKernelsLimit = 2_000_000_000
+	defaultStatesLimit  = 1_000_000_000
 )
 
 // RunsLimit is what passed scenarios may have of the cache: the environment's, or 1 GB.
@@ -28,6 +30,9 @@ func RunsLimit() (int64, error) { return limitOf(RunsLimitVariable, defaultRunsL
 
 // KernelsLimit is what kernels may have of the cache: the environment's, or 2 GB.
 func KernelsLimit() (int64, error) { return limitOf(KernelsLimitVariable, defaultKernelsLimit) }
+
+// StatesLimit is what states of booted guests may have of the cache: the environment's, or 1 GB.
+func StatesLimit() (int64, error) { return limitOf(StatesLimitVariable, defaultStatesLimit) }
 
 func limitOf(variable string, otherwise int64) (int64, error) {
 	text := os.Getenv(variable)
@@ -66,46 +71,57 @@ func (s store) use(folder string) error {
 	return err
 }
 
-// prune removes kernels until all together have no more than a limit: those first that were not used for the longest time,
-// and none that is in use, by this process or another. Progress is told.
+// prune removes kernels until all together have no more than a limit. Progress is told.
 func (s store) prune(limit int64) error {
-	type folder struct {
-		name string
-		used time.Time
-		size int64
-	}
-	var folders []folder
-	var total int64
+	var paths []string
 	for _, pattern := range []string{"packages-*", "image-*"} {
-		paths, err := filepath.Glob(s.path(pattern))
+		found, err := filepath.Glob(s.path(pattern))
 		if err != nil {
 			return err
 		}
-		for _, path := range paths {
-			info, err := os.Stat(path)
-			if err != nil {
-				continue // it is being removed
-			}
-			size, err := scratch.Size(path)
-			if err != nil {
-				continue
-			}
-			folders = append(folders, folder{filepath.Base(path), info.ModTime(), size})
-			total += size
-		}
+		paths = append(paths, found...)
 	}
-	slices.SortFunc(folders, func(a, b folder) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.name, b.name)) })
+	for _, gone := range pruneFolders(paths, manifestFile, limit) {
+		s.progress(fmt.Sprintf("removed the kernel in %s, not used since %s: at most %s are kept (%s)",
+			gone.path, gone.used.Format(time.DateOnly), humanize.Bytes(uint64(limit)), KernelsLimitVariable))
+	}
+	return nil
+}
+
+// A cachedFolder is a folder of the cache.
+type cachedFolder struct {
+	path string
+	used time.Time
+	size int64
+}
+
+// pruneFolders removes folders until all together have no more than a limit: those first that were not used for the longest time,
+// and none that is in use, by this process or another, by a file in it (see [scratch.Use]). It returns those that are gone.
+func pruneFolders(paths []string, usedFile string, limit int64) (gone []cachedFolder) {
+	var folders []cachedFolder
+	var total int64
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			continue // it is being removed
+		}
+		size, err := scratch.Size(path)
+		if err != nil {
+			continue
+		}
+		folders = append(folders, cachedFolder{path, info.ModTime(), size})
+		total += size
+	}
+	slices.SortFunc(folders, func(a, b cachedFolder) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.path, b.path)) })
 	for _, f := range folders {
 		if total <= limit {
 			break
 		}
-		gone, err := scratch.Discard(s.path(f.name), manifestFile)
-		if err != nil || !gone {
+		if removed, err := scratch.Discard(f.path, usedFile); err != nil || !removed {
 			continue // in use, or somebody else removes it
 		}
 		total -= f.size
-		s.progress(fmt.Sprintf("removed the kernel in %s, not used since %s: at most %s are kept (%s)",
-			s.path(f.name), f.used.Format(time.DateOnly), humanize.Bytes(uint64(limit)), KernelsLimitVariable))
+		gone = append(gone, f)
 	}
-	return nil
+	return gone
 }

@@ -1,8 +1,8 @@
 package vm
 
-// HasState tells whether an image has kept a booted guest's state.
-func HasState(i *Image) bool {
-	i.mutex.Lock()
-	defer i.mutex.Unlock()
-	return i.state != nil
+// HasState tells whether a base has a booted guest's state.
+func HasState(b *Base) bool {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.slot(DefaultMemoryMiB).state != nil
 }

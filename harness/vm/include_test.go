@@ -1,8 +1,10 @@
 package vm
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,29 +17,50 @@ import (
 	"github.com/tcplab/tcplab/harness/vm/guest"
 )
 
-// packed are the records of an initramfs with these includes.
+// packed are the records of an initramfs, and of what is handed over with these includes, as they come to lie in a guest: what is
+// handed over wins.
 func packed(t *testing.T, includes ...string) (map[string]cpio.Record, error) {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "program")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	if err := writeInitramfs(&out, Config{Init: script, Program: script, Include: includes}, nil); err != nil {
-		return nil, err
+	var out, files bytes.Buffer
+	if err := writeInitramfs(&out, Config{Init: script}, nil); err != nil {
+		t.Fatal(err)
 	}
 	list, err := cpio.ReadAllRecords(cpio.Newc.Reader(bytes.NewReader(out.Bytes())))
 	if err != nil {
 		t.Fatal(err)
 	}
 	records := map[string]cpio.Record{}
-	for _, record := range list {
-		if _, twice := records[record.Name]; twice {
+	add := func(record cpio.Record, seen map[string]bool) {
+		if seen[record.Name] {
 			t.Errorf("%s is there twice", record.Name)
 		}
-		records[record.Name] = record
+		records[record.Name], seen[record.Name] = record, true
 	}
-	return records, nil
+	seen := map[string]bool{}
+	for _, record := range list {
+		add(record, seen)
+	}
+	if err := writeFiles(&files, Contents{Program: script, Include: includes}); err != nil {
+		return nil, err
+	}
+	handed := map[string]bool{}
+	for stream := tar.NewReader(&files); ; {
+		header, err := stream.Next()
+		if err != nil {
+			return records, nil
+		}
+		content, err := io.ReadAll(stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		record := cpio.StaticFile(header.Name, string(content), uint64(header.Mode))
+		record.UID, record.GID = uint64(header.Uid), uint64(header.Gid)
+		add(record, handed)
+	}
 }
 
 func contentOf(t *testing.T, record cpio.Record) string {

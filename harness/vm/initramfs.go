@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"archive/tar"
 	"debug/elf"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,7 @@ import (
 	"github.com/tcplab/tcplab/harness/vm/guest"
 )
 
-// An archive is a cpio archive in the making. The same additions in the same order give the
+// An archive is one in the making. The same additions in the same order give the
 // same bytes: owners and times are zero, and inode numbers count from one.
 type archive struct {
 	writer cpio.RecordWriter
@@ -27,8 +28,8 @@ type archive struct {
 	inode  uint64
 }
 
-func newArchive(w io.Writer) *archive {
-	return &archive{writer: cpio.Newc.Writer(w), names: map[string]bool{}}
+func newArchive(w cpio.RecordWriter) *archive {
+	return &archive{writer: w, names: map[string]bool{}}
 }
 
 // add adds a record, after the directories that it lies in. What is there already stays:
@@ -247,24 +248,31 @@ func (a *archive) addIncludes(texts []string) (included, error) {
 	return got, nil
 }
 
-func (a *archive) close() error {
-	return cpio.WriteTrailer(a.writer)
-}
-
-// writeInitramfs writes what all guests of an image share. What comes first stays: what the user includes wins over the libraries
-// that programs bring along, and over what guests have anyway.
+// writeInitramfs writes what the guests of all programs share.
 func writeInitramfs(w io.Writer, c Config, modules []module) error {
-	a := newArchive(w)
+	a := newArchive(cpio.Newc.Writer(w))
 	for _, step := range []func() error{
 		func() error { return a.add(cpio.CharDev("dev/console", 0o600, 5, 1)) },
 		func() error { return a.add(cpio.Directory("root", 0o700)) },
 		func() error { return a.addProgram(guest.InitPath, c.Init) },
-		func() error { return a.addProgram(guest.ProgramPath, c.Program) },
 		func() error { return a.addModules(modules) },
+		func() error { return a.addLibraries([]string{c.Init}, nil) },
+		a.addSystem,
 	} {
 		if err := step(); err != nil {
 			return err
 		}
+	}
+	return cpio.WriteTrailer(a.writer)
+}
+
+// writeFiles writes the archive that a guest unpacks over what it has, when it has booted. What comes first stays: what the user
+// includes wins over the libraries that programs bring along.
+func writeFiles(w io.Writer, c Contents) error {
+	out := tar.NewWriter(w)
+	a := newArchive(tarRecords{out})
+	for _, name := range []string{guest.InitPath, guest.ProgramPath, guest.ModulesList, guest.PathList} {
+		a.names[cpio.Normalize(name)] = true // nobody can include them
 	}
 	got, err := a.addIncludes(c.Include)
 	if err != nil {
@@ -274,16 +282,44 @@ func writeInitramfs(w io.Writer, c Config, modules []module) error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []func() error{
-		func() error { return a.addContent(guest.PathList, list, 0o644) },
-		func() error { return a.addLibraries(append([]string{c.Init, c.Program}, got.programs...), got.found) },
-		a.addSystem,
-	} {
-		if err := step(); err != nil {
+	delete(a.names, cpio.Normalize(guest.PathList))
+	if err := a.addContent(guest.PathList, list, 0o644); err != nil {
+		return err
+	}
+	if err := a.addLibraries(append([]string{c.Program}, got.programs...), got.found); err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+// tarRecords writes the records of an archive as tar, which a guest's /init can read: package archive/tar is in it anyway.
+type tarRecords struct{ to *tar.Writer }
+
+func (t tarRecords) WriteRecord(record cpio.Record) error {
+	header := &tar.Header{
+		Name: record.Name, Mode: int64(record.Mode & 0o7777), Uid: int(record.UID), Gid: int(record.GID), Format: tar.FormatPAX,
+	}
+	switch record.Mode & cpio.S_IFMT {
+	case cpio.S_IFDIR:
+		header.Typeflag = tar.TypeDir
+		return t.to.WriteHeader(header)
+	case cpio.S_IFREG:
+		header.Typeflag, header.Size = tar.TypeReg, int64(record.FileSize)
+		if err := t.to.WriteHeader(header); err != nil {
 			return err
 		}
+		_, err := io.Copy(t.to, io.NewSectionReader(record, 0, header.Size))
+		return err
+	case cpio.S_IFLNK:
+		target, err := io.ReadAll(io.NewSectionReader(record, 0, int64(record.FileSize)))
+		if err != nil {
+			return err
+		}
+		header.Typeflag, header.Linkname = tar.TypeSymlink, string(target)
+		return t.to.WriteHeader(header)
+	default:
+		return fmt.Errorf("%s: only files, directories and links can be handed over", record.Name)
 	}
-	return a.close()
 }
 
 func (a *archive) addModules(modules []module) error {

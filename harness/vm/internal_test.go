@@ -51,10 +51,10 @@ func TestArchiveIsReproducible(t *testing.T) {
 		g.Expect(os.MkdirAll(filepath.Join(dir, "sub"), 0o700)).To(Succeed())
 		g.Expect(os.WriteFile(filepath.Join(dir, "sub", "a"), []byte("a"), 0o755)).To(Succeed())
 		var out bytes.Buffer
-		a := newArchive(&out)
+		a := newArchive(cpio.Newc.Writer(&out))
 		g.Expect(a.addTree("/data/tree", dir, nil)).To(Succeed())
 		g.Expect(a.addContent("/data/more", []byte("more"), 0o644)).To(Succeed())
-		g.Expect(a.close()).To(Succeed())
+		g.Expect(cpio.WriteTrailer(a.writer)).To(Succeed())
 		g.Expect(os.RemoveAll(filepath.Join(dir, "sub"))).To(Succeed())
 		return out.Bytes()
 	}
@@ -81,10 +81,10 @@ func TestProgramsLibrariesComeInOneOrder(t *testing.T) {
 	}
 	pack := func() []byte {
 		var out bytes.Buffer
-		a := newArchive(&out)
+		a := newArchive(cpio.Newc.Writer(&out))
 		g.Expect(a.addProgram("/program", program)).To(Succeed())
 		g.Expect(a.addLibraries([]string{program}, nil)).To(Succeed())
-		g.Expect(a.close()).To(Succeed())
+		g.Expect(cpio.WriteTrailer(a.writer)).To(Succeed())
 		return out.Bytes()
 	}
 	first := pack()
@@ -452,7 +452,7 @@ func TestProgramsForOtherMachines(t *testing.T) {
 	g.Expect(forGuests(write("empty", nil))).To(Succeed())
 	foreign := write("arm64", machine(arm64))
 	g.Expect(forGuests(foreign)).To(MatchError(ContainSubstring(foreign + " is a program for AARCH64")))
-	_, err = newArchive(io.Discard).addIncludes([]string{foreign})
+	_, err = newArchive(cpio.Newc.Writer(io.Discard)).addIncludes([]string{foreign})
 	g.Expect(err).To(MatchError(ContainSubstring("AARCH64")))
 	g.Expect(forGuests(filepath.Join(dir, "none"))).To(MatchError(os.ErrNotExist))
 }

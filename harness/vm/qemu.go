@@ -43,12 +43,12 @@ const needlessInitcalls = "hpet_late_init,init_blk_tracer,jent_mod_init"
 // guestFiles are the guest's ends on the host. None has a name, so that nothing is left
 // behind, and QEMU finds each under the number that it inherits.
 type guestFiles struct {
-	initramfs                           *os.File // the image's
+	initramfs, program, contents        *os.File // the image's
 	console, output, results, job, disk *os.File
 }
 
-func newGuestFiles(initramfs *os.File, job guest.Job) (*guestFiles, error) {
-	files := &guestFiles{initramfs: initramfs}
+func newGuestFiles(image *Image, job guest.Job) (*guestFiles, error) {
+	files := &guestFiles{initramfs: image.base.initramfs, program: image.program, contents: image.files}
 	for _, file := range files.own() {
 		var err error
 		if *file, err = unnamedFile(); err != nil {
@@ -77,7 +77,7 @@ func (f *guestFiles) close() {
 
 // inherited are the files in the order of their numbers in QEMU, from 3 on.
 func (f *guestFiles) inherited() []*os.File {
-	return []*os.File{f.initramfs, f.console, f.output, f.results, f.job, f.disk}
+	return []*os.File{f.initramfs, f.console, f.output, f.results, f.job, f.disk, f.program, f.contents}
 }
 
 // machineDate is the guest's date when it is switched on.
@@ -96,6 +96,8 @@ func arguments(kernel string, job Job) []string {
 		"-initrd", "/proc/self/fd/3",
 		"-append", kernelParameters,
 		"-fw_cfg", "name=" + guest.JobFile + ",file=/proc/self/fd/7",
+		"-fw_cfg", "name=" + guest.ProgramFile + ",file=/proc/self/fd/9",
+		"-fw_cfg", "name=" + guest.FilesFile + ",file=/proc/self/fd/10",
 		"-device", "ib700", "-device", "pvpanic", "-action", "panic=none",
 		"-chardev", "file,id=console,path=/proc/self/fd/4,append=on", "-serial", "chardev:console",
 		"-device", "virtio-serial-pci,ioeventfd=off",

@@ -88,21 +88,21 @@ func TestStateWithoutRoom(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = disk.Write(make([]byte, 2<<20))
 	g.Expect(err).NotTo(HaveOccurred())
-	image := &Image{kernel: &Kernel{image: "vmlinux"}, state: &machineState{disk: disk, memoryMiB: DefaultMemoryMiB, console: []byte("booted")}}
+	slot := &stateSlot{state: &machineState{disk: disk, console: []byte("booted")}}
+	base := &Base{kernel: &Kernel{image: "vmlinux"}, states: map[int]*stateSlot{DefaultMemoryMiB: slot}}
 	files := &guestFiles{}
 	for _, file := range files.own() {
 		*file, err = unnamedFile()
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	defer files.close()
-	start, err := image.begin(Job{Keep: true}, files)
+	start, err := base.begin(t.Context(), Job{}, files)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer start.close()
 	g.Expect(start.arguments).NotTo(ContainElement("-loadvm"))
 	g.Expect(start.stop).To(BeNil())
-	state, why := image.keptState()
-	g.Expect(state).To(BeNil())
-	g.Expect(why).To(And(MatchError(unix.ENOSPC), MatchError(ContainSubstring("MiB free of 3"))))
+	g.Expect(slot.state).To(BeNil())
+	g.Expect(base.unkept(DefaultMemoryMiB)).To(And(MatchError(unix.ENOSPC), MatchError(ContainSubstring("MiB free of 3"))))
 	for _, file := range []*os.File{files.disk, files.console} {
 		info, err := file.Stat()
 		g.Expect(err).NotTo(HaveOccurred())
@@ -123,8 +123,9 @@ func TestStateThatIsNotWritten(t *testing.T) {
 	defer disk.Close()
 	_, err = disk.WriteString("half of a state")
 	g.Expect(err).NotTo(HaveOccurred())
-	err = (&Image{}).keep(ours, Job{}, &guestFiles{disk: disk})
-	g.Expect(err).To(MatchError(And(
+	base, files := &Base{states: map[int]*stateSlot{}}, &guestFiles{disk: disk}
+	base.setState(Job{}, files, func() (*machineState, error) { return base.keep(ours, Job{}, files) })
+	g.Expect(base.unkept(DefaultMemoryMiB)).To(MatchError(And(
 		HavePrefix("keep a booted guest's state: savevm booted: failed to save; Error: Input/output error; "), ContainSubstring("MiB free of 1"),
 	)))
 	g.Expect(commands()).To(HaveLen(2), "the disk is detached all the same")

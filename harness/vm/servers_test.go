@@ -52,8 +52,8 @@ func TestServersStartAsTheyAre(t *testing.T) {
 				}
 				includes = append(includes, path)
 			}
-			image := newImage(t, func(config *vm.Config) {
-				config.Program, config.Include = "/bin/sh", includes
+			image := newImage(t, newBase(t, nil), func(c *vm.Contents) {
+				c.Program, c.Include = "/bin/sh", includes
 			})
 			var output bytes.Buffer
 			result, err := image.Run(t.Context(), vm.Job{Args: []string{"-c", c.script}, Seed: 1, Output: &output, MemoryMiB: 2048})

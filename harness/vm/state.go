@@ -7,15 +7,49 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"unicode"
+
+	"golang.org/x/sys/unix"
 )
 
-// A machineState is that of a guest that has booted and has not read its job yet. All guests of an image are alike
-// until then, to the last instruction: the seed is in the job.
+// A machineState is that of a guest that has booted and has not read its job yet. All guests of a base are alike
+// until then, to the last instruction: seed, program and files come after it.
 type machineState struct {
-	disk      *os.File // where QEMU has put it
-	memoryMiB int
-	console   []byte // what the kernel has printed
+	disk    *os.File // where QEMU has put it
+	console []byte   // what the kernel has printed
+	used    *os.File // by this it is in use, if it is in the cache
+}
+
+func (s *machineState) close() {
+	s.disk.Close()
+	if s.used != nil {
+		s.used.Close()
+	}
+}
+
+// A stateSlot is for the state of a machine with some size of memory.
+type stateSlot struct {
+	state  *machineState // nil: there is none yet
+	making chan struct{} // closed when the guest that makes one has done so, or has not; nil: none does
+	unkept error         // why there can be none
+}
+
+// slot is called with the mutex held.
+func (b *Base) slot(memoryMiB int) *stateSlot {
+	slot := b.states[memoryMiB]
+	if slot == nil {
+		slot = &stateSlot{}
+		b.states[memoryMiB] = slot
+	}
+	return slot
+}
+
+// unkept tells why there can be no state, if that is so.
+func (b *Base) unkept(memoryMiB int) error {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.slot(memoryMiB).unkept
 }
 
 // A beginning is how a guest begins: with a boot, or where another one was after its own.
@@ -24,11 +58,15 @@ type beginning struct {
 	monitor   *monitor
 	theirs    *os.File // QEMU's end of it
 	stop      *stop    // nil: it is not stopped when it has booted
+	made      func()   // nil: nobody waits for the state that it makes
 }
 
 func (b beginning) close() {
 	b.monitor.close()
 	b.theirs.Close()
+	if b.made != nil {
+		b.made()
+	}
 }
 
 // stateTag is the name of the only state on a disk.
@@ -37,7 +75,7 @@ const stateTag = "booted"
 // Arguments by which a guest goes on when it has booted, is stopped then, and begins there. One that is to be stopped
 // waits for the monitor before it begins, so that no event is missed.
 var (
-	monitorArguments = []string{"-chardev", "socket,id=monitor,fd=9", "-mon", "chardev=monitor,mode=control"}
+	monitorArguments = []string{"-chardev", "socket,id=monitor,fd=11", "-mon", "chardev=monitor,mode=control"}
 	goOnArguments    = []string{"-action", "watchdog=none"}
 	diskArguments    = []string{"-drive", "if=none,id=state,format=qcow2,cache=unsafe,file=/proc/self/fd/8"}
 	stopArguments    = append([]string{"-S", "-action", "watchdog=pause"}, diskArguments...)
@@ -45,44 +83,104 @@ var (
 )
 
 // runGuest runs a guest to its end, from wherever it can begin.
-func (i *Image) runGuest(ctx context.Context, job Job, files *guestFiles) (ending, error) {
-	start, err := i.begin(job, files)
+func (b *Base) runGuest(ctx context.Context, job Job, files *guestFiles) (ending, error) {
+	start, err := b.begin(ctx, job, files)
 	if err != nil {
 		return ending{}, err
 	}
-	return i.qemu.run(ctx, start, job, files)
+	return b.qemu.run(ctx, start, job, files)
 }
 
 // begin chooses how a guest begins.
-func (i *Image) begin(job Job, files *guestFiles) (beginning, error) {
-	monitor, theirs, err := newMonitor()
+func (b *Base) begin(ctx context.Context, job Job, files *guestFiles) (start beginning, err error) {
+	start.monitor, start.theirs, err = newMonitor()
 	if err != nil {
-		return beginning{}, err
+		return start, err
 	}
-	start := beginning{arguments: append(arguments(i.kernel.image, job), monitorArguments...), monitor: monitor, theirs: theirs}
-	state, unkept := i.keptState()
-	if state != nil && state.memoryMiB == job.memoryMiB() {
+	defer func() {
+		if err != nil {
+			start.close()
+		}
+	}()
+	start.arguments = append(arguments(b.kernel.image, job), monitorArguments...)
+	if job.Boot {
+		start.arguments = append(start.arguments, goOnArguments...)
+		return start, nil
+	}
+	state, made, err := b.await(ctx, job)
+	start.made = made
+	if err != nil {
+		return start, err
+	}
+	if state != nil {
 		err := state.copyTo(files)
 		if err == nil {
 			start.arguments = append(start.arguments, loadArguments...)
 			return start, nil
 		}
-		// The guest boots instead, and so do all others: what is kept is what takes the room.
-		unkept = withRoom(fmt.Errorf("begin where another guest has booted: %w", err))
-		i.dropState(state, unkept)
-		state = nil
+		// The guest boots instead, and so do all others: for want of room, most likely.
+		b.drop(job, state, withRoom(fmt.Errorf("begin where another guest has booted: %w", err)))
 	}
-	if !job.Keep || state != nil || unkept != nil {
+	if made == nil {
 		start.arguments = append(start.arguments, goOnArguments...)
 		return start, nil
 	}
 	if err := writeDisk(io.NewOffsetWriter(files.disk, 0)); err != nil {
-		start.close()
 		return start, withRoom(err)
 	}
 	start.arguments = append(start.arguments, stopArguments...)
-	start.stop = &stop{monitor: monitor, keep: func() { i.setUnkept(i.keep(monitor, job, files)) }}
+	monitor := start.monitor
+	start.stop = &stop{monitor: monitor, keep: func() {
+		b.setState(job, files, func() (*machineState, error) { return b.keep(monitor, job, files) })
+		made()
+	}}
 	return start, nil
+}
+
+// await returns the state to begin at. If there is none, either the caller is to make it, and to call made then, or there can be
+// none. One guest boots, and the others wait for it, which takes no longer than to boot beside it.
+func (b *Base) await(ctx context.Context, job Job) (state *machineState, made func(), err error) {
+	for {
+		b.mutex.Lock()
+		slot := b.slot(job.memoryMiB())
+		if slot.state != nil || slot.unkept != nil {
+			defer b.mutex.Unlock()
+			return slot.state, nil, nil
+		}
+		wait := slot.making
+		if wait == nil {
+			break
+		}
+		b.mutex.Unlock()
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+	slot := b.slot(job.memoryMiB())
+	slot.making = make(chan struct{})
+	b.mutex.Unlock()
+
+	state, unlock, err := b.cached(ctx, job)
+	made = sync.OnceFunc(func() {
+		unlock()
+		b.mutex.Lock()
+		defer b.mutex.Unlock()
+		close(slot.making)
+		slot.making = nil
+	})
+	if err != nil {
+		return nil, made, err
+	}
+	if state != nil {
+		b.mutex.Lock()
+		slot.state = state
+		b.mutex.Unlock()
+		made()
+		return state, nil, nil
+	}
+	return nil, made, nil
 }
 
 // copyTo has a guest begin at the state. On an error the guest's files are as before.
@@ -96,36 +194,34 @@ func (s *machineState) copyTo(files *guestFiles) error {
 	return nil
 }
 
-// dropState gives up a state that the others cannot begin at, and says why.
-func (i *Image) dropState(state *machineState, why error) {
-	i.mutex.Lock()
-	defer i.mutex.Unlock()
-	if i.state == state {
-		i.state = nil
-		state.disk.Close()
+// drop gives up a state that guests cannot begin at, and says why.
+func (b *Base) drop(job Job, state *machineState, why error) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	slot := b.slot(job.memoryMiB())
+	if slot.state == state {
+		slot.state = nil
+		state.close()
 	}
-	i.unkept = why
+	slot.unkept = why
 }
 
-// keptState is the state to begin at, if there is one, and why there can be none.
-func (i *Image) keptState() (*machineState, error) {
-	i.mutex.Lock()
-	defer i.mutex.Unlock()
-	return i.state, i.unkept
+// setState has a state made. Whatever comes of it, the guest's disk, which it has no more use for, takes no room afterwards: it
+// may be what the guest lacks to go on.
+func (b *Base) setState(job Job, files *guestFiles, make func() (*machineState, error)) {
+	state, err := make()
+	if err != nil {
+		err = withRoom(fmt.Errorf("keep a booted guest's state: %w", err))
+	}
+	err = errors.Join(err, files.disk.Truncate(0))
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	slot := b.slot(job.memoryMiB())
+	slot.state, slot.unkept = state, err
 }
 
-// keep has QEMU write the state of a stopped guest to its disk, and takes a copy. Whatever comes of it, the guest's disk, which
-// it has no more use for, takes no room afterwards: it may be what the guest lacks to go on.
-func (i *Image) keep(m *monitor, job Job, files *guestFiles) (err error) {
-	if state, _ := i.keptState(); state != nil {
-		return nil // another guest was first
-	}
-	defer func() {
-		if err != nil {
-			err = withRoom(fmt.Errorf("keep a booted guest's state: %w", err))
-		}
-		err = errors.Join(err, files.disk.Truncate(0))
-	}()
+// keep has QEMU write the state of a stopped guest to its disk, and takes a copy.
+func (b *Base) keep(m *monitor, job Job, files *guestFiles) (*machineState, error) {
 	// The disk is detached in any case, so that all of it is written, and nothing more.
 	var errs []error
 	for _, line := range []string{"savevm " + stateTag, "drive_del state"} {
@@ -136,34 +232,28 @@ func (i *Image) keep(m *monitor, job Job, files *guestFiles) (err error) {
 		errs = append(errs, err)
 	}
 	if err := errors.Join(errs...); err != nil {
-		return err
+		return nil, err
 	}
 	console, err := readAll(files.console)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if b.cache != "" {
+		state, err := b.stateStore().add(b.stateKey(job), files.disk, console)
+		if err == nil {
+			return state, nil
+		}
+		b.progress(fmt.Sprintf("the state of a booted guest is not kept in the cache, for this run only: %v", err))
 	}
 	disk, err := unnamedFile()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := copyFile(disk, files.disk); err != nil {
 		disk.Close()
-		return err
+		return nil, err
 	}
-	i.mutex.Lock()
-	defer i.mutex.Unlock()
-	if i.state != nil {
-		return disk.Close() // another guest was faster
-	}
-	i.state = &machineState{disk: disk, memoryMiB: job.memoryMiB(), console: console}
-	return nil
-}
-
-// setUnkept remembers why no state can be kept, if that is so: the guests boot one by one then.
-func (i *Image) setUnkept(err error) {
-	i.mutex.Lock()
-	defer i.mutex.Unlock()
-	i.unkept = err
+	return &machineState{disk: disk, console: console}, nil
 }
 
 // A stop is for a guest that is to be stopped when it has booted.
@@ -204,7 +294,7 @@ func (s *stop) wait() <-chan error {
 	return over
 }
 
-// copyFile copies a file from its beginning to the beginning of another.
+// copyFile copies a file from its beginning to the beginning of another. The kernel does it, by sharing what it can.
 func copyFile(to, from *os.File) error {
 	info, err := from.Stat()
 	if err == nil {
@@ -213,6 +303,13 @@ func copyFile(to, from *os.File) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.NewOffsetWriter(to, 0), io.NewSectionReader(from, 0, info.Size()))
-	return err
+	var read, written int64
+	for read < info.Size() {
+		n, err := unix.CopyFileRange(int(from.Fd()), &read, int(to.Fd()), &written, int(info.Size()-read), 0)
+		if err != nil || n == 0 { // between two file systems, or on one that cannot
+			_, err := io.Copy(io.NewOffsetWriter(to, read), io.NewSectionReader(from, read, info.Size()-read))
+			return err
+		}
+	}
+	return nil
 }

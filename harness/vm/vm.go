@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,21 +16,30 @@ import (
 	"github.com/tcplab/tcplab/internal/scratch"
 )
 
-// Config describes an image: what is the same for all its guests.
+// Config describes a base: what is the same for all guests, whatever their program is.
 type Config struct {
 	Kernel *Kernel
-	// Program is run in the guest: an executable for linux/amd64. A static one boots
-	// fastest; a dynamic one takes its shared libraries along.
-	Program string
 	// Init is a program for linux/amd64 that calls guest.Main first. Empty: this very executable, which
 	// has to be one.
 	Init string
+	// Modules are loaded beside DefaultModules, with what they depend on.
+	Modules []string
+	// Cache is the folder in which the state of a guest that has booted is kept, for all who have the same base, below
+	// "states". Empty: it is kept for as long as the base, in the directory for temporary files.
+	Cache string
+	// Progress is told, in one line, about a damaged cache, or one that cannot be written. May be nil.
+	Progress func(string)
+}
+
+// Contents describe an image: what a program's guests have beyond their base. It is handed over to a guest that has booted.
+type Contents struct {
+	// Program is run in the guest: an executable for linux/amd64. A static one is best;
+	// a dynamic one takes its shared libraries along.
+	Program string
 	// Include are more files for the guest, as PATH or PATH=GUESTPATH. A program takes its
 	// shared libraries along, a directory all that is in it and the libraries of programs in it. They win over
 	// what a guest has anyway.
 	Include []string
-	// Modules are loaded beside DefaultModules, with what they depend on.
-	Modules []string
 }
 
 // Limits of a guest, unless its Job says otherwise.
@@ -44,20 +54,23 @@ const (
 	consoleTail = 25
 )
 
-// An Image is a kernel and an initramfs, ready to boot any number of guests.
-type Image struct {
+// A Base is a kernel and an initramfs, ready to boot any number of guests. The first one's machine is kept as it was when it had
+// booted, and the others begin there.
+type Base struct {
 	qemu      QEMU
 	kernel    *Kernel
 	initramfs *os.File // without a name, so that it goes when the last holder does
 	sha256    string   // of the initramfs
+	qemuBuild func() string
+	cache     string
+	progress  func(string)
 
 	mutex  sync.Mutex
-	state  *machineState // of a guest that has just booted; nil: none was kept yet
-	unkept error         // why none can be kept
+	states map[int]*stateSlot // by the machine's memory
 }
 
-// Build puts an image together.
-func Build(c Config) (*Image, error) {
+// NewBase puts a base together.
+func NewBase(c Config) (*Base, error) {
 	if c.Kernel == nil {
 		return nil, fmt.Errorf("build guest image: %w given", ErrNoKernel)
 	}
@@ -78,27 +91,76 @@ func Build(c Config) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build guest image: kernel %s: %w", c.Kernel.Release, err)
 	}
-	initramfs, err := unnamedFile()
+	b := &Base{qemu: emulator, qemuBuild: sync.OnceValue(emulator.build), kernel: c.Kernel, cache: c.Cache, progress: c.Progress, states: map[int]*stateSlot{}}
+	if b.progress == nil {
+		b.progress = func(string) {}
+	}
+	b.initramfs, b.sha256, err = hashed(func(w io.Writer) error { return writeInitramfs(w, c, modules) })
+	return b, err
+}
+
+// Close frees the base, and what it has of states; those in the cache stay. Guests that run are not disturbed.
+func (b *Base) Close() error {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	for _, slot := range b.states {
+		if slot.state != nil {
+			slot.state.close()
+			slot.state = nil
+		}
+	}
+	return b.initramfs.Close()
+}
+
+// An Image is a base and the contents of one program's guests. It can run any number of them, also side by side.
+type Image struct {
+	base           *Base
+	program, files *os.File // without a name
+	sha256         string   // of the base's initramfs, the program and the files
+}
+
+// Image puts an image together. It is to be closed before its base.
+func (b *Base) Image(c Contents) (*Image, error) {
+	if err := forGuests(c.Program); err != nil {
+		return nil, fmt.Errorf("the guests' program: %w", err)
+	}
+	program, programHash, err := hashed(func(w io.Writer) error {
+		file, err := os.Open(c.Program)
+		if err != nil {
+			return fmt.Errorf("the guests' program: %w", err)
+		}
+		defer file.Close()
+		_, err = io.Copy(w, file)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	hash := sha256.New()
-	if err := writeInitramfs(io.MultiWriter(initramfs, hash), c, modules); err != nil {
-		err = withRoom(err)
-		initramfs.Close()
+	files, filesHash, err := hashed(func(w io.Writer) error { return writeFiles(w, c) })
+	if err != nil {
+		program.Close()
 		return nil, err
 	}
-	return &Image{qemu: emulator, kernel: c.Kernel, initramfs: initramfs, sha256: hex.EncodeToString(hash.Sum(nil))}, nil
+	sum := sha256.Sum256([]byte(b.sha256 + programHash + filesHash))
+	return &Image{base: b, program: program, files: files, sha256: hex.EncodeToString(sum[:])}, nil
 }
 
 // Close frees the image. Guests that run are not disturbed.
-func (i *Image) Close() error {
-	i.mutex.Lock()
-	defer i.mutex.Unlock()
-	if i.state != nil {
-		i.state.disk.Close()
+func (i *Image) Close() error { return errors.Join(i.program.Close(), i.files.Close()) }
+
+// hashed writes a temporary file without a name, and returns its sha256, too.
+func hashed(write func(io.Writer) error) (*os.File, string, error) {
+	file, err := unnamedFile()
+	if err != nil {
+		return nil, "", withRoom(err)
 	}
-	return i.initramfs.Close()
+	hash := sha256.New()
+	if err := write(io.MultiWriter(file, hash)); err != nil {
+		err = withRoom(err)
+		file.Close()
+		return nil, "", err
+	}
+	return file, hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // unnamedFile is a temporary file that no crash can leave behind.
@@ -114,9 +176,9 @@ type Job struct {
 	ReadyLimit time.Duration // in CPU time; 0: DefaultReadyLimit
 	WallLimit  time.Duration // in wall time; 0: DefaultWallLimit
 
-	// Keep the machine's state when it has booted, for the image's next guests with as much memory. They begin there,
-	// which takes a quarter of the time that a boot takes, and gives the same bytes.
-	Keep bool
+	// Boot has the guest boot by itself, though its bytes are the same where it begins where another one has booted, and
+	// that takes a quarter of the time.
+	Boot bool
 
 	// Output receives what the program prints, as it runs. May be nil.
 	Output io.Writer
@@ -138,7 +200,7 @@ func (j Job) memoryMiB() int {
 type Inputs struct {
 	QEMU        string // its version
 	Kernel      string // sha256 of the uncompressed image
-	Initramfs   string // sha256, over the initramfs' own and the program's arguments and environment
+	Initramfs   string // sha256, over those of the initramfs, the program and the files, and over arguments and environment
 	CommandLine string // sha256 of QEMU's arguments, with the kernel's path left out
 	Seed        uint64
 }
@@ -158,7 +220,7 @@ type Result struct {
 	Wall     time.Duration // from the guest's start to its end, on the host's
 	Inputs   Inputs
 	Console  []byte // the kernel's console: all that it printed
-	// Unkept says why [Job.Keep] has no effect, or is nil: then each guest boots.
+	// Unkept says why the state of a booted guest could not be kept, or is nil: then each guest boots.
 	Unkept error
 	// Processes lists what ran when a guest that did not end in time was asked to stop; nil of any other.
 	Processes []byte
@@ -181,8 +243,8 @@ func (i *Image) Inputs(job Job) (Inputs, error) {
 	}
 	sum := sha256.Sum256(append([]byte(i.sha256), text...))
 	return Inputs{
-		QEMU:        i.qemu.Version,
-		Kernel:      i.kernel.SHA256,
+		QEMU:        i.base.qemu.Version,
+		Kernel:      i.base.kernel.SHA256,
 		Initramfs:   hex.EncodeToString(sum[:]),
 		CommandLine: commandLineHash(job),
 		Seed:        job.Seed,
@@ -193,23 +255,23 @@ func (i *Image) Inputs(job Job) (Inputs, error) {
 // ends with a status is a Result, whatever the status; a guest that did not get that far is
 // a [GuestError].
 func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
-	if err := i.kernel.unchanged(); err != nil {
+	if err := i.base.kernel.unchanged(); err != nil {
 		return Result{}, err
 	}
 	inputs, err := i.Inputs(job)
 	if err != nil {
 		return Result{}, err
 	}
-	files, err := newGuestFiles(i.initramfs, guest.Job{Args: job.Args, Env: job.Env, Seed: job.Seed})
+	files, err := newGuestFiles(i, guest.Job{Args: job.Args, Env: job.Env, Seed: job.Seed})
 	if err != nil {
 		return Result{}, withRoom(err)
 	}
 	defer files.close()
 
 	start := time.Now()
-	ended, err := i.runGuest(ctx, job, files)
+	ended, err := i.base.runGuest(ctx, job, files)
 	result := Result{Wall: time.Since(start), Inputs: inputs}
-	_, result.Unkept = i.keptState()
+	result.Unkept = i.base.unkept(job.memoryMiB())
 	if err != nil {
 		return result, err
 	}
@@ -230,7 +292,7 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 		return result, failure
 	}
 	if status.LostFlags > 0 {
-		result.Flaw = fmt.Sprintf("%s lost processor flags in %d of %d page faults: programs in the guest can compute wrong", i.qemu.Version, status.LostFlags, status.LostFlagsOf)
+		result.Flaw = fmt.Sprintf("%s lost processor flags in %d of %d page faults: programs in the guest can compute wrong", i.base.qemu.Version, status.LostFlags, status.LostFlagsOf)
 	}
 	result.ExitCode, result.Signal = status.ExitCode, status.Signal
 	result.Virtual, result.Uptime = status.Ran, status.Uptime

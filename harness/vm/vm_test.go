@@ -54,8 +54,8 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// newImage builds an image with the fixture in it, or skips where there is no guest to be had.
-func newImage(t testing.TB, change func(*vm.Config)) *vm.Image {
+// newBase makes a base with the fixture as /init, or skips where there is no guest to be had. Its state stays in no cache.
+func newBase(t testing.TB, change func(*vm.Config)) *vm.Base {
 	t.Helper()
 	if os.Getenv("TCPLAB_TEST_GUEST") != "1" {
 		t.Skip("boots guests, for a minute or two: set TCPLAB_TEST_GUEST=1, or make test")
@@ -75,12 +75,31 @@ func newImage(t testing.TB, change func(*vm.Config)) *vm.Image {
 	need(err)
 	program, err := fixture()
 	need(err)
-	config := vm.Config{Kernel: kernel, Init: program, Program: program}
+	config := vm.Config{Kernel: kernel, Init: program}
 	if change != nil {
 		change(&config)
 	}
-	image, err := vm.Build(config)
+	base, err := vm.NewBase(config)
 	need(err)
+	t.Cleanup(func() { base.Close() })
+	return base
+}
+
+// newImage makes an image with the fixture as its program.
+func newImage(t testing.TB, base *vm.Base, change func(*vm.Contents)) *vm.Image {
+	t.Helper()
+	program, err := fixture()
+	if err != nil {
+		t.Fatal(err)
+	}
+	contents := vm.Contents{Program: program}
+	if change != nil {
+		change(&contents)
+	}
+	image, err := base.Image(contents)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { image.Close() })
 	return image
 }
@@ -100,7 +119,7 @@ func cachedKernel(ctx context.Context) (*vm.Kernel, error) {
 func TestProgramStatusOutputAndEnvironment(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	image := newImage(t, nil)
+	image := newImage(t, newBase(t, nil), nil)
 	var output bytes.Buffer
 	result, err := image.Run(t.Context(), vm.Job{
 		Args: []string{"environment", "two words", ""}, Env: []string{"FIXTURE=a b"}, Seed: 1, Output: &output,
@@ -128,7 +147,7 @@ func TestArtefactsComeOut(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	dir := t.TempDir()
-	result, err := newImage(t, nil).Run(t.Context(), vm.Job{Args: []string{"artefacts"}, Seed: 1, Artefacts: dir})
+	result, err := newImage(t, newBase(t, nil), nil).Run(t.Context(), vm.Job{Args: []string{"artefacts"}, Seed: 1, Artefacts: dir})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.ExitCode).To(Equal(0))
 	large, err := os.ReadFile(filepath.Join(dir, "deep", "large"))
@@ -144,7 +163,7 @@ func TestArtefactsComeOut(t *testing.T) {
 func TestSameSeedSameBytes(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	image := newImage(t, nil)
+	image := newImage(t, newBase(t, nil), nil)
 	outputs := make([]bytes.Buffer, 3)
 	inputs := make([]vm.Inputs, 3)
 	uptimes := make([]time.Duration, 3)
@@ -169,40 +188,53 @@ func TestSameSeedSameBytes(t *testing.T) {
 	g.Expect(inputs[2].Key()).NotTo(Equal(inputs[0].Key()))
 }
 
-// TestKeptStateChangesNothing compares a guest that boots, the one whose state is kept on the way, and one that begins
-// there, also with another job and another seed.
+// TestKeptStateChangesNothing compares a guest that boots, the one whose state is kept on the way, and those that begin there:
+// another program's, which is larger or smaller, from the cache, and without one; also with another job and another seed.
 func TestKeptStateChangesNothing(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	booting, keeping := newImage(t, nil), newImage(t, nil)
-	run := func(image *vm.Image, seed uint64, keep bool) (string, vm.Result) {
+	cache := t.TempDir()
+	withCache := func(c *vm.Config) { c.Cache = cache }
+	program, err := fixture()
+	g.Expect(err).NotTo(HaveOccurred())
+	large := filepath.Join(t.TempDir(), "large") // more than there is room for beforehand
+	content, err := os.ReadFile(program)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.WriteFile(large, append(content, bytes.Repeat([]byte("tcplab\n"), 4<<20)...), 0o755)).To(Succeed())
+	more := func(c *vm.Contents) { c.Program, c.Include = large, []string{large + "=/opt/large"} }
+
+	run := func(image *vm.Image, job vm.Job) (string, vm.Result) {
 		var output bytes.Buffer
-		result, err := image.Run(t.Context(), vm.Job{Args: []string{"fingerprint"}, Seed: seed, Keep: keep, Output: &output})
+		job.Args, job.Output = []string{"fingerprint"}, &output
+		result, err := image.Run(t.Context(), job)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(output.String()).NotTo(BeEmpty())
 		result.Wall = 0
 		return output.String(), result
 	}
-	for _, seed := range []uint64{1, 2} {
-		booted, result := run(booting, seed, false)
-		g.Expect(vm.HasState(keeping)).To(Equal(seed != 1))
-		for range 2 {
-			kept, keptResult := run(keeping, seed, true)
-			g.Expect(kept).To(Equal(booted))
-			g.Expect(keptResult).To(Equal(result))
-			g.Expect(vm.HasState(keeping)).To(BeTrue())
+	uncached, making, using := newBase(t, nil), newBase(t, withCache), newBase(t, withCache)
+	for i, change := range []func(*vm.Contents){nil, more} {
+		for _, seed := range []uint64{1, 2} {
+			booted, result := run(newImage(t, making, change), vm.Job{Seed: seed, Boot: true})
+			g.Expect(vm.HasState(making)).To(Equal(i > 0 || seed > 1))
+			for _, base := range []*vm.Base{making, making, using, uncached} {
+				kept, keptResult := run(newImage(t, base, change), vm.Job{Seed: seed})
+				g.Expect(kept).To(Equal(booted))
+				g.Expect(keptResult).To(Equal(result))
+				g.Expect(vm.HasState(base)).To(BeTrue())
+			}
+			g.Expect(filepath.Glob(filepath.Join(cache, "states", "*", "*", "disk"))).To(HaveLen(1))
 		}
-		g.Expect(vm.HasState(booting)).To(BeFalse())
 	}
-	more := vm.Job{Args: []string{"exit", "3"}, MemoryMiB: 600, Keep: true} // another machine, for which the state is none
-	result, err := keeping.Run(t.Context(), more)
+	image := newImage(t, making, nil) // on another machine, for which the state is none
+	result, err := image.Run(t.Context(), vm.Job{Args: []string{"exit", "3"}, MemoryMiB: 600})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.ExitCode).To(Equal(3))
 }
 
 func TestInputsTellJobsApart(t *testing.T) {
 	g := NewWithT(t)
-	image := newImage(t, nil)
+	image := newImage(t, newBase(t, nil), nil)
 	keys := map[string]string{}
 	for name, job := range map[string]vm.Job{
 		"plain":  {Args: []string{"a"}},
@@ -222,7 +254,7 @@ func TestInputsTellJobsApart(t *testing.T) {
 func TestIdleTimeIsSkipped(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	image := newImage(t, nil)
+	image := newImage(t, newBase(t, nil), nil)
 	result, err := image.Run(t.Context(), vm.Job{Args: []string{"idle", "600s"}, Seed: 1})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.Virtual).To(BeNumerically(">", 600*time.Second))
@@ -231,7 +263,7 @@ func TestIdleTimeIsSkipped(t *testing.T) {
 
 func TestGuestsThatFail(t *testing.T) {
 	t.Parallel()
-	image := newImage(t, nil)
+	image := newImage(t, newBase(t, nil), nil)
 	for _, c := range []struct {
 		name string
 		job  vm.Job
@@ -261,7 +293,8 @@ func TestGuestsThatFail(t *testing.T) {
 // A guest that does not end says how far it came and what ran in it: whether its program sleeps, runs, or waits for what
 // never comes, and also if it began where another guest had booted.
 func TestGuestsThatDoNotEnd(t *testing.T) {
-	image := newImage(t, nil)
+	base := newBase(t, nil)
+	image := newImage(t, base, nil)
 	for _, c := range []struct{ behaviour, state, goroutine, child string }{
 		{"hang", "program (", "main.behave", ""},
 		{"spin", "running", "goroutine 1", ""},
@@ -271,7 +304,7 @@ func TestGuestsThatDoNotEnd(t *testing.T) {
 			g := NewWithT(t)
 			var output bytes.Buffer
 			result, err := image.Run(t.Context(), vm.Job{
-				Args: []string{c.behaviour}, Seed: 1, WallLimit: 20 * time.Second, Output: &output, Keep: true,
+				Args: []string{c.behaviour}, Seed: 1, WallLimit: 20 * time.Second, Output: &output,
 			})
 			t.Logf("%v\n%s\n%s", err, result.Processes, output.String())
 			g.Expect(err).To(MatchError(vm.ErrTimeout))
@@ -285,7 +318,7 @@ func TestGuestsThatDoNotEnd(t *testing.T) {
 			if c.child != "" {
 				g.Expect(string(result.Processes)).To(And(ContainSubstring("last on standard error of "), ContainSubstring(c.child)))
 			}
-			g.Expect(vm.HasState(image)).To(BeTrue())
+			g.Expect(vm.HasState(base)).To(BeTrue())
 		})
 	}
 }
@@ -293,10 +326,10 @@ func TestGuestsThatDoNotEnd(t *testing.T) {
 // Files that the host cannot take, a file without end and a full disk are said, and cost neither the status nor other files.
 func TestGuestsThatLeaveTooMuch(t *testing.T) {
 	g := NewWithT(t)
-	image := newImage(t, nil)
+	image := newImage(t, newBase(t, nil), nil)
 	run := func(behaviour string) (vm.Result, string) {
 		dir := t.TempDir()
-		result, err := image.Run(t.Context(), vm.Job{Args: []string{behaviour}, Seed: 1, Keep: true, Artefacts: dir})
+		result, err := image.Run(t.Context(), vm.Job{Args: []string{behaviour}, Seed: 1, Artefacts: dir})
 		g.Expect(err).NotTo(HaveOccurred())
 		return result, dir
 	}
@@ -323,7 +356,7 @@ func TestGuestsThatLeaveTooMuch(t *testing.T) {
 func TestCancelStopsTheGuest(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	image := newImage(t, nil)
+	image := newImage(t, newBase(t, nil), nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	output := &notifier{seen: cancel}
 	_, err := image.Run(ctx, vm.Job{Args: []string{"hang"}, Output: output})
@@ -350,7 +383,7 @@ func TestIncludeTakesLibrariesAlong(t *testing.T) {
 	}
 	text := filepath.Join(t.TempDir(), "text")
 	g.Expect(os.WriteFile(text, []byte("included\n"), 0o644)).To(Succeed())
-	image := newImage(t, func(c *vm.Config) {
+	image := newImage(t, newBase(t, nil), func(c *vm.Contents) {
 		c.Program = program
 		c.Include = []string{text + "=/etc/included"}
 	})
@@ -360,7 +393,7 @@ func TestIncludeTakesLibrariesAlong(t *testing.T) {
 	g.Expect(result.ExitCode).To(Equal(0))
 	g.Expect(output.String()).To(ContainSubstring("liblzma"))
 
-	image = newImage(t, func(c *vm.Config) { c.Include = []string{text + "=/etc/included"} })
+	image = newImage(t, newBase(t, nil), func(c *vm.Contents) { c.Include = []string{text + "=/etc/included"} })
 	output.Reset()
 	_, err = image.Run(t.Context(), vm.Job{Args: []string{"show", "/etc/included"}, Seed: 1, Output: &output})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -369,18 +402,18 @@ func TestIncludeTakesLibrariesAlong(t *testing.T) {
 
 func TestBuildRefusesWhatIsNotThere(t *testing.T) {
 	g := NewWithT(t)
-	_, err := vm.Build(vm.Config{})
+	_, err := vm.NewBase(vm.Config{})
 	g.Expect(err).To(MatchError(vm.ErrNoKernel))
 	program, err := fixture()
 	g.Expect(err).NotTo(HaveOccurred())
-	_ = newImage(t, nil) // skips where there is no kernel
+	base := newBase(t, nil) // skips where there is no kernel
 	kernel, err := cachedKernel(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = vm.Build(vm.Config{Kernel: kernel, Init: program, Program: program, Modules: []string{"no_such_module"}})
+	_, err = vm.NewBase(vm.Config{Kernel: kernel, Init: program, Modules: []string{"no_such_module"}})
 	g.Expect(err).To(MatchError(vm.ErrNoModule))
-	_, err = vm.Build(vm.Config{Kernel: kernel, Init: program, Program: "/no/such/program"})
+	_, err = base.Image(vm.Contents{Program: "/no/such/program"})
 	g.Expect(err).To(MatchError(os.ErrNotExist))
-	_, err = vm.Build(vm.Config{Kernel: kernel, Init: program, Program: program, Include: []string{"/no/such/file"}})
+	_, err = base.Image(vm.Contents{Program: program, Include: []string{"/no/such/file"}})
 	g.Expect(err).To(MatchError(os.ErrNotExist))
 }
 
@@ -390,7 +423,11 @@ func hangInGuest(program string) {
 	if err != nil {
 		panic(err)
 	}
-	image, err := vm.Build(vm.Config{Kernel: kernel, Init: program, Program: program})
+	base, err := vm.NewBase(vm.Config{Kernel: kernel, Init: program})
+	if err != nil {
+		panic(err)
+	}
+	image, err := base.Image(vm.Contents{Program: program})
 	if err != nil {
 		panic(err)
 	}
@@ -401,7 +438,7 @@ func hangInGuest(program string) {
 func TestGuestDiesWithItsRunner(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	newImage(t, nil) // skips where there is no guest to be had
+	newBase(t, nil) // skips where there is no guest to be had
 	program, err := fixture()
 	g.Expect(err).NotTo(HaveOccurred())
 	temporary := t.TempDir()

@@ -41,8 +41,15 @@ func Main() {
 func run() error {
 	// What is alike in all guests of an image. Its random numbers are, too.
 	requests, stopErr := stopRequests()
-	bootErr := errors.Join(mountAll(), stopErr, seedRandom(0), loadModules(), prepareTracing(), pause())
-	job, jobErr := readJob()
+	bootErr := errors.Join(mountAll(), stopErr, seedRandom(0), loadModules(), prepareTracing())
+	firmware, program, prepareErr := prepare()
+	bootErr = errors.Join(bootErr, prepareErr, pause())
+	// From here on each has its own.
+	var job Job
+	var jobErr error
+	if prepareErr == nil {
+		job, jobErr = receive(firmware, program)
+	}
 	seedErr := seedRandom(job.Seed)
 
 	results, err := openPort(ResultsPort)

@@ -20,8 +20,12 @@ const (
 	ArtefactsDir = "/artefacts"
 )
 
-// JobFile is the name by which QEMU's fw_cfg device has the Job, in JSON.
-const JobFile = "opt/tcplab/job"
+// Names by which QEMU's fw_cfg device has what a guest gets when it has booted.
+const (
+	JobFile     = "opt/tcplab/job"     // the Job, in JSON
+	ProgramFile = "opt/tcplab/program" // becomes ProgramPath
+	FilesFile   = "opt/tcplab/files"   // a tar archive of all else; what is in it wins over what the guest has
+)
 
 // Names of the virtio-serial ports that lead to the host.
 const (

@@ -3,7 +3,6 @@
 package guest
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,8 +18,7 @@ import (
 // What /init asks of the machine that QEMU emulates is done at I/O ports, by these: no driver is needed,
 // and an instruction that has returned has had its effect.
 func outb(port uint16, value uint8)
-func outw(port uint16, value uint16)
-func inb(port uint16) uint8
+func outl(port uint16, value uint32)
 
 // withPorts calls do on a thread that may use some I/O ports.
 func withPorts(first, count int, do func()) error {
@@ -47,63 +45,6 @@ func pause() error {
 	err := withPorts(watchdog, 1, func() { outb(watchdog, expired) })
 	time.Sleep(idle)
 	return errors.Join(err, withPorts(pvpanic, 1, func() { outb(pvpanic, crashLoaded) }))
-}
-
-// QEMU's fw_cfg device (docs/specs/fw_cfg.rst): an item is selected by its number, and read byte by byte.
-const (
-	fwSelector  = 0x510
-	fwData      = 0x511
-	fwDirectory = 0x19 // the item that lists the files
-	fwNameSize  = 56
-)
-
-// fwFile is an entry of the directory, in network byte order.
-type fwFile struct {
-	Size     uint32
-	Selector uint16
-	_        uint16
-	Name     [fwNameSize]byte
-}
-
-// hostFile reads a file that the host has given the machine.
-func hostFile(name string) ([]byte, error) {
-	var content []byte
-	var found bool
-	err := withPorts(fwSelector, 2, func() {
-		outw(fwSelector, fwDirectory)
-		for range binary.BigEndian.Uint32(readItem(4)) {
-			var file fwFile
-			if _, err := binary.Decode(readItem(binary.Size(file)), binary.BigEndian, &file); err != nil {
-				return
-			}
-			if string(bytes.TrimRight(file.Name[:], "\x00")) == name {
-				outw(fwSelector, file.Selector)
-				content, found = readItem(int(file.Size)), true
-				return
-			}
-		}
-	})
-	if err == nil && !found {
-		err = fmt.Errorf("QEMU has no file %s: %w", name, os.ErrNotExist)
-	}
-	return content, err
-}
-
-// readItem reads the next bytes of the selected item.
-func readItem(size int) []byte {
-	content := make([]byte, size)
-	for i := range content {
-		content[i] = inb(fwData)
-	}
-	return content
-}
-
-func readJob() (Job, error) {
-	text, err := hostFile(JobFile)
-	if err != nil {
-		return Job{}, err
-	}
-	return parseJob(text)
 }
 
 // seedRandom makes all that the kernel draws from now on follow from a seed, and from when its interrupts come, which

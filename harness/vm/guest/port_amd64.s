@@ -7,16 +7,9 @@ TEXT ·outb(SB), NOSPLIT, $0-3
 	OUTB
 	RET
 
-// func outw(port uint16, value uint16)
-TEXT ·outw(SB), NOSPLIT, $0-4
+// func outl(port uint16, value uint32)
+TEXT ·outl(SB), NOSPLIT, $0-8
 	MOVW port+0(FP), DX
-	MOVW value+2(FP), AX
-	OUTW
-	RET
-
-// func inb(port uint16) uint8
-TEXT ·inb(SB), NOSPLIT, $0-9
-	MOVW port+0(FP), DX
-	INB
-	MOVB AX, ret+8(FP)
+	MOVL value+4(FP), AX
+	OUTL
 	RET
