@@ -18,9 +18,11 @@ import (
 const (
 	RunsLimitVariable    = "TCPLAB_CACHE_RUNS"    // for passed scenarios
 	KernelsLimitVariable = "TCPLAB_CACHE_KERNELS" // for kernels
+	SuitesLimitVariable  = "TCPLAB_CACHE_SUITES"  // for compiled suites
 
 	defaultRunsLimit    = 1_000_000_000
 	defaultKernelsLimit = 2_000_000_000
+	defaultSuitesLimit  = 1_000_000_000
 )
 
 // RunsLimit is what passed scenarios may have of the cache: the environment's, or 1 GB.
@@ -28,6 +30,9 @@ func RunsLimit() (int64, error) { return limitOf(RunsLimitVariable, defaultRunsL
 
 // KernelsLimit is what kernels may have of the cache: the environment's, or 2 GB.
 func KernelsLimit() (int64, error) { return limitOf(KernelsLimitVariable, defaultKernelsLimit) }
+
+// SuitesLimit is what compiled suites may have of the cache: the environment's, or 1 GB.
+func SuitesLimit() (int64, error) { return limitOf(SuitesLimitVariable, defaultSuitesLimit) }
 
 func limitOf(variable string, otherwise int64) (int64, error) {
 	text := os.Getenv(variable)
