@@ -53,7 +53,7 @@ var observers = []struct {
 var _ = func() bool {
 	for _, r := range rates {
 		for _, observer := range observers {
-			It(fmt.Sprintf("%d Mbit/s, %s", r.rate, observer.name), func(ctx SpecContext) {
+			It(fmt.Sprintf("%d Mbit/s, %s", r.rate, observer.name), SpecTimeout(time.Minute), func(ctx SpecContext) {
 				lab := harness.NewLab(ctx)
 				net := lab.Routed()
 				lab.Impair(net.ToServer, impair.Netem{Delay: roundTrip / 2, Rate: impair.Rate{BitsPerSecond: int64(r.rate) * 1e6}})
@@ -64,7 +64,7 @@ var _ = func() bool {
 				client := lab.Start(net.Client(), peers.BulkClient{Connect: address, Duration: r.duration, AwaitBegin: true})
 
 				idle, began := idleTime(), time.Now()
-				lab.Continue(client)
+				Expect(client.Begin()).To(Succeed())
 				sent := lab.Wait(client).Connections[0]
 				took, idle := time.Since(began), idleTime()-idle
 				busy := took - idle
