@@ -38,6 +38,14 @@ own is known to compute wrong), and a guest kernel, as any user, in tcplab's cac
 					progress("note: it is " + doubt)
 				}
 			}
+			cache, err := vm.CacheDir()
+			if err != nil {
+				return err
+			}
+			// Whether it is whole is found out each time that it is taken: by "tcplab run", right after this in make lab.
+			if stored, err := vm.CachedKernel(cache); err == nil && stored.Bytes > 0 {
+				return nil
+			}
 			_, err = vm.FindKernel(command.Context(), vm.KernelOptions{Progress: progress})
 			return err
 		},

@@ -42,14 +42,14 @@ func TestCompileForBothMachines(t *testing.T) {
 		t.Skip("this machine is neither amd64 nor arm64")
 	}
 	dir := t.TempDir()
-	suites, err := compile(t.Context(), []string{"./testdata/bare", "./testdata/plain"}, nil, dir, otherArch())
+	suites, err := compiler{dir: dir}.suites(t.Context(), []string{"./testdata/bare", "./testdata/plain"}, otherArch())
 	g.Expect(err).NotTo(HaveOccurred())
 	bare, plain := suites[0], suites[1]
 	g.Expect(bare.Ginkgo).To(BeTrue())
 	g.Expect(machineOf(t, bare.Binary)).To(Equal(machines[otherArch()]))
 	g.Expect(machineOf(t, plain.Binary)).To(Equal(machines[otherArch()]))
 
-	g.Expect(compileListers(t.Context(), suites, nil, dir)).To(Succeed())
+	g.Expect(compiler{dir: dir}.listers(t.Context(), suites)).To(Succeed())
 	g.Expect(machineOf(t, bare.Lister)).To(Equal(here))
 	g.Expect(plain.Lister).To(BeEmpty(), "there is nothing to list")
 	g.Expect(os.Remove(bare.Binary)).To(Succeed()) // it would not run, and must not be asked
@@ -69,15 +69,15 @@ func TestCompiledForAnotherMachine(t *testing.T) {
 	g.Expect(err).To(MatchError(And(
 		ContainSubstring(plain+" is built for "+otherArch()), ContainSubstring("compile it with GOARCH="+runtime.GOARCH),
 	)))
-	suites, err := compile(t.Context(), []string{plain}, nil, t.TempDir(), otherArch())
+	suites, err := compiler{dir: t.TempDir()}.suites(t.Context(), []string{plain}, otherArch())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(compileListers(t.Context(), suites, nil, t.TempDir())).To(Succeed())
+	g.Expect(compiler{dir: t.TempDir()}.listers(t.Context(), suites)).To(Succeed())
 
 	ginkgo := filepath.Join(t.TempDir(), "bare.test")
 	g.Expect(compilePackage(t.Context(), otherArch(), "./testdata/bare", ginkgo)).To(Succeed())
-	suites, err = compile(t.Context(), []string{ginkgo}, nil, t.TempDir(), otherArch())
+	suites, err = compiler{dir: t.TempDir()}.suites(t.Context(), []string{ginkgo}, otherArch())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(compileListers(t.Context(), suites, nil, t.TempDir())).To(MatchError(ContainSubstring("name its package instead")))
+	g.Expect(compiler{dir: t.TempDir()}.listers(t.Context(), suites)).To(MatchError(ContainSubstring("name its package instead")))
 }
 
 // The guests' /init that is built apart is the program that "make bin/tcplab" leaves, to the byte.

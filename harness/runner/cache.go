@@ -1,8 +1,6 @@
 package runner
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,8 +21,7 @@ type runCache struct{ dir string }
 // cacheKey names a scenario's folder in the cache. The inputs tell what runs, not under which
 // name it is recorded: one compiled suite can lie in two places.
 func cacheKey(inputs vm.Inputs, suite, scenario string) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%q\n%q\n", inputs.Key(), suite, scenario))
-	return hex.EncodeToString(sum[:])
+	return hashOf(fmt.Appendf(nil, "%s\n%q\n%q\n", inputs.Key(), suite, scenario))
 }
 
 // An entry has a scenario's folder, and beside it the hash of its record, which has those of all other files.
@@ -84,8 +81,7 @@ func recordHash(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:]), nil
+	return hashOf(text), nil
 }
 
 // save copies a scenario's folder into the cache, whole or not at all.

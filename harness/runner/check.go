@@ -29,11 +29,10 @@ func (o Options) Check() error {
 			return fmt.Errorf("--%w", err)
 		}
 	}
-	if _, err := vm.RunsLimit(); err != nil {
-		return err
-	}
-	if _, err := vm.KernelsLimit(); err != nil {
-		return err
+	for _, limit := range []func() (int64, error){vm.RunsLimit, vm.KernelsLimit, vm.SuitesLimit} {
+		if _, err := limit(); err != nil {
+			return err
+		}
 	}
 	if o.ID != "" {
 		if err := results.CheckNew(o.Root, o.ID); err != nil {

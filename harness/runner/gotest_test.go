@@ -55,7 +55,7 @@ func TestRunOfSkips(t *testing.T) {
 	g := NewWithT(t)
 	options := Options{Patterns: []string{"./testdata/exits"}, Root: t.TempDir()}
 	dir := t.TempDir()
-	suites, err := compile(t.Context(), options.Patterns, nil, dir, runtime.GOARCH)
+	suites, err := compiler{dir: dir}.suites(t.Context(), options.Patterns, runtime.GOARCH)
 	g.Expect(err).NotTo(HaveOccurred())
 	session := &Session{clock: Real, dir: dir, suites: suites, listed: map[string][]*Suite{}, log: &logger{}}
 	for _, c := range []struct{ id, run, latest string }{

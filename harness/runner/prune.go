@@ -10,19 +10,19 @@ import (
 	"github.com/tcplab/tcplab/internal/scratch"
 )
 
-// cacheAge is for how long a passed scenario that nobody asked for again is kept.
+// cacheAge is for how long a passed scenario, or a compiled suite, that nobody asked for again is kept.
 const cacheAge = 30 * 24 * time.Hour
 
-// prune removes what was not used for cacheAge, and then, from the longest unused on, what is too much for a limit in
-// bytes. It returns how many were too much. What cannot be removed stays, and what a process that was killed was about
+// prune removes from a folder what was not used for cacheAge, and then, from the longest unused on, what is too much for a
+// limit in bytes. It returns how many were too much. What cannot be removed stays, and what a process that was killed was about
 // to save goes.
-func (c runCache) prune(limit int64) (tooMany int) {
+func prune(dir string, limit int64) (tooMany int) {
 	type entry struct {
 		path string
 		used time.Time
 		size int64
 	}
-	files, err := os.ReadDir(c.dir)
+	files, err := os.ReadDir(dir)
 	if err != nil {
 		return 0
 	}
@@ -33,7 +33,7 @@ func (c runCache) prune(limit int64) (tooMany int) {
 		if err != nil || scratch.Is(file.Name()) {
 			continue
 		}
-		path := filepath.Join(c.dir, file.Name())
+		path := filepath.Join(dir, file.Name())
 		size, err := scratch.Size(path)
 		if err != nil {
 			continue // it is being removed
@@ -42,7 +42,7 @@ func (c runCache) prune(limit int64) (tooMany int) {
 		total += size
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.path, b.path)) })
-	scratch.Sweep(c.dir)
+	scratch.Sweep(dir)
 	for _, e := range entries {
 		old := time.Since(e.used) > cacheAge
 		if !old && total <= limit {

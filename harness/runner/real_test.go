@@ -18,7 +18,7 @@ func onReal(t *testing.T, ctx context.Context, log *logger, options Options) ([]
 	t.Helper()
 	needGo(t)
 	dir := t.TempDir()
-	suites, err := compile(t.Context(), options.Patterns, nil, dir, runtime.GOARCH)
+	suites, err := compiler{dir: dir}.suites(t.Context(), options.Patterns, runtime.GOARCH)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -240,7 +240,7 @@ func TestCache(t *testing.T) {
 	_, err := store.load("key", copied)
 	g.Expect(err).To(MatchError(os.ErrNotExist))
 	g.Expect(copied).NotTo(BeADirectory())
-	g.Expect(store.prune(0)).To(BeZero(), "there is nothing")
+	g.Expect(prune(store.dir, 0)).To(BeZero(), "there is nothing")
 
 	g.Expect(store.save("key", original)).To(Succeed())
 	g.Expect(store.save("key", original)).To(Succeed()) // again
@@ -315,7 +315,7 @@ func TestCacheForgets(t *testing.T) {
 	_, err := store.load("used", filepath.Join(t.TempDir(), "copied"))
 	g.Expect(err).NotTo(HaveOccurred())
 
-	g.Expect(store.prune(1<<40)).To(BeZero(), "as to age there is no limit of size")
+	g.Expect(prune(store.dir, 1<<40)).To(BeZero(), "as to age there is no limit of size")
 	entries, err := os.ReadDir(store.dir)
 	g.Expect(err).NotTo(HaveOccurred())
 	var left []string

@@ -78,17 +78,26 @@ func (s *Session) compile(ctx context.Context, options Options) error {
 	if s.clock == Virtual {
 		arch = guest.Arch
 	}
+	c := compiler{dir: s.dir, flags: options.BuildFlags}
+	// What is compiled in a way of one's own, such as with an overlay, is not what anybody else will ask for.
+	if len(options.BuildFlags) == 0 {
+		var err error
+		if c.kept, err = openKept(s.log); err != nil {
+			return err
+		}
+		defer c.kept.prune()
+	}
 	var err error
-	if s.suites, err = compile(ctx, options.Patterns, options.BuildFlags, s.dir, arch); err != nil {
+	if s.suites, err = c.suites(ctx, options.Patterns, arch); err != nil {
 		return err
 	}
 	if s.clock != Virtual || !s.apart {
 		return nil
 	}
-	if err := compileListers(ctx, s.suites, options.BuildFlags, s.dir); err != nil {
+	if err := c.listers(ctx, s.suites); err != nil {
 		return err
 	}
-	s.init, err = compileInit(ctx, s.dir)
+	s.init, err = c.initProgram(ctx)
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path"
@@ -21,8 +22,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/onsi/ginkgo/v2/types"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/internal/progress"
@@ -135,9 +138,16 @@ func inOneLine(err error) error {
 	return errors.New(message[strings.LastIndexByte(message, '\n')+1:])
 }
 
-// compile turns patterns (packages as the go command knows them, or compiled tests, *.test)
-// into suites whose binaries, for one architecture, are in dir. Packages without tests are passed over.
-func compile(ctx context.Context, patterns, flags []string, dir, arch string) ([]*Suite, error) {
+// A compiler makes programs of packages.
+type compiler struct {
+	dir   string   // where programs go, and what the go command needs meanwhile
+	flags []string // more of "go test -c"
+	kept  keptPrograms
+}
+
+// suites turns patterns (packages as the go command knows them, or compiled tests, *.test)
+// into suites for one architecture. Packages without tests are passed over.
+func (c compiler) suites(ctx context.Context, patterns []string, arch string) ([]*Suite, error) {
 	var suites []*Suite
 	var packages []string
 	for _, pattern := range patterns {
@@ -152,27 +162,19 @@ func compile(ctx context.Context, patterns, flags []string, dir, arch string) ([
 		suites = append(suites, suite)
 	}
 	if len(packages) > 0 {
-		packages, err := resolve(ctx, packages, dir, arch)
+		packages, err := resolve(ctx, packages, c.dir, arch)
 		if err != nil {
 			return nil, plain(err, "find suites")
 		}
-		found, err := listPackages(ctx, packages, dir, arch)
+		found, err := listPackages(ctx, packages, c.dir, arch)
 		if err != nil {
 			return nil, err
 		}
-		task := progress.Start(ctx, "compiling suites")
-		defer task.Done()
-		for i, p := range found {
-			task.Set("%d of %d done, now %s", i, len(found), path.Base(p.ImportPath))
-			suite := &Suite{Name: path.Base(p.ImportPath), Path: p.ImportPath, Binary: binaryIn(dir, p.ImportPath, arch), Dir: p.Dir}
-			if err := compilePackage(ctx, arch, p.ImportPath, suite.Binary, flags...); err != nil {
-				return nil, err
-			}
-			if err := suite.inspect(); err != nil {
-				return nil, err
-			}
-			suites = append(suites, suite)
+		compiled, err := c.compile(ctx, found, arch, arch)
+		if err != nil {
+			return nil, err
 		}
+		suites = append(suites, compiled...)
 	}
 	if len(suites) == 0 {
 		return nil, fmt.Errorf("no tests in %s", strings.Join(patterns, " "))
@@ -180,9 +182,11 @@ func compile(ctx context.Context, patterns, flags []string, dir, arch string) ([
 	return suites, nil
 }
 
-// compileListers builds the Ginkgo suites that were compiled for guests once more, for this machine, which
+// listers builds the Ginkgo suites that were compiled for guests once more, for this machine, which
 // cannot ask the others for their specs.
-func compileListers(ctx context.Context, suites []*Suite, flags []string, dir string) error {
+func (c compiler) listers(ctx context.Context, suites []*Suite) error {
+	var packages []goPackage
+	var listed []*Suite
 	for _, suite := range suites {
 		if !suite.Ginkgo {
 			continue
@@ -191,12 +195,108 @@ func compileListers(ctx context.Context, suites []*Suite, flags []string, dir st
 			return fmt.Errorf("compiled suite %s: its specs are listed by running it, which this machine (%s) cannot, as it is for "+
 				"guests (%s): name its package instead", suite.Path, runtime.GOARCH, guest.Arch)
 		}
-		suite.Lister = binaryIn(dir, suite.Path, "list-"+runtime.GOARCH)
-		if err := compilePackage(ctx, runtime.GOARCH, suite.Path, suite.Lister, flags...); err != nil {
+		packages = append(packages, goPackage{ImportPath: suite.Path, Dir: suite.Dir})
+		listed = append(listed, suite)
+	}
+	listers, err := c.compile(ctx, packages, runtime.GOARCH, "list-"+runtime.GOARCH)
+	for i, lister := range listers {
+		listed[i].Lister = lister.Binary
+	}
+	return err
+}
+
+// compile compiles the tests of packages, for one architecture, in a folder that has the name of their kind.
+func (c compiler) compile(ctx context.Context, packages []goPackage, arch, kind string) ([]*Suite, error) {
+	if len(packages) == 0 {
+		return nil, nil
+	}
+	dir := filepath.Join(c.dir, kind)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("compile suites: %w", err)
+	}
+	programs := make([]program, len(packages))
+	names := binaryNames(packages)
+	_ = each(packages, func(i int, p goPackage) error {
+		programs[i] = program{key: keyOf(p.Dir, p.ImportPath, kind), path: filepath.Join(dir, names[i])}
+		c.kept.take(&programs[i])
+		return nil
+	})
+	task := progress.Start(ctx, "compiling suites")
+	defer task.Done()
+	began := time.Now()
+	task.Measure(func() string { return fmt.Sprintf("%d of %d done", writtenSince(programs, began), len(programs)) })
+	if err := c.compileTogether(ctx, packages, programs, arch, dir); err != nil {
+		return nil, err
+	}
+	suites := make([]*Suite, len(packages))
+	err := each(packages, func(i int, p goPackage) error {
+		suites[i] = &Suite{Name: path.Base(p.ImportPath), Path: p.ImportPath, Binary: programs[i].path, Dir: p.Dir}
+		if err := suites[i].inspect(); err != nil {
+			return err
+		}
+		c.kept.keep(programs[i], suites[i].Code)
+		return nil
+	})
+	return suites, err
+}
+
+// each does something for each package, for some at a time: it is to read large files.
+func each(packages []goPackage, do func(i int, p goPackage) error) error {
+	var group errgroup.Group
+	group.SetLimit(runtime.NumCPU())
+	for i, p := range packages {
+		group.Go(func() error { return do(i, p) })
+	}
+	return group.Wait()
+}
+
+// compileTogether compiles packages with one call of the go command, which takes as long to find out that nothing has
+// changed for one as for many, and those that it would write to one file with one call each.
+func (c compiler) compileTogether(ctx context.Context, packages []goPackage, programs []program, arch, dir string) error {
+	var together []string
+	for i, p := range packages {
+		if programs[i].path == filepath.Join(dir, path.Base(p.ImportPath)+compiledSuffix) {
+			together = append(together, p.ImportPath)
+		} else if err := compilePackage(ctx, arch, p.ImportPath, programs[i].path, c.flags...); err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(together) == 0 {
+		return nil
+	}
+	return compileTests(ctx, arch, dir+string(filepath.Separator), together, c.flags)
+}
+
+// binaryNames are the names of the files that packages' tests are compiled to. Where the go command gives them their names,
+// that is the last part of an import path (load.DefaultExecName). Packages of one name must not overwrite each other,
+// and what it does with a last part that is a version is its own affair.
+func binaryNames(packages []goPackage) []string {
+	count := map[string]int{}
+	for _, p := range packages {
+		count[path.Base(p.ImportPath)]++
+	}
+	var names []string
+	for _, p := range packages {
+		name := path.Base(p.ImportPath)
+		if count[name] > 1 || versionElement.MatchString(name) {
+			// Escaped, so that no other package has it: a path's last part has no such character.
+			name = url.PathEscape(p.ImportPath)
+		}
+		names = append(names, name+compiledSuffix)
+	}
+	return names
+}
+
+var versionElement = regexp.MustCompile(`^v[0-9]+$`)
+
+// writtenSince counts the programs that the go command has written, or found to be up to date, which it marks by their times.
+func writtenSince(programs []program, began time.Time) (count int) {
+	for _, p := range programs {
+		if info, err := os.Stat(p.path); err == nil && info.ModTime().After(began) {
+			count++
+		}
+	}
+	return count
 }
 
 // initPackage is the program that is a guest's /init where this very program cannot be: see package guest.
@@ -205,7 +305,7 @@ const initPackage = "github.com/tcplab/tcplab/cmd/tcplab"
 // compileInit builds /init for guests, as the working directory's module has it, with the same bytes as where guests and
 // hosts are of one architecture (see the Makefile).
 func compileInit(ctx context.Context, dir string) (string, error) {
-	binary := filepath.Join(dir, "init")
+	binary := initIn(dir)
 	module, err := moduleFlags(ctx, dir)
 	if err == nil {
 		args := slices.Concat([]string{"build"}, module, reproducibleFlags, []string{"-o", binary, initPackage})
@@ -217,6 +317,29 @@ func compileInit(ctx context.Context, dir string) (string, error) {
 	}
 	return binary, nil
 }
+
+// initProgram is the same, from where it is kept if nothing has changed.
+func (c compiler) initProgram(ctx context.Context) (string, error) {
+	here, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	p := program{key: keyOf(here, initPackage, "init-"+guest.Arch), path: initIn(c.dir)}
+	c.kept.take(&p)
+	binary, err := compileInit(ctx, c.dir)
+	if err != nil {
+		return "", err
+	}
+	content, err := os.ReadFile(binary)
+	if err != nil {
+		return "", err
+	}
+	c.kept.keep(p, hashOf(content))
+	return binary, nil
+}
+
+// initIn is where it is compiled to.
+func initIn(dir string) string { return filepath.Join(dir, "init") }
 
 // moduleFlags let a build add to copies of the module's files what they lack: a module that imports the harness need not
 // have the sums of what the command imports. The files themselves stay as they are.
@@ -276,12 +399,6 @@ func openCompiled(name, arch string) (*Suite, error) {
 	return suite, suite.inspect()
 }
 
-// binaryIn is where a package's tests are compiled to: packages of one name in different folders must not overwrite
-// each other.
-func binaryIn(dir, importPath, kind string) string {
-	return filepath.Join(dir, strings.ReplaceAll(importPath, "/", "-")+"."+kind+compiledSuffix)
-}
-
 // inspect finds out what the suite's binary is.
 func (s *Suite) inspect() error {
 	program, err := os.ReadFile(s.Binary)
@@ -290,9 +407,13 @@ func (s *Suite) inspect() error {
 	}
 	s.Ginkgo = bytes.Contains(program, runSpecs)
 	s.Testing = bytes.Contains(program, mainStart)
-	sum := sha256.Sum256(program)
-	s.Code = hex.EncodeToString(sum[:])
+	s.Code = hashOf(program)
 	return nil
+}
+
+func hashOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
 }
 
 type goPackage struct {
@@ -322,12 +443,42 @@ func listPackages(ctx context.Context, patterns []string, dir, arch string) ([]g
 // the same source, wherever that lies.
 var reproducibleFlags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w"}
 
+// compilePackage compiles a package's tests to a file.
 func compilePackage(ctx context.Context, arch, importPath, binary string, flags ...string) error {
-	args := slices.Concat([]string{"test", "-c"}, reproducibleFlags, flags, []string{"-o", binary, importPath})
-	if _, err := goCommand(ctx, filepath.Dir(binary), arch, args...); err != nil {
-		return plain(err, "suite "+importPath+" does not compile")
+	return compileTests(ctx, arch, binary, []string{importPath}, flags)
+}
+
+// compileTests compiles packages' tests to a file, or to files in a folder, whose name then ends with a slash.
+func compileTests(ctx context.Context, arch, to string, packages, flags []string) error {
+	args := slices.Concat([]string{"test", "-c"}, reproducibleFlags, flags, []string{"-o", to}, packages)
+	_, err := goCommand(ctx, filepath.Dir(to), arch, args...)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if blamed := blamed(err, packages); len(blamed) == 1 {
+		return plain(err, "suite "+blamed[0]+" does not compile")
+	} else {
+		return plain(err, "suites "+strings.Join(blamed, ", ")+" do not compile")
+	}
+}
+
+// blamed are the packages whose tests do not compile, as the go command says before each of its complaints:
+//
+//	# example.com/mine [example.com/mine.test]
+//
+// If it is about what all of them import, they are all.
+func blamed(err error, packages []string) []string {
+	var failed *goError
+	if !errors.As(err, &failed) {
+		return packages
+	}
+	blamed := slices.DeleteFunc(slices.Clone(packages), func(name string) bool {
+		return !strings.Contains(failed.said, "# "+name+" [") && !strings.Contains(failed.said, "["+name+compiledSuffix+"]")
+	})
+	if len(blamed) == 0 {
+		return packages
+	}
+	return blamed
 }
 
 // goCommand runs the go command, which has a folder for what it needs meanwhile.
@@ -470,20 +621,25 @@ func List(ctx context.Context, patterns []string, filter Filter) ([]*Suite, erro
 	if err := filter.Validate(); err != nil {
 		return nil, err
 	}
+	kept, err := openKept(&logger{}) // the list is right without it
+	if err != nil {
+		return nil, err
+	}
 	dir, err := scratch.Make(os.TempDir())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = dir.Remove() }() // what stays is removed by the next one
-	return load(ctx, patterns, filter, dir.Path())
+	return load(ctx, patterns, filter, compiler{dir: dir.Path(), kept: kept})
 }
 
-func load(ctx context.Context, patterns []string, filter Filter, dir string) ([]*Suite, error) {
-	suites, err := compile(ctx, patterns, nil, dir, runtime.GOARCH)
+func load(ctx context.Context, patterns []string, filter Filter, c compiler) ([]*Suite, error) {
+	suites, err := c.suites(ctx, patterns, runtime.GOARCH)
+	c.kept.prune()
 	if err != nil {
 		return nil, err
 	}
-	return list(ctx, suites, filter, dir)
+	return list(ctx, suites, filter, c.dir)
 }
 
 // list returns compiled suites with their specs.

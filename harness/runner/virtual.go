@@ -162,7 +162,7 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 		})
 	}
 	err = group.Wait()
-	if pruned := store.prune(limit); pruned > 0 {
+	if pruned := prune(store.dir, limit); pruned > 0 {
 		s.log.once("cache: passed scenarios that were not used for long make room: at most %s are kept (%s)",
 			humanize.Bytes(uint64(limit)), vm.RunsLimitVariable)
 	}

@@ -19,10 +19,12 @@ const (
 	RunsLimitVariable    = "TCPLAB_CACHE_RUNS"    // for passed scenarios
 	KernelsLimitVariable = "TCPLAB_CACHE_KERNELS" // for kernels
 	StatesLimitVariable  = "TCPLAB_CACHE_STATES"  // for states of guests that have booted
+	SuitesLimitVariable  = "TCPLAB_CACHE_SUITES"  // for compiled suites
 
 	defaultRunsLimit    = 1_000_000_000
 	defaultKernelsLimit = 2_000_000_000
 	defaultStatesLimit  = 1_000_000_000
+	defaultSuitesLimit  = 1_000_000_000
 )
 
 // RunsLimit is what passed scenarios may have of the cache: the environment's, or 1 GB.
@@ -33,6 +35,9 @@ func KernelsLimit() (int64, error) { return limitOf(KernelsLimitVariable, defaul
 
 // StatesLimit is what states of booted guests may have of the cache: the environment's, or 1 GB.
 func StatesLimit() (int64, error) { return limitOf(StatesLimitVariable, defaultStatesLimit) }
+
+// SuitesLimit is what compiled suites may have of the cache: the environment's, or 1 GB.
+func SuitesLimit() (int64, error) { return limitOf(SuitesLimitVariable, defaultSuitesLimit) }
 
 func limitOf(variable string, otherwise int64) (int64, error) {
 	text := os.Getenv(variable)

@@ -14,6 +14,8 @@ func TestLimits(t *testing.T) {
 	g := NewWithT(t)
 	t.Setenv(KernelsLimitVariable, "")
 	g.Expect(KernelsLimit()).To(BeEquivalentTo(2e9))
+	t.Setenv(SuitesLimitVariable, "0")
+	g.Expect(SuitesLimit()).To(BeZero())
 	t.Setenv(RunsLimitVariable, "500MiB")
 	g.Expect(RunsLimit()).To(BeEquivalentTo(500 << 20))
 	for _, bad := range []string{"much", "-1", "1e3 apples", "99999999 TB"} {

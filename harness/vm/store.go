@@ -12,10 +12,13 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tcplab/tcplab/internal/scratch"
 )
@@ -57,6 +60,25 @@ type manifest struct {
 	Version string            `json:"version,omitempty"` // of its package
 	Modules bool              `json:"modules"`
 	Files   map[string]string `json:"files"` // sha256 of each, by its path in the folder
+}
+
+// check reads all files of a kernel's folder. The error is errDamaged if any is not as it was unpacked.
+func (m manifest) check(dir string) error {
+	var group errgroup.Group
+	group.SetLimit(runtime.NumCPU()) // who waits for a scenario waits for this
+	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
+		group.Go(func() error {
+			hash, err := hashFile(filepath.Join(dir, name))
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				return fmt.Errorf("%w: it has no %s", errDamaged, name)
+			case err == nil && hash != m.Files[name]:
+				return fmt.Errorf("%w: %s is not as it was unpacked (sha256 %s, expected %s)", errDamaged, name, hash, m.Files[name])
+			}
+			return err
+		})
+	}
+	return group.Wait()
 }
 
 func (s store) path(folder string) string { return filepath.Join(s.dir, folder) }
@@ -113,16 +135,8 @@ func (s store) open(folder string) (*Kernel, error) {
 	if before, ok := verified.Load(dir); ok && sameFile(before.(os.FileInfo), kernel.file) {
 		return kernel, nil
 	}
-	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
-		hash, err := hashFile(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%w: it has no %s", errDamaged, name)
-		} else if err != nil {
-			return nil, err
-		}
-		if hash != m.Files[name] {
-			return nil, fmt.Errorf("%w: %s is not as it was unpacked (sha256 %s, expected %s)", errDamaged, name, hash, m.Files[name])
-		}
+	if err := m.check(dir); err != nil {
+		return nil, err
 	}
 	verified.Store(dir, kernel.file)
 	return kernel, nil

@@ -90,6 +90,7 @@ type Task struct {
 	display *Display
 	name    string
 	detail  string
+	measure func() string
 	began   time.Time
 }
 
@@ -120,6 +121,17 @@ func (t *Task) Set(format string, args ...any) {
 	if time.Since(d.changed) >= atMost {
 		d.draw()
 	}
+}
+
+// Measure has a function asked, whenever the line is shown, how far a task has come: for what tells nobody. It must
+// not use the display.
+func (t *Task) Measure(detail func() string) {
+	if t == nil {
+		return
+	}
+	t.display.mutex.Lock()
+	defer t.display.mutex.Unlock()
+	t.measure = detail
 }
 
 // ReaderAt passes on what it reads of a file that has a size, and says how far into it that is.
@@ -222,8 +234,12 @@ func (t *Task) line() string {
 	if since := time.Since(t.began).Round(time.Second); since > 0 {
 		line += " (" + since.String() + ")"
 	}
-	if t.detail != "" {
-		line += ": " + t.detail
+	detail := t.detail
+	if t.measure != nil {
+		detail = t.measure()
+	}
+	if detail != "" {
+		line += ": " + detail
 	}
 	return text.Printable(line)
 }

@@ -352,3 +352,32 @@ func TestNewKnowsTerminals(t *testing.T) {
 		}
 	}
 }
+
+// What nobody is told of is asked for when the line is drawn, and only then.
+func TestMeasure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out buffer
+		d := newDisplay(&out, func() int { return 60 })
+		done, asked := 0, 0
+		task := d.Start("compiling")
+		task.Measure(func() string {
+			asked++
+			return fmt.Sprintf("%d of 3 done", done)
+		})
+		time.Sleep(redraw + redraw/2)
+		synctest.Wait()
+		if shown := screen(t, out.String()); shown != "compiling (1s): 0 of 3 done" || asked != 1 {
+			t.Errorf("%q, asked %d times", shown, asked)
+		}
+		d.mutex.Lock()
+		done = 2
+		d.mutex.Unlock()
+		time.Sleep(redraw)
+		synctest.Wait()
+		if shown := screen(t, out.String()); shown != "compiling (2s): 2 of 3 done" {
+			t.Errorf("%q", shown)
+		}
+		task.Done()
+		(*Task)(nil).Measure(nil)
+	})
+}
