@@ -176,6 +176,7 @@ func (l *Lab) build(make func(netns.Config) (*netns.Topology, error), config []n
 	default:
 		check(fmt.Errorf("build topology: %d configurations, at most one makes sense", len(config)))
 	}
+	check(useSmallTables())
 	topology, err := make(c)
 	check(err)
 	l.topology, l.offload = topology, c.Offload
