@@ -88,7 +88,7 @@ func TestStateWithoutRoom(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = disk.Write(make([]byte, 2<<20))
 	g.Expect(err).NotTo(HaveOccurred())
-	image := &Image{kernel: &Kernel{image: "vmlinux"}, state: &machineState{disk: disk, memoryMiB: DefaultMemoryMiB, console: []byte("booted")}}
+	image := &Image{kernel: &Kernel{image: "vmlinux"}, state: &machineState{disk: disk, memoryMiB: DefaultMemoryMiB, shift: Job{}.shift(), console: []byte("booted")}}
 	files := &guestFiles{}
 	for _, file := range files.own() {
 		*file, err = unnamedFile()

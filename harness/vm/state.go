@@ -15,6 +15,7 @@ import (
 type machineState struct {
 	disk      *os.File // where QEMU has put it
 	memoryMiB int
+	shift     int
 	console   []byte // what the kernel has printed
 }
 
@@ -61,7 +62,7 @@ func (i *Image) begin(job Job, files *guestFiles) (beginning, error) {
 	}
 	start := beginning{arguments: append(arguments(i.kernel.image, job), monitorArguments...), monitor: monitor, theirs: theirs}
 	state, unkept := i.keptState()
-	if state != nil && state.memoryMiB == job.memoryMiB() {
+	if state != nil && state.memoryMiB == job.memoryMiB() && state.shift == job.shift() {
 		err := state.copyTo(files)
 		if err == nil {
 			start.arguments = append(start.arguments, loadArguments...)
@@ -155,7 +156,7 @@ func (i *Image) keep(m *monitor, job Job, files *guestFiles) (err error) {
 	if i.state != nil {
 		return disk.Close() // another guest was faster
 	}
-	i.state = &machineState{disk: disk, memoryMiB: job.memoryMiB(), console: console}
+	i.state = &machineState{disk: disk, memoryMiB: job.memoryMiB(), shift: job.shift(), console: console}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +37,7 @@ type Config struct {
 // Limits of a guest, unless its Job says otherwise.
 const (
 	DefaultMemoryMiB = 512
+	DefaultMIPS      = 500
 	// DefaultReadyLimit bounds a boot, which takes some 3 s, in QEMU's CPU time: on a busy machine the same boot takes long.
 	DefaultReadyLimit = 2 * time.Minute
 	// DefaultWallLimit bounds a guest in wall time: the guest's own time-outs count virtual time,
@@ -111,10 +114,11 @@ type Job struct {
 	Seed uint64   // of all that is random in the guest, and of when in the first 16 s the program starts
 
 	MemoryMiB  int           // 0: DefaultMemoryMiB
+	MIPS       int           // how many million instructions it executes in a second of its own time; 0: DefaultMIPS
 	ReadyLimit time.Duration // in CPU time; 0: DefaultReadyLimit
 	WallLimit  time.Duration // in wall time; 0: DefaultWallLimit
 
-	// Keep the machine's state when it has booted, for the image's next guests with as much memory. They begin there,
+	// Keep the machine's state when it has booted, for the image's next guests of the same memory and speed. They begin there,
 	// which takes a quarter of the time that a boot takes, and gives the same bytes.
 	Keep bool
 
@@ -133,6 +137,9 @@ func (j Job) memoryMiB() int {
 	}
 	return j.MemoryMiB
 }
+
+// shift is QEMU's measure of that: an instruction takes 2^shift nanoseconds.
+func (j Job) shift() int { return slices.Index(Speeds, cmp.Or(j.MIPS, DefaultMIPS)) }
 
 // Inputs are what determines a guest's bytes, to the last.
 type Inputs struct {
@@ -175,6 +182,11 @@ type Result struct {
 
 // Inputs tells what a run of this job will depend on, without running it.
 func (i *Image) Inputs(job Job) (Inputs, error) {
+	if job.MIPS != 0 {
+		if err := CheckMIPS(job.MIPS); err != nil {
+			return Inputs{}, fmt.Errorf("guest's job: %d MIPS: %w", job.MIPS, err)
+		}
+	}
 	text, err := json.Marshal(guest.Job{Args: job.Args, Env: job.Env})
 	if err != nil {
 		return Inputs{}, fmt.Errorf("guest's job: %w", err)
