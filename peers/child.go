@@ -36,7 +36,32 @@ func Main() {
 	}
 	// What this process might start is no peer.
 	_ = os.Unsetenv(environment)
-	os.Exit(runChild(os.Stdin, os.Stdout))
+	in, out, err := protocolFiles()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "standard input and output:", err)
+		os.Exit(exitBroken)
+	}
+	os.Exit(runChild(in, out))
+}
+
+// protocolFiles are the files by which a peer and its parent talk. A function that is a peer may print, and read, as programs do:
+// that is kept apart from them. What it prints is on standard error, and standard input is empty.
+func protocolFiles() (in, out *os.File, err error) {
+	files := map[int]*os.File{}
+	for _, fd := range []int{unix.Stdin, unix.Stdout} {
+		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, unix.Stderr+1)
+		if err != nil {
+			return nil, nil, err
+		}
+		files[fd] = os.NewFile(uintptr(copied), "protocol")
+	}
+	empty, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unix.Close(empty)
+	err = errors.Join(unix.Dup3(empty, unix.Stdin, 0), unix.Dup3(unix.Stderr, unix.Stdout, 0))
+	return files[unix.Stdin], files[unix.Stdout], err
 }
 
 // runChild is a peer's main: the configuration is the first line of in.

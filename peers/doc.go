@@ -4,7 +4,8 @@
 // The pairs are [BulkServer] and [BulkClient] (a transfer one way, for a time or a size), [EchoServer] and
 // [EchoClient] (requests, answers and their latencies), [Accept] and [Dial] (connections and nothing else). [Script] is
 // either side and does exactly the steps that it is given; [SYNFlood] sends SYNs and nothing else. Without TCP,
-// [ProbeSender] and [ProbeReceiver] exchange numbered datagrams. [Command] makes any other program a peer.
+// [ProbeSender] and [ProbeReceiver] exchange numbered datagrams. [Func] makes a Go function of your own a peer, and
+// [Command] any other program.
 //
 // A peer is the running program once more: call [Main] first in main or in TestMain, and start peers with [Start].
 //
@@ -12,6 +13,30 @@
 //		peers.Main() // never returns in a peer
 //		os.Exit(m.Run())
 //	}
+//
+// # Functions
+//
+// What is to be tried on a bad link is mostly a program of one's own. Its functions become peers by [Func]; each call is a process:
+//
+//	var serve = peers.Func("serve", func(t *peers.Task, listen string) (requests int, err error) {
+//		listener, err := net.Listen("tcp", listen)
+//		if err != nil {
+//			return 0, err
+//		}
+//		if err := t.Ready(listener.Addr()); err != nil { // now clients can come
+//			return 0, err
+//		}
+//		server := http.Server{Handler: ...}
+//		context.AfterFunc(t.Context(), func() { server.Close() }) // the context ends by Peer.Stop
+//		...
+//	})
+//
+//	server, err := peers.Start(ctx, host, "server", serve.With("10.0.2.2:80"))
+//	...
+//	result, err := server.Stop(ctx)
+//	requests, err := serve.Value(result)
+//
+// # Where they run
 //
 // Where a process runs is up to a [Starter]: [Local], or a host of a lab. A process inherits its network namespace, so
 // a peer just opens sockets.
@@ -71,12 +96,12 @@
 //	direction  type      content
 //	to peer    config    version, name, program, config: the first line
 //	to peer    start     connect now, or accept; only a program whose config has await_begin waits for it
-//	to peer    continue  leave the Await at which a script stands
+//	to peer    continue  leave the Await at which a script or a function stands
 //	to peer    stop      finish and report; once more: without waiting for the other side
 //	from peer  ready     version, ready.addr: the sockets are made, a server listens at addr
 //	from peer  started   started.local, started.remote: the first connection is there
 //	from peer  progress  progress.elapsed_ns, progress.bytes: at an interval, where asked for
-//	from peer  waiting   waiting.number: a script stands at its first, second, ... Await
+//	from peer  waiting   waiting.number: a script or a function stands at its first, second, ... Await
 //	from peer  result    result: a Result. The last line
 //	from peer  error     version, error: a PeerError. The last line: the work could not begin
 //

@@ -78,7 +78,7 @@ func Start(ctx context.Context, on Starter, name string, p Program) (*Peer, erro
 }
 
 func start(ctx context.Context, on Starter, name string, p Program) (*Peer, error) {
-	if name == "" || len(name) > maxNameLength || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+	if name == "" || len(name) > maxNameLength || strings.ContainsFunc(name, isBlank) {
 		return nil, fmt.Errorf("name %q: allowed are 1 to %d bytes without blanks", name, maxNameLength)
 	}
 	if p == nil {
@@ -123,6 +123,9 @@ func start(ctx context.Context, on Starter, name string, p Program) (*Peer, erro
 	}
 	return peer, nil
 }
+
+// isBlank tells which characters no name has.
+func isBlank(r rune) bool { return r <= ' ' || r == 0x7f }
 
 // commandLine is the command of a Command.
 func commandLine(c Command) (*exec.Cmd, error) {

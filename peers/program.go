@@ -3,13 +3,15 @@ package peers
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"net/netip"
+	"slices"
 	"time"
 )
 
 // Program is what a peer does: [BulkServer], [BulkClient], [EchoServer], [EchoClient], [Accept], [Dial],
-// [Script], [SYNFlood], [ProbeReceiver], [ProbeSender] or [Command].
+// [Script], [SYNFlood], [ProbeReceiver], [ProbeSender], [Command], or a [Function] with its argument.
 type Program interface {
 	// Validate returns a *ConfigError if the configuration is refused. Start calls it before anything is started.
 	Validate() error
@@ -49,13 +51,16 @@ func newRunner(name string, config []byte) (runner, error) {
 	case ProbeSender{}.program():
 		return decodeRunner[ProbeSender](config)
 	}
+	if functions[name] != nil {
+		return call{name: name, argument: slices.Clone(config)}, nil
+	}
 	return nil, fmt.Errorf("unknown program %q, known are %q", name, Programs())
 }
 
 // NameOf returns the name that a program has in the protocol and in results: "bulk-client" of a [BulkClient].
 func NameOf(p Program) string { return p.program() }
 
-// Programs returns the names that [Run] knows.
+// Programs returns the names that [Run] knows, those of functions last.
 func Programs() []string {
 	var names []string
 	for _, p := range []Program{
@@ -63,7 +68,7 @@ func Programs() []string {
 	} {
 		names = append(names, p.program())
 	}
-	return names
+	return append(names, slices.Sorted(maps.Keys(functions))...)
 }
 
 func decodeRunner[T runner](config []byte) (runner, error) {

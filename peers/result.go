@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -22,6 +23,9 @@ type Result struct {
 	Flood   *FloodResult   `json:"flood,omitempty"`   // of SYNFlood
 	Command *CommandResult `json:"command,omitempty"` // of Command
 	Probe   *ProbeResult   `json:"probe,omitempty"`   // of ProbeSender and ProbeReceiver
+
+	// Value is what a Function has returned: see [Function.Value].
+	Value json.RawMessage `json:"value,omitempty"`
 
 	// Connections has one entry for each connection, in the order in which they were accepted or asked for.
 	Connections []Connection `json:"connections,omitempty"`
@@ -265,9 +269,9 @@ type Started struct {
 	Remote netip.AddrPort `json:"remote,omitzero"`
 }
 
-// Waiting says that a Script stands at an Await.
+// Waiting says that a Script, or a Function, stands at an Await.
 type Waiting struct {
-	Number int `json:"number"` // of the Await among all that the script has come to: 1 is the first
+	Number int `json:"number"` // of the Await among all that it has come to: 1 is the first
 }
 
 // goodput returns bytes in that time as bit/s.

@@ -317,9 +317,15 @@ func (a *arena) kill(v *victim, sig syscall.Signal, moment float64) error {
 	select {
 	case <-ended:
 	case <-time.After(allowed):
-		_ = command.Process.Kill()
-		<-ended
-		return fmt.Errorf("it had not ended after %v", allowed)
+		running := a.marked()
+		_ = command.Process.Signal(syscall.SIGQUIT) // it prints its goroutines
+		select {
+		case <-ended:
+		case <-time.After(allowed):
+			_ = command.Process.Kill()
+			<-ended
+		}
+		return fmt.Errorf("it had not ended after %v; processes: %s; it said: %s", allowed, strings.Join(running, "; "), complaint.String())
 	}
 	status, _ := command.ProcessState.Sys().(syscall.WaitStatus)
 	bySignal := status.Signaled() && status.Signal() == sig
