@@ -40,7 +40,7 @@ func Main() {
 func run() error {
 	// What is alike in all guests of an image. Its random numbers are, too.
 	requests, stopErr := stopRequests()
-	bootErr := errors.Join(mountAll(), stopErr, seedRandom(0), loadModules(), pause())
+	bootErr := errors.Join(mountAll(), stopErr, seedRandom(0), loadModules(), raiseTCPMemory(), pause())
 	job, jobErr := readJob()
 	seedErr := seedRandom(job.Seed)
 
