@@ -48,6 +48,7 @@ type Lab struct {
 	rules     []*ruleSet // likewise
 	peers     []*Peer
 	captures  []*Capture
+	moments   []moment // how busy the guest was
 	record    *results.Record
 
 	observers []observer
@@ -97,6 +98,9 @@ func newLab(ctx ginkgo.SpecContext) (*Lab, error) {
 		before:    map[*netns.Host]kernel.Counters{},
 		record:    &results.Record{},
 		artefacts: map[string]int{},
+	}
+	if err := lab.mark(); err != nil {
+		return nil, fmt.Errorf("new lab: %w", err)
 	}
 	lab.ctx, lab.cancel = context.WithCancelCause(ctx)
 	lab.life, lab.end = context.WithCancel(context.WithoutCancel(ctx))
@@ -173,6 +177,7 @@ func (l *Lab) build(make func(netns.Config) (*netns.Topology, error), config []n
 	default:
 		check(fmt.Errorf("build topology: %d configurations, at most one makes sense", len(config)))
 	}
+	check(useSmallTables())
 	topology, err := make(c)
 	check(err)
 	l.topology, l.offload = topology, c.Offload
@@ -336,6 +341,8 @@ func (l *Lab) close(report types.SpecReport) (summary string, err error) {
 			l.setClosed()
 		}()
 		errs := l.faults(report) // before anything that is done here can be the cause
+		errs = append(errs, l.mark())
+		l.record.Busy = howBusy(l.moments)
 		if l.topology != nil {
 			l.record.Topology = describe(l.topology, l.offload)
 			errs = append(errs, l.recordCounters())

@@ -63,6 +63,7 @@ func (l *Lab) Start(host *netns.Host, program peers.Program, options ...PeerOpti
 	}()
 	_, err = started.Ready(l.ctx)
 	peer.check(err)
+	check(l.mark())
 	return peer
 }
 
@@ -148,6 +149,7 @@ func (l *Lab) Wait(peer *Peer) peers.Result {
 	ginkgo.GinkgoHelper()
 	result, err := peer.Peer.Wait(l.ctx)
 	peer.checkResult(err)
+	check(l.mark())
 	return result
 }
 
@@ -163,6 +165,7 @@ func (l *Lab) Continue(peer *Peer) {
 	ginkgo.GinkgoHelper()
 	check(l.jitter())
 	peer.check(peer.Peer.Continue(l.ctx))
+	check(l.mark())
 }
 
 // Stop asks a program to finish, and then does as Wait.
@@ -171,6 +174,7 @@ func (l *Lab) Stop(peer *Peer) peers.Result {
 	check(l.jitter())
 	result, err := peer.Peer.Stop(l.ctx)
 	peer.checkResult(err)
+	check(l.mark())
 	return result
 }
 

@@ -20,8 +20,8 @@ var pressureCounters = []string{
 // AllowMemoryPressure says that TCP may run out of memory on these hosts: the scenario is about that. On others it fails the
 // spec, for what is measured then is the memory, and not the link.
 //
-// All hosts share net.ipv4.tcp_mem, which follows from the machine's memory: a socket with much unsent data on one host can
-// close the receive windows of another.
+// All hosts share net.ipv4.tcp_mem, which follows from the machine's memory (in a guest it is a quarter of that): a socket with
+// much unsent data on one host can close the receive windows of another.
 func (l *Lab) AllowMemoryPressure(hosts ...*netns.Host) {
 	l.pressured = append(l.pressured, hosts...)
 }
@@ -40,7 +40,8 @@ func (l *Lab) memoryPressure(host *netns.Host, since kernel.Counters) error {
 	if len(grown) == 0 {
 		return nil
 	}
-	return fmt.Errorf("TCP ran out of memory on %s (%s): what was measured is not the link's doing. Give the guest more (--memory), "+
-		"or sockets smaller or larger buffers (tcp_wmem, tcp_rmem, SO_RCVBUF); or, if the scenario is about it, lab.AllowMemoryPressure(%s)",
+	return fmt.Errorf("TCP ran out of memory on %s (%s): what was measured is not the link's doing. A quarter of a guest's memory is TCP's, "+
+		"for all hosts together: give it more (such as --memory 2048), or sockets smaller or larger buffers (tcp_wmem, tcp_rmem, "+
+		"SO_RCVBUF); or, if the scenario is about it, lab.AllowMemoryPressure(%s)",
 		host.Name(), strings.Join(grown, ", "), host.Name())
 }

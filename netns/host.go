@@ -82,6 +82,10 @@ func createHost(name string, settings []Setting) (_ *Host, err error) {
 			err = fmt.Errorf("create host %s: %w", name, errors.Join(err, h.Close()))
 		}
 	}()
+	limits, err := readLimits()
+	if err != nil {
+		return nil, err
+	}
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		if errors.Is(err, unix.EINVAL) { // unshare(2): the flag is unknown
 			return nil, fmt.Errorf("unshare: %w: network namespaces (CONFIG_NET_NS) are %w", err, ErrNotSupported)
@@ -96,6 +100,9 @@ func createHost(name string, settings []Setting) (_ *Host, err error) {
 	}
 	if err := unix.Access("/proc/sys/net/ipv6", unix.F_OK); err != nil {
 		return nil, fmt.Errorf("find /proc/sys/net/ipv6: %w: IPv6 (CONFIG_IPV6, without ipv6.disable=1) is %w", err, ErrNotSupported)
+	}
+	if err := setLimits(limits); err != nil {
+		return nil, err
 	}
 	for _, s := range slices.Concat(defaults, settings) {
 		if err := h.setSysctlHere(s); err != nil {

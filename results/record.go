@@ -73,6 +73,9 @@ type Record struct {
 	Checks      []Figure      `json:"checks"`  // what it asserts besides, of all that has bounds
 	Artefacts   []Artefact    `json:"artefacts"`
 
+	// Busy is how busy the guest's processor was. Nil in real time, where programs of other people keep it busy, too.
+	Busy *Busy `json:"busy,omitempty"`
+
 	// LeftOut says what is missing of the evidence because there was too much of it.
 	LeftOut []string `json:"left_out,omitempty"`
 
@@ -107,6 +110,7 @@ type Inputs struct {
 	KernelSHA256      string `json:"kernel_sha256,omitempty"`
 	InitramfsSHA256   string `json:"initramfs_sha256,omitempty"`
 	CommandLineSHA256 string `json:"command_line_sha256,omitempty"` // of QEMU's arguments
+	MIPS              int    `json:"mips,omitempty"`                // how fast the guest was, which the arguments say
 	Seed              uint64 `json:"seed,string"`                   // of the machine: QEMU's -seed
 }
 
@@ -188,6 +192,17 @@ type CaptureInterface struct {
 	End     string `json:"end"`
 	Packets uint64 `json:"packets"`
 	Dropped uint64 `json:"dropped"` // by the capture, for want of room; not by the link
+}
+
+// Busy is how busy the processor of a guest was while the scenario ran, in percent. A guest has one processor, of a speed that
+// Inputs have, for all hosts and programs of a scenario: where it is busy throughout, figures are the machine's and not TCP's.
+type Busy struct {
+	Share float64 `json:"share"` // of all of the scenario
+	// Most is of the busiest part of a second or more, between two things that the scenario did: Start, Wait and the like. It
+	// is absent if the scenario was shorter.
+	Most float64  `json:"most,omitempty"`
+	From Duration `json:"from,omitempty"` // where that part began, since the start of the spec
+	For  Duration `json:"for,omitempty"`  // how long it was
 }
 
 // An Artefact is a file in the record's folder.

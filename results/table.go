@@ -72,13 +72,14 @@ func (t Tally) String() string {
 
 // Table prints one row a record, in the order given: suite, scenario, verdict, figures, the virtual time that it took
 // and the wall time. Then come the failures, each with the first lines of its message and the folder that holds the
-// evidence (of records that were read), why scenarios were skipped, and, alone on the last line, the Tally.
+// evidence (of records that were read), why scenarios were skipped, which kept their guest too busy, and, alone on the last line, the Tally.
 func Table(w io.Writer, records []*Record, o TableOptions) error {
 	t := table{colour: o.Colour, width: min(max(cmp.Or(o.Width, defaultWidth), minWidth), maxWidth)}
 	if len(records) > 0 {
 		t.rows(records)
 		t.failures(records)
 		t.skips(records)
+		t.busy(records)
 		t.line("")
 	}
 	count := Count(records)
@@ -422,6 +423,30 @@ func (t *table) skips(records []*Record) {
 		head := "SKIPPED"
 		lines := wrap(fmt.Sprintf("%s %d %s: %s", head, count[reason], scenarios, reason), t.width-2, 10)
 		for i, line := range lines {
+			if i == 0 {
+				t.line(t.paint(head, yellow) + strings.TrimPrefix(line, head))
+			} else {
+				t.line("  " + line)
+			}
+		}
+	}
+}
+
+// BusyLimit is how busy, in percent, the processor of a guest may be for a figure to be TCP's: docs/virtual-time.md has what was
+// measured.
+const BusyLimit = 80
+
+// busy prints whose figures may be the machine's.
+func (t *table) busy(records []*Record) {
+	for _, r := range records {
+		if r.Busy == nil || r.Busy.Most <= BusyLimit {
+			continue
+		}
+		t.line("")
+		const head = "BUSY"
+		text := fmt.Sprintf("%s %s: %s: the guest was busy for %.0f %% of %v, from %v on: its figures may be the machine's. Give it a slower link, "+
+			"or a faster machine (--mips, now %d)", head, r.Suite, r.Scenario, r.Busy.Most, short(r.Busy.For), short(r.Busy.From), r.Inputs.MIPS)
+		for i, line := range wrap(text, t.width-2, 10) {
 			if i == 0 {
 				t.line(t.paint(head, yellow) + strings.TrimPrefix(line, head))
 			} else {

@@ -187,7 +187,7 @@ func FuzzTable(f *testing.F) {
 	f.Add("日本", "\u200d\u0301", "", "\xff", "a\tb", "µs", strings.Repeat("x", 300), 1e300, 140)
 	f.Fuzz(func(t *testing.T, suite, scenario, verdict, text, name, unit, expected string, value float64, width int) {
 		records := []*Record{
-			{Suite: suite, Scenario: scenario, Verdict: Verdict(verdict), Clock: ClockVirtual, Reason: text, Failure: &Failure{Message: text},
+			{Suite: suite, Scenario: scenario, Verdict: Verdict(verdict), Clock: ClockVirtual, Reason: text, Failure: &Failure{Message: text}, Busy: &Busy{Most: value},
 				Figures: []Figure{{Name: name, Value: value, Unit: unit, Bounds: within(min(value, 0), max(value, 1), 0, 0, expected)}, {Name: "n", Value: 1}}},
 			{Suite: suite, Scenario: text, Verdict: Skipped, Reason: text},
 		}
@@ -198,4 +198,20 @@ func FuzzTable(f *testing.F) {
 		o := TableOptions{Width: width}
 		checkTable(t, render(t, records, o), o, width)
 	})
+}
+
+func TestTableSaysWhatWasBusy(t *testing.T) {
+	records := []*Record{
+		{Suite: "congestion", Scenario: "fills 20 Mbit/s", Verdict: Passed, Clock: ClockVirtual, Busy: &Busy{Share: 20, Most: BusyLimit, For: Duration(10 * time.Second)}},
+		{Suite: "congestion", Scenario: "fills 200 Mbit/s", Verdict: Passed, Clock: ClockVirtual, Inputs: Inputs{MIPS: 500},
+			Busy: &Busy{Share: 60, Most: 99.3, From: Duration(time.Second), For: Duration(10 * time.Second)}},
+	}
+	o := TableOptions{Width: 100}
+	text := render(t, records, o)
+	checkTable(t, text, o, 100)
+	want := "BUSY congestion: fills 200 Mbit/s: the guest was busy for 99 % of 10s, from 1s on: its figures may be the machine's. " +
+		"Give it a slower link, or a faster machine (--mips, now 500)"
+	if got := strings.Join(strings.Fields(text), " "); strings.Count(got, "BUSY") != 1 || !strings.Contains(got, want) {
+		t.Errorf("the table says\n%s\nand not\n%s", text, want)
+	}
 }

@@ -41,6 +41,8 @@ func TestBadInputIsRefusedBeforeAnythingIsCompiled(t *testing.T) {
 		args     []string
 		says     string
 	}{
+		{guests, []string{"--mips", "0"}, "--mips 0: a guest has one of [1000 500 250 125] (default: 500)"},
+		{guests, []string{"--mips", "750"}, "--mips 750: a guest executes one of 1000, 500, 250, 125 million instructions in a second"},
 		{guests, []string{"--memory", "0"}, "--memory 0: a guest needs 160 MiB or more"},
 		{guests, []string{"--memory", "1"}, "--memory 1: a guest needs 160 MiB or more"},
 		{guests, []string{"--memory", "-5"}, "--memory -5: a guest needs 160 MiB or more"},

@@ -177,6 +177,7 @@ func addGuestFlags(command *cobra.Command, options *runner.Options) {
 	flags.StringArrayVar(&options.Include, "include", nil, "a file, directory or program (with its libraries) to put into the guest, as PATH or PATH=GUESTPATH (repeatable)")
 	flags.StringSliceVar(&options.Modules, "modules", nil, "more kernel modules to load in the guest")
 	flags.IntVar(&options.MemoryMiB, "memory", 0, "of a guest, in MiB (default 512)")
+	flags.IntVar(&options.MIPS, "mips", 0, fmt.Sprintf("how fast a guest is, in million instructions a second of its own time: one of %v (default %d)", vm.Speeds, vm.DefaultMIPS))
 	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time; then it says what it was doing, and is ended")
 }
 
@@ -185,6 +186,7 @@ func refuseNone(command *cobra.Command) error {
 	for name, least := range map[string]string{
 		"jobs": "guests side by side are 1 or more", "limit": "a guest needs more than no time",
 		"memory": fmt.Sprintf("a guest needs %d MiB or more (default: %d)", vm.LeastMemoryMiB, vm.DefaultMemoryMiB),
+		"mips":   fmt.Sprintf("a guest has one of %v (default: %d)", vm.Speeds, vm.DefaultMIPS),
 	} {
 		flag := command.Flags().Lookup(name)
 		if flag == nil || !flag.Changed {

@@ -19,6 +19,11 @@ func (o Options) Check() error {
 	if o.WallLimit < 0 {
 		return fmt.Errorf("--limit %v: a guest needs more than no time", o.WallLimit)
 	}
+	if o.MIPS != 0 {
+		if err := vm.CheckMIPS(o.MIPS); err != nil {
+			return fmt.Errorf("--mips %d: %w", o.MIPS, err)
+		}
+	}
 	if o.MemoryMiB != 0 {
 		if err := vm.CheckMemory(o.MemoryMiB); err != nil {
 			return fmt.Errorf("--memory %d: %w", o.MemoryMiB, err)

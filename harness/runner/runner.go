@@ -32,6 +32,7 @@ type Options struct {
 	Include   []string // more files for the guests, see vm.Contents
 	Modules   []string // more kernel modules for the guests
 	MemoryMiB int      // of a guest; 0: vm.DefaultMemoryMiB
+	MIPS      int      // of a guest; 0: vm.DefaultMIPS
 	Jobs      int      // guests side by side; 0: one for each core
 	Fresh     bool     // run even what has passed with the very same inputs
 	// Ledger, if not nil, knows what came of earlier runs with the very same inputs, and learns of this one. What it

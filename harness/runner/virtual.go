@@ -2,6 +2,7 @@ package runner
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -212,7 +213,7 @@ func buildImage(base *vm.Base, suite *Suite, options Options) (*vm.Image, error)
 // guestJob is a work in the words of package vm.
 func guestJob(w work, run *results.Run, options Options) vm.Job {
 	job := vm.Job{
-		Seed: options.Seed, MemoryMiB: options.MemoryMiB, WallLimit: options.WallLimit,
+		Seed: options.Seed, MemoryMiB: options.MemoryMiB, MIPS: options.MIPS, WallLimit: options.WallLimit,
 		Artefacts: run.Path(), Place: w.place,
 		// The guest has what scenarios need: what is missing there is a fault, not a reason to skip.
 		Env: options.environment(Virtual, guest.ArtefactsDir),
@@ -362,7 +363,7 @@ func runAnew(ctx context.Context, w work, image *vm.Image, job vm.Job, dirs []st
 		record.LeftOut = result.Cut
 		record.Inputs = results.Inputs{
 			QEMUVersion: result.Inputs.QEMU, KernelSHA256: result.Inputs.Kernel, InitramfsSHA256: result.Inputs.Initramfs,
-			CommandLineSHA256: result.Inputs.CommandLine, Seed: result.Inputs.Seed,
+			CommandLineSHA256: result.Inputs.CommandLine, MIPS: cmp.Or(job.MIPS, vm.DefaultMIPS), Seed: result.Inputs.Seed,
 		}
 	}
 	return records, nil

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,18 @@ func CheckMemory(sizeMiB int) error {
 		return fmt.Errorf("this machine has %d MiB in all", has)
 	}
 	return nil
+}
+
+// Speeds are what [Job].MIPS can be, the fastest first: QEMU counts an instruction as 1, 2, 4, ... ns.
+var Speeds = []int{1000, 500, 250, 125}
+
+// CheckMIPS refuses a speed that no guest can have.
+func CheckMIPS(mips int) error {
+	if slices.Contains(Speeds, mips) {
+		return nil
+	}
+	allowed := strings.Trim(strings.ReplaceAll(fmt.Sprint(Speeds), " ", ", "), "[]")
+	return fmt.Errorf("a guest executes one of %s million instructions in a second (default: %d)", allowed, DefaultMIPS)
 }
 
 // CheckModules refuses names of modules that a kernel neither has nor has built in.

@@ -4,5 +4,5 @@ package vm
 func HasState(b *Base) bool {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	return b.slot(DefaultMemoryMiB).state != nil
+	return b.slot(Job{}.guestSize()).state != nil
 }

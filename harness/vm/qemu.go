@@ -89,7 +89,7 @@ func arguments(kernel string, job Job) []string {
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-smp", "1", "-m", strconv.Itoa(job.memoryMiB()),
 		"-accel", "tcg", "-cpu", "qemu64",
-		"-icount", "shift=1,align=off,sleep=off,rr=record,rrfile=/dev/null",
+		"-icount", "shift=" + strconv.Itoa(job.shift()) + ",align=off,sleep=off,rr=record,rrfile=/dev/null",
 		"-rtc", "base=" + machineDate.Format(time.DateOnly) + ",clock=vm",
 		"-seed", "1",
 		"-kernel", kernel,

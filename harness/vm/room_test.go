@@ -89,7 +89,7 @@ func TestStateWithoutRoom(t *testing.T) {
 	_, err = disk.Write(make([]byte, 2<<20))
 	g.Expect(err).NotTo(HaveOccurred())
 	slot := &stateSlot{state: &machineState{disk: disk, console: []byte("booted")}}
-	base := &Base{kernel: &Kernel{image: "vmlinux"}, states: map[int]*stateSlot{DefaultMemoryMiB: slot}}
+	base := &Base{kernel: &Kernel{image: "vmlinux"}, states: map[guestSize]*stateSlot{Job{}.guestSize(): slot}}
 	files := &guestFiles{}
 	for _, file := range files.own() {
 		*file, err = unnamedFile()
@@ -102,7 +102,7 @@ func TestStateWithoutRoom(t *testing.T) {
 	g.Expect(start.arguments).NotTo(ContainElement("-loadvm"))
 	g.Expect(start.stop).To(BeNil())
 	g.Expect(slot.state).To(BeNil())
-	g.Expect(base.unkept(DefaultMemoryMiB)).To(And(MatchError(unix.ENOSPC), MatchError(ContainSubstring("MiB free of 3"))))
+	g.Expect(base.unkept(Job{}.guestSize())).To(And(MatchError(unix.ENOSPC), MatchError(ContainSubstring("MiB free of 3"))))
 	for _, file := range []*os.File{files.disk, files.console} {
 		info, err := file.Stat()
 		g.Expect(err).NotTo(HaveOccurred())
@@ -123,9 +123,9 @@ func TestStateThatIsNotWritten(t *testing.T) {
 	defer disk.Close()
 	_, err = disk.WriteString("half of a state")
 	g.Expect(err).NotTo(HaveOccurred())
-	base, files := &Base{states: map[int]*stateSlot{}}, &guestFiles{disk: disk}
+	base, files := &Base{states: map[guestSize]*stateSlot{}}, &guestFiles{disk: disk}
 	base.setState(Job{}, files, func() (*machineState, error) { return base.keep(ours, Job{}, files) })
-	g.Expect(base.unkept(DefaultMemoryMiB)).To(MatchError(And(
+	g.Expect(base.unkept(Job{}.guestSize())).To(MatchError(And(
 		HavePrefix("keep a booted guest's state: savevm booted: failed to save; Error: Input/output error; "), ContainSubstring("MiB free of 1"),
 	)))
 	g.Expect(commands()).To(HaveLen(2), "the disk is detached all the same")

@@ -28,7 +28,12 @@ func (s *machineState) close() {
 	}
 }
 
-// A stateSlot is for the state of a machine with some size of memory.
+// A guestSize is what guests of a base can differ in before they have booted.
+type guestSize struct{ memoryMiB, shift int }
+
+func (j Job) guestSize() guestSize { return guestSize{j.memoryMiB(), j.shift()} }
+
+// A stateSlot is for the state of a machine.
 type stateSlot struct {
 	state  *machineState // nil: there is none yet
 	making chan struct{} // closed when the guest that makes one has done so, or has not; nil: none does
@@ -36,20 +41,20 @@ type stateSlot struct {
 }
 
 // slot is called with the mutex held.
-func (b *Base) slot(memoryMiB int) *stateSlot {
-	slot := b.states[memoryMiB]
+func (b *Base) slot(g guestSize) *stateSlot {
+	slot := b.states[g]
 	if slot == nil {
 		slot = &stateSlot{}
-		b.states[memoryMiB] = slot
+		b.states[g] = slot
 	}
 	return slot
 }
 
 // unkept tells why there can be no state, if that is so.
-func (b *Base) unkept(memoryMiB int) error {
+func (b *Base) unkept(g guestSize) error {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	return b.slot(memoryMiB).unkept
+	return b.slot(g).unkept
 }
 
 // A beginning is how a guest begins: with a boot, or where another one was after its own.
@@ -142,7 +147,7 @@ func (b *Base) begin(ctx context.Context, job Job, files *guestFiles) (start beg
 func (b *Base) await(ctx context.Context, job Job) (state *machineState, made func(), err error) {
 	for {
 		b.mutex.Lock()
-		slot := b.slot(job.memoryMiB())
+		slot := b.slot(job.guestSize())
 		if slot.state != nil || slot.unkept != nil {
 			defer b.mutex.Unlock()
 			return slot.state, nil, nil
@@ -158,7 +163,7 @@ func (b *Base) await(ctx context.Context, job Job) (state *machineState, made fu
 			return nil, nil, ctx.Err()
 		}
 	}
-	slot := b.slot(job.memoryMiB())
+	slot := b.slot(job.guestSize())
 	slot.making = make(chan struct{})
 	b.mutex.Unlock()
 
@@ -198,7 +203,7 @@ func (s *machineState) copyTo(files *guestFiles) error {
 func (b *Base) drop(job Job, state *machineState, why error) {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	slot := b.slot(job.memoryMiB())
+	slot := b.slot(job.guestSize())
 	if slot.state == state {
 		slot.state = nil
 		state.close()
@@ -216,7 +221,7 @@ func (b *Base) setState(job Job, files *guestFiles, make func() (*machineState, 
 	err = errors.Join(err, files.disk.Truncate(0))
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
-	slot := b.slot(job.memoryMiB())
+	slot := b.slot(job.guestSize())
 	slot.state, slot.unkept = state, err
 }
 

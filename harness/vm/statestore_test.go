@@ -18,7 +18,7 @@ func storing(cache string) (*Base, *[]string) {
 	said := &[]string{}
 	return &Base{
 		qemu: QEMU{Version: "1"}, qemuBuild: func() string { return "a" }, kernel: &Kernel{SHA256: "2"}, sha256: "3", cache: cache,
-		progress: func(line string) { *said = append(*said, line) }, states: map[int]*stateSlot{},
+		progress: func(line string) { *said = append(*said, line) }, states: map[guestSize]*stateSlot{},
 	}, said
 }
 
@@ -200,7 +200,7 @@ func TestStateWithoutACache(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(made).To(BeNil())
 	g.Expect(readAll(state.disk)).To(BeEquivalentTo("disk"))
-	g.Expect(base.unkept(DefaultMemoryMiB)).To(Succeed())
+	g.Expect(base.unkept(Job{}.guestSize())).To(Succeed())
 	g.Expect(*said).To(ConsistOf(HavePrefix("the state of a booted guest is not kept in the cache, for this run only: ")))
 	g.Expect(state.used).To(BeNil())
 }

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +47,7 @@ type Contents struct {
 // Limits of a guest, unless its Job says otherwise.
 const (
 	DefaultMemoryMiB = 512
+	DefaultMIPS      = 500
 	// DefaultReadyLimit bounds a boot, which takes some 3 s, in QEMU's CPU time: on a busy machine the same boot takes long.
 	DefaultReadyLimit = 2 * time.Minute
 	// DefaultWallLimit bounds a guest in wall time: the guest's own time-outs count virtual time,
@@ -66,7 +69,7 @@ type Base struct {
 	progress  func(string)
 
 	mutex  sync.Mutex
-	states map[int]*stateSlot // by the machine's memory
+	states map[guestSize]*stateSlot // by what they differ in
 }
 
 // NewBase puts a base together.
@@ -91,7 +94,7 @@ func NewBase(c Config) (*Base, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build guest image: kernel %s: %w", c.Kernel.Release, err)
 	}
-	b := &Base{qemu: emulator, qemuBuild: sync.OnceValue(emulator.build), kernel: c.Kernel, cache: c.Cache, progress: c.Progress, states: map[int]*stateSlot{}}
+	b := &Base{qemu: emulator, qemuBuild: sync.OnceValue(emulator.build), kernel: c.Kernel, cache: c.Cache, progress: c.Progress, states: map[guestSize]*stateSlot{}}
 	if b.progress == nil {
 		b.progress = func(string) {}
 	}
@@ -173,6 +176,7 @@ type Job struct {
 	Seed uint64   // of all that is random in the guest, and of when in the first 16 s the program starts
 
 	MemoryMiB  int           // 0: DefaultMemoryMiB
+	MIPS       int           // how many million instructions it executes in a second of its own time; 0: DefaultMIPS
 	ReadyLimit time.Duration // in CPU time; 0: DefaultReadyLimit
 	WallLimit  time.Duration // in wall time; 0: DefaultWallLimit
 
@@ -195,6 +199,9 @@ func (j Job) memoryMiB() int {
 	}
 	return j.MemoryMiB
 }
+
+// shift is QEMU's measure of that: an instruction takes 2^shift nanoseconds.
+func (j Job) shift() int { return slices.Index(Speeds, cmp.Or(j.MIPS, DefaultMIPS)) }
 
 // Inputs are what determines a guest's bytes, to the last.
 type Inputs struct {
@@ -237,6 +244,11 @@ type Result struct {
 
 // Inputs tells what a run of this job will depend on, without running it.
 func (i *Image) Inputs(job Job) (Inputs, error) {
+	if job.MIPS != 0 {
+		if err := CheckMIPS(job.MIPS); err != nil {
+			return Inputs{}, fmt.Errorf("guest's job: %d MIPS: %w", job.MIPS, err)
+		}
+	}
 	text, err := json.Marshal(guest.Job{Args: job.Args, Env: job.Env})
 	if err != nil {
 		return Inputs{}, fmt.Errorf("guest's job: %w", err)
@@ -271,7 +283,7 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 	start := time.Now()
 	ended, err := i.base.runGuest(ctx, job, files)
 	result := Result{Wall: time.Since(start), Inputs: inputs}
-	result.Unkept = i.base.unkept(job.memoryMiB())
+	result.Unkept = i.base.unkept(job.guestSize())
 	if err != nil {
 		return result, err
 	}

@@ -242,6 +242,7 @@ func TestInputsTellJobsApart(t *testing.T) {
 		"env":    {Args: []string{"a"}, Env: []string{"X=1"}},
 		"seed":   {Args: []string{"a"}, Seed: 1},
 		"memory": {Args: []string{"a"}, MemoryMiB: 600},
+		"speed":  {Args: []string{"a"}, MIPS: 250},
 	} {
 		inputs, err := image.Inputs(job)
 		g.Expect(err).NotTo(HaveOccurred())
@@ -497,4 +498,27 @@ func childrenOf(t *testing.T, parent int) []string {
 func isGone(pid string) bool {
 	state := statField(pid, 0)
 	return state == "" || state == "Z" || state == "X"
+}
+
+// The pressure on TCP's memory begins at a quarter of the guest's, or a little below: the kernel leaves out what is no memory for
+// buffers (nr_free_buffer_pages).
+func TestTCPHasAQuarterOfTheMemory(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	image := newImage(t, newBase(t, nil), nil)
+	read := func(file string) []string {
+		var output bytes.Buffer
+		result, err := image.Run(t.Context(), vm.Job{Args: []string{"show", file}, Seed: 1, Output: &output})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(result.ExitCode).To(BeZero(), output.String())
+		return strings.Fields(output.String())
+	}
+	pressure, err := strconv.Atoi(read("/proc/sys/net/ipv4/tcp_mem")[1])
+	g.Expect(err).NotTo(HaveOccurred())
+	meminfo := read("/proc/meminfo")
+	g.Expect(meminfo[0]).To(Equal("MemTotal:"))
+	total, err := strconv.Atoi(meminfo[1])
+	g.Expect(err).NotTo(HaveOccurred())
+	const page = 4 // KiB
+	g.Expect(4 * page * pressure).To(And(BeNumerically(">", total*8/10), BeNumerically("<=", total)))
 }

@@ -41,7 +41,7 @@ func Main() {
 func run() error {
 	// What is alike in all guests of an image. Its random numbers are, too.
 	requests, stopErr := stopRequests()
-	bootErr := errors.Join(mountAll(), stopErr, seedRandom(0), loadModules(), prepareTracing())
+	bootErr := errors.Join(mountAll(), stopErr, seedRandom(0), loadModules(), prepareTracing(), raiseTCPMemory())
 	firmware, program, prepareErr := prepare()
 	bootErr = errors.Join(bootErr, prepareErr, pause())
 	// From here on each has its own.
