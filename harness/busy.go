@@ -3,6 +3,7 @@ package harness
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,7 +11,10 @@ import (
 )
 
 // A moment is how long the processor of a guest had been idle at some time, both since the boot.
-type moment struct{ at, idle time.Duration }
+type moment struct {
+	at, idle time.Duration
+	over     bool // no peer ran from then on, until the next
+}
 
 // now reads it, with a resolution of 10 ms (fs/proc/uptime.c). The time that it is idle the kernel measures, where it counts the
 // rest of /proc/stat in ticks.
@@ -35,7 +39,7 @@ func parseUptime(text string) (moment, error) {
 	if len(times) != 2 {
 		return moment{}, fmt.Errorf("how busy the guest is: uptime %q: there are not two times", text)
 	}
-	return moment{times[0], times[1]}, nil
+	return moment{at: times[0], idle: times[1]}, nil
 }
 
 // mark remembers how busy the guest was until now. On the real clock there is nothing to be remembered: the machine has other
@@ -44,20 +48,58 @@ func (l *Lab) mark() error {
 	if clock() != results.ClockVirtual {
 		return nil
 	}
+	l.busyMutex.Lock()
+	defer l.busyMutex.Unlock()
 	m, err := now()
 	if err == nil {
+		m.over = !slices.ContainsFunc(l.busyPeers, (*Peer).runs)
 		l.moments = append(l.moments, m)
 	}
 	return err
 }
 
+// watch remembers how busy the guest was until a peer ends, too.
+func (l *Lab) watch(peer *Peer) {
+	l.busyMutex.Lock()
+	defer l.busyMutex.Unlock()
+	l.busyPeers = append(l.busyPeers, peer)
+	go func() {
+		<-peer.Done()
+		_ = l.mark() // the next one says why it cannot
+	}()
+}
+
 // leastBusy is the length of what can be busy: to start a program keeps a guest busy for some milliseconds, and means nothing.
 const leastBusy = time.Second
 
-// howBusy tells it of a scenario from its moments, in their order.
+// AllowBusy says that the guest may be busy throughout: what the scenario measures are counts, which do not depend on how fast a
+// machine is. Others are marked in the table, for their figures may be the machine's.
+func (l *Lab) AllowBusy() { l.busyAllowed = true }
+
+// howBusy tells it of the scenario.
+func (l *Lab) howBusy() *results.Busy {
+	l.busyMutex.Lock()
+	defer l.busyMutex.Unlock()
+	busy := howBusy(l.moments)
+	if busy != nil {
+		busy.Allowed = l.busyAllowed
+	}
+	return busy
+}
+
+// howBusy tells it of a scenario from its moments, in their order. While no peer runs there is nothing that the machine could be too
+// slow for: what the spec computes then counts as idle.
 func howBusy(moments []moment) *results.Busy {
 	if len(moments) < 2 {
 		return nil
+	}
+	moments = slices.Clone(moments)
+	var over time.Duration
+	for i := 1; i < len(moments); i++ {
+		if before := moments[i-1]; before.over {
+			over += moments[i].at - before.at - (moments[i].idle + over - before.idle)
+		}
+		moments[i].idle += over
 	}
 	share := func(from, to moment) float64 {
 		passed := to.at - from.at

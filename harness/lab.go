@@ -48,8 +48,12 @@ type Lab struct {
 	rules     []*ruleSet // likewise
 	peers     []*Peer
 	captures  []*Capture
-	moments   []moment // how busy the guest was
-	record    *results.Record
+
+	busyMutex   sync.Mutex
+	moments     []moment // how busy the guest was
+	busyPeers   []*Peer  // those that have been started
+	busyAllowed bool
+	record      *results.Record
 
 	observers []observer
 	artefacts map[string]int // how many there are of each kind
@@ -342,7 +346,7 @@ func (l *Lab) close(report types.SpecReport) (summary string, err error) {
 		}()
 		errs := l.faults(report) // before anything that is done here can be the cause
 		errs = append(errs, l.mark())
-		l.record.Busy = howBusy(l.moments)
+		l.record.Busy = l.howBusy()
 		if l.topology != nil {
 			l.record.Topology = describe(l.topology, l.offload)
 			errs = append(errs, l.recordCounters())

@@ -55,6 +55,7 @@ func (l *Lab) Start(host *netns.Host, program peers.Program, options ...PeerOpti
 		option(peer)
 	}
 	l.peers = append(l.peers, peer)
+	l.watch(peer)
 	go func() {
 		<-peer.Done()
 		if err := peer.fault(); err != nil {
@@ -111,6 +112,16 @@ func (l *Lab) faulty(operation string) error {
 		return fmt.Errorf("%s: %w", operation, f)
 	}
 	return nil
+}
+
+// runs tells whether the program has not ended yet.
+func (p *Peer) runs() bool {
+	select {
+	case <-p.Done():
+		return false
+	default:
+		return true
+	}
 }
 
 // check fails the spec if something that was asked of the peer failed, or if it has ended as nobody asked for.

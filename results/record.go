@@ -194,7 +194,7 @@ type CaptureInterface struct {
 	Dropped uint64 `json:"dropped"` // by the capture, for want of room; not by the link
 }
 
-// Busy is how busy the processor of a guest was while the scenario ran, in percent. A guest has one processor, of a speed that
+// Busy is how busy the processor of a guest was while a scenario's peers ran, in percent. A guest has one processor, of a speed that
 // Inputs have, for all hosts and programs of a scenario: where it is busy throughout, figures are the machine's and not TCP's.
 type Busy struct {
 	Share float64 `json:"share"` // of all of the scenario
@@ -203,6 +203,8 @@ type Busy struct {
 	Most float64  `json:"most,omitempty"`
 	From Duration `json:"from,omitempty"` // where that part began, since the start of the spec
 	For  Duration `json:"for,omitempty"`  // how long it was
+	// Allowed is true of a scenario whose figures are counts, which a slow machine leaves as they are.
+	Allowed bool `json:"allowed,omitempty"`
 }
 
 // An Artefact is a file in the record's folder.

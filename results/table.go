@@ -439,7 +439,7 @@ const BusyLimit = 80
 // busy prints whose figures may be the machine's.
 func (t *table) busy(records []*Record) {
 	for _, r := range records {
-		if r.Busy == nil || r.Busy.Most <= BusyLimit {
+		if r.Busy == nil || r.Busy.Allowed || r.Busy.Most <= BusyLimit {
 			continue
 		}
 		t.line("")

@@ -84,6 +84,7 @@ var _ = DescribeTable("loses the share that follows from a model's chain", Label
 	func(ctx SpecContext, model impair.Loss, chain statistics.LossChain, inBursts bool) {
 		const probes = 12_000
 		lab := harness.NewLab(ctx)
+		lab.AllowBusy() // thousands at once, which are counted
 		link := newLink(lab, impair.Netem{Loss: model})
 
 		link.begin(peers.ProbeSender{Count: probes})

@@ -14,6 +14,7 @@ import (
 var _ = It("loses far less than asked where the loss is correlated: take a Markov model instead", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const share, correlation, probes = 0.15, 0.50, 6000
 	lab := harness.NewLab(ctx)
+	lab.AllowBusy() // thousands at once, which are counted
 	link := newLink(lab, impair.Netem{Loss: impair.RandomLoss{Percent: 100 * share, Correlation: 100 * correlation}})
 
 	link.begin(peers.ProbeSender{Count: probes})
