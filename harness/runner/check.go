@@ -34,7 +34,7 @@ func (o Options) Check() error {
 			return fmt.Errorf("--%w", err)
 		}
 	}
-	for _, limit := range []func() (int64, error){vm.RunsLimit, vm.KernelsLimit, vm.SuitesLimit} {
+	for _, limit := range []func() (int64, error){vm.RunsLimit, vm.KernelsLimit, vm.SuitesLimit, vm.StatesLimit} {
 		if _, err := limit(); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/harness/vm"
 	"github.com/tcplab/tcplab/internal/scratch"
 	"github.com/tcplab/tcplab/results"
 )
@@ -44,4 +45,15 @@ func TestCacheHasALimit(t *testing.T) {
 	g.Expect(prune(store.dir, 0)).To(Equal(2))
 	g.Expect(os.ReadDir(store.dir)).To(BeEmpty())
 	g.Expect(prune(filepath.Join(store.dir, "none"), 0)).To(BeZero())
+}
+
+// How much the cache may have is asked for when there is too much of it: what nobody can read is refused before anything is done.
+func TestLimitsOfTheCacheAreChecked(t *testing.T) {
+	for _, variable := range []string{vm.RunsLimitVariable, vm.KernelsLimitVariable, vm.SuitesLimitVariable, vm.StatesLimitVariable} {
+		g := NewWithT(t)
+		g.Expect(Options{}.Check()).To(Succeed())
+		t.Setenv(variable, "much")
+		g.Expect(Options{}.Check()).To(MatchError(ContainSubstring(variable+"=much")), variable)
+		t.Setenv(variable, "")
+	}
 }

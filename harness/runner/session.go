@@ -253,9 +253,6 @@ func (s *Session) makeBase(kernel *vm.Kernel, options Options) error {
 	if err != nil {
 		return err
 	}
-	if _, err := vm.StatesLimit(); err != nil {
-		return err
-	}
 	s.base, err = vm.NewBase(vm.Config{
 		Kernel: kernel, Init: s.init, Modules: options.Modules, Cache: cache, Progress: func(line string) { s.log.once("%s", line) },
 	})
