@@ -48,25 +48,14 @@ func (l *Lab) mark() error {
 	if clock() != results.ClockVirtual {
 		return nil
 	}
-	l.busyMutex.Lock()
-	defer l.busyMutex.Unlock()
+	l.busy.Lock()
+	defer l.busy.Unlock()
 	m, err := now()
 	if err == nil {
-		m.over = !slices.ContainsFunc(l.busyPeers, (*Peer).runs)
+		m.over = !slices.ContainsFunc(l.peers, (*Peer).runs)
 		l.moments = append(l.moments, m)
 	}
 	return err
-}
-
-// watch remembers how busy the guest was until a peer ends, too.
-func (l *Lab) watch(peer *Peer) {
-	l.busyMutex.Lock()
-	defer l.busyMutex.Unlock()
-	l.busyPeers = append(l.busyPeers, peer)
-	go func() {
-		<-peer.Done()
-		_ = l.mark() // the next one says why it cannot
-	}()
 }
 
 // leastBusy is the length of what can be busy: to start a program keeps a guest busy for some milliseconds, and means nothing.
@@ -78,8 +67,8 @@ func (l *Lab) AllowBusy() { l.busyAllowed = true }
 
 // howBusy tells it of the scenario.
 func (l *Lab) howBusy() *results.Busy {
-	l.busyMutex.Lock()
-	defer l.busyMutex.Unlock()
+	l.busy.Lock()
+	defer l.busy.Unlock()
 	busy := howBusy(l.moments)
 	if busy != nil {
 		busy.Allowed = l.busyAllowed

@@ -48,12 +48,11 @@ type Lab struct {
 	rules     []*ruleSet // likewise
 	peers     []*Peer
 	captures  []*Capture
+	record    *results.Record
 
-	busyMutex   sync.Mutex
-	moments     []moment // how busy the guest was
-	busyPeers   []*Peer  // those that have been started
+	busy        sync.Mutex // of moments, which the ends of peers add to, and so of what is added to peers
+	moments     []moment   // how busy the guest was
 	busyAllowed bool
-	record      *results.Record
 
 	observers []observer
 	artefacts map[string]int // how many there are of each kind

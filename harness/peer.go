@@ -54,13 +54,15 @@ func (l *Lab) Start(host *netns.Host, program peers.Program, options ...PeerOpti
 	for _, option := range options {
 		option(peer)
 	}
+	l.busy.Lock()
 	l.peers = append(l.peers, peer)
-	l.watch(peer)
+	l.busy.Unlock()
 	go func() {
 		<-peer.Done()
 		if err := peer.fault(); err != nil {
 			l.cancel(err)
 		}
+		_ = l.mark() // the next one says why it cannot
 	}()
 	_, err = started.Ready(l.ctx)
 	peer.check(err)

@@ -61,10 +61,8 @@ func (l *Lab) Rule(end *netns.End, rule rules.Rule) *Rule {
 // ruleSet returns the set of an end, which the first rule makes.
 func (l *Lab) ruleSet(end *netns.End) *ruleSet {
 	ginkgo.GinkgoHelper()
-	for _, s := range l.rules {
-		if s.end == end {
-			return s
-		}
+	if s := l.rulesAt(end); s != nil {
+		return s
 	}
 	if l.offload {
 		check(fmt.Errorf("rules on %s: the topology was built with Offload, so that packets have several segments: build it without", end))
@@ -72,6 +70,15 @@ func (l *Lab) ruleSet(end *netns.End) *ruleSet {
 	s, err := l.openRules(end)
 	check(err)
 	return s
+}
+
+// rulesAt returns the set of an end that has one.
+func (l *Lab) rulesAt(end *netns.End) *ruleSet {
+	i := slices.IndexFunc(l.rules, func(s *ruleSet) bool { return s.end == end })
+	if i < 0 {
+		return nil
+	}
+	return l.rules[i]
 }
 
 func (l *Lab) openRules(end *netns.End) (*ruleSet, error) {
@@ -87,7 +94,7 @@ func (l *Lab) openRules(end *netns.End) (*ruleSet, error) {
 // readyForRules opens the set of an end before netem comes there. Later it would empty netem's queue (see [rules.Open]), so that
 // the first rule of a scenario would lose what is on its way.
 func (l *Lab) readyForRules(end *netns.End) error {
-	if l.offload || slices.ContainsFunc(l.rules, func(s *ruleSet) bool { return s.end == end }) {
+	if l.offload || l.rulesAt(end) != nil {
 		return nil
 	}
 	_, err := l.openRules(end)
@@ -145,10 +152,8 @@ func (l *Lab) SilenceFor(end *netns.End, d time.Duration) *Rule {
 
 // silenceName numbers the silences of an end: two rules need two names.
 func (l *Lab) silenceName(end *netns.End) string {
-	for _, s := range l.rules {
-		if s.end == end && len(s.list) > 0 {
-			return fmt.Sprintf("silence #%d", len(s.list)+1)
-		}
+	if s := l.rulesAt(end); s != nil && len(s.list) > 0 {
+		return fmt.Sprintf("silence #%d", len(s.list)+1)
 	}
 	return "silence"
 }

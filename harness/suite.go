@@ -75,8 +75,8 @@ func reporting() types.ReporterConfig {
 	return reporter
 }
 
-// reportOnlyRun has Ginkgo's JSON report written without the specs that were not to run. A guest is for one spec, and to tell of all others of a large suite that they are not it is a good
-// part of what one does that has little to do.
+// reportOnlyRun has Ginkgo's JSON report written without the specs that were not to run. A guest is for one spec: to tell of all
+// others of a large suite is a good part of what a guest does that has little to do.
 func reportOnlyRun(path string) {
 	if path == "" {
 		return

@@ -17,11 +17,12 @@ var limits = [][]string{
 // readLimits returns those of the namespace that the calling thread is in, if the next one that it makes has a hash table of
 // its own, by net.ipv4.tcp_child_ehash_entries. Else there are none: the kernel takes the same table for both.
 func readLimits() ([]string, error) {
-	switch size, err := readSysctl([]string{"net", "ipv4", "tcp_child_ehash_entries"}); {
+	table := []string{"net", "ipv4", "tcp_child_ehash_entries"}
+	switch size, err := readSysctl(table); {
 	case errors.Is(err, unix.ENOENT): // before Linux 6.1
 		return nil, nil
 	case err != nil:
-		return nil, err
+		return nil, fmt.Errorf("read sysctl %s: %w", canonical(table), err)
 	case size == "0":
 		return nil, nil
 	}
@@ -29,7 +30,7 @@ func readLimits() ([]string, error) {
 	for _, parts := range limits {
 		value, err := readSysctl(parts)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read sysctl %s: %w", canonical(parts), err)
 		}
 		values = append(values, value)
 	}
@@ -48,13 +49,4 @@ func setLimits(values []string) error {
 		}
 	}
 	return nil
-}
-
-func readSysctl(parts []string) (string, error) {
-	fd, err := unix.Open(procPath(parts), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return "", fmt.Errorf("read sysctl %s: %w", canonical(parts), err)
-	}
-	defer unix.Close(fd)
-	return readAt0(fd)
 }

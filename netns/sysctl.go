@@ -121,12 +121,7 @@ func (h *Host) Sysctl(key string) (string, error) {
 	}
 	var value string
 	err = h.Do(func() error {
-		fd, err := openSysctl(parts, unix.O_RDONLY)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		value, err = readAt0(fd)
+		value, err = readSysctl(parts)
 		return err
 	})
 	if err != nil {
@@ -177,6 +172,16 @@ func (h *Host) Sysctls() []Setting {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.settings)
+}
+
+// readSysctl reads a sysctl of the namespace that the calling thread is in.
+func readSysctl(parts []string) (string, error) {
+	fd, err := openSysctl(parts, unix.O_RDONLY)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	return readAt0(fd)
 }
 
 // writeSysctl writes a value and returns what the kernel kept. It opens the file for both at once, so that what

@@ -47,21 +47,27 @@ func Main() {
 // protocolFiles are the files by which a peer and its parent talk. A function that is a peer may print, and read, as programs do:
 // that is kept apart from them. What it prints is on standard error, and standard input is empty.
 func protocolFiles() (in, out *os.File, err error) {
-	files := map[int]*os.File{}
-	for _, fd := range []int{unix.Stdin, unix.Stdout} {
-		copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, unix.Stderr+1)
-		if err != nil {
-			return nil, nil, err
-		}
-		files[fd] = os.NewFile(uintptr(copied), "protocol")
+	if in, err = copyOf(unix.Stdin); err != nil {
+		return nil, nil, err
+	}
+	if out, err = copyOf(unix.Stdout); err != nil {
+		return nil, nil, err
 	}
 	empty, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer unix.Close(empty)
-	err = errors.Join(unix.Dup3(empty, unix.Stdin, 0), unix.Dup3(unix.Stderr, unix.Stdout, 0))
-	return files[unix.Stdin], files[unix.Stdout], err
+	return in, out, errors.Join(unix.Dup3(empty, unix.Stdin, 0), unix.Dup3(unix.Stderr, unix.Stdout, 0))
+}
+
+// copyOf is a standard file under a number that is not one of theirs, and that no program inherits.
+func copyOf(fd int) (*os.File, error) {
+	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, unix.Stderr+1)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(copied), "protocol"), nil
 }
 
 // runChild is a peer's main: the configuration is the first line of in.

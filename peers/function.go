@@ -10,9 +10,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Function is a Go function that can be started as a peer, in a process of its own: an HTTP server, a client with retries,
@@ -121,12 +118,7 @@ func callError(op string, err error) *PeerError {
 	if err == nil {
 		return nil
 	}
-	p := &PeerError{Op: op, Message: err.Error()}
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		p.Errno = unix.ErrnoName(errno)
-	}
-	return p
+	return &PeerError{Op: op, Errno: errnoIn(err), Message: err.Error()}
 }
 
 // A Task is how a [Function] talks with the process that has started it.

@@ -160,15 +160,20 @@ func peerError(op, addr string, err error) *PeerError {
 	if errors.As(err, &p) {
 		return p
 	}
-	p = &PeerError{Op: op, Addr: addr}
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		p.Errno = unix.ErrnoName(errno)
-	}
+	p = &PeerError{Op: op, Addr: addr, Errno: errnoIn(err)}
 	if p.Errno == "" {
 		p.Message = err.Error()
 	}
 	return p
+}
+
+// errnoIn returns the name of the errno in an error; empty if there is none.
+func errnoIn(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return unix.ErrnoName(errno)
+	}
+	return ""
 }
 
 // errnoByName is the inverse of unix.ErrnoName; 0 if there is none of that name.

@@ -1,10 +1,8 @@
 package runner
 
 import (
-	"cmp"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/tcplab/tcplab/internal/scratch"
@@ -17,43 +15,19 @@ const cacheAge = 30 * 24 * time.Hour
 // limit in bytes. It returns how many were too much. What cannot be removed stays, and what a process that was killed was about
 // to save goes.
 func prune(dir string, limit int64) (tooMany int) {
-	type entry struct {
-		path string
-		used time.Time
-		size int64
-	}
-	files, err := os.ReadDir(dir)
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return 0
 	}
-	var entries []entry
-	var total int64
-	for _, file := range files {
-		info, err := file.Info()
-		if err != nil || scratch.Is(file.Name()) {
-			continue
+	var paths []string
+	for _, entry := range entries {
+		if !scratch.Is(entry.Name()) {
+			paths = append(paths, filepath.Join(dir, entry.Name()))
 		}
-		path := filepath.Join(dir, file.Name())
-		size, err := scratch.Size(path)
-		if err != nil {
-			continue // it is being removed
-		}
-		entries = append(entries, entry{path, info.ModTime(), size})
-		total += size
 	}
-	slices.SortFunc(entries, func(a, b entry) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.path, b.path)) })
 	scratch.Sweep(dir)
-	for _, e := range entries {
-		old := time.Since(e.used) > cacheAge
-		if !old && total <= limit {
-			break
-		}
-		// At once for who looks for it: half of an entry is taken for one that is damaged.
-		if gone, _ := scratch.Discard(e.path, ""); !gone {
-			continue
-		}
-		total -= e.size
-		if !old {
+	for _, gone := range scratch.Prune(paths, "", limit, cacheAge) {
+		if !gone.Old {
 			tooMany++
 		}
 	}

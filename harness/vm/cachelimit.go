@@ -1,12 +1,10 @@
 package vm
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -76,7 +74,7 @@ func (s store) use(folder string) error {
 	return err
 }
 
-// prune removes kernels until all together have no more than a limit. Progress is told.
+// prune removes kernels until all together have no more than a limit, and none that is in use. Progress is told.
 func (s store) prune(limit int64) error {
 	var paths []string
 	for _, pattern := range []string{"packages-*", "image-*"} {
@@ -86,47 +84,9 @@ func (s store) prune(limit int64) error {
 		}
 		paths = append(paths, found...)
 	}
-	for _, gone := range pruneFolders(paths, manifestFile, limit) {
+	for _, gone := range scratch.Prune(paths, manifestFile, limit, 0) {
 		s.progress(fmt.Sprintf("removed the kernel in %s, not used since %s: at most %s are kept (%s)",
-			gone.path, gone.used.Format(time.DateOnly), humanize.Bytes(uint64(limit)), KernelsLimitVariable))
+			gone.Path, gone.Used.Format(time.DateOnly), humanize.Bytes(uint64(limit)), KernelsLimitVariable))
 	}
 	return nil
-}
-
-// A cachedFolder is a folder of the cache.
-type cachedFolder struct {
-	path string
-	used time.Time
-	size int64
-}
-
-// pruneFolders removes folders until all together have no more than a limit: those first that were not used for the longest time,
-// and none that is in use, by this process or another, by a file in it (see [scratch.Use]). It returns those that are gone.
-func pruneFolders(paths []string, usedFile string, limit int64) (gone []cachedFolder) {
-	var folders []cachedFolder
-	var total int64
-	for _, path := range paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			continue // it is being removed
-		}
-		size, err := scratch.Size(path)
-		if err != nil {
-			continue
-		}
-		folders = append(folders, cachedFolder{path, info.ModTime(), size})
-		total += size
-	}
-	slices.SortFunc(folders, func(a, b cachedFolder) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.path, b.path)) })
-	for _, f := range folders {
-		if total <= limit {
-			break
-		}
-		if removed, err := scratch.Discard(f.path, usedFile); err != nil || !removed {
-			continue // in use, or somebody else removes it
-		}
-		total -= f.size
-		gone = append(gone, f)
-	}
-	return gone
 }

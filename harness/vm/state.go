@@ -143,7 +143,7 @@ func (b *Base) begin(ctx context.Context, job Job, files *guestFiles) (start beg
 }
 
 // await returns the state to begin at. If there is none, either the caller is to make it, and to call made then, or there can be
-// none. One guest boots, and the others wait for it, which takes no longer than to boot beside it.
+// none. One guest boots, and the others wait for it and begin where it is: a second boot would cost more CPU time.
 func (b *Base) await(ctx context.Context, job Job) (state *machineState, made func(), err error) {
 	for {
 		b.mutex.Lock()

@@ -273,6 +273,6 @@ func (s stateStore) prune() error {
 	if err != nil {
 		return err
 	}
-	pruneFolders(names, stateManifest, limit) // a state is made anew in some seconds: nothing to tell of
+	scratch.Prune(names, stateManifest, limit, 0) // a state is made anew in some seconds: nothing to tell of
 	return nil
 }
