@@ -90,7 +90,8 @@ type process struct {
 // states in words; the others are rare.
 var states = map[string]string{"R": "running", "S": "sleeping", "D": "in an uninterruptible sleep", "T": "stopped", "Z": "ended"}
 
-// listProcesses lists all but this one, and kernel threads only where they are at work.
+// listProcesses lists all but this one, and kernel threads only where they are at work, after the processes: the request to
+// stop comes at any moment, and a thread of the kernel that happens to run at it is not what a reader looks for first.
 func listProcesses() ([]process, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -108,8 +109,20 @@ func listProcesses() ([]process, error) {
 			processes = append(processes, p)
 		}
 	}
-	slices.SortFunc(processes, func(a, b process) int { return a.pid - b.pid })
+	slices.SortFunc(processes, kernelLast)
 	return processes, nil
+}
+
+// kernelLast compares by process ID, and places the kernel's threads behind all processes.
+func kernelLast(a, b process) int {
+	switch {
+	case a.kernel == b.kernel:
+		return a.pid - b.pid
+	case b.kernel:
+		return -1
+	default:
+		return 1
+	}
 }
 
 // readProcess reads /proc/PID/stat: see proc(5).
