@@ -364,14 +364,30 @@ func TestStop(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			ours, _, commands := fakeQEMU(t, `{"QMP": {}} {"return": {}}`, `{"return": {}} `+c.events, `{"return": {}}`)
+			ours, _, commands := fakeQEMU(t, `{"QMP": {}} {"return": {}}`, `{"return": {}}`, `{"return": {}} `+c.events, `{"return": {}}`)
 			kept := false
-			s := &stop{monitor: ours, keep: func() { kept = true }}
-			g.Expect(<-s.wait()).To(Succeed())
+			start := beginning{monitor: ours, steer: func(m *monitor) error { return stopThere(m, func() { kept = true }) }}
+			g.Expect(<-start.steered()).To(Succeed())
 			g.Expect(kept).To(Equal(c.kept))
-			g.Expect(commands()).To(Equal([]string{"qmp_capabilities", "cont", "cont"}))
+			g.Expect(commands()).To(Equal([]string{"qmp_capabilities", "migrate-set-capabilities", "cont", "cont"}))
 		})
 	}
+}
+
+// A guest whose state cannot be loaded does not go on: it would boot without a kernel. Of a QEMU that has ended nothing is heard.
+func TestBeginThere(t *testing.T) {
+	g := NewWithT(t)
+	ours, _, commands := fakeQEMU(t, `{"QMP": {}} {"return": {}}`, `{"return": {}}`, `{"return": ""}`, `{"return": {}}`)
+	g.Expect(<-beginning{monitor: ours, steer: beginThere}.steered()).To(Succeed())
+	g.Expect(commands()).To(Equal([]string{"qmp_capabilities", "migrate-set-capabilities", "human-monitor-command", "cont"}))
+
+	ours, _, commands = fakeQEMU(t, `{"QMP": {}} {"return": {}}`, `{"return": {}}`, `{"return": "Error: Snapshot 'booted' does not exist\r\n"}`)
+	g.Expect(<-beginning{monitor: ours, steer: beginThere}.steered()).To(MatchError("loadvm booted: Error: Snapshot 'booted' does not exist"))
+	g.Expect(commands()).To(HaveLen(3))
+
+	ours, _, _ = fakeQEMU(t, `{"QMP": {}} {"return": {}}`)
+	g.Consistently(beginning{monitor: ours, steer: beginThere}.steered(), "50ms").ShouldNot(Receive())
+	g.Expect(beginning{monitor: ours}.steered()).To(BeNil())
 }
 
 func TestDoubtfulVersions(t *testing.T) {

@@ -10,9 +10,20 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
+
+// errMonitorGone says that QEMU cannot be spoken with any more: it has ended, most often.
+var errMonitorGone = errors.New("QEMU does not answer")
+
+func gone(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errMonitorGone, err)
+}
 
 // A monitor speaks QEMU's machine protocol (QMP) with one QEMU.
 type monitor struct {
@@ -64,7 +75,7 @@ func (m *monitor) awaitEvent(names ...string) (string, error) {
 	for {
 		var message qmpMessage
 		if err := m.decoder.Decode(&message); err != nil {
-			return "", fmt.Errorf("wait for QEMU's event %s: %w", strings.Join(names, " or "), err)
+			return "", fmt.Errorf("wait for QEMU's event %s: %w", strings.Join(names, " or "), gone(err))
 		}
 		if slices.Contains(names, message.Event) {
 			return message.Event, nil
@@ -81,10 +92,11 @@ func (m *monitor) command(name string, arguments map[string]any) (json.RawMessag
 	text, err := json.Marshal(request)
 	if err == nil {
 		_, err = m.conn.Write(append(text, '\n'))
+		err = gone(err)
 	}
 	for err == nil {
 		var message qmpMessage
-		if err = m.decoder.Decode(&message); err != nil {
+		if err = gone(m.decoder.Decode(&message)); err != nil {
 			break
 		}
 		if message.Error != nil {
@@ -155,6 +167,30 @@ func (m *monitor) interrupt() error {
 		}
 	}
 	return nil
+}
+
+// goOn has a machine that has not begun, or has been stopped, go on.
+func (m *monitor) goOn() error {
+	_, err := m.command("cont", nil)
+	return err
+}
+
+// leaveMemoryOut has QEMU write no memory, and expect none, in a state of the machine that is written, or loaded, if the memory is
+// in a file. It is meant for migration, and holds for snapshots.
+func (m *monitor) leaveMemoryOut() error {
+	_, err := m.command("migrate-set-capabilities", map[string]any{
+		"capabilities": []map[string]any{{"capability": "x-ignore-shared", "state": true}},
+	})
+	return err
+}
+
+// humanSilent gives a command of the monitor for people that prints nothing unless it fails.
+func (m *monitor) humanSilent(line string) error {
+	said, err := m.human(line)
+	if err == nil && said != "" {
+		err = fmt.Errorf("%s: %s", line, strings.Join(strings.FieldsFunc(said, unicode.IsControl), "; "))
+	}
+	return err
 }
 
 // human gives a command of the monitor for people, and returns what that prints.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,6 +76,9 @@ func (f *guestFiles) close() {
 	}
 }
 
+// The numbers of the guest's memory and of what takes the place of its kernel in QEMU, which come behind all other files.
+const memoryNumber, kernelNumber = 12, 13
+
 // inherited are the files in the order of their numbers in QEMU, from 3 on.
 func (f *guestFiles) inherited() []*os.File {
 	return []*os.File{f.initramfs, f.console, f.output, f.results, f.job, f.disk, f.program, f.contents}
@@ -134,7 +138,7 @@ func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFil
 	ended := ending{memoryMiB: job.memoryMiB()}
 	defer start.close()
 	command := exec.Command(q.Path, start.arguments...)
-	command.ExtraFiles = append(files.inherited(), start.theirs)
+	command.ExtraFiles = slices.Concat(files.inherited(), []*os.File{start.theirs}, start.more())
 	var complaint bytes.Buffer
 	command.Stdout, command.Stderr = &complaint, &complaint
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ^C goes to the runner, which decides
@@ -160,13 +164,10 @@ func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFil
 	defer tick.Stop()
 	stream := outputStream{from: files.output, to: job.Output}
 
-	var stopped <-chan error
-	if start.stop != nil {
-		stopped = start.stop.wait()
-	}
-	// ask asks the guest what it is doing. While it is still to be stopped after its boot, the monitor has another user.
+	steered := start.steered()
+	// ask asks the guest what it is doing. Until it goes on by itself, the monitor has another user.
 	ask := func(toStop bool) bool {
-		if stopped != nil {
+		if steered != nil {
 			return false
 		}
 		start.monitor.within(monitorPatience)
@@ -179,8 +180,8 @@ func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFil
 	var exit error
 	for running := true; running; {
 		select {
-		case ended.kind = <-stopped:
-			stopped = nil
+		case ended.kind = <-steered:
+			steered = nil
 			if ended.kind == nil {
 				continue
 			}

@@ -88,7 +88,9 @@ func TestStateWithoutRoom(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = disk.Write(make([]byte, 2<<20))
 	g.Expect(err).NotTo(HaveOccurred())
-	slot := &stateSlot{state: &machineState{disk: disk, console: []byte("booted")}}
+	memory, err := newMemory(1)
+	g.Expect(err).NotTo(HaveOccurred())
+	slot := &stateSlot{state: &machineState{disk: disk, memory: memory, console: []byte("booted")}}
 	base := &Base{kernel: &Kernel{image: "vmlinux"}, states: map[guestSize]*stateSlot{Job{}.guestSize(): slot}}
 	files := &guestFiles{}
 	for _, file := range files.own() {
@@ -99,8 +101,9 @@ func TestStateWithoutRoom(t *testing.T) {
 	start, err := base.begin(t.Context(), Job{}, files)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer start.close()
-	g.Expect(start.arguments).NotTo(ContainElement("-loadvm"))
-	g.Expect(start.stop).To(BeNil())
+	g.Expect(start.arguments).To(ContainElement("vmlinux"))
+	g.Expect(start.arguments).NotTo(ContainElement("-S"))
+	g.Expect(start.steer).To(BeNil())
 	g.Expect(slot.state).To(BeNil())
 	g.Expect(base.unkept(Job{}.guestSize())).To(And(MatchError(unix.ENOSPC), MatchError(ContainSubstring("MiB free of 3"))))
 	for _, file := range []*os.File{files.disk, files.console} {
@@ -124,7 +127,7 @@ func TestStateThatIsNotWritten(t *testing.T) {
 	_, err = disk.WriteString("half of a state")
 	g.Expect(err).NotTo(HaveOccurred())
 	base, files := &Base{states: map[guestSize]*stateSlot{}}, &guestFiles{disk: disk}
-	base.setState(Job{}, files, func() (*machineState, error) { return base.keep(ours, Job{}, files) })
+	base.setState(Job{}, files, func() (*machineState, error) { return base.keep(ours, Job{}, files, nil) })
 	g.Expect(base.unkept(Job{}.guestSize())).To(MatchError(And(
 		HavePrefix("keep a booted guest's state: savevm booted: failed to save; Error: Input/output error; "), ContainSubstring("MiB free of 1"),
 	)))

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
+	"slices"
 	"sync"
-	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,13 +15,15 @@ import (
 // A machineState is that of a guest that has booted and has not read its job yet. All guests of a base are alike
 // until then, to the last instruction: seed, program and files come after it.
 type machineState struct {
-	disk    *os.File // where QEMU has put it
+	disk    *os.File // where QEMU has put it, but for the memory
+	memory  *os.File
 	console []byte   // what the kernel has printed
 	used    *os.File // by this it is in use, if it is in the cache
 }
 
 func (s *machineState) close() {
 	s.disk.Close()
+	s.memory.Close()
 	if s.used != nil {
 		s.used.Close()
 	}
@@ -61,30 +62,64 @@ func (b *Base) unkept(g guestSize) error {
 type beginning struct {
 	arguments []string
 	monitor   *monitor
-	theirs    *os.File // QEMU's end of it
-	stop      *stop    // nil: it is not stopped when it has booted
-	made      func()   // nil: nobody waits for the state that it makes
+	theirs    *os.File             // QEMU's end of it
+	memory    *os.File             // nil: QEMU's own
+	kernel    *os.File             // nil: the base's
+	steer     func(*monitor) error // by the monitor, until the guest goes on by itself; nil: it does from the start
+	made      func()               // nil: nobody waits for the state that it makes
 }
 
 func (b beginning) close() {
 	b.monitor.close()
 	b.theirs.Close()
+	for _, file := range b.more() {
+		file.Close()
+	}
 	if b.made != nil {
 		b.made()
 	}
 }
 
+// more are the files that QEMU inherits behind all others: see memoryNumber.
+func (b beginning) more() (files []*os.File) {
+	for _, file := range []*os.File{b.memory, b.kernel} {
+		if file != nil {
+			files = append(files, file)
+		}
+	}
+	return files
+}
+
+// steered has the guest steered, and tells when it goes on by itself, or why it cannot. Of one that has ended nothing is heard:
+// QEMU says more by that.
+func (b beginning) steered() <-chan error {
+	if b.steer == nil {
+		return nil
+	}
+	over := make(chan error, 1)
+	go func() {
+		err := b.monitor.greet()
+		if err == nil {
+			err = b.steer(b.monitor)
+		}
+		if !errors.Is(err, errMonitorGone) {
+			over <- err
+		}
+	}()
+	return over
+}
+
 // stateTag is the name of the only state on a disk.
 const stateTag = "booted"
 
-// Arguments by which a guest goes on when it has booted, is stopped then, and begins there. One that is to be stopped
-// waits for the monitor before it begins, so that no event is missed.
+// Arguments by which a guest goes on when it has booted, is stopped then, and begins there. The latter two wait for the monitor
+// before they begin.
 var (
 	monitorArguments = []string{"-chardev", "socket,id=monitor,fd=11", "-mon", "chardev=monitor,mode=control"}
 	goOnArguments    = []string{"-action", "watchdog=none"}
 	diskArguments    = []string{"-drive", "if=none,id=state,format=qcow2,cache=unsafe,file=/proc/self/fd/8"}
 	stopArguments    = append([]string{"-S", "-action", "watchdog=pause"}, diskArguments...)
-	loadArguments    = append(append([]string{"-loadvm", stateTag}, goOnArguments...), diskArguments...)
+	loadArguments    = append(append([]string{"-S"}, goOnArguments...), diskArguments...)
 )
 
 // runGuest runs a guest to its end, from wherever it can begin.
@@ -107,9 +142,11 @@ func (b *Base) begin(ctx context.Context, job Job, files *guestFiles) (start beg
 			start.close()
 		}
 	}()
-	start.arguments = append(arguments(b.kernel.image, job), monitorArguments...)
+	begin := func(kernel string, more ...[]string) {
+		start.arguments = slices.Concat(append([][]string{arguments(kernel, job), monitorArguments}, more...)...)
+	}
 	if job.Boot {
-		start.arguments = append(start.arguments, goOnArguments...)
+		begin(b.kernel.image, goOnArguments)
 		return start, nil
 	}
 	state, made, err := b.await(ctx, job)
@@ -118,27 +155,36 @@ func (b *Base) begin(ctx context.Context, job Job, files *guestFiles) (start beg
 		return start, err
 	}
 	if state != nil {
-		err := state.copyTo(files)
+		start.kernel, err = noKernel()
 		if err == nil {
-			start.arguments = append(start.arguments, loadArguments...)
+			start.memory, err = state.copyTo(files)
+		}
+		if err == nil {
+			begin(fmt.Sprintf("/proc/self/fd/%d", kernelNumber), memoryArguments(job, false), loadArguments)
+			start.steer = beginThere
 			return start, nil
 		}
 		// The guest boots instead, and so do all others: for want of room, most likely.
 		b.drop(job, state, withRoom(fmt.Errorf("begin where another guest has booted: %w", err)))
 	}
 	if made == nil {
-		start.arguments = append(start.arguments, goOnArguments...)
+		begin(b.kernel.image, goOnArguments)
 		return start, nil
 	}
 	if err := writeDisk(io.NewOffsetWriter(files.disk, 0)); err != nil {
 		return start, withRoom(err)
 	}
-	start.arguments = append(start.arguments, stopArguments...)
-	monitor := start.monitor
-	start.stop = &stop{monitor: monitor, keep: func() {
-		b.setState(job, files, func() (*machineState, error) { return b.keep(monitor, job, files) })
-		made()
-	}}
+	if start.memory, err = newMemory(job.memoryMiB()); err != nil {
+		return start, err
+	}
+	begin(b.kernel.image, memoryArguments(job, true), stopArguments)
+	memory := start.memory
+	start.steer = func(m *monitor) error {
+		return stopThere(m, func() {
+			b.setState(job, files, func() (*machineState, error) { return b.keep(m, job, files, memory) })
+			made()
+		})
+	}
 	return start, nil
 }
 
@@ -188,15 +234,18 @@ func (b *Base) await(ctx context.Context, job Job) (state *machineState, made fu
 	return nil, made, nil
 }
 
-// copyTo has a guest begin at the state. On an error the guest's files are as before.
-func (s *machineState) copyTo(files *guestFiles) error {
+// copyTo has a guest begin at the state, with a memory that is the caller's to close. On an error the guest's files are as before.
+func (s *machineState) copyTo(files *guestFiles) (memory *os.File, err error) {
 	if err := copyFile(files.disk, s.disk); err != nil {
-		return errors.Join(err, files.disk.Truncate(0))
+		return nil, errors.Join(err, files.disk.Truncate(0))
 	}
-	if _, err := files.console.WriteAt(s.console, 0); err != nil {
-		return errors.Join(err, files.disk.Truncate(0), files.console.Truncate(0))
+	if _, err = files.console.WriteAt(s.console, 0); err == nil {
+		memory, err = duplicate(s.memory) // the state can be given up before the guest has it
 	}
-	return nil
+	if err != nil {
+		return nil, errors.Join(err, files.disk.Truncate(0), files.console.Truncate(0))
+	}
+	return memory, nil
 }
 
 // drop gives up a state that guests cannot begin at, and says why.
@@ -225,18 +274,10 @@ func (b *Base) setState(job Job, files *guestFiles, make func() (*machineState, 
 	slot.state, slot.unkept = state, err
 }
 
-// keep has QEMU write the state of a stopped guest to its disk, and takes a copy.
-func (b *Base) keep(m *monitor, job Job, files *guestFiles) (*machineState, error) {
+// keep has QEMU write the state of a stopped guest to its disk, and takes a copy of that and of its memory.
+func (b *Base) keep(m *monitor, job Job, files *guestFiles, memory *os.File) (*machineState, error) {
 	// The disk is detached in any case, so that all of it is written, and nothing more.
-	var errs []error
-	for _, line := range []string{"savevm " + stateTag, "drive_del state"} {
-		said, err := m.human(line)
-		if err == nil && said != "" {
-			err = fmt.Errorf("%s: %s", line, strings.Join(strings.FieldsFunc(said, unicode.IsControl), "; "))
-		}
-		errs = append(errs, err)
-	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(m.humanSilent("savevm "+stateTag), m.humanSilent("drive_del state")); err != nil {
 		return nil, err
 	}
 	console, err := readAll(files.console)
@@ -244,27 +285,24 @@ func (b *Base) keep(m *monitor, job Job, files *guestFiles) (*machineState, erro
 		return nil, err
 	}
 	if b.cache != "" {
-		state, err := b.stateStore().add(b.stateKey(job), files.disk, console)
+		state, err := b.stateStore().add(b.stateKey(job), machineState{disk: files.disk, memory: memory, console: console})
 		if err == nil {
 			return state, nil
 		}
 		b.progress(fmt.Sprintf("the state of a booted guest is not kept in the cache, for this run only: %v", err))
 	}
-	disk, err := unnamedFile()
+	state := &machineState{console: console}
+	if state.disk, err = unnamedFile(); err != nil {
+		return nil, err
+	}
+	if state.memory, err = newMemory(job.memoryMiB()); err == nil {
+		err = errors.Join(copyFile(state.disk, files.disk), copyMemory(state.memory, memory))
+	}
 	if err != nil {
+		state.close()
 		return nil, err
 	}
-	if err := copyFile(disk, files.disk); err != nil {
-		disk.Close()
-		return nil, err
-	}
-	return &machineState{disk: disk, console: console}, nil
-}
-
-// A stop is for a guest that is to be stopped when it has booted.
-type stop struct {
-	monitor *monitor
-	keep    func()
+	return state, nil
 }
 
 // Events by which QEMU says that the machine has been stopped, and that the guest has come past where it is to be: see
@@ -274,29 +312,35 @@ const (
 	passedEvent  = "GUEST_CRASHLOADED"
 )
 
-// wait begins, and tells when the guest has been stopped and goes on. Of a guest that ends before, nothing is heard.
-func (s *stop) wait() <-chan error {
-	over := make(chan error, 1)
-	go func() {
-		if err := s.monitor.greet(); err != nil {
-			return // QEMU has ended, and says more by that
-		}
-		if _, err := s.monitor.command("cont", nil); err != nil {
-			return
-		}
-		first, err := s.monitor.awaitEvent(stoppedEvent, passedEvent)
-		if err != nil {
-			return
-		}
-		if first == stoppedEvent {
-			s.keep()
-		} else if _, err := s.monitor.awaitEvent(stoppedEvent); err != nil { // too late to be kept
-			return
-		}
-		_, err = s.monitor.command("cont", nil)
-		over <- err
-	}()
-	return over
+// stopThere lets a guest boot, has its state kept when it has been stopped, and lets it go on.
+func stopThere(m *monitor, keep func()) error {
+	if err := m.leaveMemoryOut(); err != nil {
+		return err
+	}
+	if err := m.goOn(); err != nil {
+		return err
+	}
+	first, err := m.awaitEvent(stoppedEvent, passedEvent)
+	if err != nil {
+		return err
+	}
+	if first == stoppedEvent {
+		keep()
+	} else if _, err := m.awaitEvent(stoppedEvent); err != nil { // too late to be kept
+		return err
+	}
+	return m.goOn()
+}
+
+// beginThere has a guest begin at the state on its disk.
+func beginThere(m *monitor) error {
+	if err := m.leaveMemoryOut(); err != nil {
+		return err
+	}
+	if err := m.humanSilent("loadvm " + stateTag); err != nil {
+		return err
+	}
+	return m.goOn()
 }
 
 // copyFile copies a file from its beginning to the beginning of another. The kernel does it, by sharing what it can.

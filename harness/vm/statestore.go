@@ -24,8 +24,9 @@ import (
 // A stateStore is the part of the cache that has the states of guests that have booted: a folder for each, named by a hash of all
 // that it depends on.
 //
-//	0123456789abcdef.../state.json   the hashes of the other two; who uses the state has a lock on it
+//	0123456789abcdef.../state.json   the hashes of the others; who uses the state has a lock on it
 //	                    disk         QEMU's
+//	                    memory       as large as the guest's, with holes where it is zero
 //	                    console      what the kernel had printed
 type stateStore struct {
 	dir      string
@@ -33,11 +34,12 @@ type stateStore struct {
 }
 
 // stateVersion is that of the layout above, and of how a guest is stopped and goes on.
-const stateVersion = "v1"
+const stateVersion = "v2"
 
 const (
 	stateManifest = "state.json"
 	stateDisk     = "disk"
+	stateMemory   = "memory"
 	stateConsole  = "console"
 )
 
@@ -187,16 +189,15 @@ func readState(dir string, used *os.File, verify bool) (*machineState, error) {
 	if err := json.NewDecoder(used).Decode(&saved); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", errDamaged, stateManifest, err)
 	}
-	for _, name := range []string{stateDisk, stateConsole} {
-		if !verify {
-			break
-		}
-		hash, err := hashFile(filepath.Join(dir, name))
+	if verify {
+		hashes, err := hashState(dir)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s", errDamaged, err.Error())
 		}
-		if hash != saved.Files[name] {
-			return nil, fmt.Errorf("%w: %s is not as it was kept (sha256 %s, expected %s)", errDamaged, name, hash, saved.Files[name])
+		for name, hash := range hashes {
+			if hash != saved.Files[name] {
+				return nil, fmt.Errorf("%w: %s is not as it was kept (sha256 %s, expected %s)", errDamaged, name, hash, saved.Files[name])
+			}
 		}
 	}
 	console, err := os.ReadFile(filepath.Join(dir, stateConsole))
@@ -207,11 +208,36 @@ func readState(dir string, used *os.File, verify bool) (*machineState, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", errDamaged, err.Error())
 	}
-	return &machineState{disk: disk, console: console, used: used}, nil
+	memory, err := os.Open(filepath.Join(dir, stateMemory))
+	if err != nil {
+		disk.Close()
+		return nil, fmt.Errorf("%w: %s", errDamaged, err.Error())
+	}
+	return &machineState{disk: disk, memory: memory, console: console, used: used}, nil
+}
+
+// hashState has the hash of each file of a state. That of the memory is of its pages: where a file has holes can change when it
+// is copied.
+func hashState(dir string) (map[string]string, error) {
+	memory, err := os.Open(filepath.Join(dir, stateMemory))
+	if err != nil {
+		return nil, err
+	}
+	defer memory.Close()
+	hashes := map[string]string{}
+	if hashes[stateMemory], err = hashMemory(memory); err != nil {
+		return nil, fmt.Errorf("%s: %w", memory.Name(), err)
+	}
+	for _, name := range []string{stateDisk, stateConsole} {
+		if hashes[name], err = hashFile(filepath.Join(dir, name)); err != nil {
+			return nil, err
+		}
+	}
+	return hashes, nil
 }
 
 // add keeps a state, whole or not at all, and makes room. Somebody else may have been faster: then theirs is as good.
-func (s stateStore) add(key stateKey, disk *os.File, console []byte) (*machineState, error) {
+func (s stateStore) add(key stateKey, made machineState) (*machineState, error) {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -224,7 +250,7 @@ func (s stateStore) add(key stateKey, disk *os.File, console []byte) (*machineSt
 	if err := os.Mkdir(content, 0o755); err != nil {
 		return nil, err
 	}
-	if err := writeState(content, key.savedState, disk, console); err != nil {
+	if err := writeState(content, key.savedState, made); err != nil {
 		return nil, err
 	}
 	err = os.Rename(content, filepath.Join(s.dir, key.hash))
@@ -241,19 +267,25 @@ func (s stateStore) add(key stateKey, disk *os.File, console []byte) (*machineSt
 	return state, nil
 }
 
-func writeState(dir string, saved savedState, disk *os.File, console []byte) error {
-	path := filepath.Join(dir, stateDisk)
-	file, err := os.Create(path)
-	if err != nil {
+func writeState(dir string, saved savedState, made machineState) error {
+	for _, part := range []struct {
+		name string
+		from *os.File
+		copy func(to, from *os.File) error
+	}{{stateDisk, made.disk, copyFile}, {stateMemory, made.memory, copyMemory}} {
+		file, err := os.Create(filepath.Join(dir, part.name))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(part.copy(file, part.from), file.Close()); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, stateConsole), made.console, 0o644); err != nil {
 		return err
 	}
-	if err := errors.Join(copyFile(file, disk), file.Close()); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, stateConsole), console, 0o644); err != nil {
-		return err
-	}
-	if saved.Files, err = hashTree(dir); err != nil {
+	var err error
+	if saved.Files, err = hashState(dir); err != nil {
 		return err
 	}
 	text, err := json.MarshalIndent(saved, "", " ")

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -22,6 +23,31 @@ func storing(cache string) (*Base, *[]string) {
 	}, said
 }
 
+// someMemory is a memory of 1 MiB with a few pages that are not zero.
+func someMemory(t *testing.T) *os.File {
+	t.Helper()
+	g := NewWithT(t)
+	memory, err := newMemory(1)
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(func() { memory.Close() })
+	for _, page := range []int64{0, 3, 7} {
+		_, err := memory.WriteAt([]byte{byte(page + 1)}, page*pageSize+page)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	_, err = memory.WriteAt(make([]byte, pageSize), 100*pageSize)
+	g.Expect(err).NotTo(HaveOccurred())
+	return memory
+}
+
+func sameMemory(a, b *os.File) (bool, error) {
+	of, err := hashMemory(a)
+	if err != nil {
+		return false, err
+	}
+	other, err := hashMemory(b)
+	return of == other, err
+}
+
 // save keeps a state in the cache, which nobody uses then, and returns its folder.
 func save(t *testing.T, b *Base, job Job, content string) string {
 	t.Helper()
@@ -32,10 +58,12 @@ func save(t *testing.T, b *Base, job Job, content string) string {
 	_, err = disk.WriteString(content)
 	g.Expect(err).NotTo(HaveOccurred())
 	key := b.stateKey(job)
-	state, err := b.stateStore().add(key, disk, []byte("console"))
+	memory := someMemory(t)
+	state, err := b.stateStore().add(key, machineState{disk: disk, memory: memory, console: []byte("console")})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer state.close()
 	g.Expect(readAll(state.disk)).To(BeEquivalentTo(content))
+	g.Expect(sameMemory(state.memory, memory)).To(BeTrue())
 	g.Expect(state.console).To(BeEquivalentTo("console"))
 	return filepath.Join(b.cache, "states", stateVersion, key.hash)
 }
@@ -74,8 +102,18 @@ func TestStatesAreKeptApart(t *testing.T) {
 // One that is damaged is found out, said and gone, and the next one takes its place.
 func TestDamagedState(t *testing.T) {
 	for name, damage := range map[string]func(dir string) error{
-		"a bit":       func(dir string) error { return os.WriteFile(filepath.Join(dir, stateDisk), []byte("dirk"), 0o644) },
-		"cut":         func(dir string) error { return os.Truncate(filepath.Join(dir, stateDisk), 1) },
+		"a bit": func(dir string) error { return os.WriteFile(filepath.Join(dir, stateDisk), []byte("dirk"), 0o644) },
+		"cut":   func(dir string) error { return os.Truncate(filepath.Join(dir, stateDisk), 1) },
+		"memory": func(dir string) error {
+			file, err := os.OpenFile(filepath.Join(dir, stateMemory), os.O_WRONLY, 0)
+			if err == nil {
+				_, err = file.WriteAt([]byte{1}, 5*pageSize)
+				err = errors.Join(err, file.Close())
+			}
+			return err
+		},
+		"less memory": func(dir string) error { return os.Truncate(filepath.Join(dir, stateMemory), 8*pageSize) },
+		"no memory":   func(dir string) error { return os.Remove(filepath.Join(dir, stateMemory)) },
 		"no disk":     func(dir string) error { return os.Remove(filepath.Join(dir, stateDisk)) },
 		"console":     func(dir string) error { return os.Truncate(filepath.Join(dir, stateConsole), 1) },
 		"manifest":    func(dir string) error { return os.Truncate(filepath.Join(dir, stateManifest), 1) },
@@ -101,7 +139,7 @@ func TestDamagedState(t *testing.T) {
 func TestStatesHaveALimit(t *testing.T) {
 	g := NewWithT(t)
 	base, _ := storing(t.TempDir())
-	content := string(make([]byte, 1000))
+	content := string(bytes.Repeat([]byte{1}, 1000))
 	var dirs []string
 	for i, memory := range []int{200, 300, 400} {
 		dir := save(t, base, Job{MemoryMiB: memory}, content)
@@ -115,7 +153,7 @@ func TestStatesHaveALimit(t *testing.T) {
 	defer first.close()
 	used := time.Now().Add(-time.Hour)
 	g.Expect(os.Chtimes(dirs[0], used, used)).To(Succeed())
-	t.Setenv(StatesLimitVariable, "3KB")
+	t.Setenv(StatesLimitVariable, "45KB") // each has three pages of memory, and 1.5 KB
 	dirs = append(dirs, save(t, base, Job{MemoryMiB: 500}, content))
 	g.Expect(dirs[0]).To(BeADirectory(), "in use")
 	g.Expect(dirs[1]).NotTo(BeAnExistingFile())
@@ -158,7 +196,7 @@ func TestOneMakesAState(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	files := &guestFiles{disk: disk}
 	base.setState(Job{}, files, func() (*machineState, error) {
-		return base.stateStore().add(base.stateKey(Job{}), disk, nil)
+		return base.stateStore().add(base.stateKey(Job{}), machineState{disk: disk, memory: someMemory(t)})
 	})
 	made()
 	made()
@@ -185,6 +223,7 @@ func TestStateWithoutACache(t *testing.T) {
 	state, made, err := base.await(t.Context(), Job{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(state).To(BeNil())
+	memory := someMemory(t)
 	ours, _, _ := fakeQEMU(t, `{"return": ""}`, `{"return": ""}`)
 	files := &guestFiles{}
 	for _, file := range []**os.File{&files.disk, &files.console} {
@@ -194,12 +233,13 @@ func TestStateWithoutACache(t *testing.T) {
 	}
 	_, err = files.disk.WriteString("disk")
 	g.Expect(err).NotTo(HaveOccurred())
-	base.setState(Job{}, files, func() (*machineState, error) { return base.keep(ours, Job{}, files) })
+	base.setState(Job{}, files, func() (*machineState, error) { return base.keep(ours, Job{}, files, memory) })
 	made()
 	state, made, err = base.await(t.Context(), Job{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(made).To(BeNil())
 	g.Expect(readAll(state.disk)).To(BeEquivalentTo("disk"))
+	g.Expect(sameMemory(state.memory, memory)).To(BeTrue())
 	g.Expect(base.unkept(Job{}.guestSize())).To(Succeed())
 	g.Expect(*said).To(ConsistOf(HavePrefix("the state of a booted guest is not kept in the cache, for this run only: ")))
 	g.Expect(state.used).To(BeNil())
