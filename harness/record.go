@@ -11,7 +11,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 
-	"github.com/tcplab/tcplab/harness/internal/outcome"
+	"github.com/tcplab/tcplab/internal/outcome"
 	"github.com/tcplab/tcplab/results"
 )
 

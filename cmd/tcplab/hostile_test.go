@@ -24,8 +24,8 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness/analysis"
-	"github.com/tcplab/tcplab/harness/runner"
-	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/results"
 )
 

@@ -12,9 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/internal/text"
+	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/results"
 )

@@ -12,8 +12,8 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/harness/vm"
-	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/vm"
+	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/results"
 )

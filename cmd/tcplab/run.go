@@ -15,10 +15,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tcplab/tcplab/harness/runner"
-	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/scratch"
 	"github.com/tcplab/tcplab/internal/text"
+	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/results"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tcplab/tcplab/harness/runner"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/results"
 )
 

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tcplab/tcplab/harness/runner"
-	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/results"
 )
 

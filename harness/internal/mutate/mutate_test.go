@@ -16,8 +16,8 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	tcplab "github.com/tcplab/tcplab/harness/runner"
-	"github.com/tcplab/tcplab/harness/vm/guest"
+	tcplab "github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/results"
 )
 
