@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/internal/runner"
-	"github.com/tcplab/tcplab/internal/scratch"
 	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/results"
@@ -63,7 +61,7 @@ func splitArgs(command *cobra.Command, args []string) (suites, passed []string) 
 func newRun() *cobra.Command {
 	var options runner.Options
 	var clock string
-	var kernels []string
+	var kernels, reports []string
 	var junit string
 	command := &cobra.Command{
 		Use:   "run [SUITE...] [-- ARGUMENT...]",
@@ -84,7 +82,7 @@ what there is, and is not the latest one.`,
 		Example: `  tcplab run
   tcplab run handshake --focus refused --seed 7
   tcplab run --kernel 6.1,6.12,newest
-  tcplab run --junit junit.xml
+  tcplab run --junit junit.xml --report markdown=summary.md --report github=-
   tcplab run ./mypackage --include /usr/bin/iperf3 -- -test.v -test.run TestSlowLink`,
 		RunE: func(command *cobra.Command, args []string) error {
 			var err error
@@ -96,11 +94,17 @@ what there is, and is not the latest one.`,
 			}
 			options.Patterns, options.Args = splitArgs(command, args)
 			options.Log = command.OutOrStdout()
-			if err := clearReport(junit); err != nil {
+			files, err := reportFiles(junit, reports)
+			if err != nil {
 				return err
 			}
+			for _, file := range files {
+				if err := file.clear(); err != nil {
+					return err
+				}
+			}
 			if len(kernels) > 1 {
-				return runKernels(command.Context(), options, kernels, junit, command.OutOrStdout())
+				return runKernels(command.Context(), options, kernels, files, command.OutOrStdout())
 			}
 			options.Kernel = strings.Join(kernels, "")
 			summary, runErr := runner.Run(command.Context(), options)
@@ -110,7 +114,7 @@ what there is, and is not the latest one.`,
 			if runErr != nil {
 				return runErr
 			}
-			if err := writeReport(junit, summary.Records); err != nil {
+			if err := writeReports(files, summary.Report(), command.OutOrStdout()); err != nil {
 				return err
 			}
 			if !summary.OK() {
@@ -128,42 +132,10 @@ what there is, and is not the latest one.`,
 	flags.StringVar(&options.ID, "id", "", "name of that folder; default: time and seed")
 	flags.BoolVarP(&options.Verbose, "verbose", "v", false, "pass on all output as it comes")
 	flags.StringSliceVar(&kernels, "kernel", nil, kernelUsage+"; several with commas between them")
-	flags.StringVar(&junit, "junit", "", "file for a report that continuous integration reads (JUnit's format)")
+	flags.StringVar(&junit, "junit", "", "the same as --report junit=FILE, which continuous integration reads")
+	flags.StringArrayVar(&reports, "report", nil, "a report to write in the end, as FORMAT=FILE, with - for standard output; formats are "+
+		strings.Join(results.Formats(), ", ")+" (repeatable)")
 	return command
-}
-
-// clearReport removes the report of an earlier run, and finds out before anything runs whether one can be written.
-func clearReport(path string) error {
-	if path == "" {
-		return nil
-	}
-	if info, err := os.Stat(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("--junit %s: %w", path, err)
-	} else if !info.IsDir() {
-		return fmt.Errorf("--junit %s: %s is not a folder", path, filepath.Dir(path))
-	}
-	if info, err := os.Lstat(path); err == nil && info.IsDir() {
-		return fmt.Errorf("--junit %s: is a folder: name a file", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("--junit: the report of an earlier run is in the way: %w", err)
-	}
-	return nil
-}
-
-// writeReport writes the report, whole or not at all.
-func writeReport(path string, records []*results.Record) error {
-	if path == "" {
-		return nil
-	}
-	var report bytes.Buffer
-	if err := results.JUnit(&report, records); err != nil {
-		return err
-	}
-	if err := scratch.WriteFile(path, report.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("--junit: %w", err)
-	}
-	return nil
 }
 
 const kernelUsage = "guest kernel: a name that tcplab kernels lists or fetches, a Debian package, or a vmlinuz with its modules (default: Debian's, downloaded once)"
@@ -205,17 +177,11 @@ func printRun(out io.Writer, summary runner.Summary) error {
 		return nil
 	}
 	fmt.Fprintf(out, "records: %s\n\n", relative(summary.Run.Path()))
-	if err := results.Table(out, summary.Records, results.Terminal(os.Stdout)); err != nil {
-		return err
-	}
-	if missing := summary.Selected - len(summary.Records); missing > 0 {
-		fmt.Fprintf(out, "%d of %d scenarios did not run to their end\n", missing, summary.Selected)
-	}
-	return nil
+	return results.Table(results.Terminal(os.Stdout))(out, summary.Report())
 }
 
 // runKernels runs the suites on one kernel after the other, and compares.
-func runKernels(ctx context.Context, options runner.Options, kernels []string, junit string, out io.Writer) error {
+func runKernels(ctx context.Context, options runner.Options, kernels []string, files []reportFile, out io.Writer) error {
 	if slices.Contains(kernels, "") {
 		return errors.New("--kernel: there is no name before, after or between commas")
 	}
@@ -249,8 +215,11 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, j
 		fmt.Fprintln(out)
 		summaries = append(summaries, summary)
 	}
-	all := together(summaries)
-	if err := writeReport(junit, all.Records); err != nil {
+	all, err := together(summaries)
+	if err != nil {
+		return err
+	}
+	if err := writeReports(files, all.Report(), out); err != nil {
 		return err
 	}
 	for _, other := range summaries[1:] {
@@ -302,13 +271,17 @@ func idOf(name, release string) string {
 
 // together is what several runs came to. It is not OK if anything failed on any kernel, or if nothing passed on all
 // of them: a scenario may be for some kernels only.
-func together(summaries []runner.Summary) runner.Summary {
+func together(summaries []runner.Summary) (runner.Summary, error) {
 	var all runner.Summary
+	var reports []results.Report
 	for _, summary := range summaries {
-		all.Records = append(all.Records, summary.Records...)
+		reports = append(reports, summary.Report())
 		all.Focused = append(all.Focused, summary.Focused...)
+		all.Selected += summary.Selected
 	}
-	return all
+	report, err := results.Join(reports...)
+	all.Records = report.Records
+	return all, err
 }
 
 // relative shortens a path below the working directory.

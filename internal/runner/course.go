@@ -73,7 +73,9 @@ func (c *course) report(record *results.Record) {
 	if i := slices.Index(c.running, record.Suite+": "+record.Scenario); i >= 0 {
 		c.running = slices.Delete(c.running, i, i+1)
 	}
-	c.failed += results.Count([]*results.Record{record}).Failed
+	if failed(record) {
+		c.failed++
+	}
 	if record.Host == nil || !record.Host.Cached {
 		c.booted++
 	}

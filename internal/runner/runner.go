@@ -71,6 +71,11 @@ type Summary struct {
 	Focused []string
 }
 
+// Report is what came of the scenarios, and how many have no record.
+func (s Summary) Report() results.Report {
+	return results.Report{Records: s.Records, Missing: max(0, s.Selected-len(s.Records))}
+}
+
 // OK tells whether nothing failed and something passed.
 func (s Summary) OK() bool {
 	tally := results.Count(s.Records)

@@ -185,7 +185,7 @@ func run(t *testing.T, m mutation, flags ...string) []*results.Record {
 func failed(records []*results.Record) []*results.Record {
 	var red []*results.Record
 	for _, r := range records {
-		if results.Count([]*results.Record{r}).Failed > 0 && r.Failure != nil && r.Failure.Location != "" {
+		if r.Verdict.Failed() && r.Failure != nil && r.Failure.Location != "" {
 			red = append(red, r)
 		}
 	}
