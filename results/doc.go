@@ -5,7 +5,7 @@
 // but this package, or jq. It needs no privileges, no kernel feature and no other program. Its tests:
 //
 //	go test ./results
-//	go test ./results -run '^$' -fuzz FuzzParse -fuzztime 30s   # or FuzzSlug, FuzzTable, FuzzReporters
+//	go test ./results -run '^$' -fuzz FuzzParse -fuzztime 30s   # or FuzzSlug, FuzzCompare, FuzzTable, FuzzReporters
 //	go test ./results -run Golden -update                       # after a change of the schema or a report
 //
 // # On disk

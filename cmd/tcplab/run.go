@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -59,10 +59,10 @@ func splitArgs(command *cobra.Command, args []string) (suites, passed []string) 
 }
 
 func newRun() *cobra.Command {
-	var options runner.Options
-	var clock string
-	var kernels, reports []string
-	var junit string
+	var session runner.SessionOptions
+	var options runner.RunOptions
+	var reports []string
+	var clock, junit string
 	command := &cobra.Command{
 		Use:   "run [SUITE...] [-- ARGUMENT...]",
 		Short: "Run suites, print a table, write a record of each scenario",
@@ -86,14 +86,14 @@ what there is, and is not the latest one.`,
   tcplab run ./mypackage --include /usr/bin/iperf3 -- -test.v -test.run TestSlowLink`,
 		RunE: func(command *cobra.Command, args []string) error {
 			var err error
-			if options.Clock, err = runner.ParseClock(clock); err != nil {
+			if session.Clock, err = runner.ParseClock(clock); err != nil {
 				return err
 			}
 			if err := refuseNone(command); err != nil {
 				return err
 			}
-			options.Patterns, options.Args = splitArgs(command, args)
-			options.Log = command.OutOrStdout()
+			session.Patterns, options.Args = splitArgs(command, args)
+			session.Log = command.OutOrStdout()
 			files, err := reportFiles(junit, reports)
 			if err != nil {
 				return err
@@ -103,11 +103,10 @@ what there is, and is not the latest one.`,
 					return err
 				}
 			}
-			if len(kernels) > 1 {
-				return runKernels(command.Context(), options, kernels, files, command.OutOrStdout())
+			if len(session.Kernels) > 1 {
+				return runKernels(command.Context(), session, options, files, command.OutOrStdout())
 			}
-			options.Kernel = strings.Join(kernels, "")
-			summary, runErr := runner.Run(command.Context(), options)
+			summary, runErr := runner.Run(command.Context(), session, options)
 			if err := printRun(command.OutOrStdout(), summary); err != nil {
 				return errors.Join(runErr, err)
 			}
@@ -125,13 +124,12 @@ what there is, and is not the latest one.`,
 	}
 	flags := command.Flags()
 	addFilterFlags(command, &options.Filter)
-	addGuestFlags(command, &options)
+	addGuestFlags(command, &session, &options)
 	flags.StringVar(&clock, "clock", string(runner.Auto), "auto, real (this kernel; needs root and sch_netem) or virtual (a guest kernel; needs QEMU)")
 	flags.Uint64Var(&options.Seed, "seed", 1, "of all that is random")
 	flags.StringVar(&options.Root, "results", "results", "folder in which each run makes its own")
 	flags.StringVar(&options.ID, "id", "", "name of that folder; default: time and seed")
 	flags.BoolVarP(&options.Verbose, "verbose", "v", false, "pass on all output as it comes")
-	flags.StringSliceVar(&kernels, "kernel", nil, kernelUsage+"; several with commas between them")
 	flags.StringVar(&junit, "junit", "", "the same as --report junit=FILE, which continuous integration reads")
 	flags.StringArrayVar(&reports, "report", nil, "a report to write in the end, as FORMAT=FILE, with - for standard output; formats are "+
 		strings.Join(results.Formats(), ", ")+" (repeatable)")
@@ -141,13 +139,14 @@ what there is, and is not the latest one.`,
 const kernelUsage = "guest kernel: a name that tcplab kernels lists or fetches, a Debian package, or a vmlinuz with its modules (default: Debian's, downloaded once)"
 
 // addGuestFlags adds what is about all scenarios alike, most of it about their guests.
-func addGuestFlags(command *cobra.Command, options *runner.Options) {
+func addGuestFlags(command *cobra.Command, session *runner.SessionOptions, options *runner.RunOptions) {
 	flags := command.Flags()
+	flags.StringSliceVar(&session.Kernels, "kernel", nil, kernelUsage+"; several with commas between them")
 	flags.BoolVar(&options.IPv6, "ipv6", false, "run scenarios that are not bound to IPv4 on IPv6")
 	flags.BoolVar(&options.Fresh, "fresh", false, "do not take passed scenarios from the cache (virtual clock)")
 	flags.IntVarP(&options.Jobs, "jobs", "j", 0, "guests side by side (default: one for each core)")
 	flags.StringArrayVar(&options.Include, "include", nil, "a file, directory or program (with its libraries) to put into the guest, as PATH or PATH=GUESTPATH (repeatable)")
-	flags.StringSliceVar(&options.Modules, "modules", nil, "more kernel modules to load in the guest")
+	flags.StringSliceVar(&session.Modules, "modules", nil, "more kernel modules to load in the guest")
 	flags.IntVar(&options.MemoryMiB, "memory", 0, "of a guest, in MiB (default 512)")
 	flags.IntVar(&options.MIPS, "mips", 0, fmt.Sprintf("how fast a guest is, in million instructions a second of its own time: one of %v (default %d)", vm.Speeds, vm.DefaultMIPS))
 	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time; then it says what it was doing, and is ended")
@@ -181,33 +180,19 @@ func printRun(out io.Writer, summary runner.Summary) error {
 }
 
 // runKernels runs the suites on one kernel after the other, and compares.
-func runKernels(ctx context.Context, options runner.Options, kernels []string, files []reportFile, out io.Writer) error {
-	if slices.Contains(kernels, "") {
-		return errors.New("--kernel: there is no name before, after or between commas")
-	}
-	if options.ID == "" {
-		options.ID = runner.NewID(options.Seed)
-	}
+func runKernels(ctx context.Context, common runner.SessionOptions, options runner.RunOptions, files []reportFile, out io.Writer) error {
+	id := cmp.Or(options.ID, runner.NewID(options.Seed))
 	if err := options.Check(); err != nil {
 		return err
 	}
-	found, err := findKernels(ctx, kernels, options.Modules, out)
-	if err != nil {
-		return err
-	}
-	var ids []string
-	for i, name := range kernels {
-		ids = append(ids, options.ID+"-"+idOf(name, found[i].Release))
-	}
-	options.Kernel = kernels[0]
-	session, err := runner.Open(ctx, options)
+	session, err := runner.Open(ctx, common)
 	if err != nil {
 		return err
 	}
 	defer session.Close()
 	var summaries []runner.Summary
-	for i, name := range kernels {
-		options.Kernel, options.ID = name, ids[i]
+	for _, name := range common.Kernels {
+		options.Kernel, options.ID = name, id+"-"+idOf(name, session.Release(name))
 		summary, runErr := session.Run(ctx, options)
 		if err := printRun(out, summary); err != nil || runErr != nil {
 			return errors.Join(runErr, err)
@@ -237,27 +222,6 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, f
 		return errFailed
 	}
 	return nil
-}
-
-// findKernels finds several kernels, or downloads them, before the first run begins.
-func findKernels(ctx context.Context, names, modules []string, out io.Writer) ([]*vm.Kernel, error) {
-	var kernels []*vm.Kernel
-	seen := map[string]string{}
-	for _, name := range names {
-		kernel, err := vm.FindKernel(ctx, vm.KernelOptions{Name: name, Progress: func(line string) { fmt.Fprintln(out, line) }})
-		if err != nil {
-			return nil, err
-		}
-		if err := kernel.CheckModules(modules); err != nil {
-			return nil, fmt.Errorf("--modules: %w", err)
-		}
-		if other, twice := seen[kernel.SHA256]; twice {
-			return nil, fmt.Errorf("--kernel: %s and %s are the same, %s", other, name, kernel.Release)
-		}
-		seen[kernel.SHA256] = name
-		kernels = append(kernels, kernel)
-	}
-	return kernels, nil
 }
 
 // idOf is what a kernel is called in the name of its run: the version by which it was asked for, or

@@ -163,14 +163,12 @@ func TestBuiltApartTheBytesAreTheSame(t *testing.T) {
 	g := NewWithT(t)
 	initProgram, err := compileInit(t.Context(), t.TempDir())
 	g.Expect(err).NotTo(HaveOccurred())
-	options := Options{
-		Patterns: []string{"./testdata/guests", "./testdata/plain"}, Filter: Filter{Focus: []string{"a spec passes$"}},
-		Clock: Virtual, Root: t.TempDir(), Seed: 8, Fresh: true,
-	}
+	common := SessionOptions{Patterns: []string{"./testdata/guests", "./testdata/plain"}, Clock: Virtual}
+	options := RunOptions{Filter: Filter{Focus: []string{"a spec passes$"}}, Root: t.TempDir(), Seed: 8, Fresh: true}
 	var runs []*results.Run
 	for _, apart := range []bool{false, true} {
 		options.ID = map[bool]string{false: "together", true: "apart"}[apart]
-		session, err := open(t.Context(), options, apart)
+		session, err := open(t.Context(), common, apart)
 		g.Expect(err).NotTo(HaveOccurred())
 		defer session.Close()
 		if !apart {

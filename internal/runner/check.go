@@ -1,15 +1,30 @@
 package runner
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/results"
 )
 
-// Check refuses options that no run can have, before anything is compiled or downloaded. Messages name the
+// Check refuses options that no session can have, before anything is compiled or downloaded. Messages name the
 // command's flags, as the others of this package do.
-func (o Options) Check() error {
+func (o SessionOptions) Check() error {
+	if len(o.Kernels) > 1 && slices.Contains(o.Kernels, "") {
+		return errors.New("--kernel: there is no name before, after or between commas")
+	}
+	for _, limit := range []func() (int64, error){vm.RunsLimit, vm.KernelsLimit, vm.SuitesLimit, vm.StatesLimit} {
+		if _, err := limit(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Check refuses options that no run can have, as that of the session's does.
+func (o RunOptions) Check() error {
 	if err := o.Filter.Validate(); err != nil {
 		return err
 	}
@@ -32,11 +47,6 @@ func (o Options) Check() error {
 	for _, include := range o.Include {
 		if err := vm.CheckInclude(include); err != nil {
 			return fmt.Errorf("--%w", err)
-		}
-	}
-	for _, limit := range []func() (int64, error){vm.RunsLimit, vm.KernelsLimit, vm.SuitesLimit, vm.StatesLimit} {
-		if _, err := limit(); err != nil {
-			return err
 		}
 	}
 	if o.ID != "" {

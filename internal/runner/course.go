@@ -21,7 +21,7 @@ const scenarioCost = 4 * time.Second
 // A course is how far the scenarios of a run have come.
 type course struct {
 	log     *logger
-	options Options
+	options RunOptions
 	task    *progress.Task
 	total   int
 	began   time.Time
@@ -32,7 +32,7 @@ type course struct {
 }
 
 // startCourse says what is to come, if that takes a minute or more.
-func startCourse(ctx context.Context, log *logger, options Options, total, suites int) *course {
+func startCourse(ctx context.Context, log *logger, options RunOptions, total, suites int) *course {
 	if expected := scenarioCost * time.Duration(total) / time.Duration(options.Jobs); expected >= time.Minute && !options.Quiet {
 		log.printf("%s, %d side by side: some %s, less what has passed before",
 			scenariosOf(total, suites), min(options.Jobs, total), roughly(expected))

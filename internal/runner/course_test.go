@@ -23,7 +23,7 @@ func TestCourse(t *testing.T) {
 		ctx := progress.With(t.Context(), display)
 		log := &logger{to: display}
 		const total = 168
-		options := Options{Jobs: 2, Seed: 7}
+		options := RunOptions{Jobs: 2, Seed: 7}
 		c := startCourse(ctx, log, options, total, 12)
 		g.Expect(out.String()).To(Equal("168 scenarios of 12 suites, 2 side by side: some 6 minutes, less what has passed before\n"))
 
@@ -59,12 +59,12 @@ func TestCourse(t *testing.T) {
 func TestCourseSaysNoMoreThanNeeded(t *testing.T) {
 	var out bytes.Buffer
 	log := &logger{to: &out}
-	startCourse(t.Context(), log, Options{Jobs: 8}, 100, 3)
-	startCourse(t.Context(), log, Options{Jobs: 1, Quiet: true}, 1000, 3)
+	startCourse(t.Context(), log, RunOptions{Jobs: 8}, 100, 3)
+	startCourse(t.Context(), log, RunOptions{Jobs: 1, Quiet: true}, 1000, 3)
 	if out.Len() != 0 {
 		t.Errorf("%q", out.String())
 	}
-	startCourse(t.Context(), log, Options{Jobs: 20}, 15*20, 1)
+	startCourse(t.Context(), log, RunOptions{Jobs: 20}, 15*20, 1)
 	if want := "300 scenarios of 1 suite, 20 side by side: some 1m, less what has passed before\n"; out.String() != want {
 		t.Errorf("%q, expected %q", out.String(), want)
 	}
@@ -104,7 +104,7 @@ func TestExcerpt(t *testing.T) {
 func TestLogHasNoEscapeSequences(t *testing.T) {
 	var out bytes.Buffer
 	log := &logger{to: &out}
-	report(log, &results.Record{Verdict: results.Passed, Suite: "a\x1b]0;b\a", Scenario: "c\x1b[2J\u202ed\x9b31m"}, Options{})
+	report(log, &results.Record{Verdict: results.Passed, Suite: "a\x1b]0;b\a", Scenario: "c\x1b[2J\u202ed\x9b31m"}, RunOptions{})
 	fmt.Fprint(log.prefixed("name"), "text\x1b[31m\n")
 	if want := "passed  a?]0;b?: c?[2J?d\ufffd31m\nname | text?[31m\n"; out.String() != want {
 		t.Errorf("%q, expected %q", out.String(), want)

@@ -34,7 +34,7 @@ func TestPlainTests(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			g := NewWithT(t)
 			var out bytes.Buffer
-			records, err := onReal(t, t.Context(), &logger{to: &out}, Options{Patterns: []string{"./testdata/" + c.pattern}, Args: c.args})
+			records, err := onReal(t, t.Context(), &logger{to: &out}, []string{"./testdata/" + c.pattern}, RunOptions{Args: c.args})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(records).To(HaveLen(1))
 			g.Expect(records[0].Verdict).To(Equal(c.expected), out.String())
@@ -53,9 +53,9 @@ func TestPlainTests(t *testing.T) {
 func TestRunOfSkips(t *testing.T) {
 	needGo(t)
 	g := NewWithT(t)
-	options := Options{Patterns: []string{"./testdata/exits"}, Root: t.TempDir()}
+	options := RunOptions{Root: t.TempDir()}
 	dir := t.TempDir()
-	suites, err := compiler{dir: dir}.suites(t.Context(), options.Patterns, runtime.GOARCH)
+	suites, err := compiler{dir: dir}.suites(t.Context(), []string{"./testdata/exits"}, runtime.GOARCH)
 	g.Expect(err).NotTo(HaveOccurred())
 	session := &Session{clock: Real, dir: dir, suites: suites, listed: map[string][]*Suite{}, log: &logger{}}
 	for _, c := range []struct{ id, run, latest string }{
@@ -96,7 +96,7 @@ func TestTestLog(t *testing.T) {
 // What a program leaves is in its record, and is not taken for the runner's own.
 func TestArtefactsOfAPlainTest(t *testing.T) {
 	g := NewWithT(t)
-	records, err := onReal(t, t.Context(), &logger{}, Options{Patterns: []string{"./testdata/leaves", "./testdata/plain"}})
+	records, err := onReal(t, t.Context(), &logger{}, []string{"./testdata/leaves", "./testdata/plain"}, RunOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(records).To(HaveLen(2))
 	g.Expect(records[0].Verdict).To(Equal(results.Passed))

@@ -41,11 +41,11 @@ func needGuests(t *testing.T) {
 	missing(err)
 }
 
-func runInGuests(t *testing.T, options Options) (Summary, string) {
+func runInGuests(t *testing.T, patterns []string, options RunOptions) (Summary, string) {
 	t.Helper()
 	var out bytes.Buffer
-	options.Log, options.Clock, options.Root = &out, Virtual, t.TempDir()
-	summary, err := Run(t.Context(), options)
+	options.Root = t.TempDir()
+	summary, err := Run(t.Context(), SessionOptions{Patterns: patterns, Clock: Virtual, Log: &out}, options)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
@@ -70,9 +70,8 @@ func TestInGuests(t *testing.T) {
 	const seed = 5
 	guests := filepath.Join(t.TempDir(), "guests.test")
 	g.Expect(compilePackage(t.Context(), runtime.GOARCH, "./testdata/guests", guests)).To(Succeed())
-	all, log := runInGuests(t, Options{
-		Patterns: []string{guests, "./testdata/bare", "./testdata/focused", "./testdata/plain"},
-		Filter:   Filter{Labels: "!slow"}, Seed: seed, Fresh: true,
+	all, log := runInGuests(t, []string{guests, "./testdata/bare", "./testdata/focused", "./testdata/plain"}, RunOptions{
+		Filter: Filter{Labels: "!slow"}, Seed: seed, Fresh: true,
 	})
 	g.Expect(all.OK()).To(BeFalse())
 	g.Expect(all.Focused).To(Equal([]string{"focused"}))
@@ -137,29 +136,29 @@ func TestInGuests(t *testing.T) {
 	g.Expect(unfinished).To(BeEmpty())
 
 	// Alone, and run anew: every byte is the same. From the cache: as well, and it says so.
-	alone := Options{Patterns: []string{guests}, Filter: Filter{Focus: []string{"a spec passes$"}}, Seed: seed, Fresh: true}
-	anew, _ := runInGuests(t, alone)
+	alone := RunOptions{Filter: Filter{Focus: []string{"a spec passes$"}}, Seed: seed, Fresh: true}
+	anew, _ := runInGuests(t, []string{guests}, alone)
 	g.Expect(anew.OK()).To(BeTrue())
 	g.Expect(anew.Records).To(HaveLen(1))
 	g.Expect(anew.Records[0].Host.Cached).To(BeFalse())
 	g.Expect(differences(t, all, anew)).To(BeEmpty())
 
 	alone.Fresh = false
-	cached, log := runInGuests(t, alone)
+	cached, log := runInGuests(t, []string{guests}, alone)
 	g.Expect(cached.OK()).To(BeTrue())
 	g.Expect(cached.Records[0].Host.Cached).To(BeTrue())
 	g.Expect(log).To(ContainSubstring("passed  guests: a spec passes (cached)\n"))
 	g.Expect(differences(t, all, cached)).To(BeEmpty())
 
 	// What failed is never taken from the cache.
-	again, _ := runInGuests(t, Options{Patterns: []string{guests}, Filter: Filter{Focus: []string{"a spec fails$"}}, Seed: seed})
+	again, _ := runInGuests(t, []string{guests}, RunOptions{Filter: Filter{Focus: []string{"a spec fails$"}}, Seed: seed})
 	g.Expect(again.OK()).To(BeFalse())
 	g.Expect(again.Records[0].Host.Cached).To(BeFalse())
 	g.Expect(differences(t, all, again)).To(BeEmpty())
 
 	// Another seed is another run, whose packets are others.
 	alone.Seed++
-	other, _ := runInGuests(t, alone)
+	other, _ := runInGuests(t, []string{guests}, alone)
 	g.Expect(other.Records[0].Seed).To(BeEquivalentTo(seed + 1))
 	g.Expect(differences(t, all, other)).To(ContainElement(HaveSuffix("/capture.pcapng")))
 }
@@ -190,15 +189,12 @@ func TestSession(t *testing.T) {
 	needGuests(t)
 	g := NewWithT(t)
 	var out bytes.Buffer
-	options := Options{
-		Patterns: []string{"./testdata/kernels"}, Clock: Virtual, Root: t.TempDir(), Log: &out, Quiet: true,
-	}
-	session, err := Open(t.Context(), options)
+	session, err := Open(t.Context(), SessionOptions{Patterns: []string{"./testdata/kernels"}, Clock: Virtual, Log: &out})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer session.Close()
+	root := t.TempDir()
 	for _, seed := range []uint64{3, 4} {
-		options.Seed = seed
-		summary, err := session.Run(t.Context(), options)
+		summary, err := session.Run(t.Context(), RunOptions{Root: root, Seed: seed, IPv6: true, Quiet: true})
 		g.Expect(err).NotTo(HaveOccurred(), out.String())
 		g.Expect(summary.OK()).To(BeTrue())
 		g.Expect(results.Count(summary.Records)).To(Equal(results.Tally{Passed: 1, Skipped: 2}))
@@ -207,18 +203,24 @@ func TestSession(t *testing.T) {
 		g.Expect(left.Reason).To(Equal("is for kernels >= 4.0.0 and >= 999.0.0; this is " + summary.Kernel))
 		g.Expect(left.Kernel.Release).To(Equal(summary.Kernel))
 		g.Expect(left.Host.Wall).To(BeZero())
+		for _, r := range summary.Records {
+			g.Expect(r.IPv6).To(BeTrue(), r.Scenario)
+		}
+		g.Expect(session.Release("")).To(Equal(summary.Kernel))
 		g.Expect(session.built.images).To(BeEmpty(), "the last scenario of the suite has ended")
 		g.Expect(session.images).To(BeEmpty())
 	}
 	g.Expect(out.String()).NotTo(ContainSubstring("passed"))
 	g.Expect(strings.Count(out.String(), "guest kernel: ")).To(Equal(1))
+	_, err = session.Run(t.Context(), RunOptions{Root: root, Kernel: "6.0"})
+	g.Expect(err).To(MatchError(ContainSubstring("kernel 6.0 is none of the session's")))
 }
 
 func TestArgumentsThatLeaveTheSpecOut(t *testing.T) {
 	needGuests(t)
 	g := NewWithT(t)
-	summary, _ := runInGuests(t, Options{
-		Patterns: []string{"./testdata/bare"}, Filter: Filter{Labels: "alone"}, Args: []string{"--ginkgo.label-filter=slow"},
+	summary, _ := runInGuests(t, []string{"./testdata/bare"}, RunOptions{
+		Filter: Filter{Labels: "alone"}, Args: []string{"--ginkgo.label-filter=slow"},
 	})
 	g.Expect(summary.Records).To(HaveLen(1))
 	g.Expect(summary.Records[0].Verdict).To(Equal(results.Failed))
@@ -230,9 +232,9 @@ func TestKernelThatIsNotThere(t *testing.T) {
 	if _, _, err := Choose(Virtual); err != nil {
 		t.Skip(err)
 	}
-	_, err := Run(t.Context(), Options{
-		Patterns: []string{"./testdata/plain"}, Clock: Virtual, Root: t.TempDir(), Kernel: filepath.Join(t.TempDir(), "vmlinuz"),
-	})
+	_, err := Run(t.Context(), SessionOptions{
+		Patterns: []string{"./testdata/plain"}, Clock: Virtual, Kernels: []string{filepath.Join(t.TempDir(), "vmlinuz")},
+	}, RunOptions{Root: t.TempDir()})
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}

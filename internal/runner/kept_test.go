@@ -33,7 +33,7 @@ func compiled(t *testing.T, patterns ...string) (suites []*Suite, said string) {
 	g := NewWithT(t)
 	var out bytes.Buffer
 	session := &Session{clock: Real, dir: t.TempDir(), log: &logger{to: &out}}
-	g.Expect(session.compile(t.Context(), Options{Patterns: patterns})).To(Succeed())
+	g.Expect(session.compile(t.Context(), SessionOptions{Patterns: patterns})).To(Succeed())
 	return session.suites, out.String()
 }
 
@@ -226,7 +226,7 @@ func TestNothingIsKeptOfBuildsWithFlags(t *testing.T) {
 	g := NewWithT(t)
 	oneTest(t, `println("one")`)
 	session := &Session{clock: Real, dir: t.TempDir(), log: &logger{}}
-	g.Expect(session.compile(t.Context(), Options{Patterns: []string{"."}, BuildFlags: []string{"-tags=mine"}})).To(Succeed())
+	g.Expect(session.compile(t.Context(), SessionOptions{Patterns: []string{"."}, BuildFlags: []string{"-tags=mine"}})).To(Succeed())
 	g.Expect(dir).NotTo(BeADirectory())
 }
 
@@ -240,7 +240,7 @@ func TestKeptByManyAtOnce(t *testing.T) {
 		session := &Session{clock: Real, dir: t.TempDir(), log: &logger{}}
 		group.Go(func() {
 			for range 2 {
-				if err := session.compile(t.Context(), Options{Patterns: []string{"."}}); err != nil {
+				if err := session.compile(t.Context(), SessionOptions{Patterns: []string{"."}}); err != nil {
 					t.Error(err)
 					return
 				}

@@ -83,7 +83,7 @@ var someOrdered = Filter{Focus: []string{"stands alone", "compares them", "comes
 func TestOrderedContainersOnTheRealClock(t *testing.T) {
 	g := NewWithT(t)
 	var out bytes.Buffer
-	records, err := onReal(t, t.Context(), &logger{to: &out}, Options{Patterns: []string{"./testdata/ordered"}, Filter: someOrdered})
+	records, err := onReal(t, t.Context(), &logger{to: &out}, []string{"./testdata/ordered"}, RunOptions{Filter: someOrdered})
 	g.Expect(err).NotTo(HaveOccurred())
 	checkOrdered(g, records)
 	g.Expect(out.String()).To(ContainSubstring("ordered: 3 more specs run than the filters select: the rest of their Ordered containers\n"))
@@ -92,10 +92,9 @@ func TestOrderedContainersOnTheRealClock(t *testing.T) {
 func TestOrderedContainersInGuests(t *testing.T) {
 	needGuests(t)
 	g := NewWithT(t)
-	all, _ := runInGuests(t, Options{
-		Patterns: []string{"./testdata/ordered", "./testdata/leaves", "./testdata/exits", "./testdata/lasts"},
-		Filter:   Filter{Focus: append([]string{"keepalive"}, someOrdered.Focus...)},
-		Args:     []string{"-test.run=^TestOrdered$|^TestLeaves$|^TestExits$|^TestLasts$"},
+	all, _ := runInGuests(t, []string{"./testdata/ordered", "./testdata/leaves", "./testdata/exits", "./testdata/lasts"}, RunOptions{
+		Filter: Filter{Focus: append([]string{"keepalive"}, someOrdered.Focus...)},
+		Args:   []string{"-test.run=^TestOrdered$|^TestLeaves$|^TestExits$|^TestLasts$"},
 	})
 	var ordered []*results.Record
 	for _, record := range all.Records {

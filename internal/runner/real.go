@@ -26,7 +26,7 @@ const interruptGrace = 45 * time.Second
 
 // runReal runs the suites on this kernel, one after the other: side by side they would
 // disturb each other's timing.
-func (s *Session) runReal(ctx context.Context, suites []*Suite, run *results.Run, options Options) ([]*results.Record, error) {
+func (s *Session) runReal(ctx context.Context, suites []*Suite, run *results.Run, options RunOptions) ([]*results.Record, error) {
 	fit, err := kernelFilter(results.ThisKernel().Release)
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (s *Session) runReal(ctx context.Context, suites []*Suite, run *results.Run
 }
 
 // runHere runs one suite, and leaves a record of each scenario.
-func (s *Session) runHere(ctx context.Context, suite *Suite, run *results.Run, fit string, options Options) ([]*results.Record, error) {
+func (s *Session) runHere(ctx context.Context, suite *Suite, run *results.Run, fit string, options RunOptions) ([]*results.Record, error) {
 	output := s.log.prefixed(suite.Name)
 	defer output.flush()
 	report := filepath.Join(s.dir, reportFile)
@@ -77,7 +77,8 @@ func (s *Session) runHere(ctx context.Context, suite *Suite, run *results.Run, f
 	started := time.Now()
 	// A suite that is asked to stop removes what it made.
 	err := subprocess.RunTree(ctx, command, syscall.SIGINT, interruptGrace)
-	known := results.Record{Clock: results.ClockReal, Kernel: results.ThisKernel(), Seed: options.Seed, Host: hostPart(started)}
+	known := options.record(Real, results.ThisKernel())
+	known.Host = hostPart(started)
 	if ctx.Err() != nil {
 		done := suite.finished(report)
 		if !done.selected() {

@@ -14,11 +14,11 @@ import (
 
 // onReal runs suites on this kernel. They are such that need neither root nor netem, so that nothing
 // needs to be chosen.
-func onReal(t *testing.T, ctx context.Context, log *logger, options Options) ([]*results.Record, error) {
+func onReal(t *testing.T, ctx context.Context, log *logger, patterns []string, options RunOptions) ([]*results.Record, error) {
 	t.Helper()
 	needGo(t)
 	dir := t.TempDir()
-	suites, err := compiler{dir: dir}.suites(t.Context(), options.Patterns, runtime.GOARCH)
+	suites, err := compiler{dir: dir}.suites(t.Context(), patterns, runtime.GOARCH)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,9 +35,8 @@ func onReal(t *testing.T, ctx context.Context, log *logger, options Options) ([]
 func TestRealClock(t *testing.T) {
 	g := NewWithT(t)
 	var out bytes.Buffer
-	records, err := onReal(t, t.Context(), &logger{to: &out}, Options{
-		Patterns: []string{"./testdata/bare", "./testdata/focused", "./testdata/guests", "./testdata/plain"},
-		Filter:   Filter{Focus: []string{"alone|harness|focus"}, Skip: []string{"^guests"}}, Seed: 3,
+	records, err := onReal(t, t.Context(), &logger{to: &out}, []string{"./testdata/bare", "./testdata/focused", "./testdata/guests", "./testdata/plain"}, RunOptions{
+		Filter: Filter{Focus: []string{"alone|harness|focus"}, Skip: []string{"^guests"}}, Seed: 3,
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	// None of these suites writes records, so that the runner does, by Ginkgo's report; nothing of guests was to run.
@@ -57,12 +56,12 @@ func TestRealClock(t *testing.T) {
 func TestRealClockWithArguments(t *testing.T) {
 	g := NewWithT(t)
 	var out bytes.Buffer
-	records, err := onReal(t, t.Context(), &logger{to: &out}, Options{Patterns: []string{"./testdata/plain"}, Args: []string{"-test.v", "-test.run=^TestRoot$"}})
+	records, err := onReal(t, t.Context(), &logger{to: &out}, []string{"./testdata/plain"}, RunOptions{Args: []string{"-test.v", "-test.run=^TestRoot$"}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(records).To(HaveLen(1))
 	g.Expect(out.String()).To(ContainSubstring("plain | --- PASS: TestRoot"))
 
-	records, err = onReal(t, t.Context(), &logger{}, Options{Patterns: []string{"./testdata/plain"}, Args: []string{"-no-such-flag"}})
+	records, err = onReal(t, t.Context(), &logger{}, []string{"./testdata/plain"}, RunOptions{Args: []string{"-no-such-flag"}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(records).To(HaveLen(1))
 	g.Expect(records[0].Verdict).To(Equal(results.Failed))
@@ -73,7 +72,7 @@ func TestRealClockWithArguments(t *testing.T) {
 func TestRealClockLeavesOutWhatIsForOtherKernels(t *testing.T) {
 	g := NewWithT(t)
 	var out bytes.Buffer
-	records, err := onReal(t, t.Context(), &logger{to: &out}, Options{Patterns: []string{"./testdata/kernels"}, Seed: 7})
+	records, err := onReal(t, t.Context(), &logger{to: &out}, []string{"./testdata/kernels"}, RunOptions{Seed: 7})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(records).To(HaveLen(3))
 	g.Expect(records[0].Scenario).To(Equal("is for all"))
@@ -112,7 +111,7 @@ func TestRealClockCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	out := &reaction{to: "bare | waiting\n", do: cancel}
-	_, err := onReal(t, ctx, &logger{to: out}, Options{Patterns: []string{"./testdata/bare"}, Filter: Filter{Labels: "slow"}, Verbose: true})
+	_, err := onReal(t, ctx, &logger{to: out}, []string{"./testdata/bare"}, RunOptions{Filter: Filter{Labels: "slow"}, Verbose: true})
 	g.Expect(err).To(MatchError(context.Canceled))
 	g.Expect(out.String()).To(And(ContainSubstring("bare | interrupted\n"), ContainSubstring("Interrupted by User")))
 }

@@ -71,22 +71,20 @@ func splitMisfits(suites []*Suite, on results.Kernel) (fitting []*Suite, misfits
 }
 
 // recordMisfits leaves a record of each, which says why it did not run.
-func (s *Session) recordMisfits(misfits []misfit, run *results.Run, options Options) ([]*results.Record, error) {
+func (s *Session) recordMisfits(misfits []misfit, run *results.Run, options RunOptions) ([]*results.Record, error) {
 	var records []*results.Record
 	for _, m := range misfits {
 		host := results.ThisHost()
 		host.Started = time.Now()
-		record := &results.Record{
-			Suite: m.suite.Name, Scenario: m.spec.Text, Labels: m.spec.Labels, Clock: string(s.clock), Seed: options.Seed,
-			Verdict: results.Skipped, Kernel: m.kernel,
-			Reason: fmt.Sprintf("is for kernels %s; this is %s", strings.Join(m.spec.Kernel, " and "), m.kernel.Release),
-			Host:   &host,
-		}
-		if err := writeRecord(record, run.Dir(record.Suite, record.Scenario)); err != nil {
+		record := options.record(s.clock, m.kernel)
+		record.Suite, record.Scenario, record.Labels, record.Host = m.suite.Name, m.spec.Text, m.spec.Labels, &host
+		record.Verdict = results.Skipped
+		record.Reason = fmt.Sprintf("is for kernels %s; this is %s", strings.Join(m.spec.Kernel, " and "), m.kernel.Release)
+		if err := writeRecord(&record, run.Dir(record.Suite, record.Scenario)); err != nil {
 			return records, err
 		}
-		report(s.log, record, options)
-		records = append(records, record)
+		report(s.log, &record, options)
+		records = append(records, &record)
 	}
 	return records, nil
 }

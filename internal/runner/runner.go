@@ -13,24 +13,34 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// Options of a run. The zero value runs nothing: Patterns and Root are needed.
-type Options struct {
+// SessionOptions are what all runs of a session have in common. Patterns are needed.
+type SessionOptions struct {
 	Patterns []string // packages as the go command knows them, or compiled tests (*.test)
 	// BuildFlags are more flags for "go test -c", such as -overlay=FILE.
 	BuildFlags []string
-	Filter     Filter   // which specs of Ginkgo suites
-	Args       []string // more arguments for the test programs
-	Clock      Clock    // empty: Auto
-	Seed       uint64   // of all that is random
-	IPv6       bool     // scenarios that are not bound to IPv4 use IPv6
+	Clock      Clock // empty: Auto
+	// Kernels are names or paths of guest kernels, see vm.KernelOptions, of which each run takes one; empty: Debian's. Where
+	// any is named, Auto takes the virtual clock.
+	Kernels []string
+	Modules []string // more kernel modules for the guests
+	// Log receives the progress, a line for each event, and the suites' output where a spec
+	// fails. May be nil.
+	Log io.Writer
+}
+
+// RunOptions are what the runs of a session can differ in. Root is needed.
+type RunOptions struct {
+	Filter Filter   // which specs of Ginkgo suites
+	Args   []string // more arguments for the test programs
+	Seed   uint64   // of all that is random
+	IPv6   bool     // scenarios that are not bound to IPv4 use IPv6
 
 	Root string // where runs are kept; each makes a folder of its own in it
 	ID   string // of the run; empty: made from the time and the seed
 
-	// For the virtual clock, which Auto takes where a kernel is named:
-	Kernel    string   // name or path of a kernel, see vm.KernelOptions; empty: Debian's
+	// For the virtual clock:
+	Kernel    string   // one of the session's; empty: the first
 	Include   []string // more files for the guests, see vm.Contents
-	Modules   []string // more kernel modules for the guests
 	MemoryMiB int      // of a guest; 0: vm.DefaultMemoryMiB
 	MIPS      int      // of a guest; 0: vm.DefaultMIPS
 	Jobs      int      // guests side by side; 0: one for each core
@@ -38,11 +48,8 @@ type Options struct {
 	// Ledger, if not nil, knows what came of earlier runs with the very same inputs, and learns of this one. What it
 	// knows is not run again, whether it passed or not, and leaves no evidence. With Fresh it only learns.
 	Ledger    *results.Ledger
-	WallLimit time.Duration
+	WallLimit time.Duration // of a guest, in real time; 0: vm.DefaultWallLimit
 
-	// Log receives the progress, a line for each event, and the suites' output where a spec
-	// fails. May be nil.
-	Log io.Writer
 	// Verbose passes on all output as it comes, each line with its scenario's name.
 	Verbose bool
 	// Quiet leaves out the lines about what passed.
@@ -50,12 +57,17 @@ type Options struct {
 }
 
 // environment is what the suites are told, beside what tells them apart.
-func (o Options) environment(clock Clock, results string) []string {
+func (o RunOptions) environment(clock Clock, results string) []string {
 	env := []string{"TCPLAB_REQUIRE=1", "TCPLAB_CLOCK=" + string(clock), "TCPLAB_RESULTS=" + results}
 	if o.IPv6 {
 		env = append(env, "TCPLAB_FAMILY=6")
 	}
 	return env
+}
+
+// record is what the runner knows of each scenario of a run, whoever tells the rest.
+func (o RunOptions) record(clock Clock, kernel results.Kernel) results.Record {
+	return results.Record{Clock: string(clock), Kernel: kernel, Seed: o.Seed, IPv6: o.IPv6}
 }
 
 // A Summary is what a run came to.
@@ -82,14 +94,18 @@ func (s Summary) OK() bool {
 	return tally.Failed == 0 && tally.Passed > 0 && len(s.Focused) == 0
 }
 
-// Run compiles and runs suites, and leaves one record for each scenario.
-func Run(ctx context.Context, options Options) (Summary, error) {
-	session, err := Open(ctx, options)
+// Run compiles and runs suites once, and leaves one record for each scenario. It looks at all options before anything is
+// compiled.
+func Run(ctx context.Context, session SessionOptions, options RunOptions) (Summary, error) {
+	if err := options.Check(); err != nil {
+		return Summary{}, err
+	}
+	s, err := Open(ctx, session)
 	if err != nil {
 		return Summary{}, err
 	}
-	defer session.Close()
-	return session.Run(ctx, options)
+	defer s.Close()
+	return s.Run(ctx, options)
 }
 
 func checkSelection(suites []*Suite) error {

@@ -74,12 +74,12 @@ func TestChoose(t *testing.T) {
 // Whoever names a kernel wants a guest with it.
 func TestChooseForAKernel(t *testing.T) {
 	g := NewWithT(t)
-	_, _, err := chooseFor(Options{Clock: Real, Kernel: "6.1"})
+	_, _, err := chooseFor(SessionOptions{Clock: Real, Kernels: []string{"6.1"}})
 	g.Expect(err).To(MatchError(ErrCannotRun))
 	g.Expect(err).To(MatchError(ContainSubstring("kernel 6.1 on the real clock")))
 	_, qemuErr := vm.FindQEMU()
 	for _, clock := range []Clock{"", Auto, Virtual} {
-		got, why, err := chooseFor(Options{Clock: clock, Kernel: "6.1"})
+		got, why, err := chooseFor(SessionOptions{Clock: clock, Kernels: []string{"6.1"}})
 		if qemuErr != nil {
 			g.Expect(err).To(MatchError(qemuErr))
 			continue
@@ -130,7 +130,7 @@ func TestChooseWithoutQEMU(t *testing.T) {
 		_, _, err = Choose(Auto)
 		g.Expect(err).To(MatchError(ErrCannotRun))
 		g.Expect(err).To(MatchError(vm.ErrNoQEMU))
-		_, err = Run(t.Context(), Options{Patterns: []string{"./testdata/no-such"}})
+		_, err = Run(t.Context(), SessionOptions{Patterns: []string{"./testdata/no-such"}}, RunOptions{})
 		g.Expect(err).To(MatchError(ErrCannotRun))
 	}
 }

@@ -18,7 +18,7 @@ type savedWork struct {
 }
 
 // known are copies of the records of all scenarios, whose evidence lies in their folders if it is from the cache; or nil.
-func (s savedWork) known(options Options, suite *Suite) ([]*results.Record, error) {
+func (s savedWork) known(options RunOptions, suite *Suite) ([]*results.Record, error) {
 	if options.Fresh {
 		return nil, nil
 	}
@@ -65,7 +65,7 @@ func (s savedWork) inLedger(ledger *results.Ledger) []*results.Record {
 }
 
 // enter keeps what came of a work. The cache has only what passed, and the ledger everything.
-func (s savedWork) enter(options Options, suite *Suite, records []*results.Record) error {
+func (s savedWork) enter(options RunOptions, suite *Suite, records []*results.Record) error {
 	if !slices.ContainsFunc(records, func(r *results.Record) bool { return r.Verdict != results.Passed }) {
 		for i, key := range s.keys {
 			if err := s.store.save(key, s.dirs[i]); err != nil {

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -25,7 +26,8 @@ type Session struct {
 	dir    string // of what is compiled
 	folder *scratch.Dir
 	suites []*Suite // without their specs, which depend on a filter
-	init   string   // the guests' /init; empty: this very program
+	guests guests
+	init   string // the guests' /init; empty: this very program
 	listed map[string][]*Suite
 	log    *logger
 
@@ -36,13 +38,19 @@ type Session struct {
 	baseOf string   // what the base is of
 }
 
-// Open chooses a clock, finds the kernel and compiles the suites, after a look at all of the options. Of those it takes
-// Patterns, BuildFlags, Clock, Kernel, Modules and Log. What it made goes with Close.
-func Open(ctx context.Context, options Options) (*Session, error) {
+// guests are what the guests of all runs have in common.
+type guests struct {
+	kernels  []string          // names, as in SessionOptions; one or more
+	releases map[string]string // by name
+	modules  []string
+}
+
+// Open chooses a clock, finds the kernels and compiles the suites. What it made goes with Close.
+func Open(ctx context.Context, options SessionOptions) (*Session, error) {
 	return open(ctx, options, runtime.GOARCH != guest.Arch)
 }
 
-func open(ctx context.Context, options Options, apart bool) (*Session, error) {
+func open(ctx context.Context, options SessionOptions, apart bool) (*Session, error) {
 	if err := options.Check(); err != nil {
 		return nil, err
 	}
@@ -53,6 +61,10 @@ func open(ctx context.Context, options Options, apart bool) (*Session, error) {
 	s := &Session{
 		clock: clock, why: why, log: &logger{to: options.Log}, apart: apart,
 		listed: map[string][]*Suite{}, images: map[string]func() (*vm.Image, error){},
+		guests: guests{kernels: options.Kernels, releases: map[string]string{}, modules: options.Modules},
+	}
+	if len(s.guests.kernels) == 0 {
+		s.guests.kernels = []string{""}
 	}
 	if s.folder, err = scratch.Make(os.TempDir()); err != nil {
 		return nil, err
@@ -60,7 +72,7 @@ func open(ctx context.Context, options Options, apart bool) (*Session, error) {
 	s.dir = s.folder.Path()
 	// A kernel that is not there is found out before minutes go by.
 	if s.clock == Virtual {
-		_, err = s.guestKernel(ctx, options)
+		err = s.findKernels(ctx)
 	}
 	if err == nil {
 		err = s.compile(ctx, options)
@@ -72,8 +84,32 @@ func open(ctx context.Context, options Options, apart bool) (*Session, error) {
 	return s, nil
 }
 
+// findKernels finds the kernels of all runs, or downloads them, before the first of them begins.
+func (s *Session) findKernels(ctx context.Context) error {
+	seen := map[string]string{}
+	for _, name := range s.guests.kernels {
+		kernel, err := s.guestKernel(ctx, name)
+		if err != nil {
+			return err
+		}
+		if other, twice := seen[kernel.SHA256]; twice {
+			return fmt.Errorf("--kernel: %s and %s are the same, %s", other, name, kernel.Release)
+		}
+		seen[kernel.SHA256] = name
+		s.guests.releases[name] = kernel.Release
+	}
+	return nil
+}
+
+// Kernels are the names of the session's guest kernels, one or more, as the options have them: "" is the default one.
+func (s *Session) Kernels() []string { return slices.Clone(s.guests.kernels) }
+
+// Release is that of one of the session's guest kernels, by the name that the options have for it. It is empty on the real
+// clock, and for others.
+func (s *Session) Release(kernel string) string { return s.guests.releases[kernel] }
+
 // compile builds all that runs, here or in guests.
-func (s *Session) compile(ctx context.Context, options Options) error {
+func (s *Session) compile(ctx context.Context, options SessionOptions) error {
 	arch := runtime.GOARCH
 	if s.clock == Virtual {
 		arch = guest.Arch
@@ -102,16 +138,14 @@ func (s *Session) compile(ctx context.Context, options Options) error {
 }
 
 // chooseFor chooses the clock. A kernel that is named is one to boot.
-func chooseFor(options Options) (Clock, string, error) {
-	wanted := options.Clock
-	if wanted == "" {
-		wanted = Auto
-	}
-	if options.Kernel == "" {
+func chooseFor(options SessionOptions) (Clock, string, error) {
+	wanted := cmp.Or(options.Clock, Auto)
+	named := strings.Join(options.Kernels, ",")
+	if named == "" {
 		return Choose(wanted)
 	}
 	if wanted == Real {
-		return "", "", fmt.Errorf("kernel %s on the real clock: %w: that is the clock of this machine's own kernel; leave out one or the other", options.Kernel, ErrCannotRun)
+		return "", "", fmt.Errorf("kernel %s on the real clock: %w: that is the clock of this machine's own kernel; leave out one or the other", named, ErrCannotRun)
 	}
 	clock, _, err := Choose(Virtual)
 	return clock, "a guest kernel is named", err
@@ -123,9 +157,8 @@ func (s *Session) Close() {
 	_ = s.folder.Remove() // what stays is removed by the next one
 }
 
-// Run runs the suites and leaves one record for each scenario. Patterns, BuildFlags, Clock and Log are
-// those that the session was opened with.
-func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
+// Run runs the suites and leaves one record for each scenario.
+func (s *Session) Run(ctx context.Context, options RunOptions) (Summary, error) {
 	if err := options.Check(); err != nil {
 		return Summary{}, err
 	}
@@ -147,7 +180,7 @@ func (s *Session) Run(ctx context.Context, options Options) (Summary, error) {
 	if err := checkSelection(suites); err != nil {
 		return Summary{}, err
 	}
-	guest, kernel, err := s.kernel(ctx, options)
+	guest, kernel, err := s.kernel(ctx, options.Kernel)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -213,38 +246,42 @@ func (s *Session) list(ctx context.Context, filter Filter) ([]*Suite, error) {
 }
 
 // kernel finds the kernel to run on: a guest's, or on the real clock this machine's.
-func (s *Session) kernel(ctx context.Context, options Options) (*vm.Kernel, results.Kernel, error) {
+func (s *Session) kernel(ctx context.Context, name string) (*vm.Kernel, results.Kernel, error) {
 	if s.clock == Real {
 		return nil, results.ThisKernel(), nil
 	}
-	guest, err := s.guestKernel(ctx, options)
+	name = cmp.Or(name, s.guests.kernels[0])
+	if _, ok := s.guests.releases[name]; !ok {
+		return nil, results.Kernel{}, fmt.Errorf("kernel %s is none of the session's: %s", name, strings.Join(s.guests.kernels, ", "))
+	}
+	guest, err := s.guestKernel(ctx, name) // once more: a run can be hours after the one before it
 	if err != nil {
 		return nil, results.Kernel{}, err
 	}
 	s.log.once("guest kernel: %s (%s)", guest.Release, guest.Source)
-	if err := s.makeBase(guest, options); err != nil {
+	if err := s.makeBase(guest); err != nil {
 		return nil, results.Kernel{}, err
 	}
 	return guest, results.Kernel{Release: guest.Release, Machine: "x86_64"}, nil
 }
 
 // guestKernel finds a guest's kernel, which has the modules that are asked for.
-func (s *Session) guestKernel(ctx context.Context, options Options) (*vm.Kernel, error) {
+func (s *Session) guestKernel(ctx context.Context, name string) (*vm.Kernel, error) {
 	kernel, err := vm.FindKernel(ctx, vm.KernelOptions{
-		Name: options.Kernel, Progress: func(line string) { s.log.printf("%s", line) },
+		Name: name, Progress: func(line string) { s.log.printf("%s", line) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := kernel.CheckModules(options.Modules); err != nil {
+	if err := kernel.CheckModules(s.guests.modules); err != nil {
 		return nil, fmt.Errorf("--modules: %w", err)
 	}
 	return kernel, nil
 }
 
 // makeBase makes what the guests of all suites share, unless it is there.
-func (s *Session) makeBase(kernel *vm.Kernel, options Options) error {
-	of := fmt.Sprintf("%q %q", kernel.SHA256, options.Modules)
+func (s *Session) makeBase(kernel *vm.Kernel) error {
+	of := fmt.Sprintf("%q %q", kernel.SHA256, s.guests.modules)
 	if s.base != nil && s.baseOf == of {
 		return nil
 	}
@@ -254,7 +291,7 @@ func (s *Session) makeBase(kernel *vm.Kernel, options Options) error {
 		return err
 	}
 	s.base, err = vm.NewBase(vm.Config{
-		Kernel: kernel, Init: s.init, Modules: options.Modules, Cache: cache, Progress: func(line string) { s.log.once("%s", line) },
+		Kernel: kernel, Init: s.init, Modules: s.guests.modules, Cache: cache, Progress: func(line string) { s.log.once("%s", line) },
 	})
 	if err != nil {
 		return err
@@ -273,13 +310,13 @@ func (s *Session) dropBase() {
 	}
 }
 
-func imageKey(suite *Suite, options Options) string {
+func imageKey(suite *Suite, options RunOptions) string {
 	return fmt.Sprintf("%q %q", suite.Binary, options.Include)
 }
 
 // dropImage closes the image of a suite's guests when the last of them has ended: it has 20 MB, and what is included, in the
 // temporary directory.
-func (s *Session) dropImage(suite *Suite, options Options) {
+func (s *Session) dropImage(suite *Suite, options RunOptions) {
 	key := imageKey(suite, options)
 	s.mutex.Lock()
 	build, ok := s.images[key]
@@ -294,7 +331,7 @@ func (s *Session) dropImage(suite *Suite, options Options) {
 }
 
 // image makes the image of a suite's guests when the first of them needs it.
-func (s *Session) image(suite *Suite, options Options) (*vm.Image, error) {
+func (s *Session) image(suite *Suite, options RunOptions) (*vm.Image, error) {
 	key := imageKey(suite, options)
 	s.mutex.Lock()
 	build, ok := s.images[key]

@@ -223,7 +223,7 @@ func TestBadFilters(t *testing.T) {
 		for name, use := range map[string]func() error{
 			"List": func() error { _, err := List(t.Context(), []string{"./testdata/no-such"}, c.filter); return err },
 			"Run": func() error {
-				_, err := Run(t.Context(), Options{Patterns: []string{"./testdata/no-such"}, Filter: c.filter})
+				_, err := Run(t.Context(), SessionOptions{Patterns: []string{"./testdata/no-such"}}, RunOptions{Filter: c.filter})
 				return err
 			},
 		} {

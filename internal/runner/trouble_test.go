@@ -20,18 +20,14 @@ import (
 func TestTroubleInGuests(t *testing.T) {
 	needGuests(t)
 	g := NewWithT(t)
-	options := Options{
-		Patterns: []string{"./testdata/trouble"}, Clock: Virtual, Root: t.TempDir(), ID: "trouble", Jobs: 1, Fresh: true,
-		WallLimit: 40 * time.Second,
-	}
+	options := RunOptions{Root: t.TempDir(), ID: "trouble", Jobs: 1, Fresh: true, WallLimit: 40 * time.Second}
 	obstructed := filepath.Join(options.Root, options.ID, results.Slug("trouble"), results.Slug("has no folder on the host"))
 	out := &reaction{to: "failed  trouble: leaves a file", do: func() {
 		if err := os.WriteFile(obstructed, nil, 0o644); err != nil {
 			t.Error(err)
 		}
 	}}
-	options.Log = out
-	summary, err := Run(t.Context(), options)
+	summary, err := Run(t.Context(), SessionOptions{Patterns: []string{"./testdata/trouble"}, Clock: Virtual, Log: out}, options)
 	g.Expect(err).NotTo(HaveOccurred(), out.String())
 	t.Logf("%s", out)
 	g.Expect(summary.Records).To(HaveLen(5))
@@ -67,9 +63,8 @@ func TestInterruptedInGuests(t *testing.T) {
 	defer cancel()
 	out := &reaction{to: "passed  bare: passes without a harness", do: cancel}
 	root := t.TempDir()
-	summary, err := Run(ctx, Options{
-		Patterns: []string{"./testdata/bare"}, Clock: Virtual, Root: root, Log: out, Jobs: 1, Fresh: true,
-	})
+	summary, err := Run(ctx, SessionOptions{Patterns: []string{"./testdata/bare"}, Clock: Virtual, Log: out},
+		RunOptions{Root: root, Jobs: 1, Fresh: true})
 	g.Expect(err).To(MatchError(context.Canceled), out.String())
 	g.Expect(summary.Records).To(HaveLen(1))
 	g.Expect(summary.Selected).To(Equal(2))
@@ -119,14 +114,15 @@ func TestRecordTrouble(t *testing.T) {
 	g.Expect(os.WriteFile(filepath.Join(run.Path(), results.Slug("s")), nil, 0o644)).To(Succeed())
 	w := work{suite: &Suite{Name: "s", Ginkgo: true}, specs: []*Spec{{Text: "one", Labels: []string{"quick"}}}}
 	var out strings.Builder
-	options := Options{Jobs: 1, Seed: 3}
+	options := RunOptions{Jobs: 1, Seed: 3, IPv6: true}
 	c := startCourse(t.Context(), &logger{to: &out}, options, 1, 1)
 	defer c.task.Done()
-	records := recordTrouble(w, run, options, c, errors.New("no luck"))
+	records := guestRun{run: run, options: options, course: c}.recordTrouble(w, errors.New("no luck"))
 	g.Expect(records).To(HaveLen(1))
 	g.Expect(records[0].Verdict).To(Equal(results.Failed))
 	g.Expect(records[0].Labels).To(Equal([]string{"quick"}))
 	g.Expect(records[0].Seed).To(BeEquivalentTo(3))
+	g.Expect(records[0].IPv6).To(BeTrue())
 	g.Expect(records[0].Failure.Message).To(And(HavePrefix("on this machine, not in the guest: no luck\n"), ContainSubstring("not a directory")))
 	g.Expect(out.String()).To(ContainSubstring("failed  s: one\n"))
 }

@@ -96,7 +96,7 @@ func (w work) place(name string) string {
 }
 
 // works are what the guests of a run have to do.
-func (s *Session) works(suites []*Suite, kernel *vm.Kernel, options Options) []work {
+func (s *Session) works(suites []*Suite, kernel *vm.Kernel, options RunOptions) []work {
 	var works []work
 	for _, suite := range suites {
 		w := work{
@@ -116,7 +116,7 @@ func (s *Session) works(suites []*Suite, kernel *vm.Kernel, options Options) []w
 	return works
 }
 
-func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.Run, kernel *vm.Kernel, options Options) ([]*results.Record, error) {
+func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.Run, kernel *vm.Kernel, options RunOptions) ([]*results.Record, error) {
 	cache, err := vm.CacheDir()
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 	defer course.task.Done()
 	var group errgroup.Group
 	group.SetLimit(options.Jobs)
-	store := runCache{dir: filepath.Join(cache, "runs")}
+	g := guestRun{run: run, options: options, store: runCache{dir: filepath.Join(cache, "runs")}, course: course}
 	limit, err := vm.RunsLimit()
 	if err != nil {
 		return nil, err
@@ -146,9 +146,9 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			records, err := runGuest(ctx, w, run, options, store, course)
+			records, err := g.do(ctx, w)
 			if err != nil && ctx.Err() == nil && !errors.Is(err, errNoImage) {
-				records, err = recordTrouble(w, run, options, course, err), nil
+				records, err = g.recordTrouble(w, err), nil
 			}
 			mutex.Lock()
 			defer mutex.Unlock()
@@ -163,7 +163,7 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 		})
 	}
 	err = group.Wait()
-	if pruned := prune(store.dir, limit); pruned > 0 {
+	if pruned := prune(g.store.dir, limit); pruned > 0 {
 		s.log.once("cache: passed scenarios that were not used for long make room: at most %s are kept (%s)",
 			humanize.Bytes(uint64(limit)), vm.RunsLimitVariable)
 	}
@@ -200,7 +200,7 @@ func (s *imageSet) close() {
 	s.images = nil
 }
 
-func buildImage(base *vm.Base, suite *Suite, options Options) (*vm.Image, error) {
+func buildImage(base *vm.Base, suite *Suite, options RunOptions) (*vm.Image, error) {
 	include := options.Include
 	if data := filepath.Join(suite.Dir, "testdata"); suite.Dir != "" {
 		if _, err := os.Stat(data); err == nil {
@@ -211,7 +211,7 @@ func buildImage(base *vm.Base, suite *Suite, options Options) (*vm.Image, error)
 }
 
 // guestJob is a work in the words of package vm.
-func guestJob(w work, run *results.Run, options Options) vm.Job {
+func guestJob(w work, run *results.Run, options RunOptions) vm.Job {
 	job := vm.Job{
 		Seed: options.Seed, MemoryMiB: options.MemoryMiB, MIPS: options.MIPS, WallLimit: options.WallLimit,
 		Artefacts: run.Path(), Place: w.place,
@@ -235,138 +235,187 @@ func guestJob(w work, run *results.Run, options Options) vm.Job {
 // errNoImage is for a suite whose guests cannot be made: that is no scenario's failure.
 var errNoImage = errors.New("make its guests")
 
-// runGuest does a work in a guest, or takes what came of it from the cache, and leaves a record of each scenario. Its
-// error is for what keeps it from that; a scenario that fails is a record.
-func runGuest(ctx context.Context, w work, run *results.Run, options Options, store runCache, course *course) ([]*results.Record, error) {
-	image, err := w.image()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errNoImage, err)
-	}
-	job := guestJob(w, run, options)
-	started := time.Now()
-	inputs, err := image.Inputs(job)
-	if err != nil {
-		return nil, err
-	}
-	saved := savedWork{store: store, log: course.log, dirs: w.dirsIn(run)}
-	for _, scenario := range w.scenarios() {
-		saved.keys = append(saved.keys, cacheKey(inputs, w.suite.Name, scenario))
-	}
-	records, err := saved.known(options, w.suite)
-	if err != nil {
-		return nil, err
-	}
-	if records != nil {
-		for _, record := range records {
-			record.Host = hostPart(started)
-			record.Host.Cached = true
-		}
-		if err := writeAll(records, saved.dirs); err != nil {
-			return nil, err
-		}
-		for _, record := range records {
-			course.report(record)
-		}
-		return records, nil
-	}
+// A guestRun does the works of a run, each in a guest. It is used by several goroutines, and does not change.
+type guestRun struct {
+	run     *results.Run
+	options RunOptions
+	store   runCache
+	course  *course
+}
 
-	course.begin(w)
-	records, err = runAnew(ctx, w, image, job, saved.dirs, course)
+// A task is a work with all that doing it takes.
+type task struct {
+	work
+	image   *vm.Image
+	job     vm.Job
+	saved   savedWork
+	started time.Time
+}
+
+// A guestEnd is what came out of a guest.
+type guestEnd struct {
+	ending
+	vm.Result
+	printed []byte // by the program
+}
+
+// do does a work in a guest, or takes what came of it from the cache, and leaves a record of each scenario. Its
+// error is for what keeps it from that; a scenario that fails is a record.
+func (g guestRun) do(ctx context.Context, w work) ([]*results.Record, error) {
+	t, err := g.prepare(w)
 	if err != nil {
 		return nil, err
 	}
-	for i, record := range records {
-		record.Seed = options.Seed
-		record.Host = hostPart(started)
-		if err := writeRecord(record, saved.dirs[i]); err != nil {
-			return nil, err
-		}
+	if records, err := g.fromCache(t); err != nil || records != nil {
+		g.report(records)
+		return records, err
 	}
-	if err := saved.enter(options, w.suite, records); err != nil {
+	g.course.begin(w)
+	out, err := g.boot(ctx, t)
+	if err != nil {
 		return nil, err
 	}
-	for _, record := range records {
-		course.report(record)
+	if err := keep(t, out); err != nil {
+		return nil, err
 	}
-	if slices.ContainsFunc(records, failed) && !options.Verbose {
-		output := filepath.Join(saved.dirs[0], outputFile)
-		text, err := os.ReadFile(output)
-		if err != nil {
-			text = []byte(err.Error())
-		}
-		course.log.printf("%s", excerpt(text, output))
+	records := g.judge(t, out)
+	if err := g.complete(t, out, records); err != nil {
+		return nil, err
+	}
+	g.report(records)
+	if slices.ContainsFunc(records, failed) && !g.options.Verbose {
+		g.course.log.printf("%s", excerpt(out.printed, filepath.Join(t.saved.dirs[0], outputFile)))
 	}
 	return records, nil
 }
 
-// writeAll writes records into their folders.
-func writeAll(records []*results.Record, dirs []string) error {
-	for i, record := range records {
-		if err := record.Write(dirs[i]); err != nil {
-			return err
-		}
+func (g guestRun) report(records []*results.Record) {
+	for _, record := range records {
+		g.course.report(record)
 	}
-	return nil
 }
 
-// runAnew runs a guest, and leaves what it and its kernel have printed in each scenario's folder.
-func runAnew(ctx context.Context, w work, image *vm.Image, job vm.Job, dirs []string, course *course) ([]*results.Record, error) {
+// prepare makes the image, if this is the first work that needs it, and finds out under which keys the cache has the work.
+func (g guestRun) prepare(w work) (task, error) {
+	image, err := w.image()
+	if err != nil {
+		return task{}, fmt.Errorf("%w: %w", errNoImage, err)
+	}
+	t := task{
+		work: w, image: image, job: guestJob(w, g.run, g.options), started: time.Now(),
+		saved: savedWork{store: g.store, log: g.course.log, dirs: w.dirsIn(g.run)},
+	}
+	inputs, err := image.Inputs(t.job)
+	if err != nil {
+		return task{}, err
+	}
+	for _, scenario := range w.scenarios() {
+		t.saved.keys = append(t.saved.keys, cacheKey(inputs, w.suite.Name, scenario))
+	}
+	return t, nil
+}
+
+// fromCache leaves the records of all of a task's scenarios, if they are known; else there are none.
+func (g guestRun) fromCache(t task) ([]*results.Record, error) {
+	records, err := t.saved.known(g.options, t.suite)
+	if err != nil {
+		return nil, err
+	}
+	for i, record := range records {
+		record.Host = hostPart(t.started)
+		record.Host.Cached = true
+		if err := record.Write(t.saved.dirs[i]); err != nil { // with the files that were listed when they were hashed
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
+// boot runs a guest to its end. A guest that died is none of its errors.
+func (g guestRun) boot(ctx context.Context, t task) (guestEnd, error) {
 	var output bytes.Buffer
-	end := ending{output: "see " + outputFile}
+	out := guestEnd{ending: ending{output: "see " + outputFile}}
+	job := t.job
 	job.Output = &output
-	if course.options.Verbose {
-		stream := course.log.prefixed(w.name())
+	if g.options.Verbose {
+		stream := g.course.log.prefixed(t.name())
 		defer stream.flush()
 		job.Output = io.MultiWriter(&output, stream)
 	}
-	if w.specs == nil && w.suite.Testing {
-		end.tests = &testLog{to: job.Output}
-		job.Output = end.tests
+	if t.specs == nil && t.suite.Testing {
+		out.tests = &testLog{to: job.Output}
+		job.Output = out.tests
 	}
-	result, err := image.Run(ctx, job)
-	var failure *vm.GuestError
-	if errors.As(err, &failure) {
-		end.fault = failure
+	var err error
+	out.Result, err = t.image.Run(ctx, job)
+	var fault *vm.GuestError
+	if errors.As(err, &fault) {
+		out.fault = fault
 	} else if err != nil {
-		return nil, err
+		return guestEnd{}, err
 	}
-	end.status, end.signal, end.ran = result.ExitCode, result.Signal, result.Virtual
-	report := filepath.Join(dirs[0], reportFile)
-	for i, dir := range dirs {
+	out.printed = output.Bytes()
+	out.status, out.signal, out.ran = out.ExitCode, out.Signal, out.Virtual
+	if out.Flaw != "" {
+		g.course.log.once("warning: %s; tcplab doctor says where there is a newer one", out.Flaw)
+	}
+	if out.Unkept != nil {
+		g.course.log.once("note: each guest boots, which takes longer: %v", out.Unkept)
+	}
+	return out, nil
+}
+
+// keep leaves what a guest and its kernel have printed, and Ginkgo's report, in the folder of each scenario.
+func keep(t task, out guestEnd) error {
+	shared := map[string][]byte{outputFile: out.printed, consoleFile: out.Console, processesFile: out.Processes}
+	for i, dir := range t.saved.dirs {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, err
+			return err
 		}
-		shared := map[string][]byte{outputFile: output.Bytes(), consoleFile: result.Console, processesFile: result.Processes}
-		if text, err := os.ReadFile(report); err == nil && i > 0 {
-			shared[reportFile] = text
+		if i == 1 { // the guest has left it in the first folder only
+			if text, err := os.ReadFile(t.report()); err == nil {
+				shared[reportFile] = text
+			}
 		}
 		for name, text := range shared {
 			if len(text) == 0 && name != outputFile {
 				continue
 			}
 			if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	if result.Flaw != "" {
-		course.log.once("warning: %s; tcplab doctor says where there is a newer one", result.Flaw)
-	}
-	if result.Unkept != nil {
-		course.log.once("note: each guest boots, which takes longer: %v", result.Unkept)
-	}
-	known := results.Record{Clock: results.ClockVirtual, Kernel: w.kernel}
-	records := judge(w.suite, w.specs, dirs, report, known, end)
+	return nil
+}
+
+// report is where Ginkgo's is.
+func (t task) report() string { return filepath.Join(t.saved.dirs[0], reportFile) }
+
+// judge makes the records of a task's scenarios, which are not complete yet.
+func (g guestRun) judge(t task, out guestEnd) []*results.Record {
+	records := judge(t.suite, t.specs, t.saved.dirs, t.report(), g.options.record(Virtual, t.kernel), out.ending)
 	markTogether(records)
-	blameGuest(w, records, result)
-	for _, record := range records {
-		record.LeftOut = result.Cut
+	blameGuest(t.work, records, out.Result)
+	return records
+}
+
+// complete adds what is known outside of the guest only, writes the records with their files' hashes, and has the cache
+// take in what passed.
+func (g guestRun) complete(t task, out guestEnd, records []*results.Record) error {
+	for i, record := range records {
+		record.Seed = g.options.Seed // of Ginkgo's, which the harness knows, a suite's own arguments can be the author
+		record.Host = hostPart(t.started)
+		record.LeftOut = out.Cut
 		record.Inputs = results.Inputs{
-			QEMUVersion: result.Inputs.QEMU, KernelSHA256: result.Inputs.Kernel, InitramfsSHA256: result.Inputs.Initramfs,
-			CommandLineSHA256: result.Inputs.CommandLine, MIPS: cmp.Or(job.MIPS, vm.DefaultMIPS), Seed: result.Inputs.Seed,
+			QEMUVersion: out.Inputs.QEMU, KernelSHA256: out.Inputs.Kernel, InitramfsSHA256: out.Inputs.Initramfs,
+			CommandLineSHA256: out.Inputs.CommandLine, MIPS: cmp.Or(t.job.MIPS, vm.DefaultMIPS), Seed: out.Inputs.Seed,
+		}
+		if err := writeRecord(record, t.saved.dirs[i]); err != nil {
+			return err
 		}
 	}
-	return records, nil
+	return t.saved.enter(g.options, t.suite, records)
 }
 
 // blameGuest adds to records what the guest itself has to do with their failures. A file that was left and could not be taken
@@ -393,25 +442,24 @@ func blameGuest(w work, records []*results.Record, result vm.Result) {
 
 // recordTrouble leaves records of scenarios that this machine could not run, or of which it could not keep what came of them:
 // they have failed, and the others go on. Where not even a record can be written, the run knows of it all the same.
-func recordTrouble(w work, run *results.Run, options Options, course *course, cause error) []*results.Record {
+func (g guestRun) recordTrouble(w work, cause error) []*results.Record {
 	var records []*results.Record
 	for i, scenario := range w.scenarios() {
-		record := &results.Record{
-			Suite: w.suite.Name, Scenario: scenario, Clock: results.ClockVirtual, Kernel: w.kernel, Seed: options.Seed, Host: hostPart(time.Now()),
-		}
+		record := g.options.record(Virtual, w.kernel)
+		record.Suite, record.Scenario, record.Host = w.suite.Name, scenario, hostPart(time.Now())
 		if w.specs != nil {
 			record.Labels = w.specs[i].Labels
 		}
-		fail(record, "on this machine, not in the guest: "+cause.Error())
-		dir := run.Dir(w.suite.Name, scenario)
-		if err := writeRecord(record, dir); err != nil {
-			blame(record, err.Error())
+		fail(&record, "on this machine, not in the guest: "+cause.Error())
+		dir := g.run.Dir(w.suite.Name, scenario)
+		if err := writeRecord(&record, dir); err != nil {
+			blame(&record, err.Error())
 			record.Artefacts = nil
 			_ = record.Write(dir) // without a list of files; if that fails as well, it is said above why
 		}
-		records = append(records, record)
-		course.report(record)
+		records = append(records, &record)
 	}
+	g.report(records)
 	return records
 }
 
@@ -425,7 +473,7 @@ func hostPart(started time.Time) *results.HostPart {
 	return &part
 }
 
-func report(log *logger, record *results.Record, options Options) {
+func report(log *logger, record *results.Record, options RunOptions) {
 	if options.Quiet && record.Verdict == results.Passed {
 		return
 	}

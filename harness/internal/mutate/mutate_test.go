@@ -167,13 +167,12 @@ func failedTest(t *testing.T, m mutation, overlay string) string {
 func run(t *testing.T, m mutation, flags ...string) []*results.Record {
 	t.Helper()
 	var log bytes.Buffer
-	options := tcplab.Options{
-		Patterns: m.suites, BuildFlags: flags, Clock: tcplab.Virtual, Seed: 1, Root: t.TempDir(), Log: &log, Quiet: true,
-	}
+	session := tcplab.SessionOptions{Patterns: m.suites, BuildFlags: flags, Clock: tcplab.Virtual, Log: &log}
+	options := tcplab.RunOptions{Seed: 1, Root: t.TempDir(), Quiet: true}
 	if m.focus != "" {
 		options.Filter.Focus = []string{m.focus}
 	}
-	summary, err := tcplab.Run(t.Context(), options)
+	summary, err := tcplab.Run(t.Context(), session, options)
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", cmp.Or(m.name, "without any mutation"), err, &log)
 	}
