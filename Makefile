@@ -66,7 +66,7 @@ unit: ## run the tests that any machine can run
 
 privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those that need root or netem
 	@$(TCPLAB) setup --virtual
-	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test -timeout $(TIMEOUT) ./harness/vm ./harness/runner ./cmd/tcplab
+	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test -timeout $(TIMEOUT) ./internal/vm ./internal/runner ./cmd/tcplab
 	$(TCPLAB) run $(PRIVILEGED) --clock virtual --memory 1024 --limit $(TIMEOUT) --seed $(SEED)
 
 reproducible: $(TCPLAB) ## run the suites twice with one seed and once with another; the bytes must show it
@@ -100,7 +100,7 @@ fuzz: ## fuzz all that parses bytes from outside, each target for a minute (FUZZ
 # topologies and captures need root on this machine; without, they are skipped by name.
 BENCH       ?= .
 BENCH_ONCE  := ./harness/internal/bench ./harness/analysis
-BENCH_GUEST := ./harness/vm
+BENCH_GUEST := ./internal/vm
 BENCH_MANY  := ./netns ./impair/rules ./harness/capture ./harness/kernel ./peers
 export BENCH BENCH_ONCE BENCH_GUEST BENCH_MANY
 

@@ -22,8 +22,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tcplab/tcplab/harness/vm"
 	"github.com/tcplab/tcplab/internal/scratch"
+	"github.com/tcplab/tcplab/internal/vm"
 )
 
 // TestKills ends tcplab at random moments of what it does, by all signals that can end it, and looks at what is left: after

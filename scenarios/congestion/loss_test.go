@@ -11,8 +11,8 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/statistics"
 	"github.com/tcplab/tcplab/peers"
 )
 

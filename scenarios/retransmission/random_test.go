@@ -10,8 +10,8 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
-	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/statistics"
 	"github.com/tcplab/tcplab/peers"
 )
 
