@@ -4,7 +4,7 @@ SUITES ?= ./scenarios/...
 SEED   ?= 1
 ARGS   ?=
 # What make lab shows first, so that one table is there long before all scenarios have run.
-FIRST  := ./scenarios/handshake --focus 'opens with three segments in one round trip'
+FIRST  := ./scenarios/handshake --focus 'completes a three-way handshake in one RTT'
 # For make seeds: which seeds, on which kernels.
 SEEDS   ?= 1-20
 KERNELS ?= 6.1,6.12,newest

@@ -102,7 +102,7 @@ func findings(c analysis.Conversation) (kinds []analysis.FindingKind) {
 	return kinds
 }
 
-var _ = DescribeTable("accurate ECN counts every marked segment, by the counter in the header and by the bytes in the option,",
+var _ = DescribeTable("accurate ECN counts every CE mark in ACE, and its bytes in the AccECN option,",
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext, first, marks int) {
 		const segments = 100
 		lab := harness.NewLab(ctx)
@@ -139,10 +139,10 @@ var _ = DescribeTable("accurate ECN counts every marked segment, by the counter 
 		Expect(f.sender.Snd_ssthresh).To(BeNumerically("<", infiniteThreshold))
 	},
 	Entry("one", 40, 1),
-	Entry("twelve in a row, more than the counter's three bits", 40, 12),
+	Entry("twelve in a row, more than ACE's three bits", 40, 12),
 )
 
-var _ = It("accurate ECN tells nothing where the path bleaches what was marked, and shows that by its counters",
+var _ = It("accurate ECN reports no CE marks if the path bleaches them, which its counters show",
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		const segments, marks = 100, 10
 		lab := harness.NewLab(ctx)

@@ -167,7 +167,7 @@ func fewInFlight(f flow, few int) []time.Duration {
 	return times
 }
 
-var _ = It("BBR starts at 2.885 times the rate that it finds, then drains the queue that this made", Label("quick", "netem", "linux"),
+var _ = It("BBR paces at 2.885 times the bandwidth in STARTUP, then empties the queue in DRAIN", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		path := oracle.Bottleneck{Rate: 4 * impair.Mbit, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
@@ -193,7 +193,7 @@ var _ = It("BBR starts at 2.885 times the rate that it finds, then drains the qu
 		lab.Note("BDP of the path", bounds.In(path.BDP(), "segments"))
 	})
 
-var _ = It("BBR probes for bandwidth in cycles of eight phases: 1.25, 0.75, and six times 1", Label("long", "netem", "linux"),
+var _ = It("BBR cycles through eight PROBE_BW gains: 1.25, 0.75, and six times 1", Label("long", "netem", "linux"),
 	func(ctx SpecContext) {
 		path := oracle.Bottleneck{Rate: 4 * impair.Mbit, RTT: 200 * time.Millisecond}
 		lab := harness.NewLab(ctx)
@@ -229,7 +229,7 @@ var _ = It("BBR probes for bandwidth in cycles of eight phases: 1.25, 0.75, and 
 		lab.Measure("fewest sent in half an RTT", fewest, found.Sent(oracle.BBRYieldGain, half, hostDelay))
 	})
 
-var _ = It("BBR looks for the shortest round trip with four segments in flight, for 200 ms, when none was shorter for 10 s", Label("long", "netem", "linux"),
+var _ = It("BBR enters PROBE_RTT, four segments in flight for 200 ms, when its min RTT is 10 s old", Label("long", "netem", "linux"),
 	func(ctx SpecContext) {
 		path := oracle.Bottleneck{Rate: 2 * impair.Mbit, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)

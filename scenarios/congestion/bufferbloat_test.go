@@ -45,7 +45,7 @@ func longestQueue(samples []kernel.QdiscSample) uint64 {
 	return longest
 }
 
-var _ = DescribeTable("a queue makes round trips longer by the time that it takes to empty", Label("quick", "netem", "linux"),
+var _ = DescribeTable("bufferbloat: RTT grows by the drain time of a full queue", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, limit int) {
 		path := oracle.Bottleneck{Rate: 10 * impair.Mbit, RTT: 40 * time.Millisecond}
 		lab := harness.NewLab(ctx)

@@ -12,7 +12,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("CUBIC gives up 30 % of its window for a lost segment, returns along a cubic curve, and goes beyond", Label("long", "netem", "rfc9438"),
+var _ = It("CUBIC reduces cwnd by 30 % on a loss, regrows along a cubic curve, and exceeds W_max", Label("long", "netem", "rfc9438"),
 	func(ctx SpecContext) {
 		const roundTrip = longRoundTrip
 		const lost, window = 75, 80 + 4 // the fifth segment of the round of 80: four more have been acknowledged until then

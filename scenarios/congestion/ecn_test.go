@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("answers one congestion mark as it does a loss, once, and has nothing to send again", Label("quick", "netem", "rfc3168"),
+var _ = It("reduces cwnd once for a CE mark, as for a loss, and retransmits nothing", Label("quick", "netem", "rfc3168"),
 	func(ctx SpecContext) {
 		const roundTrip = longRoundTrip
 		const marked = 75 // in the round of 80

@@ -29,7 +29,7 @@ func leftByDelay(k oracle.Kernel, path oracle.Bottleneck) bounds.Range {
 	return k.HyStartDelayWindow(path, hostDelay)
 }
 
-var _ = DescribeTable("HyStart leaves slow start before anything is lost", Label("quick", "netem", "linux"),
+var _ = DescribeTable("HyStart exits slow start before any loss", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, by, notBy string, bitRate int64, left func(oracle.Kernel, oracle.Bottleneck) bounds.Range) {
 		path := oracle.Bottleneck{Rate: bitRate, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
@@ -51,6 +51,6 @@ var _ = DescribeTable("HyStart leaves slow start before anything is lost", Label
 		Expect(lab.Queue(net.ToServer).Drops).To(BeZero())
 	},
 	// Of packets in a row at 16 Mbit/s, ACKs come less than 2 ms apart (hystart_ack_delta_us), at 4 Mbit/s more.
-	Entry("since the ACKs of a round come in a long train", "Train", "Delay", 16*impair.Mbit, leftByTrain),
-	Entry("since round trips become longer", "Delay", "Train", 4*impair.Mbit, leftByDelay),
+	Entry("on a long ACK train", "Train", "Delay", 16*impair.Mbit, leftByTrain),
+	Entry("on a growing RTT", "Delay", "Train", 4*impair.Mbit, leftByDelay),
 )

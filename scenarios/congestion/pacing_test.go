@@ -55,7 +55,7 @@ func median(values []int) int {
 	return sorted[len(sorted)/2]
 }
 
-var _ = It("keeps a pacing rate of 200 % of its window in a round trip in slow start, and of 120 % after", Label("quick", "netem", "linux"),
+var _ = It("paces at 200 % of cwnd/SRTT in slow start, and at 120 % in congestion avoidance", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		path := oracle.Bottleneck{Rate: 16 * impair.Mbit, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
@@ -125,6 +125,6 @@ var _ = DescribeTable("CUBIC sends a window", Label("quick", "netem", "linux"),
 		lab.Check("pacing rate", bounds.In(median(rates[ratio]), "%"), bounds.Exactly(ratio), "tcp_pacing_ss_ratio")
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 0))
 	},
-	Entry("in a burst, as nothing paces it", func(*netns.Host) {}, unpaced),
-	Entry("spread over half a round trip or more, where the qdisc fq paces it", fairQueue, paced),
+	Entry("in a burst without pacing", func(*netns.Host) {}, unpaced),
+	Entry("spread over half an RTT or more with the fq qdisc's pacing", fairQueue, paced),
 )

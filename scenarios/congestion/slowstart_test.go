@@ -16,7 +16,7 @@ import (
 // fixedBuffer is a receive buffer that takes all that slow start sends here, and does not grow.
 const fixedBuffer = 64 << 10
 
-var _ = DescribeTable("slow start sends ten segments, and twice as many in each further round trip",
+var _ = DescribeTable("slow start begins with IW10, and doubles cwnd each RTT",
 	Label("quick", "netem", "rfc6928", "rfc5681"),
 	func(ctx SpecContext, congestion string, server peers.Socket, everyOther bool) {
 		const roundTrip, segments = longRoundTrip, 100
@@ -55,5 +55,5 @@ var _ = DescribeTable("slow start sends ten segments, and twice as many in each 
 	Entry("with Reno", "reno", peers.Socket{}, false),
 	// A window that does not grow is what it takes: as long as it grows, Linux acknowledges each segment
 	// (tcp_grow_window in net/ipv4/tcp_input.c).
-	Entry("also if only every other segment is acknowledged", "cubic", peers.Socket{ReceiveBuffer: fixedBuffer}, true),
+	Entry("even if only every other segment is acknowledged", "cubic", peers.Socket{ReceiveBuffer: fixedBuffer}, true),
 )

@@ -40,7 +40,7 @@ func fill(lab *harness.Lab, net *netns.Topology, client peers.Socket, steps []pe
 	return socket
 }
 
-var _ = It("collapses small segments where a receive buffer is full of them, and keeps every byte", Label("quick", "netem", "linux"),
+var _ = It("collapses small segments in a full receive buffer, and loses no byte", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		const writes = 400
 		lab := harness.NewLab(ctx)
@@ -60,7 +60,7 @@ var _ = It("collapses small segments where a receive buffer is full of them, and
 		lab.Measure("collapsed", bounds.In(collapsed, "segments"), bounds.AtLeast(1), "tcp_collapse")
 	})
 
-var _ = It("prunes what has come out of order where a receive buffer is full, and gets it again", Label("quick", "netem", "linux"),
+var _ = It("prunes the out-of-order queue of a full receive buffer, and gets it retransmitted", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		const bytes = 7000
 		lab := harness.NewLab(ctx)

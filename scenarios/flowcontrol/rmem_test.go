@@ -42,7 +42,7 @@ func receiveMemory(host *netns.Host) (numbers [3]int) {
 	return numbers
 }
 
-var _ = DescribeTable("lets a receive buffer grow by itself to a 128th of the memory at most, and to no more than", Label("quick", "linux"),
+var _ = DescribeTable("limits receive buffer autotuning (tcp_rmem) to 1/128 of memory, and to at most", Label("quick", "linux"),
 	func(ctx SpecContext, most int) {
 		// What the kernel has free for buffers when it sets tcp_rmem, at boot, is less than MemTotal says later: what it
 		// boots from, such as the guest's initramfs, is not free yet.

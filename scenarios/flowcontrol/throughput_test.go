@@ -59,7 +59,7 @@ func waited(sent peers.Result) bounds.Value {
 
 func sysctl(key, value string) []netns.Setting { return []netns.Setting{{Key: key, Value: value}} }
 
-var _ = DescribeTable("takes a round trip for each window", Label("long", "netem", "rfc7323"),
+var _ = DescribeTable("sends one window per RTT", Label("long", "netem", "rfc7323"),
 	func(ctx SpecContext, scaling string, server peers.Socket, size bounds.Range) {
 		const bytes = 2_000_000
 		lab := harness.NewLab(ctx)
@@ -81,10 +81,10 @@ var _ = DescribeTable("takes a round trip for each window", Label("long", "netem
 		// The sender's own account of why it was not faster.
 		lab.Check("waited for the window", waited(sent), bounds.AtLeast(limited).In("%"), "tcpi_rwnd_limited")
 	},
-	Entry("where SO_RCVBUF bounds the window", "1", peers.Socket{ReceiveBuffer: asked},
+	Entry("with a window limited by SO_RCVBUF", "1", peers.Socket{ReceiveBuffer: asked},
 		bounds.AtMost(2*asked).From("SO_RCVBUF, doubled")),
 	// RFC 7323, section 2.2: without the option the field of 16 bits is the window.
-	Entry("where the option window scale is off", "0", peers.Socket{},
+	Entry("without window scaling", "0", peers.Socket{},
 		bounds.Exactly(oracle.UnscaledWindow).From("RFC 7323, 2.2")),
 )
 
@@ -94,7 +94,7 @@ const defaultBuffer = 131072
 // product of bandwidth and delay: what the path holds, in bytes.
 const product = int(rate / 8 * int64(farTrip/time.Millisecond) / 1000)
 
-var _ = DescribeTable("on a long fat path the window", Label("long", "netem", "linux"),
+var _ = DescribeTable("on a long fat network the window", Label("long", "netem", "linux"),
 	func(ctx SpecContext, moderate string, bytes int64, size, waiting bounds.Range) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(farTrip, netns.Config{ServerSysctls: slices.Concat(sysctl("net.ipv4.tcp_moderate_rcvbuf", moderate),
@@ -110,8 +110,8 @@ var _ = DescribeTable("on a long fat path the window", Label("long", "netem", "l
 		lab.Measure("waited for the window", waited(sent), waiting.In("%"), "tcpi_rwnd_limited")
 		lab.Note("goodput", bounds.Mbit(received.Bulk.Goodput))
 	},
-	Entry("grows by itself beyond the product of bandwidth and delay", "1", int64(3_000_000),
+	Entry("is autotuned beyond the bandwidth-delay product", "1", int64(3_000_000),
 		bounds.AtLeast(product).From("bandwidth x RTT"), bounds.AtMost(10.)),
-	Entry("stays as it is with tcp_moderate_rcvbuf 0, and holds the flow back", "0", int64(1_500_000),
+	Entry("is fixed with tcp_moderate_rcvbuf 0, and limits the flow", "0", int64(1_500_000),
 		bounds.AtMost(defaultBuffer).From("tcp_rmem[1]"), bounds.AtLeast(limited)),
 )

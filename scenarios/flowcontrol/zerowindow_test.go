@@ -48,7 +48,7 @@ func probing(edge uint32) analysis.Filter {
 	return func(s analysis.Segment) bool { return s.Length == 0 && s.Seq == edge-1 }
 }
 
-var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("zero window probes back off exponentially", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	const probes = 7
 	lab := harness.NewLab(ctx)
 	net := lab.Path(nearTrip)
@@ -69,7 +69,7 @@ var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "r
 	Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
 })
 
-var _ = It("sends at once when the window opens again", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("resumes at once on a window update", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(nearTrip)
 	wire := lab.Capture(net.Server())
@@ -88,7 +88,7 @@ var _ = It("sends at once when the window opens again", Label("quick", "netem", 
 	Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPToZeroWindowAdv", 1), HaveGrown("TcpExtTCPFromZeroWindowAdv", 1)))
 })
 
-var _ = It("goes on for ever while its probes are answered, and gives up after tcp_retries2 that are not", Label("long", "netem", "rfc9293"),
+var _ = It("sends zero window probes forever while answered, and gives up after tcp_retries2 unanswered", Label("long", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		const retries = 3
 		lab := harness.NewLab(ctx)
@@ -122,7 +122,7 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPWinProbe", len(crossings)), HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
 	})
 
-var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes are answered", Label("quick", "netem", "linux"),
+var _ = It("gives up on a zero window after TCP_USER_TIMEOUT, although probes are answered", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		const userTimeout = 5 * time.Second
 		lab := harness.NewLab(ctx)

@@ -23,7 +23,7 @@ func fill(lab *harness.Lab, net *netns.Topology, connections int) {
 	lab.AwaitSockets(net.Server(), connections, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
 }
 
-var _ = DescribeTable("queues one connection more than the backlog for a server that does not accept, and ignores further SYNs",
+var _ = DescribeTable("fills the accept queue with backlog + 1 connections, and drops further SYNs",
 	Label("quick", "netem", "linux"),
 	func(ctx SpecContext, backlog int) {
 		lab := harness.NewLab(ctx)
@@ -54,7 +54,7 @@ var _ = DescribeTable("queues one connection more than the backlog for a server 
 	Entry("with a backlog of 5", 5),
 )
 
-var _ = DescribeTable("leaves a client that was too late for the accept queue, though its SYN was answered,", Label("quick", "netem", "linux"),
+var _ = DescribeTable("on accept queue overflow the final ACK of the handshake", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, abort string, write types.GomegaMatcher, resets, pending int) {
 		const backlog = 3
 		lab := harness.NewLab(ctx)
@@ -81,6 +81,6 @@ var _ = DescribeTable("leaves a client that was too late for the accept queue, t
 		Expect(lab.Counters(net.Server())).To(And(
 			HaveGrown("TcpOutRsts", resets), HaveGrown("TcpExtEmbryonicRsts", resets), HaveGrown("TcpExtListenOverflows", BeNumerically(">=", 1))))
 	},
-	Entry("in the belief that it is connected", "0", BeNil(), 0, 1),
-	Entry("with a reset, if tcp_abort_on_overflow is 1", "1", MatchError(unix.ECONNRESET), 1, 0),
+	Entry("is dropped, and the client stays ESTABLISHED", "0", BeNil(), 0, 1),
+	Entry("is answered with RST, with tcp_abort_on_overflow 1", "1", MatchError(unix.ECONNRESET), 1, 0),
 )

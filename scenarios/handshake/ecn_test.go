@@ -107,7 +107,7 @@ func (c ecnCase) expectInUse(ecn oracle.ECN) {
 	}
 }
 
-var _ = DescribeTable("agrees on the ECN that the client asks for and the server knows:", Label("quick", "netem", "rfc3168", "rfc9768"),
+var _ = DescribeTable("negotiates ECN by the tcp_ecn of both sides:", Label("quick", "netem", "rfc3168", "rfc9768"),
 	func(ctx SpecContext, client, server int, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
 		c := withECN(lab, client, server, nil)
@@ -135,19 +135,19 @@ var _ = DescribeTable("agrees on the ECN that the client asks for and the server
 			Expect([]uint32{o.E0B, o.CEB, o.E1B}).To(Equal([]uint32{oracle.FirstE0B, oracle.FirstCEB, oracle.FirstE1B}))
 		}
 	},
-	Entry("classic, where both ask for it (tcp_ecn 1)", 1, 1, oracle.ClassicECN),
-	Entry("classic with a server as it comes (2)", 1, 2, oracle.ClassicECN),
-	Entry("none from a client as it comes (2)", 2, 1, oracle.NoECN),
-	Entry("none, where the server has it off (0)", 1, 0, oracle.NoECN),
-	Entry("accurate, where both ask for it (3)", sinceAccECN, 3, 3, oracle.AccurateECN),
-	Entry("accurate with a server that takes it and does not ask (5)", sinceAccECN, 3, 5, oracle.AccurateECN),
-	Entry("classic, where the server knows RFC 3168 only", sinceAccECN, 3, 2, oracle.ClassicECN),
-	Entry("classic, where the client asks for that (4)", sinceAccECN, 4, 3, oracle.ClassicECN),
-	Entry("none, where the client asks for accurate and the server has it off", sinceAccECN, 3, 0, oracle.NoECN),
-	Entry("none from a client that only takes it (5)", sinceAccECN, 5, 3, oracle.NoECN),
+	Entry("classic, if both request it (tcp_ecn 1)", 1, 1, oracle.ClassicECN),
+	Entry("classic, with a server at the default (2)", 1, 2, oracle.ClassicECN),
+	Entry("none, with a client at the default (2)", 2, 1, oracle.NoECN),
+	Entry("none, if the server disables it (0)", 1, 0, oracle.NoECN),
+	Entry("accurate, if both request it (3)", sinceAccECN, 3, 3, oracle.AccurateECN),
+	Entry("accurate, if the server accepts but does not request it (5)", sinceAccECN, 3, 5, oracle.AccurateECN),
+	Entry("classic, if the server supports RFC 3168 only", sinceAccECN, 3, 2, oracle.ClassicECN),
+	Entry("classic, if the client requests that (4)", sinceAccECN, 4, 3, oracle.ClassicECN),
+	Entry("none, if the client requests accurate and the server disables it", sinceAccECN, 3, 0, oracle.NoECN),
+	Entry("none, if the client only accepts it (5)", sinceAccECN, 5, 3, oracle.NoECN),
 )
 
-var _ = DescribeTable("asks for no ECN any more where SYNs are lost that do,", Label("quick", "netem", "rfc3168", "rfc9768"),
+var _ = DescribeTable("ECN fallback on SYN loss,", Label("quick", "netem", "rfc3168", "rfc9768"),
 	func(ctx SpecContext, value, lost int, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
 		c := withECN(lab, value, value, func(net *netns.Topology) { lab.Rule(net.ToServer, rules.Drop(rules.SYN.First(lost))) })
@@ -164,12 +164,12 @@ var _ = DescribeTable("asks for no ECN any more where SYNs are lost that do,", L
 		c.expectInUse(expected)
 		lab.Measure("ACE of the last SYN", last, bounds.Exactly(wanted[lost]), "tcp_ecn_fallback")
 	},
-	Entry("classic: by the first retransmission", 1, 1, oracle.NoECN),
-	Entry("accurate: not yet by the first", sinceAccECN, 3, 1, oracle.AccurateECN),
-	Entry("accurate: by the second", sinceAccECN, 3, 2, oracle.NoECN),
+	Entry("classic: in the first retransmission", 1, 1, oracle.NoECN),
+	Entry("accurate: not yet in the first", sinceAccECN, 3, 1, oracle.AccurateECN),
+	Entry("accurate: in the second", sinceAccECN, 3, 2, oracle.NoECN),
 )
 
-var _ = DescribeTable("falls back where the path clears flags that it does not know",
+var _ = DescribeTable("falls back if the path clears ECN flags in the SYN,",
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext, cleared rules.Flags, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
@@ -182,8 +182,8 @@ var _ = DescribeTable("falls back where the path clears flags that it does not k
 		Expect(c.handshake.SYNACK.Flags.ACE()).To(Equal(c.server.SYNACKACE(came, notECT, 0)))
 		c.expectInUse(expected)
 	},
-	Entry("to classic: AE, which was reserved", rules.AE, oracle.ClassicECN),
-	Entry("to none: all of ECN's", rules.AE|rules.CWR|rules.ECE, oracle.NoECN),
+	Entry("to classic ECN: AE cleared", rules.AE, oracle.ClassicECN),
+	Entry("to no ECN: all cleared", rules.AE|rules.CWR|rules.ECE, oracle.NoECN),
 )
 
 // What TCP_INFO's accecn_fail_mode says (include/uapi/linux/tcp.h).
@@ -194,7 +194,7 @@ const (
 	optionFailReceive
 )
 
-var _ = It("sends what is not ECN-capable where the ACE of the third segment came as zero",
+var _ = It("sends Not-ECT if the ACE of the handshake's final ACK arrives as zero",
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
@@ -212,7 +212,7 @@ var _ = It("sends what is not ECN-capable where the ACE of the third segment cam
 		Expect(c.connected.Steps[3].TCPInfo.Accecn_fail_mode).To(BeZero())
 	})
 
-var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third time, and sends what is not ECN-capable",
+var _ = It("disables accurate ECN in the second retransmission of the SYN-ACK, and then sends Not-ECT",
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		const lost = 2
 		lab := harness.NewLab(ctx)

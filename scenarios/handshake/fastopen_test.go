@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("fetches a cookie with the first connection, and sends data in the SYN of the second", Label("quick", "netem", "rfc7413"),
+var _ = It("TCP Fast Open: gets a cookie on the first connection, sends data in the second SYN", Label("quick", "netem", "rfc7413"),
 	func(ctx SpecContext) {
 		const request, answer = 100, 200
 		lab := harness.NewLab(ctx)

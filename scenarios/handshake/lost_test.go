@@ -28,7 +28,7 @@ func firstFlight(data []analysis.Segment, roundTrip time.Duration) []analysis.Se
 	return data
 }
 
-var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "rfc6298"),
+var _ = DescribeTable("retransmits a lost SYN", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext, lost int) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(shortTrip)
@@ -55,11 +55,11 @@ var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "
 		flight := bounds.In(len(firstFlight(data, shortTrip)), "segments")
 		lab.Measure("initial window", flight, bounds.Exactly(window), "RFC 6928; RFC 5681, 3.1")
 	},
-	Entry("once, and starts with 10 segments", 1),
-	Entry("twice, and starts with one segment", 2),
+	Entry("once, and has an initial window of 10", 1),
+	Entry("twice, and has an initial window of 1", 2),
 )
 
-var _ = It("connects after a SYN ACK was lost, which both sides make good", Label("quick", "netem", "rfc6298"), func(ctx SpecContext) {
+var _ = It("connects after SYN-ACK loss, with both sides retransmitting", Label("quick", "netem", "rfc6298"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(shortTrip)
 	lab.Rule(net.ToClient, rules.Drop(rules.SYNACK.Number(1)))
@@ -91,7 +91,7 @@ var _ = It("connects after a SYN ACK was lost, which both sides make good", Labe
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPSYNChallenge", repeated-1))
 })
 
-var _ = It("leaves the server waiting where the third segment is lost, until it has repeated its SYN ACK",
+var _ = It("stays in SYN-RECV if the final ACK is lost, until the SYN-ACK is retransmitted",
 	Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(shortTrip)

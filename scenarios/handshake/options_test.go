@@ -32,7 +32,7 @@ func inUse(c peers.Connection) options {
 	return options{windowScale: bits&4 != 0, sack: bits&2 != 0, timestamps: bits&1 != 0, accECN: c.TCPInfo.Accecn_opt_seen != 0}
 }
 
-var _ = DescribeTable("offers options by its sysctls, and uses what both sides have:", Label("quick", "netem", "rfc7323"),
+var _ = DescribeTable("negotiates the options that both sides enable:", Label("quick", "netem", "rfc7323"),
 	func(ctx SpecContext, client, server []netns.Setting, syn, synack options) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(shortTrip, netns.Config{ClientSysctls: client, ServerSysctls: server})
@@ -49,15 +49,15 @@ var _ = DescribeTable("offers options by its sysctls, and uses what both sides h
 		Expect(inUse(connected)).To(Equal(synack))
 		Expect(inUse(accepted)).To(Equal(synack))
 	},
-	Entry("all as they come", nil, nil, options{true, true, true, false}, options{true, true, true, false}),
+	Entry("defaults", nil, nil, options{true, true, true, false}, options{true, true, true, false}),
 	Entry("no window scaling from the client", off("window_scaling"), nil, options{false, true, true, false}, options{false, true, true, false}),
 	Entry("no window scaling from the server", nil, off("window_scaling"), options{true, true, true, false}, options{false, true, true, false}),
 	Entry("no SACK from the client", off("sack"), nil, options{true, false, true, false}, options{true, false, true, false}),
 	Entry("no SACK from the server", nil, off("sack"), options{true, true, true, false}, options{true, false, true, false}),
-	Entry("no time stamps from the client", off("timestamps"), nil, options{true, true, false, false}, options{true, true, false, false}),
-	Entry("no time stamps from the server", nil, off("timestamps"), options{true, true, true, false}, options{true, true, false, false}),
+	Entry("no timestamps from the client", off("timestamps"), nil, options{true, true, false, false}, options{true, true, false, false}),
+	Entry("no timestamps from the server", nil, off("timestamps"), options{true, true, true, false}, options{true, true, false, false}),
 	// RFC 9768, section 3.2.3: not in a SYN, which asks for accurate ECN by flags.
-	Entry("AccECN too, where ECN is accurate", sinceAccECN, tcpECN(3), tcpECN(3), options{true, true, true, false}, options{true, true, true, true}),
+	Entry("AccECN too, with accurate ECN", sinceAccECN, tcpECN(3), tcpECN(3), options{true, true, true, false}, options{true, true, true, true}),
 	Entry("no AccECN from the server", sinceAccECN, tcpECN(3), slices.Concat(tcpECN(3), off("ecn_option")),
 		options{true, true, true, false}, options{true, true, true, false}),
 )
@@ -66,7 +66,7 @@ func off(option string) []netns.Setting {
 	return []netns.Setting{{Key: "net.ipv4.tcp_" + option, Value: "0"}}
 }
 
-var _ = DescribeTable("sends segments no larger than the smaller MSS of both sides:", Label("quick", "netem", "rfc9293"),
+var _ = DescribeTable("limits segments to the smaller MSS of both sides:", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext, clientMSS, serverMSS int) {
 		const (
 			mtu        = 1500
@@ -100,7 +100,7 @@ var _ = DescribeTable("sends segments no larger than the smaller MSS of both sid
 	Entry("the link's", 0, 0),
 	Entry("the client's", 1000, 0),
 	Entry("the server's", 0, 1000),
-	Entry("the server's, if both are less than the link's", 1200, 800),
+	Entry("the server's, if both are below the link's", 1200, 800),
 )
 
 func orWhole(mss, whole int) int { return min(cmp.Or(mss, whole), whole) }

@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("opens one connection from both sides, without a server, if their SYNs cross", Label("quick", "netem", "tracefs", "rfc9293"),
+var _ = It("simultaneous open: two crossing SYNs make one connection without a listener", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
 		const roundTrip = 200 * time.Millisecond // half of it is enough to tell two processes to begin
 		lab := harness.NewLab(ctx)

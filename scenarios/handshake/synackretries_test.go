@@ -15,12 +15,12 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("repeats its SYN ACK to a client that does not answer, ever more slowly, and forgets it", Label("long", "netem", "rfc6298"),
+var _ = It("retransmits the SYN-ACK with exponential back-off, then drops the request", Label("long", "netem", "rfc6298"),
 	func(ctx SpecContext) {
 		expectSYNACKs(harness.NewLab(ctx), peers.Socket{}, "tcp_synack_retries")
 	})
 
-var _ = It("repeats its SYN ACK as often as TCP_SYNCNT of the listener says", Label("quick", "netem", "linux"),
+var _ = It("retransmits the SYN-ACK as often as the listener's TCP_SYNCNT", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		expectSYNACKs(harness.NewLab(ctx), peers.Socket{SYNRetries: 2}, "TCP_SYNCNT: reqsk_timer_handler")
 	})

@@ -44,12 +44,12 @@ func connectInSilence(lab *harness.Lab, net *netns.Topology) (retransmissions in
 	return syns.Most
 }
 
-var _ = It("repeats its SYN in silence, ever more slowly, and gives up", Label("long", "netem", "rfc6298"), func(ctx SpecContext) {
+var _ = It("retransmits the SYN with exponential back-off and fails with ETIMEDOUT", Label("long", "netem", "rfc6298"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	connectInSilence(lab, lab.Routed())
 })
 
-var _ = It("doubles the time-out from the first SYN on without tcp_syn_linear_timeouts", Label("long", "netem", "rfc6298"),
+var _ = It("backs off exponentially from the first SYN with tcp_syn_linear_timeouts 0", Label("long", "netem", "rfc6298"),
 	ComponentSemVerConstraint("kernel", ">= 6.5.0"), func(ctx SpecContext) { // which has brought the sysctl
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_syn_linear_timeouts", Value: "0"}}})

@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("opens with three segments in one round trip", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
+var _ = It("completes a three-way handshake in one RTT", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
 	const roundTrip = 50 * time.Millisecond
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()

@@ -80,7 +80,7 @@ var (
 	alone      = impair.FourState{P14: 20}
 )
 
-var _ = DescribeTable("loses the share that follows from a model's chain", Label("quick", "netem", "linux"),
+var _ = DescribeTable("has the loss rate of the model's Markov chain", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, model impair.Loss, chain statistics.LossChain, inBursts bool) {
 		const probes = 12_000
 		lab := harness.NewLab(ctx)
@@ -105,6 +105,6 @@ var _ = DescribeTable("loses the share that follows from a model's chain", Label
 		Expect(seen.received.Distinct).To(Equal(probes - count(lost)))
 	},
 	Entry("Gilbert-Elliott: some in the good state, more in the bad one", bothStates, gilbertElliott(bothStates), true),
-	Entry("4-state: bursts with gaps in them, and some packets alone", allStates, fourState(allStates), true),
-	Entry("4-state, P14 only: never two in a row", alone, fourState(alone), false),
+	Entry("4-state: bursts with gaps in them, and isolated losses", allStates, fourState(allStates), true),
+	Entry("4-state, P14 only: isolated losses", alone, fourState(alone), false),
 )

@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("changes in mid-run without losing or hastening what is queued", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("changes mid-run without dropping or advancing queued packets", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const long, short, probes, queued = time.Second, 10 * time.Millisecond, 100, 50
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: long})
@@ -40,7 +40,7 @@ var _ = It("changes in mid-run without losing or hastening what is queued", Labe
 	Expect(seen.received).To(Equal(peers.ProbeResult{Received: probes, Distinct: probes, Reordered: changed})) // the later ones overtook them
 })
 
-var _ = It("takes a rule in mid-run without losing what is queued", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("adds a rule mid-run without dropping queued packets", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const delay, probes = time.Second, 50
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay})

@@ -11,7 +11,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("loses far less than asked where the loss is correlated: take a Markov model instead", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("drops far less than configured if loss is correlated: use a Markov model instead", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const share, correlation, probes = 0.15, 0.50, 6000
 	lab := harness.NewLab(ctx)
 	lab.AllowBusy() // thousands at once, which are counted

@@ -129,7 +129,7 @@ func (d *damage) add(sent, came []byte, full bool) {
 	}
 }
 
-var _ = It("flips a bit that a checksum finds, and TCP repairs", Label("ipv4", "quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("flips a bit, fails a checksum, and TCP retransmits", Label("ipv4", "quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	const percent, requests, size = 5, 120, 16 << 10
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()

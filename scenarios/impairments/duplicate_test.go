@@ -15,7 +15,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("duplicates a share of the packets", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("duplicates packets at random", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const percent, probes = 20, 2000
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Duplicate: impair.Duplicate{Percent: percent}})
@@ -33,7 +33,7 @@ var _ = It("duplicates a share of the packets", Label("quick", "netem", "linux")
 	Expect(seen.queue.Packets).To(BeEquivalentTo(probes + count(doubled)))
 })
 
-var _ = It("has TCP answer each duplicate with a D-SACK, and send nothing again", Label("quick", "netem", "rfc2883"), func(ctx SpecContext) {
+var _ = It("makes TCP answer each duplicate by DSACK, and retransmit nothing", Label("quick", "netem", "rfc2883"), func(ctx SpecContext) {
 	const bytes, percent = 1 << 20, 10
 	lab := harness.NewLab(ctx)
 	net := lab.Path(20 * time.Millisecond)

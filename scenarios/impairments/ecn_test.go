@@ -39,7 +39,7 @@ func expectAccount(lab *harness.Lab, net *netns.Topology, queue impair.Stats, lo
 	Expect(queue.Drops).To(BeEquivalentTo(dropped))
 }
 
-var _ = DescribeTable("marks what is capable of ECN, and drops what is not", Label("quick", "netem", "rfc3168"),
+var _ = DescribeTable("marks ECT packets, and drops Not-ECT ones:", Label("quick", "netem", "rfc3168"),
 	func(ctx SpecContext, codepoint, markedAs uint8) {
 		const percent, probes = 20, 1000
 		lab := harness.NewLab(ctx)
@@ -65,11 +65,11 @@ var _ = DescribeTable("marks what is capable of ECN, and drops what is not", Lab
 		Expect(seen.received.Distinct).To(Equal(probes-count(chosen)+marks), "probes received")
 		Expect(lab.Counters(link.net.Server())).To(HaveGrown(markedPackets(), marks))
 	},
-	Entry("ECT(0): marked CE, none lost", uint8(ect0), uint8(ce)),
-	Entry("not capable: lost, none marked", uint8(notECT), uint8(notECT)),
+	Entry("ECT(0) is marked, not lost", uint8(ect0), uint8(ce)),
+	Entry("Not-ECT is lost, not marked", uint8(notECT), uint8(notECT)),
 )
 
-var _ = It("has TCP slow down for a mark without sending anything again", Label("quick", "netem", "rfc3168"), func(ctx SpecContext) {
+var _ = It("makes TCP reduce cwnd on a CE mark without retransmitting", Label("quick", "netem", "rfc3168"), func(ctx SpecContext) {
 	const delay, rate, bytes, marks = 10 * time.Millisecond, 10 * impair.Mbit, 2 << 20, 5
 	perfect := impair.Netem{Delay: delay, Rate: impair.Rate{BitsPerSecond: rate}, Limit: 2000}
 	marking := perfect

@@ -128,7 +128,7 @@ var _ = DescribeTable("delays by a distribution", Label("quick", "netem", "linux
 		Expect(seen.queue.Drops).To(BeZero())
 	},
 	Entry("uniform: from delay - jitter to delay + jitter", impair.Uniform, shape(uniform)),
-	Entry("normal: with the jitter for its deviation", impair.Normal, shape(normal)),
-	Entry("pareto: never much below the mean, at times far above", impair.Pareto, shape(pareto)),
+	Entry("normal: jitter as the standard deviation", impair.Normal, shape(normal)),
+	Entry("pareto: little below the mean, a long tail above", impair.Pareto, shape(pareto)),
 	Entry("paretonormal: in between", impair.ParetoNormal, shape(paretonormal)),
 )

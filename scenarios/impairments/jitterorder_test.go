@@ -53,7 +53,7 @@ var _ = It("reorders packets by jitter", Label("quick", "netem", "linux"), func(
 	lab.Check("reordered", seen.received.Reordered, bounds.AtLeast(swapped), "RFC 4737, 3.3")
 })
 
-var _ = It("keeps the order in spite of jitter where a rate is set", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("keeps the order despite jitter if a rate is set", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const delay, jitter, interval = 50 * time.Millisecond, 20 * time.Millisecond, 3 * time.Millisecond
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay, Jitter: jitter, Rate: impair.Rate{BitsPerSecond: impair.Gbit}})

@@ -15,7 +15,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("drops the end of a burst that is longer than its limit", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("tail-drops a burst that is longer than its limit", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const limit, probes = 20, 50
 	lab := harness.NewLab(ctx)
 	// A packet takes 80 ms: none has left when the last one comes.
@@ -52,7 +52,7 @@ func (a account) inFlight() int {
 	return most
 }
 
-var _ = It("counts the packets that are being delayed in its limit", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("counts delayed packets towards its limit", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const limit, delay, interval, probes = 20, 100 * time.Millisecond, time.Millisecond, 1000
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay, Limit: limit})
@@ -71,7 +71,7 @@ var _ = It("counts the packets that are being delayed in its limit", Label("quic
 	Expect(seen.received.Distinct).To(Equal(passed))
 })
 
-var _ = It("lets a deep queue grow until a packet waits limit times its time on the link", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("fills a deep queue up to limit times the serialization delay (bufferbloat)", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const (
 		rate, delay, limit = 10 * impair.Mbit, 10 * time.Millisecond, 200
 		packet             = ethernetHeader + netns.DefaultMTU

@@ -57,12 +57,12 @@ var _ = DescribeTable("loses packets at random", Label("quick", "netem", "linux"
 		Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
 		Expect(seen.received.Distinct).To(Equal(probes - count(lost)))
 	},
-	Entry("1 %: as many as a binomial distribution allows, one independent of the other", impair.Percent(1)),
-	Entry("10 %: as many as a binomial distribution allows, one independent of the other", impair.Percent(10)),
-	Entry("50 %: as many as a binomial distribution allows, one independent of the other", impair.Percent(50)),
+	Entry("1 %: binomially distributed and independent", impair.Percent(1)),
+	Entry("10 %: binomially distributed and independent", impair.Percent(10)),
+	Entry("50 %: binomially distributed and independent", impair.Percent(50)),
 )
 
-var _ = It("loses what TCP sends again: link, wire and counters agree", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("drops what TCP retransmits: link, wire and counters agree", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	const bytes, percent = 1 << 20, 10
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()

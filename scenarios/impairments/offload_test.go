@@ -13,7 +13,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("loses many segments as one where offload is left on, so that a loss in percent means nothing", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("drops a whole GSO packet at once if offload is on, so that a loss percentage means nothing", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const bytes, begun = 8 << 20, 1 << 20
 	mss := harness.Payload(netns.DefaultMTU)
 	perfect := impair.Netem{Delay: 5 * time.Millisecond}

@@ -25,7 +25,7 @@ func onTheLink(packet int, r impair.Rate) time.Duration {
 	return time.Duration(bytes) * 8 * time.Second / time.Duration(r.BitsPerSecond)
 }
 
-var _ = DescribeTable("spaces packets by the time that each takes at the rate", Label("quick", "netem", "linux"),
+var _ = DescribeTable("spaces packets by their serialization delay,", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, rate impair.Rate) {
 		const delay, packet, probes = 20 * time.Millisecond, 1000, 50
 		lab := harness.NewLab(ctx)
@@ -49,12 +49,12 @@ var _ = DescribeTable("spaces packets by the time that each takes at the rate", 
 	},
 	Entry("1000 bytes at 1 Mbit/s: 8 ms", impair.Rate{BitsPerSecond: impair.Mbit}),
 	Entry("1000 bytes at 20 Mbit/s: 0.4 ms", impair.Rate{BitsPerSecond: 20 * impair.Mbit}),
-	Entry("and 24 more of preamble, FCS and interframe gap", impair.Rate{BitsPerSecond: impair.Mbit, PacketOverhead: 24}),
+	Entry("plus 24 of preamble, FCS and interframe gap", impair.Rate{BitsPerSecond: impair.Mbit, PacketOverhead: 24}),
 	Entry("without the Ethernet header", impair.Rate{BitsPerSecond: impair.Mbit, PacketOverhead: -14}),
-	Entry("in 21 ATM cells of 48 and 5 bytes", impair.Rate{BitsPerSecond: impair.Mbit, CellSize: 48, CellOverhead: 5}),
+	Entry("in 21 ATM cells of 48 + 5 bytes", impair.Rate{BitsPerSecond: impair.Mbit, CellSize: 48, CellOverhead: 5}),
 )
 
-var _ = It("gives TCP its rate less the headers", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("limits goodput to rate less headers", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const (
 		rate, roundTrip, bytes = 5 * impair.Mbit, 20 * time.Millisecond, 3 << 20
 		packet                 = ethernetHeader + netns.DefaultMTU

@@ -27,7 +27,7 @@ func (a account) early(lab *harness.Lab, delay time.Duration) []int {
 	return numbers
 }
 
-var _ = It("reorders by sending a share of the packets at once", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("reorders by sending some packets without delay", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const delay, percent, probes = 50 * time.Millisecond, 10, 2000
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay, Reorder: impair.Reorder{Percent: percent}})
@@ -47,7 +47,7 @@ var _ = It("reorders by sending a share of the packets at once", Label("quick", 
 	Expect(seen.queue.Drops).To(BeZero())
 })
 
-var _ = It("sends every fifth packet at once with a gap of five", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("sends every fifth packet without delay with gap 5", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const delay, gap, probes = 50 * time.Millisecond, 5, 100
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay, Reorder: impair.Reorder{Percent: 100, Gap: gap}})

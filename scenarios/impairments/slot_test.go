@@ -34,7 +34,7 @@ func (a account) bunches() []bunch {
 	return all
 }
 
-var _ = DescribeTable("lets packets go in bunches, one for each slot", Label("quick", "netem", "linux"),
+var _ = DescribeTable("releases packets in bursts, one per slot,", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, slot impair.Slot, perSlot int, least, most time.Duration) {
 		const size, probes = 1000, 100
 		lab := harness.NewLab(ctx)

@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("keeps a connection for as long as its probes are answered, one each TCP_KEEPIDLE", Label("long", "netem", "rfc9293"),
+var _ = It("keeps the connection while keepalives, one per TCP_KEEPIDLE, are answered", Label("long", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		const waited = 30 * time.Second // many times what silence would have ended it after
 		lab := harness.NewLab(ctx)
@@ -52,7 +52,7 @@ var _ = It("keeps a connection for as long as its probes are answered, one each 
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPKeepAlive", len(sent)), HaveGrown("TcpOutRsts", 0)))
 	})
 
-var _ = It("sends nothing on an idle connection where SO_KEEPALIVE is not set", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("sends no keepalive probes without SO_KEEPALIVE", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip, netns.Config{Sysctls: []netns.Setting{
 		{Key: "net.ipv4.tcp_keepalive_time", Value: "2"}, {Key: "net.ipv4.tcp_keepalive_intvl", Value: "1"},

@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("probes an idle connection in silence, resets it, and tells its program",
+var _ = DescribeTable("sends keepalive probes, then RST, and fails with ETIMEDOUT",
 	Label("netem", "rfc9293"),
 	func(ctx SpecContext, count int, userTimeout time.Duration, source string) {
 		lab := harness.NewLab(ctx)
@@ -53,6 +53,6 @@ var _ = DescribeTable("probes an idle connection in silence, resets it, and tell
 	},
 	Entry("after TCP_KEEPCNT probes", Label("quick"), probes, time.Duration(0), "TCP_KEEPCNT"),
 	// tcp(7): TCP_USER_TIMEOUT takes the place of TCP_KEEPCNT.
-	Entry("after TCP_USER_TIMEOUT, if that is set, however many probes TCP_KEEPCNT allows", Label("long"),
+	Entry("after TCP_USER_TIMEOUT, which overrides TCP_KEEPCNT", Label("long"),
 		9, 5500*time.Millisecond, "TCP_USER_TIMEOUT"),
 )

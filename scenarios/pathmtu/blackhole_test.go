@@ -29,7 +29,7 @@ func probing(value string) netns.Setting {
 	return netns.Setting{Key: "net.ipv4.tcp_mtu_probing", Value: value}
 }
 
-var _ = It("stalls in a black hole as soon as a segment is full, though small requests pass", Label("long", "netem", "rfc2923"), func(ctx SpecContext) {
+var _ = It("stalls in a PMTU blackhole on full segments, though small requests pass", Label("long", "netem", "rfc2923"), func(ctx SpecContext) {
 	const request, stalled = 1000, 25 * time.Second
 	lab := harness.NewLab(ctx)
 	net := network(lab, probing("0"))
@@ -64,7 +64,7 @@ var _ = It("stalls in a black hole as soon as a segment is full, though small re
 	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List()).To(ConsistOf(HaveField("SendQueue", BeEquivalentTo(bytes))))
 })
 
-var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and searches for what fits", Label("long", "netem", "rfc4821"),
+var _ = It("escapes a PMTU blackhole with tcp_mtu_probing 1, and searches for the path MTU", Label("long", "netem", "rfc4821"),
 	func(ctx SpecContext) {
 		const bytes = 800_000 // enough for all steps of the search, some of them twice
 		lab := harness.NewLab(ctx)

@@ -27,7 +27,7 @@ func send(lab *harness.Lab, net *netns.Topology) peers.Connection {
 	return lab.Wait(pair.Client).Connections[0]
 }
 
-var _ = It("learns the MTU of the path from the routers, and sends what was too big again at once", Label("quick", "netem", "rfc8201"),
+var _ = It("learns the path MTU by ICMP, and retransmits too large segments at once", Label("quick", "netem", "rfc8201"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := network(lab)
@@ -59,7 +59,7 @@ var _ = It("learns the MTU of the path from the routers, and sends what was too 
 		lab.Measure("payload", bounds.In(small[0].Length, "bytes"), bounds.Exactly(harness.Payload(narrow)), "MTU less the headers")
 	})
 
-var _ = It("remembers the MTU of the path for mtu_expires, and then tries the old one", Label("long", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("caches the path MTU for mtu_expires, and then tries the link's MTU", Label("long", "netem", "linux"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := network(lab)
 	wire := lab.Capture(net.Client())

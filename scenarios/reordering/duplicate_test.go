@@ -11,7 +11,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("reports a segment that the network duplicated by a DSACK, and sends nothing again for it", Label("quick", "netem", "rfc2883"),
+var _ = It("reports a segment duplicated by the network with a DSACK, and retransmits nothing", Label("quick", "netem", "rfc2883"),
 	func(ctx SpecContext) {
 		const segments = 20
 		lab := harness.NewLab(ctx)

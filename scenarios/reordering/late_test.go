@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("sends a late segment again, and takes that back",
+var _ = DescribeTable("undoes the spurious retransmission of a late segment",
 	Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext, withTimestamps int, undone []string, next int) {
 		// More than RACK's window at first, RTT / 4, and less than the one after a DSACK, RTT / 2 (RFC 8985, 6.2).
@@ -57,9 +57,9 @@ var _ = DescribeTable("sends a late segment again, and takes that back",
 		Expect(crossings).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost", false))))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpExtTCPTSReorder", withTimestamps)))
 	},
-	Entry("by its timestamp, and then waits for the next one that is as late", 1, []string{"TcpExtTCPPartialUndo"}, 0),
+	Entry("by its timestamp, and then waits for the next late one", 1, []string{"TcpExtTCPPartialUndo"}, 0),
 	// The first if the DSACK comes in the ACK that ends the recovery, the second if it comes behind that.
-	Entry("by the DSACK without timestamps, and does the same for the next one", 0,
+	Entry("by DSACK without timestamps, and again for the next one", 0,
 		[]string{"TcpExtTCPFullUndo", "TcpExtTCPDSACKUndo"}, 1),
 )
 

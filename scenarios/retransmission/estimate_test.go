@@ -15,7 +15,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("takes its time-out from the smoothed RTT and its variance, as RFC 6298 computes them from the capture",
+var _ = It("computes the RTO from SRTT and RTTVAR, as RFC 6298 does from the captured RTTs",
 	Label("long", "netem", "rfc6298"), func(ctx SpecContext) {
 		// The RTT is 120 to 280 ms: a range below the 200 ms that the RTO is above SRTT, so that no time-out is too
 		// early, and so great that four times the first variance, RTT / 2, is more than those.

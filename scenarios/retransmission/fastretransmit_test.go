@@ -15,7 +15,7 @@ import (
 	"github.com/tcplab/tcplab/impair/rules"
 )
 
-var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a round trip later and without a time-out",
+var _ = DescribeTable("fast retransmits a lost segment on the third duplicate ACK, one RTT later and without RTO,",
 	Label("quick", "netem", "rfc5681"),
 	func(ctx SpecContext, sack int, recovery string) {
 		const segments, lost = 20, 5
@@ -59,7 +59,7 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 	Entry("without SACK", 0, "TcpExtTCPRenoRecovery"),
 )
 
-var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits for its time-out", Label("quick", "netem", "rfc5681"),
+var _ = It("waits for the RTO after only two duplicate ACKs, without SACK", Label("quick", "netem", "rfc5681"),
 	func(ctx SpecContext) {
 		const segments, lost = 7, 5
 		lab := harness.NewLab(ctx)
@@ -82,7 +82,7 @@ var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits
 			HaveGrown("TcpRetransSegs", 1)))
 	})
 
-var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem", "rfc6582"),
+var _ = DescribeTable("recovers three losses of a window", Label("quick", "netem", "rfc6582"),
 	func(ctx SpecContext, sack int, apart time.Duration, source string) {
 		lab := harness.NewLab(ctx)
 		net := network(lab, setting("tcp_sack", sack))
@@ -103,6 +103,6 @@ var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem"
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPFastRetrans", 3), HaveGrown("TcpRetransSegs", 3),
 			HaveGrown("TcpExtTCPTimeouts", 0)))
 	},
-	Entry("in one round trip with SACK", 1, time.Duration(0), "RFC 6675: all in one round trip"),
-	Entry("in a round trip each without SACK", 0, roundTrip, "RFC 6582, 3.2: a round trip each"),
+	Entry("in one RTT with SACK", 1, time.Duration(0), "RFC 6675: all in one round trip"),
+	Entry("in one RTT each with NewReno", 0, roundTrip, "RFC 6582, 3.2: a round trip each"),
 )

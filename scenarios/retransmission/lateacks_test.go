@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("takes a time-out back when ACKs that were only late show that nothing was lost", Label("quick", "netem"),
+var _ = DescribeTable("undoes a spurious RTO when late ACKs show that nothing was lost,", Label("quick", "netem"),
 	func(ctx SpecContext, withTimestamps, spuriousRTOs int) {
 		// Later than the first window's loss probe, 2 RTT, and the time-out after it, RTT + 200 ms with its lateness;
 		// and not so late that what the ACKs teach of the path is too little for the next window.
@@ -37,6 +37,6 @@ var _ = DescribeTable("takes a time-out back when ACKs that were only late show 
 		Expect(crossings).To(And(HaveLen(segments+1), HaveEach(HaveField("Lost", false))))
 		Expect(hold.Hits()).NotTo(BeEmpty())
 	},
-	Entry("by their timestamps (Eifel)", Label("rfc4015"), 1, 0),
+	Entry("by timestamps (Eifel)", Label("rfc4015"), 1, 0),
 	Entry("by what they acknowledge (F-RTO)", Label("rfc5682"), 0, 1),
 )

@@ -40,7 +40,7 @@ func transfer(lab *harness.Lab, net *netns.Topology) peers.Connection {
 	return sent.Connections[0]
 }
 
-var _ = It("sends what was lost again, and wire, events, counters and socket agree on how often", Label("quick", "netem", "tracefs", "rfc9293"),
+var _ = It("retransmits what was lost, and wire, events, counters and socket agree on the count", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lossy(lab, impair.RandomLoss{Percent: 2})
@@ -73,7 +73,7 @@ var _ = It("sends what was lost again, and wire, events, counters and socket agr
 			HaveGrown("TcpExtTCPTimeouts", client.Causes[analysis.CauseRTO].Count+client.Causes[analysis.CauseSYN].Count)))
 	})
 
-var _ = It("sends nothing twice where nothing is lost", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("retransmits nothing if nothing is lost", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lossy(lab, nil)
 	wire := lab.Capture(net.Client())
@@ -85,7 +85,7 @@ var _ = It("sends nothing twice where nothing is lost", Label("quick", "netem", 
 	Expect(lab.Queue(net.ToServer).Drops).To(BeZero())
 })
 
-var _ = It("loses on the way what the link dropped, and the rest arrives by its delay later", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("loses exactly what the link dropped, and the rest arrives after its delay", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lossy(lab, impair.RandomLoss{Percent: 2})
 	wire := lab.Capture(net.Client(), net.Server()) // one timeline of both

@@ -12,7 +12,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("hardly notices that every other ACK is lost, as the next one says the same", Label("quick", "netem", "rfc9293"),
+var _ = It("tolerates the loss of every other ACK, as ACKs are cumulative", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		const segments = 100
 		lab := harness.NewLab(ctx)
@@ -32,7 +32,7 @@ var _ = It("hardly notices that every other ACK is lost, as the next one says th
 		lab.Measure("ACKs lost", drop.Count().Acted, bounds.AtLeast(acks/2), "RFC 9293, 3.8.6.3: half of them")
 	})
 
-var _ = DescribeTable("pays for one loss in ten", Label("quick", "netem", "rfc5681"),
+var _ = DescribeTable("loss of one in ten", Label("quick", "netem", "rfc5681"),
 	func(ctx SpecContext, ofData bool) {
 		const segments = 95 // not the last of them: what costs a probe is another behaviour
 		lab := harness.NewLab(ctx)
@@ -65,6 +65,6 @@ var _ = DescribeTable("pays for one loss in ten", Label("quick", "netem", "rfc56
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", retransmitted))
 		Expect(wire).To(HaveRetransmissions(retransmitted))
 	},
-	Entry("of data with a retransmission each, and with its window", true),
-	Entry("of ACKs with a probe at most, and keeps its window", false),
+	Entry("data segments costs a retransmission each, reduces cwnd", true),
+	Entry("ACKs costs one probe at most, and keeps cwnd", false),
 )

@@ -10,7 +10,7 @@ import (
 	"github.com/tcplab/tcplab/impair/rules"
 )
 
-var _ = It("finds by a time-out that a retransmission is lost too, where nothing was sent behind it", Label("quick", "netem", "rfc6298"),
+var _ = It("recovers a lost retransmission by RTO, if nothing was sent after it", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := network(lab)
@@ -30,7 +30,7 @@ var _ = It("finds by a time-out that a retransmission is lost too, where nothing
 			HaveGrown("TcpExtTCPFastRetrans", 1), HaveGrown("TcpRetransSegs", 2)))
 	})
 
-var _ = It("finds by RACK that a retransmission is lost too, once something sent behind it has arrived", Label("quick", "netem", "rfc8985"),
+var _ = It("recovers a lost retransmission by RACK, once a later transmission is delivered", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := network(lab)

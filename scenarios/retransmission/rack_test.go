@@ -14,7 +14,7 @@ import (
 )
 
 // Linux 6.17 has removed the detection of losses by RFC 6675, which tcp_recovery could bring back: RACK is all there is.
-var _ = DescribeTable("with tcp_recovery 0 finds that a retransmission is lost too", Label("quick", "netem", "rfc8985"),
+var _ = DescribeTable("with tcp_recovery 0 recovers a lost retransmission", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext, byRACK bool) {
 		lab := harness.NewLab(ctx)
 		net := network(lab, setting("tcp_recovery", 0))
@@ -40,11 +40,11 @@ var _ = DescribeTable("with tcp_recovery 0 finds that a retransmission is lost t
 			return
 		}
 		// RFC 8985, 6.2: it is lost if what was sent after it has arrived, which takes one or two round trips: see
-		// "finds by RACK".
+		// "recovers a lost retransmission by RACK".
 		waited := v.again[1].At - v.again[0].At
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpExtTCPFastRetrans", 2)))
 		lab.Measure("retransmitted again after", waited, oracle.Between(roundTrip, 2*(roundTrip+hostDelay)), "RFC 8985, 6.2")
 	},
-	Entry("by RACK all the same", ComponentSemVerConstraint("kernel", ">= 6.17.0"), true),
-	Entry("by a time-out, as RACK is off", ComponentSemVerConstraint("kernel", "< 6.17.0"), false),
+	Entry("by RACK, always on", ComponentSemVerConstraint("kernel", ">= 6.17.0"), true),
+	Entry("by RTO, as RACK is off", ComponentSemVerConstraint("kernel", "< 6.17.0"), false),
 )

@@ -15,7 +15,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both hosts agree on what that took", Label("quick", "netem", "rfc9293"),
+var _ = It("recovers from 10 % random loss, and qdisc, capture and both hosts agree on the repairs", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		const segments, lossRate = 700, 0.1
 		lab := harness.NewLab(ctx)

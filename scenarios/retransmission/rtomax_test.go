@@ -11,7 +11,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("doubles its time-out in silence only up to the greatest RTO that is set,", Label("quick", "netem", "rfc6298"),
+var _ = DescribeTable("doubles the RTO in a blackhole only up to the maximum RTO set", Label("quick", "netem", "rfc6298"),
 	ComponentSemVerConstraint("kernel", ">= 6.15.0"), // which has brought tcp_rto_max_ms and TCP_RTO_MAX_MS
 	func(ctx SpecContext, sysctl, socket, hypothetical time.Duration) {
 		const retries2 = 8
@@ -33,5 +33,5 @@ var _ = DescribeTable("doubles its time-out in silence only up to the greatest R
 	// 0.2, 0.4, 0.8 s and 6 times the greatest; 0.2 to 1.6 s and 5 times.
 	Entry("by tcp_rto_max_ms 1000", time.Second, time.Duration(0), 7400*time.Millisecond),
 	Entry("by TCP_RTO_MAX_MS 2000", time.Duration(0), 2*time.Second, 13*time.Second),
-	Entry("by the socket option where both are set", time.Second, 2*time.Second, 13*time.Second),
+	Entry("by the socket option, if both are set", time.Second, 2*time.Second, 13*time.Second),
 )

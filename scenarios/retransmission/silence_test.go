@@ -51,7 +51,7 @@ func expectSilence(lab *harness.Lab, net *netns.Topology, socket peers.Socket) t
 	return waited
 }
 
-var _ = DescribeTable("repeats itself in silence, ever more slowly, and gives up after the time of tcp_retries2",
+var _ = DescribeTable("retransmits with exponential back-off and fails with ETIMEDOUT after tcp_retries2",
 	Label("long", "netem", "rfc6298"),
 	func(ctx SpecContext, retries2 int, hypothetical time.Duration) {
 		lab := harness.NewLab(ctx)
@@ -68,7 +68,7 @@ var _ = DescribeTable("repeats itself in silence, ever more slowly, and gives up
 	Entry("of 15, the default", 15, 924600*time.Millisecond),
 )
 
-var _ = DescribeTable("gives up in silence when TCP_USER_TIMEOUT has passed since the first retransmission",
+var _ = DescribeTable("fails with ETIMEDOUT in a blackhole after a TCP_USER_TIMEOUT",
 	Label("long", "netem", "rfc5482"),
 	func(ctx SpecContext, userTimeout time.Duration) {
 		lab := harness.NewLab(ctx)

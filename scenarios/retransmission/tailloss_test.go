@@ -28,7 +28,7 @@ func slowAgain(lab *harness.Lab, net *netns.Topology) {
 // slowRTT is the round trip of such a retransmission.
 var slowRTT = pathRTT.Plus(oracle.Exactly(hostDelay))
 
-var _ = It("probes for a loss of the last two segments after two round trips, and learns of both", Label("quick", "netem", "rfc8985"),
+var _ = It("recovers two lost tail segments by a tail loss probe (TLP) after two RTTs", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := network(lab)
@@ -51,7 +51,7 @@ var _ = It("probes for a loss of the last two segments after two round trips, an
 			HaveGrown("TcpExtTCPSackRecovery", 1), HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpRetransSegs", 2)))
 	})
 
-var _ = It("probes for a loss of the last segment no later than its RTO, and calls it no time-out", Label("quick", "netem", "rfc8985"),
+var _ = It("recovers a lost last segment by a tail loss probe (TLP), no later than the RTO", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := network(lab)
@@ -71,7 +71,7 @@ var _ = It("probes for a loss of the last segment no later than its RTO, and cal
 			HaveGrown("TcpExtTCPFastRetrans", 0), HaveGrown("TcpRetransSegs", 1)))
 	})
 
-var _ = It("has but its time-out for a loss of the last segment, with tcp_early_retrans 0", Label("quick", "netem", "rfc6298"),
+var _ = It("recovers a lost last segment by RTO alone, with tcp_early_retrans 0", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := network(lab, setting("tcp_early_retrans", 0)) // ip-sysctl.rst: no tail loss probes
@@ -90,7 +90,7 @@ var _ = It("has but its time-out for a loss of the last segment, with tcp_early_
 			HaveGrown("TcpRetransSegs", 1)))
 	})
 
-var _ = It("repairs the loss of a whole window by a probe, without a time-out", Label("quick", "netem", "rfc8985"), func(ctx SpecContext) {
+var _ = It("recovers a whole lost window by a TLP, without RTO", Label("quick", "netem", "rfc8985"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := network(lab)
 	wire := lab.Capture(net.Client())

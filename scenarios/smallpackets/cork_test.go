@@ -17,7 +17,7 @@ const (
 	wakeDelay = 5 * time.Millisecond  // bounds how late a program wakes up, twice: from a read, and from the pause
 )
 
-var _ = DescribeTable("holds small writes back under TCP_CORK, and sends them in one segment", Label("quick", "netem", "linux"),
+var _ = DescribeTable("coalesces small writes into one segment with TCP_CORK, sent", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, pull bool, expected func(oracle.Kernel) oracle.Span) {
 		const writes, bytes = 3, 100
 		lab := harness.NewLab(ctx)
@@ -40,7 +40,7 @@ var _ = DescribeTable("holds small writes back under TCP_CORK, and sends them in
 		Expect(data).To(HaveLen(3)) // request, answer, and the rest
 		lab.Measure("held back", data[2].At-data[1].At, held)
 	},
-	Entry("when the cork is pulled", true, func(oracle.Kernel) oracle.Span { return oracle.Exactly(pause).From("tcp(7): TCP_CORK") }),
+	Entry("when uncorked", true, func(oracle.Kernel) oracle.Span { return oracle.Exactly(pause).From("tcp(7): TCP_CORK") }),
 	// tcp(7) says 200 ms. It is the timer of zero-window probes, which is an RTO (tcp_check_probe_timer, tcp_probe0_base).
 	Entry("after an RTO at the latest", false, func(k oracle.Kernel) oracle.Span {
 		return k.ZeroWindowProbes(oracle.Probing{RTT: roundTrips(1)}, 1)[0]

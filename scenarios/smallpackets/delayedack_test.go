@@ -13,7 +13,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("delays the ACK of a lone segment, once a request has been answered", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("delays the ACK of a lone segment on an interactive connection", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Server())
@@ -34,7 +34,7 @@ var _ = It("delays the ACK of a lone segment, once a request has been answered",
 	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", 1))
 })
 
-var _ = It("acknowledges at once what comes on a new connection without an answer", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("sends immediate ACKs (quickack) on a new one-way connection", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const writes = 5
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)

@@ -27,7 +27,7 @@ func connect(lab *harness.Lab, net *netns.Topology) peers.Connection {
 	return lab.Wait(client).Connections[0]
 }
 
-var _ = DescribeTable("lets a client in during a flood by a cookie", Label("quick", "netem", "rfc4987"),
+var _ = DescribeTable("connects by SYN cookie during a SYN flood", Label("quick", "netem", "rfc4987"),
 	func(ctx SpecContext, cookies string) {
 		lab := harness.NewLab(ctx)
 		net, wire := flooded(lab, cookies)
@@ -44,7 +44,7 @@ var _ = DescribeTable("lets a client in during a flood by a cookie", Label("quic
 	Entry("with tcp_syncookies 2", "2"),
 )
 
-var _ = It("keeps a client out during a flood without cookies", Label("quick", "netem", "rfc4987"), func(ctx SpecContext) {
+var _ = It("times out during a SYN flood without SYN cookies", Label("quick", "netem", "rfc4987"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net, wire := flooded(lab, "0")
 	connection := connect(lab, net)

@@ -15,7 +15,7 @@ import (
 	"github.com/tcplab/tcplab/harness/oracle"
 )
 
-var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick", "netem", "rfc4987"),
+var _ = DescribeTable("in a SYN flood the listener", Label("quick", "netem", "rfc4987"),
 	func(ctx SpecContext, cookies string, expected oracle.Flood) {
 		lab := harness.NewLab(ctx)
 		net, wire := flooded(lab, cookies)
@@ -39,7 +39,7 @@ var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick
 		Expect(wire.Segments(analysis.SYNs)).To(HaveLen(syns))
 		lab.Measure("answered", len(answered), bounds.Exactly(expected.Held+expected.Cookies), "tcp_syncookies "+cookies)
 	},
-	Entry("and answers the rest with SYN cookies", "1", oracle.Flood{Held: backlog + 1, Cookies: syns - backlog - 1}),
-	Entry("and drops the rest without SYN cookies", "0", oracle.Flood{Held: backlog + 1, Dropped: syns - backlog - 1, Full: syns - backlog - 1}),
-	Entry("which are none with cookies for all", "2", oracle.Flood{Cookies: syns}),
+	Entry("fills the SYN queue, then sends SYN cookies", "1", oracle.Flood{Held: backlog + 1, Cookies: syns - backlog - 1}),
+	Entry("fills the SYN queue, then drops SYNs without cookies", "0", oracle.Flood{Held: backlog + 1, Dropped: syns - backlog - 1, Full: syns - backlog - 1}),
+	Entry("sends SYN cookies only, with tcp_syncookies 2", "2", oracle.Flood{Cookies: syns}),
 )

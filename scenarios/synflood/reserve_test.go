@@ -17,7 +17,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that it knows, without cookies:", Label("quick", "netem", "linux"),
+var _ = DescribeTable("reserves a quarter of tcp_max_syn_backlog for proven peers, without SYN cookies:", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, known bool) {
 		const most, long = 128, 512 // the listener's own queue is not what is full
 		lab := harness.NewLab(ctx)
@@ -60,6 +60,6 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 			Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtListenDrops", refused+tried))
 		}
 	},
-	Entry("one gets in that was here before", true),
-	Entry("one that was not does not", false),
+	Entry("a known client connects", true),
+	Entry("an unknown one times out", false),
 )

@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("closes at once for a program that was killed", Label("quick", "netem", "rfc9293"),
+var _ = DescribeTable("closes the connection of a killed program", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext, unread int64, ending Pattern, sees types.GomegaMatcher) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
@@ -38,11 +38,11 @@ var _ = DescribeTable("closes at once for a program that was killed", Label("qui
 		Expect(steps[len(steps)-1].Err).To(sees)
 		lab.Measure("noticed after", noticed, oracle.Between(roundTrip/2, roundTrip+settle), "exit(2); half a round trip")
 	},
-	Entry("with a FIN", int64(0), Segments("FINs", analysis.FINs), BeNil()),
-	Entry("with a reset, if data is unread", int64(1000), Reset(), MatchError(unix.ECONNRESET)),
+	Entry("with FIN", int64(0), Segments("FINs", analysis.FINs), BeNil()),
+	Entry("with RST, if data is unread", int64(1000), Reset(), MatchError(unix.ECONNRESET)),
 )
 
-var _ = It("does not notice for as long as it sends nothing that the other host is gone", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("never detects a dead peer on an idle connection without keepalive", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	c := connect(lab, net, peers.Steps(peers.Sleep(peers.UntilStopped)), peers.Steps(peers.Sleep(peers.UntilStopped)))

@@ -28,7 +28,7 @@ func seen(expected oracle.Span) oracle.Span {
 // pathRTT is what a sender measures: the path, and up to 2 ms in the hosts.
 var pathRTT = oracle.Between(roundTrip, roundTrip+2*time.Millisecond)
 
-var _ = It("stays in CLOSE-WAIT for ever where the program does not close", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("stays in CLOSE-WAIT forever if the program does not close", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Server())
@@ -48,7 +48,7 @@ var _ = It("stays in CLOSE-WAIT for ever where the program does not close", Labe
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpOutRsts", 1))
 })
 
-var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its program has closed it", Label("quick", "netem", "linux"),
+var _ = It("drops an orphaned connection in FIN-WAIT-2 after tcp_fin_timeout", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_fin_timeout", Value: "3"}}})
@@ -72,7 +72,7 @@ var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its p
 		Expect(wire).To(Contain(Reset(), 1))
 	})
 
-var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and resets:", Label("quick", "netem", "linux"),
+var _ = DescribeTable("skips FIN-WAIT-2 with TCP_LINGER2 -1, and sends RST:", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, steps []peers.Step, counter string) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
@@ -104,7 +104,7 @@ var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and res
 	Entry("closed in FIN-WAIT-2", peers.Steps(peers.CloseWrite(), peers.Sleep(settle), peers.Close()), "TcpExtTCPAbortOnLinger"),
 )
 
-var _ = It("repeats the FIN of a closed connection in silence, and gives up after tcp_orphan_retries", Label("long", "netem", "rfc9293"),
+var _ = It("retransmits an orphan's FIN with exponential back-off up to tcp_orphan_retries", Label("long", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)

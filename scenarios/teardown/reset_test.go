@@ -11,7 +11,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("resets a connection that is closed with data unread", Label("quick", "netem", "rfc2525"), func(ctx SpecContext) {
+var _ = It("sends RST if a socket is closed with unread data", Label("quick", "netem", "rfc2525"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())
@@ -27,7 +27,7 @@ var _ = It("resets a connection that is closed with data unread", Label("quick",
 	Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPAbortOnClose", 1), HaveGrown("TcpOutRsts", 1)))
 })
 
-var _ = It("resets instead of closing with SO_LINGER and 0 s, and leaves no TIME-WAIT", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("sends RST instead of FIN with SO_LINGER 0, and skips TIME-WAIT", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())
@@ -42,7 +42,7 @@ var _ = It("resets instead of closing with SO_LINGER and 0 s, and leaves no TIME
 	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: 80}).List()).To(BeEmpty())
 })
 
-var _ = It("takes one write after the other side has closed, and fails the next with EPIPE", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("writes once after the peer has closed, then fails with EPIPE", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())

@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("leaves one TIME-WAIT for each connection to the side that closes first:", Label("quick", "netem", "rfc9293"),
+var _ = DescribeTable("leaves one TIME-WAIT per connection on the active closer:", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext, client, server []peers.Step, onClient, onServer int) {
 		const connections = 20
 		lab := harness.NewLab(ctx)
@@ -42,7 +42,7 @@ var _ = DescribeTable("leaves one TIME-WAIT for each connection to the side that
 	Entry("the server", closeSecond, closeFirst, 0, 1),
 )
 
-var _ = It("keeps no more in TIME-WAIT than tcp_max_tw_buckets, and counts those that it forgets at once", Label("quick", "netem", "linux"),
+var _ = It("limits sockets in TIME-WAIT to tcp_max_tw_buckets, and counts the overflow", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		const closes, buckets = 80, 50
 		lab := harness.NewLab(ctx)

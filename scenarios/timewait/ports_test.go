@@ -18,7 +18,7 @@ import (
 // tenPorts are all that a client has for connect(2) to choose from.
 var tenPorts = netns.Setting{Key: "net.ipv4.ip_local_port_range", Value: "40000 40009"}
 
-var _ = It("has a port for each connection to the same server, and EADDRNOTAVAIL for one more", Label("quick", "netem", "linux"),
+var _ = It("exhausts the ephemeral ports to one server, and fails with EADDRNOTAVAIL", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := network(lab, tenPorts)
@@ -45,7 +45,7 @@ func monotonic() time.Duration {
 	return time.Duration(now.Nano())
 }
 
-var _ = DescribeTable("takes a port from TIME-WAIT for the same server, if its last time stamp is older than a second,", Label("quick", "netem", "linux"),
+var _ = DescribeTable("reuses a port in TIME-WAIT if its last timestamp is older than a second,", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, reuse string, takes bool) {
 		lab := harness.NewLab(ctx)
 		net := network(lab, tenPorts, netns.Setting{Key: "net.ipv4.tcp_tw_reuse", Value: reuse})

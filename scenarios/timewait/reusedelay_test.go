@@ -15,7 +15,7 @@ import (
 	"github.com/tcplab/tcplab/netns"
 )
 
-var _ = DescribeTable("takes a port from TIME-WAIT for the same server once tcp_tw_reuse_delay has passed,", Label("quick", "netem", "linux"),
+var _ = DescribeTable("reuses a port in TIME-WAIT after a tcp_tw_reuse_delay of", Label("quick", "netem", "linux"),
 	ComponentSemVerConstraint("kernel", ">= 6.14.0"), // which has brought the sysctl
 	func(ctx SpecContext, delay time.Duration) {
 		lab := harness.NewLab(ctx)
