@@ -13,10 +13,10 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// options are those of a SYN that a sysctl switches.
+// options are the options of a SYN that sysctls control.
 type options struct{ windowScale, sack, timestamps, accECN bool }
 
-// offered is what the one SYN of a capture says that passes the filter.
+// offered returns the options of the only SYN that passes the filter.
 func offered(wire *harness.Capture, filter analysis.Filter) options {
 	GinkgoHelper()
 	syns := wire.Segments(filter)
@@ -25,8 +25,8 @@ func offered(wire *harness.Capture, filter analysis.Filter) options {
 	return options{o.HasWindowScale, o.SACKPermitted, o.HasTimestamps, o.HasAccECN}
 }
 
-// inUse is what a connection uses (include/uapi/linux/tcp.h: TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK, TCPI_OPT_WSCALE;
-// TCP_ACCECN_OPT_NOT_SEEN, since Linux 7.0).
+// inUse returns the options that a connection uses (include/uapi/linux/tcp.h: TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK,
+// TCPI_OPT_WSCALE; TCP_ACCECN_OPT_NOT_SEEN, since Linux 7.0).
 func inUse(c peers.Connection) options {
 	bits := c.TCPInfo.Options
 	return options{windowScale: bits&4 != 0, sack: bits&2 != 0, timestamps: bits&1 != 0, accECN: c.TCPInfo.Accecn_opt_seen != 0}
@@ -42,8 +42,8 @@ var _ = DescribeTable("negotiates the options that both sides enable:", Label("q
 		dial := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
 		connected, accepted := lab.Wait(dial).Connections[0], lab.Wait(accept).Connections[0]
 
-		// RFC 7323, sections 2.2 and 3.2, and RFC 2018, section 2: a SYN ACK has an option only if the SYN had it. AccECN's,
-		// only if the SYN asked for that.
+		// RFC 7323, sections 2.2 and 3.2, and RFC 2018, section 2: a SYN-ACK has an option only if the SYN had it;
+		// and AccECN only if the SYN requested accurate ECN.
 		Expect(offered(wire, analysis.SYNs)).To(Equal(syn))
 		Expect(offered(wire, analysis.SYNACKs)).To(Equal(synack))
 		Expect(inUse(connected)).To(Equal(synack))
@@ -56,7 +56,7 @@ var _ = DescribeTable("negotiates the options that both sides enable:", Label("q
 	Entry("no SACK from the server", nil, off("sack"), options{true, true, true, false}, options{true, false, true, false}),
 	Entry("no timestamps from the client", off("timestamps"), nil, options{true, true, false, false}, options{true, true, false, false}),
 	Entry("no timestamps from the server", nil, off("timestamps"), options{true, true, true, false}, options{true, true, false, false}),
-	// RFC 9768, section 3.2.3: not in a SYN, which asks for accurate ECN by flags.
+	// RFC 9768, section 3.2.3: a SYN requests accurate ECN by flags, not by the option.
 	Entry("AccECN too, with accurate ECN", sinceAccECN, tcpECN(3), tcpECN(3), options{true, true, true, false}, options{true, true, true, true}),
 	Entry("no AccECN from the server", sinceAccECN, tcpECN(3), slices.Concat(tcpECN(3), off("ecn_option")),
 		options{true, true, true, false}, options{true, true, true, false}),
@@ -86,7 +86,7 @@ var _ = DescribeTable("limits segments to the smaller MSS of both sides:", Label
 		})
 		sent, answered := lab.Wait(client).Connections[0], lab.Wait(server).Connections[0]
 
-		// RFC 9293, section 3.7.1: the MTU less the headers, or what TCP_MAXSEG says; each side offers its own.
+		// RFC 9293, section 3.7.1: the MTU less the headers, or TCP_MAXSEG. Each side advertises its own.
 		whole := mtu - harness.IPHeader() - 20
 		Expect(offeredMSS(wire, analysis.SYNs)).To(Equal(orWhole(clientMSS, whole)))
 		Expect(offeredMSS(wire, analysis.SYNACKs)).To(Equal(orWhole(serverMSS, whole)))
@@ -112,7 +112,7 @@ func offeredMSS(wire *harness.Capture, filter analysis.Filter) int {
 	return int(syns[0].Options.MSS)
 }
 
-// longest is the greatest length of payload.
+// longest is the longest payload.
 func longest(segments []analysis.Segment) (length int) {
 	for _, s := range segments {
 		length = max(length, s.Length)

@@ -22,10 +22,10 @@ const (
 	ce     = 3
 )
 
-// markedPackets is the counter of packets that came with CE.
+// markedPackets is the counter of packets received with CE.
 func markedPackets() string { return harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts") }
 
-// expectAccount expects the link's own account to have so many packets that were lost, and so many that were marked.
+// expectAccount checks the numbers of lost and of marked packets against the qdisc's statistics.
 func expectAccount(lab *harness.Lab, net *netns.Topology, queue impair.Stats, lost, marked int) {
 	GinkgoHelper()
 	dropped := lost
@@ -80,7 +80,7 @@ var _ = It("makes TCP reduce cwnd on a CE mark without retransmitting", Label("q
 	lab.Impair(net.ToClient, impair.Netem{Delay: delay})
 	wire := lab.Capture(net.Links[1].B)
 
-	// Only data is capable (RFC 3168, section 6.1): SYN and FIN pass while nothing is marked.
+	// Only data is ECN-capable (RFC 3168, section 6.1): SYN and FIN pass while no packet is marked.
 	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
 	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
 	lab.Started(client)
@@ -107,7 +107,8 @@ var _ = It("makes TCP reduce cwnd on a CE mark without retransmitting", Label("q
 	expectAccount(lab, net, lab.Queue(net.ToServer), 0, marked)
 	Expect(marked).To(BeNumerically(">=", marks))
 	Expect(lab.Counters(net.Server())).To(HaveGrown(markedPackets(), marked))
-	// RFC 3168, section 6.1: the receiver echoes until the sender says that it has reduced its window, once a window.
+	// RFC 3168, section 6.1: the receiver echoes the mark until the sender reports that it has reduced its window,
+	// once per window.
 	Expect(answered).To(BeNumerically(">", 0))
 	lab.Measure("windows reduced", reduced, bounds.Between(1, marked), "RFC 3168, 6.1: at most once for each mark")
 	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", BeNumerically(">=", reduced)), HaveGrown("TcpRetransSegs", 0)))

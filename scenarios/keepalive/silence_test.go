@@ -31,7 +31,8 @@ var _ = DescribeTable("sends keepalive probes, then RST, and fails with ETIMEDOU
 		lab.Silence(net.ToServer)
 		end := lab.Wait(pair.Client).Connections[0].Steps[0].Err
 
-		// Once nothing has been received for TCP_KEEPIDLE, one probe each TCP_KEEPINTVL; then a reset (tcp_keepalive_timer).
+		// When nothing has been received for TCP_KEEPIDLE, a probe is sent each TCP_KEEPINTVL; and at the end RST
+		// (tcp_keepalive_timer).
 		expected := lab.Oracle(net.Client()).Keepalive(oracle.Keeping{
 			Time: idle, Interval: interval, Probes: count, UserTimeout: userTimeout,
 		})
@@ -48,7 +49,7 @@ var _ = DescribeTable("sends keepalive probes, then RST, and fails with ETIMEDOU
 		lab.Measure("reset after", reset[0].At-synACK.At, expected.End)
 		Expect(lab.Counters(net.Client())).To(And(
 			HaveGrown("TcpExtTCPKeepAlive", len(sent)), HaveGrown("TcpExtTCPAbortOnTimeout", 1), HaveGrown("TcpRetransSegs", 0)))
-		// The reset is lost as well: the server knows nothing.
+		// The RST is lost as well, so the server stays in ESTABLISHED.
 		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.Established, 1))
 	},
 	Entry("after TCP_KEEPCNT probes", Label("quick"), probes, time.Duration(0), "TCP_KEEPCNT"),

@@ -22,8 +22,9 @@ var _ = DescribeTable("in a SYN flood the listener", Label("quick", "netem", "rf
 		held := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
 		counted := lab.Counters(net.Server())
 
-		// The queue is full when it is longer than the backlog (inet_csk_reqsk_queue_is_full); the rest gets a cookie
-		// or nothing (tcp_conn_request, tcp_syn_flood_action). tcp_syncookies 2 gives cookies always (ip-sysctl.rst).
+		// The queue is full when it is longer than the backlog (inet_csk_reqsk_queue_is_full). Further SYNs get a
+		// cookie or are dropped (tcp_conn_request, tcp_syn_flood_action). With tcp_syncookies 2 all get cookies
+		// (ip-sysctl.rst).
 		Expect(lab.Oracle(net.Server()).SYNFlood(syns, backlog)).To(Equal(expected))
 		lab.Measure("in SYN-RECV", len(held), bounds.Exactly(expected.Held), fmt.Sprintf("listen(%d)", backlog))
 		Expect(counted).To(And(
@@ -31,7 +32,7 @@ var _ = DescribeTable("in a SYN flood the listener", Label("quick", "netem", "rf
 		Expect(counted).To(And(
 			HaveGrown("TcpExtTCPReqQFullDrop", expected.Full), HaveGrown("TcpExtListenDrops", expected.Dropped)))
 
-		// Held or not, who is answered can't tell the difference.
+		// A client sees no difference between a queued request and a cookie.
 		answered := map[netip.AddrPort]bool{}
 		for _, s := range wire.Segments(analysis.SYNACKs) {
 			answered[s.Dst] = true

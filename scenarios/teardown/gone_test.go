@@ -33,7 +33,7 @@ var _ = DescribeTable("closes the connection of a killed program", Label("quick"
 		steps := lab.Wait(c.Client).Connections[0].Steps
 		noticed := time.Since(killed)
 
-		// exit(2) closes all files: a FIN as with close(2), and a reset where data is unread (RFC 2525, 2.17).
+		// exit(2) closes all files: with FIN as close(2), and with RST if data is unread (RFC 2525, 2.17).
 		Expect(wire.Segments(analysis.From(harness.IP(net.Server())))).To(Contain(ending, 1))
 		Expect(steps[len(steps)-1].Err).To(sees)
 		lab.Measure("noticed after", noticed, oracle.Between(roundTrip/2, roundTrip+settle), "exit(2); half a round trip")
@@ -54,8 +54,8 @@ var _ = It("never detects a dead peer on an idle connection without keepalive", 
 	c.Server.Kill()
 	time.Sleep(5 * time.Minute)
 
-	// RFC 9293, section 3.8.4: without keep-alives, nothing is sent on an idle connection.
+	// RFC 9293, section 3.8.4: without keepalives, nothing is sent on an idle connection.
 	Expect(wire.Segments()).To(BeEmpty())
 	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: c.Local.Port()})).To(HaveState(kernel.Established, 1))
-	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0))) // its FIN, in vain
+	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0))) // its FIN
 })

@@ -20,7 +20,7 @@ var _ = It("completes a four-way close, and leaves TIME-WAIT to the active close
 		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await()))
 		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
 		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.CloseWait, 1))
-		lab.Continue(c.Server) // and its connection is closed
+		lab.Continue(c.Server) // which then closes its connection
 		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}})
 		lab.AwaitSockets(net.Server(), 0, kernel.SocketFilter{Port: c.Local.Port()})
 
@@ -57,12 +57,12 @@ var _ = It("still receives data after a half-close by shutdown(SHUT_WR)", Label(
 var _ = It("simultaneous close: goes through CLOSING to TIME-WAIT on both sides", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(4 * roundTrip) // a FIN is on its way for longer than two processes need to be told
+		net := lab.Path(4 * roundTrip) // a FIN is in flight for longer than it takes to signal two processes
 		wire, events := lab.Capture(net.Client()), lab.Events()
 
 		c := connect(lab, net, peers.Steps(peers.Await()), peers.Steps(peers.Await()))
 		lab.Continue(c.Client)
-		lab.Continue(c.Server) // while the client's FIN is on its way
+		lab.Continue(c.Server) // while the client's FIN is in flight
 
 		timeWait := kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}}
 		lab.AwaitSockets(net.Client(), 1, timeWait)

@@ -18,7 +18,7 @@ var _ = It("sends RST if a socket is closed with unread data", Label("quick", "n
 
 	c := connect(lab, net,
 		peers.Steps(peers.Write(1000), peers.Try(peers.ReadAll())),
-		peers.Steps(peers.Sleep(settle), peers.Close())) // by then the data is there
+		peers.Steps(peers.Sleep(settle), peers.Close())) // by then the data has arrived
 	client := lab.Wait(c.Client).Connections[0]
 
 	// RFC 2525, section 2.17: the other side must learn that its data was lost.
@@ -35,7 +35,7 @@ var _ = It("sends RST instead of FIN with SO_LINGER 0, and skips TIME-WAIT", Lab
 	c := connect(lab, net, peers.Steps(peers.Abort()), peers.Steps(peers.Try(peers.ReadAll())))
 	server := lab.Wait(c.Server).Connections[0]
 
-	// RFC 9293, section 3.10.5: ABORT sends a reset, and forgets the connection at once.
+	// RFC 9293, section 3.10.5: ABORT sends RST, and drops the connection at once.
 	Expect(server.Steps[0].Err).To(MatchError(unix.ECONNRESET))
 	Expect(wire).To(Contain(Reset(), 1))
 	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPAbortOnData", 1), HaveGrown("TcpOutRsts", 1)))
@@ -48,13 +48,13 @@ var _ = It("writes once after the peer has closed, then fails with EPIPE", Label
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net, peers.Steps(
-		peers.ReadAll(), // the server has closed: that it reads no more, its FIN does not say
+		peers.ReadAll(), // the server has closed; its FIN does not tell that it will not read
 		peers.Try(peers.Write(1)), peers.Sleep(settle),
 		peers.Try(peers.Write(1)), peers.Try(peers.Write(1)),
 	), peers.Steps(peers.Close()))
 	steps := lab.Wait(c.Client).Connections[0].Steps
 
-	// RFC 9293, section 3.6.1 (SHLD-3): data for a program that has closed is answered with a reset; in CLOSE-WAIT that is
+	// RFC 9293, section 3.6.1 (SHLD-3): data for a closed socket is answered with RST, which in CLOSE-WAIT means
 	// EPIPE (tcp_reset).
 	Expect(steps[1].Err).To(BeNil())
 	Expect(steps[3].Err).To(MatchError(unix.EPIPE))
