@@ -297,7 +297,7 @@ func (p *Peer) readMessages(r io.Reader) {
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		// It died while it wrote: how is told by its exit status.
+		// It died mid-line; the exit status says how.
 	case errors.Is(err, bufio.ErrTooLong):
 		p.fail(fmt.Errorf("a line longer than %d bytes", maxMessageLine))
 	case err != nil:
