@@ -120,7 +120,7 @@ lint: ## check style
 setup: $(TCPLAB) ## build tcplab, and install QEMU and a guest kernel where scenarios could not run otherwise
 	@$(TCPLAB) setup
 
-# Always run: the go command knows best whether there is anything to do. Stripped, because every guest unpacks it at boot.
+# Always run: the go command knows best what to do. Stripped, because every guest unpacks it at boot.
 .PHONY: $(TCPLAB)
 $(TCPLAB):
 	@CGO_ENABLED=0 internal/progress/compile tcplab -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./cmd/tcplab
