@@ -84,7 +84,7 @@ func TestListShowsScenarios(t *testing.T) {
 	}
 	output, err := tcplab("list", "../../scenarios/handshake", "--focus", "refused")
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(output).To(Equal("handshake\n    is refused with a reset where nobody listens [quick netem tracefs rfc9293]\n"))
+	g.Expect(output).To(Equal("handshake\n    is refused with RST by a closed port [quick netem tracefs rfc9293]\n"))
 }
 
 // make lab shows one scenario first: it has to be one, whatever becomes of the specs.
@@ -226,7 +226,7 @@ func TestRealClock(t *testing.T) {
 	defer image.Close()
 	var output bytes.Buffer
 	result, err := image.Run(t.Context(), vm.Job{
-		Args: []string{"run", "handshake.test", "--focus", "refused|three segments", "--results", guest.ArtefactsDir, "--id", "real",
+		Args: []string{"run", "handshake.test", "--focus", "refused|three-way", "--results", guest.ArtefactsDir, "--id", "real",
 			"--junit", guest.ArtefactsDir + "/junit.xml"},
 		Seed: 1, Output: &output, Artefacts: dir,
 	})
