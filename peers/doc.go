@@ -92,7 +92,7 @@
 //
 // # What is measured
 //
-// Each connection in a [Result] carries what the kernel said of its socket just before it was closed: [TCPInfo], the
+// Each connection in a [Result] carries what the kernel said of its socket just before it was closed: [tcpinfo.Info], the
 // congestion control, the buffers. A bulk or echo client closes first, and reads TCP_INFO when it has seen the server's
 // FIN: since the server closes only after it has read all, everything that the client sent is acknowledged then, its
 // own FIN included, and total_retrans is final. It still is in TCP_INFO although the state is CLOSE (7), because the

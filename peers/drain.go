@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/tcpinfo"
 )
 
 // maxBlocked is how many connections of a peer are read in blocking calls: each takes a thread of the operating system.
@@ -46,7 +48,7 @@ func (s *socket) drain(ctx context.Context) (d drained, err error) {
 			return err
 		}
 		// It may have been either: the FIN leaves the state CLOSE_WAIT.
-		info, err := getTCPInfo(fd)
+		info, err := tcpinfo.Get(fd)
 		if err != nil {
 			return peerError("getsockopt TCP_INFO", "", err)
 		}
@@ -91,7 +93,7 @@ func drainBlocking(fd int) (d drained, err error) {
 // (tcpi_last_data_recv, in ticks of up to 10 ms), and now otherwise.
 func lastData(fd int, now time.Time) (time.Time, error) {
 	const tick = 10 * time.Millisecond // HZ=100, the longest
-	info, err := getTCPInfo(fd)
+	info, err := tcpinfo.Get(fd)
 	if err != nil {
 		return now, peerError("getsockopt TCP_INFO", "", err)
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	kernels "github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/kernelversion"
 )
 
 type oracleOptions struct {
@@ -60,8 +60,8 @@ func (o oracleOptions) kernel() (oracle.Kernel, error) {
 	if o.release == "" {
 		k, err = oracle.Running()
 	} else {
-		var version kernels.Version
-		version, err = kernels.ParseVersion(o.release)
+		var version kernelversion.Version
+		version, err = kernelversion.Parse(o.release)
 		k = oracle.Defaults(version)
 	}
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/subprocess"
 	"github.com/tcplab/tcplab/internal/testenv"
+	"github.com/tcplab/tcplab/kernelversion"
 	"github.com/tcplab/tcplab/netns"
 )
 
@@ -216,7 +217,7 @@ func TestEventsOfResets(t *testing.T) {
 	if dropped < 0 || dropped > refused {
 		t.Errorf("the SYN for which there is no socket is dropped as event %d, and the client is refused as event %d", dropped, refused)
 	}
-	if v, err := RunningVersion(); err != nil {
+	if v, err := kernelversion.Running(); err != nil {
 		t.Fatal(err)
 	} else if sent := of(events, ResetSent, closed, events[refused].Local); v.AtLeast(6, 10) {
 		if len(sent) != 1 || sent[0].Reason != "NO_SOCKET" || events[dropped].Local != closed {
