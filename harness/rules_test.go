@@ -117,13 +117,17 @@ func TestRulesOfASpec(t *testing.T) {
 	var accounts []struct {
 		End    string
 		Counts []rules.Count
-		Hits   []rules.Hit
+		Hits   []struct {
+			rules.Hit
+			At time.Duration `json:"at_ns"`
+		}
 	}
 	g.Expect(json.Unmarshal(text, &accounts)).To(Succeed())
 	g.Expect(accounts).To(HaveLen(2))
 	g.Expect(accounts[0].End).To(Equal("router/eth1"))
 	g.Expect(accounts[0].Hits).To(HaveExactElements(And(
 		HaveField("Rule", "drop data 5"), HaveField("Number", BeEquivalentTo(5)), HaveField("Packet", HaveLen(rules.SnapLength)))))
+	g.Expect(accounts[0].Hits[0].At).To(And(BeNumerically(">", lost.At), BeNumerically("<", record.Duration)), "since the start of the spec")
 	g.Expect(accounts[1].Counts).To(Equal([]rules.Count{{Rule: "hold 30ms SYN-ACK 1", Matched: 1, Acted: 1}}))
 }
 

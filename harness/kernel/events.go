@@ -83,7 +83,7 @@ var tracepoints = map[EventKind]struct {
 
 // An Event is what the kernel said at one of its tracepoints.
 type Event struct {
-	At   time.Duration `json:"at"` // by CLOCK_MONOTONIC
+	At   time.Duration `json:"at_ns"` // since boot, by CLOCK_MONOTONIC; a harness.Lab makes it since the start of the spec
 	Kind EventKind     `json:"kind"`
 
 	// Host is that of the local address, if [EventConfig] knows it.

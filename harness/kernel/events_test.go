@@ -589,7 +589,7 @@ func TestEventJSON(t *testing.T) {
 		}
 	}
 	text, err := json.Marshal(events[2])
-	want := `{"at":3221413117,"kind":"sock/inet_sock_set_state","local":"[fd00:1::1]:38002","remote":"[fd00:2::2]:4000","oldstate":"TCP_CLOSE","newstate":"TCP_SYN_SENT"}`
+	want := `{"at_ns":3221413117,"kind":"sock/inet_sock_set_state","local":"[fd00:1::1]:38002","remote":"[fd00:2::2]:4000","oldstate":"TCP_CLOSE","newstate":"TCP_SYN_SENT"}`
 	if err != nil || string(text) != want {
 		t.Errorf("%s, %v; want %s", text, err, want)
 	}

@@ -116,7 +116,7 @@ const (
 // Timer is the timer of a socket that is due next.
 type Timer struct {
 	Kind    TimerKind     `json:"kind"`
-	Expires time.Duration `json:"expires"` // until then, in whole milliseconds
+	Expires time.Duration `json:"expires_ns"` // until then, in steps of a millisecond
 	// Retransmits counts the timer's consecutive expiries: retransmissions, or
 	// probes that were not answered.
 	Retransmits uint8 `json:"retrans"`
