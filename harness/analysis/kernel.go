@@ -191,7 +191,7 @@ func (k *kernelSocket) judgeTimers(window uint32) {
 const kernelSlack = 2 * time.Millisecond
 
 // kernelCause finds what the kernel said about a retransmission.
-func (d *Side) kernelCause(s *Classified) (told kernelRetransmission, known bool) {
+func (d *sideTracker) kernelCause(s *Classified) (told kernelRetransmission, known bool) {
 	for d.kernelAt < len(d.kernel) {
 		k := d.kernel[d.kernelAt]
 		switch after := k.at.Sub(s.Time); {
