@@ -14,7 +14,12 @@ var leaves = map[string][]string{
 	"kernelversion":  {"golang.org/x/sys/unix"},
 	"tcpinfo":        {"golang.org/x/sys/unix"},
 	"harness/bounds": nil,
-	"harness/oracle": {"golang.org/x/sys/unix", module + "harness/bounds", module + "kernelversion"},
+	"harness/analysis": {
+		"github.com/gopacket/gopacket", "github.com/gopacket/gopacket/endian", "github.com/gopacket/gopacket/layers",
+		"github.com/gopacket/gopacket/pcapgo", "golang.org/x/net/bpf", "golang.org/x/sys/unix", "golang.org/x/text/transform",
+		"golang.org/x/text/width", module + "internal/ethernet", module + "internal/text", module + "tcpinfo",
+	},
+	"harness/oracle": {"golang.org/x/sys/unix", module + "harness/bounds", module + "internal/ethernet", module + "kernelversion"},
 }
 
 func TestLeavesImportNothingElse(t *testing.T) {

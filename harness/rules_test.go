@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness/analysis"
-	"github.com/tcplab/tcplab/harness/capture"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
@@ -47,7 +46,7 @@ func init() {
 			all, err := analysis.ReadFile(filepath.Join(lab.Dir(), wire.File()))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(slices.Collect(analysis.Where(slices.Values(all), analysis.NeverSent))).To(HaveExactElements(
-				And(HaveField("Interface", net.ToServer.String()+capture.DroppedSuffix), HaveField("Length", 1448))))
+				And(HaveField("Interface", net.ToServer.String()+analysis.DroppedSuffix), HaveField("Length", 1448))))
 			text, err := os.ReadFile(filepath.Join(lab.Dir(), wire.File()))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(string(text)).To(And(ContainSubstring(`drop (rule "drop data 5")`), ContainSubstring(`hold 30ms (rule "hold 30ms SYN-ACK`)))

@@ -46,21 +46,12 @@ var _ = It("has TCP answer each duplicate with a D-SACK, and send nothing again"
 	sent, received := lab.Wait(client), lab.Wait(server)
 
 	// Data that came to the router once, and to the server twice.
-	var before []uint32
-	behind := map[uint32]int{}
-	for _, s := range wire.Segments(analysis.WithData) {
-		switch {
-		case s.Src != sent.Connections[0].Local || s.Direction != analysis.Inbound:
-		case s.Interface == net.Links[0].B.String():
-			before = append(before, s.Seq)
-		default:
-			behind[s.Seq]++
-		}
-	}
-	doubled := make([]bool, len(before))
-	for i, seq := range before {
-		Expect(behind[seq]).To(Or(Equal(1), Equal(2)), "segment %d", i)
-		doubled[i] = behind[seq] == 2
+	segments := wire.Segments(analysis.WithData, analysis.Going(analysis.Inbound), analysis.From(sent.Connections[0].Local.Addr()))
+	transits := analysis.Transits(slices.Values(segments), analysis.On(net.Links[0].B.String()), analysis.On(net.Links[1].B.String()))
+	doubled := make([]bool, len(transits))
+	for i, t := range transits {
+		Expect(t.Arrived).To(Or(HaveLen(1), HaveLen(2)), "segment %d", i)
+		doubled[i] = len(t.Arrived) == 2
 	}
 	first := slices.Index(doubled, true)
 	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))

@@ -94,12 +94,12 @@ var _ = It("loses on the way what the link dropped, and the rest arrives by its 
 	// Two captures that do not know of the link say what it says of itself. None is early; late some
 	// can be, on a machine with other work, but not most.
 	lost, delays := 0, []time.Duration{}
-	for _, crossing := range wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0]) {
-		if crossing.Lost {
+	for _, transit := range wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0]) {
+		if transit.Lost() {
 			lost++
 			continue
 		}
-		delays = append(delays, crossing.Delay())
+		delays = append(delays, transit.Delay())
 	}
 	Expect(delays).NotTo(BeEmpty())
 	slices.Sort(delays)

@@ -30,15 +30,15 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 		time.Sleep(settle) // the last ACKs come back, and no FIN is sent
 
 		lost, toRepair, early := 0, 0, 0
-		for i, crossing := range wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0]) {
-			if !crossing.Lost {
+		for i, transit := range wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0]) {
+			if !transit.Lost() {
 				continue
 			}
 			lost++
 			if i < segments { // so many packets there are in any case
 				early++
 			}
-			if crossing.Sent.SequenceLength() > 0 { // a mere ACK takes no sequence number, and is not repeated
+			if transit.Sent.SequenceLength() > 0 { // a mere ACK takes no sequence number, and is not repeated
 				toRepair++
 			}
 		}
