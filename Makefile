@@ -26,9 +26,9 @@ RACE   := $(shell command -v gcc >/dev/null && echo -race)
 OTHER_ARCH := $(if $(filter arm64,$(shell go env GOARCH)),amd64,arm64)
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-# Packages whose tests need root or netem: they run in a guest, whatever this machine is.
-PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/analysis ./harness/capture \
-              ./harness/kernel ./harness/oracle
+# Packages whose tests need root or netem: they run in a guest, whatever this machine is. And those whose tests boot guests.
+PRIVILEGED   = $(shell internal/testenv/packages guest)
+BOOTS_GUESTS = $(shell internal/testenv/packages boots)
 
 .PHONY: help hello lab plan test examples unit privileged reproducible seeds kernels mutate kill fuzz bench bench-compare lint setup clean
 
@@ -66,7 +66,7 @@ unit: ## run the tests that any machine can run
 
 privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those that need root or netem
 	@$(TCPLAB) setup --virtual
-	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test -timeout $(TIMEOUT) ./harness/vm ./harness/runner ./cmd/tcplab
+	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test -timeout $(TIMEOUT) $(BOOTS_GUESTS)
 	$(TCPLAB) run $(PRIVILEGED) --clock virtual --memory 1024 --limit $(TIMEOUT) --seed $(SEED)
 
 reproducible: $(TCPLAB) ## run the suites twice with one seed and once with another; the bytes must show it
