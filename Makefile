@@ -30,7 +30,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PRIVILEGED   = $(shell internal/testenv/packages guest)
 BOOTS_GUESTS = $(shell internal/testenv/packages boots)
 
-.PHONY: help hello lab plan test examples unit privileged reproducible seeds kernels mutate kill fuzz bench bench-compare lint setup clean
+.PHONY: help hello lab plan test examples unit privileged reproducible seeds kernels mutate kill fuzz bench bench-compare exported lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,6 +113,9 @@ bench: setup ## measure what performance is claimed: a table, which docs/perform
 
 bench-compare: setup ## the same of another commit in turns with this one, compared by benchstat (REV=, COUNT=, BENCH=)
 	@internal/benchtable/compare '$(REV)' $(COUNT)
+
+exported: ## write docs/exported.md: how many names each package exports
+	go test ./docs -count 1 -run '^TestExportedNamesAreCounted$$' -update
 
 lint: ## check style
 	go run $(GOLANGCI_LINT) run ./...
