@@ -1,8 +1,12 @@
 package docs
 
 import (
+	"go/parser"
+	"go/token"
 	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -99,10 +103,26 @@ func TestNoPackageImportsUpwards(t *testing.T) {
 	}
 }
 
+// sources are a package's files, or its tests where it has nothing else: a suite.
+func (p listed) sources() []string {
+	if len(p.GoFiles) > 0 {
+		return p.GoFiles
+	}
+	return append(slices.Clone(p.TestGoFiles), p.XTestGoFiles...)
+}
+
 func TestEachPackageSaysItsOneThing(t *testing.T) {
 	for _, p := range listPackages(t) {
-		if p.Doc == "" && len(p.GoFiles) > 0 {
-			t.Errorf("%s has no doc comment", p.folder())
+		said := ""
+		for _, name := range p.sources() {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.PackageClauseOnly|parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said += file.Doc.Text()
+		}
+		if !strings.HasPrefix(said, "Package "+p.Name+" ") && p.Name != "main" || said == "" {
+			t.Errorf("%s has no doc comment that begins with \"Package %s\"", p.folder(), p.Name)
 		}
 	}
 }

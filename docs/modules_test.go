@@ -15,9 +15,10 @@ const module = "github.com/tcplab/tcplab"
 
 // A listed package is what the go command says of it. Its name is its folder in the module.
 type listed struct {
-	ImportPath, Dir, Doc string
-	Name                 string // of the package clause
-	GoFiles, Imports     []string
+	ImportPath, Dir                    string
+	Name                               string // of the package clause
+	GoFiles, TestGoFiles, XTestGoFiles []string
+	Imports                            []string // not those of tests
 }
 
 // folder is the package's folder in the module.
@@ -32,7 +33,7 @@ func (p listed) importable() bool {
 func (p listed) isSuite() bool { return path.Dir(p.folder()) == "scenarios" }
 
 var modulePackages = sync.OnceValues(func() ([]listed, error) {
-	command := exec.Command("go", "list", "-json=ImportPath,Dir,Doc,Name,GoFiles,Imports", "./...")
+	command := exec.Command("go", "list", "-json=ImportPath,Dir,Name,GoFiles,TestGoFiles,XTestGoFiles,Imports", "./...")
 	command.Dir = ".."
 	output, err := command.Output()
 	if err != nil {
