@@ -96,14 +96,12 @@ func modify(operation string, d Device, n Netem, change bool) (a Applied, err er
 			err = fmt.Errorf("%s netem on %s: %w", operation, d, err)
 		}
 	}()
-	if err := errors.Join(d.validate(), n.Validate()); err != nil {
+	r, err := prepare(n, change)
+	if err := errors.Join(d.validate(), err); err != nil {
 		return Applied{}, err
 	}
-	sent, t, err := encode(n, change)
-	if err != nil {
-		return Applied{}, err // a distribution's file was changed since it was validated
-	}
-	payload, err := sent.marshal(t)
+	sent := r.encode()
+	payload, err := sent.marshal(r.tables)
 	if err != nil {
 		return Applied{}, err
 	}
@@ -130,7 +128,7 @@ func modify(operation string, d Device, n Netem, change bool) (a Applied, err er
 	if err != nil {
 		return Applied{}, fmt.Errorf("read back: %w", err)
 	}
-	return report(n, t, got, change), verify(sent, got)
+	return r.report(got), verify(sent, got)
 }
 
 // Clear removes the netem from d, with what is queued in it. A device without

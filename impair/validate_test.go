@@ -1,14 +1,19 @@
 package impair
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/internal/golden"
 )
 
 const ms = time.Millisecond
@@ -19,6 +24,7 @@ func TestValidateRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	delayed := func(n Netem) Netem { n.Delay = 20 * ms; return n }
+	var messages bytes.Buffer
 	for _, test := range []struct {
 		name    string
 		netem   Netem
@@ -95,6 +101,7 @@ func TestValidateRefuses(t *testing.T) {
 			g := NewWithT(t)
 			err := test.netem.Validate()
 			g.Expect(err).To(MatchError(ContainSubstring(test.message)))
+			fmt.Fprintf(&messages, "# %s\n%s\n", test.name, strings.ReplaceAll(err.Error(), filepath.Dir(short), "DIR"))
 			field, ok := errors.AsType[*FieldError](err)
 			g.Expect(ok).To(BeTrue())
 			g.Expect(field.Field).To(Equal(test.field))
@@ -106,6 +113,9 @@ func TestValidateRefuses(t *testing.T) {
 			_, err = Change(Device{Name: "no-such-device"}, test.netem)
 			g.Expect(err).To(MatchError(ContainSubstring(test.message)))
 		})
+	}
+	if !t.Failed() {
+		golden.Compare(t, "refused.golden", messages.Bytes())
 	}
 }
 
@@ -140,9 +150,9 @@ func TestTablesThatDoNotFitTogetherAreRefused(t *testing.T) {
 
 	n.Slot.Distribution = Normal
 	g.Expect(n.Validate()).To(Succeed())
-	o, tables, err := encode(n, false)
+	r, err := prepare(n, false)
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = o.marshal(tables)
+	_, err = r.encode().marshal(r.tables)
 	g.Expect(err).NotTo(HaveOccurred())
 }
 
