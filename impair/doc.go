@@ -5,7 +5,7 @@
 // ends, hence two directions, and each gets its own [Netem]. The zero Netem is
 // a perfect link.
 //
-//	dev := impair.Device{NetNS: fd, Name: "eth0"}
+//	dev := netdev.Device{NetNS: fd, Name: "eth0"}
 //	got, err := impair.Apply(dev, impair.Netem{
 //		Delay: 20 * time.Millisecond,
 //		Loss:  impair.RandomLoss{Percent: 1},
@@ -17,7 +17,7 @@
 // Apply and Change read back what the kernel took and compare it with what was
 // asked, value for value: a difference within the kernel's resolution is a
 // note in [Applied], any other difference is a [*MismatchError]. Bad input is
-// refused before the kernel is touched, by a [*FieldError] for each field.
+// refused before the kernel is touched, by a [*invalid.FieldError] for each field.
 //
 // # What it needs
 //
@@ -65,9 +65,9 @@
 //     corrupt, on Linux 6.6 and later. It does not cover which bit is flipped, the
 //     range of a slot, and the start value of any correlation. Earlier kernels
 //     ignore it (a note says so). In a guest in virtual time all of it repeats.
-//   - Stats.Drops counts losses and packets over the limit; before Linux 7.2 also
+//   - [netdev.Stats].Drops counts losses and packets over the limit; before Linux 7.2 also
 //     ECN marks (packets that were marked and delivered). Since then netem counts
-//     what it does to packets one by one: [Stats].Injected.
+//     what it does to packets one by one: [netdev.Stats].Injected.
 //   - Corrupt flips a bit of a packet's linear part, which of what a local TCP has
 //     sent is the headers only; since Linux 7.2 of the whole packet.
 //   - netem's limit counts the packets that are being delayed, too. See

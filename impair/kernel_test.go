@@ -21,6 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness/statistics"
+	"github.com/tcplab/tcplab/invalid"
+	"github.com/tcplab/tcplab/netdev"
 )
 
 // The main thread outlives every goroutine, and would stay in a namespace that
@@ -60,7 +62,7 @@ func needNetem(t *testing.T) {
 // through its qdisc and arrive at far.
 type wire struct {
 	t         *testing.T
-	near, far Device
+	near, far netdev.Device
 	out, in   int // packet sockets
 	to        unix.SockaddrLinklayer
 }
@@ -95,8 +97,8 @@ func newWire(t *testing.T) *wire {
 
 	w := &wire{
 		t:    t,
-		near: Device{Name: "near", Index: near.Attrs().Index},
-		far:  Device{Name: "far", Index: far.Attrs().Index},
+		near: netdev.Device{Name: "near", Index: near.Attrs().Index},
+		far:  netdev.Device{Name: "far", Index: far.Attrs().Index},
 	}
 	w.out, w.in = packetSocket(t, near, 0), packetSocket(t, far, unix.ETH_P_ALL)
 	w.to = unix.SockaddrLinklayer{Ifindex: near.Attrs().Index, Protocol: htons(etherType), Halen: 6}
@@ -136,7 +138,7 @@ func (w *wire) change(n Netem) Applied {
 	return applied
 }
 
-func (w *wire) stats() Stats {
+func (w *wire) stats() netdev.Stats {
 	w.t.Helper()
 	s, err := ReadStats(w.near)
 	NewWithT(w.t).Expect(err).NotTo(HaveOccurred())
@@ -144,7 +146,7 @@ func (w *wire) stats() Stats {
 }
 
 // queue is what every qdisc counts: the statistics without those that netem has of its own since Linux 7.2.
-func (w *wire) queue() Stats {
+func (w *wire) queue() netdev.Stats {
 	w.t.Helper()
 	s := w.stats()
 	s.Injected = nil
@@ -262,24 +264,24 @@ func TestProbeLeavesNoThreadOrNamespaceBehind(t *testing.T) {
 
 func TestNoSuchDevice(t *testing.T) {
 	g := NewWithT(t)
-	_, err := Read(Device{Name: "no-such-device"})
-	g.Expect(err).To(MatchError(ErrNoDevice))
+	_, err := Read(netdev.Device{Name: "no-such-device"})
+	g.Expect(err).To(MatchError(netdev.ErrNoDevice))
 	g.Expect(err).To(MatchError(HavePrefix("read netem on no-such-device: no such device")))
-	_, err = Read(Device{Index: math.MaxInt32})
-	g.Expect(err).To(MatchError(ErrNoDevice))
-	g.Expect(Clear(Device{Name: "no-such-device"})).To(MatchError(ErrNoDevice))
-	_, err = ReadStats(Device{Name: "no-such-device"})
-	g.Expect(err).To(MatchError(ErrNoDevice))
-	_, err = Change(Device{Name: "no-such-device"}, Netem{})
-	g.Expect(err).To(MatchError(ErrNoDevice))
+	_, err = Read(netdev.Device{Index: math.MaxInt32})
+	g.Expect(err).To(MatchError(netdev.ErrNoDevice))
+	g.Expect(Clear(netdev.Device{Name: "no-such-device"})).To(MatchError(netdev.ErrNoDevice))
+	_, err = ReadStats(netdev.Device{Name: "no-such-device"})
+	g.Expect(err).To(MatchError(netdev.ErrNoDevice))
+	_, err = Change(netdev.Device{Name: "no-such-device"}, Netem{})
+	g.Expect(err).To(MatchError(netdev.ErrNoDevice))
 }
 
 func TestNameAndIndexHaveToBelongTogether(t *testing.T) {
 	g := NewWithT(t)
 	lo, err := netlink.LinkByName("lo")
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = Read(Device{Name: "eth7", Index: lo.Attrs().Index})
-	field, ok := errors.AsType[*FieldError](err)
+	_, err = Read(netdev.Device{Name: "eth7", Index: lo.Attrs().Index})
+	field, ok := errors.AsType[*invalid.FieldError](err)
 	g.Expect(ok).To(BeTrue(), "%v", err)
 	g.Expect(field.Allowed).To(ContainSubstring("lo, the name of index"))
 }
@@ -289,14 +291,14 @@ func TestNetNSHasToBeANamespace(t *testing.T) {
 	null, err := os.Open(os.DevNull)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer null.Close()
-	_, err = Read(Device{Name: "lo", NetNS: int(null.Fd())})
+	_, err = Read(netdev.Device{Name: "lo", NetNS: int(null.Fd())})
 	g.Expect(err).To(MatchError(unix.EINVAL))
 }
 
 func TestWithoutANetemThereIsNothingToReadOrChange(t *testing.T) {
 	needNamespace(t)
 	g := NewWithT(t)
-	lo := Device{Name: "lo"}
+	lo := netdev.Device{Name: "lo"}
 	_, err := Read(lo)
 	g.Expect(err).To(MatchError(ErrNotNetem))
 	_, err = ReadStats(lo)
@@ -322,7 +324,7 @@ func TestClearLeavesAnotherQdiscAlone(t *testing.T) {
 	needNamespace(t)
 	g := NewWithT(t)
 	pfifo(t, "lo")
-	lo := Device{Name: "lo"}
+	lo := netdev.Device{Name: "lo"}
 	g.Expect(Clear(lo)).To(MatchError(ErrNotNetem))
 	_, err := Read(lo)
 	g.Expect(err).To(MatchError(ContainSubstring("it is pfifo")))
@@ -334,7 +336,7 @@ func TestNoNetemIsATypedError(t *testing.T) {
 		t.Skip("needs a kernel without netem")
 	}
 	g := NewWithT(t)
-	_, err := Apply(Device{Name: "lo"}, Netem{Delay: ms})
+	_, err := Apply(netdev.Device{Name: "lo"}, Netem{Delay: ms})
 	g.Expect(err).To(MatchError(ErrNoNetem))
 	g.Expect(err).To(MatchError(ContainSubstring("linux-modules-extra")))
 }
@@ -344,9 +346,9 @@ func TestApplyReplacesAnyQdisc(t *testing.T) {
 	needNamespace(t)
 	g := NewWithT(t)
 	pfifo(t, "lo")
-	_, err := Apply(Device{Name: "lo"}, Netem{Delay: ms})
+	_, err := Apply(netdev.Device{Name: "lo"}, Netem{Delay: ms})
 	g.Expect(err).NotTo(HaveOccurred())
-	n, err := Read(Device{Name: "lo"})
+	n, err := Read(netdev.Device{Name: "lo"})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(n.Delay).To(Equal(ms))
 }
@@ -358,7 +360,7 @@ func TestADeviceInAnotherNamespace(t *testing.T) {
 	here, err := os.Open("/proc/thread-self/ns/net")
 	g.Expect(err).NotTo(HaveOccurred())
 	defer here.Close()
-	there := Device{Name: "lo", NetNS: int(here.Fd())}
+	there := netdev.Device{Name: "lo", NetNS: int(here.Fd())}
 
 	done := make(chan error)
 	go func() { // on a thread in the process's own namespace
@@ -366,11 +368,11 @@ func TestADeviceInAnotherNamespace(t *testing.T) {
 		done <- err
 	}()
 	g.Expect(<-done).To(Succeed())
-	n, err := Read(Device{Name: "lo"})
+	n, err := Read(netdev.Device{Name: "lo"})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(n.Delay).To(Equal(ms))
 	g.Expect(Clear(there)).To(Succeed())
-	_, err = Read(Device{Name: "lo"})
+	_, err = Read(netdev.Device{Name: "lo"})
 	g.Expect(err).To(MatchError(ErrNotNetem))
 }
 
@@ -384,7 +386,7 @@ func TestEveryOptionIsAppliedAndReadBack(t *testing.T) {
 	}
 	for _, operation := range []struct {
 		name string
-		do   func(Device, Netem) (Applied, error)
+		do   func(netdev.Device, Netem) (Applied, error)
 	}{{"apply", Apply}, {"change", Change}} {
 		for _, test := range list {
 			// A subtest would run on another thread, and in another namespace.
@@ -529,7 +531,7 @@ func TestAPerfectLinkDeliversAll(t *testing.T) {
 		g.Expect(f.number).To(Equal(i))
 		g.Expect(f.delay).To(BeNumerically("<", slack))
 	}
-	g.Expect(w.queue()).To(Equal(Stats{Packets: 100, Bytes: 100 * (frameSize + ethernet)}))
+	g.Expect(w.queue()).To(Equal(netdev.Stats{Packets: 100, Bytes: 100 * (frameSize + ethernet)}))
 }
 
 func TestDelayDelays(t *testing.T) {
@@ -550,11 +552,11 @@ func TestChangeKeepsWhatIsQueued(t *testing.T) {
 	const long = time.Second
 	w.apply(Netem{Delay: long})
 	w.send(0, 50)
-	g.Expect(w.queue()).To(Equal(Stats{QueueLength: 50, Backlog: 50 * (frameSize + ethernet)}))
+	g.Expect(w.queue()).To(Equal(netdev.Stats{Length: 50, Backlog: 50 * (frameSize + ethernet)}))
 
 	w.change(Netem{Delay: 10 * ms, Loss: SimpleGilbert(1, 10), Rate: Rate{BitsPerSecond: Gbit}})
 	w.change(Netem{Delay: 10 * ms})
-	g.Expect(w.stats().QueueLength).To(BeEquivalentTo(50))
+	g.Expect(w.stats().Length).To(BeEquivalentTo(50))
 
 	w.send(50, 60) // these overtake them
 	for i, f := range w.receive(10) {
@@ -565,7 +567,7 @@ func TestChangeKeepsWhatIsQueued(t *testing.T) {
 		g.Expect(f.number).To(Equal(i))
 		g.Expect(f.delay).To(And(BeNumerically(">=", long), BeNumerically("<", long+slack)))
 	}
-	g.Expect(w.queue()).To(Equal(Stats{Packets: 60, Bytes: 60 * (frameSize + ethernet)}))
+	g.Expect(w.queue()).To(Equal(netdev.Stats{Packets: 60, Bytes: 60 * (frameSize + ethernet)}))
 }
 
 func TestApplyAndClearDropWhatIsQueued(t *testing.T) {
@@ -574,7 +576,7 @@ func TestApplyAndClearDropWhatIsQueued(t *testing.T) {
 	w.apply(Netem{Delay: time.Hour})
 	w.send(0, 50)
 	w.apply(Netem{Delay: time.Hour})
-	g.Expect(w.queue()).To(Equal(Stats{}))
+	g.Expect(w.queue()).To(Equal(netdev.Stats{}))
 	w.send(0, 50)
 	g.Expect(Clear(w.near)).To(Succeed())
 	g.Expect(Clear(w.near)).To(Succeed())
@@ -589,7 +591,7 @@ func TestLossOf100PercentDropsAll(t *testing.T) {
 	w := newWire(t)
 	w.apply(Netem{Loss: RandomLoss{Percent: 100}})
 	w.send(0, 1000)
-	NewWithT(t).Expect(w.queue()).To(Equal(Stats{Drops: 1000}))
+	NewWithT(t).Expect(w.queue()).To(Equal(netdev.Stats{Drops: 1000}))
 	w.idle()
 }
 
@@ -750,7 +752,7 @@ func TestECNMarksInsteadOfDropping(t *testing.T) {
 		g.Expect(marked.Drops).To(BeEquivalentTo(1))
 	} else {
 		g.Expect(marked.Drops).To(BeZero())
-		g.Expect(*marked.Injected).To(Equal(Injected{Marked: 1}))
+		g.Expect(*marked.Injected).To(Equal(netdev.Injected{Marked: 1}))
 	}
 
 	header[1] = 0 // not capable
@@ -759,7 +761,7 @@ func TestECNMarksInsteadOfDropping(t *testing.T) {
 	g.Expect(lost.Packets).To(BeEquivalentTo(1))
 	g.Expect(lost.Drops).To(Equal(marked.Drops + 1))
 	if lost.Injected != nil {
-		g.Expect(*lost.Injected).To(Equal(Injected{Marked: 1, Lost: 1}))
+		g.Expect(*lost.Injected).To(Equal(netdev.Injected{Marked: 1, Lost: 1}))
 	}
 	w.idle()
 }
@@ -863,7 +865,7 @@ func TestTheLimitDropsWhatIsOver(t *testing.T) {
 	g := NewWithT(t)
 	w.apply(Netem{Delay: 100 * ms, Limit: 5})
 	w.send(0, 12)
-	g.Expect(w.stats().QueueLength).To(BeEquivalentTo(5))
+	g.Expect(w.stats().Length).To(BeEquivalentTo(5))
 	g.Expect(w.stats().Drops).To(BeEquivalentTo(7))
 	for i, f := range w.receive(5) {
 		g.Expect(f.number).To(Equal(i))

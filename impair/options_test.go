@@ -13,6 +13,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/invalid"
 )
 
 // leaves are the names of all fields of a type, of its structs' and of those of all loss models.
@@ -181,7 +183,7 @@ func TestEveryFieldIsValidated(t *testing.T) {
 				return // any type of Loss, and any number, is allowed
 			}
 			err := p.assemble().Validate()
-			field, ok := errors.AsType[*FieldError](err)
+			field, ok := errors.AsType[*invalid.FieldError](err)
 			NewWithT(t).Expect(ok).To(BeTrue(), "%v is not refused", p.assemble())
 			NewWithT(t).Expect(field.Field).To(Equal(f.name))
 		})

@@ -5,18 +5,9 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/tcplab/tcplab/invalid"
 )
-
-// FieldError refuses one field of a [Netem] or a [Device].
-type FieldError struct {
-	Field   string // as in Go: "Loss.Percent"
-	Value   any    // what was given
-	Allowed string // what is allowed, or why it is not
-}
-
-func (e *FieldError) Error() string {
-	return fmt.Sprintf("impairment field %s: %v is not allowed: want %s", e.Field, e.Value, e.Allowed)
-}
 
 const (
 	// maxDelay keeps the kernel's clock arithmetic far from overflow; it is
@@ -31,7 +22,7 @@ const (
 // else, in two-byte values.
 const tablesMax = (math.MaxUint16 - 512) / 2
 
-// Validate tells what is wrong with n: a [*FieldError] for each field, joined,
+// Validate tells what is wrong with n: a [*invalid.FieldError] for each field, joined,
 // in the order of the fields; nil if all is well. It reads the files of
 // [Experimental] and [File] distributions, and needs neither root nor netem.
 func (n Netem) Validate() error {
@@ -54,7 +45,7 @@ type checker struct {
 }
 
 func (c *checker) refuse(field string, value any, allowed string) {
-	c.errs = append(c.errs, &FieldError{Field: field, Value: value, Allowed: allowed})
+	c.errs = append(c.errs, &invalid.FieldError{Of: "impairment", Field: field, Value: value, Allowed: "want " + allowed})
 }
 
 func (c *checker) duration(field string, d, largest time.Duration) {

@@ -14,6 +14,8 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/internal/golden"
+	"github.com/tcplab/tcplab/invalid"
+	"github.com/tcplab/tcplab/netdev"
 )
 
 const ms = time.Millisecond
@@ -102,15 +104,15 @@ func TestValidateRefuses(t *testing.T) {
 			err := test.netem.Validate()
 			g.Expect(err).To(MatchError(ContainSubstring(test.message)))
 			fmt.Fprintf(&messages, "# %s\n%s\n", test.name, strings.ReplaceAll(err.Error(), filepath.Dir(short), "DIR"))
-			field, ok := errors.AsType[*FieldError](err)
+			field, ok := errors.AsType[*invalid.FieldError](err)
 			g.Expect(ok).To(BeTrue())
 			g.Expect(field.Field).To(Equal(test.field))
 
 			// Nor does it come as far as to look for the device.
-			_, err = Apply(Device{Name: "no-such-device"}, test.netem)
+			_, err = Apply(netdev.Device{Name: "no-such-device"}, test.netem)
 			g.Expect(err).To(MatchError(ContainSubstring(test.message)))
-			g.Expect(errors.Is(err, ErrNoDevice)).To(BeFalse())
-			_, err = Change(Device{Name: "no-such-device"}, test.netem)
+			g.Expect(errors.Is(err, netdev.ErrNoDevice)).To(BeFalse())
+			_, err = Change(netdev.Device{Name: "no-such-device"}, test.netem)
 			g.Expect(err).To(MatchError(ContainSubstring(test.message)))
 		})
 	}
@@ -158,14 +160,14 @@ func TestTablesThatDoNotFitTogetherAreRefused(t *testing.T) {
 
 func TestDeviceIsValidated(t *testing.T) {
 	for _, test := range []struct {
-		device  Device
+		device  netdev.Device
 		message string
 	}{
-		{Device{}, "Device.Name"},
-		{Device{Name: "lo", NetNS: -1}, "Device.NetNS: -1 is not allowed"},
-		{Device{Name: "sixteen-letters-"}, "1 to 15 bytes"},
-		{Device{Name: "a\x00b"}, "1 to 15 bytes"},
-		{Device{Index: -1}, "Device.Index"},
+		{netdev.Device{}, "Device.Name"},
+		{netdev.Device{Name: "lo", NetNS: -1}, "Device.NetNS: -1 is not allowed"},
+		{netdev.Device{Name: "sixteen-letters-"}, "1 to 15 bytes"},
+		{netdev.Device{Name: "a\x00b"}, "1 to 15 bytes"},
+		{netdev.Device{Index: -1}, "Device.Index"},
 	} {
 		g := NewWithT(t)
 		_, err := Read(test.device)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/netdev"
 )
 
 func TestPercentIsEncodedAsInIproute2(t *testing.T) {
@@ -247,7 +249,7 @@ func FuzzParseQdisc(f *testing.F) {
 		{Type: attrStatsBasic, Data: stats},
 		{Type: attrStatsQueue, Data: pack([5]uint32{1, 2, 3, 4, 5})},
 		{Type: attrStatsPkt64, Data: pack(uint64(1 << 33))},
-		{Type: attrStatsApp, Data: pack(Injected{Marked: 1})},
+		{Type: attrStatsApp, Data: pack(netdev.Injected{Marked: 1})},
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -285,9 +287,9 @@ func TestParseQdisc(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(q).To(Equal(qdisc{
 		kind: "netem", index: 7, handle: 1 << 16, parent: handleRoot,
-		stats: Stats{
-			Packets: 2, Bytes: 3028, QueueLength: 1, Backlog: 2, Drops: 3, Requeues: 4, Overlimits: 5,
-			Injected: &Injected{Delayed: 1, Lost: 2, Corrupted: 3, Duplicated: 4, Reordered: 5, Marked: 6, Failed: 7},
+		stats: netdev.Stats{
+			Packets: 2, Bytes: 3028, Length: 1, Backlog: 2, Drops: 3, Requeues: 4, Overlimits: 5,
+			Injected: &netdev.Injected{Delayed: 1, Lost: 2, Corrupted: 3, Duplicated: 4, Reordered: 5, Marked: 6, Failed: 7},
 		},
 	}))
 }

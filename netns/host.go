@@ -15,6 +15,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/thread"
 )
 
 const (
@@ -56,7 +58,7 @@ func NewHost(name string, settings ...Setting) (*Host, error) {
 		return nil, fmt.Errorf("create host %q: %w", name, err)
 	}
 	var h *Host
-	err := throwAway(func() (err error) {
+	err := thread.Run(func() (err error) {
 		h, err = createHost(name, settings)
 		return err
 	})
@@ -163,7 +165,7 @@ func (h *Host) IPv6() netip.Addr {
 //
 // A panic in f goes on in the caller with the same value, and so does runtime.Goexit, which testing's FailNow uses.
 func (h *Host) Do(f func() error) error {
-	return throwAway(func() error {
+	return thread.Run(func() error {
 		if err := h.enter(); err != nil {
 			return err
 		}
@@ -171,7 +173,7 @@ func (h *Host) Do(f func() error) error {
 	})
 }
 
-// enter moves the calling thread, which must be one of onThread's, into the host.
+// enter moves the calling thread, which must be one of package thread's, into the host.
 func (h *Host) enter() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -243,7 +245,7 @@ func (h *Host) await(group uint, ready func() (bool, error)) error {
 	}
 	// Only now, as the answer is almost always yes. Then once more, for what happened in between.
 	var events *nl.NetlinkSocket
-	err := throwAway(func() (err error) {
+	err := thread.Run(func() (err error) {
 		if err := unix.Setns(h.fd, unix.CLONE_NEWNET); err != nil {
 			return os.NewSyscallError("setns", err)
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/tcplab/tcplab/internal/thread"
 )
 
 // The kinds of topology.
@@ -193,7 +195,7 @@ func build(kind string, c Config, r roles, join func(*Topology) error) (_ *Topol
 		}
 	}()
 	// All from one thread, which ends up in the namespace of the last host.
-	err = throwAway(func() error {
+	err = thread.Run(func() error {
 		if err := t.createHosts(c, r); err != nil {
 			return err
 		}

@@ -245,18 +245,6 @@ func (e *ExitError) Error() string {
 // Unwrap returns Cause.
 func (e *ExitError) Unwrap() error { return e.Cause }
 
-// ConfigError says which field of a program's configuration is refused, before anything was started.
-type ConfigError struct {
-	Program string // "bulk-client"
-	Field   string // "MSS"
-	Value   any
-	Allowed string // what is allowed, or what to do
-}
-
-func (e *ConfigError) Error() string {
-	return fmt.Sprintf("%s: %s is %v: %s", e.Program, e.Field, e.Value, e.Allowed)
-}
-
 // Progress is how far a transfer has come.
 type Progress struct {
 	Elapsed time.Duration `json:"elapsed_ns"` // since it started

@@ -2,7 +2,7 @@
 // on "the first two SYN", "data segment 5, once", "every other pure ACK", "everything for 300 ms". It drops them,
 // holds them back, duplicates, marks, bleaches or corrupts them, counts what it hit and reports each hit.
 //
-//	set, err := rules.Open(impair.Device{NetNS: router.FD(), Name: "eth1"})
+//	set, err := rules.Open(netdev.Device{NetNS: router.FD(), Name: "eth1"})
 //	if err != nil {
 //		return err
 //	}

@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/invalid"
 )
 
 const ms = time.Millisecond
@@ -40,7 +41,7 @@ func TestListIsChecked(t *testing.T) {
 		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.says)))
 		NewWithT(t).Expect(errors.Is(err, ErrInvalid)).To(BeTrue())
 	}
-	var field *impair.FieldError
+	var field *invalid.FieldError
 	_, err := List(Step{0, delay(-1)})
 	NewWithT(t).Expect(errors.As(err, &field)).To(BeTrue())
 }

@@ -18,7 +18,7 @@ var _ = It("changes in mid-run without losing or hastening what is queued", Labe
 	const long, short, probes, queued = time.Second, 10 * time.Millisecond, 100, 50
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: long})
-	length := func() uint32 { return lab.Queue(link.net.ToServer).QueueLength }
+	length := func() uint64 { return lab.Queue(link.net.ToServer).Length }
 
 	link.begin(peers.ProbeSender{Count: probes, Interval: 2 * time.Millisecond})
 	Eventually(length).Should(BeNumerically(">=", queued))
@@ -46,7 +46,7 @@ var _ = It("takes a rule in mid-run without losing what is queued", Label("quick
 	link := newLink(lab, impair.Netem{Delay: delay})
 	link.begin(peers.ProbeSender{Count: probes})
 	lab.Wait(link.sender)
-	Eventually(func() uint32 { return lab.Queue(link.net.ToServer).QueueLength }).Should(BeEquivalentTo(probes))
+	Eventually(func() uint64 { return lab.Queue(link.net.ToServer).Length }).Should(BeEquivalentTo(probes))
 
 	// To attach what rules hang on deactivates a device, which empties its queue (qdisc_graft, dev_deactivate).
 	rule := lab.Rule(link.net.ToServer, rules.Drop(rules.Data))

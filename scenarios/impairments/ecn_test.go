@@ -11,6 +11,7 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netdev"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -26,7 +27,7 @@ const (
 func markedPackets() string { return harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts") }
 
 // expectAccount expects the link's own account to have so many packets that were lost, and so many that were marked.
-func expectAccount(lab *harness.Lab, net *netns.Topology, queue impair.Stats, lost, marked int) {
+func expectAccount(lab *harness.Lab, net *netns.Topology, queue netdev.Stats, lost, marked int) {
 	GinkgoHelper()
 	dropped := lost
 	if lab.Oracle(net.Server()).NetemDropsMarks() {

@@ -11,6 +11,7 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netdev"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -90,7 +91,7 @@ type account struct {
 	probes   []probe           // in the capture, by number
 	order    []int             // their numbers as they came to the server, copies included
 	received peers.ProbeResult // by the receiver
-	queue    impair.Stats      // by the qdisc
+	queue    netdev.Stats      // by the qdisc
 	late     time.Duration     // by how much a host may delay one of them
 }
 
@@ -98,7 +99,7 @@ type account struct {
 func (l *link) account() account {
 	GinkgoHelper()
 	sent := l.lab.Wait(l.sender).Probe.Sent
-	Eventually(func() uint32 { return l.lab.Queue(l.net.ToServer).QueueLength }).WithTimeout(time.Minute).Should(BeZero())
+	Eventually(func() uint64 { return l.lab.Queue(l.net.ToServer).Length }).WithTimeout(time.Minute).Should(BeZero())
 	a := account{received: *l.lab.Stop(l.receiver).Probe, queue: l.lab.Queue(l.net.ToServer), late: late(l.lab, l.net)}
 	a.read(l.wire.Frames(), l)
 	Expect(a.probes).To(HaveLen(sent), "probes that came to the router, and those that were sent")

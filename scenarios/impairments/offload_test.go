@@ -9,6 +9,7 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netdev"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -23,7 +24,7 @@ var _ = It("loses many segments as one where offload is left on, so that a loss 
 	net := lab.Routed(netns.Config{Offload: true}) // all other specs have it off: gso_max_segs is 1
 	lab.ImpairBoth(perfect)
 	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
-	queue := func() impair.Stats { return lab.Queue(net.ToServer) }
+	queue := func() netdev.Stats { return lab.Queue(net.ToServer) }
 
 	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
 	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})

@@ -1,4 +1,5 @@
-package netns
+// Package thread runs functions on operating system threads that end with them, and so may be left in any namespace.
+package thread
 
 import (
 	"runtime"
@@ -6,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onThread runs f on an operating system thread that nothing else has run on since f began, or ever will: f may
+// Start runs f on an operating system thread that nothing else has run on since f began, or ever will: f may
 // leave it in any namespace. It returns at once.
 //
 // The goroutine ends without unlocking its thread, which ends the thread. That does not work for the main thread:
@@ -14,7 +15,7 @@ import (
 // its namespace. So whoever finds itself on the main thread holds it until another goroutine has got a different
 // one. (The usual cure, runtime.LockOSThread in an init function, would bind the main goroutine of every program
 // that imports this package.)
-func onThread(f func()) {
+func Start(f func()) {
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() != unix.Getpid() {
@@ -32,16 +33,16 @@ func onThread(f func()) {
 	}()
 }
 
-// throwAway runs f by onThread and waits for it. A panic in f, and a runtime.Goexit (testing's FailNow calls it),
+// Run runs f by Start and waits for it. A panic in f, and a runtime.Goexit (testing's FailNow calls it),
 // go on in the caller.
-func throwAway(f func() error) error {
+func Run(f func() error) error {
 	var (
 		err      error
 		panicked any
 		exited   = true
 		done     = make(chan struct{})
 	)
-	onThread(func() {
+	Start(func() {
 		defer close(done)
 		defer func() {
 			if panicked = recover(); panicked != nil {
