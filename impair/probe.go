@@ -10,10 +10,8 @@ import (
 	"github.com/tcplab/tcplab/netdev"
 )
 
-// Probe tells whether this process may use netem on this kernel, by doing so:
-// in a network namespace of its own, which is gone when it returns. nil means
-// that it may; otherwise the error is [ErrNoNetem] or [ErrNotPermitted], or
-// tells what else went wrong, in a line.
+// Probe reports whether this process may use netem on this kernel, by using it in a temporary network namespace. nil
+// means yes. The error is [ErrNoNetem] or [ErrNotPermitted], or says in a line what else failed.
 func Probe() error {
 	err := inThrowawayNamespace(func() error {
 		_, err := Apply(netdev.Device{Name: "lo"}, Netem{
