@@ -124,7 +124,7 @@ func near(name string) []string {
 	return found[:min(len(found), most)]
 }
 
-// sharesWord tells whether two names have a word in common, apart from a source's name.
+// sharesWord reports whether two names have a word in common, apart from a source's name.
 func sharesWord(a, b string) bool {
 	separator := func(r rune) bool { return strings.ContainsRune("-_ ", r) }
 	_, kind, _ := strings.Cut(b, "-")

@@ -11,7 +11,7 @@ const (
 	mbit = impair.Mbit
 	ms   = time.Millisecond
 
-	ethernet = 1500 // bytes: no source tells an MTU
+	ethernet = 1500 // bytes: no source states an MTU
 )
 
 // Sources, and what of them could be looked up.

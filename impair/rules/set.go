@@ -53,7 +53,7 @@ type Set struct {
 	settings  settings
 	capacity  int // rules that the program can ask
 	installed []*Installed
-	pairs     map[time.Duration]int // near end's index, for packets that are held so long
+	pairs     map[time.Duration]int // index of the near end, by the delay of its pair
 	corrupts  bool                  // the filters for Corrupt are there
 }
 
@@ -415,7 +415,7 @@ func (s *Set) counters() (counters, error) {
 	return c, nil
 }
 
-// complete tells what the set could not do or report.
+// complete returns an error that says what the set could not do or report.
 func (s *Set) complete(c counters) error {
 	var errs []error
 	for _, fault := range []struct {

@@ -71,7 +71,7 @@ func sleepUntil(ctx context.Context, t time.Time) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return context.Cause(ctx) // both at once is the end, not luck
+		return context.Cause(ctx) // if both are due, the end wins: no chance decides
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -208,7 +208,7 @@ func limit(base impair.Netem, rates []Rate) int {
 	for _, r := range rates {
 		fastest = max(fastest, r.BitsPerSecond())
 	}
-	const tableReach = 4 // a distribution's table goes so many times the jitter
+	const tableReach = 4 // a table of a distribution reaches this many times the jitter
 	held := base.Delay + tableReach*base.Jitter
 	line := math.Ceil(float64(fastest) / 8 / Opportunity * held.Seconds())
 	return int(min(line+max(2*line, least), math.MaxInt32))
