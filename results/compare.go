@@ -25,8 +25,8 @@ const (
 	Differs Kind = "differs" // both have it, with other bytes
 )
 
-// MaxValues bounds how many values of one record Compare lists.
-const MaxValues = 10
+// maxValues bounds how many values of one record Compare lists.
+const maxValues = 10
 
 // A Difference is one file that is not the same in two runs.
 type Difference struct {
@@ -37,7 +37,7 @@ type Difference struct {
 	Offset       int64 // of the first byte that differs, from 0
 	SizeA, SizeB int64 // bytes
 
-	// Of a record that differs: the first MaxValues values, in the record's order, and how many there are besides.
+	// Of a record that differs: the first maxValues values, in the record's order, and how many there are besides.
 	Values []ValueDifference
 	More   int
 }
@@ -172,7 +172,7 @@ func (s *side) load(full string) error {
 	if err != nil {
 		return err
 	}
-	rec, err := Parse(bytes.NewReader(s.record))
+	rec, err := parse(bytes.NewReader(s.record))
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(full, FileName), err)
 	}
@@ -316,7 +316,7 @@ func compareRecords(a, b []byte) (d Difference, same bool, err error) {
 
 	d.Kind = Differs
 	compareValues("", objectA, objectB, func(v ValueDifference) {
-		if len(d.Values) == MaxValues {
+		if len(d.Values) == maxValues {
 			d.More++
 			return
 		}

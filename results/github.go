@@ -22,7 +22,7 @@ func GitHub(w io.Writer, report Report) error {
 	title := func(r *Record) string {
 		name := r.Suite + ": " + r.Scenario
 		if several {
-			name += " (" + r.origin().String() + ")"
+			name += " (" + r.Origin().String() + ")"
 		}
 		return name
 	}

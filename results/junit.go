@@ -87,15 +87,15 @@ func junitReport(report Report) junitSuites {
 	}
 	type key struct {
 		suite string
-		origin
+		Origin
 	}
 	index := map[key]int{}
 	started := map[key]time.Time{}
 	for _, r := range report.Records {
-		k := key{r.Suite, r.origin()}
+		k := key{r.Suite, r.Origin()}
 		i, known := index[k]
 		if !known {
-			i = document.add(printable(cmp.Or(r.Suite, "-")), junitPropertiesOf(k.origin))
+			i = document.add(printable(cmp.Or(r.Suite, "-")), junitPropertiesOf(k.Origin))
 			index[k] = i
 		}
 		class := r.Suite
@@ -130,8 +130,10 @@ func (d *junitSuites) add(name string, properties []junitProperty) int {
 // junitTimestamp is in UTC: the schemas allow no zone.
 func junitTimestamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05") }
 
-func junitPropertiesOf(o origin) []junitProperty {
-	return []junitProperty{{"kernel", o.kernel}, {"clock", o.clock}, {"seed", o.seed}, {"protocol", o.protocol}}
+func junitPropertiesOf(o Origin) []junitProperty {
+	return []junitProperty{
+		{"kernel", printable(o.Kernel)}, {"clock", printable(o.Clock)}, {"seed", strconv.FormatUint(o.Seed, 10)}, {"protocol", o.protocol()},
+	}
 }
 
 func junitStarted(r *Record) time.Time {

@@ -2,11 +2,9 @@ package results
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tcplab/tcplab/internal/text"
@@ -70,20 +68,17 @@ func (r *Run) Report() (Report, error) {
 	return Report{Records: records, Missing: len(unfinished)}, nil
 }
 
-// ErrTwice is for reports that have the same scenario, on the same kernel, with the same seed.
-var ErrTwice = errors.New("is in the report twice")
-
 // Join makes one report of several. Of a scenario that two of them have, kernel, clock, seed or protocol must differ: it
-// would be counted twice, and nobody could tell one from the other. That is an ErrTwice.
+// would be counted twice, and nobody could tell one from the other.
 func Join(reports ...Report) (Report, error) {
 	var all Report
 	seen := map[string]*Record{}
 	for _, report := range reports {
 		for _, r := range report.Records {
-			key := fmt.Sprintf("%q %q %v", r.Suite, r.Scenario, r.origin())
+			key := fmt.Sprintf("%q %q %v", r.Suite, r.Scenario, r.Origin())
 			if other := seen[key]; other != nil {
-				return Report{}, fmt.Errorf("%s: %s %w (%s and %s), on %s: give one of them",
-					r.Suite, r.Scenario, ErrTwice, cmp.Or(other.dir, "-"), cmp.Or(r.dir, "-"), r.origin())
+				return Report{}, fmt.Errorf("%s: %s is in the report twice (%s and %s), on %s: give one of them",
+					r.Suite, r.Scenario, cmp.Or(other.dir, "-"), cmp.Or(r.dir, "-"), r.Origin())
 			}
 			seen[key] = r
 		}
@@ -91,11 +86,6 @@ func Join(reports ...Report) (Report, error) {
 		all.Missing += report.Missing
 	}
 	return all, nil
-}
-
-// String is the tally, and what is missing.
-func (r Report) String() string {
-	return strings.TrimSuffix(Count(r.Records).String()+"; "+r.missing(), "; ")
 }
 
 // missing says that the report does not have all, or is empty.
@@ -106,27 +96,34 @@ func (r Report) missing() string {
 	return fmt.Sprintf("%d of %d scenarios did not run to their end", r.Missing, r.Missing+len(r.Records))
 }
 
-// An origin is what the records of one run have in common.
-type origin struct {
-	kernel, clock, seed, protocol string
+// An Origin is what tells the runs of one scenario apart, and the records of one run have in common.
+type Origin struct {
+	Kernel string // release of the kernel that was tested
+	Clock  string // ClockVirtual or ClockReal
+	Seed   uint64
+	IPv6   bool // else IPv4
 }
 
-func (r *Record) origin() origin {
-	o := origin{kernel: printable(r.Kernel.Release), clock: printable(r.Clock), seed: strconv.FormatUint(r.Seed, 10), protocol: "IPv4"}
-	if r.IPv6 {
-		o.protocol = "IPv6"
-	}
-	return o
+// Origin is of what run a record is.
+func (r *Record) Origin() Origin {
+	return Origin{Kernel: r.Kernel.Release, Clock: r.Clock, Seed: r.Seed, IPv6: r.IPv6}
 }
 
 // String is such as "kernel 6.1.0-56-amd64, virtual clock, seed 7, IPv4".
-func (o origin) String() string {
-	return fmt.Sprintf("kernel %s, %s clock, seed %s, %s", cmp.Or(o.kernel, "unknown"), cmp.Or(o.clock, "unknown"), o.seed, o.protocol)
+func (o Origin) String() string {
+	return fmt.Sprintf("kernel %s, %s clock, seed %d, %s", cmp.Or(printable(o.Kernel), "unknown"), cmp.Or(printable(o.Clock), "unknown"), o.Seed, o.protocol())
+}
+
+func (o Origin) protocol() string {
+	if o.IPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
 }
 
 // A section is the records of one origin. A run on several kernels has several.
 type section struct {
-	origin
+	Origin
 	records []*Record
 }
 
@@ -134,10 +131,10 @@ type section struct {
 func sections(records []*Record) []section {
 	var list []section
 	for _, r := range records {
-		o := r.origin()
-		i := slices.IndexFunc(list, func(s section) bool { return s.origin == o })
+		o := r.Origin()
+		i := slices.IndexFunc(list, func(s section) bool { return s.Origin == o })
 		if i < 0 {
-			i, list = len(list), append(list, section{origin: o})
+			i, list = len(list), append(list, section{Origin: o})
 		}
 		list[i].records = append(list[i].records, r)
 	}
@@ -218,13 +215,13 @@ func (s skip) String() string {
 	return fmt.Sprintf("%d %s: %s", s.count, scenarios, s.reason)
 }
 
-// BusyLimit is how busy, in percent, the processor of a guest may be for a figure to be TCP's: docs/virtual-time.md has what was
+// busyLimit is how busy, in percent, the processor of a guest may be for a figure to be TCP's: docs/virtual-time.md has what was
 // measured.
-const BusyLimit = 80
+const busyLimit = 80
 
 // tooBusy says that a record's figures may be the machine's, or is empty.
 func tooBusy(r *Record) string {
-	if r.Busy == nil || r.Busy.Allowed || r.Busy.Most <= BusyLimit {
+	if r.Busy == nil || r.Busy.Allowed || r.Busy.Most <= busyLimit {
 		return ""
 	}
 	return fmt.Sprintf("the guest was busy for %.0f %% of %v, from %v on: its figures may be the machine's. Give it a slower link, "+

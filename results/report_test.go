@@ -133,9 +133,7 @@ func TestReportOfARun(t *testing.T) {
 	report, err := run.Report()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(report.Records).To(HaveLen(1))
-	g.Expect(report.String()).To(Equal("1 passed, 0 failed, 0 skipped; 1 of 2 scenarios did not run to their end"))
-	report.Missing = 0
-	g.Expect(report.String()).To(Equal("1 passed, 0 failed, 0 skipped"))
+	g.Expect(report.Missing).To(Equal(1))
 
 	g.Expect(os.WriteFile(filepath.Join(run.Dir("s", "killed"), FileName), []byte("{}"), 0o644)).To(Succeed())
 	_, err = run.Report()
@@ -145,7 +143,7 @@ func TestReportOfARun(t *testing.T) {
 func TestJoinRefusesTheSameTwice(t *testing.T) {
 	g := NewWithT(t)
 	_, err := Join(Report{Records: lab(t)}, Report{Records: lab(t)[:1]})
-	g.Expect(err).To(And(MatchError(ErrTwice), MatchError(ContainSubstring("on kernel 6.1.0-40-amd64, virtual clock, seed 7, IPv4: give one of them"))))
+	g.Expect(err).To(And(MatchError(ContainSubstring("is in the report twice")), MatchError(ContainSubstring("on kernel 6.1.0-40-amd64, virtual clock, seed 7, IPv4: give one of them"))))
 	again := lab(t)[:1]
 	again[0].Seed++
 	all, err := Join(Report{Records: lab(t), Missing: 1}, Report{Records: again, Missing: 2})

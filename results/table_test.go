@@ -222,7 +222,7 @@ func FuzzTable(f *testing.F) {
 
 func TestTableSaysWhatWasBusy(t *testing.T) {
 	records := []*Record{
-		{Suite: "congestion", Scenario: "fills 20 Mbit/s", Verdict: Passed, Clock: ClockVirtual, Busy: &Busy{Share: 20, Most: BusyLimit, For: Duration(10 * time.Second)}},
+		{Suite: "congestion", Scenario: "fills 20 Mbit/s", Verdict: Passed, Clock: ClockVirtual, Busy: &Busy{Share: 20, Most: busyLimit, For: Duration(10 * time.Second)}},
 		{Suite: "congestion", Scenario: "fills 200 Mbit/s", Verdict: Passed, Clock: ClockVirtual, Inputs: Inputs{MIPS: 500},
 			Busy: &Busy{Share: 60, Most: 99.3, From: Duration(time.Second), For: Duration(10 * time.Second)}},
 	}

@@ -42,7 +42,7 @@ func TestChoose(t *testing.T) {
 		g.Expect(clock).To(Equal(Real))
 		g.Expect(why).NotTo(BeEmpty())
 	} else {
-		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(errCannotRun))
 		g.Expect(err).To(MatchError(ContainSubstring(realErr.Error())))
 		g.Expect(err.Error()).To(HaveSuffix("--clock virtual"))
 	}
@@ -53,7 +53,7 @@ func TestChoose(t *testing.T) {
 		g.Expect(clock).To(Equal(Virtual))
 		g.Expect(why).To(Equal("as asked"))
 	} else {
-		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(errCannotRun))
 	}
 
 	clock, why, err = Choose(Auto)
@@ -64,7 +64,7 @@ func TestChoose(t *testing.T) {
 		g.Expect(clock).To(Equal(Virtual))
 		g.Expect(why).To(Equal(because(realErr)))
 	default:
-		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(errCannotRun))
 		g.Expect(err).To(MatchError(ContainSubstring(realErr.Error())))
 		g.Expect(err).To(MatchError(qemuErr))
 	}
@@ -75,7 +75,7 @@ func TestChoose(t *testing.T) {
 func TestChooseForAKernel(t *testing.T) {
 	g := NewWithT(t)
 	_, _, err := chooseFor(SessionOptions{Clock: Real, Kernels: []string{"6.1"}})
-	g.Expect(err).To(MatchError(ErrCannotRun))
+	g.Expect(err).To(MatchError(errCannotRun))
 	g.Expect(err).To(MatchError(ContainSubstring("kernel 6.1 on the real clock")))
 	_, qemuErr := vm.FindQEMU()
 	for _, clock := range []Clock{"", Auto, Virtual} {
@@ -124,14 +124,14 @@ func TestChooseWithoutQEMU(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	g := NewWithT(t)
 	_, _, err := Choose(Virtual)
-	g.Expect(err).To(MatchError(ErrCannotRun))
+	g.Expect(err).To(MatchError(errCannotRun))
 	g.Expect(err).To(MatchError(vm.ErrNoQEMU))
 	if RealClock() != nil {
 		_, _, err = Choose(Auto)
-		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(errCannotRun))
 		g.Expect(err).To(MatchError(vm.ErrNoQEMU))
 		_, err = Run(t.Context(), SessionOptions{Patterns: []string{"./testdata/no-such"}}, RunOptions{})
-		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(errCannotRun))
 	}
 }
 

@@ -51,7 +51,7 @@ func Open(ctx context.Context, options SessionOptions) (*Session, error) {
 }
 
 func open(ctx context.Context, options SessionOptions, apart bool) (*Session, error) {
-	if err := options.Check(); err != nil {
+	if err := options.check(); err != nil {
 		return nil, err
 	}
 	clock, why, err := chooseFor(options)
@@ -145,7 +145,7 @@ func chooseFor(options SessionOptions) (Clock, string, error) {
 		return Choose(wanted)
 	}
 	if wanted == Real {
-		return "", "", fmt.Errorf("kernel %s on the real clock: %w: that is the clock of this machine's own kernel; leave out one or the other", named, ErrCannotRun)
+		return "", "", fmt.Errorf("kernel %s on the real clock: %w: that is the clock of this machine's own kernel; leave out one or the other", named, errCannotRun)
 	}
 	clock, _, err := Choose(Virtual)
 	return clock, "a guest kernel is named", err

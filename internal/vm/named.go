@@ -48,7 +48,7 @@ func splitVersion(text string) version.Version {
 }
 
 // find returns the kernel that a name means, or nil.
-func (l StoredList) find(name string) *Stored {
+func (l storedList) find(name string) *Stored {
 	var found *Stored
 	for i := range l {
 		kernel := &l[i]

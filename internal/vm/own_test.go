@@ -25,9 +25,9 @@ func expectKernel(g *WithT, kernel *Kernel, release string) {
 	g.Expect(os.ReadFile(kernel.image)).To(Equal(testKernel(release)))
 	tree, err := openModules(kernel.modules)
 	g.Expect(err).NotTo(HaveOccurred())
-	modules, err := tree.resolve(DefaultModules)
+	modules, err := tree.resolve(defaultModules)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(modules).To(HaveLen(len(DefaultModules)))
+	g.Expect(modules).To(HaveLen(len(defaultModules)))
 	for _, m := range modules {
 		g.Expect(m.Content).To(Equal(testModule(m.Name)))
 	}

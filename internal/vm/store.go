@@ -316,19 +316,19 @@ type Stored struct {
 // Default tells whether it is the one that is taken without a name.
 func (k *Stored) Default() bool { return !k.Links[DefaultKernel].IsZero() }
 
-// A StoredList has the kernels of a cache.
-type StoredList []Stored
+// A storedList has the kernels of a cache.
+type storedList []Stored
 
 // StoredKernels lists the kernels of a cache, unpacked from packages: the default first, then by
 // version. Of an image that was named by its path there is only a copy, and no name: it is not
 // among them.
-func StoredKernels(cache string) (StoredList, error) {
+func StoredKernels(cache string) (storedList, error) {
 	s := openStore(cache, nil)
 	s.sweep()
 	return s.list()
 }
 
-func (s store) list() (StoredList, error) {
+func (s store) list() (storedList, error) {
 	dirs, err := filepath.Glob(s.path("packages-*"))
 	if err != nil {
 		return nil, err
@@ -337,7 +337,7 @@ func (s store) list() (StoredList, error) {
 	if err != nil {
 		return nil, err
 	}
-	var stored StoredList
+	var stored storedList
 	for _, dir := range dirs {
 		text, err := os.ReadFile(filepath.Join(dir, manifestFile))
 		if err != nil {

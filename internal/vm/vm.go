@@ -24,7 +24,7 @@ type Config struct {
 	// Init is a program for linux/amd64 that calls guest.Main first. Empty: this very executable, which
 	// has to be one.
 	Init string
-	// Modules are loaded beside DefaultModules, with what they depend on.
+	// Modules are loaded beside defaultModules, with what they depend on.
 	Modules []string
 	// Cache is the folder in which the state of a guest that has booted is kept, for all who have the same base, below
 	// "states". Empty: it is kept for as long as the base, in the directory for temporary files.
@@ -48,8 +48,8 @@ type Contents struct {
 const (
 	DefaultMemoryMiB = 512
 	DefaultMIPS      = 500
-	// DefaultReadyLimit bounds a boot, which takes some 3 s, in QEMU's CPU time: on a busy machine the same boot takes long.
-	DefaultReadyLimit = 2 * time.Minute
+	// defaultReadyLimit bounds a boot, which takes some 3 s, in QEMU's CPU time: on a busy machine the same boot takes long.
+	defaultReadyLimit = 2 * time.Minute
 	// DefaultWallLimit bounds a guest in wall time: the guest's own time-outs count virtual time,
 	// and a guest that waits without a timer would hang for ever.
 	DefaultWallLimit = 10 * time.Minute
@@ -90,7 +90,7 @@ func NewBase(c Config) (*Base, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build guest image: kernel %s: %w", c.Kernel.Release, err)
 	}
-	modules, err := tree.resolve(append(append([]string{}, DefaultModules...), c.Modules...))
+	modules, err := tree.resolve(append(append([]string{}, defaultModules...), c.Modules...))
 	if err != nil {
 		return nil, fmt.Errorf("build guest image: kernel %s: %w", c.Kernel.Release, err)
 	}
@@ -177,7 +177,7 @@ type Job struct {
 
 	MemoryMiB  int           // 0: DefaultMemoryMiB
 	MIPS       int           // how many million instructions it executes in a second of its own time; 0: DefaultMIPS
-	ReadyLimit time.Duration // in CPU time; 0: DefaultReadyLimit
+	ReadyLimit time.Duration // in CPU time; 0: defaultReadyLimit
 	WallLimit  time.Duration // in wall time; 0: DefaultWallLimit
 
 	// Boot has the guest boot by itself, though its bytes are the same where it begins where another one has booted, and
