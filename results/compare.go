@@ -134,50 +134,50 @@ func Compare(a, b *Run) ([]Difference, error) {
 	return all, nil
 }
 
-// A side is a scenario's folder in one of the runs. The zero value is a folder that does not exist.
-type side struct {
+// A folder is that of a scenario in one of two runs. The zero value is a folder that does not exist.
+type folder struct {
 	root   *os.Root
 	record []byte   // nil without a record
 	onDisk []string // files that Compare looks at, sorted
 	named  []string // files that the record lists as its artefacts
 }
 
-func openSide(run *Run, dir string) (*side, error) {
+func openFolder(run *Run, dir string) (*folder, error) {
 	full := filepath.Join(run.path, dir)
 	root, err := os.OpenRoot(full)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &side{}, nil
+		return &folder{}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &side{root: root}
-	if err := s.load(full); err != nil {
-		s.close()
+	f := &folder{root: root}
+	if err := f.load(full); err != nil {
+		f.close()
 		return nil, err
 	}
-	return s, nil
+	return f, nil
 }
 
-func (s *side) load(full string) error {
-	names, err := files(s.root)
+func (f *folder) load(full string) error {
+	names, err := files(f.root)
 	if err != nil {
 		return fmt.Errorf("%s: %w", full, err)
 	}
-	s.record, err = s.root.ReadFile(FileName)
+	f.record, err = f.root.ReadFile(FileName)
 	if errors.Is(err, fs.ErrNotExist) {
-		s.onDisk = names
+		f.onDisk = names
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	rec, err := parse(bytes.NewReader(s.record))
+	rec, err := parse(bytes.NewReader(f.record))
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(full, FileName), err)
 	}
 	for _, a := range rec.Artefacts {
-		s.named = append(s.named, a.Path)
+		f.named = append(f.named, a.Path)
 	}
 	var host []string
 	if rec.Host != nil {
@@ -185,23 +185,23 @@ func (s *side) load(full string) error {
 			host = append(host, a.Path)
 		}
 	}
-	s.onDisk = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(host, name) })
+	f.onDisk = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(host, name) })
 	return nil
 }
 
-func (s *side) close() {
-	if s.root != nil {
-		_ = s.root.Close() // read only: there is nothing that an error could tell
+func (f *folder) close() {
+	if f.root != nil {
+		_ = f.root.Close() // read only: there is nothing that an error could tell
 	}
 }
 
 func compareScenario(runA, runB *Run, dir string) ([]Difference, error) {
-	a, err := openSide(runA, dir)
+	a, err := openFolder(runA, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer a.close()
-	b, err := openSide(runB, dir)
+	b, err := openFolder(runB, dir)
 	if err != nil {
 		return nil, err
 	}

@@ -183,7 +183,7 @@ func TestJUnitKeepsKernelsApart(t *testing.T) {
 	var records []*Record
 	for _, release := range []string{"6.1.0-56-amd64", "6.12.95+deb12-amd64"} {
 		for seed := range uint64(2) {
-			records = append(records, &Record{Suite: "s", Scenario: "x", Verdict: Passed, Clock: ClockVirtual, Kernel: Kernel{Release: release}, Seed: seed, IPv6: true})
+			records = append(records, &Record{Suite: "s", Scenario: "x", Verdict: Passed, Clock: ClockVirtual, Kernel: Uname{Release: release}, Seed: seed, IPv6: true})
 		}
 	}
 	report := junit(t, records)
@@ -224,7 +224,7 @@ func FuzzJUnit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, suite, scenario, verdict, text string, took int64) {
 		records := []*Record{
 			{Suite: suite, Scenario: scenario, Verdict: Verdict(verdict), Clock: ClockReal, Duration: Duration(took % 1e18), Reason: text,
-				Failure: &Failure{Message: text, Location: text}, Kernel: Kernel{Release: text}, Figures: []Figure{{Name: text, Value: 1}}},
+				Failure: &Failure{Message: text, Location: text}, Kernel: Uname{Release: text}, Figures: []Figure{{Name: text, Value: 1}}},
 			{Suite: suite, Scenario: text, Verdict: Skipped, Clock: ClockVirtual},
 			{Suite: text, Scenario: scenario, Verdict: Failed, Failure: &Failure{}},
 		}
@@ -246,7 +246,7 @@ func FuzzJUnit(f *testing.F) {
 
 func ExampleJUnit() {
 	var out bytes.Buffer
-	records := []*Record{{Suite: "handshake", Scenario: "opens", Verdict: Passed, Clock: ClockVirtual, Seed: 7, Kernel: Kernel{Release: "6.1.0-56-amd64"}}}
+	records := []*Record{{Suite: "handshake", Scenario: "opens", Verdict: Passed, Clock: ClockVirtual, Seed: 7, Kernel: Uname{Release: "6.1.0-56-amd64"}}}
 	if err := JUnit(&out, Report{Records: records}); err != nil {
 		fmt.Println(err)
 	}

@@ -55,7 +55,7 @@ func full(t testing.TB) *Record {
 			Location: "scenarios/handshake/timeout_test.go:41",
 		},
 		Reason: "",
-		Kernel: Kernel{Release: "6.1.0-40-amd64", Version: "#1 SMP PREEMPT_DYNAMIC Debian 6.1.153-1 (2025-09-20)", Machine: "x86_64"},
+		Kernel: Uname{Release: "6.1.0-40-amd64", Version: "#1 SMP PREEMPT_DYNAMIC Debian 6.1.153-1 (2025-09-20)", Machine: "x86_64"},
 		Clock:  ClockVirtual,
 		Seed:   18446744073709551615,
 		Inputs: Inputs{
@@ -105,7 +105,7 @@ func full(t testing.TB) *Record {
 		Host: &HostPart{
 			Started:   time.Date(2026, 1, 2, 4, 5, 6, 7, time.FixedZone("", 3600)),
 			Wall:      Duration(6210 * time.Millisecond),
-			Kernel:    Kernel{Release: "6.18.0", Version: "#1 SMP", Machine: "x86_64"},
+			Kernel:    Uname{Release: "6.18.0", Version: "#1 SMP", Machine: "x86_64"},
 			CPU:       "AMD EPYC",
 			CPUs:      2,
 			Memory:    8 << 30,

@@ -104,7 +104,7 @@ func TestSplitMisfits(t *testing.T) {
 		"6.12.95+deb12-amd64": {"any", "new"},
 		"4.19.0-27-amd64":     {"any"},
 	} {
-		kernel := results.Kernel{Release: release}
+		kernel := results.Uname{Release: release}
 		suites, misfits, err := splitMisfits([]*Suite{suite}, kernel)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(texts(suites[0], selected)).To(Equal(fit), release)
@@ -115,7 +115,7 @@ func TestSplitMisfits(t *testing.T) {
 			g.Expect(m.kernel).To(Equal(kernel))
 		}
 	}
-	_, _, err := splitMisfits([]*Suite{suite}, results.Kernel{Release: "next"})
+	_, _, err := splitMisfits([]*Suite{suite}, results.Uname{Release: "next"})
 	g.Expect(err).To(HaveOccurred())
 }
 
@@ -350,7 +350,7 @@ const reportOfOneSpec = `[{"SpecReports": [
 func TestVerdict(t *testing.T) {
 	suite := &Suite{Name: "handshake", Path: "example.org/handshake", Ginkgo: true}
 	spec := &Spec{Text: "a spec opens", Labels: []string{"quick"}}
-	kernel := results.Kernel{Release: "6.1.0-40-amd64", Machine: "x86_64"}
+	kernel := results.Uname{Release: "6.1.0-40-amd64", Machine: "x86_64"}
 	panicked := &vm.GuestError{Kind: vm.ErrPanic, Detail: "Kernel panic - not syncing: sysrq", Console: []string{"last words"}}
 	failure := &results.Failure{Message: "Expected 1 to equal 2", Location: "x_test.go:7"}
 
@@ -423,7 +423,7 @@ func TestVerdict(t *testing.T) {
 			report := c.report
 			if c.record != nil {
 				record := *c.record
-				record.Kernel = results.Kernel{Release: "of the guest"}
+				record.Kernel = results.Uname{Release: "of the guest"}
 				record.Suite, record.Scenario, record.Clock = suite.Name, spec.Text, results.ClockVirtual
 				g.Expect(writeRecord(&record, dir)).To(Succeed())
 				if report == "" { // as the harness and Ginkgo do, who are of one mind

@@ -20,7 +20,7 @@ import (
 
 // Config describes a base: what is the same for all guests, whatever their program is.
 type Config struct {
-	Kernel *Kernel
+	Kernel *GuestKernel
 	// Init is a program for linux/amd64 that calls guest.Main first. Empty: this very executable, which
 	// has to be one.
 	Init string
@@ -61,7 +61,7 @@ const (
 // booted, and the others begin there.
 type Base struct {
 	qemu      QEMU
-	kernel    *Kernel
+	kernel    *GuestKernel
 	initramfs *os.File // without a name, so that it goes when the last holder does
 	sha256    string   // of the initramfs
 	qemuBuild func() string
@@ -281,7 +281,7 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 	defer files.close()
 
 	start := time.Now()
-	ended, err := i.base.runGuest(ctx, job, files)
+	ended, err := i.base.runToEnd(ctx, job, files)
 	result := Result{Wall: time.Since(start), Inputs: inputs}
 	result.Unkept = i.base.unkept(job.guestSize())
 	if err != nil {
