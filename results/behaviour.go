@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// A Behaviour is what TCP did otherwise in one run than in another: on another kernel, with another seed. Where
-// Compare asks whether every byte is the same, this asks what a reader would call a difference.
+// A Behaviour is how TCP behaved differently in two runs, on another kernel or with another seed. Compare checks that
+// every byte is the same; this compares what a reader would call a difference.
 type Behaviour struct {
 	KernelA, KernelB string // releases
 	SeedA, SeedB     uint64

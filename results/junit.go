@@ -67,10 +67,10 @@ func (t junitTime) MarshalText() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(t).Seconds(), 'f', 3, 64), nil
 }
 
-// JUnit writes the report that tools of continuous integration read: a test case for each record with the wall time that it
+// writeJUnit writes the report that tools of continuous integration read: a test case for each record with the wall time that it
 // took, why it failed and where its evidence is, or why it was skipped; and a test suite for each suite, kernel and seed,
 // which are among its properties. The records' order stays. What is missing is an error of a suite of its own.
-func JUnit(w io.Writer, report Report) error {
+func writeJUnit(w io.Writer, report Report) error {
 	document, err := xml.MarshalIndent(junitReport(report), "", "  ")
 	if err != nil {
 		return fmt.Errorf("JUnit report: %w", err)

@@ -18,7 +18,6 @@ type Report struct {
 }
 
 // A Reporter writes a report in one format. Its error is the writer's, or about a record that the format cannot hold.
-// [Table] makes one; [JSON], [JUnit], [GitHub] and [Markdown] are the others.
 type Reporter func(w io.Writer, report Report) error
 
 // formats are the names of reporters, in the order in which people read of them.
@@ -27,10 +26,10 @@ var formats = []struct {
 	make func(TableOptions) Reporter
 }{
 	{"table", Table},
-	{"json", func(TableOptions) Reporter { return JSON }},
-	{"junit", func(TableOptions) Reporter { return JUnit }},
-	{"github", func(TableOptions) Reporter { return GitHub }},
-	{"markdown", func(TableOptions) Reporter { return Markdown }},
+	{"json", func(TableOptions) Reporter { return writeJSON }},
+	{"junit", func(TableOptions) Reporter { return writeJUnit }},
+	{"github", func(TableOptions) Reporter { return writeGitHub }},
+	{"markdown", func(TableOptions) Reporter { return writeMarkdown }},
 }
 
 // Formats are the names that NewReporter takes.
@@ -42,7 +41,15 @@ func Formats() []string {
 	return names
 }
 
-// NewReporter returns the reporter of that name. The options are for tables; the other formats do without.
+// NewReporter returns the reporter of a format:
+//
+//	table     for people, see [Table]
+//	json      one document for programs: how many scenarios passed, failed, were skipped and are missing, and all records
+//	junit     XML that tools of continuous integration read, valid by Ant's schema and by Jenkins's
+//	github    annotations for the log of a step of GitHub Actions
+//	markdown  a page for people, such as for $GITHUB_STEP_SUMMARY
+//
+// The options are for tables; the other formats do without. Another format is an error that names these.
 func NewReporter(format string, o TableOptions) (Reporter, error) {
 	for _, f := range formats {
 		if f.name == format {

@@ -12,6 +12,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/peers"
@@ -84,7 +85,7 @@ func TestListShowsScenarios(t *testing.T) {
 	}
 	output, err := tcplab("list", "../../scenarios/handshake", "--focus", "refused")
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(output).To(Equal("handshake\n    is refused with a reset where nobody listens [quick netem tracefs rfc9293]\n"))
+	g.Expect(output).To(Equal("handshake\n    is refused with RST by a closed port [quick netem tracefs rfc9293]\n"))
 }
 
 // make lab shows one scenario first: it has to be one, whatever becomes of the specs.
@@ -201,9 +202,7 @@ func TestDoctorNamesWhatItLooksAt(t *testing.T) {
 // TestRealClock runs a suite on the real clock of a kernel that has netem: that of a guest, so
 // that it can run anywhere.
 func TestRealClock(t *testing.T) {
-	if os.Getenv("TCPLAB_TEST_GUEST") != "1" {
-		t.Skip("boots a guest: set TCPLAB_TEST_GUEST=1, or make test")
-	}
+	testenv.BootsGuests(t)
 	g := NewWithT(t)
 	dir := t.TempDir()
 	program, suite := filepath.Join(dir, "tcplab"), filepath.Join(dir, "handshake.test")
@@ -226,7 +225,7 @@ func TestRealClock(t *testing.T) {
 	defer image.Close()
 	var output bytes.Buffer
 	result, err := image.Run(t.Context(), vm.Job{
-		Args: []string{"run", "handshake.test", "--focus", "refused|three segments", "--results", guest.ArtefactsDir, "--id", "real",
+		Args: []string{"run", "handshake.test", "--focus", "refused|three-way", "--results", guest.ArtefactsDir, "--id", "real",
 			"--junit", guest.ArtefactsDir + "/junit.xml"},
 		Seed: 1, Output: &output, Artefacts: dir,
 	})

@@ -73,7 +73,7 @@ In virtual time each scenario has a guest of its own; what has passed before wit
 same inputs (QEMU, kernel, program, arguments, seed) comes from the cache.
 
 Several kernels (--kernel 6.1,6.12) make a run each, ID-6.1 and ID-6.12, and in the end a
-list of what the others did otherwise than the first.
+list of how the others behaved differently than the first.
 
 It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run; after ^C with
 130, and after another signal with 128 and its number. A run that ends before its time prints

@@ -33,12 +33,12 @@ import (
 	"github.com/tcplab/tcplab/internal/vm/guest"
 )
 
-// runSpecs is in the function table of each program that can call it, where a zero byte ends
-// names. A test binary's build information does not name its modules. It is put together here
-// lest this package's users have it among their constants.
+// runSpecs identifies a Ginkgo suite: every binary that links Ginkgo contains this NUL-terminated symbol name. (The build
+// information of a test binary does not name its modules.) The literal is split so that importers of this package do not
+// contain it.
 var runSpecs = append([]byte("github.com/onsi/ginkgo/v2"), ".RunSpecs\x00"...)
 
-// mainStart is the same of each program that "go test" has made.
+// mainStart identifies every program that "go test" has built, in the same way.
 var mainStart = append([]byte("testing"), ".MainStart\x00"...)
 
 // A Suite is a compiled test package.

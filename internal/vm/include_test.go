@@ -3,7 +3,6 @@ package vm
 import (
 	"archive/tar"
 	"bytes"
-	"encoding/json"
 	"io"
 	"os"
 	"path/filepath"
@@ -18,8 +17,8 @@ import (
 )
 
 // packed are the records of an initramfs, and of what is handed over with these includes, as they come to lie in a guest: what is
-// handed over wins.
-func packed(t *testing.T, includes ...string) (map[string]cpio.Record, error) {
+// handed over wins; and where programs are that were included.
+func packed(t *testing.T, includes ...string) (in map[string]cpio.Record, path []string, err error) {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "program")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o755); err != nil {
@@ -44,14 +43,17 @@ func packed(t *testing.T, includes ...string) (map[string]cpio.Record, error) {
 	for _, record := range list {
 		add(record, seen)
 	}
-	if err := writeFiles(&files, Contents{Program: script, Include: includes}); err != nil {
-		return nil, err
+	if path, err = writeFiles(&files, Contents{Program: script, Include: includes}); err != nil {
+		return nil, nil, err
+	}
+	if len(includes) == 0 && files.Len() != 0 {
+		t.Errorf("%d bytes are handed over where nothing is included", files.Len())
 	}
 	handed := map[string]bool{}
 	for stream := tar.NewReader(&files); ; {
 		header, err := stream.Next()
 		if err != nil {
-			return records, nil
+			return records, path, nil
 		}
 		content, err := io.ReadAll(stream)
 		if err != nil {
@@ -78,7 +80,7 @@ func contentOf(t *testing.T, record cpio.Record) string {
 
 func TestGuestsHaveASystem(t *testing.T) {
 	g := NewWithT(t)
-	records, err := packed(t)
+	records, path, err := packed(t)
 	g.Expect(err).NotTo(HaveOccurred())
 	users, groups := contentOf(t, records["etc/passwd"]), contentOf(t, records["etc/group"])
 	names := map[string]string{}
@@ -106,7 +108,7 @@ func TestGuestsHaveASystem(t *testing.T) {
 		g.Expect(records[dir.name].GID).To(Equal(dir.user), dir.name)
 		g.Expect(numbers).To(HaveKey(strconv.FormatUint(dir.user, 10)), dir.name)
 	}
-	g.Expect(contentOf(t, records[strings.TrimPrefix(guest.PathList, "/")])).To(Equal("null"))
+	g.Expect(path).To(BeEmpty())
 }
 
 // What a user includes wins over what a guest has anyway and over libraries, and a file over a directory that has one of the
@@ -127,7 +129,7 @@ func TestIncludesWin(t *testing.T) {
 	server := write("bin/server", "#!/bin/sh\n", 0o755)
 	g.Expect(os.Mkdir(filepath.Join(dir, "tree", "private"), 0o700)).To(Succeed())
 	tree := filepath.Join(dir, "tree")
-	records, err := packed(t, tree+"=/etc", mine+"=/etc/passwd", server, server, server+"=/opt/my/server", hostname+"=/etc/other")
+	records, path, err := packed(t, tree+"=/etc", mine+"=/etc/passwd", server, server, server+"=/opt/my/server", hostname+"=/etc/other")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(contentOf(t, records["etc/passwd"])).To(HavePrefix("me:"))
 	g.Expect(contentOf(t, records["etc/hostname"])).To(Equal("tree\n"))
@@ -137,12 +139,10 @@ func TestIncludesWin(t *testing.T) {
 	g.Expect(records["etc/hostname"].Mode & 0o777).To(BeEquivalentTo(0o644))
 	g.Expect(records["etc/passwd"].Mode & 0o777).To(BeEquivalentTo(0o644))
 	g.Expect(contentOf(t, records["etc/hosts"])).To(Equal(hosts))
-	var path []string
-	g.Expect(json.Unmarshal([]byte(contentOf(t, records[strings.TrimPrefix(guest.PathList, "/")])), &path)).To(Succeed())
 	g.Expect(path).To(Equal([]string{filepath.Dir(server), "/opt/my"}))
 
 	for _, include := range [][]string{{mine + "=/init"}, {mine + "=" + guest.ProgramPath}, {mine + "=/etc/passwd", hostname + "=/etc/passwd"}} {
-		_, err = packed(t, include...)
+		_, _, err = packed(t, include...)
 		g.Expect(err).To(MatchError(ContainSubstring("in the guest is something else already: give it another path")))
 	}
 }
@@ -159,12 +159,12 @@ func TestDirectoryTakesLibrariesAlong(t *testing.T) {
 	dir := t.TempDir()
 	g.Expect(os.Mkdir(filepath.Join(dir, "bin"), 0o755)).To(Succeed())
 	g.Expect(os.WriteFile(filepath.Join(dir, "bin", "my-cat"), content, 0o755)).To(Succeed())
-	records, err := packed(t, dir+"=/opt/cat")
+	records, path, err := packed(t, dir+"=/opt/cat")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(records).To(HaveKey("opt/cat/bin/my-cat"))
 	g.Expect(records).To(HaveKey(ContainSubstring("libc.so")))
 	if _, err := os.Stat("/usr/lib/locale/C.utf8"); err == nil {
 		g.Expect(records).To(HaveKey("usr/lib/locale/C.utf8/LC_CTYPE"))
 	}
-	g.Expect(contentOf(t, records[strings.TrimPrefix(guest.PathList, "/")])).To(ContainSubstring("/opt/cat/bin"))
+	g.Expect(path).To(ContainElement("/opt/cat/bin"))
 }

@@ -266,30 +266,26 @@ func writeInitramfs(w io.Writer, c Config, modules []module) error {
 	return cpio.WriteTrailer(a.writer)
 }
 
-// writeFiles writes the archive that a guest unpacks over what it has, when it has booted. What comes first stays: what the user
-// includes wins over the libraries that programs bring along.
-func writeFiles(w io.Writer, c Contents) error {
+// writeFiles writes the archive that a guest unpacks over what it has, when it has booted, or nothing, and tells in which
+// directories programs are that were included. What comes first stays: what the user includes wins over the libraries that programs
+// bring along.
+func writeFiles(w io.Writer, c Contents) (path []string, err error) {
 	out := tar.NewWriter(w)
 	a := newArchive(tarRecords{out})
-	for _, name := range []string{guest.InitPath, guest.ProgramPath, guest.ModulesList, guest.PathList} {
+	for _, name := range []string{guest.InitPath, guest.ProgramPath, guest.ModulesList} {
 		a.names[cpio.Normalize(name)] = true // nobody can include them
 	}
 	got, err := a.addIncludes(c.Include)
 	if err != nil {
-		return err
-	}
-	list, err := json.Marshal(got.path)
-	if err != nil {
-		return err
-	}
-	delete(a.names, cpio.Normalize(guest.PathList))
-	if err := a.addContent(guest.PathList, list, 0o644); err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.addLibraries(append([]string{c.Program}, got.programs...), got.found); err != nil {
-		return err
+		return nil, err
 	}
-	return out.Close()
+	if a.inode == 0 {
+		return got.path, nil
+	}
+	return got.path, out.Close()
 }
 
 // tarRecords writes the records of an archive as tar, which a guest's /init can read: package archive/tar is in it anyway.

@@ -119,6 +119,7 @@ func (b *Base) Close() error {
 type Image struct {
 	base           *Base
 	program, files *os.File // without a name
+	path           []string // where included programs are
 	sha256         string   // of the base's initramfs, the program and the files
 }
 
@@ -139,13 +140,17 @@ func (b *Base) Image(c Contents) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, filesHash, err := hashed(func(w io.Writer) error { return writeFiles(w, c) })
+	var path []string
+	files, filesHash, err := hashed(func(w io.Writer) (err error) {
+		path, err = writeFiles(w, c)
+		return err
+	})
 	if err != nil {
 		program.Close()
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(b.sha256 + programHash + filesHash))
-	return &Image{base: b, program: program, files: files, sha256: hex.EncodeToString(sum[:])}, nil
+	return &Image{base: b, program: program, files: files, path: path, sha256: hex.EncodeToString(sum[:])}, nil
 }
 
 // Close frees the image. Guests that run are not disturbed.
@@ -249,7 +254,7 @@ func (i *Image) Inputs(job Job) (Inputs, error) {
 			return Inputs{}, fmt.Errorf("guest's job: %d MIPS: %w", job.MIPS, err)
 		}
 	}
-	text, err := json.Marshal(guest.Job{Args: job.Args, Env: job.Env})
+	text, err := json.Marshal(guest.Job{Args: job.Args, Env: job.Env, Path: i.path})
 	if err != nil {
 		return Inputs{}, fmt.Errorf("guest's job: %w", err)
 	}
@@ -274,7 +279,7 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	files, err := newGuestFiles(i, guest.Job{Args: job.Args, Env: job.Env, Seed: job.Seed})
+	files, err := newGuestFiles(i, guest.Job{Args: job.Args, Env: job.Env, Path: i.path, Seed: job.Seed})
 	if err != nil {
 		return Result{}, withRoom(err)
 	}

@@ -13,7 +13,7 @@ type mutation struct {
 
 // few are specs of the two suites that between them look at each thing that is broken below: all of
 // the suites would notice no more, and take an hour.
-const few = "is refused|opens with three|sends what was lost"
+const few = "is refused|completes a three-way|retransmits what was lost"
 
 const (
 	handshake      = "github.com/tcplab/tcplab/scenarios/handshake"
@@ -57,7 +57,7 @@ var mutations = []mutation{
 		old:    "slices.Concat(role.first, c.Sysctls, role.settings)",
 		new:    "role.first",
 		suites: []string{handshake, retransmission},
-		focus:  "offers options by its sysctls|gives up after the time of tcp_retries2|no later than its RTO|but its time-out",
+		focus:  "negotiates the options|after tcp_retries2|no later than the RTO|by RTO alone",
 	},
 	{
 		name:   "counters are read in the namespace of the suite",
@@ -81,7 +81,7 @@ var mutations = []mutation{
 		old:    "First: m.first, Last: m.last, Step:",
 		new:    "First: m.first + 1, Last: m.last + 1, Step:",
 		suites: []string{retransmission},
-		focus:  "the last segment|a whole window",
+		focus:  "a lost last segment|a whole lost window",
 	},
 	{
 		name:   "the oracle is off by one retry",
@@ -89,7 +89,7 @@ var mutations = []mutation{
 		old:    "if p.most >= 0 && n >= p.most {",
 		new:    "if p.most >= 0 && n >= p.most+1 {",
 		suites: []string{handshake},
-		focus:  "ever more slowly",
+		focus:  "with exponential back-off",
 	},
 	{
 		name:  "specs of an Ordered container run apart",

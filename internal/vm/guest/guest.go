@@ -43,8 +43,15 @@ func run() error {
 	requests, stopErr := stopRequests()
 	bootErr := errors.Join(mountAll(), stopErr, seedRandom(0), loadModules(), prepareTracing(), raiseTCPMemory())
 	firmware, program, prepareErr := prepare()
-	bootErr = errors.Join(bootErr, prepareErr, pause())
-	// From here on each has its own.
+	lost, of, flagsErr := lostFlags()
+	output, outputErr := openPort(OutputPort)
+	results, resultsErr := openPort(ResultsPort)
+	bootErr = errors.Join(bootErr, loopbackUp(), prepareErr, flagsErr, outputErr, pause())
+	// From here on each has its own. What comes before is done once for all of them, and QEMU translates none of its code again.
+	if resultsErr != nil {
+		return errors.Join(bootErr, resultsErr)
+	}
+	defer results.Close()
 	var job Job
 	var jobErr error
 	if prepareErr == nil {
@@ -52,11 +59,6 @@ func run() error {
 	}
 	seedErr := seedRandom(job.Seed)
 
-	results, err := openPort(ResultsPort)
-	if err != nil {
-		return errors.Join(bootErr, jobErr, seedErr, err)
-	}
-	defer results.Close()
 	stream := tar.NewWriter(results)
 	if err := addEntry(stream, ReadyEntry, nil); err != nil {
 		return err
@@ -66,10 +68,11 @@ func run() error {
 	}
 
 	var status Status
+	var err error
 	if err := errors.Join(bootErr, jobErr, seedErr); err != nil {
 		status = Status{ExitCode: -1, Error: err.Error()}
 	} else {
-		status = runProgram(job, requests, func(processes []byte) error {
+		status = runProgram(job, output, requests, func(processes []byte) error {
 			return errors.Join(addEntry(stream, ProcessesEntry, processes), stream.Flush())
 		})
 		if status.Lost, err = addTree(stream, ArtefactsDir); err != nil {
@@ -77,7 +80,7 @@ func run() error {
 		}
 		status.Full = fullFileSystems()
 	}
-	status.Uptime = uptime()
+	status.LostFlags, status.LostFlagsOf, status.Uptime = lost, of, uptime()
 	encoded, err := json.Marshal(status)
 	if err != nil {
 		return err
@@ -208,30 +211,10 @@ func openPort(name string) (*os.File, error) {
 }
 
 // runProgram runs the program to its end, or until the host asks for that.
-func runProgram(job Job, requests <-chan os.Signal, report func(processes []byte) error) Status {
+func runProgram(job Job, output *os.File, requests <-chan os.Signal, report func(processes []byte) error) Status {
 	status := Status{ExitCode: -1}
-	output, err := openPort(OutputPort)
-	if err != nil {
-		status.Error = err.Error()
-		return status
-	}
 	defer output.Close()
-	if err := loopbackUp(); err != nil {
-		status.Error = err.Error()
-		return status
-	}
 	if err := warmUp(); err != nil {
-		status.Error = err.Error()
-		return status
-	}
-	lost, of, err := lostFlags()
-	if err != nil {
-		status.Error = err.Error()
-		return status
-	}
-	status.LostFlags, status.LostFlagsOf = lost, of
-	var path []string
-	if err := readList(PathList, &path); err != nil {
 		status.Error = err.Error()
 		return status
 	}
@@ -240,7 +223,7 @@ func runProgram(job Job, requests <-chan os.Signal, report func(processes []byte
 	command := exec.Command(ProgramPath, job.Args...)
 	command.Dir = WorkDir
 	command.Env = append([]string{
-		"PATH=" + strings.Join(append([]string{"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, path...), ":"),
+		"PATH=" + strings.Join(append([]string{"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, job.Path...), ":"),
 		"HOME=/root", "TMPDIR=/tmp", "USER=root", "LANG=C.UTF-8",
 		ArtefactsEnv + "=" + ArtefactsDir,
 		// A scenario is too short for its programs' garbage to matter: collecting it is a fifth of the instructions of one that
@@ -260,6 +243,7 @@ func runProgram(job Job, requests <-chan os.Signal, report func(processes []byte
 	select {
 	case <-done:
 	case <-requests:
+		var err error
 		status.Stopped, err = stopProgram(command.Process, done, report)
 		if err != nil {
 			status.Stopped += " (" + err.Error() + ")"

@@ -15,7 +15,6 @@ const (
 	ProgramPath  = "/tcplab/program"
 	ModulesList  = "/tcplab/modules.json" // names in ModulesDir, in the order in which to load them
 	ModulesDir   = "/tcplab/modules"
-	PathList     = "/tcplab/path.json" // directories in which there are programs, besides those where programs are
 	WorkDir      = "/work"
 	ArtefactsDir = "/artefacts"
 )
@@ -55,6 +54,7 @@ const ArtefactsEnv = "TCPLAB_ARTEFACTS"
 type Job struct {
 	Args []string // of the program, without its name
 	Env  []string // "KEY=value", added to a minimal environment
+	Path []string // directories of programs that the user has included, behind those that PATH always has
 	Seed uint64   // of all that is random in the guest, and of when the program starts
 }
 

@@ -104,7 +104,7 @@ func receive(f *firmware, s *slot) (Job, error) {
 	if err != nil {
 		return job, fmt.Errorf("receive the program: %w", err)
 	}
-	if reader, err = f.open(FilesFile); err == nil {
+	if reader, err = f.open(FilesFile); err == nil && reader.left > 0 {
 		err = unpack(reader, "/")
 	}
 	if err != nil {
