@@ -61,7 +61,7 @@ func full(t testing.TB) *Record {
 		Inputs: Inputs{
 			QEMUVersion: "7.2.19", KernelSHA256: hash("a"), InitramfsSHA256: hash("b"), CommandLineSHA256: hash("c"), Seed: 42,
 		},
-		Duration: Duration(129*time.Second + 512*time.Millisecond + 3),
+		Duration: 129*time.Second + 512*time.Millisecond + 3,
 		Topology: &Topology{
 			Kind: "routed",
 			Hosts: []Host{
@@ -82,7 +82,7 @@ func full(t testing.TB) *Record {
 				Delay string `json:"delay"`
 			}{"33.3333 %", "20ms"}), Applied: raw(t, map[string]any{"loss": 0.33333300008, "delay": "20ms"}),
 				Notes: []string{"loss: 33.3333 % is 1431654336 / 2^32 in the kernel"}},
-			{At: Duration(time.Second), End: "router/eth1", Direction: "client -> server"},
+			{At: time.Second, End: "router/eth1", Direction: "client -> server"},
 		},
 		Peers: []Peer{
 			{Name: "dial", Host: "client", Program: "echo", Config: raw(t, map[string]any{"address": "10.0.1.1:7"}), Error: "dial tcp 10.0.1.1:7: connect: connection timed out"},
