@@ -178,9 +178,9 @@ func junitText(s string) string {
 func (r *Record) wall() time.Duration {
 	switch {
 	case r.Host != nil && r.Host.Wall > 0:
-		return time.Duration(r.Host.Wall)
+		return r.Host.Wall
 	case r.Clock == ClockReal && r.Duration > 0:
-		return time.Duration(r.Duration)
+		return r.Duration
 	}
 	return 0
 }

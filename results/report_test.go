@@ -44,7 +44,7 @@ func bothKernels(t *testing.T) Report {
 // Each format has the lab in a golden file, and one of two kernels, with scenarios that are missing.
 func TestGoldenReports(t *testing.T) {
 	records := lab(t)
-	records[1].Busy = &Busy{Most: 99.3, For: Duration(10 * time.Second), From: Duration(time.Second)}
+	records[1].Busy = &Busy{Most: 99.3, For: 10 * time.Second, From: time.Second}
 	records[3].Scenario = "BBR | CUBIC: 100 %, <b>"
 	few := records[1:3] // all of a record is in a golden file of its own
 	files := map[string]string{}

@@ -106,7 +106,7 @@ func full(t testing.TB) *Record {
 		Artefacts: []Artefact{{Path: "client.pcapng", Size: 1032, SHA256: hash("d")}, {Path: "peers/dial.log", Size: 0, SHA256: hash("e")}},
 		Host: &HostPart{
 			Started:   time.Date(2026, 1, 2, 4, 5, 6, 7, time.FixedZone("", 3600)),
-			Wall:      Duration(6210 * time.Millisecond),
+			Wall:      6210 * time.Millisecond,
 			Kernel:    Uname{Release: "6.18.0", Version: "#1 SMP", Machine: "x86_64"},
 			CPU:       "AMD EPYC",
 			CPUs:      2,

@@ -273,7 +273,7 @@ func TestCacheThatIsDamaged(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			record.Duration = results.Duration(9 * time.Hour)
+			record.Duration = 9 * time.Hour
 			return record.Write(filepath.Join(entry, entryFolder))
 		},
 		"no hash of the record": func(entry string) error { return os.Remove(filepath.Join(entry, entryHash)) },

@@ -469,7 +469,7 @@ func ginkgoSeed(seed uint64) int64 { return int64(seed &^ (1 << 63)) }
 func hostPart(started time.Time) *results.HostPart {
 	part := results.ThisHost()
 	part.Started = started
-	part.Wall = results.Duration(time.Since(started))
+	part.Wall = time.Since(started)
 	return &part
 }
 
