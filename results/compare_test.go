@@ -91,8 +91,8 @@ func TestCompareBoundsTheList(t *testing.T) {
 		a.Labels = append(a.Labels, fmt.Sprint(i))
 	}
 	lines := compared(t, a, b, nil, nil)
-	g.Expect(lines).To(HaveLen(MaxValues + 1))
-	g.Expect(lines[MaxValues]).To(Equal("    and 15 more"))
+	g.Expect(lines).To(HaveLen(maxValues + 1))
+	g.Expect(lines[maxValues]).To(Equal("    and 15 more"))
 }
 
 func TestCompareFiles(t *testing.T) {

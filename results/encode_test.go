@@ -142,17 +142,17 @@ func TestParseRefuses(t *testing.T) {
 		{"a seed that is a number", strings.Replace(string(valid), `"42"`, `42`, 1), "unquoted value into uint64"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := Parse(strings.NewReader(tc.data))
+			_, err := parse(strings.NewReader(tc.data))
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(tc.want)))
 		})
 	}
-	_, err = Parse(strings.NewReader(`{"schema": 4}`))
+	_, err = parse(strings.NewReader(`{"schema": 4}`))
 	NewWithT(t).Expect(errors.Is(err, ErrSchema)).To(BeTrue())
 }
 
 func TestParseIgnoresNewFields(t *testing.T) {
 	g := NewWithT(t)
-	r, err := Parse(strings.NewReader(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "colour": "blue"}`))
+	r, err := parse(strings.NewReader(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "colour": "blue"}`))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.Suite).To(Equal("s"))
 }
@@ -299,7 +299,7 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func TestParseIsBounded(t *testing.T) {
-	_, err := Parse(&endless{})
+	_, err := parse(&endless{})
 	NewWithT(t).Expect(err).To(MatchError(ContainSubstring("more than 16777216 bytes")))
 }
 
@@ -312,7 +312,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "host": {"started": "9999-12-31T23:59:59-01:00"}}`))
 	f.Add([]byte(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "peers": [{"config": null, "result": [1e999]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := Parse(bytes.NewReader(data))
+		r, err := parse(bytes.NewReader(data))
 		if err != nil {
 			return
 		}
@@ -320,7 +320,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("what was read cannot be written: %v", err)
 		}
-		back, err := Parse(bytes.NewReader(first))
+		back, err := parse(bytes.NewReader(first))
 		if err != nil {
 			t.Fatalf("what was written cannot be read: %v\n%s", err, first)
 		}

@@ -41,12 +41,12 @@ func kernelFilter(release string) (string, error) {
 type misfit struct {
 	suite  *Suite
 	spec   Spec
-	kernel results.Kernel
+	kernel results.Uname
 }
 
 // splitMisfits takes the specs that are not for this kernel from those that are selected. The
 // suites that it was given stay as they are.
-func splitMisfits(suites []*Suite, on results.Kernel) (fitting []*Suite, misfits []misfit, err error) {
+func splitMisfits(suites []*Suite, on results.Uname) (fitting []*Suite, misfits []misfit, err error) {
 	filter, err := kernelFilter(on.Release)
 	if err != nil {
 		return nil, nil, err

@@ -232,7 +232,7 @@ func TestBadFilters(t *testing.T) {
 			}
 		}
 	}
-	if err := (Filter{Focus: []string{"a|b"}, Skip: []string{"c"}, Labels: "x || !y"}).Validate(); err != nil {
+	if err := (Filter{Focus: []string{"a|b"}, Skip: []string{"c"}, Labels: "x || !y"}).validate(); err != nil {
 		t.Error(err)
 	}
 }
