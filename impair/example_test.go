@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/invalid"
-	"github.com/tcplab/tcplab/netdev"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 func ExampleNetem_Validate() {

@@ -20,41 +20,32 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/harness/invalid"
+	"github.com/tcplab/tcplab/internal/ethernet"
 	"github.com/tcplab/tcplab/internal/statistics"
-	"github.com/tcplab/tcplab/invalid"
-	"github.com/tcplab/tcplab/netdev"
+	"github.com/tcplab/tcplab/internal/testenv"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // The main thread outlives every goroutine, and would stay in a namespace that
 // a test has put it in.
 func init() { runtime.LockOSThread() }
 
-// unavailable skips, or fails where everything has to be there (the guest).
-func unavailable(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
-}
-
 // needNamespace puts the test into a network namespace of its own, on a thread
 // that ends with it.
 func needNamespace(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		unavailable(t, "needs root: makes a network namespace")
-	}
+	testenv.Root(t, "makes a network namespace")
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		unavailable(t, fmt.Sprintf("needs a network namespace: %v", err))
+		testenv.Missing(t, "needs a network namespace: "+err.Error())
 	}
 }
 
 func needNetem(t *testing.T) {
 	t.Helper()
 	if err := Probe(); err != nil {
-		unavailable(t, fmt.Sprintf("needs netem: %v", err))
+		testenv.Missing(t, "needs netem: "+err.Error())
 	}
 }
 
@@ -164,7 +155,6 @@ type frame struct {
 const (
 	frameHeader = 16
 	frameSize   = 100 // payload, if a test does not say otherwise
-	ethernet    = 14
 )
 
 // send puts frames from first to last-1 into near, without a pause.
@@ -236,7 +226,7 @@ func TestProbeAnswersInALine(t *testing.T) {
 	if os.Geteuid() != 0 {
 		g.Expect(err).To(MatchError(ErrNotPermitted))
 	}
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
+	if testenv.Required() {
 		t.Fatal(err)
 	}
 }
@@ -531,7 +521,7 @@ func TestAPerfectLinkDeliversAll(t *testing.T) {
 		g.Expect(f.number).To(Equal(i))
 		g.Expect(f.delay).To(BeNumerically("<", slack))
 	}
-	g.Expect(w.queue()).To(Equal(netdev.Stats{Packets: 100, Bytes: 100 * (frameSize + ethernet)}))
+	g.Expect(w.queue()).To(Equal(netdev.Stats{Packets: 100, Bytes: 100 * (frameSize + ethernet.HeaderLength)}))
 }
 
 func TestDelayDelays(t *testing.T) {
@@ -552,7 +542,7 @@ func TestChangeKeepsWhatIsQueued(t *testing.T) {
 	const long = time.Second
 	w.apply(Netem{Delay: long})
 	w.send(0, 50)
-	g.Expect(w.queue()).To(Equal(netdev.Stats{Length: 50, Backlog: 50 * (frameSize + ethernet)}))
+	g.Expect(w.queue()).To(Equal(netdev.Stats{Length: 50, Backlog: 50 * (frameSize + ethernet.HeaderLength)}))
 
 	w.change(Netem{Delay: 10 * ms, Loss: SimpleGilbert(1, 10), Rate: Rate{BitsPerSecond: Gbit}})
 	w.change(Netem{Delay: 10 * ms})
@@ -567,7 +557,7 @@ func TestChangeKeepsWhatIsQueued(t *testing.T) {
 		g.Expect(f.number).To(Equal(i))
 		g.Expect(f.delay).To(And(BeNumerically(">=", long), BeNumerically("<", long+slack)))
 	}
-	g.Expect(w.queue()).To(Equal(netdev.Stats{Packets: 60, Bytes: 60 * (frameSize + ethernet)}))
+	g.Expect(w.queue()).To(Equal(netdev.Stats{Packets: 60, Bytes: 60 * (frameSize + ethernet.HeaderLength)}))
 }
 
 func TestApplyAndClearDropWhatIsQueued(t *testing.T) {
@@ -806,7 +796,7 @@ func TestCorruptFlipsOneBit(t *testing.T) {
 		hits += flipped
 	}
 	t.Logf("%d of %d frames have a bit flipped in the payload", hits, n)
-	const inPayload = float64(size-frameHeader) / (size + ethernet)
+	const inPayload = float64(size-frameHeader) / (size + ethernet.HeaderLength)
 	NewWithT(t).Expect(float64(hits) / n).To(share(n, inPayload))
 }
 
@@ -840,7 +830,7 @@ func TestRateTakesTimeForEachPacket(t *testing.T) {
 	}{
 		{"bytes of the frame", Rate{BitsPerSecond: Mbit}, 1250},
 		{"packet overhead", Rate{BitsPerSecond: Mbit, PacketOverhead: 250}, 1000},
-		{"less the Ethernet header", Rate{BitsPerSecond: 86 * 8 * 100, PacketOverhead: -ethernet}, 100},
+		{"less the Ethernet header", Rate{BitsPerSecond: 86 * 8 * 100, PacketOverhead: -ethernet.HeaderLength}, 100},
 		// 1000 bytes are 20.8 cells of 48
 		{"cells", Rate{BitsPerSecond: 21 * 53 * 8 * 100, CellSize: 48, CellOverhead: 5}, 1000},
 	} {
@@ -848,7 +838,7 @@ func TestRateTakesTimeForEachPacket(t *testing.T) {
 			w := newWire(t)
 			g := NewWithT(t)
 			w.apply(Netem{Rate: test.rate, Limit: n})
-			w.sendSize(0, n, test.size-ethernet)
+			w.sendSize(0, n, test.size-ethernet.HeaderLength)
 			frames := w.receive(n)
 			began := frames[0].arrived - frames[0].delay
 			for i, f := range frames {
@@ -892,7 +882,7 @@ func TestSlotsLetBunchesGo(t *testing.T) {
 		slot Slot
 	}{
 		{"range", Slot{MinDelay: 40 * ms, MaxDelay: 40 * ms, Packets: 5}},
-		{"bytes", Slot{MinDelay: 40 * ms, MaxDelay: 40 * ms, Bytes: 5 * (frameSize + ethernet)}},
+		{"bytes", Slot{MinDelay: 40 * ms, MaxDelay: 40 * ms, Bytes: 5 * (frameSize + ethernet.HeaderLength)}},
 		{"distribution", Slot{Delay: 40 * ms, Jitter: 1, Packets: 5}},
 	} {
 		for _, change := range []bool{false, true} {

@@ -6,7 +6,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/tcplab/tcplab/invalid"
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 const (

@@ -13,9 +13,9 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/internal/golden"
-	"github.com/tcplab/tcplab/invalid"
-	"github.com/tcplab/tcplab/netdev"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 const ms = time.Millisecond

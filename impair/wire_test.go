@@ -9,7 +9,7 @@ import (
 	"github.com/mdlayher/netlink"
 	. "github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/netdev"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 func TestPercentIsEncodedAsInIproute2(t *testing.T) {

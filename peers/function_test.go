@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/tcplab/tcplab/invalid"
+	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/peers"
 )
 

@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/internal/testenv"
-	"github.com/tcplab/tcplab/invalid"
 )
 
 // everything is a value for each field of Socket that any socket can have.

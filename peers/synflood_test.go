@@ -8,7 +8,7 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
-	"github.com/tcplab/tcplab/invalid"
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 func TestFloodSources(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/net/bpf"
 
 	"github.com/tcplab/tcplab/harness/capture"
-	"github.com/tcplab/tcplab/netdev"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // Here the devices are in the namespace of the calling thread, so NetNS is not set.

@@ -15,7 +15,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
 
-	"github.com/tcplab/tcplab/netdev"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // segment is a packet of a connection from 10.0.1.1:40000 to 10.0.2.2:80.

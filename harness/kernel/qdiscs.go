@@ -8,7 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/tcplab/tcplab/netdev"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // ErrNoQdisc says that a device has no root qdisc.
@@ -103,7 +103,7 @@ func qdiscStats(attrs *netlink.QdiscAttrs) netdev.Stats {
 
 // A QdiscSample is a qdisc's counters at a time.
 type QdiscSample struct {
-	At time.Duration `json:"at"` // when it was read, by CLOCK_MONOTONIC
+	At time.Duration `json:"at_ns"` // when it was read, as of an [Event]
 	netdev.Stats
 }
 

@@ -9,8 +9,8 @@ import (
 
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/testenv"
-	"github.com/tcplab/tcplab/netdev"
 	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 func TestReadQdiscs(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/impair/rules"
-	"github.com/tcplab/tcplab/netdev"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // Rules read as what they do.

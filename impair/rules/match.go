@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/tcplab/tcplab/invalid"
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 // kind is a set of kinds of packets, as the BPF program sorts them.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tcplab/tcplab/invalid"
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 type verb uint32

@@ -10,7 +10,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/invalid"
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 func TestRuleInWords(t *testing.T) {

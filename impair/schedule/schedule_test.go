@@ -10,8 +10,8 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/invalid"
 )
 
 const ms = time.Millisecond

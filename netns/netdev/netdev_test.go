@@ -7,8 +7,8 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/invalid"
-	"github.com/tcplab/tcplab/netdev"
+	"github.com/tcplab/tcplab/harness/invalid"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 func ExampleDevice() {

@@ -3,7 +3,7 @@ package invalid_test
 import (
 	"fmt"
 
-	"github.com/tcplab/tcplab/invalid"
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 func Example() {
