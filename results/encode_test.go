@@ -20,6 +20,8 @@ import (
 
 	. "github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/golden"
 )
 
 func TestGoldenRecord(t *testing.T) {
@@ -27,7 +29,7 @@ func TestGoldenRecord(t *testing.T) {
 	r := full(t)
 	data, err := r.Encode()
 	g.Expect(err).NotTo(HaveOccurred())
-	golden(t, "record.json", data)
+	golden.Compare(t, "record.json", data)
 
 	back, err := Read(filepath.Join("testdata", "record.json"))
 	g.Expect(err).NotTo(HaveOccurred())

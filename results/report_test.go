@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/internal/golden"
 )
 
 func reported(t testing.TB, format string, report Report) string {
@@ -63,7 +65,7 @@ func TestGoldenReports(t *testing.T) {
 		}
 	})
 	for name, text := range files {
-		t.Run(name, func(t *testing.T) { golden(t, name, []byte(text)) })
+		t.Run(name, func(t *testing.T) { golden.Compare(t, name, []byte(text)) })
 	}
 }
 

@@ -1,7 +1,6 @@
 package results
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,26 +11,6 @@ import (
 
 	"github.com/tcplab/tcplab/netns/netdev"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares with a file under testdata, or writes it with -update.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("%s differs; -update writes it anew. Got:\n%s", path, got)
-	}
-}
 
 func raw(t testing.TB, v any) []byte {
 	t.Helper()

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/internal/golden"
 )
 
 // within is a figure's bounds, with the margin that they give.
@@ -48,7 +50,7 @@ func TestSpreads(t *testing.T) {
 
 	var out bytes.Buffer
 	g.Expect(SpreadTable(&out, spreads, .02, TableOptions{})).To(Succeed())
-	golden(t, "spread.txt", out.Bytes())
+	golden.Compare(t, "spread.txt", out.Bytes())
 	out.Reset()
 	g.Expect(SpreadTable(&out, nil, .02, TableOptions{})).To(Succeed())
 	g.Expect(out.String()).To(HaveSuffix("0 passed, 0 failed, 0 skipped\n"))

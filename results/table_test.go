@@ -11,6 +11,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/internal/golden"
 )
 
 // lab is what make lab could have left behind.
@@ -62,7 +64,7 @@ func TestGoldenTable(t *testing.T) {
 		"table-140.txt":    {Width: 140},
 		"table-colour.txt": {Width: 100, Colour: true},
 	} {
-		t.Run(name, func(t *testing.T) { golden(t, name, []byte(render(t, lab(t), o))) })
+		t.Run(name, func(t *testing.T) { golden.Compare(t, name, []byte(render(t, lab(t), o))) })
 	}
 }
 

@@ -21,7 +21,7 @@ type Qdisc struct {
 	Kind         string `json:"kind"` // "netem", "noqueue", "fq_codel"
 	Handle       string `json:"handle"`
 	Parent       string `json:"parent"` // "root" for the one that a device's packets enter
-	netdev.Stats        // the packets modulo 2^32, and never what netem injected: netdev.Stats of impair.ReadStats has both
+	netdev.Stats        // its Packets are modulo 2^32, and it never has Injected: impair.ReadStats gives both
 
 	// Options are the library's ([netlink.Qdisc]) for the kinds that it knows.
 	Options netlink.Qdisc `json:"-"`

@@ -37,6 +37,9 @@
 //
 // Hold, Duplicate and Corrupt use the packet's mark (SO_MARK, fwmark): a packet loses a mark that it had.
 //
+// In the code each block of the program stands below the C that it is. testdata lists the instructions; after a change
+// that is meant: go test ./impair/rules -run Listing -update.
+//
 // # Conversations and numbers
 //
 // A conversation is one direction of a connection: the addresses and ports of packets that leave through the device.

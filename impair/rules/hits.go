@@ -152,7 +152,7 @@ func (r *reporter) collect() ([]report, error) {
 			return nil, err
 		}
 	case <-r.done:
-		return nil, ErrClosed
+		return nil, errClosed
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

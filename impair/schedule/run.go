@@ -22,9 +22,6 @@ type Done struct {
 	Skipped bool `json:"skipped,omitzero"`
 }
 
-// Late is how late the step began.
-func (d Done) Late() time.Duration { return d.Began - d.At }
-
 // Run applies the steps of a schedule at their times, counted from now. If several steps are already due when one is
 // done, only the last of them is applied, and the others are reported as skipped: a slow apply loses steps, but
 // lateness does not add up.
@@ -37,7 +34,7 @@ func Run(ctx context.Context, s Schedule, apply func(impair.Netem) error) ([]Don
 	}
 	start := time.Now()
 	var done []Done
-	next, stop := iter.Pull(s.All())
+	next, stop := iter.Pull(s.all())
 	defer stop()
 	for step, ok := next(); ok; {
 		if err := sleepUntil(ctx, start.Add(step.At)); err != nil {

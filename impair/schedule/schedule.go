@@ -61,8 +61,8 @@ func (s Schedule) Validate() error {
 	return nil
 }
 
-// All returns the steps with their times from the schedule's begin; without an end, if it has a period.
-func (s Schedule) All() iter.Seq[Step] {
+// all returns the steps with their times from the schedule's begin; without an end, if it has a period.
+func (s Schedule) all() iter.Seq[Step] {
 	return func(yield func(Step) bool) {
 		for round := time.Duration(0); ; round += s.Period {
 			for _, step := range s.Steps {

@@ -86,13 +86,12 @@ type Stats struct {
 	Backlog uint64 `json:"backlog"` // bytes that wait now
 	Length  uint64 `json:"length"`  // packets that wait now
 
-	// Injected is what netem has done to packets, by its own counters; nil before Linux 7.2, which has none, and for
-	// other kinds.
+	// Injected are netem's own counters of what it did to packets; nil before Linux 7.2, which has none, and for
+	// other qdiscs.
 	Injected *Injected `json:"injected,omitempty"`
 }
 
-// Injected is the kernel's struct tc_netem_xstats: how many packets were
-// impaired, each in what way.
+// Injected is the kernel's struct tc_netem_xstats: how many packets netem has impaired, and how.
 type Injected struct {
 	Delayed    uint64 `json:"delayed"`
 	Lost       uint64 `json:"lost"` // by the loss model, not by the limit
