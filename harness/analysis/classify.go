@@ -105,13 +105,6 @@ func (c Completeness) names() []string {
 	return names
 }
 
-// Complete tells whether the handshake and the end of the connection were
-// captured.
-func (c Completeness) Complete() bool {
-	const handshake = SawSYN | SawSYNACK | SawACK
-	return c&handshake == handshake && c&(SawFIN|SawRST) != 0
-}
-
 // Classified is a segment and what the segments in front of it make of it.
 type Classified struct {
 	Segment

@@ -521,9 +521,6 @@ func TestCompleteness(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: %v, want %v", name, got, want)
 		}
-		if complete := got&SawSYN != 0 && got&SawACK != 0 && got&SawFIN != 0; complete != got.Complete() {
-			t.Errorf("%s: complete is %v", name, got.Complete())
-		}
 	}
 }
 

@@ -41,8 +41,8 @@ func decodeAccECN(kind byte, value []byte) (o AccECN, ok bool) {
 	return o, true
 }
 
-// HasCEB tells whether the option says how many bytes came with CE: it is the second field in both orders.
-func (o AccECN) HasCEB() bool { return o.Fields >= 2 }
+// hasCEB tells whether the option says how many bytes came with CE: it is the second field in both orders.
+func (o AccECN) hasCEB() bool { return o.Fields >= 2 }
 
 // ECNMode is which feedback of ECN a handshake has agreed on.
 type ECNMode uint8
@@ -182,7 +182,7 @@ func (d *sideTracker) report(s *Classified, other *sideTracker, handshake bool) 
 		d.ACE.add(s.Frame)
 		f.ace = s.Flags.ACE()
 	}
-	if o := s.Options; o.HasAccECN && o.AccECN.HasCEB() {
+	if o := s.Options; o.HasAccECN && o.AccECN.hasCEB() {
 		d.CEBytesReported += int64((o.AccECN.CEB - f.ceb) & (1<<24 - 1))
 		f.ceb = o.AccECN.CEB
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Seconds is the unit of times.
-const Seconds = "s"
+// seconds is the unit of times.
+const seconds = "s"
 
 // A Value is a number with its unit.
 type Value struct {
@@ -66,7 +66,7 @@ type Number interface {
 func valueOf[T Number](n T) Value {
 	switch n := any(n).(type) {
 	case time.Duration:
-		return Value{Number: n.Seconds(), Unit: Seconds}
+		return Value{Number: n.Seconds(), Unit: seconds}
 	case float32:
 		return Value{Number: float64(n)}
 	case float64:

@@ -39,7 +39,7 @@ type EventKind string
 // The events, and since which Linux they are there.
 const (
 	// StateChange is a change of a TCP socket's state (4.16). What follows on the
-	// end of the socket, TIME-WAIT and closed FIN-WAIT-2, has no events: see [States].
+	// end of the socket, TIME-WAIT and closed FIN-WAIT-2, has no events: see [PathOf].
 	StateChange EventKind = "sock/inet_sock_set_state"
 	// Retransmit is a segment that was sent again (4.16), or, from Linux 6.15 on, that
 	// was to be (Err is not 0).
@@ -80,7 +80,7 @@ var tracepoints = map[EventKind]struct {
 	ResetReceived:    {"", []string{"skaddr", "saddr", "daddr"}},
 	Probe:            {"", []string{"saddr", "daddr", "data_len", "snd_nxt", "snd_una", "snd_cwnd", "ssthresh", "snd_wnd", "srtt", "rcv_wnd"}},
 	CongestionChange: {"", []string{"skaddr", "saddr", "daddr", "cong_state"}},
-	Drop:             {"protocol == 0x0800 || protocol == 0x86dd", []string{"skbaddr", "location", "protocol", "reason"}},
+	Drop:             {"protocol == 0x0800 || protocol == 0x86dd", []string{"skbaddr", "protocol", "reason"}},
 }
 
 // An Event is what the kernel said at one of its tracepoints.
@@ -111,8 +111,6 @@ type Event struct {
 	// Reason is why a packet was dropped (enum skb_drop_reason), and, from Linux 6.10
 	// on, why a reset was sent (enum sk_rst_reason): "NOT_SPECIFIED", "NO_SOCKET".
 	Reason string `json:"reason,omitempty"`
-	// Location is the kernel's function that dropped the packet: see [LocateDrops].
-	Location string `json:"location,omitempty"`
 	// Err is the negative error number of a retransmission that was not sent.
 	Err int `json:"err,omitempty"`
 
@@ -126,8 +124,7 @@ type Event struct {
 	// are of one socket while it lives. 0: there is none, or the kernel does not say.
 	Socket uint64 `json:"-"`
 
-	packet   uint64 // address of the struct sk_buff
-	location uint64
+	packet uint64 // address of the struct sk_buff
 }
 
 // ProbeValues are those of a connection, under the kernel's names and in its
@@ -611,8 +608,7 @@ func parseEvent(kind EventKind, at uint64, r record) Event {
 		state := tcpinfo.CongestionState(r.uint("cong_state"))
 		e.Congestion = &state
 	case Drop:
-		e.Reason, e.location = r.symbol("reason"), r.uint("location")
-		e.Socket = r.uint("rx_sk")
+		e.Reason, e.Socket = r.symbol("reason"), r.uint("rx_sk")
 	}
 	return e
 }
@@ -687,58 +683,37 @@ func relate(events []Event) {
 	}
 }
 
-// LocateDrops sets the Location of each Drop: the kernel function that dropped the
-// packet, such as "__dev_queue_xmit" for a queueing discipline. Where the kernel
-// hides its addresses (kptr_restrict) or has no symbols, it stays empty.
-//
-// The kernel prints all of its symbols for that, 150,000 and more. In virtual time
-// that takes a second, hence this is not part of [Events.Stop].
-func LocateDrops(events []Event) error {
-	var addresses []uint64
-	for _, e := range events {
-		if e.location != 0 {
-			addresses = append(addresses, e.location)
-		}
-	}
-	if len(addresses) == 0 {
-		return nil
-	}
-	slices.Sort(addresses)
-	addresses = slices.Compact(addresses)
-	file, err := os.Open("/proc/kallsyms")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a kernel without CONFIG_KALLSYMS
-	}
-	if err != nil {
-		return fmt.Errorf("locate drops: %w", err)
-	}
-	defer file.Close()
-	names, err := parseSymbols(file, addresses)
-	if err != nil {
-		return fmt.Errorf("locate drops: /proc/kallsyms: %w", err)
-	}
-	for i, e := range events {
-		events[i].Location = names[e.location]
-	}
-	return nil
-}
-
-// sameCall is more than passes between two events of one call of the kernel's.
+// sameCall is longer than the time between two events of one call into the kernel.
 const sameCall = time.Millisecond
 
-// States returns through which states a connection went, from its changes and
-// resets among events: [SynSent Established FinWait1 FinWait2 TimeWait], for
-// example. If the addresses were used again, the states of the later connection
-// follow.
+// A Path is the states that one side of a connection went through, such as [SynSent Established FinWait1 FinWait2
+// TimeWait].
+type Path struct {
+	Local, Remote netip.AddrPort // of that side
+	States        []State
+	Events        []Event // of that side, in order: what the states are known by
+}
+
+// PathOf returns the path of one side of a connection, from the changes of state and the resets among events. If the
+// addresses were used again, the states of the later connection follow.
 //
-// One of them is inferred. When a connection has nothing left but to wait, Linux
-// replaces its socket by a small one without events: all one sees is that a socket
-// in FIN-WAIT-2 or CLOSING is closed. It is taken for TimeWait if there was no
-// reset, so record ResetSent and ResetReceived, too. A reset can also be sent just
-// after, by the same call: with TCP_LINGER2 below 0 there is no small socket. If the other side has not sent
-// its FIN by then, the small socket first is in FIN-WAIT-2, and may end there, 60
-// seconds later: [ReadSockets] shows it.
-func States(events []Event, local, remote netip.AddrPort) []State {
+// TimeWait is inferred. When nothing is left but to wait, Linux replaces the socket by a small one that has no events:
+// one only sees that a socket in FIN-WAIT-2 or CLOSING is closed. Without a reset, that counts as TimeWait, so record
+// ResetSent and ResetReceived, too; a reset can also follow from the same call (TCP_LINGER2 below 0). If the other
+// side has not sent its FIN by then, the small socket first is in FIN-WAIT-2, and may end there 60 seconds later:
+// [ReadSockets] shows it.
+func PathOf(events []Event, local, remote netip.AddrPort) Path {
+	p := Path{Local: local, Remote: remote, States: statesOf(events, local, remote)}
+	for _, e := range events {
+		if e.Local == local && e.Remote == remote {
+			p.Events = append(p.Events, e)
+		}
+	}
+	return p
+}
+
+// statesOf returns the states of a [Path].
+func statesOf(events []Event, local, remote netip.AddrPort) []State {
 	var states []State
 	reset := false
 	var inferred *Event // that the last state is inferred from, if it is
@@ -767,22 +742,4 @@ func States(events []Event, local, remote netip.AddrPort) []State {
 		}
 	}
 	return states
-}
-
-// A Path is what one side of a connection went through.
-type Path struct {
-	Local, Remote netip.AddrPort // of that side
-	States        []State        // see [States]
-	Events        []Event        // all that it is known by, in order
-}
-
-// PathOf returns the states of a connection together with the events of that side.
-func PathOf(events []Event, local, remote netip.AddrPort) Path {
-	p := Path{Local: local, Remote: remote, States: States(events, local, remote)}
-	for _, e := range events {
-		if e.Local == local && e.Remote == remote {
-			p.Events = append(p.Events, e)
-		}
-	}
-	return p
 }

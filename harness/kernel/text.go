@@ -129,9 +129,6 @@ func (e Event) String() string {
 	if e.Reason != "" {
 		b.WriteString(" " + e.Reason)
 	}
-	if e.Location != "" {
-		b.WriteString(" at " + e.Location)
-	}
 	if e.Err != 0 {
 		fmt.Fprintf(&b, " error %d", e.Err)
 	}

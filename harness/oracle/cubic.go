@@ -32,13 +32,13 @@ type CubicCurve struct {
 // the loss before (tcp_cubic.c: fast_convergence).
 func CubicCurveAfter(window int) CubicCurve { return CubicCurve{window, CubicAfterLoss(window)} }
 
-// K is how long it takes back to the window that there was: the cube root of what is missing by C. As Reno, where that
+// k is how long it takes back to the window that there was: the cube root of what is missing by C. As Reno, where that
 // is faster, it takes less: see [CubicCurve.Round].
-func (c CubicCurve) K() time.Duration { return seconds(math.Cbrt(float64(c.Most-c.Least) / cubicC)) }
+func (c CubicCurve) k() time.Duration { return seconds(math.Cbrt(float64(c.Most-c.Least) / cubicC)) }
 
 // window is the window a time after the loss: C (t - K)^3 + W_max.
 func (c CubicCurve) window(t time.Duration) float64 {
-	past := (t - c.K()).Seconds()
+	past := (t - c.k()).Seconds()
 	return float64(c.Most) + cubicC*past*past*past
 }
 
@@ -77,11 +77,11 @@ func (c CubicCurve) Round(n, before int, rtt time.Duration) bounds.Range {
 	return bounds.Between(int(math.Ceil(least)), int(math.Floor(aim+slack))).From("RFC 9438, 4.2 to 4.4; bictcp_update")
 }
 
-// CubicResponse is CUBIC's average window, in segments, at a loss rate p as in [RenoResponse]: 1.054 * (RTT/p)^0.75, or
+// CubicResponse is CUBIC's average window, in segments, at a loss rate p as in [renoResponse]: 1.054 * (RTT/p)^0.75, or
 // Reno's where that is greater (RFC 9438, 5.1 and 5.2).
 func CubicResponse(p float64, rtt time.Duration) float64 {
 	factor := math.Pow(cubicC*(3+CubicBeta)/4/(1-CubicBeta), 0.25)
-	return max(factor*math.Pow(rtt.Seconds()/p, 0.75), RenoResponse(p))
+	return max(factor*math.Pow(rtt.Seconds()/p, 0.75), renoResponse(p))
 }
 
 // hyStart is where CUBIC leaves slow start before a queue overflows: when a round's least RTT is above delay, or when a

@@ -24,10 +24,10 @@ func (e ECN) String() string {
 	return fmt.Sprintf("ECN %d", int(e))
 }
 
-// ECNAsked is what connect(2) asks for, by tcp_ecn: 1 and 4 classic, 3 accurate, else none
+// ecnAsked is what connect(2) asks for, by tcp_ecn: 1 and 4 classic, 3 accurate, else none
 // (include/net/tcp_ecn.h: tcp_ecn_send_syn; before Linux 6.18 net/ipv4/tcp_output.c). A route or a congestion control can
 // ask for more. 3 to 5 are allowed since Linux 7.0; the default has always been 2, also there.
-func (k Kernel) ECNAsked() ECN {
+func (k Kernel) ecnAsked() ECN {
 	switch k.Sysctls.ECN {
 	case 1, 4:
 		return ClassicECN
@@ -37,9 +37,9 @@ func (k Kernel) ECNAsked() ECN {
 	return NoECN
 }
 
-// ECNTaken is how much a listener takes of what it is asked for, by tcp_ecn: 0 none, 1 and 2 classic, 3 and more accurate
+// ecnTaken is how much a listener takes of what it is asked for, by tcp_ecn: 0 none, 1 and 2 classic, 3 and more accurate
 // (net/ipv4/tcp_input.c: tcp_ecn_create_request).
-func (k Kernel) ECNTaken() ECN {
+func (k Kernel) ecnTaken() ECN {
 	switch n := k.Sysctls.ECN; {
 	case n == 0:
 		return NoECN
@@ -50,7 +50,7 @@ func (k Kernel) ECNTaken() ECN {
 }
 
 // AgreedECN is what client and server use: the further that both know.
-func AgreedECN(client, server Kernel) ECN { return min(client.ECNAsked(), server.ECNTaken()) }
+func AgreedECN(client, server Kernel) ECN { return min(client.ecnAsked(), server.ecnTaken()) }
 
 // The values of the field ACE, which AE, CWR and ECE make up, in a handshake (RFC 9768, 3.1.2, table 2; RFC 3168, 6.1.1).
 const (
@@ -67,7 +67,7 @@ var aceOfSYN = [4]uint8{0b010, 0b011, 0b100, 0b110}
 // drops SYNs that have it: a SYN that asks for classic ECN at the first one (RFC 3168, 6.1.1.1), for accurate ECN at the
 // second (RFC 9768, 3.1.4.1), where tcp_ecn_fallback is on (net/ipv4/tcp_output.c: __tcp_retransmit_skb).
 func (k Kernel) SYNACE(retransmissions int) uint8 {
-	asked := k.ECNAsked()
+	asked := k.ecnAsked()
 	if k.Sysctls.ECNFallback != 0 && retransmissions >= int(asked) {
 		return 0
 	}
@@ -77,7 +77,7 @@ func (k Kernel) SYNACE(retransmissions int) uint8 {
 // SYNACKACE is the field ACE of the SYN-ACK that answers a SYN with that ACE and codepoint, after so many retransmissions:
 // the second one leaves accurate ECN away (RFC 9768, 3.2.3.2.2; include/net/tcp_ecn.h: tcp_ecn_make_synack).
 func (k Kernel) SYNACKACE(syn, codepoint uint8, retransmissions int) uint8 {
-	switch taken := k.ECNTaken(); {
+	switch taken := k.ecnTaken(); {
 	case syn != 0 && syn != aceSYNClassic && taken == AccurateECN: // 3.1.3: any other value stands for 111
 		if retransmissions > 1 {
 			return 0

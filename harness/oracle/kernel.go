@@ -284,18 +284,15 @@ func Defaults(version kernelversion.Version) Kernel {
 	return k
 }
 
-// ErrUnknownSysctl means that the oracle does not look at a sysctl, or that a kernel of that version does not have it.
-var ErrUnknownSysctl = errors.New("unknown sysctl")
-
 // Set sets one sysctl from the text that the kernel would show or take, such as "32768 60999". Blanks around and
 // between numbers do not matter.
 func (k *Kernel) Set(key, value string) error {
 	i := slices.IndexFunc(sysctls, func(s sysctl) bool { return s.key == key })
 	if i < 0 {
-		return fmt.Errorf("sysctl %s: %w: the oracle looks at %s", key, ErrUnknownSysctl, strings.Join(Keys(), ", "))
+		return fmt.Errorf("sysctl %s: unknown sysctl: the oracle looks at %s", key, strings.Join(Keys(), ", "))
 	}
 	if s := sysctls[i]; !s.known(k.Version) {
-		return fmt.Errorf("sysctl %s: %w: Linux %d.%d brought it, this is %s", key, ErrUnknownSysctl, s.since[0], s.since[1], k.Version)
+		return fmt.Errorf("sysctl %s: unknown sysctl: Linux %d.%d brought it, this is %s", key, s.since[0], s.since[1], k.Version)
 	}
 	return sysctls[i].parse(&k.Sysctls, value, k.Version)
 }

@@ -59,20 +59,6 @@ func (k Kernel) synACKs(retries int) Retry {
 	}).from("RFC 6298, 5; reqsk_timer_handler: tcp_synack_retries")
 }
 
-// Crowded tells whether so many requests, so many of them not yet retransmitted, make a listener give up old ones
-// sooner, and after how many retransmissions (reqsk_timer_handler).
-func (k Kernel) Crowded(requests, young, backlog int) (retries int, crowded bool) {
-	retries = k.Sysctls.SYNACKRetries
-	if 2*requests <= max(8, k.backlog(backlog)) {
-		return retries, false
-	}
-	const leastRetries = 2
-	for young *= 2; retries > leastRetries && requests >= young; young *= 2 {
-		retries--
-	}
-	return retries, true
-}
-
 // backlog is what listen(2) makes of its argument (net/socket.c: __sys_listen).
 func (k Kernel) backlog(asked int) int {
 	if asked < 0 {
@@ -116,10 +102,10 @@ func (k Kernel) SYNQueueKnown(backlog int) int {
 
 // Flood is what becomes of SYNs that nobody completes.
 type Flood struct {
-	Held    int `json:"held"`    // in SYN_RECV
-	Cookies int `json:"cookies"` // answered by a cookie: TcpExtSyncookiesSent, TcpExtTCPReqQFullDoCookies
-	Dropped int `json:"dropped"` // not answered: TcpExtListenDrops
-	Full    int `json:"full"`    // of them, TcpExtTCPReqQFullDrop: the queue was full
+	Held    int // in SYN_RECV
+	Cookies int // answered by a cookie: TcpExtSyncookiesSent, TcpExtTCPReqQFullDoCookies
+	Dropped int // not answered: TcpExtListenDrops
+	Full    int // of them, TcpExtTCPReqQFullDrop: the queue was full
 }
 
 // SYNFlood is what a listener does with so many SYNs, of as many strangers, that come before the first is given up

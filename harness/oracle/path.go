@@ -10,8 +10,8 @@ func (k Kernel) PathMTULife() time.Duration {
 
 // BlackHole is how a flow gets through a path that swallows its full segments, and the ICMP messages about them.
 type BlackHole struct {
-	Found Span  `json:"found"` // when the first smaller segments leave, from the first transmission on
-	MSS   []int `json:"mss"`   // the payload of a segment: at Found, and after each further time-out
+	Found Span  // when the first smaller segments leave, from the first transmission on
+	MSS   []int // the payload of a segment: at Found, and after each further time-out
 }
 
 // BlackHole is what tcp_mtu_probing 1 and 2 do in a black hole: at the first time-out that finds tcp_retries1's time

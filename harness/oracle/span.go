@@ -29,7 +29,7 @@ type Span struct {
 //     tick are worked off one after the other.
 //
 // Each is some 10 us to 200 us in a guest at 500 million instructions a second; none is more than a host takes for all that a
-// tick or a packet causes, which [Kernel.Late] allows for at the other end, too.
+// tick or a packet causes, which the latest end of a [Kernel.Timer] allows for, too.
 const Grain = dispatch
 
 // Exactly is the span that is one point in time.
@@ -38,8 +38,8 @@ func Exactly(d time.Duration) Span { return Span{Earliest: d, Latest: d} }
 // Between is the span from one time to another.
 func Between(earliest, latest time.Duration) Span { return Span{Earliest: earliest, Latest: latest} }
 
-// Contains reports whether d, as it was seen, lies in the span. It may be by a grain early.
-func (s Span) Contains(d time.Duration) bool { return s.Earliest-Grain <= d && d <= s.Latest }
+// contains reports whether d, as it was seen, lies in the span. It may be by a grain early.
+func (s Span) contains(d time.Duration) bool { return s.Earliest-Grain <= d && d <= s.Latest }
 
 // Range is the span as bounds of what is seen.
 func (s Span) Range() bounds.Range { return bounds.Between(s.Earliest-Grain, s.Latest).From(s.Source) }
@@ -82,7 +82,7 @@ func (s Span) Match(actual any) (bool, error) {
 	if !ok {
 		return false, fmt.Errorf("a span takes a time.Duration, not a %T", actual)
 	}
-	return s.Contains(d), nil
+	return s.contains(d), nil
 }
 
 // FailureMessage is for Gomega.
@@ -129,7 +129,7 @@ func (s Spans) Match(actual any) (bool, error) {
 // outside is the index of the first duration that is not in its span, or -1.
 func (s Spans) outside(list []time.Duration) int {
 	for i := range min(len(list), len(s)) {
-		if !s[i].Contains(list[i]) {
+		if !s[i].contains(list[i]) {
 			return i
 		}
 	}
