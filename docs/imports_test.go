@@ -11,15 +11,15 @@ const module = "github.com/tcplab/tcplab/"
 
 // Leaves need nothing but these packages outside of the standard library, so that who uses one does not get the rest.
 var leaves = map[string][]string{
-	"kernelversion":  {"golang.org/x/sys/unix"},
-	"tcpinfo":        {"golang.org/x/sys/unix"},
-	"harness/bounds": nil,
+	"harness/kernelversion": {"golang.org/x/sys/unix"},
+	"peers/tcpinfo":         {"golang.org/x/sys/unix"},
+	"harness/bounds":        nil,
 	"harness/analysis": {
 		"github.com/gopacket/gopacket", "github.com/gopacket/gopacket/endian", "github.com/gopacket/gopacket/layers",
 		"github.com/gopacket/gopacket/pcapgo", "golang.org/x/net/bpf", "golang.org/x/sys/unix", "golang.org/x/text/transform",
-		"golang.org/x/text/width", module + "internal/ethernet", module + "internal/text", module + "tcpinfo",
+		"golang.org/x/text/width", module + "internal/ethernet", module + "internal/text", module + "peers/tcpinfo",
 	},
-	"harness/oracle": {"golang.org/x/sys/unix", module + "harness/bounds", module + "internal/ethernet", module + "kernelversion"},
+	"harness/oracle": {"golang.org/x/sys/unix", module + "harness/bounds", module + "internal/ethernet", module + "harness/kernelversion"},
 }
 
 func TestLeavesImportNothingElse(t *testing.T) {

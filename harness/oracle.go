@@ -3,8 +3,8 @@ package harness
 import (
 	"github.com/onsi/ginkgo/v2"
 
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/kernelversion"
 	"github.com/tcplab/tcplab/netns"
 )
 

@@ -7,7 +7,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 
-	"github.com/tcplab/tcplab/kernelversion"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 )
 
 // kernelComponent is what a spec calls the kernel in Ginkgo's decorator for versions.
@@ -19,8 +19,8 @@ const kernelComponent = "kernel"
 //	It("...", ComponentSemVerConstraint("kernel", ">= 6.5.0"), func(ctx SpecContext) { ... })
 //
 // "tcplab run" leaves it out where it does not fit, and records why. This is for plain Ginkgo, which looks at
-// versions only where it is told them (--sem-ver-filter=kernel=6.1.0). That the kernel is another is no want
-// of this machine's: with TCPLAB_REQUIRE=1 the spec is skipped as well.
+// versions only where it is told them (--sem-ver-filter=kernel=6.1.0). A different kernel version is not a
+// missing capability, so the spec is skipped even with TCPLAB_REQUIRE=1.
 func skipOtherKernel() {
 	running, err := kernelversion.Running()
 	check(err)

@@ -5,7 +5,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/kernelversion"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 )
 
 func TestMisfit(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/internal/testenv"
-	"github.com/tcplab/tcplab/tcpinfo"
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 func TestTail(t *testing.T) {

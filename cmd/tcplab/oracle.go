@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/kernelversion"
 )
 
 type oracleOptions struct {

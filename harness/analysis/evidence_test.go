@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tcplab/tcplab/tcpinfo"
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 func TestRoundTrips(t *testing.T) {

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/tcplab/tcplab/tcpinfo"
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // KernelEventKind is the tracepoint that an event is from.

@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tcplab/tcplab/tcpinfo"
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // ErrNoTracefs says that the kernel's trace events cannot be had.

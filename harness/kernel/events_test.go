@@ -22,10 +22,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/subprocess"
 	"github.com/tcplab/tcplab/internal/testenv"
-	"github.com/tcplab/tcplab/kernelversion"
 	"github.com/tcplab/tcplab/netns"
 )
 

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tcplab/tcplab/tcpinfo"
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // ErrNoSockDiag says that the kernel lists no TCP sockets.

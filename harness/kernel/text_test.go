@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tcplab/tcplab/tcpinfo"
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 func TestSocketText(t *testing.T) {

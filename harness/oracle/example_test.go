@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/kernelversion"
 )
 
 // When does connect(2) give up where nobody answers?

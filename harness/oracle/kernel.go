@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tcplab/tcplab/kernelversion"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 )
 
 // Kernel is what decides on TCP's behaviour in one host: the kernel's version, its tick, and the host's sysctls.

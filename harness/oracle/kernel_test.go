@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	. "github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/kernelversion"
 	"github.com/tcplab/tcplab/netns"
 )
 

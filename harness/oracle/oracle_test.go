@@ -12,7 +12,7 @@ import (
 	gomegatypes "github.com/onsi/gomega/types"
 
 	"github.com/tcplab/tcplab/harness/bounds"
-	"github.com/tcplab/tcplab/kernelversion"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 )
 
 func version(t *testing.T, release string) kernelversion.Version {

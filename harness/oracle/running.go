@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tcplab/tcplab/kernelversion"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 )
 
 // Running is the kernel that this process runs on, with the sysctls of the network namespace that the calling thread
