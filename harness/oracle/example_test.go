@@ -2,25 +2,25 @@ package oracle_test
 
 import (
 	"fmt"
-	"time"
+	"log"
 
 	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/harness/oracle"
 )
 
-// When does connect(2) give up where nobody answers?
-func Example() {
-	version, err := kernelversion.Parse("6.12")
+// When a Debian 12 retransmits a SYN that nobody answers, and when connect(2) gives up.
+func ExampleKernel_Connect() {
+	version, err := kernelversion.Parse("6.1.0")
 	if err != nil {
-		panic(err)
+		log.Fatal(err)
 	}
-	k := oracle.Defaults(version)
-	syns := k.Connect(oracle.Connecting{})
-	fmt.Println(syns.Most, "SYNs again, and ETIMEDOUT after", syns.End)
-	fmt.Println(syns.End.Source)
-	fmt.Println(k.WithSYNCount(2).Connect(oracle.Connecting{UserTimeout: 5 * time.Second}).End)
+	syns := oracle.Defaults(version).Connect(oracle.Connecting{})
+	for i, gap := range syns.Gaps[:2] {
+		fmt.Printf("SYN %d comes after %v\n", i+2, gap)
+	}
+	fmt.Printf("%d retransmissions, then ETIMEDOUT after %v\n", syns.Most, syns.End)
 	// Output:
-	// 10 SYNs again, and ETIMEDOUT after 2m11s to 2m16.067s
-	// RFC 6298, 5; tcp_write_timeout; tcp_syn_retries
-	// 5s to 5.037s
+	// SYN 2 comes after 1s to 1.033s
+	// SYN 3 comes after 2s to 2.033s
+	// 6 retransmissions, then ETIMEDOUT after 2m7s to 2m11.935s
 }
