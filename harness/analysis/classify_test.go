@@ -408,7 +408,7 @@ func TestClassifyAgreesOnCases(t *testing.T) {
 	t.Log(&total)
 }
 
-// touchesZero tells whether a number is 0 that Wireshark takes for "none".
+// touchesZero reports whether a number is 0 that Wireshark takes for "none".
 func touchesZero(segments []Segment) bool {
 	return slices.ContainsFunc(segments, func(s Segment) bool {
 		return s.Flags&FlagRST == 0 && (s.Seq == 0 || s.NextSeq() == 0) || s.Ack == 0 && s.Flags&FlagACK != 0

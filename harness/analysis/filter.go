@@ -82,7 +82,7 @@ func FINs(s Segment) bool { return s.Flags&FlagFIN != 0 }
 func WithData(s Segment) bool { return s.Length > 0 }
 
 // DroppedSuffix ends the name of an interface whose packets were dropped before they were on a
-// link: package capture writes such interfaces for what rules tell of.
+// link: package capture writes such interfaces for what rules dropped.
 const DroppedSuffix = " dropped"
 
 // NeverSent chooses the segments that an impairment dropped before they were sent: those on an

@@ -63,7 +63,7 @@ func TestHandshakes(t *testing.T) {
 }
 
 func TestRetransmissions(t *testing.T) {
-	const top = 1<<32 - 1000 // a segment of 1000 from there wraps around behind it
+	const top = 1<<32 - 1000 // a segment of 1000 from there wraps around after it
 	d := func(seq uint32, n int) Segment { return seg(0, FlagACK, seq, 0, n) }
 	for _, tt := range []struct {
 		name string

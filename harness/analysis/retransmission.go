@@ -55,8 +55,8 @@ type sent struct {
 	started bool
 	syn     bool
 	isn     uint32
-	next    int64  // behind the highest number sent
-	tail    int64  // the beginning of the segment that next is behind of, without its SYN
+	next    int64  // after the highest number sent
+	tail    int64  // the beginning of the segment that ends at next, without its SYN
 	ranges  []span // sent before, in order, with gaps between them
 }
 

@@ -60,7 +60,7 @@ func (s Segment) SequenceLength() int {
 	return n
 }
 
-// NextSeq is the sequence number behind the segment.
+// NextSeq is the sequence number after the segment.
 func (s Segment) NextSeq() uint32 { return s.Seq + uint32(s.SequenceLength()) }
 
 // String returns a line such as
@@ -151,7 +151,7 @@ type Options struct {
 	sackCount uint8
 }
 
-// Block is a range of sequence numbers in a SACK option: Right is the one behind
+// Block is a range of sequence numbers in a SACK option: Right is the one after
 // the last (RFC 2018).
 type Block struct{ Left, Right uint32 }
 

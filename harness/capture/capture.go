@@ -172,7 +172,7 @@ func opError(op, name string, err error) error {
 type Summary struct {
 	Path  string // of the pcapng file
 	Bytes int64  // its size
-	// Interfaces are the ends in the order of [Start], and behind them those of
+	// Interfaces are the ends in the order of [Start], and after them those of
 	// [Capture.AddDropped].
 	Interfaces []InterfaceSummary
 	Unplaced   int // comments that no packet was found for

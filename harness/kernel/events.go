@@ -51,11 +51,11 @@ const (
 	ResetSent EventKind = "tcp/tcp_send_reset"
 	// ResetReceived is a RST that ended a connection (4.15).
 	ResetReceived EventKind = "tcp/tcp_receive_reset"
-	// Probe tells the congestion window, and more, at each segment that a connection
-	// received in ESTABLISHED, before it has an effect (4.16).
+	// Probe has the congestion window, and more, at each segment that a connection in
+	// ESTABLISHED received, before the segment has an effect (4.16).
 	Probe EventKind = "tcp/tcp_probe"
-	// CongestionChange is a state of congestion control that was set, also to what it was
-	// (5.19): it tells why the segments that follow are sent again.
+	// CongestionChange is a state of congestion control that was set, even if it was the
+	// same before (5.19): it is why the segments that follow are sent again.
 	CongestionChange EventKind = "tcp/tcp_cong_state_set"
 	// Drop is an IP packet that the kernel dropped, and why (reasons since 5.17).
 	// Packets that netem loses are among them.
@@ -83,7 +83,7 @@ var tracepoints = map[EventKind]struct {
 	Drop:             {"protocol == 0x0800 || protocol == 0x86dd", []string{"skbaddr", "protocol", "reason"}},
 }
 
-// An Event is what the kernel said at one of its tracepoints.
+// An Event is one firing of a tracepoint. Which fields are set depends on Kind.
 type Event struct {
 	At   time.Duration `json:"at_ns"` // since boot, by CLOCK_MONOTONIC; a harness.Lab makes it since the start of the spec
 	Kind EventKind     `json:"kind"`
@@ -93,8 +93,8 @@ type Event struct {
 
 	// Local and Remote are the addresses of the socket's own and of the other end,
 	// whatever the direction of the packet. IPv4 addresses of IPv6 sockets are shown
-	// as IPv4. A Drop has none, except where another event told of the same packet
-	// (a reset that answers it) or socket (from Linux 6.11 on).
+	// as IPv4. A Drop has none, unless another event is about the same packet (a reset
+	// that answers it) or socket (from Linux 6.11 on).
 	Local  netip.AddrPort `json:"local"`
 	Remote netip.AddrPort `json:"remote"`
 
@@ -151,8 +151,8 @@ type EventConfig struct {
 	BufferKiB int
 
 	// Host returns the name of the host that has an address, "" for none. Tracepoints
-	// do not tell the network namespace, so hosts that are to be told apart need
-	// different addresses: those of a topology have them, loopback addresses do not.
+	// do not have the network namespace, so hosts need different addresses: those of a
+	// topology have them, loopback addresses do not.
 	Host func(netip.Addr) string
 }
 
@@ -219,9 +219,9 @@ const instancePrefix = "tcplab-"
 
 var instances atomic.Uint64
 
-// StartEvents begins to record. It makes a tracing instance of its own, so that
-// it disturbs no other tracing and sees nothing of it, and that Stop removes. What
-// a killed process left behind is removed by the next one that starts. A
+// StartEvents begins to record. It makes a separate tracing instance, which Stop
+// removes, so that it neither disturbs other tracing nor sees it. What
+// a killed process left over is removed by the next one that starts. A
 // [PreparedInstance] is taken instead, and left for the next one, which empties it.
 //
 // It sees all of the machine: every host and every network namespace. It needs
@@ -302,7 +302,7 @@ func (e *Events) takePrepared(dir string) error {
 	return e.clear()
 }
 
-// isEmpty tells whether nothing has been in the buffers since they were emptied.
+// isEmpty reports whether nothing has been in the buffers since they were emptied.
 func (e *Events) isEmpty() (bool, error) {
 	files, err := filepath.Glob(filepath.Join(e.instance, "per_cpu/cpu*/stats"))
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
-// ErrNoSockDiag says that the kernel lists no TCP sockets.
+// ErrNoSockDiag means that the kernel cannot list TCP sockets.
 var ErrNoSockDiag = errors.New("this kernel has no sock_diag for TCP: load the modules inet_diag and tcp_diag")
 
 // A Socket is a TCP socket as sock_diag(7) shows it. An IPv4 address that an IPv6
@@ -58,9 +58,9 @@ type Socket struct {
 	// Congestion is the congestion control's name, "" for the same sockets.
 	Congestion string `json:"cong,omitempty"`
 
-	// What the congestion control tells of itself. The kernel has this for three
-	// kinds only: of CUBIC and Reno there is nothing. Vegas is also told by
-	// illinois, veno, westwood and others that measure as Vegas does.
+	// The state of the congestion control itself. The kernel has this for three kinds
+	// only, not for CUBIC or Reno. Vegas is also set for illinois, veno, westwood and
+	// others that measure as Vegas does.
 	BBR   *BBRInfo   `json:"bbr,omitempty"`
 	Vegas *VegasInfo `json:"vegas,omitempty"`
 	DCTCP *DCTCPInfo `json:"dctcp,omitempty"`
@@ -136,7 +136,7 @@ type Memory struct {
 	Drops        uint32 `json:"drops"`   // packets
 }
 
-// BBRInfo is what BBR says of itself (struct tcp_bbr_info).
+// BBRInfo is the state of BBR (struct tcp_bbr_info).
 type BBRInfo struct {
 	Bandwidth  uint64  `json:"bw"`          // estimated maximum, in bytes per second
 	MinRTT     uint32  `json:"min_rtt"`     // in microseconds; 4294967295: not yet measured
@@ -144,7 +144,7 @@ type BBRInfo struct {
 	CwndGain   float64 `json:"cwnd_gain"`   // factor, a multiple of 1/256
 }
 
-// VegasInfo is what Vegas says of itself (struct tcpvegas_info).
+// VegasInfo is the state of Vegas (struct tcpvegas_info).
 type VegasInfo struct {
 	Enabled uint32 `json:"enabled"`
 	RTTs    uint32 `json:"rttcnt"` // measured in this round trip
@@ -152,9 +152,8 @@ type VegasInfo struct {
 	MinRTT  uint32 `json:"minrtt"` // in microseconds
 }
 
-// DCTCPInfo is what DCTCP says of itself (struct tcp_dctcp_info). Enabled is 0
-// where ECN was not negotiated: then it behaves as Reno, and Congestion is
-// "dctcp-reno".
+// DCTCPInfo is the state of DCTCP (struct tcp_dctcp_info). Enabled is 0 where ECN was
+// not negotiated: then DCTCP behaves as Reno, and Congestion is "dctcp-reno".
 type DCTCPInfo struct {
 	Enabled     uint16 `json:"enabled"`
 	CEState     uint16 `json:"ce_state"`

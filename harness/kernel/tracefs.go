@@ -200,7 +200,7 @@ func parsePage(l layout, page []byte, f func(at uint64, data []byte) error) erro
 	const (
 		deltaBits   = 27
 		minEvent    = 4
-		commitBytes = 1<<deltaBits - 1 // above are flags: events were lost before this page, and how many is stored behind
+		commitBytes = 1<<deltaBits - 1 // above are flags: events were lost before this page, and how many is stored after
 		stampTop    = uint64(0xf8) << 56
 	)
 	little := binary.LittleEndian

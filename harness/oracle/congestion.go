@@ -76,8 +76,8 @@ func PacingAsACKComes(ratio, window int, srtt time.Duration, sample Span) bounds
 // pacingSource is of both ratios.
 const pacingSource = "tcp_update_pacing_rate: tcp_pacing_ss_ratio, tcp_pacing_ca_ratio"
 
-// PacedBurst is how long a burst takes that is paced while its window grows to so many segments in slow start, from the
-// first segment to the last: each leaves at a pacing rate between the one of half the window and the one of all of it
+// PacedBurst is the time from the first segment to the last of a paced burst of `window` segments, in the round of slow
+// start in which the window doubles to that: each leaves at a pacing rate between the one of half the window and the one of all of it
 // (net/ipv4/tcp_output.c: tcp_update_skb_after_send; net/sched/sch_fq.c).
 func (k Kernel) PacedBurst(window int, srtt Span) Span {
 	gaps := time.Duration(window - 1)

@@ -61,8 +61,8 @@ func (c CubicCurve) Reduced() bounds.Range {
 	return bounds.Around(c.Least, roundingSlack).From("RFC 9438, 4.6; tcp_cubic.c: beta")
 }
 
-// Round is the range of the segments that are sent in round trip n after the recovery, from 0 on, where the one before
-// had so many.
+// Round is the range of the segments that are sent in round trip n after the recovery, counted from 0, where the round
+// trip before had `before` segments.
 //
 // In each round the window aims at where the curve is a round trip later (tcp_cubic.c: bictcp_update adds the least RTT
 // to the time). Each ACK adds what is missing by the window (RFC 9438, 4.4), so that 1/e of it is still missing after
@@ -109,7 +109,7 @@ func (k Kernel) hyStart(leastRTT time.Duration, paced bool) hyStart {
 
 // HyStartTrainWindow is the window in which a train of ACKs ends slow start, where nothing paces: in the first round
 // that has more segments than come back in half of the least RTT and half a millisecond, once these have come back. An
-// ACK that is more than 2 ms behind the one before is in no train (tcp_cubic.c: hystart_ack_delta_us): on a slower path
+// ACK that is more than 2 ms after the one before is in no train (tcp_cubic.c: hystart_ack_delta_us): on a slower path
 // it never happens.
 //
 // late is by how much ACKs may come sooner or later than at the link's rate.
@@ -150,8 +150,8 @@ func hyStartWindow(least, most float64) bounds.Range {
 }
 
 // firstRound is the window at the beginning of the first round of slow start in which it is more than some segments. It
-// is less than the initial window doubled so many times, as a round can begin with an ACK that tells of the segment
-// before, too; what that leaves out doubles with each further round.
+// is less than the initial window doubled once a round, as a round can begin with an ACK that also covers the segment
+// before; what that leaves out doubles with each further round.
 func (k Kernel) firstRound(segments float64) (least, most float64) {
 	first := k.InitialWindow(0)
 	window, short := first, 0

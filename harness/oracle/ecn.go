@@ -49,7 +49,7 @@ func (k Kernel) ecnTaken() ECN {
 	return AccurateECN
 }
 
-// AgreedECN is what client and server use: the further that both know.
+// AgreedECN is the variant that client and server use: the furthest that both know.
 func AgreedECN(client, server Kernel) ECN { return min(client.ecnAsked(), server.ecnTaken()) }
 
 // The values of the field ACE, which AE, CWR and ECE make up, in a handshake (RFC 9768, 3.1.2, table 2; RFC 3168, 6.1.1).
@@ -63,7 +63,7 @@ const (
 // segment of the SYN-ACK's (RFC 9768, table 2 and table 3; include/net/tcp_ecn.h: tcp_accecn_reflector_flags).
 var aceOfSYN = [4]uint8{0b010, 0b011, 0b100, 0b110}
 
-// SYNACE is the field ACE of a client's SYN after so many retransmissions. They drop it, in case something on the path
+// SYNACE is the field ACE of a client's SYN that has been retransmitted that often. Retransmissions drop it, in case something on the path
 // drops SYNs that have it: a SYN that asks for classic ECN at the first one (RFC 3168, 6.1.1.1), for accurate ECN at the
 // second (RFC 9768, 3.1.4.1), where tcp_ecn_fallback is on (net/ipv4/tcp_output.c: __tcp_retransmit_skb).
 func (k Kernel) SYNACE(retransmissions int) uint8 {
@@ -74,8 +74,8 @@ func (k Kernel) SYNACE(retransmissions int) uint8 {
 	return [...]uint8{0, aceSYNClassic, aceSYNAccurate}[asked]
 }
 
-// SYNACKACE is the field ACE of the SYN-ACK that answers a SYN with that ACE and codepoint, after so many retransmissions:
-// the second one leaves accurate ECN away (RFC 9768, 3.2.3.2.2; include/net/tcp_ecn.h: tcp_ecn_make_synack).
+// SYNACKACE is the field ACE of the SYN-ACK that answers a SYN with that ACE and ECN codepoint (0 to 3), retransmitted
+// that often: from the second retransmission on it is without accurate ECN (RFC 9768, 3.2.3.2.2; include/net/tcp_ecn.h: tcp_ecn_make_synack).
 func (k Kernel) SYNACKACE(syn, codepoint uint8, retransmissions int) uint8 {
 	switch taken := k.ecnTaken(); {
 	case syn != 0 && syn != aceSYNClassic && taken == AccurateECN: // 3.1.3: any other value stands for 111
@@ -93,7 +93,7 @@ func (k Kernel) SYNACKACE(syn, codepoint uint8, retransmissions int) uint8 {
 // codepoint the SYN-ACK came (RFC 9768, 3.2.2.1; net/ipv4/tcp_input.c: tcp_send_ack_reflect_ect).
 func ReflectedACE(codepoint uint8) uint8 { return aceOfSYN[codepoint&3] }
 
-// ACE is the counter behind the handshake, of a receiver to which so many packets came with CE: modulo 8, from 5 on
+// ACE is the counter, after the handshake, of a receiver that has got `ce` packets marked CE: modulo 8, from 5 on
 // (RFC 9768, 3.2.2; include/net/tcp.h: TCP_ACCECN_CEP_INIT_OFFSET).
 func ACE(ce int) uint8 { return uint8(5+ce) & 7 }
 

@@ -13,8 +13,8 @@ type Probing struct {
 	UserTimeout time.Duration // TCP_USER_TIMEOUT; 0 is not set
 }
 
-// ZeroWindowProbes is when the first n probes of a closed window are sent, from the ACK that closed it on, or from the
-// write that found it closed. Each is answered, by an ACK that takes a round trip and starts the timer anew: the gaps
+// ZeroWindowProbes is when the first n probes of a closed window are sent, counted from the ACK that closed it, or from the
+// write that found it closed. Each is answered by an ACK, which takes an RTT and starts the timer again: the gaps
 // are the RTO (200 ms at least), doubling, and the round trip; 120 s at most. As long as they are answered it goes on
 // for ever (net/ipv4/tcp_timer.c: tcp_probe_timer; tcp_output.c: tcp_send_probe0; tcp_input.c: tcp_ack_probe;
 // include/net/tcp.h: tcp_probe0_when; RFC 9293, 3.8.6.1).
@@ -105,7 +105,7 @@ type Keeping struct {
 	UserTimeout time.Duration // TCP_USER_TIMEOUT; 0 is not set
 }
 
-// Keepalive is what an idle connection does whose peer is silent: probes, from the last segment that was received on,
+// Keepalive is what an idle connection does whose peer does not answer: probes, from the last segment that was received on,
 // then a reset to the peer and ETIMEDOUT to the program, an interval after the last probe. With a TCP_USER_TIMEOUT the
 // number of probes does not count: it ends at the first timer that the user time-out has passed at, after one probe at
 // least (net/ipv4/tcp_timer.c: tcp_keepalive_timer; RFC 9293, 3.8.4).

@@ -261,7 +261,7 @@ func Keys() []string {
 	return keys
 }
 
-// known tells whether a kernel of that version has the sysctl.
+// known reports whether a kernel of that version has the sysctl.
 func (s sysctl) known(v kernelversion.Version) bool { return v.AtLeast(s.since[0], s.since[1]) }
 
 func (s sysctl) store(to *Sysctls, values []int) {

@@ -39,13 +39,13 @@ func (k Kernel) WithSYNCount(count int) Kernel {
 	return k
 }
 
-// SYNACKs is what a listener does where nobody completes a handshake, if no more than half of its backlog waits so.
-// The time-out doubles from one second; the linear ones are not for SYN-ACKs. After the last the request is forgotten,
-// in silence. For a listener with TCP_SYNCNT see [Kernel.WithSYNCount]. (net/ipv4/inet_connection_sock.c: reqsk_timer_handler, syn_ack_recalc.)
+// SYNACKs is what a listener does where nobody completes a handshake, as long as such requests take no more than half of
+// its backlog. The time-out doubles from one second (tcp_syn_linear_timeouts is for SYNs only). After the last one the
+// request is dropped, and nothing is sent. For a listener with TCP_SYNCNT see [Kernel.WithSYNCount]. (net/ipv4/inet_connection_sock.c: reqsk_timer_handler, syn_ack_recalc.)
 func (k Kernel) SYNACKs() Retry { return k.synACKs(k.Sysctls.SYNACKRetries) }
 
-// SYNACKsCrowded is the same where requests take more than half of max(8, backlog), none of them new: the old ones are
-// given up after two retransmissions (reqsk_timer_handler, "reserve half of room for young embrions").
+// SYNACKsCrowded is the same where requests take more than half of max(8, backlog), and none of them is new: old ones are
+// dropped after two retransmissions (reqsk_timer_handler, "reserve half of room for young embrions").
 func (k Kernel) SYNACKsCrowded() Retry {
 	const leastRetries = 2
 	return k.synACKs(min(leastRetries, k.Sysctls.SYNACKRetries))
@@ -108,7 +108,8 @@ type Flood struct {
 	Full    int // of them, TcpExtTCPReqQFullDrop: the queue was full
 }
 
-// SYNFlood is what a listener does with so many SYNs, of as many strangers, that come before the first is given up
+// SYNFlood is what a listener with that backlog does with `syns` SYNs from as many unused addresses, which all come
+// before the first request expires
 // (net/ipv4/tcp_input.c: tcp_conn_request, tcp_syn_flood_action).
 func (k Kernel) SYNFlood(syns, backlog int) Flood {
 	f := Flood{Held: min(syns, k.SYNQueue(backlog))}
@@ -125,7 +126,7 @@ func (k Kernel) SYNFlood(syns, backlog int) Flood {
 }
 
 // InitialWindow is how many segments a sender starts with, if the peer's window takes them (RFC 6928; include/net/tcp.h:
-// TCP_INIT_CWND), after so many retransmissions of its SYN or SYN-ACK: the first is forgiven, two leave one segment
+// TCP_INIT_CWND), when its SYN or SYN-ACK was retransmitted that often: the first is forgiven, two leave one segment
 // (net/ipv4/tcp_input.c: tcp_init_transfer; RFC 5681, 3.1).
 func (k Kernel) InitialWindow(retransmissions int) int {
 	const initialWindow = 10

@@ -153,7 +153,7 @@ func TestModelTimeout(t *testing.T) {
 	g.Expect(small.modelTimeout(5, modelRTO)).To(Equal(4400 * time.Millisecond))
 }
 
-// BEHAVIOURS.md's figures have one digit behind the point.
+// BEHAVIOURS.md's figures have one digit after the point.
 func rounded(s Span) Span {
 	const half = 50 * time.Millisecond
 	return Between(s.Earliest-half, s.Latest+half)
@@ -563,7 +563,7 @@ func TestSpansBy(t *testing.T) {
 }
 
 // expiry is the jiffy at which a timer fires that is set in jiffy now to go off n jiffies later: the next multiple of
-// its level's granularity behind its time, never that time itself (kernel/time/timer.c: calc_index).
+// its level's granularity after its time, never that time itself (kernel/time/timer.c: calc_index).
 func expiry(now, n int64) int64 {
 	granularity := wheelGranularity(n)
 	return ((now+n)/granularity + 1) * granularity

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Prediction is one thing that TCP will do, for a person to read.
+// A Prediction is one behaviour of TCP, as text.
 type Prediction struct {
 	Subject   string `json:"subject"`
 	Behaviour string `json:"behaviour"`
@@ -16,8 +16,8 @@ type Prediction struct {
 	Source    string `json:"source"`
 }
 
-// Predictions lists what a kernel's TCP will do on a path with a round-trip time, without a cause to do otherwise: no
-// socket options set, one segment in flight, nobody answers where the peer matters.
+// Predictions lists what a kernel's TCP will do on a path with that RTT, by default: no socket options set, one segment in
+// flight, no answer where the peer matters.
 func (k Kernel) Predictions(rtt time.Duration) []Prediction {
 	var list []Prediction
 	add := func(subject, behaviour, expected, source string, times ...Span) {

@@ -7,7 +7,7 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 )
 
-// Retry is what a sender does that gets no answer: it repeats itself, ever more slowly, and gives up.
+// Retry is what a sender does that gets no answer: it retransmits with back-off, and gives up.
 //
 // Times count from the first transmission. Where the end goes by the time that has passed, the timers' lateness can
 // decide whether one more is sent; then Fewest is not Most, and the lists have what is sent at most.
@@ -127,7 +127,7 @@ func (k Kernel) retry(p plan) Retry {
 	}
 }
 
-// over tells whether a time-out after n retransmissions surely, or possibly, is the last; and after what time at the
+// over reports whether a time-out after n retransmissions surely, or possibly, is the last; and after what time at the
 // earliest, if it goes by time.
 func (p plan) over(n int, passed Span) (sure, possible bool, limit time.Duration) {
 	if p.most >= 0 && n >= p.most {

@@ -27,9 +27,9 @@ func (k Kernel) WithRTOMax(most time.Duration) Kernel {
 	return k
 }
 
-// RACK tells whether losses are found by RACK, that is by time (RFC 8985), so that a retransmission that is lost too is
-// found by what was sent behind it. Before Linux 6.17 it can be switched off (tcp_recovery, bit 0): then losses are found
-// by the count of duplicate ACKs and SACK blocks alone (RFC 6675), and a lost retransmission by a time-out
+// RACK reports whether losses are found by RACK, that is by time (RFC 8985): then a retransmission that is lost as well is
+// found by the ACK of what was sent after it. Before Linux 6.17 RACK can be off (tcp_recovery, bit 0): then losses are
+// found by the number of duplicate ACKs and SACK blocks alone (RFC 6675), and a lost retransmission by a time-out
 // (net/ipv4/tcp_input.c: tcp_is_rack, tcp_identify_packet_loss; tcp_recovery.c: tcp_rack_detect_loss).
 func (k Kernel) RACK() bool { return k.Sysctls.Recovery&1 != 0 || k.Version.AtLeast(6, 17) }
 
@@ -57,11 +57,11 @@ type Estimator struct {
 	srtt8, mdev4, mdevMax4, rttvar4 int64
 }
 
-// NewEstimator returns an estimator without a sample.
+// NewEstimator returns an estimator that has no sample yet.
 func (k Kernel) NewEstimator() *Estimator { return &Estimator{kernel: k} }
 
-// Sample takes in a round-trip time. newRound tells that it acknowledges what was sent after the round before had been
-// acknowledged: once a round trip.
+// Sample adds an RTT measurement. newRound is true for the first sample of each round trip: the one that acknowledges what
+// was sent after the previous round had been acknowledged.
 func (e *Estimator) Sample(rtt time.Duration, newRound bool) {
 	m := max(rtt.Microseconds(), 1)
 	floor := e.kernel.RTOMin().Microseconds()
@@ -140,7 +140,7 @@ func (k Kernel) RetransmissionTimer(rtt Span) Span {
 	return Between(k.rto(rtt.Earliest, 0), latest+k.late(latest)).From("RFC 6298, 2 and 5; tcp_set_rto")
 }
 
-// Flow is an established connection whose segments are no longer answered.
+// Flow is an established connection that gets no answer any more.
 type Flow struct {
 	// RTT is the round-trip time that has been measured until then: from the path's delay to that and what the hosts
 	// take. A range of a millisecond can be one of a jiffy in the RTO, which doubles with each time-out.
@@ -155,7 +155,7 @@ type Flow struct {
 	NoProbe     bool          // no tail loss probe, for another reason than the sysctls: a loss is being repaired
 }
 
-// Silence is what a flow does in silence: a tail loss probe, then retransmissions, the time-out doubling up to 120 s,
+// Silence is what a flow does without any answer: a tail loss probe, then retransmissions, the RTO doubling up to 120 s,
 // and ETIMEDOUT. Only then, at a time-out, does it end, once the time since the first retransmission is no less than
 // tcp_retries2 would take from an RTO of 200 ms (924.6 s for 15), whatever the RTO really is.
 //
@@ -218,7 +218,7 @@ func (k Kernel) orphanLimit(rto time.Duration) time.Duration {
 	return k.modelTimeout(retries, modelRTO)
 }
 
-// prependProbe puts a tail loss probe before all. The RTO starts anew with it, so all else comes later.
+// prependProbe puts a tail loss probe before all. The RTO starts again with it, so all else comes later.
 func (k Kernel) prependProbe(r *Retry, f Flow, rto Span) {
 	earliest, ok := k.lossProbe(f.RTT.Earliest, f.InFlight, rto.Earliest)
 	latest, _ := k.lossProbe(f.RTT.Latest, f.InFlight, rto.Latest)

@@ -22,7 +22,7 @@ type Span struct {
 //
 //   - The kernel counts jiffies, and a tick that is due is counted only when its interrupt comes; on an idle CPU, when the next
 //     interrupt of any kind comes (tick_irq_enter). What then runs in one soft interrupt, such as a packet that passes a
-//     router and the host behind it, goes on with the jiffy of its start: a timer that it sets past the edge of a tick fires
+//     router and the host after it, goes on with the jiffy of its start: a timer that it sets past the edge of a tick fires
 //     by as much too early.
 //   - A time is seen from packet to packet, or from one system call's return to another's, and the kernel's work lies between
 //     those and its clock: of the first event, it makes what is seen longer, of the second, shorter. Timers that fire in one
@@ -76,7 +76,7 @@ func (s Span) String() string {
 	return fmt.Sprintf("%v to %v", s.Earliest, s.Latest)
 }
 
-// Match is for Gomega: it tells whether a [time.Duration] lies in the span.
+// Match is for Gomega: it reports whether a [time.Duration] lies in the span.
 func (s Span) Match(actual any) (bool, error) {
 	d, ok := actual.(time.Duration)
 	if !ok {
@@ -117,7 +117,7 @@ func (s Spans) By(then Span) bounds.Range {
 	return bounds.Between(fewest, most).From(source)
 }
 
-// Match is for Gomega: it tells whether each duration of a []time.Duration lies in its span.
+// Match is for Gomega: it reports whether each duration of a []time.Duration lies in its span.
 func (s Spans) Match(actual any) (bool, error) {
 	list, ok := actual.([]time.Duration)
 	if !ok {

@@ -49,7 +49,7 @@ func wheelGranularity(n int64) int64 {
 // granularity, and a millisecond for the work that follows.
 //
 // A timer fires with the tick, after more than d, and at most a granularity after the jiffy that d is rounded up to:
-// the jiffy that it is set in has begun already, and the wheel rounds up to behind it.
+// the jiffy that it is set in has begun already, and the wheel rounds up past it.
 func (k Kernel) late(d time.Duration) time.Duration {
 	n := k.jiffies(d)
 	// One more, as the wheel's own clock can be a tick behind when the timer is set.
