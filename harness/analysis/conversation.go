@@ -11,8 +11,8 @@ const maxFrames = 20
 
 // Frames counts frames and keeps the numbers of the first twenty.
 type Frames struct {
-	Count int   `json:"count"`
-	First []int `json:"first,omitempty"`
+	Count int   `json:"count"`           // of all
+	First []int `json:"first,omitempty"` // in order
 }
 
 func (f *Frames) add(frame int) {
@@ -24,7 +24,7 @@ func (f *Frames) add(frame int) {
 
 // Times is a range of measured times.
 type Times struct {
-	Count int           `json:"count"`
+	Count int           `json:"count"` // of measurements
 	Min   time.Duration `json:"min_ns"`
 	Mean  time.Duration `json:"mean_ns"`
 	Max   time.Duration `json:"max_ns"`
@@ -55,7 +55,7 @@ type Offer struct {
 	Length int `json:"length,omitempty"`
 	// Window is in bytes; that of a SYN is never scaled (RFC 7323, section 2.2).
 	Window  int     `json:"window"`
-	Options Options `json:"options"`
+	Options Options `json:"options"` // of the SYN
 }
 
 // Window is the range of receive windows that a host offered after its SYN, in
@@ -70,7 +70,7 @@ type Window struct {
 
 // Side is one host of a conversation: what it sent, and what follows from that.
 type Side struct {
-	Addr netip.AddrPort `json:"addr"`
+	Addr netip.AddrPort `json:"addr"` // of this host
 	// SYN is nil if none was captured.
 	SYN *Offer `json:"syn,omitempty"`
 	// Segments and Bytes count all that was sent, repetitions too; DataSegments
@@ -151,21 +151,21 @@ type Side struct {
 
 // Conversation is one connection, as far as it was captured.
 type Conversation struct {
-	Stream    int    `json:"stream"` // see [Classified]
-	Interface string `json:"interface,omitempty"`
+	Stream    int    `json:"stream"`              // see [Classified]
+	Interface string `json:"interface,omitempty"` // where it was captured; empty in a pcap file
 	// Client sent the SYN, or, if that was not captured, the first segment.
 	Client Side `json:"client"`
 	Server Side `json:"server"`
 
-	FirstFrame int `json:"first_frame"`
-	LastFrame  int `json:"last_frame"`
+	FirstFrame int `json:"first_frame"` // its first frame
+	LastFrame  int `json:"last_frame"`  // and its last
 	// Time is that of the first frame, unless it is nonsense; Start and End are
 	// since the first packet of the capture.
 	Time  time.Time     `json:"time,omitzero"`
 	Start time.Duration `json:"start_ns"`
 	End   time.Duration `json:"end_ns"`
 
-	Completeness Completeness `json:"completeness"`
+	Completeness Completeness `json:"completeness"` // which parts of it were captured
 	// InitialRTT is the time of the handshake (see [Classified]); 0 if it was not
 	// captured as a whole. ServerRTT and
 	// ClientRTT are its parts: from the point of capture to the server and back,
@@ -181,8 +181,8 @@ type Conversation struct {
 	// ECN is what the handshake has agreed on.
 	ECN ECNMode `json:"ecn,omitzero"`
 
-	Close    Close     `json:"close"`
-	Findings []Finding `json:"findings,omitempty"`
+	Close    Close     `json:"close"`              // how it ended
+	Findings []Finding `json:"findings,omitempty"` // what a person should look at
 }
 
 // Conversations sums up each connection of a capture, in the order of their first

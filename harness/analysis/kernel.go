@@ -41,7 +41,7 @@ const (
 // The limits: a retransmission because the path MTU shrank sets Loss as well, and counts
 // as timeout. Where events begin in mid-connection, the state is unknown at first.
 type KernelEvent struct {
-	Kind KernelEventKind
+	Kind KernelEventKind // the tracepoint
 	// Time is by the clock of the capture, CLOCK_REALTIME. The kernel's events are
 	// recorded by CLOCK_MONOTONIC; read both clocks at once and add the difference.
 	Time          time.Time

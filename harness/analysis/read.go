@@ -26,7 +26,7 @@ var (
 
 // Interface is what a pcapng file says about an interface it was captured on.
 type Interface struct {
-	Name       string `json:"name"`
+	Name       string `json:"name"`                  // such as "client/eth0"
 	SnapLength int    `json:"snap_length,omitempty"` // bytes; 0 for whole packets
 	// Received and Dropped count packets by the interface statistics block;
 	// they are valid if there was one, HasStatistics. Received includes Dropped

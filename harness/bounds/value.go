@@ -12,9 +12,9 @@ const seconds = "s"
 
 // A Value is a number with its unit.
 type Value struct {
-	Number float64
-	Unit   string // "s", "Mbit/s", "bytes", "%"; "" is a plain number
-	Whole  bool   // it counts something: between 7 and 8 there is nothing
+	Number float64 // in Unit; times are in seconds
+	Unit   string  // "s", "Mbit/s", "bytes", "%"; "" is a plain number
+	Whole  bool    // it counts something: between 7 and 8 there is nothing
 }
 
 // In is a number with a unit. It is whole if its type is: In(n, "segments").

@@ -180,7 +180,7 @@ type Summary struct {
 
 // InterfaceSummary says what was seen on one end.
 type InterfaceSummary struct {
-	Name    string
+	Name    string // as in the Interface
 	Packets uint64 // in the file
 	Dropped uint64 // that the kernel could not put into the ring (PACKET_STATISTICS)
 }

@@ -60,7 +60,7 @@ var onDemand = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(
 // UnknownCounterError says that the kernel that was asked has no counter of that
 // name.
 type UnknownCounterError struct {
-	Name    string
+	Name    string   // that was asked for
 	Similar []string // names that it has and that may have been meant
 }
 

@@ -86,7 +86,7 @@ var tracepoints = map[EventKind]struct {
 // An Event is one firing of a tracepoint. Which fields are set depends on Kind.
 type Event struct {
 	At   time.Duration `json:"at_ns"` // since boot, by CLOCK_MONOTONIC; a harness.Lab makes it since the start of the spec
-	Kind EventKind     `json:"kind"`
+	Kind EventKind     `json:"kind"`  // which tracepoint fired
 
 	// Host is that of the local address, if [EventConfig] knows it.
 	Host string `json:"host,omitempty"`
@@ -690,8 +690,8 @@ const sameCall = time.Millisecond
 // TimeWait].
 type Path struct {
 	Local, Remote netip.AddrPort // of that side
-	States        []State
-	Events        []Event // of that side, in order: what the states are known by
+	States        []State        // in order, without the first one
+	Events        []Event        // of that side, in order: what the states are known by
 }
 
 // PathOf returns the path of one side of a connection, from the changes of state and the resets among events. If the

@@ -13,7 +13,7 @@ import (
 type Sample struct {
 	// At is when the listing began, as of an [Event].
 	At      time.Duration `json:"at_ns"`
-	Sockets []Socket      `json:"sockets"`
+	Sockets []Socket      `json:"sockets"` // as ReadSockets returns them
 }
 
 // minPeriod keeps the watching from being what is watched: a listing of sockets goes through the kernel's whole hash table of

@@ -7,9 +7,9 @@ type ECN int
 
 // The variants.
 const (
-	NoECN       ECN = iota
-	ClassicECN      // ECE until CWR (RFC 3168)
-	AccurateECN     // counters (RFC 9768), since Linux 7.0
+	NoECN       ECN = iota // not at all
+	ClassicECN             // ECE until CWR (RFC 3168)
+	AccurateECN            // counters (RFC 9768), since Linux 7.0
 )
 
 func (e ECN) String() string {
@@ -100,9 +100,9 @@ func ACE(ce int) uint8 { return uint8(5+ce) & 7 }
 // The fields of the AccECN option before anything has come, in bytes of payload modulo 2^24 (RFC 9768, 3.2.1;
 // include/net/tcp.h: TCP_ACCECN_E0B_INIT_OFFSET, TCP_ACCECN_CEB_INIT_OFFSET, TCP_ACCECN_E1B_INIT_OFFSET).
 const (
-	FirstE0B = 1
-	FirstCEB = 0
-	FirstE1B = 1
+	FirstE0B = 1 // ECT(0)
+	FirstCEB = 0 // CE
+	FirstE1B = 1 // ECT(1)
 )
 
 // AccECNOption is how many bytes the AccECN option takes in each segment of a connection with accurate ECN, if both sides

@@ -14,9 +14,9 @@ import (
 
 // Kernel is what decides on TCP's behaviour in one host: the kernel's version, its tick, and the host's sysctls.
 type Kernel struct {
-	Version kernelversion.Version
-	HZ      int // ticks a second, a choice of who built the kernel; 0 is Debian's, 250
-	Sysctls Sysctls
+	Version kernelversion.Version // decides what the sysctls do not
+	HZ      int                   // ticks a second, a choice of who built the kernel; 0 is Debian's, 250
+	Sysctls Sysctls               // of one host: a network namespace
 }
 
 // debianHZ is CONFIG_HZ of Debian's, Ubuntu's (up to 24.04) and SUSE's kernels; it is 100, 250, 300 or 1000.

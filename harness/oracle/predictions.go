@@ -9,11 +9,11 @@ import (
 
 // A Prediction is one behaviour of TCP, as text.
 type Prediction struct {
-	Subject   string `json:"subject"`
-	Behaviour string `json:"behaviour"`
-	Expected  string `json:"expected"`
+	Subject   string `json:"subject"`         // such as "opening"
+	Behaviour string `json:"behaviour"`       // what is predicted, such as "connect(2) gives up after"
+	Expected  string `json:"expected"`        // the prediction, with its unit
 	Times     Spans  `json:"times,omitempty"` // the spans that Expected speaks of, in nanoseconds
-	Source    string `json:"source"`
+	Source    string `json:"source"`          // an RFC, a function of the kernel, a sysctl
 }
 
 // Predictions lists what a kernel's TCP will do on a path with that RTT, by default: no socket options set, one segment in

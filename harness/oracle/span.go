@@ -13,9 +13,9 @@ import (
 //
 //	lab.Measure("connect", connection.ConnectTime, syns.End)
 type Span struct {
-	Earliest time.Duration `json:"earliest_ns"`
-	Latest   time.Duration `json:"latest_ns"`
-	Source   string        `json:"-"` // where the rule stands: an RFC, a function of the kernel; empty where it is the caller's
+	Earliest time.Duration `json:"earliest_ns"` // itself in the span
+	Latest   time.Duration `json:"latest_ns"`   // itself in the span
+	Source   string        `json:"-"`           // where the rule stands: an RFC, a function of the kernel; empty where it is the caller's
 }
 
 // Grain is by how much evidence can be earlier than a rule of the kernel's allows. No edge of what is seen is exact:
