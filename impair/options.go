@@ -35,7 +35,7 @@ var fields = func() (list []field) {
 // A field is a number, a switch or a name of [Netem].
 type field struct {
 	name string // in Go, which is what messages call it: "Slot.MinDelay"
-	json string // in a record, after the object that it is in: "slot.min_delay"
+	json string // in a record, after the object that it is in: "slot.min_delay_ns"
 	at   func(*parts) any
 
 	kernel figure // where the kernel has it; nil: it never says
@@ -174,9 +174,9 @@ var delayOption = option{
 		}
 	},
 	fields: []field{
-		numberField("Delay", "delay", func(p *parts) *time.Duration { return &p.Delay },
+		numberField("Delay", "delay_ns", func(p *parts) *time.Duration { return &p.Delay },
 			ticks{place{qopt, 0, u32}, place{attrLatency64, 0, nanoseconds}}).because(coarseTime),
-		numberField("Jitter", "jitter", func(p *parts) *time.Duration { return &p.Jitter },
+		numberField("Jitter", "jitter_ns", func(p *parts) *time.Duration { return &p.Jitter },
 			ticks{place{qopt, 20, u32}, place{attrJitter64, 0, nanoseconds}}).because(coarseTime),
 		percentField("DelayCorrelation", "delay_correlation", func(p *parts) *Percent { return &p.DelayCorrelation },
 			place{attrCorr, 0, u32}),
@@ -387,13 +387,13 @@ var slotOption = option{
 	},
 	check: func(c *checker, n *Netem) { c.slot(n.Slot) },
 	fields: []field{
-		numberField("Slot.MinDelay", "slot.min_delay", func(p *parts) *time.Duration { return &p.Slot.MinDelay },
+		numberField("Slot.MinDelay", "slot.min_delay_ns", func(p *parts) *time.Duration { return &p.Slot.MinDelay },
 			place{attrSlot, 0, nanoseconds}),
-		numberField("Slot.MaxDelay", "slot.max_delay", func(p *parts) *time.Duration { return &p.Slot.MaxDelay },
+		numberField("Slot.MaxDelay", "slot.max_delay_ns", func(p *parts) *time.Duration { return &p.Slot.MaxDelay },
 			place{attrSlot, 8, nanoseconds}),
-		unlessRange(numberField("Slot.Delay", "slot.delay", func(p *parts) *time.Duration { return &p.Slot.Delay },
+		unlessRange(numberField("Slot.Delay", "slot.delay_ns", func(p *parts) *time.Duration { return &p.Slot.Delay },
 			place{attrSlot, 24, nanoseconds})),
-		unlessRange(numberField("Slot.Jitter", "slot.jitter", func(p *parts) *time.Duration { return &p.Slot.Jitter },
+		unlessRange(numberField("Slot.Jitter", "slot.jitter_ns", func(p *parts) *time.Duration { return &p.Slot.Jitter },
 			place{attrSlot, 32, nanoseconds})),
 		distributionField("Slot.Distribution", "slot.distribution",
 			func(p *parts) *Distribution { return &p.Slot.Distribution }),

@@ -60,8 +60,8 @@ func full(t testing.TB) *Record {
 		Impairments: []Impairment{
 			{End: "router/eth1", Direction: "client -> server", Asked: raw(t, struct {
 				Loss  string `json:"loss"`
-				Delay string `json:"delay"`
-			}{"33.3333 %", "20ms"}), Applied: raw(t, map[string]any{"loss": 0.33333300008, "delay": "20ms"}),
+				Delay int    `json:"delay_ns"`
+			}{"33.3333 %", 20_000_000}), Applied: raw(t, map[string]any{"loss": 0.33333300008, "delay_ns": 20_000_000}),
 				Notes: []string{"loss: 33.3333 % is 1431654336 / 2^32 in the kernel"}},
 			{At: time.Second, End: "router/eth1", Direction: "client -> server"},
 		},

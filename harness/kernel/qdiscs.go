@@ -107,8 +107,8 @@ type QdiscSample struct {
 	netdev.Stats
 }
 
-// StartSamplingQdisc reads the counters of a device's root qdisc now and then on each
-// period, which is at least a millisecond. It is the device that it follows: if its
+// StartSamplingQdisc reads the counters of a device's root qdisc at once and then once
+// each period of a millisecond or more. It is the device that it follows: if its
 // qdisc is replaced, the counters begin at zero again.
 //
 // The errors to expect are [netdev.ErrNoDevice] and [ErrNoQdisc].

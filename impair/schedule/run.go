@@ -15,8 +15,8 @@ type Done struct {
 
 	// Began and Ended are the begin and the end of its application, since the start of the schedule. Began is At or
 	// later; the change took effect between the two.
-	Began time.Duration `json:"began"`
-	Ended time.Duration `json:"ended"`
+	Began time.Duration `json:"began_ns"`
+	Ended time.Duration `json:"ended_ns"`
 
 	// Skipped says that the step was not applied, as the next one was already due.
 	Skipped bool `json:"skipped,omitzero"`
