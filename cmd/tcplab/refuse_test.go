@@ -8,8 +8,8 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/harness/vm"
 	"github.com/tcplab/tcplab/internal/testenv"
+	"github.com/tcplab/tcplab/internal/vm"
 )
 
 // withoutCompiler has a go command that only tells that it was called.

@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tcplab/tcplab/harness/runner"
-	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/testenv"
+	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -29,10 +29,8 @@ func TestMain(m *testing.M) {
 func BenchmarkFlow(b *testing.B) {
 	testenv.BootsGuests(b)
 	var log bytes.Buffer
-	options := runner.Options{
-		Patterns: []string{"./testdata/flows"}, Clock: runner.Virtual, Seed: 1, Root: b.TempDir(), Jobs: 1, Fresh: true, Log: &log, Quiet: true,
-	}
-	session, err := runner.Open(b.Context(), options)
+	options := runner.RunOptions{Seed: 1, Root: b.TempDir(), Jobs: 1, Fresh: true, Quiet: true}
+	session, err := runner.Open(b.Context(), runner.SessionOptions{Patterns: []string{"./testdata/flows"}, Clock: runner.Virtual, Log: &log})
 	if err != nil {
 		b.Fatal(err)
 	}
