@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"log"
 
-	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/harness/oracle"
 )
 
 // When a Debian 12 retransmits a SYN that nobody answers, and when connect(2) gives up.
 func ExampleKernel_Connect() {
-	version, err := kernel.ParseVersion("6.1.0")
+	version, err := kernelversion.Parse("6.1.0")
 	if err != nil {
 		log.Fatal(err)
 	}

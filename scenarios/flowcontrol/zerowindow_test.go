@@ -107,10 +107,10 @@ var _ = It("sends zero window probes forever while answered, and gives up after 
 
 		Expect(end).To(MatchError(unix.ETIMEDOUT))
 		zero := harness.First(wire.Segments(closed, analysis.On(net.Client().Ends()[0].String())), "segments that close the window")
-		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], probing(zero.Ack))
+		probes := wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0], probing(zero.Ack))
 		var answered []time.Duration
-		for _, c := range crossings {
-			if !c.Lost {
+		for _, c := range probes {
+			if !c.Lost() {
 				answered = append(answered, c.Sent.At-zero.At)
 			}
 		}
@@ -119,8 +119,8 @@ var _ = It("sends zero window probes forever while answered, and gives up after 
 		silenced := oracle.Exactly(10 * slowest).LateBy(2 * settle) // at most settle before the sleep, and the time that the lab takes after it
 		lab.Measure("answered probes", len(answered), expected.By(silenced))
 		harness.CheckEach(lab, "answered probes after", answered, expected[:len(answered)])
-		lab.Measure("unanswered probes", len(crossings)-len(answered), bounds.Exactly(retries), "tcp_retries2")
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPWinProbe", len(crossings)), HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
+		lab.Measure("unanswered probes", len(probes)-len(answered), bounds.Exactly(retries), "tcp_retries2")
+		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPWinProbe", len(probes)), HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
 	})
 
 var _ = It("gives up on a zero window after TCP_USER_TIMEOUT, although probes are answered", Label("quick", "netem", "linux"),

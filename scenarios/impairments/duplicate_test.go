@@ -45,22 +45,13 @@ var _ = It("makes TCP answer each duplicate by DSACK, and retransmit nothing", L
 	lab.Impair(net.ToServer, impair.Netem{Delay: 10 * time.Millisecond, Duplicate: impair.Duplicate{Percent: percent}})
 	sent, received := lab.Wait(client), lab.Wait(server)
 
-	// Data segments that arrived once at the router, and twice at the server.
-	var before []uint32
-	arrived := map[uint32]int{}
-	for _, s := range wire.Segments(analysis.WithData) {
-		switch {
-		case s.Src != sent.Connections[0].Local || s.Direction != analysis.Inbound:
-		case s.Interface == net.Links[0].B.String():
-			before = append(before, s.Seq)
-		default:
-			arrived[s.Seq]++
-		}
-	}
-	duplicated := make([]bool, len(before))
-	for i, seq := range before {
-		Expect(arrived[seq]).To(Or(Equal(1), Equal(2)), "segment %d", i)
-		duplicated[i] = arrived[seq] == 2
+	// Data segments that arrived once at the router, and once or twice at the server.
+	segments := wire.Segments(analysis.WithData, analysis.Going(analysis.Inbound), analysis.From(sent.Connections[0].Local.Addr()))
+	transits := analysis.Transits(slices.Values(segments), analysis.On(net.Links[0].B.String()), analysis.On(net.Links[1].B.String()))
+	duplicated := make([]bool, len(transits))
+	for i, t := range transits {
+		Expect(t.Arrived).To(Or(HaveLen(1), HaveLen(2)), "segment %d", i)
+		duplicated[i] = len(t.Arrived) == 2
 	}
 	first := slices.Index(duplicated, true)
 	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))

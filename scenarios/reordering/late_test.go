@@ -55,8 +55,8 @@ var _ = DescribeTable("undoes the spurious retransmission of a late segment",
 
 		Expect(first.Hits()).To(HaveLen(1))
 		Expect(second.Hits()).To(HaveLen(1))
-		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
-		Expect(crossings).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost", false))))
+		transits := wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
+		Expect(transits).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost()", false))))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpExtTCPTSReorder", withTimestamps)))
 	},
 	Entry("by its timestamp, and then waits for the next late one", 1, []string{"TcpExtTCPPartialUndo"}, 0),

@@ -34,8 +34,8 @@ var _ = DescribeTable("undoes a spurious RTO when late ACKs show that nothing wa
 			HaveGrown("TcpExtTCPLossUndo", 1), HaveGrown("TcpExtTCPSpuriousRTOs", spuriousRTOs), HaveGrown("TcpExtTCPDSACKRecv", 1)))
 		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
 		Expect(sender.TCPInfo.Snd_ssthresh).To(BeEquivalentTo(oracle.InfiniteThreshold))
-		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
-		Expect(crossings).To(And(HaveLen(segments+1), HaveEach(HaveField("Lost", false))))
+		transits := wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
+		Expect(transits).To(And(HaveLen(segments+1), HaveEach(HaveField("Lost()", false))))
 		Expect(hold.Hits()).NotTo(BeEmpty())
 	},
 	Entry("by timestamps (Eifel)", Label("rfc4015"), 1, 0),
