@@ -148,3 +148,16 @@ func TestEachImportablePackageHasAnExample(t *testing.T) {
 		}
 	}
 }
+
+// The table of packages has each that others can import, once.
+func TestArchitectureDescribesEachPackage(t *testing.T) {
+	document, err := os.ReadFile("architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range listPackages(t) {
+		if n := strings.Count(string(document), "\n| `"+p.folder()+"` | "); p.importable() && n != 1 {
+			t.Errorf("architecture.md has %d rows for %s in its table of packages, want 1", n, p.folder())
+		}
+	}
+}
