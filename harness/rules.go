@@ -82,7 +82,7 @@ func (l *Lab) rulesAt(end *netns.End) *ruleSet {
 }
 
 func (l *Lab) openRules(end *netns.End) (*ruleSet, error) {
-	set, err := rules.Open(device(end))
+	set, err := rules.Open(end.Device())
 	if err != nil {
 		return nil, err
 	}

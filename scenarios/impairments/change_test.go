@@ -18,7 +18,7 @@ var _ = It("changes mid-run without dropping or advancing queued packets", Label
 	const long, short, probes, queued = time.Second, 10 * time.Millisecond, 100, 50
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: long})
-	length := func() uint32 { return lab.Queue(link.net.ToServer).QueueLength }
+	length := func() uint64 { return lab.Queue(link.net.ToServer).Length }
 
 	link.begin(peers.ProbeSender{Count: probes, Interval: 2 * time.Millisecond})
 	Eventually(length).Should(BeNumerically(">=", queued))
@@ -47,7 +47,7 @@ var _ = It("adds a rule mid-run without dropping queued packets", Label("quick",
 	link := newLink(lab, impair.Netem{Delay: delay})
 	link.begin(peers.ProbeSender{Count: probes})
 	lab.Wait(link.sender)
-	Eventually(func() uint32 { return lab.Queue(link.net.ToServer).QueueLength }).Should(BeEquivalentTo(probes))
+	Eventually(func() uint64 { return lab.Queue(link.net.ToServer).Length }).Should(BeEquivalentTo(probes))
 
 	// Attaching rules deactivates the device, which empties its queue (qdisc_graft, dev_deactivate).
 	rule := lab.Rule(link.net.ToServer, rules.Drop(rules.Data))

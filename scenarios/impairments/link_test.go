@@ -13,6 +13,7 @@ import (
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/ethernet"
 	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -91,7 +92,7 @@ type account struct {
 	probes   []probe           // in the capture, by number
 	order    []int             // their numbers in the order of arrival at the server, duplicates included
 	received peers.ProbeResult // the receiver's count
-	queue    impair.Stats      // the statistics of the qdisc
+	queue    netdev.Stats      // the statistics of the qdisc
 	late     time.Duration     // how much a host may delay a single probe
 }
 
@@ -100,7 +101,7 @@ type account struct {
 func (l *link) account() account {
 	GinkgoHelper()
 	sent := l.lab.Wait(l.sender).Probe.Sent
-	Eventually(func() uint32 { return l.lab.Queue(l.net.ToServer).QueueLength }).WithTimeout(time.Minute).Should(BeZero())
+	Eventually(func() uint64 { return l.lab.Queue(l.net.ToServer).Length }).WithTimeout(time.Minute).Should(BeZero())
 	a := account{received: *l.lab.Stop(l.receiver).Probe, queue: l.lab.Queue(l.net.ToServer), late: late(l.lab, l.net)}
 	a.read(l.wire.Frames(), l)
 	Expect(a.probes).To(HaveLen(sent), "probes that arrived at the router, and those that were sent")

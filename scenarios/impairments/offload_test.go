@@ -10,6 +10,7 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -23,7 +24,7 @@ var _ = It("drops a whole GSO packet at once if offload is on, so that a loss pe
 	net := lab.Routed(netns.Config{Offload: true}) // off in all other specs: gso_max_segs is 1
 	lab.ImpairBoth(perfect)
 	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
-	queue := func() impair.Stats { return lab.Queue(net.ToServer) }
+	queue := func() netdev.Stats { return lab.Queue(net.ToServer) }
 
 	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
 	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
