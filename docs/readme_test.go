@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 func readREADME(t *testing.T) string {
@@ -95,9 +96,7 @@ func userModule(t *testing.T) string {
 
 // What a reader pastes compiles in a module of their own. Nothing is downloaded: all that it takes, this module takes as well.
 func TestREADMEsFileCompilesInAModuleOfItsOwn(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the go command, to compile the README's file")
-	}
+	testenv.Program(t, "go", "to compile the README's file")
 	dir := userModule(t)
 	formatted, err := exec.Command("gofmt", "-l", filepath.Join(dir, "mine_test.go")).CombinedOutput()
 	if err != nil || len(formatted) > 0 {
