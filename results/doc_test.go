@@ -5,13 +5,13 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // The documentation's jq commands are run on the full record.
 func TestJQCommandsOfTheDocumentation(t *testing.T) {
-	if _, err := exec.LookPath("jq"); err != nil {
-		t.Skip("needs jq: apt-get install jq")
-	}
+	testenv.Program(t, "jq", "to run the queries of the package doc")
 	want := map[string]string{ // by how the command begins
 		`select(.failure)`:   "handshake: A SYN that nobody answers",
 		`. as $r | .figures`: "\tSYN retransmissions\t6\t\n",
