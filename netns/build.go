@@ -16,9 +16,9 @@ type Topology struct {
 	Servers []*Host // likewise
 	Links   []*Link
 
-	// ToServer and ToClient are the ends on whose egress an impairment of that direction belongs: the router's two
-	// in a routed topology, the bottleneck's in a dumbbell. A direct topology has but the hosts' own, where the
-	// queue and its drops talk back to the local TCP. They are nil in one that was built from a [Graph], until they are set.
+	// ToServer and ToClient are the ends on whose egress an impairment of that direction belongs: the router's two in a
+	// routed topology, the bottleneck's in a dumbbell. A direct topology has but the hosts' own, where the queue and its
+	// drops talk back to the local TCP. They are nil in one that was built from a [Graph], until they are set.
 	ToServer, ToClient *End
 
 	hosts []*Host // all, in the order of the graph
@@ -30,11 +30,12 @@ func (t *Topology) Client() *Host { return t.Clients[0] }
 // Server returns the first server.
 func (t *Topology) Server() *Host { return t.Servers[0] }
 
-// Hosts returns all hosts, routers among them: in the order in which the [Graph] declares them, and of a ready-made topology
-// clients, routers, servers.
+// Hosts returns all hosts, routers among them: in the order in which the [Graph] declares them, and of a ready-made
+// topology clients, routers, servers.
 func (t *Topology) Hosts() []*Host { return slices.Clone(t.hosts) }
 
-// Host returns the host or router of a name, which is one that the program itself has given: it panics if there is none.
+// Host returns the host or router of a name, which is one that the program itself has given: it panics if there is
+// none.
 func (t *Topology) Host(name string) *Host { return named("host", name, t.hosts) }
 
 // Link returns the link of a name. It panics if there is none.
@@ -60,8 +61,9 @@ func (t *Topology) Close() error {
 	return errors.Join(errs...)
 }
 
-// Build sets up what the graph describes, by its [Graph.Plan]: hosts, links, routes, and what is to be set on interfaces, each
-// in the order of the plan; the routes of routers come after those of the hosts. If it does not succeed, nothing is left.
+// Build sets up what the graph describes, by its [Graph.Plan]: hosts, links, routes, and what is to be set on
+// interfaces, each in the order of the plan; the routes of routers come after those of the hosts. If it does not
+// succeed, nothing is left.
 func (g *Graph) Build() (_ *Topology, err error) {
 	kind := cmp.Or(g.kind, KindGraph)
 	plan, err := g.Plan()

@@ -236,14 +236,16 @@ func TestGraphsSettings(t *testing.T) {
 	needNamespaces(t)
 	g := &Graph{}
 	host := g.Host("host", Setting{"net.ipv4.tcp_sack", "0"}, Setting{"net.ipv4.conf.wan0.log_martians", "1"})
-	g.Link(host, g.Router("router", Setting{"net.ipv4.ip_default_ttl", "9"}), LinkConfig{NameA: "wan0", Offload: true, MTU: 9000})
+	router := g.Router("router", Setting{"net.ipv4.ip_default_ttl", "9"})
+	g.Link(host, router, LinkConfig{NameA: "wan0", Offload: true, MTU: 9000})
 	for range 2 { // a graph can be built again
 		topology, _ := mustBuild(t, g)
 		if topology.Kind != KindGraph || len(topology.Routers) != 1 || topology.Clients != nil || topology.ToServer != nil {
 			t.Errorf("%+v", topology)
 		}
 		for key, want := range map[[2]string]string{
-			{"host", "net.ipv4.tcp_sack"}: "0", {"host", "net.ipv4.conf.wan0.log_martians"}: "1", {"host", "net.ipv4.ip_forward"}: "0",
+			{"host", "net.ipv4.tcp_sack"}: "0", {"host", "net.ipv4.ip_forward"}: "0",
+			{"host", "net.ipv4.conf.wan0.log_martians"}: "1",
 			{"router", "net.ipv4.ip_default_ttl"}: "9", {"router", "net.ipv4.ip_forward"}: "1",
 		} {
 			if got, err := topology.Host(key[0]).Sysctl(key[1]); err != nil || got != want {
@@ -251,8 +253,11 @@ func TestGraphsSettings(t *testing.T) {
 			}
 		}
 		link := topology.Link("host-router")
-		if a := attrs(t, link.A); link.Name() != "host-router" || !link.A.Offload() || a.Name != "wan0" || a.MTU != 9000 || a.GSOMaxSegs == 1 {
-			t.Errorf("%s: %+v", link.Name(), a)
+		if link.Name() != "host-router" || !link.A.Offload() || !link.B.Offload() {
+			t.Errorf("%s: %v %v", link.Name(), link.A.Offload(), link.B.Offload())
+		}
+		if a := attrs(t, link.A); a.Name != "wan0" || a.MTU != 9000 || a.GSOMaxSegs == 1 {
+			t.Errorf("%+v", a)
 		}
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// A Graph describes a network of hosts, routers and links, of any shape. Its zero value is an empty one. Nothing is checked or
-// set up before [Graph.Plan] or [Graph.Build], which can be called any number of times.
+// A Graph describes a network of hosts, routers and links, of any shape. Its zero value is an empty one. Nothing is
+// checked or set up before [Graph.Plan] or [Graph.Build], which can be called any number of times.
 //
 // Hosts, routers and links are known by their names, which the methods that declare them return.
 type Graph struct {
@@ -54,14 +54,14 @@ type detour struct {
 	from, to, over string
 }
 
-// Host declares a host, which forwards nothing, and returns its name. For names and settings see [NewHost]. Settings of an
-// interface (net.ipv4.conf.eth0....) are set once all links are there, the others before any.
+// Host declares a host, which forwards nothing, and returns its name. For names and settings see [NewHost]. Settings of
+// an interface (net.ipv4.conf.eth0....) are set once all links are there, the others before any.
 func (g *Graph) Host(name string, settings ...Setting) string {
-	return g.add(node{name: name, settings: settings})
+	return g.add(node{name: name, settings: slices.Clone(settings)})
 }
 
-// Router declares a host that forwards packets, and returns its name. It has the settings of [Forwarding], and then those that
-// are given.
+// Router declares a host that forwards packets, and returns its name. It has the settings of [Forwarding], and then
+// those that are given.
 func (g *Graph) Router(name string, settings ...Setting) string {
 	return g.add(node{name: name, router: true, settings: slices.Concat(Forwarding(), settings)})
 }
@@ -71,11 +71,11 @@ func (g *Graph) add(n node) string {
 	return n.name
 }
 
-// Link declares a link between two hosts or routers, and returns its name. There can be one configuration. Two hosts may have
-// several links: see [Graph.Plan] on which of them is used. Without a name of its own, a link is called by its hosts', such as
-// client-r1, and the second of this name client-r1-2.
+// Link declares a link between two hosts or routers, and returns its name. There can be one configuration. Two hosts
+// may have several links: see [Graph.Plan] on which of them is used. Without a name of its own, a link is called by its
+// hosts', such as client-r1, and the second of this name client-r1-2.
 func (g *Graph) Link(a, b string, config ...LinkConfig) string {
-	e := edge{a: a, b: b, configs: config}
+	e := edge{a: a, b: b, configs: slices.Clone(config)}
 	if len(config) > 0 {
 		e.name = config[0].Name
 	}
@@ -94,13 +94,14 @@ func (g *Graph) freeName(base string) string {
 	return name
 }
 
-// Route has the packets of one host to another go over a link, whichever way is the shortest, and changes nothing for those of
-// other hosts. It is for one direction: call it once more for the way back.
+// Route sends the packets of one host to another over a link, even if that is not the shortest path. It changes nothing
+// for other packets, and is for one direction: call it once more for the way back.
 //
-// Of the two ways to pass the link it is the shorter one, and of equals that from A to B: from the host to the link, and from there on
-// without a router that was passed before. Where the link has no IPv6, IPv6 takes the shortest path.
+// The packets take the shortest path to the link, and then the shortest that passes no router for a second time; if
+// both directions of the link allow for one, they take the shorter one, and of equals that from A to B. IPv6 keeps to
+// the shortest path where links without IPv6 leave no such path.
 //
-// The source of the route is the host's addresses, so the routers on the way have policy rules for it (ip-rule(8)).
+// The routers on the path choose by the host's addresses, with policy rules (ip-rule(8)).
 func (g *Graph) Route(from, to, over string) {
 	g.detours = append(g.detours, detour{from, to, over})
 }
@@ -123,17 +124,17 @@ func (g *Graph) edge(name string) *edge {
 
 // Plan decides on names, addresses and routes. It needs no root and no kernel, and equal graphs have equal plans.
 //
-// Links get their numbers, and so their addresses, in the order in which they are declared: 1, 2, 3, ..., but for those that
-// other links ask for. There can be 255.
+// Links get their numbers, and so their addresses, in the order in which they are declared: 1, 2, 3, ..., but for those
+// that other links ask for. There can be 255.
 //
-// Routes lead to each link by the path with the fewest links. Of paths that are equally long, each host takes that which
-// begins with the link that was declared first: of two links between the same two routers the second carries nothing but what
-// is for its own addresses, or is sent there by [Graph.Route]. Only routers forward. A host has a default route, by
-// the first of its links that lead to a router, and routes to the links that are nearer by another; a router has a route to
-// each link, and no default route.
+// Routes lead to each link by the path with the fewest links. Of several such paths, each host and router takes the one
+// that begins with the link that was declared first. So of two links between the same two routers the second carries
+// only what is for its own addresses, and what [Graph.Route] sends there. Only routers forward. A host has a default
+// route to the first router that it is linked to, and routes to the links that are nearer by another one. A router has
+// a route to each link, and no default route.
 //
-// It refuses, in one error, what is declared twice or not at all, links from a host to itself, names and values that the kernel would not
-// take, and hosts that cannot reach each other by IPv4.
+// Plan refuses, in one error, names that are declared twice or not at all, links from a host to itself, names and
+// values that the kernel would not take, and hosts that cannot reach each other by IPv4.
 func (g *Graph) Plan() (*Plan, error) {
 	if err := g.check(); err != nil {
 		return nil, err
@@ -142,13 +143,13 @@ func (g *Graph) Plan() (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	webs := []*web{newWeb(p, false), newWeb(p, true)}
-	if err := webs[0].checkReachable(); err != nil {
+	families := []*family{newFamily(p, false), newFamily(p, true)}
+	if err := families[0].checkReachable(); err != nil {
 		return nil, err
 	}
-	addRoutes(p, webs)
+	addRoutes(p, families)
 	for _, d := range g.detours {
-		if err := addDetour(p, webs, d); err != nil {
+		if err := addDetour(p, families, d); err != nil {
 			return nil, err
 		}
 	}
@@ -201,7 +202,8 @@ func (g *Graph) checkEdge(e edge, earlier []edge) error {
 	errs = append(errs, c.check())
 	for _, other := range earlier {
 		if other.name == e.name {
-			errs = append(errs, fmt.Errorf("another link, from %s to %s, has this name: give each a name of its own", other.a, other.b))
+			errs = append(errs, fmt.Errorf("another link, from %s to %s, has this name: give each a name of its own",
+				other.a, other.b))
 		}
 		if c.Number != 0 && other.config().Number == c.Number {
 			errs = append(errs, fmt.Errorf("link number %d: link %s has it", c.Number, other.name))

@@ -241,8 +241,8 @@ const (
 	sourceRule = 1000
 )
 
-// tableFor returns the routing table for packets from a source: 0, which stands for the main one, for packets from any. The
-// first time it adds the rule that leads there. What is not in the table is looked up in the main one.
+// tableFor returns the routing table for packets from a source: 0, which stands for the main one, for packets from any.
+// The first time it adds the rule that leads there. What is not in the table is looked up in the main one.
 func (h *Host) tableFor(source netip.Prefix) (int, error) {
 	if !source.IsValid() {
 		return 0, nil
@@ -257,7 +257,7 @@ func (h *Host) tableFor(source netip.Prefix) (int, error) {
 	}
 	if err := h.nl.RuleAdd(rule); err != nil {
 		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
-			err = fmt.Errorf("%w: routes for a source (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES) are %w", err, ErrNotSupported)
+			err = fmt.Errorf("%w: policy rules (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES) are %w", err, ErrNotSupported)
 		}
 		return 0, fmt.Errorf("add rule for packets from %v: %w", source, err)
 	}
@@ -265,8 +265,7 @@ func (h *Host) tableFor(source netip.Prefix) (int, error) {
 	return rule.Table, nil
 }
 
-// checkForwarding asks the kernel where a packet goes that the route is for. It takes a rule, a table and a route to be as
-// they should.
+// checkForwarding asks the kernel where it sends a packet that the route is for: rule, table and route have to agree.
 func (h *Host) checkForwarding(r Route) error {
 	got, err := h.nl.RouteGetWithOptions(r.To.Addr().AsSlice(), &netlink.RouteGetOptions{
 		SrcAddr: r.From.Addr().AsSlice(), IifIndex: h.ends[0].index,
@@ -340,9 +339,9 @@ func (h *Host) await(group uint, ready func() (bool, error)) error {
 }
 
 // Close removes the host: its processes are killed, with all that they have left behind in it ([Host.Processes]), its
-// links vanish at both ends, its addresses and sockets are gone. It returns when the processes have ended, and says which
-// do not; the kernel takes the rest down in the background, and keeps it for as long as someone else holds on to the
-// namespace, by a socket that was opened there, say. Closing again does nothing.
+// links vanish at both ends, its addresses and sockets are gone. It returns when the processes have ended, and says
+// which do not; the kernel takes the rest down in the background, and keeps it for as long as someone else holds on to
+// the namespace, by a socket that was opened there, say. Closing again does nothing.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	if h.closed {

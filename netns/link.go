@@ -197,7 +197,8 @@ func planNext(a, b *Host, c LinkConfig) (LinkPlan, error) {
 		}
 	}
 	if c.Number == 0 && next > maxLinkNumber {
-		return LinkPlan{}, fmt.Errorf("link number %d: a host has number %d already, give the link one that is free", next, maxLinkNumber)
+		return LinkPlan{}, fmt.Errorf("link number %d: a host has number %d already, give the link one that is free",
+			next, maxLinkNumber)
 	}
 	c.Number = cmp.Or(c.Number, next)
 	c.Name = cmp.Or(c.Name, a.name+"-"+b.name)

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// A Plan is what a [Graph] says about its network, and what follows from that: names, addresses and routes. [Graph.Build] sets
-// up just this.
+// A Plan is what a [Graph] says about its network, and what follows from that: names, addresses and routes.
+// [Graph.Build] sets up just this.
 type Plan struct {
 	Hosts []HostPlan // routers too, in the order of the graph
 	Links []LinkPlan // in the order of the graph
@@ -69,8 +69,8 @@ func (r Route) String() string {
 	return fmt.Sprintf("%v via %v", r.To, r.Via)
 }
 
-// planLink decides on the names of the interfaces and on the addresses. The number and the name of the link are given, and
-// the ends that its hosts already have.
+// planLink decides on the names of the interfaces and on the addresses. The number and the name of the link are given,
+// and the ends that its hosts already have.
 func planLink(a, b string, endsA, endsB []EndPlan, c LinkConfig) (LinkPlan, error) {
 	l := LinkPlan{Name: c.Name, Number: c.Number, Offload: c.Offload}
 	for i, e := range []struct {
@@ -104,7 +104,8 @@ func planEnd(c LinkConfig, end int) EndPlan {
 	return e
 }
 
-// interfaceName is the name that was asked for, or else the next of eth0, eth1, ... others are the ends that the host has.
+// interfaceName is the name that was asked for, or else the next of eth0, eth1, ... others are the ends that the host
+// has.
 func interfaceName(host, name string, others []EndPlan) (string, error) {
 	if name == "" {
 		name = fmt.Sprintf("eth%d", len(others))
@@ -137,9 +138,9 @@ func (p *Plan) String() string {
 	return b.String()
 }
 
-// Path follows a packet from a host to an address, by the routes alone: it returns the ends that the packet leaves by, in
-// order. Those are the ends where impairments act on it. The packet's source is the address of the first of them. An error
-// names the host that has no route.
+// Path follows a packet from a host to an address, by the routes alone: it returns the ends that the packet leaves by,
+// in order. Those are the ends where impairments act on it. The packet's source is the address of the first of them. An
+// error names the host that has no route.
 func (p *Plan) Path(from string, to netip.Addr) ([]EndPlan, error) {
 	host := p.host(from)
 	if host == nil {
@@ -199,8 +200,8 @@ func (h *HostPlan) has(a netip.Addr) bool {
 	return slices.ContainsFunc(h.Ends, func(e EndPlan) bool { return e.address(a.Is6()).Addr() == a })
 }
 
-// next is the way of a packet out of the host: the end, and the address of the next host. Routes for the source come first,
-// then the longest prefix, those of the host's own links included.
+// next is the way of a packet out of the host: the end, and the address of the next host. Routes for the source come
+// first, then the longest prefix, those of the host's own links included.
 func (h *HostPlan) next(source, to netip.Addr) (EndPlan, netip.Addr, bool) {
 	best, via := -1, netip.Addr{}
 	for _, r := range h.Routes {
@@ -214,12 +215,12 @@ func (h *HostPlan) next(source, to netip.Addr) (EndPlan, netip.Addr, bool) {
 	}
 	for _, e := range h.Ends {
 		prefix := e.address(to.Is6())
-		if prefix.IsValid() && prefix.Contains(to) && prefix.Bits() > best {
+		if prefix.Contains(to) && prefix.Bits() > best {
 			return e, to, true
 		}
 	}
 	for _, e := range h.Ends {
-		if prefix := e.address(to.Is6()); via.IsValid() && prefix.IsValid() && prefix.Contains(via) {
+		if prefix := e.address(to.Is6()); via.IsValid() && prefix.Contains(via) {
 			return e, via, true
 		}
 	}

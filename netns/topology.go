@@ -80,16 +80,17 @@ func Routed(c Config) (*Topology, error) {
 }
 
 // Dumbbell builds pairs of a client and a server, 1 to 99. All clients are behind one router, all servers behind
-// another, and the link between the routers is the bottleneck that all pairs share. It is the first of the links, and called
-// "bottleneck".
+// another, and the link between the routers is the bottleneck that all pairs share. It is the first of the links, and
+// called "bottleneck".
 func Dumbbell(pairs int, c Config) (*Topology, error) {
 	if pairs < 1 || pairs > MaxPairs {
 		return nil, fmt.Errorf("build a %s topology of %d pairs: allowed are 1 to %d", KindDumbbell, pairs, MaxPairs)
 	}
 	g := c.preset(KindDumbbell)
 	left, right := g.router("left"), g.router("right")
-	narrow := LinkConfig{Name: "bottleneck", Number: bottleneckLink, MTU: cmp.Or(c.BottleneckMTU, c.MTU), Offload: c.Offload}
-	bottleneck := g.Link(left, right, narrow)
+	bottleneck := g.Link(left, right, LinkConfig{
+		Name: "bottleneck", Number: bottleneckLink, MTU: cmp.Or(c.BottleneckMTU, c.MTU), Offload: c.Offload,
+	})
 	for i := 1; i <= pairs; i++ {
 		client, server := g.client(fmt.Sprintf("client%d", i)), g.server(fmt.Sprintf("server%d", i))
 		g.Link(client, left, LinkConfig{Number: i, MTU: c.MTU, Offload: c.Offload})
@@ -122,8 +123,8 @@ func (g *preset) link(a, b string) string {
 	return g.Link(a, b, LinkConfig{MTU: g.config.MTU, Offload: g.config.Offload})
 }
 
-// build checks the configuration first, whose errors name its fields. Hosts are created clients first, then routers, then
-// servers.
+// build checks the configuration first, whose errors name its fields. Hosts are created clients first, then routers,
+// then servers.
 func (g *preset) build(directions func(*Topology) (toServer, toClient *End)) (*Topology, error) {
 	if err := g.config.check(g.kind); err != nil {
 		return nil, fmt.Errorf("build a %s topology: %w", g.kind, err)
