@@ -246,7 +246,7 @@ func TestGraphsSettings(t *testing.T) {
 		for key, want := range map[[2]string]string{
 			{"host", "net.ipv4.tcp_sack"}: "0", {"host", "net.ipv4.ip_forward"}: "0",
 			{"host", "net.ipv4.conf.wan0.log_martians"}: "1",
-			{"router", "net.ipv4.ip_default_ttl"}: "9", {"router", "net.ipv4.ip_forward"}: "1",
+			{"router", "net.ipv4.ip_default_ttl"}:       "9", {"router", "net.ipv4.ip_forward"}: "1",
 		} {
 			if got, err := topology.Host(key[0]).Sysctl(key[1]); err != nil || got != want {
 				t.Errorf("%v is %q, %v, want %q", key, got, err, want)
