@@ -16,10 +16,6 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// snapLength of a lab's captures: all headers, and enough of the payload to know it by.
-// What a scenario asserts is in the headers, and a guest's files lie in its memory.
-const snapLength = 160
-
 // A Capture records what passes some link ends, from its start until it is read.
 type Capture struct {
 	lab     *Lab
@@ -54,11 +50,11 @@ func (l *Lab) Capture(places ...Place) *Capture {
 	for _, place := range places {
 		for _, end := range place.Ends() {
 			ends = append(ends, end)
-			interfaces = append(interfaces, capture.Interface{In: end.Host(), Name: end.String(), Device: end.Name(), Index: end.Index()})
+			interfaces = append(interfaces, capture.Interface{Name: end.String(), Device: end.Device()})
 		}
 	}
 	began := time.Now()
-	running, err := capture.Start(filepath.Join(l.dir, name), capture.Config{SnapLength: snapLength}, interfaces...)
+	running, err := capture.Start(filepath.Join(l.dir, name), capture.Config{SnapLength: rules.SnapLength}, interfaces...)
 	check(err)
 	c := &Capture{lab: l, file: name, ends: ends, began: began, running: running}
 	l.captures = append(l.captures, c)

@@ -17,6 +17,7 @@ import (
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/results"
 )
@@ -221,9 +222,9 @@ func (l *Lab) setNetem(end *netns.End, n impair.Netem) (impair.Applied, error) {
 	l.links.Lock()
 	defer l.links.Unlock()
 	if slices.Contains(l.impaired, end) {
-		return impair.Change(device(end), n)
+		return impair.Change(end.Device(), n)
 	}
-	applied, err := impair.Apply(device(end), n)
+	applied, err := impair.Apply(end.Device(), n)
 	if err == nil || isMismatch(err) {
 		l.impaired = append(l.impaired, end)
 	}
@@ -278,7 +279,7 @@ func (l *Lab) ClearImpairment(end *netns.End) {
 	ginkgo.GinkgoHelper()
 	check(l.jitterWithin())
 	at := l.elapsed()
-	check(impair.Clear(device(end)))
+	check(impair.Clear(end.Device()))
 	l.links.Lock()
 	l.impaired = slices.DeleteFunc(l.impaired, func(impaired *netns.End) bool { return impaired == end })
 	l.links.Unlock()
@@ -287,16 +288,12 @@ func (l *Lab) ClearImpairment(end *netns.End) {
 
 // Queue reads the statistics of the qdisc on an impaired end: the link's own account of what it
 // sent and dropped.
-func (l *Lab) Queue(end *netns.End) impair.Stats {
+func (l *Lab) Queue(end *netns.End) netdev.Stats {
 	ginkgo.GinkgoHelper()
 	check(l.faulty("read the queue of " + end.String()))
-	stats, err := impair.ReadStats(device(end))
+	stats, err := impair.ReadStats(end.Device())
 	check(err)
 	return stats
-}
-
-func device(end *netns.End) impair.Device {
-	return impair.Device{NetNS: end.Host().FD(), Name: end.Name(), Index: end.Index()}
 }
 
 // Counters are what a host's kernel counted since the topology was built, by nstat's names.
@@ -380,16 +377,12 @@ func (l *Lab) close(report types.SpecReport) (summary string, err error) {
 func (l *Lab) recordQueues() error {
 	var errs []error
 	for _, end := range l.impaired {
-		stats, err := impair.ReadStats(device(end))
+		stats, err := impair.ReadStats(end.Device())
 		if err != nil {
 			errs = append(errs, fmt.Errorf("queue of %s: %w", end, err))
 			continue
 		}
-		l.record.Queues = append(l.record.Queues, results.Queue{
-			End: end.String(), Kind: "netem", Bytes: stats.Bytes, Packets: stats.Packets, Drops: uint64(stats.Drops),
-			Overlimits: uint64(stats.Overlimits), Requeues: uint64(stats.Requeues),
-			Backlog: uint64(stats.Backlog), Length: uint64(stats.QueueLength),
-		})
+		l.record.Queues = append(l.record.Queues, results.Queue{End: end.String(), Kind: "netem", Stats: stats})
 	}
 	return errors.Join(errs...)
 }

@@ -3,7 +3,7 @@ package harness
 import (
 	"github.com/onsi/ginkgo/v2"
 
-	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/netns"
 )
@@ -12,7 +12,7 @@ import (
 // tick of the running kernel.
 func (l *Lab) Oracle(host *netns.Host) oracle.Kernel {
 	ginkgo.GinkgoHelper()
-	version, err := kernel.RunningVersion()
+	version, err := kernelversion.Running()
 	check(err)
 	hz, err := oracle.RunningHZ()
 	check(err)

@@ -82,7 +82,7 @@ func (l *Lab) rulesAt(end *netns.End) *ruleSet {
 }
 
 func (l *Lab) openRules(end *netns.End) (*ruleSet, error) {
-	set, err := rules.Open(device(end))
+	set, err := rules.Open(end.Device())
 	if err != nil {
 		return nil, err
 	}
@@ -225,10 +225,14 @@ const rulesFile = "rules.json"
 
 // recordRules puts the counts into the record and the hits beside it, and removes the rules.
 func (l *Lab) recordRules() error {
+	type hit struct {
+		At time.Duration `json:"at_ns"` // since the start of the spec
+		rules.Hit
+	}
 	type account struct {
 		End    string        `json:"end"`
 		Counts []rules.Count `json:"counts"`
-		Hits   []rules.Hit   `json:"hits"`
+		Hits   []hit         `json:"hits"`
 	}
 	var accounts []account
 	var errs []error
@@ -244,7 +248,11 @@ func (l *Lab) recordRules() error {
 		if err != nil && !errors.Is(err, rules.ErrIncomplete) { // Counts has said so
 			errs = append(errs, err)
 		}
-		accounts = append(accounts, account{s.end.String(), counts, hits})
+		a := account{End: s.end.String(), Counts: counts}
+		for _, h := range hits {
+			a.Hits = append(a.Hits, hit{h.Time.Sub(l.start), h})
+		}
+		accounts = append(accounts, a)
 		for i, r := range s.list {
 			if i >= len(counts) {
 				break

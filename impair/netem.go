@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tcplab/tcplab/internal/ethernet"
 )
 
 // Bit rates, for [Rate]: decimal, as everywhere in networking.
@@ -17,9 +19,8 @@ const (
 
 // Percent is a probability or a correlation, 0 to 100.
 //
-// The kernel keeps 32 bits of it, a resolution of 2.3e-8 percent. A Percent
-// read from the kernel is the shortest one that the kernel stores as the same
-// number: 1, not 1.0000000012.
+// The kernel keeps 32 bits, a resolution of 2.3e-8 percent. A Percent read from the kernel is the shortest one that
+// it stores as the same number: 1, not 1.0000000012.
 type Percent float64
 
 // String is like "0.1%".
@@ -27,8 +28,8 @@ func (p Percent) String() string {
 	return strconv.FormatFloat(float64(p), 'f', -1, 64) + "%"
 }
 
-// Netem is what happens to the packets that leave through a device. The zero
-// value is a perfect link. The fields are those of tc-netem(8).
+// Netem is the impairment of the packets that leave through a device. The zero value is a perfect link. The fields
+// are those of tc-netem(8).
 type Netem struct {
 	// Delay is added to every packet: 0 to 24 h.
 	Delay time.Duration
@@ -39,8 +40,8 @@ type Netem struct {
 	// scale (Normal: the standard deviation), and up to four of it are added.
 	Jitter time.Duration
 
-	// DelayCorrelation of each delay with the one before. It needs Jitter, and
-	// mostly does next to nothing: see the package's traps.
+	// DelayCorrelation is the correlation of each delay with the one before. It needs Jitter, and mostly has almost
+	// no effect: see the traps in the package documentation.
 	DelayCorrelation Percent
 
 	// Distribution of the delay. All but Uniform need Jitter.
@@ -49,8 +50,7 @@ type Netem struct {
 	// Loss is nil, [RandomLoss], [GilbertElliott] or [FourState].
 	Loss Loss
 
-	// ECN marks packets (CE) instead of dropping them, where they are capable
-	// of it. It needs a Loss.
+	// ECN marks ECN-capable packets (CE) instead of dropping them. It needs a Loss.
 	ECN bool
 
 	Reorder   Reorder
@@ -87,8 +87,18 @@ type Netem struct {
 // [FourState]; nil is no loss.
 type Loss interface {
 	fmt.Stringer
-	lossModel() string
+	lossModel() lossModel
 }
+
+// lossModel is the name of a model in records.
+type lossModel string
+
+const (
+	noLoss         lossModel = ""
+	randomModel    lossModel = "random"
+	gilbertModel   lossModel = "gilbert-elliott"
+	fourStateModel lossModel = "four-state"
+)
 
 // RandomLoss drops each packet with the same probability.
 type RandomLoss struct {
@@ -123,9 +133,9 @@ type FourState struct {
 	P13, P31, P32, P23, P14 Percent
 }
 
-func (RandomLoss) lossModel() string     { return "random" }
-func (GilbertElliott) lossModel() string { return "gilbert-elliott" }
-func (FourState) lossModel() string      { return "four-state" }
+func (RandomLoss) lossModel() lossModel     { return randomModel }
+func (GilbertElliott) lossModel() lossModel { return gilbertModel }
+func (FourState) lossModel() lossModel      { return fourStateModel }
 
 // String is like tc's "loss 1% 25%".
 func (l RandomLoss) String() string { return "loss " + withCorrelation(l.Percent, l.Correlation) }
@@ -140,53 +150,51 @@ func (l FourState) String() string {
 	return fmt.Sprintf("loss state %v %v %v %v %v", l.P13, l.P31, l.P32, l.P23, l.P14)
 }
 
-// Reorder sends packets at once instead of after the delay. It needs a Delay.
+// Reorder sends packets without the delay. It needs a Delay.
 type Reorder struct {
-	Percent     Percent `json:"percent,omitzero"`
-	Correlation Percent `json:"correlation,omitzero"`
+	Percent     Percent
+	Correlation Percent
 
-	// Gap n leaves the first n-1 packets after a reordered one alone: with
-	// Percent 100 every n-th packet is sent at once. 0 is 1: any packet.
-	Gap int `json:"gap,omitzero"`
+	// Gap n keeps the first n-1 packets after a reordered one in order: with Percent 100 every n-th packet is sent
+	// without delay. 0 means 1: any packet.
+	Gap int
 }
 
 // Duplicate sends packets twice.
 type Duplicate struct {
-	Percent     Percent `json:"percent,omitzero"`
-	Correlation Percent `json:"correlation,omitzero"`
+	Percent     Percent
+	Correlation Percent
 }
 
 // Corrupt flips one random bit of a packet.
 type Corrupt struct {
-	Percent     Percent `json:"percent,omitzero"`
-	Correlation Percent `json:"correlation,omitzero"`
+	Percent     Percent
+	Correlation Percent
 }
 
-// Rate is a bottleneck: the time that a packet takes to be sent, in a line
-// behind the packets before it.
+// Rate is a bottleneck: packets are serialized at this rate, one after the other.
 type Rate struct {
 	// BitsPerSecond is 0 (no bottleneck) or at least 8. It counts the bytes of
 	// the frame, Ethernet header included.
-	BitsPerSecond int64 `json:"bits_per_second,omitzero"`
+	BitsPerSecond int64
 
 	// PacketOverhead is added to the length of each packet, in bytes: -14 takes
 	// the Ethernet header off, 24 adds preamble, FCS and interframe gap. At
 	// least -14: more would make a small packet's length wrap around in the
 	// kernel, and stop the link.
-	PacketOverhead int32 `json:"packet_overhead,omitzero"`
+	PacketOverhead int32
 
 	// CellSize, if not 0, is the payload of the cells that a packet is cut into,
 	// in bytes, the last one filled up: 48 for ATM. 0 to 65535.
-	CellSize int32 `json:"cell_size,omitzero"`
+	CellSize int32
 
 	// CellOverhead is added for each cell, in bytes: 5 for ATM. More than
 	// -CellSize, up to 65535.
-	CellOverhead int32 `json:"cell_overhead,omitzero"`
+	CellOverhead int32
 }
 
-// Slot gathers packets and lets them go in bunches, as a link with time slots
-// does (WiFi, DOCSIS, LTE). The time from slot to slot is either from a range
-// (MinDelay, MaxDelay) or from a distribution (Delay, Jitter, Distribution).
+// Slot collects packets and releases them in bursts, as a link with time slots does (WiFi, DOCSIS, LTE). The time
+// from slot to slot is either from a range (MinDelay, MaxDelay) or from a distribution (Delay, Jitter, Distribution).
 type Slot struct {
 	MinDelay time.Duration // 0 to MaxDelay
 	MaxDelay time.Duration // up to 2.147483647 s above MinDelay
@@ -209,49 +217,12 @@ func (s Slot) hasDistribution() bool {
 // set is not in it, and a perfect link is "perfect link".
 func (n Netem) String() string {
 	var words []string
-	add := func(format string, args ...any) { words = append(words, fmt.Sprintf(format, args...)) }
-
-	if n.Limit != 0 {
-		add("limit %d", n.Limit)
-	}
-	if n.Delay != 0 || n.Jitter != 0 || n.DelayCorrelation != 0 {
-		add("delay %v", n.Delay)
-		if n.Jitter != 0 || n.DelayCorrelation != 0 {
-			add("%v", n.Jitter)
+	for _, first := range []bool{true, false} {
+		for _, o := range options {
+			if text := o.text(&n); o.first == first && text != "" {
+				words = append(words, text)
+			}
 		}
-		if n.DelayCorrelation != 0 {
-			add("%v", n.DelayCorrelation)
-		}
-	}
-	if n.Distribution != Uniform {
-		add("distribution %v", n.Distribution)
-	}
-	if n.Loss != nil {
-		add("%v", n.Loss)
-	}
-	if n.ECN {
-		add("ecn")
-	}
-	if n.Reorder != (Reorder{}) {
-		add("reorder %s", withCorrelation(n.Reorder.Percent, n.Reorder.Correlation))
-		if n.Reorder.Gap != 0 {
-			add("gap %d", n.Reorder.Gap)
-		}
-	}
-	if n.Duplicate != (Duplicate{}) {
-		add("duplicate %s", withCorrelation(n.Duplicate.Percent, n.Duplicate.Correlation))
-	}
-	if n.Corrupt != (Corrupt{}) {
-		add("corrupt %s", withCorrelation(n.Corrupt.Percent, n.Corrupt.Correlation))
-	}
-	if n.Rate != (Rate{}) {
-		add("%v", n.Rate)
-	}
-	if n.Slot != (Slot{}) {
-		add("%v", n.Slot)
-	}
-	if n.Seed != 0 {
-		add("seed %d", n.Seed)
 	}
 	if len(words) == 0 {
 		return "perfect link"
@@ -311,7 +282,7 @@ func bitRate(bits int64) string {
 
 // Sizing of the limit; the formula is in the documentation of Netem.Limit.
 const (
-	limitPacket    = 1514    // bytes of a full frame: an MTU of 1500 and an Ethernet header
+	limitPacket    = ethernet.FrameLength
 	limitQueueMin  = 64      // packets; 64 KiB, a burst of TSQ or GSO size, are 46 segments of 1448
 	limitFreeRate  = 10e9    // bit/s that a link without a rate is sized for
 	limitFreeMin   = 1000    // packets, tc's own default
@@ -320,8 +291,7 @@ const (
 	limitRoundTrip = 2       // round-trip time in units of this direction's hold time
 )
 
-// packetLimit is the limit that goes to the kernel, and how it came about if it
-// was not given.
+// packetLimit returns the limit that is sent to the kernel, and its derivation if none was given.
 func (n Netem) packetLimit() (limit int, note string) {
 	if n.Limit != 0 {
 		return n.Limit, ""
@@ -353,7 +323,7 @@ func (n Netem) holdTime() time.Duration {
 	return hold + max(n.Slot.MaxDelay, n.Slot.Delay+reach(n.Slot.Distribution)*n.Slot.Jitter)
 }
 
-// wireBytes is what a packet counts for, as in the kernel's packet_time_ns.
+// wireBytes is the length that a packet counts with, as in packet_time_ns of the kernel.
 func (r Rate) wireBytes(packet int) float64 {
 	length := float64(packet) + float64(r.PacketOverhead)
 	if r.CellSize != 0 {

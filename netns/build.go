@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/tcplab/tcplab/internal/thread"
 )
 
 // A Topology is a set of hosts and the links between them. Close removes all of it.
@@ -16,9 +18,9 @@ type Topology struct {
 	Servers []*Host // likewise
 	Links   []*Link
 
-	// ToServer and ToClient are the ends on whose egress an impairment of that direction belongs: the router's two in a
-	// routed topology, the bottleneck's in a dumbbell. A direct topology has but the hosts' own, where the queue and its
-	// drops talk back to the local TCP. They are nil in one that was built from a [Graph], until they are set.
+	// ToServer and ToClient are the ends at whose egress to impair that direction: those of the router in a routed
+	// topology, and of the bottleneck in a dumbbell. In a direct topology they are those of the hosts, where drops in
+	// the queue affect the local TCP. A topology that was built from a [Graph] has none until they are set.
 	ToServer, ToClient *End
 
 	hosts []*Host // all, in the order of the graph
@@ -77,8 +79,8 @@ func (g *Graph) Build() (_ *Topology, err error) {
 			err = errors.Join(err, t.Close())
 		}
 	}()
-	// All from one thread, which ends up in the namespace of the last host.
-	if err := throwAway(func() error { return t.build(plan) }); err != nil {
+	// All hosts are created by one thread, which ends in the namespace of the last one.
+	if err := thread.Run(func() error { return t.build(plan) }); err != nil {
 		return nil, fmt.Errorf("build a %s topology: %w", kind, err)
 	}
 	t.group(g.nodes)

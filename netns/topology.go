@@ -23,20 +23,20 @@ const (
 	bottleneckLink = 200
 )
 
-// Config says what a ready-made topology is like. The zero value works.
+// Config configures a ready-made topology. The zero value works.
 type Config struct {
 	// MTU of all links, in bytes: 68 to 65535; 0 means 1500. Below 1280 there is no IPv6 (RFC 8200).
 	MTU int
 
-	// BottleneckMTU is that of a dumbbell's bottleneck alone; 0 means MTU. A smaller one makes a path whose MTU none
-	// of the hosts at its ends can know. The other topologies have no bottleneck, and refuse it.
+	// BottleneckMTU is the MTU of the bottleneck of a dumbbell; 0 means MTU. A smaller one makes a path whose MTU no
+	// end host knows. The other topologies have no bottleneck, and refuse it.
 	BottleneckMTU int
 
-	// Offload lets TCP hand over packets of many segments at once: see [LinkConfig].
+	// Offload lets TCP pass packets of many segments at once: see [LinkConfig].
 	Offload bool
 
-	// Sysctls are set in all hosts, then those of the role, in this order, before anything can open a socket. Those
-	// of an interface (net.ipv4.conf.eth0....) are set once all interfaces are there.
+	// Sysctls are set in all hosts, then those of the role, in this order, before any socket can be opened. Settings
+	// of an interface (net.ipv4.conf.eth0....) follow when all interfaces exist.
 	Sysctls       []Setting
 	ClientSysctls []Setting
 	ServerSysctls []Setting
@@ -79,9 +79,9 @@ func Routed(c Config) (*Topology, error) {
 	return g.build(func(t *Topology) (toServer, toClient *End) { return t.Link(far).A, t.Link(near).B })
 }
 
-// Dumbbell builds pairs of a client and a server, 1 to 99. All clients are behind one router, all servers behind
-// another, and the link between the routers is the bottleneck that all pairs share. It is the first of the links, and
-// called "bottleneck".
+// Dumbbell builds 1 to 99 pairs of a client and a server. All clients are connected to one router, all servers to
+// another, and all pairs share the link between the routers, which is called "bottleneck". It is the first of the
+// links.
 func Dumbbell(pairs int, c Config) (*Topology, error) {
 	if pairs < 1 || pairs > MaxPairs {
 		return nil, fmt.Errorf("build a %s topology of %d pairs: allowed are 1 to %d", KindDumbbell, pairs, MaxPairs)

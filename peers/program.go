@@ -8,12 +8,14 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 // Program is what a peer does: [BulkServer], [BulkClient], [EchoServer], [EchoClient], [Accept], [Dial],
 // [Script], [SYNFlood], [ProbeReceiver], [ProbeSender], [Command], or a [Function] with its argument.
 type Program interface {
-	// Validate returns a *ConfigError if the configuration is refused. Start calls it before anything is started.
+	// Validate returns a *invalid.FieldError if the configuration is refused. Start calls it before anything is started.
 	Validate() error
 
 	program() string // the name in the protocol and in results
@@ -22,34 +24,34 @@ type Program interface {
 // runner is a program that runs in a process of ours, all but Command.
 type runner interface {
 	Program
-	// run does the work. An error means that the work could not begin, as for a socket option that the kernel
-	// refuses; what goes wrong later is in the result.
+	// run does the work. An error means that the work could not begin, as with a refused socket option; later errors
+	// are in the result.
 	run(*session) (*Result, error)
+}
+
+// programs are those that a process of ours runs. A new one is added here, and nowhere else.
+var programs = []programType{
+	typeOf[BulkServer](), typeOf[BulkClient](), typeOf[EchoServer](), typeOf[EchoClient](), typeOf[Accept](), typeOf[Dial](),
+	typeOf[Script](), typeOf[SYNFlood](), typeOf[ProbeReceiver](), typeOf[ProbeSender](),
+}
+
+// A programType is a type of Program, as the process that runs it knows it: by its name.
+type programType struct {
+	name   string
+	decode func(config []byte) (runner, error)
+}
+
+func typeOf[T runner]() programType {
+	var p T
+	return programType{p.program(), decodeRunner[T]}
 }
 
 // newRunner returns the program of that name with its configuration from JSON, validated.
 func newRunner(name string, config []byte) (runner, error) {
-	switch name {
-	case BulkServer{}.program():
-		return decodeRunner[BulkServer](config)
-	case BulkClient{}.program():
-		return decodeRunner[BulkClient](config)
-	case EchoServer{}.program():
-		return decodeRunner[EchoServer](config)
-	case EchoClient{}.program():
-		return decodeRunner[EchoClient](config)
-	case Accept{}.program():
-		return decodeRunner[Accept](config)
-	case Dial{}.program():
-		return decodeRunner[Dial](config)
-	case Script{}.program():
-		return decodeRunner[Script](config)
-	case SYNFlood{}.program():
-		return decodeRunner[SYNFlood](config)
-	case ProbeReceiver{}.program():
-		return decodeRunner[ProbeReceiver](config)
-	case ProbeSender{}.program():
-		return decodeRunner[ProbeSender](config)
+	for _, p := range programs {
+		if p.name == name {
+			return p.decode(config)
+		}
 	}
 	if functions[name] != nil {
 		return call{name: name, argument: slices.Clone(config)}, nil
@@ -63,10 +65,8 @@ func NameOf(p Program) string { return p.program() }
 // Programs returns the names that [Run] knows, those of functions last.
 func Programs() []string {
 	var names []string
-	for _, p := range []Program{
-		BulkServer{}, BulkClient{}, EchoServer{}, EchoClient{}, Accept{}, Dial{}, Script{}, SYNFlood{}, ProbeReceiver{}, ProbeSender{},
-	} {
-		names = append(names, p.program())
+	for _, p := range programs {
+		names = append(names, p.name)
 	}
 	return append(names, slices.Sorted(maps.Keys(functions))...)
 }
@@ -91,10 +91,10 @@ func encodeConfig(p Program) (json.RawMessage, error) {
 	return b, nil
 }
 
-// UntilStopped as a time to hold connections means until [Peer.Stop].
+// UntilStopped, as a time to hold connections, means until [Peer.Stop].
 const UntilStopped = time.Duration(math.MaxInt64)
 
-// check collects the first thing that is wrong with a configuration.
+// check keeps the first error of a configuration.
 type check struct {
 	program string
 	err     error
@@ -102,14 +102,14 @@ type check struct {
 
 func (c *check) fail(field string, value any, allowed string) {
 	if c.err == nil {
-		c.err = &ConfigError{c.program, field, value, allowed}
+		c.err = &invalid.FieldError{Of: c.program, Field: field, Value: value, Allowed: allowed}
 	}
 }
 
 func (c *check) address(field string, a netip.AddrPort) {
 	switch {
 	case !a.IsValid():
-		c.fail(field, "not set", "needs an address and a port, as in netip.MustParseAddrPort(\"10.0.0.2:5001\")")
+		c.fail(field, nil, "needs an address and a port, as in netip.MustParseAddrPort(\"10.0.0.2:5001\")")
 	case a.Addr().Is4In6():
 		c.fail(field, a, "an IPv4 address inside an IPv6 one; use the IPv4 address itself")
 	}
@@ -129,7 +129,7 @@ func (c *check) connect(a netip.AddrPort) {
 
 func (c *check) atMost(field string, value, most int64) {
 	if value < 0 || value > most {
-		c.fail(field, value, fmt.Sprintf("allowed are 0 to %d", most))
+		c.fail(field, value, fmt.Sprintf("want 0 to %d", most))
 	}
 }
 

@@ -13,36 +13,25 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // The main thread outlives every goroutine, and would stay in the namespace of a test that got it.
 func init() { runtime.LockOSThread() }
 
-// need skips the test, or fails it if TCPLAB_REQUIRE=1, when err says that
-// something is missing.
-func need(t testing.TB, err error) {
-	t.Helper()
-	if err == nil {
-		return
-	}
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
-		t.Fatalf("TCPLAB_REQUIRE=1: %v", err)
-	}
-	t.Skip(err)
-}
-
 func needRoot(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		need(t, errors.New("needs root: network namespaces and packet sockets"))
-	}
+	testenv.Root(t, "network namespaces and packet sockets")
 }
 
 // space is a network namespace that lives as long as its thread.
 type space struct {
 	work chan func()
+	fd   int // of the namespace
 
 	address  net.IP // of eth0, in a pair
 	hardware net.HardwareAddr
@@ -54,17 +43,29 @@ func newSpace(t testing.TB) *space {
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
-		ready <- unix.Unshare(unix.CLONE_NEWNET)
+		ready <- func() (err error) {
+			if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+				s.fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			}
+			return err
+		}()
 		for f := range s.work {
 			f()
 		}
 	}()
 	if err := <-ready; err != nil {
-		need(t, fmt.Errorf("needs network namespaces: %w", err))
+		testenv.Missing(t, "needs network namespaces: "+err.Error())
 	}
-	t.Cleanup(func() { close(s.work) })
+	t.Cleanup(func() {
+		close(s.work)
+		if err := unix.Close(s.fd); err != nil {
+			t.Error(err)
+		}
+	})
 	return s
 }
+
+func (s *space) device(name string) netdev.Device { return netdev.Device{NetNS: s.fd, Name: name} }
 
 func (s *space) Do(f func() error) error {
 	done := make(chan error)

@@ -14,7 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	. "github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 )
 
@@ -31,9 +33,7 @@ type world struct {
 // newWorld builds the hosts in a guest, whose time costs nothing. Elsewhere the test is skipped.
 func newWorld(t *testing.T, sysctls ...string) world {
 	t.Helper()
-	if os.Getenv("TCPLAB_CLOCK") != "virtual" {
-		t.Skip("takes minutes of the kernel's time: tcplab run ./harness/oracle --clock virtual -- -test.v -test.run Kernel")
-	}
+	testenv.InGuest(t, "takes minutes of the kernel's time")
 	g := NewWithT(t)
 	var config netns.Config
 	for _, s := range sysctls {
@@ -44,7 +44,7 @@ func newWorld(t *testing.T, sysctls ...string) world {
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { g.Expect(topology.Close()).To(Succeed()) })
 
-	version, err := kernel.RunningVersion()
+	version, err := kernelversion.Running()
 	g.Expect(err).NotTo(HaveOccurred())
 	hz, err := RunningHZ()
 	g.Expect(err).NotTo(HaveOccurred())

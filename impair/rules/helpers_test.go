@@ -2,9 +2,7 @@ package rules_test
 
 import (
 	"context"
-	"errors"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -17,21 +15,10 @@ import (
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
-
-// need skips the test where something is missing, or fails it where everything has to be there (the guest).
-func need(t testing.TB, err error) {
-	t.Helper()
-	if err == nil {
-		return
-	}
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
-		t.Fatalf("TCPLAB_REQUIRE=1: %v", err)
-	}
-	t.Skip(err)
-}
 
 // A bench is a topology with a capture at each host, and one connection to be made.
 type bench struct {
@@ -55,37 +42,31 @@ const oneWay = 10 * time.Millisecond
 
 func newBench(t testing.TB, six bool, build func(netns.Config) (*netns.Topology, error), config netns.Config) *bench {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		need(t, errors.New("needs root: network namespaces and BPF"))
-	}
-	need(t, impair.Probe())
+	testenv.Root(t, "network namespaces and BPF")
+	testenv.Need(t, impair.Probe())
 	b := &bench{t: t, g: NewWithT(t), six: six}
 	var err error
 	b.net, err = build(config)
 	b.g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { b.g.Expect(b.net.Close()).To(Succeed()) })
 	for _, end := range []*netns.End{b.net.ToServer, b.net.ToClient} {
-		_, err := impair.Apply(device(end), impair.Netem{Delay: oneWay})
+		_, err := impair.Apply(end.Device(), impair.Netem{Delay: oneWay})
 		b.g.Expect(err).NotTo(HaveOccurred())
 	}
 	for _, host := range []*netns.Host{b.net.Client(), b.net.Server()} {
 		path := filepath.Join(t.TempDir(), host.Name()+".pcapng")
 		end := host.Ends()[0]
-		c, err := capture.Start(path, capture.Config{}, capture.Interface{In: host, Name: end.String(), Device: end.Name(), Index: end.Index()})
+		c, err := capture.Start(path, capture.Config{}, capture.Interface{Name: end.String(), Device: end.Device()})
 		b.g.Expect(err).NotTo(HaveOccurred())
 		b.captures, b.paths = append(b.captures, c), append(b.paths, path)
 	}
 	return b
 }
 
-func device(end *netns.End) impair.Device {
-	return impair.Device{NetNS: end.Host().FD(), Name: end.Name(), Index: end.Index()}
-}
-
 // open makes a set on an end, with some rules.
 func (b *bench) open(end *netns.End, list ...rules.Rule) *rules.Set {
 	b.t.Helper()
-	set, err := rules.Open(device(end))
+	set, err := rules.Open(end.Device())
 	b.g.Expect(err).NotTo(HaveOccurred())
 	b.t.Cleanup(func() { b.g.Expect(set.Close()).To(Succeed()) })
 	for _, r := range list {

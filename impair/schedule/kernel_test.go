@@ -1,7 +1,6 @@
 package schedule_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -10,23 +9,18 @@ import (
 
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/schedule"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 )
 
 // TestKernelTakesEachStep drives a real netem through a trace, and asks the kernel after each step what it has.
 func TestKernelTakesEachStep(t *testing.T) {
-	if err := impair.Probe(); err != nil {
-		if os.Getenv("TCPLAB_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testenv.Need(t, impair.Probe())
 	g := NewWithT(t)
 	net, err := netns.Direct(netns.Config{})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer net.Close()
-	end := net.Client().Ends()[0]
-	device := impair.Device{NetNS: net.Client().FD(), Name: end.Name()}
+	device := net.Client().Ends()[0].Device()
 
 	// 2, 0, 1 and 3 opportunities in 100 ms each
 	trace, err := schedule.ParseTrace(strings.NewReader("10\n20\n250\n310\n320\n400\n"))

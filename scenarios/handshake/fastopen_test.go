@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("fetches a cookie with the first connection, and sends data in the SYN of the second", Label("quick", "netem", "rfc7413"),
+var _ = It("TCP Fast Open: gets a cookie on the first connection, sends data in the second SYN", Label("quick", "netem", "rfc7413"),
 	func(ctx SpecContext) {
 		const request, answer = 100, 200
 		lab := harness.NewLab(ctx)
@@ -32,14 +32,14 @@ var _ = It("fetches a cookie with the first connection, and sends data in the SY
 		})
 		connections := lab.Wait(client).Connections
 
-		// RFC 7413, section 3: without a cookie the SYN asks for one, and data waits for the end of the handshake.
+		// RFC 7413, section 3: without a cookie, the SYN requests one, and data waits for the handshake.
 		syns := wire.Segments(analysis.SYNs)
 		Expect(syns).To(HaveLen(2))
 		Expect(syns[0].Length).To(BeZero())
 		Expect(lab.Counters(net.Server())).To(And(
 			HaveGrown("TcpExtTCPFastOpenCookieReqd", 1), HaveGrown("TcpExtTCPFastOpenPassive", 1)))
 
-		// With one, the server has the data with the SYN, and answers before the handshake has ended.
+		// With a cookie, the server gets the data with the SYN, and answers before the handshake completes.
 		Expect(syns[1].Length).To(Equal(request))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPFastOpenActive", 1))
 		second := wire.Segments(analysis.Connection(syns[1].Flow()))
@@ -49,7 +49,7 @@ var _ = It("fetches a cookie with the first connection, and sends data in the SY
 		Expect(second[2].Src.Port()).To(BeEquivalentTo(80))
 		Expect(second[2].Length).To(Equal(answer))
 
-		// So it takes one round trip, and not two.
+		// The exchange takes one RTT instead of two.
 		total := func(c peers.Connection) time.Duration { return c.ConnectTime + c.Steps[0].Elapsed + c.Steps[1].Elapsed }
 		roundTrips := func(n time.Duration) oracle.Span { return oracle.Exactly(n * shortTrip).LateBy(hostDelay) }
 		lab.Measure("first exchange", total(connections[0]), roundTrips(2), "RFC 7413, 3: two round trips")

@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("opens with three segments in one round trip", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
+var _ = It("completes a three-way handshake in one RTT", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
 	const roundTrip = 50 * time.Millisecond
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
@@ -25,10 +25,10 @@ var _ = It("opens with three segments in one round trip", Label("quick", "netem"
 
 	accept := lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Count: 1})
 	dial := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: peers.UntilStopped})
-	lab.Started(accept) // so the third segment has arrived
+	lab.Started(accept) // so the final ACK has arrived
 	started := lab.Started(dial)
 
-	// RFC 9293, section 3.5: SYN, SYN ACK, ACK.
+	// RFC 9293, section 3.5: SYN, SYN-ACK, ACK.
 	Expect(lab.Counters(net.Client())).To(And(
 		HaveGrown("TcpActiveOpens", 1), HaveGrown("TcpOutSegs", 2), HaveGrown("TcpInSegs", 1)))
 	Expect(lab.Counters(net.Server())).To(And(

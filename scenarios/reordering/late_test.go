@@ -16,10 +16,11 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("sends a late segment again, and takes that back",
+var _ = DescribeTable("undoes the spurious retransmission of a late segment",
 	Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext, withTimestamps int, undone []string, next int) {
-		// More than RACK's window at first, RTT / 4, and less than the one after a DSACK, RTT / 2 (RFC 8985, 6.2).
+		// More than RACK's initial reordering window, RTT / 4, and less than the one after a DSACK, RTT / 2 (RFC
+		// 8985, 6.2).
 		const late, segments = 2 * roundTrip / 5, 20
 		lab := harness.NewLab(ctx)
 		net := network(lab, netns.Setting{Key: "net.ipv4.tcp_timestamps", Value: strconv.Itoa(withTimestamps)})
@@ -39,13 +40,14 @@ var _ = DescribeTable("sends a late segment again, and takes that back",
 		lab.Wait(client)
 		lab.Wait(server)
 
-		// As long as no reordering was seen, the third duplicate ACK is a loss (RFC 8985, 6.2, step 4). That it was none,
-		// tells the late segment's timestamp (RFC 4015), or the DSACK for the copy (RFC 2883, RFC 3708).
+		// Until reordering is detected, the third duplicate ACK means a loss (RFC 8985, 6.2, step 4). That it was
+		// none is shown by the timestamp of the late segment (RFC 4015), or by the DSACK for the copy (RFC 2883, RFC
+		// 3708).
 		Expect(before).To(And(HaveGrown("TcpRetransSegs", 1), HaveGrown("TcpExtTCPDSACKRecv", 1)))
 		Expect(sum(before, undone)).To(BeEquivalentTo(1))
-		// Where the timestamp has shown it to be reordering, duplicate ACKs no longer count, and the DSACK has widened the
-		// window: the second is late by less, nothing is sent again, and its ACK shows more reordering. A DSACK alone
-		// teaches nothing (tcp_dsack_seen: reord_seen).
+		// Once the timestamp has shown reordering, duplicate ACKs no longer count, and the DSACK has widened the
+		// window. The second late segment is within it: nothing is retransmitted, and its ACK shows more reordering.
+		// A DSACK alone does not count as reordering (tcp_dsack_seen: reord_seen).
 		after := lab.Counters(net.Client()).Since(before)
 		Expect(after).To(And(HaveGrown("TcpRetransSegs", next), HaveGrown("TcpExtTCPDSACKRecv", next),
 			HaveGrown("TcpExtTCPSACKReorder", 1-next)))
@@ -53,13 +55,13 @@ var _ = DescribeTable("sends a late segment again, and takes that back",
 
 		Expect(first.Hits()).To(HaveLen(1))
 		Expect(second.Hits()).To(HaveLen(1))
-		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
-		Expect(crossings).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost", false))))
+		transits := wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
+		Expect(transits).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost()", false))))
 		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpExtTCPTSReorder", withTimestamps)))
 	},
-	Entry("by its timestamp, and then waits for the next one that is as late", 1, []string{"TcpExtTCPPartialUndo"}, 0),
-	// The first if the DSACK comes in the ACK that ends the recovery, the second if it comes behind that.
-	Entry("by the DSACK without timestamps, and does the same for the next one", 0,
+	Entry("by its timestamp, and then waits for the next late one", 1, []string{"TcpExtTCPPartialUndo"}, 0),
+	// The first counter if the DSACK arrives in the ACK that ends recovery, the second if it arrives after that.
+	Entry("by DSACK without timestamps, and again for the next one", 0,
 		[]string{"TcpExtTCPFullUndo", "TcpExtTCPDSACKUndo"}, 1),
 )
 

@@ -1,4 +1,4 @@
-// Package reordering shows what TCP makes of segments that arrive out of order or twice, though none is lost.
+// Package reordering shows how TCP handles segments that arrive out of order or twice, though none is lost.
 //
 //	make lab SUITES=./scenarios/reordering
 package reordering
@@ -18,11 +18,11 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestReordering(t *testing.T) { harness.RunSpecs(t, "reordering") }
 
 const (
-	// roundTrip of the path in all scenarios. The window that RACK waits for what is late is a quarter of it.
+	// roundTrip is the RTT of the path in all scenarios. RACK's initial reordering window is a quarter of it.
 	roundTrip = 100 * time.Millisecond
 
-	// settle is longer than anything takes that is on its way: a round trip, a delayed ACK (200 ms at most), and an
-	// RTO of a path like this (RTT + 200 ms).
+	// settle is longer than anything in flight needs: an RTT, a delayed ACK (200 ms at most), and an RTO of such a
+	// path (RTT + 200 ms).
 	settle = 500 * time.Millisecond
 )
 

@@ -1,5 +1,5 @@
-// Package retransmission shows that what the network loses, and only that, is sent again: how TCP finds out, how long
-// that takes it, and what it does when it was wrong.
+// Package retransmission shows that TCP retransmits what the network loses, and only that: how it detects a loss, how
+// long that takes, and how it undoes a spurious retransmission.
 //
 //	make lab SUITES=./scenarios/retransmission
 package retransmission
@@ -28,16 +28,16 @@ const (
 	delay     = 10 * time.Millisecond // one way
 	roundTrip = 2 * delay
 
-	// hostDelay bounds what a host may add to the delay of the link: a timer's interrupt and the
-	// work of what is due at the same time.
+	// hostDelay bounds what a host may add to the delay of the link: the interrupt of a timer, and other work that is
+	// due at the same time.
 	hostDelay = 2 * time.Millisecond
 
-	// settle is longer than anything takes that is on its way: a round trip, a delayed ACK (200 ms at most), and an
-	// RTO of a path like this (RTT + 200 ms).
+	// settle is longer than anything in flight needs: an RTT, a delayed ACK (200 ms at most), and an RTO of such a
+	// path (RTT + 200 ms).
 	settle = 500 * time.Millisecond
 )
 
-// pathRTT is what a sender measures on the path.
+// pathRTT is the RTT that a sender measures.
 var pathRTT = oracle.Between(roundTrip, roundTrip+hostDelay)
 
 // network is client, router and server, with a round trip of [roundTrip], and with these sysctls in all hosts.
@@ -46,7 +46,7 @@ func network(lab *harness.Lab, sysctls ...netns.Setting) *netns.Topology {
 	return lab.Path(roundTrip, netns.Config{Sysctls: sysctls})
 }
 
-// setting is a sysctl of net.ipv4, which is IPv6's as well where it is TCP's.
+// setting is a sysctl of net.ipv4, where TCP's are for IPv6 as well.
 func setting(name string, value int) netns.Setting {
 	return netns.Setting{Key: "net.ipv4." + name, Value: strconv.Itoa(value)}
 }
@@ -54,8 +54,8 @@ func setting(name string, value int) netns.Setting {
 // mss is the payload of a full segment with timestamps.
 func mss() int64 { return int64(harness.Payload(netns.DefaultMTU)) }
 
-// send lets a client send so many bytes in one write, waits until the server has read them and all is settled, and
-// returns what the client knows of the connection then.
+// send lets a client send bytes in one write, waits until the server has read them and all is settled, and returns
+// the connection as the client sees it then.
 func send(lab *harness.Lab, net *netns.Topology, bytes int64, socket ...peers.Socket) peers.Connection {
 	GinkgoHelper()
 	client := peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(bytes), peers.ReadAll())}
@@ -71,9 +71,9 @@ func send(lab *harness.Lab, net *netns.Topology, bytes int64, socket ...peers.So
 	return sent.Connections[0]
 }
 
-// A view is what a capture at the client shows of the data that it sends.
+// A view has the data segments that a capture at the client shows.
 type view struct {
-	first []analysis.Segment // each data segment's first transmission: number 5 is first[4]
+	first []analysis.Segment // first transmission of each data segment: number 5 is first[4]
 	again []analysis.Segment // the retransmissions
 	acks  []analysis.Segment // what the server sent, without its SYN-ACK
 }
@@ -97,7 +97,7 @@ func viewOf(wire *harness.Capture, net *netns.Topology) view {
 	return v
 }
 
-// repeated are the numbers of the data segments that were sent again, in that order.
+// repeated returns the numbers of the retransmitted data segments, in the order of retransmission.
 func (v view) repeated() []int {
 	numbers := make([]int, len(v.again))
 	for i, again := range v.again {
@@ -106,7 +106,7 @@ func (v view) repeated() []int {
 	return numbers
 }
 
-// acksBefore are the segments that came back before a segment left.
+// acksBefore returns the segments of the server that arrived before a segment was sent.
 func (v view) acksBefore(s analysis.Segment) []analysis.Segment {
 	i := slices.IndexFunc(v.acks, func(ack analysis.Segment) bool { return ack.Frame > s.Frame })
 	if i < 0 {
@@ -115,12 +115,12 @@ func (v view) acksBefore(s analysis.Segment) []analysis.Segment {
 	return v.acks[:i]
 }
 
-// acksOf are those of them that ask for a sequence number: the ACK of all before it, and duplicates.
+// acksOf returns those of them that acknowledge up to a sequence number: the first, and its duplicates.
 func (v view) acksOf(next uint32, before analysis.Segment) []analysis.Segment {
 	return slices.DeleteFunc(slices.Clone(v.acksBefore(before)), func(ack analysis.Segment) bool { return ack.Ack != next })
 }
 
-// sackOf is the first segment that came back with a SACK of all up to a sequence number.
+// sackOf is the first segment of the server whose SACK covers all up to a sequence number.
 func (v view) sackOf(next uint32) analysis.Segment {
 	GinkgoHelper()
 	i := slices.IndexFunc(v.acks, func(ack analysis.Segment) bool {
@@ -130,14 +130,14 @@ func (v view) sackOf(next uint32) analysis.Segment {
 	return v.acks[i]
 }
 
-// coalesced is how many segments the server has made one with another, as they came while the program had the socket: both
-// are answered by one ACK (tcp_add_backlog).
+// coalesced is the number of segments that the server merged with another, because they arrived while the program
+// held the socket. One ACK answers both (tcp_add_backlog).
 func coalesced(lab *harness.Lab, net *netns.Topology) int {
 	GinkgoHelper()
 	return int(lab.Counters(net.Server())["TcpExtTCPBacklogCoalesce"])
 }
 
-// lastACKBefore is the last of them.
+// lastACKBefore is the last segment of the server that arrived before a segment was sent.
 func (v view) lastACKBefore(s analysis.Segment) analysis.Segment {
 	GinkgoHelper()
 	acks := v.acksBefore(s)

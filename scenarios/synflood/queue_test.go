@@ -15,15 +15,16 @@ import (
 	"github.com/tcplab/tcplab/harness/oracle"
 )
 
-var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick", "netem", "rfc4987"),
+var _ = DescribeTable("in a SYN flood the listener", Label("quick", "netem", "rfc4987"),
 	func(ctx SpecContext, cookies string, expected oracle.Flood) {
 		lab := harness.NewLab(ctx)
 		net, wire := flooded(lab, cookies)
 		held := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
 		counted := lab.Counters(net.Server())
 
-		// The queue is full when it is longer than the backlog (inet_csk_reqsk_queue_is_full); the rest gets a cookie
-		// or nothing (tcp_conn_request, tcp_syn_flood_action). tcp_syncookies 2 gives cookies always (ip-sysctl.rst).
+		// The queue is full when it is longer than the backlog (inet_csk_reqsk_queue_is_full). Further SYNs get a
+		// cookie or are dropped (tcp_conn_request, tcp_syn_flood_action). With tcp_syncookies 2 all get cookies
+		// (ip-sysctl.rst).
 		Expect(lab.Oracle(net.Server()).SYNFlood(syns, backlog)).To(Equal(expected))
 		lab.Measure("in SYN-RECV", len(held), bounds.Exactly(expected.Held), fmt.Sprintf("listen(%d)", backlog))
 		Expect(counted).To(And(
@@ -31,7 +32,7 @@ var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick
 		Expect(counted).To(And(
 			HaveGrown("TcpExtTCPReqQFullDrop", expected.Full), HaveGrown("TcpExtListenDrops", expected.Dropped)))
 
-		// Held or not, who is answered can't tell the difference.
+		// A client sees no difference between a queued request and a cookie.
 		answered := map[netip.AddrPort]bool{}
 		for _, s := range wire.Segments(analysis.SYNACKs) {
 			answered[s.Dst] = true
@@ -39,7 +40,7 @@ var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick
 		Expect(wire.Segments(analysis.SYNs)).To(HaveLen(syns))
 		lab.Measure("answered", len(answered), bounds.Exactly(expected.Held+expected.Cookies), "tcp_syncookies "+cookies)
 	},
-	Entry("and answers the rest with SYN cookies", "1", oracle.Flood{Held: backlog + 1, Cookies: syns - backlog - 1}),
-	Entry("and drops the rest without SYN cookies", "0", oracle.Flood{Held: backlog + 1, Dropped: syns - backlog - 1, Full: syns - backlog - 1}),
-	Entry("which are none with cookies for all", "2", oracle.Flood{Cookies: syns}),
+	Entry("fills the SYN queue, then sends SYN cookies", "1", oracle.Flood{Held: backlog + 1, Cookies: syns - backlog - 1}),
+	Entry("fills the SYN queue, then drops SYNs without cookies", "0", oracle.Flood{Held: backlog + 1, Dropped: syns - backlog - 1, Full: syns - backlog - 1}),
+	Entry("sends SYN cookies only, with tcp_syncookies 2", "2", oracle.Flood{Cookies: syns}),
 )

@@ -17,18 +17,18 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that it knows, without cookies:", Label("quick", "netem", "linux"),
+var _ = DescribeTable("reserves a quarter of tcp_max_syn_backlog for proven peers, without SYN cookies:", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, known bool) {
-		const most, long = 128, 512 // the listener's own queue is not what is full
+		const most, long = 128, 512 // the listener's own queue does not fill up
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, netns.Config{ServerSysctls: []netns.Setting{
 			{Key: "net.ipv4.tcp_syncookies", Value: "0"}, {Key: "net.ipv4.tcp_max_syn_backlog", Value: fmt.Sprint(most)},
-			{Key: "net.ipv4.tcp_no_metrics_save", Value: "0"}, // hosts of a lab remember nothing otherwise (package netns)
+			{Key: "net.ipv4.tcp_no_metrics_save", Value: "0"}, // by default, hosts of a lab save no metrics (package netns)
 		}})
 		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: long})
 		if known {
-			// The round-trip time of an earlier connection, once that has ended, is what makes a peer proven to be alive
-			// (tcp_peer_is_proven; net/ipv4/tcp_metrics.c: tcp_update_metrics).
+			// The RTT of an earlier, closed connection proves a peer to be alive (tcp_peer_is_proven;
+			// net/ipv4/tcp_metrics.c: tcp_update_metrics).
 			Expect(connect(lab, net).Err).To(BeNil())
 			time.Sleep(roundTrip)
 		}
@@ -40,11 +40,11 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 
 		k := lab.Oracle(net.Server())
 		held := k.SYNQueue(long)
-		Expect(held).To(Equal(most - most/4 + 1)) // tcp_conn_request: as long as less than a quarter is left
+		Expect(held).To(Equal(most - most/4 + 1)) // tcp_conn_request: until less than a quarter is left
 		requests := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
 		lab.Measure("in SYN-RECV", len(requests), bounds.Exactly(held), "three quarters of tcp_max_syn_backlog, and one")
 		Expect(k.SYNQueueKnown(long)).To(BeNumerically(">", held))
-		// What was not answered ran into the reserve, which counts no TCPReqQFullDrop.
+		// The dropped SYNs hit the reserve, which TCPReqQFullDrop does not count.
 		refused := k.SYNFlood(syns, long).Dropped
 		Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtListenDrops", refused), HaveGrown("TcpExtTCPReqQFullDrop", 0)))
 
@@ -60,6 +60,6 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 			Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtListenDrops", refused+tried))
 		}
 	},
-	Entry("one gets in that was here before", true),
-	Entry("one that was not does not", false),
+	Entry("a known client connects", true),
+	Entry("an unknown one times out", false),
 )

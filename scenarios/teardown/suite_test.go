@@ -1,5 +1,5 @@
-// Package teardown shows how TCP connections end: in order, half, at the same time, not at all, and
-// with a reset.
+// Package teardown shows how TCP connections end: in order, half-closed, simultaneously, never, and
+// with RST.
 //
 //	make lab SUITES=./scenarios/teardown
 package teardown
@@ -19,14 +19,13 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestTeardown(t *testing.T) { harness.RunSpecs(t, "teardown") }
 
-// roundTrip of the path in all scenarios.
+// roundTrip is the RTT of the path in all scenarios.
 const roundTrip = 50 * time.Millisecond
 
-// settle is longer than anything takes that is on its way: a round trip, and a delayed ACK
-// (TCP_DELACK_MAX, 200 ms).
+// settle is longer than anything in flight needs: an RTT, and a delayed ACK (TCP_DELACK_MAX, 200 ms).
 const settle = 500 * time.Millisecond
 
-// connect connects a client to a server; both do steps.
+// connect connects a client to a server; each runs its steps.
 func connect(lab *harness.Lab, net *netns.Topology, client, server []peers.Step) harness.Pair {
 	GinkgoHelper()
 	return lab.Connect(net.Client(), net.Server(), peers.Script{Steps: client}, peers.Script{Steps: server})
