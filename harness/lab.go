@@ -184,7 +184,9 @@ func (l *Lab) build(make func(netns.Config) (*netns.Topology, error), config []n
 	check(useSmallTables())
 	topology, err := make(c)
 	check(err)
-	l.topology, l.offload = topology, c.Offload
+	l.topology = topology
+	// One such link is enough: a router passes on packets of many segments as they are.
+	l.offload = slices.ContainsFunc(topology.Links, func(link *netns.Link) bool { return link.A.Offload() })
 	for _, host := range topology.Hosts() {
 		counters, err := kernel.ReadCounters(host)
 		check(err)
@@ -265,6 +267,9 @@ func (l *Lab) ImpairBoth(n impair.Netem) {
 	if l.topology == nil {
 		check(errors.New("impair both directions: the lab has no topology yet"))
 	}
+	if l.topology.ToServer == nil || l.topology.ToClient == nil {
+		check(errors.New("impair both directions: the topology is a graph: impair ends of its links, or set its ToServer and ToClient"))
+	}
 	l.Impair(l.topology.ToServer, n)
 	l.Impair(l.topology.ToClient, n)
 }
@@ -344,7 +349,7 @@ func (l *Lab) close(report types.SpecReport) (summary string, err error) {
 		errs = append(errs, l.mark())
 		l.record.Busy = l.howBusy()
 		if l.topology != nil {
-			l.record.Topology = describe(l.topology, l.offload)
+			l.record.Topology = describe(l.topology)
 			errs = append(errs, l.recordCounters())
 		}
 		for _, s := range l.schedules {
@@ -382,7 +387,7 @@ func (l *Lab) recordQueues() error {
 	return errors.Join(errs...)
 }
 
-func describe(t *netns.Topology, offload bool) *results.Topology {
+func describe(t *netns.Topology) *results.Topology {
 	topology := &results.Topology{Kind: t.Kind}
 	for _, host := range t.Hosts() {
 		described := results.Host{Name: host.Name(), Sysctls: map[string]string{}}
@@ -396,7 +401,7 @@ func describe(t *netns.Topology, offload bool) *results.Topology {
 	}
 	for _, link := range t.Links {
 		topology.Links = append(topology.Links, results.Link{
-			Ends: [2]string{link.A.String(), link.B.String()}, MTU: link.A.MTU(), Offload: offload,
+			Ends: [2]string{link.A.String(), link.B.String()}, MTU: link.A.MTU(), Offload: link.A.Offload(),
 		})
 	}
 	return topology
