@@ -3,6 +3,7 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"time"
@@ -82,6 +83,27 @@ func (c *Capture) Segments(filters ...analysis.Filter) []analysis.Segment {
 		check(err)
 	}
 	return slices.Collect(analysis.Where(slices.Values(c.read), analysis.Not(analysis.NeverSent), analysis.All(filters...)))
+}
+
+// From is [Capture.Segments] of what a host sent, by its addresses.
+func (c *Capture) From(host *netns.Host, filters ...analysis.Filter) []analysis.Segment {
+	ginkgo.GinkgoHelper()
+	return c.Segments(sentBy(host), analysis.All(filters...))
+}
+
+// DataFrom is [Capture.From] of segments with payload.
+func (c *Capture) DataFrom(host *netns.Host, filters ...analysis.Filter) []analysis.Segment {
+	ginkgo.GinkgoHelper()
+	return c.From(host, analysis.WithData, analysis.All(filters...))
+}
+
+// sentBy is a filter for what has one of a host's addresses as its source.
+func sentBy(host *netns.Host) analysis.Filter {
+	addresses := map[netip.Addr]bool{}
+	for _, end := range host.Ends() {
+		addresses[end.IPv4().Addr()], addresses[end.IPv6().Addr()] = true, true
+	}
+	return func(s analysis.Segment) bool { return addresses[s.Src.Addr()] }
 }
 
 // Frames ends the capture and returns its packets of any kind, not decoded: for what is not TCP, and

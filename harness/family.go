@@ -66,6 +66,10 @@ const TCPTimestamps = 12
 // of IP (see [IPHeader]) and TCP leave of it.
 func Payload(mtu int) int { return mtu - IPHeader() - 20 - TCPTimestamps }
 
+// MSS is what a full segment with timestamps carries between hosts of links as a lab makes them ([netns.DefaultMTU]), in bytes:
+// the effective MSS, TCP_INFO's snd_mss. It has the type that peers count bytes in.
+func MSS() int64 { return int64(Payload(netns.DefaultMTU)) }
+
 // skipOtherFamily skips a spec that is bound to IPv4 in a run with IPv6.
 func skipOtherFamily() {
 	if IPv6() && slices.Contains(ginkgo.CurrentSpecReport().Labels(), ipv4Label) {

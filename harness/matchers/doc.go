@@ -3,6 +3,8 @@
 //
 //	Expect(lab.Counters(client)).To(HaveGrown("TcpExtTCPTimeouts", 1))
 //	Expect(lab.Counters(server)).To(HaveGrown("TcpInSegs", BeNumerically(">=", 2)))
+//	Expect(lab.Counters(client)).To(HaveCounters{"TcpRetransSegs": 2, "TcpExtTCPTimeouts": 0})
+//	Expect(wire).To(BeExchange("> S", "< S.", "> ."))
 //	Expect(wire).To(Contain(Handshake(BeNumerically("~", 50*time.Millisecond, hostDelay))))
 //	Expect(wire).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
 //	Expect(wire).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(1460))), 2))

@@ -43,10 +43,10 @@ func accurately(lab *harness.Lab, segments int64, path func(*netns.Topology)) ac
 	GinkgoHelper()
 	const roundTrip = 40 * time.Millisecond
 	net := lab.Path(roundTrip, netns.Config{
-		Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "3"}),
+		Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.IPv4("tcp_ecn", 3)),
 	})
 	path(net)
-	f := accurateFlow{lab: lab, net: net, segment: int(segment()) - lab.Oracle(net.Client()).AccECNOption()}
+	f := accurateFlow{lab: lab, net: net, segment: int(harness.MSS()) - lab.Oracle(net.Client()).AccECNOption()}
 	bytes := segments * int64(f.segment)
 	near, far := lab.Capture(net.Client()), lab.Capture(net.Server())
 	accept := lab.Start(net.Server(), peers.Script{
@@ -63,9 +63,9 @@ func accurately(lab *harness.Lab, segments int64, path func(*netns.Topology)) ac
 	f.receiver = *lab.Wait(accept).Connections[0].Steps[1].TCPInfo
 
 	Expect(near).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
-	f.sent = near.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
-	f.came = far.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
-	f.acks = near.Segments(analysis.From(harness.IP(net.Server())), analysis.Not(analysis.SYNACKs))
+	f.sent = near.DataFrom(net.Client())
+	f.came = far.DataFrom(net.Client())
+	f.acks = near.From(net.Server(), analysis.Not(analysis.SYNACKs))
 	f.client = harness.First(near.Report().Conversations, "conversations")
 	f.server = harness.First(far.Report().Conversations, "conversations")
 	Expect(f.sent).To(HaveLen(int(segments)), "segments sent, none of them again")
@@ -133,7 +133,7 @@ var _ = DescribeTable("accurate ECN counts every marked segment, by the counter 
 		lab.Measure("counted by ACE", f.sender.Delivered_ce, bounds.Exactly(marks), "RFC 9768, 3.2.2")
 		lab.Measure("counted by the option", bounds.In(f.sender.Delivered_ce_bytes, "bytes"), bounds.Exactly(marked), "RFC 9768, 3.2.3")
 		Expect(f.sender.Delivered_e0_bytes).To(BeEquivalentTo(segments*f.segment - marked))
-		Expect(lab.Counters(f.net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", marks), HaveGrown("TcpRetransSegs", 0)))
+		Expect(lab.Counters(f.net.Client())).To(HaveCounters{"TcpExtTCPDeliveredCE": marks, "TcpRetransSegs": 0})
 
 		// Reno answers as to the echo of RFC 3168: it leaves slow start.
 		Expect(f.sender.Snd_ssthresh).To(BeNumerically("<", infiniteThreshold))
@@ -159,7 +159,7 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 		// how a sender can tell (RFC 9768, section 3.2.2.3).
 		Expect(f.client.Client.CE.Count).To(Equal(marks))
 		Expect(f.codepoints()).To(HaveEach(BeEquivalentTo(notECT)))
-		Expect(lab.Counters(f.net.Server())).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), 0))
+		Expect(lab.Counters(f.net.Server())).To(HaveCounters{harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"): 0})
 		Expect([]uint32{f.receiver.Received_ce, f.receiver.Received_e0_bytes, f.receiver.Received_ce_bytes}).To(HaveEach(BeZero()))
 		Expect(f.acks[len(f.acks)-1].Flags.ACE()).To(Equal(oracle.ACE(0)))
 		option := f.option()
@@ -169,7 +169,7 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 		Expect([]uint32{f.sender.Delivered_ce, f.sender.Delivered_e0_bytes, f.sender.Delivered_ce_bytes}).To(HaveEach(BeZero()))
 		Expect(f.sender.Accecn_fail_mode).To(BeZero())
 		Expect(f.sender.Snd_ssthresh).To(BeEquivalentTo(infiniteThreshold))
-		Expect(lab.Counters(f.net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", 0), HaveGrown("TcpRetransSegs", 0)))
+		Expect(lab.Counters(f.net.Client())).To(HaveCounters{"TcpExtTCPDeliveredCE": 0, "TcpRetransSegs": 0})
 		Expect([]int{f.client.Server.CEReported, f.server.Client.CE.Count}).To(HaveEach(BeZero()))
 		lab.Note("marks", marks)
 		lab.Measure("counted by ACE", f.sender.Delivered_ce, bounds.Exactly(0), "RFC 9768, 3.2.2.3: bleached")

@@ -27,10 +27,10 @@ func bbrFlow(lab *harness.Lab, net *netns.Topology, path oracle.Bottleneck, segm
 	GinkgoHelper()
 	impairBottleneck(lab, net, path, queueLimit)
 	f := transfer(lab, net, samplePeriod, peers.BulkClient{
-		Connect: harness.Addr(net.Server(), port), Bytes: segments * segment(), Socket: peers.Socket{Congestion: "bbr"},
+		Connect: harness.Addr(net.Server(), port), Bytes: segments * harness.MSS(), Socket: peers.Socket{Congestion: "bbr"},
 	}, peers.Socket{})
 	Expect(f.Connection.Congestion).To(Equal("bbr"))
-	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 0))
+	Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpRetransSegs": 0})
 	Expect(len(phases(f.socket))).To(BeNumerically(">", 2), "phases")
 	return f
 }
@@ -51,8 +51,8 @@ func checkModel(lab *harness.Lab, m oracle.BBR, path oracle.Bottleneck) {
 	GinkgoHelper()
 	carried := 1 / path.Frame().Seconds()
 	lab.Check("bandwidth found", bounds.In(m.Bandwidth, "segments/s"),
-		bounds.Around(carried, carried*hostDelay.Seconds()/path.RTT.Seconds()), "tcp_rate_gen")
-	lab.Check("least RTT found", m.MinRTT, oracle.Exactly(path.RTT).LateBy(hostDelay), "of the SYN, which is short")
+		bounds.Around(carried, carried*harness.HostDelay.Seconds()/path.RTT.Seconds()), "tcp_rate_gen")
+	lab.Check("least RTT found", m.MinRTT, oracle.Exactly(path.RTT).LateBy(harness.HostDelay), "of the SYN, which is short")
 }
 
 // A phase is a time in which BBR does not change its gains. It began between two samples, and ended between two.
@@ -80,9 +80,9 @@ func (p phase) most() time.Duration { return p.until - p.after }
 func (p phase) check(lab *harness.Lab, name string, expected oracle.Span) {
 	GinkgoHelper()
 	if r := expected.Range(); r.Lower > 0 {
-		lab.Check(name+", at most", p.most()+hostDelay, bounds.AtLeast(expected.Earliest-oracle.Grain), r.Source)
+		lab.Check(name+", at most", p.most()+harness.HostDelay, bounds.AtLeast(expected.Earliest-oracle.Grain), r.Source)
 	}
-	lab.Check(name+", at least", p.least()-hostDelay, bounds.AtMost(expected.Latest), expected.Source)
+	lab.Check(name+", at least", p.least()-harness.HostDelay, bounds.AtMost(expected.Latest), expected.Source)
 }
 
 // phases are all but the last one, which has no end.
@@ -109,7 +109,7 @@ func inFlight(f flow) []int {
 	var counts []int
 	for s := range analysis.Classify(slices.Values(f.segments)) {
 		if s.Length > 0 && s.Src == f.Local {
-			counts = append(counts, s.BytesInFlight/int(segment()))
+			counts = append(counts, s.BytesInFlight/int(harness.MSS()))
 		}
 	}
 	return counts
@@ -180,7 +180,7 @@ var _ = It("BBR starts at 2.885 times the rate that it finds, then drains the qu
 		first := seen[2].points[0]
 		Expect(first.BBR.CwndGain).To(Equal(oracle.BBRWindowGain))
 		checkModel(lab, model(first), path)
-		lab.Check("in flight after DRAIN", first.TCPInfo.Unacked, model(first).AfterDrain(first.At+hostDelay-seen[2].after))
+		lab.Check("in flight after DRAIN", first.TCPInfo.Unacked, model(first).AfterDrain(first.At+harness.HostDelay-seen[2].after))
 
 		// The wire: up to so many segments in flight, then so few of them in a round trip.
 		flight := inFlight(f)
@@ -189,7 +189,7 @@ var _ = It("BBR starts at 2.885 times the rate that it finds, then drains the qu
 		started, drained := model(last(seen[0].points)), model(last(seen[1].points))
 		lab.Measure("most in flight in STARTUP", bounds.In(most, "segments"), started.MostInStartup())
 		lab.Measure("fewest sent in an RTT in DRAIN", bounds.In(fewest, "segments"),
-			drained.Sent(oracle.BBRDrainGain, path.RTT, hostDelay))
+			drained.Sent(oracle.BBRDrainGain, path.RTT, harness.HostDelay))
 		lab.Note("BDP of the path", bounds.In(path.BDP(), "segments"))
 	})
 
@@ -225,8 +225,8 @@ var _ = It("BBR probes for bandwidth in cycles of eight phases: 1.25, 0.75, and 
 		half := path.RTT / 2
 		counts := sent(f.data[len(f.data)/2:], half)
 		most, fewest := bounds.In(slices.Max(counts), "segments"), bounds.In(slices.Min(counts), "segments")
-		lab.Measure("most sent in half an RTT", most, found.Sent(oracle.BBRProbeGain, half, hostDelay))
-		lab.Measure("fewest sent in half an RTT", fewest, found.Sent(oracle.BBRYieldGain, half, hostDelay))
+		lab.Measure("most sent in half an RTT", most, found.Sent(oracle.BBRProbeGain, half, harness.HostDelay))
+		lab.Measure("fewest sent in half an RTT", fewest, found.Sent(oracle.BBRYieldGain, half, harness.HostDelay))
 	})
 
 var _ = It("BBR looks for the shortest round trip with four segments in flight, for 200 ms, when none was shorter for 10 s", Label("long", "netem", "linux"),
@@ -257,7 +257,7 @@ var _ = It("BBR looks for the shortest round trip with four segments in flight, 
 			// first. A sender with nothing in flight then has its window back before the ACK that ends the phase
 			// (bbr_cwnd_event).
 			for _, point := range p.points[1:] {
-				if point.At < p.after+lasts.Earliest-hostDelay {
+				if point.At < p.after+lasts.Earliest-harness.HostDelay {
 					Expect(window(point)).To(Equal(oracle.BBRLeastWindow))
 				}
 			}

@@ -58,13 +58,13 @@ var _ = DescribeTable("a queue makes round trips longer by the time that it take
 		}, peers.Socket{})
 
 		// The queue is full for a round trip at least, until the sender learns of a loss: SRTT has come that far, too.
-		full := path.FullQueueRTT(limit).LateBy(hostDelay)
+		full := path.FullQueueRTT(limit).LateBy(harness.HostDelay)
 		lab.Measure("longest RTT", longestRoundTrip(f.segments), full)
 		lab.Check("longest SRTT", slices.Max(smoothedRoundTrips(f.socket)), full)
 		// It is full from when a packet comes until one leaves: a sample may have seen one less.
 		lab.Check("longest queue", longestQueue(queue.List()), bounds.Between(limit-1, limit), "netem's limit")
 		// Each packet that is dropped is retransmitted: no tolerance, so no margin.
-		Expect(lab.Queue(net.ToServer).Drops).To(And(BeNumerically(">", 0), BeNumerically("<=", f.TCPInfo.Total_retrans)))
+		Expect(lab.Queue(net.ToServer).Drops).To(bounds.Between(1, f.TCPInfo.Total_retrans))
 	},
 	Entry("of 50 packets", 50),
 	Entry("of 100 packets", 100),

@@ -21,17 +21,17 @@ var _ = It("answers one congestion mark as it does a loss, once, and has nothing
 		const roundTrip = longRoundTrip
 		const marked = 75 // in the round of 80
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "1"})})
+		net := lab.Path(roundTrip, netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.IPv4("tcp_ecn", 1))})
 		mark := lab.Rule(net.ToServer, rules.MarkCE(rules.Data.Number(marked)))
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 300 * segment(), Socket: peers.Socket{Congestion: "cubic"},
+			Connect: harness.Addr(net.Server(), port), Bytes: 300 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		Expect(len(f.data)).To(BeNumerically(">", marked))
 		Expect(mark.Hits()).To(HaveExactElements(HaveField("Done", true)))
 		Expect(lab.Counters(net.Server())).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), 1))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpRetransSegs", 0), HaveGrown("TcpExtTCPDeliveredCE", BeNumerically(">=", 1))))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPDeliveredCE": BeNumerically(">=", 1)})
 
 		// RFC 3168, 6.1.2: the sender reduces its window for the first echo, says so (CWR) in the segment that it sends
 		// next, and leaves it at that for this round, in which the echoes go on. 6.1.3: they end with CWR.
@@ -41,14 +41,14 @@ var _ = It("answers one congestion mark as it does a loss, once, and has nothing
 		first := slices.IndexFunc(acks, analysis.With(analysis.FlagECE))
 		Expect(first).To(BeNumerically(">", 0), "the first echo")
 		Expect(acks[first].Ack).To(Equal(f.data[marked-1].NextSeq()))
-		lab.Check("CWR after the first echo", answers[0].At-acks[first].At, oracle.Between(0, hostDelay), "RFC 3168, 6.1.2")
+		lab.Check("CWR after the first echo", answers[0].At-acks[first].At, oracle.Between(0, harness.HostDelay), "RFC 3168, 6.1.2")
 		for _, ack := range acks[first:] {
 			answered := int32(ack.Ack-answers[0].Seq) > 0
 			Expect(ack.Flags&analysis.FlagECE == 0).To(Equal(answered), "%v", ack)
 		}
 
 		// The round of 80 begins with segment 71. Until the echo, the window has grown by each of it that was acknowledged.
-		window := 80 + int(acks[first-1].Ack-f.data[10+20+40].Seq)/int(segment())
+		window := 80 + int(acks[first-1].Ack-f.data[10+20+40].Seq)/int(harness.MSS())
 		reduced := oracle.CubicAfterLoss(window)
 		Expect(plateaus(f.socket, roundTrip, threshold)).To(Equal([]int{oracle.InfiniteThreshold, reduced}))
 		Expect(begin(perRound(f.data, roundTrip), 5)).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))

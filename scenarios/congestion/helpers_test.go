@@ -20,10 +20,8 @@ import (
 const port = 5001
 
 // largeBuffers hold more than any flow here has in flight: what limits it is its congestion window.
-var largeBuffers = netns.Config{Sysctls: []netns.Setting{
-	{Key: "net.ipv4.tcp_wmem", Value: "4096 4194304 16777216"},
-	{Key: "net.ipv4.tcp_rmem", Value: "4096 4194304 16777216"},
-}}
+var largeBuffers = harness.Sysctls(netns.IPv4("tcp_wmem", "4096 4194304 16777216"),
+	netns.IPv4("tcp_rmem", "4096 4194304 16777216"))
 
 // A flow is what a client sends in bulk to a server.
 type flow struct {
@@ -113,9 +111,6 @@ func impairBottleneck(lab *harness.Lab, net *netns.Topology, path oracle.Bottlen
 // queueLimit is netem's, in packets, where nothing shall be dropped.
 const queueLimit = 1000
 
-// segment is the payload of a full segment in bytes.
-func segment() int64 { return int64(harness.Payload(netns.DefaultMTU)) }
-
 func last[T any](list []T) T { return list[len(list)-1] }
 
 // Of ecn_test.go.
@@ -124,7 +119,3 @@ const (
 	cubicSlack        = 2
 	infiniteThreshold = oracle.InfiniteThreshold
 )
-
-// hostDelay bounds what a host needs to answer: some interrupts, wake-ups and system calls, each well below a
-// millisecond.
-const hostDelay = 2 * time.Millisecond

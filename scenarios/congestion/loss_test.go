@@ -73,7 +73,7 @@ var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "n
 		// The receiver's goodput, and the link's count of what it carried, as shares of the
 		// link's rate; the second has headers and retransmissions in it, and ACKs the other way have not.
 		goodput := received.Bulk.Goodput
-		filled := bounds.Percent(goodput / float64(8*segment()) * lossy.Frame().Seconds())
+		filled := bounds.Percent(goodput / float64(8*harness.MSS()) * lossy.Frame().Seconds())
 		carried := bounds.Percent(float64(last(queue.List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(lossy.Rate))
 		lab.Note("goodput", bounds.Mbit(goodput))
 		expected := share(lab.Oracle(net.Client()))

@@ -56,15 +56,15 @@ var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "r
 	_, rto := stall(lab, net, peers.Socket{})
 
 	// RFC 9293, section 3.8.6.1: the first after an RTO, then exponentially.
-	expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+hostDelay), RTO: rto}, probes)
+	expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto}, probes)
 	time.Sleep(expected[probes-1].Latest)
 	zero := harness.First(wire.Segments(closed), "segments that close the window")
-	sent := wire.Segments(analysis.From(harness.IP(net.Client())), probing(zero.Ack))
+	sent := wire.From(net.Client(), probing(zero.Ack))
 	Expect(sent).To(HaveLen(probes))
 	for i, probe := range sent {
 		lab.Measure(fmt.Sprintf("probe %d after", i+1), probe.At-zero.At, expected[i])
 	}
-	Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPToZeroWindowAdv", 1), HaveGrown("TcpExtTCPFromZeroWindowAdv", 0)))
+	Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtTCPToZeroWindowAdv": 1, "TcpExtTCPFromZeroWindowAdv": 0})
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPWinProbe", probes))
 	Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
 })
@@ -80,19 +80,19 @@ var _ = It("sends at once when the window opens again", Label("quick", "netem", 
 	// RFC 9293, section 3.8.6.2.2: the receiver tells once there is room for a segment; it waits for no probe.
 	zero := harness.First(wire.Segments(closed), "segments that close the window")
 	later := func(s analysis.Segment) bool { return s.Frame > zero.Frame }
-	update := harness.First(wire.Segments(analysis.From(harness.IP(net.Server())), later, analysis.Not(closed)), "window updates")
+	update := harness.First(wire.From(net.Server(), later, analysis.Not(closed)), "window updates")
 	next := harness.First(wire.Segments(analysis.WithData, later), "segments with data after it")
 	Expect(update.Ack).To(Equal(zero.Ack))
-	lab.Measure("update to data", next.At-update.At, oracle.Between(nearTrip, nearTrip+hostDelay).From("RTT; RFC 9293, 3.8.6.2.2"))
+	lab.Measure("update to data", next.At-update.At, oracle.Between(nearTrip, nearTrip+harness.HostDelay).From("RTT; RFC 9293, 3.8.6.2.2"))
 	Expect(received).To(BeEquivalentTo(bytes))
-	Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPToZeroWindowAdv", 1), HaveGrown("TcpExtTCPFromZeroWindowAdv", 1)))
+	Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtTCPToZeroWindowAdv": 1, "TcpExtTCPFromZeroWindowAdv": 1})
 })
 
 var _ = It("goes on for ever while its probes are answered, and gives up after tcp_retries2 that are not", Label("long", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		const retries = 3
 		lab := harness.NewLab(ctx)
-		net := lab.Path(nearTrip, netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_retries2", Value: "3"}}})
+		net := lab.Path(nearTrip, harness.ClientSysctls(netns.IPv4("tcp_retries2", 3)))
 		wire := lab.Capture(net.Client(), net.Server())
 		pair, rto := stall(lab, net, peers.Socket{})
 
@@ -114,12 +114,12 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 			}
 		}
 		// Far more than tcp_retries2: as many as there is time for.
-		expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+hostDelay), RTO: rto}, 10*retries)
+		expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto}, 10*retries)
 		silenced := oracle.Exactly(10 * slowest).LateBy(2 * settle) // settle at most before the sleep, and after it what the lab takes
 		lab.Measure("answered probes", len(answered), expected.By(silenced))
 		harness.CheckEach(lab, "answered probes after", answered, expected[:len(answered)])
 		lab.Measure("probes in vain", len(crossings)-len(answered), bounds.Exactly(retries), "tcp_retries2")
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPWinProbe", len(crossings)), HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPWinProbe": len(crossings), "TcpExtTCPAbortOnTimeout": 1})
 	})
 
 var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes are answered", Label("quick", "netem", "linux"),
@@ -135,10 +135,10 @@ var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes
 		// time-out comes first. It counts from the first probe on (tcp_probe_timer: icsk_probes_tstamp).
 		Expect(write.Err).To(MatchError(unix.ETIMEDOUT))
 		zero := harness.First(wire.Segments(closed), "segments that close the window")
-		sent := wire.Segments(analysis.From(harness.IP(net.Client())), probing(zero.Ack))
-		answers := wire.Segments(closed, analysis.From(harness.IP(net.Server())), func(s analysis.Segment) bool { return s.Frame > zero.Frame })
+		sent := wire.From(net.Client(), probing(zero.Ack))
+		answers := wire.From(net.Server(), closed, func(s analysis.Segment) bool { return s.Frame > zero.Frame })
 		k := lab.Oracle(net.Client())
-		situation := oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+hostDelay), RTO: rto, UserTimeout: userTimeout}
+		situation := oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto, UserTimeout: userTimeout}
 		expected := k.ZeroWindowProbes(situation, len(sent)+1)
 		over, ends := k.ZeroWindowEnd(situation)
 		Expect(ends).To(BeTrue())
@@ -146,8 +146,8 @@ var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes
 		harness.CheckEach(lab, "probes after", times(sent, zero.At), expected[:len(sent)])
 		Expect(answers).To(HaveLen(len(sent)))
 		// The script began, and the capture, with the SYN.
-		lab.Measure("gave up after", write.End()-zero.At, over.LateBy(hostDelay))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPWinProbe", len(sent)), HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
+		lab.Measure("gave up after", write.End()-zero.At, over.LateBy(harness.HostDelay))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPWinProbe": len(sent), "TcpExtTCPAbortOnTimeout": 1})
 	})
 
 // times are when segments were seen, since another one.

@@ -47,8 +47,9 @@ var _ = DescribeTable("queues one connection more than the backlog for a server 
 		retry := lab.Oracle(net.Client()).Connect(oracle.Connecting{SYNCount: 1})
 		lab.Check("SYNs in vain", dropped, bounds.Between(1+retry.Fewest, 1+retry.Most), retry.End.Source)
 		Expect(wire.Segments(analysis.SYNACKs)).To(HaveLen(k.AcceptQueue(backlog)))
-		Expect(lab.Counters(net.Server())).To(And(
-			HaveGrown("TcpExtListenOverflows", dropped), HaveGrown("TcpExtListenDrops", dropped)))
+		Expect(lab.Counters(net.Server())).To(HaveCounters{
+			"TcpExtListenOverflows": dropped, "TcpExtListenDrops": dropped,
+		})
 	},
 	Entry("with a backlog of 1", 1),
 	Entry("with a backlog of 5", 5),
@@ -58,7 +59,7 @@ var _ = DescribeTable("leaves a client that was too late for the accept queue, t
 	func(ctx SpecContext, abort string, write types.GomegaMatcher, resets, pending int) {
 		const backlog = 3
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip, netns.Config{ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_abort_on_overflow", Value: abort}}})
+		net := lab.Path(shortTrip, harness.ServerSysctls(netns.IPv4("tcp_abort_on_overflow", abort)))
 		wire := lab.Capture(net.Server())
 
 		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog, Never: true})
@@ -66,7 +67,7 @@ var _ = DescribeTable("leaves a client that was too late for the accept queue, t
 		// There is one place left. Both SYNs come before the first of the two is connected.
 		two := lab.Start(net.Client(), peers.Script{
 			Connect: harness.Addr(net.Server(), 80), Connections: 2, Together: true,
-			Steps: peers.Steps(peers.Sleep(settle), peers.Inspect(), peers.Try(peers.Write(1)), peers.Await()),
+			Steps: peers.Steps(peers.Sleep(harness.Settle), peers.Inspect(), peers.Try(peers.Write(1)), peers.Await()),
 		})
 		lab.Waiting(two)
 		sockets := lab.Sockets(net.Server()).List()
@@ -78,8 +79,9 @@ var _ = DescribeTable("leaves a client that was too late for the accept queue, t
 		Expect(connections[1].Steps[2].Err).To(write)
 		Expect(sockets).To(HaveState(kernel.SynRecv, pending))
 		Expect(wire).To(Contain(Reset(), resets))
-		Expect(lab.Counters(net.Server())).To(And(
-			HaveGrown("TcpOutRsts", resets), HaveGrown("TcpExtEmbryonicRsts", resets), HaveGrown("TcpExtListenOverflows", BeNumerically(">=", 1))))
+		Expect(lab.Counters(net.Server())).To(HaveCounters{
+			"TcpOutRsts": resets, "TcpExtEmbryonicRsts": resets, "TcpExtListenOverflows": BeNumerically(">=", 1),
+		})
 	},
 	Entry("in the belief that it is connected", "0", BeNil(), 0, 1),
 	Entry("with a reset, if tcp_abort_on_overflow is 1", "1", MatchError(unix.ECONNRESET), 1, 0),

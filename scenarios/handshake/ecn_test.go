@@ -29,7 +29,7 @@ const (
 
 // tcpECN is the sysctl of a side.
 func tcpECN(value int) []netns.Setting {
-	return []netns.Setting{{Key: "net.ipv4.tcp_ecn", Value: fmt.Sprint(value)}}
+	return []netns.Setting{netns.IPv4("tcp_ecn", value)}
 }
 
 // An ecnCase is a connection on which each side sends a segment.
@@ -73,7 +73,7 @@ type said struct{ codepoint, ace uint8 }
 // data is what the data of a side says.
 func (c ecnCase) data(from *netns.Host) (all []said) {
 	GinkgoHelper()
-	for _, s := range c.wire.Segments(analysis.From(harness.IP(from)), analysis.WithData) {
+	for _, s := range c.wire.DataFrom(from) {
 		all = append(all, said{s.ECN, s.Flags.ACE()})
 	}
 	return all
@@ -238,7 +238,7 @@ var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third 
 			Expect(synack.Options.HasAccECN).To(Equal(i == 0), "SYN-ACK %d", i)
 		}
 		// The client has heard the first, and stays with it; each further one is answered with the codepoint that it came with.
-		for _, ack := range wire.Segments(analysis.From(harness.IP(net.Client())), analysis.Not(analysis.SYNs))[:1+lost] {
+		for _, ack := range wire.From(net.Client(), analysis.Not(analysis.SYNs))[:1+lost] {
 			Expect(ack.Flags.ACE()).To(Equal(oracle.ReflectedACE(notECT)))
 		}
 		data := wire.Segments(analysis.WithData)

@@ -19,7 +19,7 @@ var _ = It("fetches a cookie with the first connection, and sends data in the SY
 		const request, answer = 100, 200
 		lab := harness.NewLab(ctx)
 		// Bit 1 is for clients, bit 2 for servers (ip-sysctl.rst).
-		net := lab.Path(shortTrip, netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_fastopen", Value: "3"}}})
+		net := lab.Path(shortTrip, harness.Sysctls(netns.IPv4("tcp_fastopen", 3)))
 		wire := lab.Capture(net.Server())
 
 		lab.Start(net.Server(), peers.Script{
@@ -36,8 +36,9 @@ var _ = It("fetches a cookie with the first connection, and sends data in the SY
 		syns := wire.Segments(analysis.SYNs)
 		Expect(syns).To(HaveLen(2))
 		Expect(syns[0].Length).To(BeZero())
-		Expect(lab.Counters(net.Server())).To(And(
-			HaveGrown("TcpExtTCPFastOpenCookieReqd", 1), HaveGrown("TcpExtTCPFastOpenPassive", 1)))
+		Expect(lab.Counters(net.Server())).To(HaveCounters{
+			"TcpExtTCPFastOpenCookieReqd": 1, "TcpExtTCPFastOpenPassive": 1,
+		})
 
 		// With one, the server has the data with the SYN, and answers before the handshake has ended.
 		Expect(syns[1].Length).To(Equal(request))
@@ -51,7 +52,7 @@ var _ = It("fetches a cookie with the first connection, and sends data in the SY
 
 		// So it takes one round trip, and not two.
 		total := func(c peers.Connection) time.Duration { return c.ConnectTime + c.Steps[0].Elapsed + c.Steps[1].Elapsed }
-		roundTrips := func(n time.Duration) oracle.Span { return oracle.Exactly(n * shortTrip).LateBy(hostDelay) }
+		roundTrips := func(n time.Duration) oracle.Span { return oracle.Exactly(n * shortTrip).LateBy(harness.HostDelay) }
 		lab.Measure("first exchange", total(connections[0]), roundTrips(2), "RFC 7413, 3: two round trips")
 		lab.Measure("second exchange", total(connections[1]), roundTrips(1), "RFC 7413, 3: one round trip")
 	})

@@ -43,7 +43,7 @@ var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "
 
 		// RFC 6298, section 2.1: the RTO is one second; the SYN after it is answered in a round trip.
 		k := lab.Oracle(net.Client())
-		expected := k.Connect(oracle.Connecting{}).Sent[lost-1].Plus(oracle.Exactly(shortTrip)).LateBy(hostDelay)
+		expected := k.Connect(oracle.Connecting{}).Sent[lost-1].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
 		lab.Measure("connect", connection.ConnectTime, expected, "timer wheel, round trip")
 		Expect(rule.Count().Acted).To(BeEquivalentTo(lost))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPSynRetrans", lost))
@@ -51,7 +51,7 @@ var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "
 		// tcp_init_transfer forgives one loss of a SYN; after more the window is one segment (RFC 5681, 3.1).
 		window := k.InitialWindow(lost)
 		Expect(connection.Steps[0].TCPInfo.Snd_cwnd).To(BeEquivalentTo(window))
-		data := wire.Segments(analysis.WithData, analysis.From(harness.IP(net.Client())))
+		data := wire.DataFrom(net.Client())
 		flight := bounds.In(len(firstFlight(data, shortTrip)), "segments")
 		lab.Measure("initial window", flight, bounds.Exactly(window), "RFC 6928; RFC 5681, 3.1")
 	},
@@ -66,13 +66,13 @@ var _ = It("connects after a SYN ACK was lost, which both sides make good", Labe
 	wire := lab.Capture(net.Server())
 
 	lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80)})
-	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: settle})
+	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: harness.Settle})
 	connection := lab.Wait(client).Connections[0]
 
 	// The client's timer runs from its SYN on, the server's from its SYN ACK on: half a round trip later, but
 	// nearer to the goal by the same. Whichever is first, it takes a time-out and a round trip.
 	k := lab.Oracle(net.Client())
-	expected := k.Connect(oracle.Connecting{}).Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(hostDelay)
+	expected := k.Connect(oracle.Connecting{}).Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
 	lab.Measure("connect", connection.ConnectTime, expected, "timer wheel, round trip")
 
 	// The client's timer always goes off, for it was set first. The server answers the SYN that then comes
@@ -109,17 +109,18 @@ var _ = It("leaves the server waiting where the third segment is lost, until it 
 		connection := lab.Stop(dial).Connections[0]
 
 		// For the client it took a round trip; for the server the time-out of its SYN ACK, and two.
-		lab.Check("connect", connection.ConnectTime, oracle.Exactly(shortTrip).LateBy(hostDelay), "one round trip")
+		lab.Check("connect", connection.ConnectTime, oracle.Exactly(shortTrip).LateBy(harness.HostDelay), "one round trip")
 		Expect(rule.Count().Acted).To(BeEquivalentTo(1))
 		handshakes := analysis.Handshakes(slices.Values(wire.Segments()))
 		Expect(handshakes).To(HaveLen(1))
 		Expect(handshakes[0].SYNACKs).To(Equal(2))
 		accepted := handshakes[0].ACK.At - handshakes[0].SYN.At
-		expected := lab.Oracle(net.Server()).SYNACKs().Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(hostDelay)
+		expected := lab.Oracle(net.Server()).SYNACKs().Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
 		lab.Measure("accepted after", accepted, expected, "timer wheel, round trip")
 
 		// RFC 5961, section 4.2: a SYN ACK on a connection is answered by a challenge ACK, which completes the handshake.
-		Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPSynRetrans", 1), HaveGrown("TcpExtTCPTimeouts", 1)))
-		Expect(lab.Counters(net.Client())).To(And(
-			HaveGrown("TcpExtTCPSYNChallenge", 1), HaveGrown("TcpExtTCPChallengeACK", 1), HaveGrown("TcpExtTCPSynRetrans", 0)))
+		Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtTCPSynRetrans": 1, "TcpExtTCPTimeouts": 1})
+		Expect(lab.Counters(net.Client())).To(HaveCounters{
+			"TcpExtTCPSYNChallenge": 1, "TcpExtTCPChallengeACK": 1, "TcpExtTCPSynRetrans": 0,
+		})
 	})

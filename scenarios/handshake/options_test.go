@@ -63,7 +63,7 @@ var _ = DescribeTable("offers options by its sysctls, and uses what both sides h
 )
 
 func off(option string) []netns.Setting {
-	return []netns.Setting{{Key: "net.ipv4.tcp_" + option, Value: "0"}}
+	return []netns.Setting{netns.IPv4("tcp_"+option, 0)}
 }
 
 var _ = DescribeTable("sends segments no larger than the smaller MSS of both sides:", Label("quick", "netem", "rfc9293"),
@@ -92,7 +92,7 @@ var _ = DescribeTable("sends segments no larger than the smaller MSS of both sid
 		Expect(offeredMSS(wire, analysis.SYNACKs)).To(Equal(orWhole(serverMSS, whole)))
 		smaller := min(orWhole(clientMSS, whole), orWhole(serverMSS, whole)) - timestamps
 		for _, side := range []*netns.Host{net.Client(), net.Server()} {
-			Expect(longest(wire.Segments(analysis.From(harness.IP(side))))).To(Equal(smaller))
+			Expect(longest(wire.From(side))).To(Equal(smaller))
 		}
 		Expect(sent.Steps[3].TCPInfo.Snd_mss).To(BeEquivalentTo(smaller))
 		Expect(answered.Steps[1].TCPInfo.Snd_mss).To(BeEquivalentTo(smaller))

@@ -38,8 +38,8 @@ var _ = It("opens one connection from both sides, without a server, if their SYN
 			Expect(side).To(Follow(kernel.SynSent, kernel.SynRecv, kernel.Established))
 		}
 		for _, host := range []*netns.Host{net.Client(), net.Server()} {
-			Expect(wire.Segments(analysis.SYNs, analysis.From(harness.IP(host)))).To(HaveLen(1))
-			Expect(wire.Segments(analysis.SYNACKs, analysis.From(harness.IP(host)))).To(HaveLen(1))
-			Expect(lab.Counters(host)).To(And(HaveGrown("TcpActiveOpens", 1), HaveGrown("TcpPassiveOpens", 0)))
+			Expect(wire.From(host, analysis.SYNs)).To(HaveLen(1))
+			Expect(wire.From(host, analysis.SYNACKs)).To(HaveLen(1))
+			Expect(lab.Counters(host)).To(HaveCounters{"TcpActiveOpens": 1, "TcpPassiveOpens": 0})
 		}
 	})

@@ -39,8 +39,9 @@ func connectInSilence(lab *harness.Lab, net *netns.Topology) (retransmissions in
 
 	// The link's own account, and the kernel's: the last time-out sends nothing any more.
 	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(1 + syns.Most))
-	Expect(lab.Counters(net.Client())).To(And(
-		HaveGrown("TcpExtTCPSynRetrans", syns.Most), HaveGrown("TcpExtTCPTimeouts", syns.Most+1), HaveGrown("TcpAttemptFails", 1)))
+	Expect(lab.Counters(net.Client())).To(HaveCounters{
+		"TcpExtTCPSynRetrans": syns.Most, "TcpExtTCPTimeouts": syns.Most + 1, "TcpAttemptFails": 1,
+	})
 	return syns.Most
 }
 
@@ -52,6 +53,6 @@ var _ = It("repeats its SYN in silence, ever more slowly, and gives up", Label("
 var _ = It("doubles the time-out from the first SYN on without tcp_syn_linear_timeouts", Label("long", "netem", "rfc6298"),
 	ComponentSemVerConstraint("kernel", ">= 6.5.0"), func(ctx SpecContext) { // which has brought the sysctl
 		lab := harness.NewLab(ctx)
-		net := lab.Routed(netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_syn_linear_timeouts", Value: "0"}}})
+		net := lab.Routed(harness.ClientSysctls(netns.IPv4("tcp_syn_linear_timeouts", 0)))
 		Expect(connectInSilence(lab, net)).To(Equal(lab.Sysctl(net.Client(), "net.ipv4.tcp_syn_retries")))
 	})

@@ -75,7 +75,7 @@ var _ = It("has TCP slow down for a mark without sending anything again", Label(
 	marking := perfect
 	marking.Loss, marking.ECN = impair.RandomLoss{Percent: 5}, true
 	lab := harness.NewLab(ctx)
-	net := lab.Routed(netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_ecn", Value: "1"}}})
+	net := lab.Routed(harness.Sysctls(netns.IPv4("tcp_ecn", 1)))
 	lab.Impair(net.ToServer, perfect)
 	lab.Impair(net.ToClient, impair.Netem{Delay: delay})
 	wire := lab.Capture(net.Links[1].B)
@@ -110,6 +110,6 @@ var _ = It("has TCP slow down for a mark without sending anything again", Label(
 	// RFC 3168, section 6.1: the receiver echoes until the sender says that it has reduced its window, once a window.
 	Expect(answered).To(BeNumerically(">", 0))
 	lab.Measure("windows reduced", reduced, bounds.Between(1, marked), "RFC 3168, 6.1: at most once for each mark")
-	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", BeNumerically(">=", reduced)), HaveGrown("TcpRetransSegs", 0)))
+	Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPDeliveredCE": BeNumerically(">=", reduced), "TcpRetransSegs": 0})
 	lab.Note("marks", marked)
 })

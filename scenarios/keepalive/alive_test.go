@@ -31,17 +31,17 @@ var _ = It("keeps a connection for as long as its probes are answered, one each 
 
 		// Each answer starts the idle time anew (tcp_keepalive_timer: keepalive_time_elapsed); TCP_KEEPINTVL does not count.
 		expected := lab.Oracle(net.Client()).Keepalive(oracle.Keeping{Time: idle, Interval: interval}).Gaps[0]
-		server := wire.Segments(analysis.From(harness.IP(net.Server())))
+		server := wire.From(net.Server())
 		received := harness.First(server, "segments of the server")
 		Expect(received).To(HaveField("Flags", analysis.FlagSYN|analysis.FlagACK))
-		sent := wire.Segments(analysis.From(harness.IP(net.Client())), probing(received.Ack))
-		answer := oracle.Between(roundTrip, roundTrip+hostDelay)
+		sent := wire.From(net.Client(), probing(received.Ack))
+		answer := oracle.Between(roundTrip, roundTrip+harness.HostDelay)
 		due := oracle.Spans{expected}
 		for next := expected; next.Earliest < waited; {
 			next = next.Plus(answer).Plus(expected)
 			due = append(due, next)
 		}
-		lab.Measure("probes", len(sent), due.By(oracle.Exactly(waited).LateBy(hostDelay)))
+		lab.Measure("probes", len(sent), due.By(oracle.Exactly(waited).LateBy(harness.HostDelay)))
 		for i, probe := range sent {
 			lab.Measure("idle before a probe", probe.At-received.At, expected)
 			next := slices.IndexFunc(server, func(s analysis.Segment) bool { return s.At > probe.At })
@@ -49,14 +49,12 @@ var _ = It("keeps a connection for as long as its probes are answered, one each 
 			received = server[next]
 			lab.Check("probe to answer", received.At-probe.At, answer)
 		}
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPKeepAlive", len(sent)), HaveGrown("TcpOutRsts", 0)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPKeepAlive": len(sent), "TcpOutRsts": 0})
 	})
 
 var _ = It("sends nothing on an idle connection where SO_KEEPALIVE is not set", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip, netns.Config{Sysctls: []netns.Setting{
-		{Key: "net.ipv4.tcp_keepalive_time", Value: "2"}, {Key: "net.ipv4.tcp_keepalive_intvl", Value: "1"},
-	}})
+	net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_keepalive_time", 2), netns.IPv4("tcp_keepalive_intvl", 1)))
 	forever := peers.Script{Steps: peers.Steps(peers.Sleep(peers.UntilStopped))}
 	pair := lab.Connect(net.Client(), net.Server(), forever, forever)
 	lab.Silence(net.ToServer)
@@ -65,6 +63,6 @@ var _ = It("sends nothing on an idle connection where SO_KEEPALIVE is not set", 
 
 	// RFC 9293, section 3.8.4: keep-alives default to off. The sysctls are for sockets that ask for them.
 	Expect(wire.Segments()).To(BeEmpty())
-	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPKeepAlive", 0))
+	Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPKeepAlive": 0})
 	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()})).To(HaveState(kernel.Established, 1))
 })

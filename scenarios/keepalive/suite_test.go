@@ -19,9 +19,6 @@ func TestKeepalive(t *testing.T) { harness.RunSpecs(t, "keepalive") }
 const (
 	roundTrip = 10 * time.Millisecond // of the path in all scenarios
 
-	// hostDelay bounds what the hosts add to a round trip.
-	hostDelay = 2 * time.Millisecond
-
 	idle     = 2 * time.Second // TCP_KEEPIDLE
 	interval = time.Second     // TCP_KEEPINTVL
 	probes   = 3               // TCP_KEEPCNT

@@ -26,7 +26,7 @@ func blackHole(lab *harness.Lab, net *netns.Topology) *harness.Rule {
 }
 
 func probing(value string) netns.Setting {
-	return netns.Setting{Key: "net.ipv4.tcp_mtu_probing", Value: value}
+	return netns.IPv4("tcp_mtu_probing", value)
 }
 
 var _ = It("stalls in a black hole as soon as a segment is full, though small requests pass", Label("long", "netem", "rfc2923"), func(ctx SpecContext) {
@@ -60,7 +60,7 @@ var _ = It("stalls in a black hole as soon as a segment is full, though small re
 	lab.Measure("retransmits", len(again), timeouts.By(oracle.Exactly(stalled).LateBy(time.Second)), "tcp_mtu_probing 0")
 	harness.CheckEach(lab, "retransmits after", again, timeouts[:len(again)])
 	Expect(hole.Count().Acted).To(BeEquivalentTo(len(lost)))
-	Expect(lab.Counters(net.Client())).To(And(HaveGrown(tooBig(), 0), HaveGrown("TcpExtTCPTimeouts", len(again))))
+	Expect(lab.Counters(net.Client())).To(HaveCounters{tooBig(): 0, "TcpExtTCPTimeouts": len(again)})
 	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List()).To(ConsistOf(HaveField("SendQueue", BeEquivalentTo(bytes))))
 })
 
@@ -81,7 +81,7 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 		k := lab.Oracle(net.Client())
 		out, _ := k.BlackHole(silent(lab, net), harness.Payload(wide))
 		fits, successes, tooLarge := search(out.MSS[0]+wide-harness.Payload(wide), wide, lab.Sysctl(net.Client(), "net.ipv4.tcp_probe_threshold"))
-		data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+		data := wire.DataFrom(net.Client())
 		through := slices.IndexFunc(data, func(s analysis.Segment) bool { return s.Length < harness.Payload(wide) }) // the first
 		Expect(through).To(BeNumerically(">", 0), "it sent something smaller")
 		Expect(data[through].Length).To(Equal(out.MSS[0]))
@@ -90,7 +90,7 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 		// A probe whose loss RACK's timer finds tells nothing ("Inconclusive MTU probe" in __tcp_retransmit_skb), and comes again:
 		// at the end, the last may not have been decided.
 		counters := lab.Counters(net.Client())
-		Expect(counters).To(And(HaveGrown("TcpExtTCPMTUPSuccess", successes), HaveGrown(tooBig(), 0)))
+		Expect(counters).To(HaveCounters{"TcpExtTCPMTUPSuccess": successes, tooBig(): 0})
 		lab.Check("failed probes", counters["TcpExtTCPMTUPFail"], bounds.Between(len(tooLarge)-1, len(tooLarge)), "RFC 4821, 7.7")
 		lost := slices.Collect(analysis.Where(slices.Values(data), func(s analysis.Segment) bool { return s.Length > harness.Payload(narrow) }))
 		Expect(lost).To(HaveLen(int(hole.Count().Acted)))
@@ -108,7 +108,7 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 // silent is the flow of a client whose first window of full segments is not answered.
 func silent(lab *harness.Lab, net *netns.Topology) oracle.Flow {
 	GinkgoHelper()
-	return oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+hostDelay), InFlight: lab.Oracle(net.Client()).InitialWindow(0)}
+	return oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+harness.HostDelay), InFlight: lab.Oracle(net.Client()).InitialWindow(0)}
 }
 
 // search is how tcp_mtu_probe finds what fits through the bottleneck, between an MTU that does and one that may: each

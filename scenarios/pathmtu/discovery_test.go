@@ -36,7 +36,7 @@ var _ = It("learns the MTU of the path from the routers, and sends what was too 
 
 		// Neither host's MSS option tells of it (RFC 9293, section 3.7.1): each knows its own link.
 		Expect(wire).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(wide-harness.IPHeader()-20))), 4))
-		left := wire.Segments(analysis.On("client1/eth0"), analysis.From(harness.IP(net.Client())), analysis.WithData)
+		left := wire.DataFrom(net.Client(), analysis.On("client1/eth0"))
 		var large, small []analysis.Segment
 		for _, s := range left {
 			if s.Length > harness.Payload(narrow) {
@@ -52,8 +52,8 @@ var _ = It("learns the MTU of the path from the routers, and sends what was too 
 		tooLarge := func(s analysis.Segment) bool { return s.Length > harness.Payload(narrow) }
 		Expect(wire.Segments(analysis.On("server1/eth0"), tooLarge)).To(BeEmpty())
 		// The router answers before its slow link: there is no time-out, and not even a round trip.
-		lab.Measure("sent again after", small[0].At-large[0].At, oracle.Exactly(0).LateBy(hostDelay).From("RFC 8201, 4; tcp_simple_retransmit"))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown(tooBig(), len(large)), HaveGrown("TcpExtTCPTimeouts", 0)))
+		lab.Measure("sent again after", small[0].At-large[0].At, oracle.Exactly(0).LateBy(harness.HostDelay).From("RFC 8201, 4; tcp_simple_retransmit"))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{tooBig(): len(large), "TcpExtTCPTimeouts": 0})
 		Expect(info).To(And(HaveField("Pmtu", BeEquivalentTo(narrow)), HaveField("Snd_mss", BeEquivalentTo(harness.Payload(narrow)))))
 		lab.Measure("segments too big", len(large), bounds.Between(1, lab.Oracle(net.Client()).InitialWindow(0)), "RFC 6928: initial window")
 		lab.Measure("payload", bounds.In(small[0].Length, "bytes"), bounds.Exactly(harness.Payload(narrow)), "MTU less the headers")

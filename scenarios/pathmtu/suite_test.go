@@ -22,9 +22,6 @@ func TestPathMTU(t *testing.T) { harness.RunSpecs(t, "pathmtu") }
 const (
 	roundTrip = 20 * time.Millisecond // of the path in all scenarios
 
-	// hostDelay bounds what the hosts add to a round trip: interrupts, and programs that have to wake up.
-	hostDelay = 2 * time.Millisecond
-
 	wide   = netns.DefaultMTU // of the hosts' links
 	narrow = 1400             // of the bottleneck between the routers
 )

@@ -15,14 +15,14 @@ var _ = It("reports a segment that the network duplicated by a DSACK, and sends 
 	func(ctx SpecContext) {
 		const segments = 20
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client(), net.Server())
 		duplicate := lab.Rule(net.ToServer, rules.Duplicate(rules.Data.Number(5)))
 
 		server := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
-			peers.Read(segments*mss()), peers.Sleep(settle))})
+			peers.Read(segments*harness.MSS()), peers.Sleep(harness.Settle))})
 		client := lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
-			peers.Write(segments*mss()), peers.ReadAll())})
+			peers.Write(segments*harness.MSS()), peers.ReadAll())})
 		lab.Wait(client)
 		lab.Wait(server)
 
@@ -30,7 +30,7 @@ var _ = It("reports a segment that the network duplicated by a DSACK, and sends 
 		// segment as well if that came while the program had the socket (tcp_add_backlog).
 		Expect(duplicate.Hits()).To(HaveLen(1))
 		atClient := analysis.On(net.Client().Ends()[0].String())
-		data := wire.Segments(atClient, analysis.From(harness.IP(net.Client())), analysis.WithData)
+		data := wire.DataFrom(net.Client(), atClient)
 		Expect(data).To(And(HaveLen(segments), HaveRetransmissions(0)))
 		fifth := analysis.Block{Left: data[4].Seq, Right: data[4].NextSeq()}
 		Expect(wire.Segments(atClient)).To(Contain(Segments("DSACKs of the fifth segment", func(s analysis.Segment) bool {
@@ -40,5 +40,5 @@ var _ = It("reports a segment that the network duplicated by a DSACK, and sends 
 		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
 
 		Expect(wire.Segments(analysis.On(net.Server().Ends()[0].String()))).To(HaveRetransmissions(1)) // it arrived twice
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPDSACKRecv", 1), HaveGrown("TcpRetransSegs", 0)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPDSACKRecv": 1, "TcpRetransSegs": 0})
 	})

@@ -7,10 +7,7 @@ import (
 	"testing"
 	"time"
 
-	. "github.com/onsi/ginkgo/v2"
-
 	"github.com/tcplab/tcplab/harness"
-	"github.com/tcplab/tcplab/netns"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
@@ -20,17 +17,4 @@ func TestReordering(t *testing.T) { harness.RunSpecs(t, "reordering") }
 const (
 	// roundTrip of the path in all scenarios. The window that RACK waits for what is late is a quarter of it.
 	roundTrip = 100 * time.Millisecond
-
-	// settle is longer than anything takes that is on its way: a round trip, a delayed ACK (200 ms at most), and an
-	// RTO of a path like this (RTT + 200 ms).
-	settle = 500 * time.Millisecond
 )
-
-// mss is the payload of a full segment with timestamps.
-func mss() int64 { return int64(harness.Payload(netns.DefaultMTU)) }
-
-// network is client, router and server, with a round trip of [roundTrip], and with these sysctls in all hosts.
-func network(lab *harness.Lab, sysctls ...netns.Setting) *netns.Topology {
-	GinkgoHelper()
-	return lab.Path(roundTrip, netns.Config{Sysctls: sysctls})
-}

@@ -13,6 +13,7 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
 )
 
 var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a round trip later and without a time-out",
@@ -20,10 +21,10 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 	func(ctx SpecContext, sack int, recovery string) {
 		const segments, lost = 20, 5
 		lab := harness.NewLab(ctx)
-		net := network(lab, setting("tcp_sack", sack))
+		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_sack", sack)))
 		wire := lab.Capture(net.Client())
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
-		send(lab, net, segments*mss())
+		send(lab, net, segments*harness.MSS())
 
 		// RFC 5681, section 3.2: DupThresh is 3. The ACK of what came before the lost segment is not a duplicate.
 		v := viewOf(wire, net)
@@ -37,8 +38,10 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 		lab.Measure("sent again after", repeated.At-missing.At, pathRTT, "RFC 5681, 3.2: a round trip")
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown(recovery, 1), HaveGrown("TcpExtTCPFastRetrans", 1),
-			HaveGrown("TcpRetransSegs", 1), HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpExtTCPLossProbes", 0)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{
+			recovery: 1, "TcpExtTCPFastRetrans": 1,
+			"TcpRetransSegs": 1, "TcpExtTCPTimeouts": 0, "TcpExtTCPLossProbes": 0,
+		})
 
 		// What was sent behind the lost one before that waits for it (RFC 9293, 3.4; tcp_data_queue_ofo): what the first
 		// window allows, its four ACKs, and one for each of the first two duplicates (RFC 3042), unless the packets
@@ -63,10 +66,10 @@ var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits
 	func(ctx SpecContext) {
 		const segments, lost = 7, 5
 		lab := harness.NewLab(ctx)
-		net := network(lab, setting("tcp_sack", 0))
+		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_sack", 0)))
 		wire := lab.Capture(net.Client())
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
-		send(lab, net, segments*mss())
+		send(lab, net, segments*harness.MSS())
 
 		// RFC 5681, section 3.2: DupThresh is 3. RFC 6298, 5.3: the timer runs from the last ACK of something new.
 		v := viewOf(wire, net)
@@ -78,17 +81,19 @@ var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits
 		lab.Measure("time-out after", v.again[0].At-waiting[0].At, lab.Oracle(net.Client()).RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpExtTCPFastRetrans", 0),
-			HaveGrown("TcpRetransSegs", 1)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{
+			"TcpExtTCPTimeouts": 1, "TcpExtTCPFastRetrans": 0,
+			"TcpRetransSegs": 1,
+		})
 	})
 
 var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem", "rfc6582"),
 	func(ctx SpecContext, sack int, apart time.Duration, source string) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, setting("tcp_sack", sack))
+		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_sack", sack)))
 		wire := lab.Capture(net.Client())
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.First(3)))
-		send(lab, net, 20*mss())
+		send(lab, net, 20*harness.MSS())
 
 		// RFC 6675: SACK tells all that is missing, and the third, fourth and fifth duplicate let one of it go each: with
 		// the three lost and those that have arrived, there are fewer in flight than the reduced window (RFC 6937).
@@ -96,12 +101,14 @@ var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem"
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{1, 2, 3}))
 		for _, gap := range analysis.Gaps(slices.Values(v.again)) {
-			lab.Check("gap between retransmissions", gap, oracle.Exactly(apart).LateBy(hostDelay))
+			lab.Check("gap between retransmissions", gap, oracle.Exactly(apart).LateBy(harness.HostDelay))
 		}
-		lab.Measure("first to last", v.again[2].At-v.again[0].At, oracle.Exactly(2*apart).LateBy(2*hostDelay), source)
+		lab.Measure("first to last", v.again[2].At-v.again[0].At, oracle.Exactly(2*apart).LateBy(2*harness.HostDelay), source)
 		Expect(drop.Hits()).To(HaveLen(3))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPFastRetrans", 3), HaveGrown("TcpRetransSegs", 3),
-			HaveGrown("TcpExtTCPTimeouts", 0)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{
+			"TcpExtTCPFastRetrans": 3, "TcpRetransSegs": 3,
+			"TcpExtTCPTimeouts": 0,
+		})
 	},
 	Entry("in one round trip with SACK", 1, time.Duration(0), "RFC 6675: all in one round trip"),
 	Entry("in a round trip each without SACK", 0, roundTrip, "RFC 6582, 3.2: a round trip each"),

@@ -11,6 +11,7 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -20,17 +21,18 @@ var _ = DescribeTable("takes a time-out back when ACKs that were only late show 
 		// and not so late that what the ACKs teach of the path is too little for the next window.
 		const late, segments = 300 * time.Millisecond, 40
 		lab := harness.NewLab(ctx)
-		net := network(lab, setting("tcp_timestamps", withTimestamps))
+		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
 		wire := lab.Capture(net.Client(), net.Server())
 		hold := lab.Rule(net.ToClient, rules.Hold(late, rules.PureACK)) // and the SYN-ACK is not: the path seems short
 		// Reno, as CUBIC would end its slow start for the longer RTT (HyStart).
-		sender := send(lab, net, segments*(mss()+int64(harness.TCPTimestamps*(1-withTimestamps))), peers.Socket{Congestion: "reno"})
+		sender := send(lab, net, segments*(harness.MSS()+int64(harness.TCPTimestamps*(1-withTimestamps))), peers.Socket{Congestion: "reno"})
 
 		// By timestamps, the late ACK is of the first transmission (RFC 4015, Eifel). Without them, F-RTO sends new
 		// data after the first ACK, and the second is of a segment that was not sent again (RFC 5682, 2.1).
-		Expect(lab.Counters(net.Client())).To(And(
-			HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpRetransSegs", 1),
-			HaveGrown("TcpExtTCPLossUndo", 1), HaveGrown("TcpExtTCPSpuriousRTOs", spuriousRTOs), HaveGrown("TcpExtTCPDSACKRecv", 1)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{
+			"TcpExtTCPTimeouts": 1, "TcpRetransSegs": 1,
+			"TcpExtTCPLossUndo": 1, "TcpExtTCPSpuriousRTOs": spuriousRTOs, "TcpExtTCPDSACKRecv": 1,
+		})
 		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
 		Expect(sender.TCPInfo.Snd_ssthresh).To(BeEquivalentTo(oracle.InfiniteThreshold))
 		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)

@@ -13,10 +13,10 @@ import (
 var _ = It("finds by a time-out that a retransmission is lost too, where nothing was sent behind it", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5).Times(2)))
-		send(lab, net, 12*mss()) // the window of 10, and what the first ACK allows: long before the third duplicate
+		send(lab, net, 12*harness.MSS()) // the window of 10, and what the first ACK allows: long before the third duplicate
 
 		// RFC 6298, 5.1 and 5.3: the retransmission starts the timer, and each SACK of something sent before it starts it
 		// anew (tcp_clean_rtx_queue). There are no loss probes in recovery (RFC 8985, 7.2).
@@ -26,17 +26,19 @@ var _ = It("finds by a time-out that a retransmission is lost too, where nothing
 		lab.Measure("time-out after", waited, lab.Oracle(net.Client()).RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(2))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLostRetransmit", 1), HaveGrown("TcpExtTCPTimeouts", 1),
-			HaveGrown("TcpExtTCPFastRetrans", 1), HaveGrown("TcpRetransSegs", 2)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{
+			"TcpExtTCPLostRetransmit": 1, "TcpExtTCPTimeouts": 1,
+			"TcpExtTCPFastRetrans": 1, "TcpRetransSegs": 2,
+		})
 	})
 
 var _ = It("finds by RACK that a retransmission is lost too, once something sent behind it has arrived", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5).Times(2)))
-		send(lab, net, 40*mss()) // 20 of it are left when the third duplicate ACK comes
+		send(lab, net, 40*harness.MSS()) // 20 of it are left when the third duplicate ACK comes
 
 		// RFC 8985, 6.2: the retransmission is lost if what was sent after it has arrived. In recovery each SACK lets
 		// something new be sent (RFC 6937), the first of them at once or a round trip later; its own SACK
@@ -48,6 +50,8 @@ var _ = It("finds by RACK that a retransmission is lost too, once something sent
 		lab.Measure("sent again after", waited, expected, "RFC 8985, 6.2: one or two round trips")
 
 		Expect(drop.Hits()).To(HaveLen(2))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLostRetransmit", 1), HaveGrown("TcpExtTCPTimeouts", 0),
-			HaveGrown("TcpExtTCPFastRetrans", 2), HaveGrown("TcpRetransSegs", 2)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{
+			"TcpExtTCPLostRetransmit": 1, "TcpExtTCPTimeouts": 0,
+			"TcpExtTCPFastRetrans": 2, "TcpRetransSegs": 2,
+		})
 	})

@@ -11,23 +11,24 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
 )
 
 // Linux 6.17 has removed the detection of losses by RFC 6675, which tcp_recovery could bring back: RACK is all there is.
 var _ = DescribeTable("with tcp_recovery 0 finds that a retransmission is lost too", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext, byRACK bool) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, setting("tcp_recovery", 0))
+		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_recovery", 0)))
 		k := lab.Oracle(net.Client())
 		Expect(k.RACK()).To(Equal(byRACK))
 		wire := lab.Capture(net.Client())
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5).Times(2)))
-		send(lab, net, 40*mss()) // 20 of it are left when the third duplicate ACK comes: they are sent behind the retransmission
+		send(lab, net, 40*harness.MSS()) // 20 of it are left when the third duplicate ACK comes: they are sent behind the retransmission
 
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{5, 5}))
 		Expect(drop.Hits()).To(HaveLen(2))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLostRetransmit", 1), HaveGrown("TcpRetransSegs", 2)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPLostRetransmit": 1, "TcpRetransSegs": 2})
 		if !byRACK {
 			// RFC 6675, section 4: what is lost is what has enough SACK blocks above it, and that tells nothing of a
 			// retransmission. The timer starts anew with each SACK of what was sent before it, not with those of what was
@@ -35,15 +36,15 @@ var _ = DescribeTable("with tcp_recovery 0 finds that a retransmission is lost t
 			repeated := v.again[0]
 			sent := slices.IndexFunc(v.first, func(s analysis.Segment) bool { return s.At > repeated.At })
 			last := v.sackOf(v.first[sent-1].NextSeq())
-			Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpExtTCPFastRetrans", 1)))
+			Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPTimeouts": 1, "TcpExtTCPFastRetrans": 1})
 			lab.Measure("time-out after", v.again[1].At-last.At, k.RetransmissionTimer(pathRTT))
 			return
 		}
 		// RFC 8985, 6.2: it is lost if what was sent after it has arrived, which takes one or two round trips: see
 		// "finds by RACK".
 		waited := v.again[1].At - v.again[0].At
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpExtTCPFastRetrans", 2)))
-		lab.Measure("retransmitted again after", waited, oracle.Between(roundTrip, 2*(roundTrip+hostDelay)), "RFC 8985, 6.2")
+		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPFastRetrans": 2})
+		lab.Measure("retransmitted again after", waited, oracle.Between(roundTrip, 2*(roundTrip+harness.HostDelay)), "RFC 8985, 6.2")
 	},
 	Entry("by RACK all the same", ComponentSemVerConstraint("kernel", ">= 6.17.0"), true),
 	Entry("by a time-out, as RACK is off", ComponentSemVerConstraint("kernel", "< 6.17.0"), false),

@@ -23,11 +23,11 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 		wire := lab.Capture(net.Client(), net.Server())
 
 		server := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
-			peers.Read(segments*mss()), peers.Await())})
+			peers.Read(segments*harness.MSS()), peers.Await())})
 		lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
-			peers.Write(segments*mss()), peers.Sleep(peers.UntilStopped))})
+			peers.Write(segments*harness.MSS()), peers.Sleep(peers.UntilStopped))})
 		lab.Waiting(server)
-		time.Sleep(settle) // the last ACKs come back, and no FIN is sent
+		time.Sleep(harness.Settle) // the last ACKs come back, and no FIN is sent
 
 		lost, toRepair, early := 0, 0, 0
 		for i, crossing := range wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0]) {

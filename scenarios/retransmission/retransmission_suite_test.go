@@ -6,7 +6,6 @@ package retransmission
 
 import (
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -27,32 +26,10 @@ func TestRetransmission(t *testing.T) { harness.RunSpecs(t, "retransmission") }
 const (
 	delay     = 10 * time.Millisecond // one way
 	roundTrip = 2 * delay
-
-	// hostDelay bounds what a host may add to the delay of the link: a timer's interrupt and the
-	// work of what is due at the same time.
-	hostDelay = 2 * time.Millisecond
-
-	// settle is longer than anything takes that is on its way: a round trip, a delayed ACK (200 ms at most), and an
-	// RTO of a path like this (RTT + 200 ms).
-	settle = 500 * time.Millisecond
 )
 
 // pathRTT is what a sender measures on the path.
-var pathRTT = oracle.Between(roundTrip, roundTrip+hostDelay)
-
-// network is client, router and server, with a round trip of [roundTrip], and with these sysctls in all hosts.
-func network(lab *harness.Lab, sysctls ...netns.Setting) *netns.Topology {
-	GinkgoHelper()
-	return lab.Path(roundTrip, netns.Config{Sysctls: sysctls})
-}
-
-// setting is a sysctl of net.ipv4, which is IPv6's as well where it is TCP's.
-func setting(name string, value int) netns.Setting {
-	return netns.Setting{Key: "net.ipv4." + name, Value: strconv.Itoa(value)}
-}
-
-// mss is the payload of a full segment with timestamps.
-func mss() int64 { return int64(harness.Payload(netns.DefaultMTU)) }
+var pathRTT = oracle.Between(roundTrip, roundTrip+harness.HostDelay)
 
 // send lets a client send so many bytes in one write, waits until the server has read them and all is settled, and
 // returns what the client knows of the connection then.
@@ -63,7 +40,7 @@ func send(lab *harness.Lab, net *netns.Topology, bytes int64, socket ...peers.So
 		client.Socket = s
 	}
 	receiver := lab.Start(net.Server(), peers.Script{
-		Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(bytes), peers.Sleep(settle)),
+		Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(bytes), peers.Sleep(harness.Settle)),
 	})
 	sender := lab.Start(net.Client(), client)
 	sent, received := lab.Wait(sender), lab.Wait(receiver)
@@ -81,7 +58,7 @@ type view struct {
 func viewOf(wire *harness.Capture, net *netns.Topology) view {
 	GinkgoHelper()
 	var v view
-	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	data := wire.DataFrom(net.Client())
 	repeated := map[int]bool{}
 	for r := range analysis.Retransmissions(slices.Values(data)) {
 		repeated[r.Frame] = true
@@ -93,7 +70,7 @@ func viewOf(wire *harness.Capture, net *netns.Topology) view {
 			v.first = append(v.first, s)
 		}
 	}
-	v.acks = wire.Segments(analysis.From(harness.IP(net.Server())), analysis.Not(analysis.SYNACKs))
+	v.acks = wire.From(net.Server(), analysis.Not(analysis.SYNACKs))
 	return v
 }
 

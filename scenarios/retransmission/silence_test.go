@@ -33,21 +33,22 @@ func expectSilence(lab *harness.Lab, net *netns.Topology, socket peers.Socket) t
 
 	k := lab.Oracle(net.Client()).WithRTOMax(socket.RTOMax)
 	expected := k.Silence(oracle.Flow{RTT: pathRTT, UserTimeout: socket.UserTimeout})
-	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	data := wire.DataFrom(net.Client())
 	repeated := len(data) - 1
 	lab.Measure("retransmits", repeated, expected.Count())
 	harness.CheckEach(lab, "gaps between transmissions", analysis.Gaps(slices.Values(data)), expected.Gaps[:repeated])
 	Expect(steps[2].Err).To(MatchError(unix.ETIMEDOUT))
 	waited := steps[2].End() - steps[1].Start
-	lab.Measure("gave up after", waited, expected.End.LateBy(hostDelay))
+	lab.Measure("gave up after", waited, expected.End.LateBy(harness.HostDelay))
 
 	// The link's own account, and the kernel's: the last time-out sends nothing any more.
 	Expect(silence.Hits()).To(HaveLen(1 + repeated))
-	Expect(lab.Counters(net.Client())).To(And(
-		HaveGrown("TcpRetransSegs", repeated),
-		HaveGrown("TcpExtTCPLossProbes", expected.Probes),
-		HaveGrown("TcpExtTCPTimeouts", repeated-expected.Probes+1),
-		HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
+	Expect(lab.Counters(net.Client())).To(HaveCounters{
+		"TcpRetransSegs":          repeated,
+		"TcpExtTCPLossProbes":     expected.Probes,
+		"TcpExtTCPTimeouts":       repeated - expected.Probes + 1,
+		"TcpExtTCPAbortOnTimeout": 1,
+	})
 	return waited
 }
 
@@ -55,7 +56,7 @@ var _ = DescribeTable("repeats itself in silence, ever more slowly, and gives up
 	Label("long", "netem", "rfc6298"),
 	func(ctx SpecContext, retries2 int, hypothetical time.Duration) {
 		lab := harness.NewLab(ctx)
-		waited := expectSilence(lab, network(lab, setting("tcp_retries2", retries2)), peers.Socket{})
+		waited := expectSilence(lab, lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_retries2", retries2))), peers.Socket{})
 
 		// ip-sysctl.rst, tcp_retries2: the number stands for a time, that of so many retransmissions from an RTO of
 		// 200 ms; RFC 6298, 5.5: each time-out is twice the one before, up to 120 s (TCP_RTO_MAX). It ends
@@ -73,7 +74,7 @@ var _ = DescribeTable("gives up in silence when TCP_USER_TIMEOUT has passed sinc
 	func(ctx SpecContext, userTimeout time.Duration) {
 		lab := harness.NewLab(ctx)
 		// tcp_timer.c, tcp_clamp_rto_to_user_timeout: the last timer is cut to what is left of it.
-		expectSilence(lab, network(lab), peers.Socket{UserTimeout: userTimeout})
+		expectSilence(lab, lab.Path(roundTrip), peers.Socket{UserTimeout: userTimeout})
 	},
 	Entry("of 1 s", time.Second),
 	Entry("of 5 s", 5*time.Second),

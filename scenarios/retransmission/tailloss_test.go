@@ -22,20 +22,20 @@ const last = 12
 // whose delay never varies, a probe that travels alone is the fastest of all.
 func slowAgain(lab *harness.Lab, net *netns.Topology) {
 	GinkgoHelper()
-	lab.Rule(net.ToServer, rules.Hold(hostDelay, rules.Retransmission))
+	lab.Rule(net.ToServer, rules.Hold(harness.HostDelay, rules.Retransmission))
 }
 
 // slowRTT is the round trip of such a retransmission.
-var slowRTT = pathRTT.Plus(oracle.Exactly(hostDelay))
+var slowRTT = pathRTT.Plus(oracle.Exactly(harness.HostDelay))
 
 var _ = It("probes for a loss of the last two segments after two round trips, and learns of both", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 		slowAgain(lab, net)
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Between(last-1, last)))
-		send(lab, net, last*mss())
+		send(lab, net, last*harness.MSS())
 
 		// RFC 8985, 7.2 and 7.3: the last segment again, 2 SRTT and TCP_TIMEOUT_MIN after the last ACK. The SACK of it tells,
 		// a round trip later, that the one before is lost.
@@ -47,17 +47,19 @@ var _ = It("probes for a loss of the last two segments after two round trips, an
 		lab.Check("repaired after", v.again[1].At-probe.At, slowRTT, "RFC 8985, 7.3: a round trip")
 
 		Expect(drop.Hits()).To(HaveLen(2))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLossProbes", 1), HaveGrown("TcpExtTCPFastRetrans", 1),
-			HaveGrown("TcpExtTCPSackRecovery", 1), HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpRetransSegs", 2)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{
+			"TcpExtTCPLossProbes": 1, "TcpExtTCPFastRetrans": 1,
+			"TcpExtTCPSackRecovery": 1, "TcpExtTCPTimeouts": 0, "TcpRetransSegs": 2,
+		})
 	})
 
 var _ = It("probes for a loss of the last segment no later than its RTO, and calls it no time-out", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(last)))
-		send(lab, net, last*mss())
+		send(lab, net, last*harness.MSS())
 
 		// RFC 8985, 7.2: the ACK of a single segment may be delayed, which the probe waits for: 2 SRTT + TCP_RTO_MIN; the
 		// RTO, SRTT + TCP_RTO_MIN, is less.
@@ -67,17 +69,19 @@ var _ = It("probes for a loss of the last segment no later than its RTO, and cal
 		lab.Measure("probe after", waited, lab.Oracle(net.Client()).TailLossProbe(pathRTT, 1))
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLossProbes", 1), HaveGrown("TcpExtTCPTimeouts", 0),
-			HaveGrown("TcpExtTCPFastRetrans", 0), HaveGrown("TcpRetransSegs", 1)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{
+			"TcpExtTCPLossProbes": 1, "TcpExtTCPTimeouts": 0,
+			"TcpExtTCPFastRetrans": 0, "TcpRetransSegs": 1,
+		})
 	})
 
 var _ = It("has but its time-out for a loss of the last segment, with tcp_early_retrans 0", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, setting("tcp_early_retrans", 0)) // ip-sysctl.rst: no tail loss probes
+		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_early_retrans", 0))) // ip-sysctl.rst: no tail loss probes
 		wire := lab.Capture(net.Client())
 		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(last)))
-		send(lab, net, last*mss())
+		send(lab, net, last*harness.MSS())
 
 		// RFC 6298, 5.3: the timer starts anew with the last ACK.
 		v := viewOf(wire, net)
@@ -86,18 +90,20 @@ var _ = It("has but its time-out for a loss of the last segment, with tcp_early_
 		lab.Measure("time-out after", waited, lab.Oracle(net.Client()).RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpExtTCPLossProbes", 0),
-			HaveGrown("TcpRetransSegs", 1)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{
+			"TcpExtTCPTimeouts": 1, "TcpExtTCPLossProbes": 0,
+			"TcpRetransSegs": 1,
+		})
 	})
 
 var _ = It("repairs the loss of a whole window by a probe, without a time-out", Label("quick", "netem", "rfc8985"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := network(lab)
+	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())
 	window := lab.Oracle(net.Client()).InitialWindow(0)
 	slowAgain(lab, net)
 	drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.First(window)))
-	send(lab, net, int64(window)*mss())
+	send(lab, net, int64(window)*harness.MSS())
 
 	// RFC 8985, 7.2 and 6.2: the probe is the last segment; its SACK tells that all before it are lost.
 	v := viewOf(wire, net)
@@ -107,6 +113,8 @@ var _ = It("repairs the loss of a whole window by a probe, without a time-out", 
 	lab.Check("repaired after", v.again[1].At-probe.At, slowRTT, "RFC 8985, 6.2: a round trip")
 
 	Expect(drop.Hits()).To(HaveLen(window))
-	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPLossProbes", 1), HaveGrown("TcpExtTCPFastRetrans", window-1),
-		HaveGrown("TcpRetransSegs", window), HaveGrown("TcpExtTCPTimeouts", 0)))
+	Expect(lab.Counters(net.Client())).To(HaveCounters{
+		"TcpExtTCPLossProbes": 1, "TcpExtTCPFastRetrans": window - 1,
+		"TcpRetransSegs": window, "TcpExtTCPTimeouts": 0,
+	})
 })

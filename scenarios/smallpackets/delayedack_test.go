@@ -24,11 +24,11 @@ var _ = It("delays the ACK of a lone segment, once a request has been answered",
 	lab.Wait(pair.Client)
 
 	// RFC 9293, section 3.8.6.3, with TCP_DELACK_MIN instead of up to 0.5 s.
-	expected := lab.Oracle(net.Server()).DelayedACK(roundTrip + hostDelay)
-	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	expected := lab.Oracle(net.Server()).DelayedACK(roundTrip + harness.HostDelay)
+	data := wire.DataFrom(net.Client())
 	Expect(data).To(HaveLen(2))
 	lone := data[1]
-	ack := harness.First(wire.Segments(analysis.From(harness.IP(net.Server())), acknowledging(lone)), "ACKs of the lone segment")
+	ack := harness.First(wire.From(net.Server(), acknowledging(lone)), "ACKs of the lone segment")
 	Expect(ack.Length).To(BeZero())
 	lab.Measure("delay of the ACK", ack.At-lone.At, expected)
 	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", 1))
@@ -46,13 +46,13 @@ var _ = It("acknowledges at once what comes on a new connection without an answe
 	lab.Wait(pair.Client)
 
 	// tcp_event_data_recv, TCP_MAX_QUICKACKS: the sender is likely in slow start, and needs ACKs.
-	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	data := wire.DataFrom(net.Client())
 	Expect(data).To(HaveLen(writes))
 	for _, segment := range data {
-		ack := harness.First(wire.Segments(analysis.From(harness.IP(net.Server())), acknowledging(segment)), "ACKs of it")
-		lab.Measure("delay of the ACK", ack.At-segment.At, oracle.Exactly(0).LateBy(hostDelay).From("TCP_MAX_QUICKACKS"))
+		ack := harness.First(wire.From(net.Server(), acknowledging(segment)), "ACKs of it")
+		lab.Measure("delay of the ACK", ack.At-segment.At, oracle.Exactly(0).LateBy(harness.HostDelay).From("TCP_MAX_QUICKACKS"))
 	}
-	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", 0))
+	Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtDelayedACKs": 0})
 })
 
 // acknowledging returns a filter for what acknowledges exactly up to the end of a segment.

@@ -8,7 +8,6 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
-	"github.com/tcplab/tcplab/harness/analysis"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/peers"
@@ -33,14 +32,14 @@ var _ = DescribeTable("an exchange of write, write, read", Label("quick", "netem
 		for exchange := range slices.Chunk(steps, 3) {
 			times = append(times, exchange[2].End()-exchange[0].Start)
 		}
-		later := expected(lab.Oracle(net.Server()).DelayedACK(roundTrip + hostDelay))
+		later := expected(lab.Oracle(net.Server()).DelayedACK(roundTrip + harness.HostDelay))
 		for _, took := range times[1:] {
 			lab.Measure("exchange", took, later)
 		}
 		// On a new connection ACKs are not delayed: the first exchange takes two round trips at most.
 		lab.Check("first exchange", times[0], oracle.Between(roundTrips(1).Earliest, roundTrips(2).Latest).From("TCP_MAX_QUICKACKS"))
 		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", delayed))
-		Expect(wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)).To(HaveLen(2 * exchanges))
+		Expect(wire.DataFrom(net.Client())).To(HaveLen(2 * exchanges))
 	},
 	// RFC 9293, section 3.7.4: while a small segment is not acknowledged, the next waits (Nagle). And the reader's ACK
 	// waits for an answer, which there is not: once its program has answered, the connection is interactive (pingpong).

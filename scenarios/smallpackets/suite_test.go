@@ -19,11 +19,9 @@ func TestSmallPackets(t *testing.T) { harness.RunSpecs(t, "smallpackets") }
 const (
 	roundTrip = 10 * time.Millisecond // of the path in all scenarios
 
-	// hostDelay bounds what the hosts add to a round trip: interrupts, and programs that have to wake up.
-	hostDelay = 2 * time.Millisecond
 )
 
 // roundTrips is how long it takes for packets to go to and fro so many times.
 func roundTrips(n time.Duration) oracle.Span {
-	return oracle.Between(n*roundTrip, n*(roundTrip+hostDelay))
+	return oracle.Between(n*roundTrip, n*(roundTrip+harness.HostDelay))
 }

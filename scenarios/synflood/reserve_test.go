@@ -1,7 +1,6 @@
 package synflood
 
 import (
-	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -21,10 +20,8 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 	func(ctx SpecContext, known bool) {
 		const most, long = 128, 512 // the listener's own queue is not what is full
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, netns.Config{ServerSysctls: []netns.Setting{
-			{Key: "net.ipv4.tcp_syncookies", Value: "0"}, {Key: "net.ipv4.tcp_max_syn_backlog", Value: fmt.Sprint(most)},
-			{Key: "net.ipv4.tcp_no_metrics_save", Value: "0"}, // hosts of a lab remember nothing otherwise (package netns)
-		}})
+		net := lab.Path(roundTrip, harness.ServerSysctls(netns.IPv4("tcp_syncookies", 0), netns.IPv4("tcp_max_syn_backlog", most),
+			netns.IPv4("tcp_no_metrics_save", 0)))
 		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: long})
 		if known {
 			// The round-trip time of an earlier connection, once that has ended, is what makes a peer proven to be alive
@@ -46,7 +43,7 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 		Expect(k.SYNQueueKnown(long)).To(BeNumerically(">", held))
 		// What was not answered ran into the reserve, which counts no TCPReqQFullDrop.
 		refused := k.SYNFlood(syns, long).Dropped
-		Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtListenDrops", refused), HaveGrown("TcpExtTCPReqQFullDrop", 0)))
+		Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtListenDrops": refused, "TcpExtTCPReqQFullDrop": 0})
 
 		connection := connect(lab, net)
 		if known {
@@ -55,7 +52,7 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 			Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtListenDrops", refused))
 		} else {
 			Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
-			tried := len(wire.Segments(analysis.SYNs, analysis.From(harness.IP(net.Client()))))
+			tried := len(wire.From(net.Client(), analysis.SYNs))
 			Expect(wire.Segments(analysis.SYNACKs, analysis.To(harness.IP(net.Client())))).To(BeEmpty())
 			Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtListenDrops", refused+tried))
 		}

@@ -28,7 +28,7 @@ const (
 // flooded is a network whose server listens, with tcp_syncookies as said, and has just been flooded.
 func flooded(lab *harness.Lab, cookies string) (net *netns.Topology, wire *harness.Capture) {
 	GinkgoHelper()
-	net = lab.Path(roundTrip, netns.Config{ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_syncookies", Value: cookies}}})
+	net = lab.Path(roundTrip, harness.ServerSysctls(netns.IPv4("tcp_syncookies", cookies)))
 	wire = lab.Capture(net.Server())
 	lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog})
 	lab.Wait(lab.Start(net.Client(), peers.SYNFlood{

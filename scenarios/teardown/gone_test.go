@@ -27,16 +27,16 @@ var _ = DescribeTable("closes at once for a program that was killed", Label("qui
 			client = append(peers.Steps(peers.Write(unread)), client...)
 		}
 		c := connect(lab, net, client, peers.Steps(peers.Sleep(peers.UntilStopped)))
-		time.Sleep(settle)
+		time.Sleep(harness.Settle)
 		killed := time.Now()
 		c.Server.Kill()
 		steps := lab.Wait(c.Client).Connections[0].Steps
 		noticed := time.Since(killed)
 
 		// exit(2) closes all files: a FIN as with close(2), and a reset where data is unread (RFC 2525, 2.17).
-		Expect(wire.Segments(analysis.From(harness.IP(net.Server())))).To(Contain(ending, 1))
+		Expect(wire.From(net.Server())).To(Contain(ending, 1))
 		Expect(steps[len(steps)-1].Err).To(sees)
-		lab.Measure("noticed after", noticed, oracle.Between(roundTrip/2, roundTrip+settle), "exit(2); half a round trip")
+		lab.Measure("noticed after", noticed, oracle.Between(roundTrip/2, roundTrip+harness.Settle), "exit(2); half a round trip")
 	},
 	Entry("with a FIN", int64(0), Segments("FINs", analysis.FINs), BeNil()),
 	Entry("with a reset, if data is unread", int64(1000), Reset(), MatchError(unix.ECONNRESET)),
@@ -46,7 +46,7 @@ var _ = It("does not notice for as long as it sends nothing that the other host 
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	c := connect(lab, net, peers.Steps(peers.Sleep(peers.UntilStopped)), peers.Steps(peers.Sleep(peers.UntilStopped)))
-	time.Sleep(settle)
+	time.Sleep(harness.Settle)
 
 	lab.Silence(net.ToServer)
 	lab.Silence(net.ToClient)

@@ -25,8 +25,7 @@ var _ = It("closes in four segments, and leaves TIME-WAIT to the side that close
 		lab.AwaitSockets(net.Server(), 0, kernel.SocketFilter{Port: c.Local.Port()})
 
 		// RFC 9293, figure 12.
-		Expect(wire).To(Contain(FourWayClose(c.Local), 1))
-		Expect(wire.Segments()).To(HaveLen(3 + 4))
+		Expect(wire).To(BeExchange("> S", "< S.", "> .", "> F. 1:1(0) ack 1", "< . 1:1(0) ack 2", "< F. 1:1(0) ack 2", "> . 2:2(0) ack 2"))
 		Expect(events.States(c.Local, c.Remote)).To(Follow(
 			kernel.SynSent, kernel.Established, kernel.FinWait1, kernel.FinWait2, kernel.TimeWait))
 		Expect(events.States(c.Remote, c.Local)).To(Follow(
@@ -45,7 +44,7 @@ var _ = It("still carries data to a side that has closed its own direction", Lab
 
 	// RFC 9293, section 3.6: after its CLOSE a user continues to RECEIVE until the other side closes, too.
 	Expect(lab.Wait(c.Client).Connections[0].Received).To(BeEquivalentTo(bytes))
-	fins := wire.Segments(analysis.FINs, analysis.From(harness.IP(net.Client())))
+	fins := wire.From(net.Client(), analysis.FINs)
 	Expect(fins).To(HaveLen(1))
 	data := wire.Segments(analysis.WithData)
 	Expect(data).NotTo(BeEmpty())
@@ -69,7 +68,7 @@ var _ = It("goes through CLOSING to TIME-WAIT on both sides if both close at onc
 		lab.AwaitSockets(net.Server(), 1, timeWait)
 
 		// RFC 9293, figure 13.
-		Expect(wire).To(Contain(FourWayClose(), 1))
+		Expect(wire).To(BeExchange("> S", "< S.", "> .", "> F. 1:1(0) ack 1", "< F. 1:1(0) ack 1", "> . 2:2(0) ack 2", "< . 2:2(0) ack 2"))
 		Expect(events.States(c.Local, c.Remote)).To(Follow(
 			kernel.SynSent, kernel.Established, kernel.FinWait1, kernel.Closing, kernel.TimeWait))
 		Expect(events.States(c.Remote, c.Local)).To(Follow(

@@ -41,20 +41,20 @@ var _ = It("stays in CLOSE-WAIT for ever where the program does not close", Labe
 
 	// RFC 9293, section 3.3.2: CLOSE-WAIT waits for the local user, and has no timer.
 	Expect(lab.Sockets(net.Server())).To(HaveState(kernel.CloseWait, 1))
-	Expect(wire.Segments(analysis.From(harness.IP(net.Server())), analysis.FINs)).To(BeEmpty())
+	Expect(wire.From(net.Server(), analysis.FINs)).To(BeEmpty())
 	// Nobody knows that connection any more: the late FIN is answered with a reset.
 	lab.Stop(c.Server)
-	time.Sleep(settle)
+	time.Sleep(harness.Settle)
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpOutRsts", 1))
 })
 
 var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its program has closed it", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_fin_timeout", Value: "3"}}})
+		net := lab.Path(roundTrip, harness.ClientSysctls(netns.IPv4("tcp_fin_timeout", 3)))
 		wire := lab.Capture(net.Client())
 
-		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await(), peers.Write(1), peers.Sleep(settle), peers.Try(peers.Write(1))))
+		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await(), peers.Write(1), peers.Sleep(harness.Settle), peers.Try(peers.Write(1))))
 		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
 		began := time.Now()
 		lab.AwaitSockets(net.Client(), 0, kernel.SocketFilter{Port: c.Local.Port()})
@@ -80,7 +80,7 @@ var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and res
 
 		c := lab.Connect(net.Client(), net.Server(),
 			peers.Script{Socket: peers.Socket{Linger2: peers.NoFINWait2}, Steps: steps},
-			peers.Script{Steps: peers.Steps(peers.ReadAll(), peers.Sleep(2*settle), peers.Try(peers.Write(1)))}) // after all resets
+			peers.Script{Steps: peers.Steps(peers.ReadAll(), peers.Sleep(2*harness.Settle), peers.Try(peers.Write(1)))}) // after all resets
 		server := lab.Wait(c.Server).Connections[0]
 
 		// RFC 9293, section 3.3.2, knows no way from FIN-WAIT-2 to CLOSED but by the other side's FIN. tcp(7) has one for
@@ -96,12 +96,12 @@ var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and res
 		Expect(reset.At).To(BeNumerically(">", fin.At))
 		// The server is in CLOSE-WAIT, where a reset is EPIPE (tcp_reset).
 		Expect(server.Steps[2].Err).To(MatchError(unix.EPIPE))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown(counter, 1), HaveGrown("TcpOutRsts", 1)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{counter: 1, "TcpOutRsts": 1})
 	},
 	// The ACK of the FIN finds an orphan in FIN-WAIT-1 (tcp_rcv_state_process).
 	Entry("closed at once", peers.Steps(peers.Close()), "TcpExtTCPAbortOnData"),
 	// close(2) finds FIN-WAIT-2 (__tcp_close).
-	Entry("closed in FIN-WAIT-2", peers.Steps(peers.CloseWrite(), peers.Sleep(settle), peers.Close()), "TcpExtTCPAbortOnLinger"),
+	Entry("closed in FIN-WAIT-2", peers.Steps(peers.CloseWrite(), peers.Sleep(harness.Settle), peers.Close()), "TcpExtTCPAbortOnLinger"),
 )
 
 var _ = It("repeats the FIN of a closed connection in silence, and gives up after tcp_orphan_retries", Label("long", "netem", "rfc9293"),

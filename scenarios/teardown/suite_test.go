@@ -22,10 +22,6 @@ func TestTeardown(t *testing.T) { harness.RunSpecs(t, "teardown") }
 // roundTrip of the path in all scenarios.
 const roundTrip = 50 * time.Millisecond
 
-// settle is longer than anything takes that is on its way: a round trip, and a delayed ACK
-// (TCP_DELACK_MAX, 200 ms).
-const settle = 500 * time.Millisecond
-
 // connect connects a client to a server; both do steps.
 func connect(lab *harness.Lab, net *netns.Topology, client, server []peers.Step) harness.Pair {
 	GinkgoHelper()

@@ -16,8 +16,8 @@ import (
 var _ = DescribeTable("stays in TIME-WAIT for 60 s,", Label("long", "netem", "linux"),
 	func(ctx SpecContext, finTimeout string) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, netns.Setting{Key: "net.ipv4.tcp_fin_timeout", Value: finTimeout},
-			netns.Setting{Key: "net.ipv4.ip_local_port_range", Value: "40000 40000"})
+		net := lab.Path(roundTrip, harness.ClientSysctls(netns.IPv4("tcp_fin_timeout", finTimeout),
+			netns.IPv4("ip_local_port_range", "40000 40000")))
 		serve(lab, net)
 		Expect(dial(lab, net, 1)[0].Err).To(BeNil())
 		lab.AwaitSockets(net.Client(), 1, timeWait)

@@ -1,7 +1,6 @@
 package timewait
 
 import (
-	"strconv"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -20,7 +19,7 @@ var _ = DescribeTable("leaves one TIME-WAIT for each connection to the side that
 	func(ctx SpecContext, client, server []peers.Step, onClient, onServer int) {
 		const connections = 20
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 		serve := lab.Start(net.Server(), peers.Script{
 			Listen: harness.Addr(net.Server(), 80), Connections: connections, Together: true, Steps: server,
@@ -46,7 +45,7 @@ var _ = It("keeps no more in TIME-WAIT than tcp_max_tw_buckets, and counts those
 	func(ctx SpecContext) {
 		const closes, buckets = 80, 50
 		lab := harness.NewLab(ctx)
-		net := network(lab, netns.Setting{Key: "net.ipv4.tcp_max_tw_buckets", Value: strconv.Itoa(buckets)})
+		net := lab.Path(roundTrip, harness.ClientSysctls(netns.IPv4("tcp_max_tw_buckets", buckets)))
 		wire := lab.Capture(net.Client())
 		serve(lab, net)
 		Expect(dial(lab, net, closes)).To(HaveEach(HaveField("Err", BeNil())))
@@ -57,8 +56,9 @@ var _ = It("keeps no more in TIME-WAIT than tcp_max_tw_buckets, and counts those
 		Expect(held).To(Equal(buckets))
 		waiting := lab.Sockets(net.Client(), timeWait).List()
 		lab.Measure("in TIME-WAIT", len(waiting), bounds.Exactly(held), "tcp_max_tw_buckets")
-		Expect(lab.Counters(net.Client())).To(And(
-			HaveGrown("TcpExtTCPTimeWaitOverflow", overflow), HaveGrown("TcpExtTW", held)))
+		Expect(lab.Counters(net.Client())).To(HaveCounters{
+			"TcpExtTCPTimeWaitOverflow": overflow, "TcpExtTW": held,
+		})
 		Expect(wire).To(Contain(FourWayClose(), closes))
 		Expect(wire.Segments(analysis.RSTs)).To(BeEmpty())
 	})

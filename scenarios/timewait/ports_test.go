@@ -16,12 +16,12 @@ import (
 )
 
 // tenPorts are all that a client has for connect(2) to choose from.
-var tenPorts = netns.Setting{Key: "net.ipv4.ip_local_port_range", Value: "40000 40009"}
+var tenPorts = netns.IPv4("ip_local_port_range", "40000 40009")
 
 var _ = It("has a port for each connection to the same server, and EADDRNOTAVAIL for one more", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, tenPorts)
+		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts))
 		wire := lab.Capture(net.Client())
 		serve(lab, net)
 		ports := lab.Oracle(net.Client()).EphemeralPorts()
@@ -48,7 +48,7 @@ func monotonic() time.Duration {
 var _ = DescribeTable("takes a port from TIME-WAIT for the same server, if its last time stamp is older than a second,", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, reuse string, takes bool) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, tenPorts, netns.Setting{Key: "net.ipv4.tcp_tw_reuse", Value: reuse})
+		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts, netns.IPv4("tcp_tw_reuse", reuse)))
 		wire := lab.Capture(net.Client())
 		serve(lab, net)
 		ports := lab.Oracle(net.Client()).EphemeralPorts()

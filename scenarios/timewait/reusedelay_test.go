@@ -1,7 +1,6 @@
 package timewait
 
 import (
-	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -19,8 +18,8 @@ var _ = DescribeTable("takes a port from TIME-WAIT for the same server once tcp_
 	ComponentSemVerConstraint("kernel", ">= 6.14.0"), // which has brought the sysctl
 	func(ctx SpecContext, delay time.Duration) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, tenPorts, netns.Setting{Key: "net.ipv4.tcp_tw_reuse", Value: "1"},
-			netns.Setting{Key: "net.ipv4.tcp_tw_reuse_delay", Value: fmt.Sprint(delay.Milliseconds())})
+		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts, netns.IPv4("tcp_tw_reuse", 1),
+			netns.IPv4("tcp_tw_reuse_delay", delay.Milliseconds())))
 		serve(lab, net)
 		ports := lab.Oracle(net.Client()).EphemeralPorts()
 		age, ok := lab.Oracle(net.Client()).TimeWaitReuse(false)

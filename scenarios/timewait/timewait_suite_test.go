@@ -35,12 +35,6 @@ var (
 	closeSecond = peers.Steps(peers.ReadAll())
 )
 
-// network is client, router and server, with a round trip of [roundTrip] and settings of the client.
-func network(lab *harness.Lab, client ...netns.Setting) *netns.Topology {
-	GinkgoHelper()
-	return lab.Path(roundTrip, netns.Config{ClientSysctls: client})
-}
-
 // serve accepts connections on port 80, and closes each when the client has.
 func serve(lab *harness.Lab, net *netns.Topology) *harness.Peer {
 	GinkgoHelper()
