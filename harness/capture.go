@@ -21,20 +21,20 @@ import (
 // What a scenario asserts is in the headers, and a guest's files lie in its memory.
 const snapLength = 160
 
-// A Capture records what passes some link ends, from its start until it is read.
+// A Capture records what passes some link ends, from its start until its Stop.
 type Capture struct {
+	ending
 	lab     *Lab
 	file    string
 	ends    []*netns.End
 	began   time.Time
-	running recorder
-	ended   bool
-	told    bool // that it dropped packets
+	running packetRecorder
+	summary capture.Summary // once it is stopped
 	read    []analysis.Segment
 }
 
-// recorder is what a Capture needs of a *capture.Capture.
-type recorder interface {
+// packetRecorder is what a Capture needs of a *capture.Capture.
+type packetRecorder interface {
 	AddDropped(...capture.Note) error
 	AddComments(...capture.Note) error
 	Stop() (capture.Summary, error)
@@ -62,27 +62,44 @@ func (l *Lab) Capture(places ...Place) *Capture {
 	running, err := capture.Start(filepath.Join(l.dir, name), capture.Config{SnapLength: snapLength}, interfaces...)
 	check(err)
 	c := &Capture{lab: l, file: name, ends: ends, began: began, running: running}
-	l.captures = append(l.captures, c)
+	l.add(c)
+	return c
+}
+
+// Stop ends the capture, for it to be read. A capture that dropped packets fails the spec: nothing could be concluded from it.
+func (c *Capture) Stop() *Capture {
+	ginkgo.GinkgoHelper()
+	check(c.stop())
 	return c
 }
 
 // File is the name of the capture's file, in the folder of the spec's record.
 func (c *Capture) File() string { return c.file }
 
-// Segments ends the capture and returns its TCP segments that pass the filters. A capture that
-// dropped packets fails the spec: nothing could be concluded from it.
+// Segments are the capture's TCP segments that pass the filters.
 //
 // What a rule dropped before it was sent is not among them (see [analysis.NeverSent]), but
 // counts in the numbers of the frames, which are those of the file.
 func (c *Capture) Segments(filters ...analysis.Filter) []analysis.Segment {
 	ginkgo.GinkgoHelper()
-	_, err := c.stop()
+	segments, err := c.Read()
 	check(err)
-	if c.read == nil { // a scenario asks for them again and again
-		c.read, err = analysis.ReadFile(c.path())
-		check(err)
+	return slices.Collect(analysis.Where(slices.Values(segments), filters...))
+}
+
+// Read is Segments for a matcher, which has a place for an error.
+func (c *Capture) Read() ([]analysis.Segment, error) {
+	if err := c.over(c.file); err != nil {
+		return nil, err
 	}
-	return slices.Collect(analysis.Where(slices.Values(c.read), analysis.Not(analysis.NeverSent), analysis.All(filters...)))
+	if c.read == nil { // a scenario asks for them again and again
+		all, err := analysis.ReadFile(c.path())
+		if err != nil {
+			return nil, err
+		}
+		c.read = slices.DeleteFunc(all, analysis.NeverSent)
+	}
+	return c.read, nil
 }
 
 // From is [Capture.Segments] of what a host sent, by its addresses.
@@ -106,12 +123,11 @@ func sentBy(host *netns.Host) analysis.Filter {
 	return func(s analysis.Segment) bool { return addresses[s.Src.Addr()] }
 }
 
-// Frames ends the capture and returns its packets of any kind, not decoded: for what is not TCP, and
+// Frames are the capture's packets of any kind, not decoded: for what is not TCP, and
 // for what the link has damaged.
 func (c *Capture) Frames() []analysis.Frame {
 	ginkgo.GinkgoHelper()
-	_, err := c.stop()
-	check(err)
+	check(c.over(c.file))
 	frames, err := analysis.ReadFrames(c.path())
 	check(err)
 	return frames
@@ -119,29 +135,26 @@ func (c *Capture) Frames() []analysis.Frame {
 
 func (c *Capture) path() string { return filepath.Join(c.lab.dir, c.file) }
 
-// stop ends the capture. That it dropped packets is an error, once.
-func (c *Capture) stop() (capture.Summary, error) {
-	if !c.ended {
-		c.ended = true
-		if err := c.annotate(); err != nil {
-			_, stopErr := c.running.Stop()
-			return capture.Summary{}, errors.Join(err, stopErr)
+func (c *Capture) stage() stage { return stagePackets }
+
+func (c *Capture) stop() error {
+	return c.once(func() error {
+		noted := c.annotate()
+		summary, err := c.running.Stop()
+		if err := errors.Join(noted, err); err != nil {
+			return err
 		}
-	}
-	summary, err := c.running.Stop()
-	if err != nil {
-		return summary, err
-	}
-	if dropped := summary.Dropped(); dropped > 0 && !c.told {
-		c.told = true
-		return summary, fmt.Errorf("capture %s: %d packets were dropped by the capture itself: nothing can be concluded from it", c.file, dropped)
-	}
-	return summary, nil
+		c.summary = summary
+		if dropped := summary.Dropped(); dropped > 0 {
+			return fmt.Errorf("capture %s: %d packets were dropped by the capture itself: nothing can be concluded from it", c.file, dropped)
+		}
+		return nil
+	})
 }
 
 // annotate notes what rules and schedules did while the capture ran.
 func (c *Capture) annotate() error {
-	for _, s := range c.lab.schedules {
+	for _, s := range recordersOf[*Schedule](c.lab) {
 		for _, step := range s.steps() {
 			note := capture.Note{At: step.at, Interface: s.end.String(), Comment: step.comment(s.end)}
 			if step.at.Before(c.began) {
@@ -155,7 +168,7 @@ func (c *Capture) annotate() error {
 			}
 		}
 	}
-	for _, s := range c.lab.rules {
+	for _, s := range recordersOf[*ruleSet](c.lab) {
 		hits, err := s.set.Hits()
 		if err != nil && !errors.Is(err, rules.ErrIncomplete) { // which the record says
 			return err
@@ -184,15 +197,14 @@ func (c *Capture) annotate() error {
 	return nil
 }
 
-func (l *Lab) recordCapture(c *Capture) error {
-	summary, err := c.stop()
-	if summary.Path == "" {
-		return err // there is no file
+// record is what the record has of a capture that was stopped; nothing if there is no file.
+func (c *Capture) record() []results.Capture {
+	if c.summary.Path == "" {
+		return nil
 	}
 	record := results.Capture{File: c.file}
-	for _, end := range summary.Interfaces {
+	for _, end := range c.summary.Interfaces {
 		record.Interfaces = append(record.Interfaces, results.CaptureInterface{End: end.Name, Packets: end.Packets, Dropped: end.Dropped})
 	}
-	l.record.Captures = append(l.record.Captures, record)
-	return err
+	return []results.Capture{record}
 }

@@ -20,7 +20,7 @@ type Crossing struct {
 // Delay is the time on the way; both ends have the same clock.
 func (c Crossing) Delay() time.Duration { return c.Arrived.At - c.Sent.At }
 
-// Crossings ends the capture and compares two of its ends: each segment that left from and
+// Crossings compares two of the capture's ends: each segment that left from and
 // passes the filters, in order, with its arrival at to.
 //
 // Segments are known by all that a network leaves as it is: addresses, ports, numbers, flags,

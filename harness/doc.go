@@ -50,12 +50,16 @@
 //	samples := lab.Sample(net.Client(), 10*time.Millisecond)       // samples.json: the same over time
 //	queue := lab.SampleQueue(net.ToServer, 10*time.Millisecond)    // queue.json: a qdisc over time
 //	...
-//	Expect(wire).To(Contain(Handshake()))
-//	Expect(events.States(local, remote)).To(Follow(kernel.SynSent, kernel.Established))
+//	Expect(wire.Stop()).To(Contain(Handshake()))
+//	Expect(events.Stop().States(local, remote)).To(Follow(kernel.SynSent, kernel.Established))
 //	Eventually(sockets).Should(HaveState(kernel.TimeWait, 100))
-//	Expect(samples.Connection(local, remote)).To(HaveEach(HaveField("Congestion", "bbr")))
-//	Expect(queue.List()).To(HaveEach(HaveField("Length", BeNumerically("<=", limit))))
+//	Expect(samples.Stop().Connection(local, remote)).To(HaveEach(HaveField("Congestion", "bbr")))
+//	Expect(queue.Stop().List()).To(HaveEach(HaveField("Length", BeNumerically("<=", limit))))
 //	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
+//
+// All of these live alike, and so do rules, traces and schedules: the lab starts them, Stop ends them and returns them, and what the
+// spec does not stop the lab does when the spec has ended. A capture, events and samples are read once they are stopped; to read them
+// before fails the spec. Sockets, rules and traces can be read while they run.
 //
 // A capture that dropped packets, and a recording that lost events, fail the spec, read or not.
 // Times of events and samples are since the start of the spec; those of segments since the first

@@ -40,7 +40,7 @@ func (l *Lab) keepFailure() string {
 			fmt.Fprintf(&summary, "%s cannot be written: %v\n", name, err)
 		}
 	}
-	for _, c := range l.captures {
+	for _, c := range recordersOf[*Capture](l) {
 		summary.WriteString(c.tail())
 	}
 	if l.topology != nil {

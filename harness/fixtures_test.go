@@ -50,7 +50,7 @@ var fixtures = map[string]fixture{
 				client := lab.Start(net.Client(), peers.EchoClient{Connect: Addr(net.Server(), 7), Requests: 3, Size: 100})
 				Expect(lab.Wait(client).Echo).NotTo(BeNil())
 				lab.Wait(server)
-				Expect(wire.Segments()).To(HaveEach(HaveField("Flags", Not(Equal(analysis.FlagRST)))))
+				Expect(wire.Stop().Segments()).To(HaveEach(HaveField("Flags", Not(Equal(analysis.FlagRST)))))
 				Expect(lab.Counters(net.Client())).To(HaveKeyWithValue("TcpActiveOpens", int64(1)))
 				Expect(lab.Sysctl(net.Server(), "net.ipv4.tcp_sack")).To(Equal(0))
 				Expect(lab.HasSysctl(net.Server(), "net.ipv4.no_such_thing")).To(BeFalse())
@@ -380,7 +380,7 @@ var fixtures = map[string]fixture{
 			dial := lab.Start(net.Client(), peers.Dial{Connect: Addr(net.Server(), 80), Hold: peers.UntilStopped})
 			lab.Started(dial) // or it would be stopped before it has sent anything
 			lab.Stop(dial)
-			Expect(wire).To(matchers.Contain(matchers.Reset(), 2)) // want: explained
+			Expect(wire.Stop()).To(matchers.Contain(matchers.Reset(), 2)) // want: explained
 		})
 	}},
 	"capture drops": {specs: func() {
@@ -392,7 +392,26 @@ var fixtures = map[string]fixture{
 			lab := NewLab(ctx)
 			wire := lab.Capture(lab.Direct().Client())
 			dropping(wire)
-			Expect(wire.Segments()).To(BeEmpty()) // want: read capture
+			Expect(wire.Stop().Segments()).To(BeEmpty()) // want: read capture
+		})
+	}},
+	"running capture": {specs: func() {
+		ginkgo.It("reads a capture that runs", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			wire := lab.Capture(lab.Direct().Client())
+			Expect(wire).To(matchers.Contain(matchers.Reset(), 0)) // want: running capture
+		})
+	}},
+	"running samples": {specs: func() {
+		ginkgo.It("reads samples that are still taken", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			lab.Sample(lab.Direct().Client(), time.Millisecond).List() // want: running samples
+		})
+	}},
+	"stopped sockets": {specs: func() {
+		ginkgo.It("looks once more", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			lab.Sockets(lab.Direct().Client()).Stop().List() // want: stopped sockets
 		})
 	}},
 	"two filters": {specs: func() {
@@ -426,11 +445,11 @@ var fixtures = map[string]fixture{
 			Eventually(sockets).Should(matchers.HaveState(kernel.Established, 1))
 			Consistently(sockets, 50*time.Millisecond).Should(matchers.HaveState(kernel.Established))
 			accepted := lab.AwaitSockets(net.Server(), 1, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
-			series := samples.Connection(accepted[0].Remote, accepted[0].Local)
+			series := samples.Stop().Connection(accepted[0].Remote, accepted[0].Local)
 			Expect(series).NotTo(BeEmpty())
 			Expect(series[len(series)-1].TCPInfo.Snd_mss).To(BeEquivalentTo(1448))
 			Expect(samples.List()).To(HaveLen(len(samples.List())), "it ends once")
-			Expect(queue.List()).To(HaveEach(And(HaveField("Drops", BeZero()), HaveField("Length", BeZero()))))
+			Expect(queue.Stop().List()).To(HaveEach(And(HaveField("Drops", BeZero()), HaveField("Length", BeZero()))))
 			lab.Stop(client)
 		})
 	}},
@@ -444,7 +463,7 @@ var fixtures = map[string]fixture{
 			lab.Started(server)
 			connection := lab.Stop(client).Connections[0]
 			Expect(connection.Err).To(BeNil())
-			states := events.States(connection.Local, connection.Remote)
+			states := events.Stop().States(connection.Local, connection.Remote)
 			Expect(states.States[:2]).To(Equal([]kernel.State{kernel.SynSent, kernel.Established}))
 			Expect(states.Events[0].At).To(And(BeNumerically(">", 0), BeNumerically("<", time.Since(lab.start))))
 			Expect(events.States(connection.Remote, connection.Local).States).To(BeEmpty(), "only the client was asked for")
@@ -459,7 +478,7 @@ var fixtures = map[string]fixture{
 			client := lab.Start(net.Client(), peers.EchoClient{Connect: Addr(net.Server(), 7), Requests: 3, Size: 100})
 			lab.Wait(client)
 			lab.Wait(server)
-			sent := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0])
+			sent := wire.Stop().Crossings(net.Client().Ends()[0], net.Server().Ends()[0])
 			Expect(sent).To(HaveLen(len(wire.Segments(analysis.On("client/eth0"), analysis.Going(analysis.Outbound)))))
 			Expect(sent).To(HaveEach(And(
 				HaveField("Lost", BeFalse()), HaveField("Arrived.Interface", "server/eth0"), HaveField("Delay()", BeNumerically(">=", 0)))))
@@ -475,7 +494,7 @@ var fixtures = map[string]fixture{
 			lab.Capture(net.Client())
 			busy(lab, net)
 			lab.Note("answer", 42)
-			lab.impaired = append(lab.impaired, net.ToServer)
+			lab.add(&queue{end: net.ToServer})
 			Expect(net.Close()).To(Succeed())
 		})
 	}},
@@ -565,10 +584,10 @@ var fixtures = map[string]fixture{
 // dropping makes a capture believe that it dropped packets.
 func dropping(c *Capture) { c.running = dropped{c.running} }
 
-type dropped struct{ recorder }
+type dropped struct{ packetRecorder }
 
 func (d dropped) Stop() (capture.Summary, error) {
-	summary, err := d.recorder.Stop()
+	summary, err := d.packetRecorder.Stop()
 	summary.Interfaces = slices.Clone(summary.Interfaces)
 	summary.Interfaces[0].Dropped = 3
 	return summary, err

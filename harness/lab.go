@@ -42,19 +42,17 @@ type Lab struct {
 	offload   bool
 	before    map[*netns.Host]kernel.Counters
 	pressured []*netns.Host // whose memory may run short
-	links     sync.Mutex    // of impaired, which schedules change in goroutines of their own
-	impaired  []*netns.End  // in the order in which they first were
-	schedules []*Schedule
-	rules     []*ruleSet // likewise
+	links     sync.Mutex    // while an end is impaired, which schedules do in goroutines of their own
 	peers     []*Peer
-	captures  []*Capture
 	record    *results.Record
+
+	recording sync.Mutex // of recorders, likewise
+	recorders []recorder // in the order in which they were started
 
 	busy        sync.Mutex // of moments, which the ends of peers add to, and so of what is added to peers
 	moments     []moment   // how busy the guest was
 	busyAllowed bool
 
-	observers []observer
 	artefacts map[string]int // how many there are of each kind
 
 	closed   sync.Once
@@ -218,14 +216,60 @@ func (l *Lab) Impair(end *netns.End, n impair.Netem) impair.Applied {
 func (l *Lab) setNetem(end *netns.End, n impair.Netem) (impair.Applied, error) {
 	l.links.Lock()
 	defer l.links.Unlock()
-	if slices.Contains(l.impaired, end) {
+	if l.queueOf(end) != nil {
 		return impair.Change(device(end), n)
 	}
 	applied, err := impair.Apply(device(end), n)
 	if err == nil || isMismatch(err) {
-		l.impaired = append(l.impaired, end)
+		l.add(&queue{end: end})
 	}
 	return applied, err
+}
+
+// A queue is the netem of an end from when it is impaired on: its own account is evidence.
+type queue struct {
+	ending
+	end     *netns.End
+	cleared bool
+	stats   *impair.Stats // once it is stopped, if it could be read
+}
+
+func (q *queue) stage() stage { return stageQueues }
+
+func (q *queue) stop() error {
+	return q.once(func() error {
+		if q.cleared {
+			return nil
+		}
+		stats, err := impair.ReadStats(device(q.end))
+		if err != nil {
+			return fmt.Errorf("queue of %s: %w", q.end, err)
+		}
+		q.stats = &stats
+		return nil
+	})
+}
+
+// record is what the record has of the queue; nothing if there is no account.
+func (q *queue) record() []results.Queue {
+	s := q.stats
+	if s == nil {
+		return nil
+	}
+	return []results.Queue{{
+		End: q.end.String(), Kind: "netem", Bytes: s.Bytes, Packets: s.Packets, Drops: uint64(s.Drops),
+		Overlimits: uint64(s.Overlimits), Requeues: uint64(s.Requeues), Backlog: uint64(s.Backlog), Length: uint64(s.QueueLength),
+	}}
+}
+
+// queueOf returns the queue of an end that is impaired.
+func (l *Lab) queueOf(end *netns.End) *queue {
+	for _, q := range recordersOf[*queue](l) {
+		if q.end == end && !q.cleared {
+			return q
+		}
+	}
+	return nil
 }
 
 // isMismatch reports whether the kernel has set something, but not what was asked for.
@@ -275,7 +319,9 @@ func (l *Lab) ClearImpairment(end *netns.End) {
 	at := l.elapsed()
 	check(impair.Clear(device(end)))
 	l.links.Lock()
-	l.impaired = slices.DeleteFunc(l.impaired, func(impaired *netns.End) bool { return impaired == end })
+	if q := l.queueOf(end); q != nil {
+		q.cleared = true
+	}
 	l.links.Unlock()
 	l.record.Impairments = append(l.record.Impairments, results.Impairment{At: at, End: end.String(), Direction: "egress"})
 }
@@ -350,16 +396,12 @@ func (l *Lab) close(report types.SpecReport) (summary string, err error) {
 			l.record.Topology = describe(l.topology, l.offload)
 			errs = append(errs, l.recordCounters())
 		}
-		for _, s := range l.schedules {
-			errs = append(errs, s.stop())
+		errs = append(errs, l.stopAll(), l.recordRules())
+		for _, q := range recordersOf[*queue](l) {
+			l.record.Queues = append(l.record.Queues, q.record()...)
 		}
-		errs = append(errs, l.recordQueues())
-		for _, c := range l.captures {
-			errs = append(errs, l.recordCapture(c))
-		}
-		errs = append(errs, l.recordRules()) // behind the captures, which ask the rules what they did
-		for _, o := range l.observers {
-			errs = append(errs, o.end())
+		for _, c := range recordersOf[*Capture](l) {
+			l.record.Captures = append(l.record.Captures, c.record()...)
 		}
 		if report.Failed() || errors.Join(errs...) != nil {
 			summary = l.keepFailure()
@@ -370,23 +412,6 @@ func (l *Lab) close(report types.SpecReport) (summary string, err error) {
 		err = errors.Join(errs...)
 	})
 	return summary, err
-}
-
-func (l *Lab) recordQueues() error {
-	var errs []error
-	for _, end := range l.impaired {
-		stats, err := impair.ReadStats(device(end))
-		if err != nil {
-			errs = append(errs, fmt.Errorf("queue of %s: %w", end, err))
-			continue
-		}
-		l.record.Queues = append(l.record.Queues, results.Queue{
-			End: end.String(), Kind: "netem", Bytes: stats.Bytes, Packets: stats.Packets, Drops: uint64(stats.Drops),
-			Overlimits: uint64(stats.Overlimits), Requeues: uint64(stats.Requeues),
-			Backlog: uint64(stats.Backlog), Length: uint64(stats.QueueLength),
-		})
-	}
-	return errors.Join(errs...)
 }
 
 func describe(t *netns.Topology, offload bool) *results.Topology {

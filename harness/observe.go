@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -21,12 +20,6 @@ import (
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/netns"
 )
-
-// An observer watches something until it is read or the spec ends. Ending it twice does no harm.
-type observer interface {
-	// end stops it and writes its artefact.
-	end() error
-}
 
 // monotonic is CLOCK_MONOTONIC, by which the kernel package tells times.
 func monotonic() (time.Duration, error) {
@@ -82,6 +75,7 @@ func anyRows[T any](rows []T) func(yield func(any) bool) {
 //
 //	Eventually(lab.Sockets(client)).Should(HaveState(kernel.TimeWait, 100))
 type Sockets struct {
+	ending
 	lab      *Lab
 	host     *netns.Host
 	filter   kernel.SocketFilter
@@ -94,7 +88,14 @@ type Sockets struct {
 func (l *Lab) Sockets(host *netns.Host, filter ...kernel.SocketFilter) *Sockets {
 	ginkgo.GinkgoHelper()
 	s := &Sockets{lab: l, host: host, filter: atMostOne(filter), file: l.artefact("sockets", "json")}
-	l.observers = append(l.observers, s)
+	l.add(s)
+	return s
+}
+
+// Stop ends the looking. What was read is kept, and nothing more can be.
+func (s *Sockets) Stop() *Sockets {
+	ginkgo.GinkgoHelper()
+	check(s.stop())
 	return s
 }
 
@@ -111,6 +112,9 @@ func (s *Sockets) Read() ([]kernel.Socket, error) {
 	ginkgo.GinkgoHelper()
 	if err := s.lab.faulty("read the sockets of " + s.host.Name()); err != nil {
 		return nil, err
+	}
+	if s.stopped {
+		return nil, fmt.Errorf("read the sockets of %s: they have been stopped", s.host.Name())
 	}
 	at := s.lab.elapsed()
 	sockets, err := kernel.ReadSockets(s.host, s.filter)
@@ -135,8 +139,12 @@ func sameState(a, b kernel.Socket) bool {
 	return a.Local == b.Local && a.Remote == b.Remote && a.State == b.State
 }
 
-func (s *Sockets) end() error {
-	return s.lab.writeRows(s.file, "host", s.host.Name(), "readings", anyRows(s.readings))
+func (s *Sockets) stage() stage { return stageWatchers }
+
+func (s *Sockets) stop() error {
+	return s.once(func() error {
+		return s.lab.writeRows(s.file, "host", s.host.Name(), "readings", anyRows(s.readings))
+	})
 }
 
 // AwaitSockets waits until a host has as many sockets that pass the filter as said, and returns
@@ -188,43 +196,48 @@ func (l *Lab) noListener(host *netns.Host) error {
 	return fmt.Errorf("no program runs in %s any more that could listen: ended are %s", host.Name(), strings.Join(ended, ", "))
 }
 
-// series is what a sampler has read, once it has ended.
+// series is what a sampler reads.
 type series[T any] struct {
+	ending
+	file    string
 	sampler *kernel.Sampler[T]
 	rebase  func(*T) // to the start of the spec
 	write   func([]T) error
-
-	once sync.Once
-	list []T
-	err  error
+	list    []T // once it is stopped
 }
 
-func (s *series[T]) end() error {
-	s.once.Do(func() {
-		s.list, s.err = s.sampler.Stop()
+func (s *series[T]) stage() stage { return stageWatchers }
+
+func (s *series[T]) stop() error {
+	return s.once(func() error {
+		var err error
+		s.list, err = s.sampler.Stop()
 		for i := range s.list {
 			s.rebase(&s.list[i])
 		}
-		s.err = errors.Join(s.err, s.write(s.list))
+		return errors.Join(err, s.write(s.list))
 	})
-	return s.err
 }
 
-// List ends the sampling and returns what was read, in order. Times are since the start of
-// the spec.
+// List is what was read, in order. Times are since the start of the spec.
 func (s *series[T]) List() []T {
 	ginkgo.GinkgoHelper()
-	err := s.end()
-	s.err = nil // it is told once
-	check(err)
+	check(s.over(s.file))
 	return s.list
 }
 
 // Samples are the sockets of a host over time.
 type Samples struct{ series[kernel.Sample] }
 
+// Stop ends the sampling, for it to be read.
+func (s *Samples) Stop() *Samples {
+	ginkgo.GinkgoHelper()
+	check(s.stop())
+	return s
+}
+
 // Sample reads the sockets of a host that pass the filter, if there is one, on each period of a
-// millisecond or more, until [Samples.List] is called or the spec ends. Where the machine is busy samples
+// millisecond or more, until its Stop or the end of the spec. Where the machine is busy samples
 // are late, by tens of milliseconds at times: what counts is the time that each has. The artefact is
 // samples.json.
 func (l *Lab) Sample(host *netns.Host, period time.Duration, filter ...kernel.SocketFilter) *Samples {
@@ -233,17 +246,18 @@ func (l *Lab) Sample(host *netns.Host, period time.Duration, filter ...kernel.So
 	checkAvailable(err, kernel.ErrNoSockDiag)
 	file := l.artefact("samples", "json")
 	s := &Samples{series[kernel.Sample]{
+		file:    file,
 		sampler: sampler,
 		rebase:  func(x *kernel.Sample) { x.At -= l.began },
 		write: func(list []kernel.Sample) error {
 			return l.writeRows(file, "host", host.Name(), "samples", anyRows(list))
 		},
 	}}
-	l.observers = append(l.observers, s)
+	l.add(s)
 	return s
 }
 
-// Connection ends the sampling and returns the course of one side of a connection.
+// Connection is the course of one side of a connection.
 func (s *Samples) Connection(local, remote netip.AddrPort) []kernel.Point {
 	ginkgo.GinkgoHelper()
 	return kernel.Series(s.List(), local, remote)
@@ -253,8 +267,15 @@ func (s *Samples) Connection(local, remote netip.AddrPort) []kernel.Point {
 // sent and dropped.
 type QueueSamples struct{ series[kernel.QdiscSample] }
 
+// Stop ends the sampling, for it to be read.
+func (s *QueueSamples) Stop() *QueueSamples {
+	ginkgo.GinkgoHelper()
+	check(s.stop())
+	return s
+}
+
 // SampleQueue reads the counters of an end's root qdisc on each period of a millisecond or more,
-// until [QueueSamples.List] is called or the spec ends. The artefact is queue.json.
+// until its Stop or the end of the spec. The artefact is queue.json.
 func (l *Lab) SampleQueue(end *netns.End, period time.Duration) *QueueSamples {
 	ginkgo.GinkgoHelper()
 	sampler, err := kernel.StartSamplingQdisc(end.Host(), end.Name(), period)
@@ -263,27 +284,26 @@ func (l *Lab) SampleQueue(end *netns.End, period time.Duration) *QueueSamples {
 	}
 	file := l.artefact("queue", "json")
 	s := &QueueSamples{series[kernel.QdiscSample]{
+		file:    file,
 		sampler: sampler,
 		rebase:  func(x *kernel.QdiscSample) { x.At -= l.began },
 		write: func(list []kernel.QdiscSample) error {
 			return l.writeRows(file, "end", end.String(), "samples", anyRows(list))
 		},
 	}}
-	l.observers = append(l.observers, s)
+	l.add(s)
 	return s
 }
 
 // Events are what the kernel's tracepoints tell of the lab's hosts, from the start of the
-// recording until it is read.
+// recording until its Stop.
 type Events struct {
+	ending
 	lab     *Lab
 	file    string
 	hosts   []*netns.Host
 	running *kernel.Events
-
-	once sync.Once
-	list []kernel.Event
-	err  error
+	list    []kernel.Event // once it is stopped
 }
 
 // Events starts to record what happens to the connections of some hosts, or of all of the
@@ -318,33 +338,41 @@ func (l *Lab) Events(hosts ...*netns.Host) *Events {
 	}
 	checkAvailable(err, kernel.ErrNoTracefs, os.ErrPermission)
 	e := &Events{lab: l, file: l.artefact("events", "jsonl"), hosts: hosts, running: running}
-	l.observers = append(l.observers, e)
+	l.add(e)
 	return e
 }
 
-// List ends the recording and returns the events in order. Times are since the start of the spec.
-// Events that were lost for want of room fail the spec: nothing could be concluded from the rest.
-func (e *Events) List() []kernel.Event {
+// Stop ends the recording, for it to be read. Events that were lost for want of room fail the spec: nothing could be concluded from
+// the rest.
+func (e *Events) Stop() *Events {
 	ginkgo.GinkgoHelper()
-	err := e.end()
-	e.err = nil // it is told once
-	check(err)
-	return e.list
+	check(e.stop())
+	return e
 }
 
-// States ends the recording and returns through which states one side of a connection went: the
-// one that has the address local.
+// List is the events in order. Times are since the start of the spec.
+func (e *Events) List() []kernel.Event {
+	ginkgo.GinkgoHelper()
+	list, err := e.Read()
+	check(err)
+	return list
+}
+
+// Read is List for a matcher, which has a place for an error.
+func (e *Events) Read() ([]kernel.Event, error) { return e.list, e.over(e.file) }
+
+// States are those that one side of a connection went through: the one that has the address local.
 func (e *Events) States(local, remote netip.AddrPort) kernel.Path {
 	ginkgo.GinkgoHelper()
 	return kernel.PathOf(e.List(), local, remote)
 }
 
-func (e *Events) end() error {
-	e.once.Do(func() { e.err = e.stop() })
-	return e.err
-}
+func (e *Events) stage() stage { return stageWatchers }
 
-func (e *Events) stop() error {
+func (e *Events) stop() error { return e.once(e.keep) }
+
+// keep ends the recording, and writes what it has of the hosts.
+func (e *Events) keep() error {
 	all, lost, err := e.running.Stop()
 	if err != nil {
 		return fmt.Errorf("%s: %w", e.file, err)

@@ -22,14 +22,39 @@ import (
 
 // ruleSet is the rules on one link end.
 type ruleSet struct {
+	ending
 	end  *netns.End
 	set  *rules.Set
 	list []*Rule
 
 	traced bool
+	counts []rules.Count // once it is stopped
+	hits   []rules.Hit   // likewise
 }
 
-// A Rule is one that acts on chosen packets at a link end.
+func (s *ruleSet) stage() stage { return stageRules }
+
+// stop keeps what the rules did, and removes them. What is known is kept, also if it is not all.
+func (s *ruleSet) stop() error {
+	return s.once(func() error {
+		var errs []error
+		if s.used() {
+			var err error
+			s.counts, err = s.set.Counts()
+			errs = append(errs, err)
+			s.hits, err = s.set.Hits()
+			if !errors.Is(err, rules.ErrIncomplete) { // Counts has said so
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(append(errs, s.set.Close())...)
+	})
+}
+
+// used tells whether anything was asked of the set, which every end has that is impaired.
+func (s *ruleSet) used() bool { return len(s.list) > 0 || s.traced }
+
+// A Rule is one that acts on chosen packets at a link end, from its start until its Stop. What it did can be read at any time.
 type Rule struct {
 	lab       *Lab
 	installed *rules.Installed
@@ -74,11 +99,12 @@ func (l *Lab) ruleSet(end *netns.End) *ruleSet {
 
 // rulesAt returns the set of an end that has one.
 func (l *Lab) rulesAt(end *netns.End) *ruleSet {
-	i := slices.IndexFunc(l.rules, func(s *ruleSet) bool { return s.end == end })
+	sets := recordersOf[*ruleSet](l)
+	i := slices.IndexFunc(sets, func(s *ruleSet) bool { return s.end == end })
 	if i < 0 {
 		return nil
 	}
-	return l.rules[i]
+	return sets[i]
 }
 
 func (l *Lab) openRules(end *netns.End) (*ruleSet, error) {
@@ -87,7 +113,7 @@ func (l *Lab) openRules(end *netns.End) (*ruleSet, error) {
 		return nil, err
 	}
 	s := &ruleSet{end: end, set: set}
-	l.rules = append(l.rules, s)
+	l.add(s)
 	return s, nil
 }
 
@@ -123,11 +149,12 @@ func (r *Rule) Count() rules.Count {
 	return count
 }
 
-// End ends what the rule does. What it holds still comes.
-func (r *Rule) End() {
+// Stop ends what the rule does. What it holds still comes.
+func (r *Rule) Stop() *Rule {
 	ginkgo.GinkgoHelper()
 	check(r.lab.jitterWithin())
 	check(r.installed.Disable())
+	return r
 }
 
 // Resume lets the rule act again, as if it had been added now; its numbers go on.
@@ -137,7 +164,7 @@ func (r *Rule) Resume() {
 	check(r.installed.Enable())
 }
 
-// Silence drops everything that leaves through an end, until its End. Nobody is told, as behind a cable that was cut.
+// Silence drops everything that leaves through an end, until its Stop. Nobody is told, as behind a cable that was cut.
 // Silence both ends of a topology for both directions.
 func (l *Lab) Silence(end *netns.End) *Rule {
 	ginkgo.GinkgoHelper()
@@ -158,20 +185,30 @@ func (l *Lab) silenceName(end *netns.End) string {
 	return "silence"
 }
 
-// Trace records every packet that is offered to the link at an end, before rules and netem, from now on. See
-// [Lab.Offered].
-func (l *Lab) Trace(end *netns.End) {
+// A Trace records every packet that is offered to the link at an end, from its start until its Stop. It can be read at any time.
+type Trace struct{ set *ruleSet }
+
+// Trace starts to record every packet that is offered to the link at an end, before rules and netem.
+func (l *Lab) Trace(end *netns.End) *Trace {
 	ginkgo.GinkgoHelper()
 	set := l.ruleSet(end)
 	check(set.set.Trace(true))
 	set.traced = true
+	return &Trace{set}
+}
+
+// Stop ends the trace.
+func (t *Trace) Stop() *Trace {
+	ginkgo.GinkgoHelper()
+	check(t.set.set.Trace(false))
+	return t
 }
 
 // Offered are the packets that were offered to the link while it was traced. What of them a capture on the same end
 // does not have, the link lost.
-func (l *Lab) Offered(end *netns.End) []rules.Offered {
+func (t *Trace) Offered() []rules.Offered {
 	ginkgo.GinkgoHelper()
-	offered, err := l.ruleSet(end).set.Offered()
+	offered, err := t.set.set.Offered()
 	check(err)
 	return offered
 }
@@ -184,7 +221,7 @@ type Unreachable struct {
 }
 
 // Unreachable lets a router answer what it should forward to an address with ICMP: host unreachable (RFC 1812,
-// section 5.2.7.1), or for IPv6 no route to destination (RFC 4443, section 3.1), until its End. The kernel bounds how
+// section 5.2.7.1), or for IPv6 no route to destination (RFC 4443, section 3.1), until its Stop. The kernel bounds how
 // many such messages it sends to one host (net.ipv4.icmp_ratelimit, net.ipv6.icmp.ratelimit).
 func (l *Lab) Unreachable(router *netns.Host, dst netip.Addr) *Unreachable {
 	ginkgo.GinkgoHelper()
@@ -197,8 +234,8 @@ func (l *Lab) Unreachable(router *netns.Host, dst netip.Addr) *Unreachable {
 	return u
 }
 
-// End lets the router forward to the address again.
-func (u *Unreachable) End() {
+// Stop lets the router forward to the address again.
+func (u *Unreachable) Stop() {
 	ginkgo.GinkgoHelper()
 	check(u.lab.jitterWithin())
 	check(u.failed("end making", u.router.Netlink().RouteDel(u.route())))
@@ -223,7 +260,7 @@ func (u *Unreachable) failed(operation string, err error) error {
 // rulesFile has all that the rules did: for each end its rules' counts and hits.
 const rulesFile = "rules.json"
 
-// recordRules puts the counts into the record and the hits beside it, and removes the rules.
+// recordRules puts what the rules did into the record, and their hits beside it. They have been stopped.
 func (l *Lab) recordRules() error {
 	type account struct {
 		End    string        `json:"end"`
@@ -232,28 +269,19 @@ func (l *Lab) recordRules() error {
 	}
 	var accounts []account
 	var errs []error
-	for _, s := range l.rules {
-		if len(s.list) == 0 && !s.traced {
-			errs = append(errs, s.set.Close())
+	for _, s := range recordersOf[*ruleSet](l) {
+		if !s.used() {
 			continue
 		}
-		// What is known is recorded, also if it is not all.
-		counts, err := s.set.Counts()
-		errs = append(errs, err)
-		hits, err := s.set.Hits()
-		if err != nil && !errors.Is(err, rules.ErrIncomplete) { // Counts has said so
-			errs = append(errs, err)
-		}
-		accounts = append(accounts, account{s.end.String(), counts, hits})
+		accounts = append(accounts, account{s.end.String(), s.counts, s.hits})
 		for i, r := range s.list {
-			if i >= len(counts) {
+			if i >= len(s.counts) {
 				break
 			}
-			applied, err := results.Raw(counts[i])
+			applied, err := results.Raw(s.counts[i])
 			errs = append(errs, err)
 			l.record.Impairments[r.record].Applied = applied
 		}
-		errs = append(errs, s.set.Close())
 	}
 	if len(accounts) == 0 {
 		return errors.Join(errs...)

@@ -28,7 +28,7 @@ func init() {
 			lab := NewLab(ctx)
 			net := lab.Routed()
 			lab.ImpairBoth(impair.Netem{Delay: 5 * time.Millisecond})
-			lab.Trace(net.ToServer)
+			trace := lab.Trace(net.ToServer)
 			lost := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5)))
 			late := lab.Rule(net.ToClient, rules.Hold(30*time.Millisecond, rules.SYNACK.First(1)))
 			wire := lab.Capture(net.Routers[0])
@@ -43,7 +43,7 @@ func init() {
 			Expect(connection.ConnectTime).To(BeNumerically(">=", 40*time.Millisecond))
 			Expect(lab.Counters(net.Client())).To(HaveKeyWithValue("TcpRetransSegs", int64(1)))
 			// What rules did stands in the capture: the lost segment was never sent, and is there with a comment.
-			Expect(wire.Segments(analysis.On(net.ToServer.String()), analysis.WithData)).To(HaveLen(20))
+			Expect(wire.Stop().Segments(analysis.On(net.ToServer.String()), analysis.WithData)).To(HaveLen(20))
 			all, err := analysis.ReadFile(filepath.Join(lab.Dir(), wire.File()))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(slices.Collect(analysis.Where(slices.Values(all), analysis.NeverSent))).To(HaveExactElements(
@@ -52,7 +52,7 @@ func init() {
 			Expect(err).NotTo(HaveOccurred())
 			Expect(string(text)).To(And(ContainSubstring(`drop (rule "drop data 5")`), ContainSubstring(`hold 30ms (rule "hold 30ms SYN-ACK`)))
 			// Two ends of one link: what was offered and not dropped has passed the queue.
-			Expect(lab.Offered(net.ToServer)).To(HaveLen(int(lab.Queue(net.ToServer).Packets) + 1))
+			Expect(trace.Offered()).To(HaveLen(int(lab.Queue(net.ToServer).Packets) + 1))
 		})
 	}}
 	fixtures["silence"] = fixture{netem: true, specs: func() {
@@ -66,11 +66,11 @@ func init() {
 			}
 			silence := lab.Silence(net.ToClient)
 			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
-			silence.End()
+			silence.Stop()
 			Expect(dial().Err).To(MatchError(unix.ECONNREFUSED))
 			silence.Resume()
 			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
-			silence.End()
+			silence.Stop()
 			lab.SilenceFor(net.ToServer, time.Hour)
 			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
 			Expect(silence.Count().Acted).To(BeEquivalentTo(2))
@@ -87,7 +87,7 @@ func init() {
 				// Linux gives up in SYN_SENT, as RFC 5461 describes (tcp_v4_err, tcp_v6_err), before the first retransmission.
 				Expect(connection.Err).To(MatchError(one.errno))
 				Expect(connection.ConnectTime).To(BeNumerically("<", time.Second))
-				unreachable.End()
+				unreachable.Stop()
 			}
 		})
 	}}

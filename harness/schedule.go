@@ -15,8 +15,9 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// A Schedule is an impairment that changes over time, while it runs.
+// A Schedule is an impairment that changes over time, from its start until it is over or its Stop.
 type Schedule struct {
+	ending
 	lab   *Lab
 	end   *netns.End
 	plan  schedule.Schedule
@@ -26,9 +27,8 @@ type Schedule struct {
 	mutex   sync.Mutex
 	applied []scheduled
 
-	once sync.Once
-	list []schedule.Done
-	err  error
+	list []schedule.Done // once it is done
+	err  error           // likewise
 }
 
 // scheduled is a step that was applied.
@@ -59,7 +59,7 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 	seed := l.nextSeed()
 	check(l.readyForRules(end))
 	check(l.jitterWithin())
-	l.schedules = append(l.schedules, s)
+	l.add(s)
 	go func() {
 		defer close(s.done)
 		s.list, s.err = schedule.Run(ctx, plan, func(n impair.Netem) error {
@@ -80,9 +80,8 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 	return s
 }
 
-// Wait waits until a schedule without a period is over, and returns what became of its steps. With a period it never is,
-// which fails the spec.
-func (s *Schedule) Wait() []schedule.Done {
+// Wait waits until a schedule without a period is over, and stops it. With a period it never is, which fails the spec.
+func (s *Schedule) Wait() *Schedule {
 	ginkgo.GinkgoHelper()
 	if s.plan.Period != 0 {
 		check(fmt.Errorf("wait for the schedule of %s: it begins again every %v, for ever: use Stop", s.end, s.plan.Period))
@@ -97,27 +96,37 @@ func (s *Schedule) Wait() []schedule.Done {
 	return s.Stop()
 }
 
-// Stop ends the schedule and returns what became of its steps.
-func (s *Schedule) Stop() []schedule.Done {
+// Stop ends the schedule. What it has set stays.
+func (s *Schedule) Stop() *Schedule {
 	ginkgo.GinkgoHelper()
 	check(s.stop())
+	return s
+}
+
+// Steps are what became of the steps of a schedule that has been stopped.
+func (s *Schedule) Steps() []schedule.Done {
+	ginkgo.GinkgoHelper()
+	check(s.over("the schedule of " + s.end.String()))
 	return s.list
 }
 
+func (s *Schedule) stage() stage { return stageChanges }
+
 // stop ends the schedule and records its steps. That it is ended before it is over is no error.
 func (s *Schedule) stop() error {
-	s.ended()
-	<-s.done
-	s.once.Do(func() {
-		if errors.Is(s.err, context.Canceled) {
-			s.err = nil
+	return s.once(func() error {
+		s.ended()
+		<-s.done
+		err := s.err
+		if errors.Is(err, context.Canceled) {
+			err = nil
 		}
 		for _, step := range s.steps() {
 			at := results.Duration(step.at.Sub(s.lab.start))
-			s.err = errors.Join(s.err, s.lab.recordImpairment(at, s.end, step.applied))
+			err = errors.Join(err, s.lab.recordImpairment(at, s.end, step.applied))
 		}
+		return err
 	})
-	return s.err
 }
 
 func (s *Schedule) steps() []scheduled {

@@ -29,7 +29,7 @@ func init() {
 				{At: 450 * time.Millisecond, Netem: impair.Netem{Delay: 60 * time.Millisecond}},
 			}})
 			Expect(client.Begin()).To(Succeed())
-			steps := running.Wait()
+			steps := running.Wait().Steps()
 			result := lab.Wait(client)
 			lab.Wait(server)
 
@@ -37,7 +37,7 @@ func init() {
 			Expect(steps[1].Began).To(BeNumerically(">=", 450*time.Millisecond))
 			Expect(result.Echo.Min).To(BeNumerically("<", 30*time.Millisecond))
 			Expect(result.Echo.Max).To(BeNumerically(">=", 60*time.Millisecond))
-			wire.Segments()
+			wire.Stop().Segments()
 			text, err := os.ReadFile(filepath.Join(lab.Dir(), wire.File()))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(strings.Count(string(text), "impairment of router/eth1 changed to")).To(Equal(2))

@@ -75,8 +75,17 @@ func accurate() []analysis.Segment {
 // recording is a capture, as a Lab has it.
 type recording []analysis.Segment
 
-func (r recording) Segments(...analysis.Filter) []analysis.Segment { return r }
-func (r recording) File() string                                   { return "capture-2.pcapng" }
+func (r recording) Read() ([]analysis.Segment, error) { return r, nil }
+func (r recording) File() string                      { return "capture-2.pcapng" }
+
+// running is what cannot be read yet.
+type running struct{ recording }
+
+func (running) Read() ([]analysis.Segment, error) { return nil, errors.New("it still runs") }
+
+type runningEvents struct{}
+
+func (runningEvents) Read() ([]kernel.Event, error) { return nil, errors.New("it still runs") }
 
 // sockets are two in TIME-WAIT and one that is connected; they list themselves.
 type sockets struct{}
@@ -302,6 +311,12 @@ func TestWhatCannotBeJudgedIsAnError(t *testing.T) {
 		_, err := m.Match(actual)
 		g.Expect(err).To(HaveOccurred())
 	}
+	_, err = Contain(Handshake()).Match(running{})
+	g.Expect(err).To(MatchError(HaveSuffix("it still runs")))
+	_, err = BeExchange("> S").Match(running{})
+	g.Expect(err).To(MatchError(HaveSuffix("it still runs")))
+	_, err = HaveRetransmissions(0).Match(runningEvents{})
+	g.Expect(err).To(MatchError(HaveSuffix("it still runs")))
 	for _, m := range []types.GomegaMatcher{
 		HaveGrown("x", 1), Contain(Handshake()), HaveRetransmissions(1), HaveState(kernel.Listen), Follow(kernel.Listen),
 		HaveCounters{"x": 1},

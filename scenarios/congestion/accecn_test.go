@@ -62,9 +62,9 @@ func accurately(lab *harness.Lab, segments int64, path func(*netns.Topology)) ac
 	f.sender = *lab.Wait(dial).Connections[0].Steps[2].TCPInfo
 	f.receiver = *lab.Wait(accept).Connections[0].Steps[1].TCPInfo
 
-	Expect(near).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
+	Expect(near.Stop()).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
 	f.sent = near.DataFrom(net.Client())
-	f.came = far.DataFrom(net.Client())
+	f.came = far.Stop().DataFrom(net.Client())
 	f.acks = near.From(net.Server(), analysis.Not(analysis.SYNACKs))
 	f.client = harness.First(near.Report().Conversations, "conversations")
 	f.server = harness.First(far.Report().Conversations, "conversations")

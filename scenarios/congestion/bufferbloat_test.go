@@ -62,7 +62,7 @@ var _ = DescribeTable("a queue makes round trips longer by the time that it take
 		lab.Measure("longest RTT", longestRoundTrip(f.segments), full)
 		lab.Check("longest SRTT", slices.Max(smoothedRoundTrips(f.socket)), full)
 		// It is full from when a packet comes until one leaves: a sample may have seen one less.
-		lab.Check("longest queue", longestQueue(queue.List()), bounds.Between(limit-1, limit), "netem's limit")
+		lab.Check("longest queue", longestQueue(queue.Stop().List()), bounds.Between(limit-1, limit), "netem's limit")
 		// Each packet that is dropped is retransmitted: no tolerance, so no margin.
 		Expect(lab.Queue(net.ToServer).Drops).To(bounds.Between(1, f.TCPInfo.Total_retrans))
 	},

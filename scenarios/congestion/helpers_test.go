@@ -45,13 +45,13 @@ func transfer(lab *harness.Lab, net *netns.Topology, period time.Duration, clien
 	info := f.TCPInfo
 	lab.Check("limited by buffers", bounds.Percent(float64(info.Rwnd_limited+info.Sndbuf_limited)/float64(info.Busy_time)),
 		bounds.AtMost(1.).In("%"), "TCP_INFO: tcpi_rwnd_limited, tcpi_sndbuf_limited")
-	f.segments = wire.Segments()
+	f.segments = wire.Stop().Segments()
 	for _, s := range f.segments {
 		if s.Length > 0 && s.Src == f.Local {
 			f.data = append(f.data, s)
 		}
 	}
-	f.socket = samples.Connection(f.Local, f.Remote)
+	f.socket = samples.Stop().Connection(f.Local, f.Remote)
 	Expect(f.data).NotTo(BeEmpty(), "segments with data")
 	Expect(f.socket).NotTo(BeEmpty(), "samples of the socket")
 	return f

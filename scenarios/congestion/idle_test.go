@@ -36,7 +36,7 @@ var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc
 		steps := lab.Wait(client).Connections[0].Steps
 		before, after := steps[2].TCPInfo, steps[5].TCPInfo
 
-		data := wire.Segments(analysis.WithData)
+		data := wire.Stop().Segments(analysis.WithData)
 		rounds := perRound(data, roundTrip)
 		Expect(begin(rounds, 3)).To(Equal([]int{10, 20, 40})) // RFC 6928, RFC 5681
 		Expect(len(rounds)).To(BeNumerically(">", 3), "rounds")

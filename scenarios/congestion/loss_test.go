@@ -74,13 +74,13 @@ var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "n
 		// link's rate; the second has headers and retransmissions in it, and ACKs the other way have not.
 		goodput := received.Bulk.Goodput
 		filled := bounds.Percent(goodput / float64(8*harness.MSS()) * lossy.Frame().Seconds())
-		carried := bounds.Percent(float64(last(queue.List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(lossy.Rate))
+		carried := bounds.Percent(float64(last(queue.Stop().List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(lossy.Rate))
 		lab.Note("goodput", bounds.Mbit(goodput))
 		expected := share(lab.Oracle(net.Client()))
 		lab.Measure("share of the link", filled, expected)
 		lab.Check("carried by the link", carried, expected)
 		connection := received.Connections[0]
-		Expect(samples.Connection(connection.Remote, connection.Local)).To(HaveEach(HaveField("Congestion", congestion)))
+		Expect(samples.Stop().Connection(connection.Remote, connection.Local)).To(HaveEach(HaveField("Congestion", congestion)))
 	},
 	Entry("BBR fills more than 80 % of the link", Label("linux"), "bbr", bbrShare),
 	Entry("CUBIC fills less than half of it", Label("rfc9438"), "cubic", cubicShare),

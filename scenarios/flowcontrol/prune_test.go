@@ -56,7 +56,7 @@ var _ = It("collapses small segments where a receive buffer is full of them, and
 			"TcpExtOfoPruned":       0,
 		})
 		Expect(full.ReceiveQueue).To(BeEquivalentTo(writes))
-		lab.Check("segments", len(wire.Segments(analysis.WithData)), bounds.AtLeast(writes/2+1), "TCP_NODELAY: most have a byte")
+		lab.Check("segments", len(wire.Stop().Segments(analysis.WithData)), bounds.AtLeast(writes/2+1), "TCP_NODELAY: most have a byte")
 		collapsed := lab.Counters(net.Server())["TcpExtTCPRcvCollapsed"]
 		lab.Measure("collapsed", bounds.In(collapsed, "segments"), bounds.AtLeast(1), "tcp_collapse")
 	})

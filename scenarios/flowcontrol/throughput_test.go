@@ -42,13 +42,13 @@ func transfer(lab *harness.Lab, net *netns.Topology, bytes int64, server peers.S
 // firstWindow is the one that the server offered with its SYN-ACK, in bytes.
 func firstWindow(wire *harness.Capture) int {
 	GinkgoHelper()
-	return int(harness.First(wire.Segments(analysis.SYNACKs), "SYN-ACKs").Window)
+	return int(harness.First(wire.Stop().Segments(analysis.SYNACKs), "SYN-ACKs").Window)
 }
 
 // largestWindow is the largest that the server offered, in bytes: with its SYN-ACK, or later.
 func largestWindow(wire *harness.Capture) int {
 	GinkgoHelper()
-	return max(firstWindow(wire), harness.First(wire.Report().Conversations, "conversations").Server.Window.Max)
+	return max(firstWindow(wire), harness.First(wire.Stop().Report().Conversations, "conversations").Server.Window.Max)
 }
 
 // waited is the share of its time that the sender waited for the receiver's window, by its own account.
@@ -70,7 +70,7 @@ var _ = DescribeTable("takes a round trip for each window", Label("long", "netem
 
 		// No more than a window each round trip (RFC 7323, section 1.1).
 		limit := oracle.Throughput(window, farTrip)
-		Expect(wire.Segments(analysis.SYNACKs)[0].Options.HasWindowScale).To(Equal(scaling == "1"))
+		Expect(wire.Stop().Segments(analysis.SYNACKs)[0].Options.HasWindowScale).To(Equal(scaling == "1"))
 		if server.ReceiveBuffer > 0 {
 			// socket(7): the kernel doubles SO_RCVBUF, for its overhead. The first window is half of that, in whole segments.
 			mss := harness.Payload(netns.DefaultMTU)

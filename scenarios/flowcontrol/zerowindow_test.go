@@ -58,7 +58,7 @@ var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "r
 	// RFC 9293, section 3.8.6.1: the first after an RTO, then exponentially.
 	expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto}, probes)
 	time.Sleep(expected[probes-1].Latest)
-	zero := harness.First(wire.Segments(closed), "segments that close the window")
+	zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
 	sent := wire.From(net.Client(), probing(zero.Ack))
 	Expect(sent).To(HaveLen(probes))
 	for i, probe := range sent {
@@ -78,7 +78,7 @@ var _ = It("sends at once when the window opens again", Label("quick", "netem", 
 	received := lab.Wait(pair.Server).Connections[0].Received
 
 	// RFC 9293, section 3.8.6.2.2: the receiver tells once there is room for a segment; it waits for no probe.
-	zero := harness.First(wire.Segments(closed), "segments that close the window")
+	zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
 	later := func(s analysis.Segment) bool { return s.Frame > zero.Frame }
 	update := harness.First(wire.From(net.Server(), later, analysis.Not(closed)), "window updates")
 	next := harness.First(wire.Segments(analysis.WithData, later), "segments with data after it")
@@ -105,7 +105,7 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 		end := lab.Wait(pair.Client).Connections[0].Steps[0].Err
 
 		Expect(end).To(MatchError(unix.ETIMEDOUT))
-		zero := harness.First(wire.Segments(closed, analysis.On(net.Client().Ends()[0].String())), "segments that close the window")
+		zero := harness.First(wire.Stop().Segments(closed, analysis.On(net.Client().Ends()[0].String())), "segments that close the window")
 		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], probing(zero.Ack))
 		var answered []time.Duration
 		for _, c := range crossings {
@@ -134,7 +134,7 @@ var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes
 		// RFC 9293, section 3.8.6.1, would have the connection stay for as long as the probes are answered; the program's
 		// time-out comes first. It counts from the first probe on (tcp_probe_timer: icsk_probes_tstamp).
 		Expect(write.Err).To(MatchError(unix.ETIMEDOUT))
-		zero := harness.First(wire.Segments(closed), "segments that close the window")
+		zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
 		sent := wire.From(net.Client(), probing(zero.Ack))
 		answers := wire.From(net.Server(), closed, func(s analysis.Segment) bool { return s.Frame > zero.Frame })
 		k := lab.Oracle(net.Client())

@@ -42,7 +42,7 @@ var _ = DescribeTable("queues one connection more than the backlog for a server 
 		lab.Measure("queued", bounds.In(listener[0].ReceiveQueue, "connections"), bounds.Exactly(k.AcceptQueue(backlog)),
 			"sk_acceptq_is_full: backlog + 1")
 		Expect(listener[0].SendQueue).To(BeEquivalentTo(backlog))
-		syns := len(wire.Segments(analysis.SYNs))
+		syns := len(wire.Stop().Segments(analysis.SYNs))
 		dropped := syns - k.AcceptQueue(backlog)
 		retry := lab.Oracle(net.Client()).Connect(oracle.Connecting{SYNCount: 1})
 		lab.Check("SYNs in vain", dropped, bounds.Between(1+retry.Fewest, 1+retry.Most), retry.End.Source)
@@ -78,7 +78,7 @@ var _ = DescribeTable("leaves a client that was too late for the accept queue, t
 		Expect(connections[0].Steps[2].Err).To(BeNil())
 		Expect(connections[1].Steps[2].Err).To(write)
 		Expect(sockets).To(HaveState(kernel.SynRecv, pending))
-		Expect(wire).To(Contain(Reset(), resets))
+		Expect(wire.Stop()).To(Contain(Reset(), resets))
 		Expect(lab.Counters(net.Server())).To(HaveCounters{
 			"TcpOutRsts": resets, "TcpExtEmbryonicRsts": resets, "TcpExtListenOverflows": BeNumerically(">=", 1),
 		})

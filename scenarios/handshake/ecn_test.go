@@ -61,7 +61,7 @@ func withECN(lab *harness.Lab, client, server int, path func(*netns.Topology)) e
 		Steps:   peers.Steps(peers.Write(1000), peers.CloseWrite(), peers.ReadAll(), peers.Inspect()),
 	})
 	c.connected, c.taken = lab.Wait(dial).Connections[0], lab.Wait(accept).Connections[0]
-	handshakes := analysis.Handshakes(slices.Values(c.wire.Segments()))
+	handshakes := analysis.Handshakes(slices.Values(c.wire.Stop().Segments()))
 	Expect(handshakes).To(HaveLen(1))
 	c.handshake = handshakes[0]
 	return c
@@ -73,7 +73,7 @@ type said struct{ codepoint, ace uint8 }
 // data is what the data of a side says.
 func (c ecnCase) data(from *netns.Host) (all []said) {
 	GinkgoHelper()
-	for _, s := range c.wire.DataFrom(from) {
+	for _, s := range c.wire.Stop().DataFrom(from) {
 		all = append(all, said{s.ECN, s.Flags.ACE()})
 	}
 	return all
@@ -82,7 +82,7 @@ func (c ecnCase) data(from *netns.Host) (all []said) {
 // expectInUse expects both sides to use that ECN: by the wire, and by the sockets' own account.
 func (c ecnCase) expectInUse(ecn oracle.ECN) {
 	GinkgoHelper()
-	Expect(c.wire).To(Contain(HandshakeWithECN(map[oracle.ECN]analysis.ECNMode{
+	Expect(c.wire.Stop()).To(Contain(HandshakeWithECN(map[oracle.ECN]analysis.ECNMode{
 		oracle.NoECN: analysis.ECNNone, oracle.ClassicECN: analysis.ECNClassic, oracle.AccurateECN: analysis.ECNAccurate,
 	}[ecn]), 1))
 
@@ -154,7 +154,7 @@ var _ = DescribeTable("asks for no ECN any more where SYNs are lost that do,", L
 
 		// RFC 3168, section 6.1.1.1, and RFC 9768, section 3.1.4.1: something on the path may drop them for their flags.
 		var asked, wanted []uint8
-		for i, syn := range c.wire.Segments(analysis.SYNs) {
+		for i, syn := range c.wire.Stop().Segments(analysis.SYNs) {
 			asked, wanted = append(asked, syn.Flags.ACE()), append(wanted, c.client.SYNACE(i))
 		}
 		Expect(asked).To(And(Equal(wanted), HaveLen(lost+1)))
@@ -205,7 +205,7 @@ var _ = It("sends what is not ECN-capable where the ACE of the third segment cam
 		// RFC 9768, section 3.2.2.1, table 4: zero is no codepoint, so marks would not come back. It stays in accurate
 		// mode all the same, and answers the other side, which knows nothing of it (tcp_accecn_third_ack).
 		Expect(clear.Hits()).To(HaveExactElements(HaveField("Done", true)))
-		Expect(c.wire).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
+		Expect(c.wire.Stop()).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
 		Expect(c.data(c.net.Client())).To(Equal([]said{{ect0, oracle.ACE(0)}}))
 		Expect(c.data(c.net.Server())).To(Equal([]said{{notECT, oracle.ACE(0)}}))
 		Expect(c.taken.Steps[3].TCPInfo.Accecn_fail_mode).To(BeEquivalentTo(aceFailReceive | optionFailReceive))
@@ -231,7 +231,7 @@ var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third 
 		// RFC 9768, sections 3.1.4.2 and 3.2.3.2.2: neither flags nor option, which something on the path may not let
 		// through. The option is left away first.
 		k := lab.Oracle(net.Server())
-		answers := wire.Segments(analysis.SYNACKs)
+		answers := wire.Stop().Segments(analysis.SYNACKs)
 		Expect(answers).To(HaveLen(1 + lost))
 		for i, synack := range answers {
 			Expect(synack.Flags.ACE()).To(Equal(k.SYNACKACE(lab.Oracle(net.Client()).SYNACE(0), notECT, i)), "SYN-ACK %d", i)

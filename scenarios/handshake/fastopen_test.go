@@ -33,7 +33,7 @@ var _ = It("fetches a cookie with the first connection, and sends data in the SY
 		connections := lab.Wait(client).Connections
 
 		// RFC 7413, section 3: without a cookie the SYN asks for one, and data waits for the end of the handshake.
-		syns := wire.Segments(analysis.SYNs)
+		syns := wire.Stop().Segments(analysis.SYNs)
 		Expect(syns).To(HaveLen(2))
 		Expect(syns[0].Length).To(BeZero())
 		Expect(lab.Counters(net.Server())).To(HaveCounters{

@@ -51,7 +51,7 @@ var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "
 		// tcp_init_transfer forgives one loss of a SYN; after more the window is one segment (RFC 5681, 3.1).
 		window := k.InitialWindow(lost)
 		Expect(connection.Steps[0].TCPInfo.Snd_cwnd).To(BeEquivalentTo(window))
-		data := wire.DataFrom(net.Client())
+		data := wire.Stop().DataFrom(net.Client())
 		flight := bounds.In(len(firstFlight(data, shortTrip)), "segments")
 		lab.Measure("initial window", flight, bounds.Exactly(window), "RFC 6928; RFC 5681, 3.1")
 	},
@@ -77,7 +77,7 @@ var _ = It("connects after a SYN ACK was lost, which both sides make good", Labe
 
 	// The client's timer always goes off, for it was set first. The server answers the SYN that then comes
 	// (tcp_check_req), and has repeated its SYN ACK of its own accord before, if its timer was sooner than that.
-	syns, answers := wire.Segments(analysis.SYNs), wire.Segments(analysis.SYNACKs)
+	syns, answers := wire.Stop().Segments(analysis.SYNs), wire.Segments(analysis.SYNACKs)
 	Expect(syns).To(HaveLen(2))
 	Expect(len(answers)).To(BeNumerically(">", 1))
 	repeated := 1
@@ -111,7 +111,7 @@ var _ = It("leaves the server waiting where the third segment is lost, until it 
 		// For the client it took a round trip; for the server the time-out of its SYN ACK, and two.
 		lab.Check("connect", connection.ConnectTime, oracle.Exactly(shortTrip).LateBy(harness.HostDelay), "one round trip")
 		Expect(rule.Count().Acted).To(BeEquivalentTo(1))
-		handshakes := analysis.Handshakes(slices.Values(wire.Segments()))
+		handshakes := analysis.Handshakes(slices.Values(wire.Stop().Segments()))
 		Expect(handshakes).To(HaveLen(1))
 		Expect(handshakes[0].SYNACKs).To(Equal(2))
 		accepted := handshakes[0].ACK.At - handshakes[0].SYN.At

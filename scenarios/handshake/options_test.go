@@ -19,7 +19,7 @@ type options struct{ windowScale, sack, timestamps, accECN bool }
 // offered is what the one SYN of a capture says that passes the filter.
 func offered(wire *harness.Capture, filter analysis.Filter) options {
 	GinkgoHelper()
-	syns := wire.Segments(filter)
+	syns := wire.Stop().Segments(filter)
 	Expect(syns).To(HaveLen(1))
 	o := syns[0].Options
 	return options{o.HasWindowScale, o.SACKPermitted, o.HasTimestamps, o.HasAccECN}
@@ -92,7 +92,7 @@ var _ = DescribeTable("sends segments no larger than the smaller MSS of both sid
 		Expect(offeredMSS(wire, analysis.SYNACKs)).To(Equal(orWhole(serverMSS, whole)))
 		smaller := min(orWhole(clientMSS, whole), orWhole(serverMSS, whole)) - timestamps
 		for _, side := range []*netns.Host{net.Client(), net.Server()} {
-			Expect(longest(wire.From(side))).To(Equal(smaller))
+			Expect(longest(wire.Stop().From(side))).To(Equal(smaller))
 		}
 		Expect(sent.Steps[3].TCPInfo.Snd_mss).To(BeEquivalentTo(smaller))
 		Expect(answered.Steps[1].TCPInfo.Snd_mss).To(BeEquivalentTo(smaller))
@@ -107,7 +107,7 @@ func orWhole(mss, whole int) int { return min(cmp.Or(mss, whole), whole) }
 
 func offeredMSS(wire *harness.Capture, filter analysis.Filter) int {
 	GinkgoHelper()
-	syns := wire.Segments(filter)
+	syns := wire.Stop().Segments(filter)
 	Expect(syns).To(HaveLen(1))
 	return int(syns[0].Options.MSS)
 }

@@ -31,8 +31,8 @@ var _ = It("is refused with a reset where nobody listens", Label("quick", "netem
 	// RFC 9293, section 3.5.2: a closed port answers a SYN with a reset, and with nothing else.
 	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
 	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpAttemptFails", 1))
-	segments := wire.Segments()
+	segments := wire.Stop().Segments()
 	Expect(segments).To(BeExchange("> S", "< R. 0:0(0) ack 1"))
 	local, remote := segments[0].Src, segments[0].Dst
-	Expect(events.States(local, remote)).To(Follow(kernel.SynSent, kernel.Close))
+	Expect(events.Stop().States(local, remote)).To(Follow(kernel.SynSent, kernel.Close))
 })

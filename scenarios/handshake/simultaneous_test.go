@@ -34,12 +34,12 @@ var _ = It("opens one connection from both sides, without a server, if their SYN
 		lab.Started(server)
 
 		// RFC 9293, figure 7: each side answers the other's SYN with a SYN ACK, which is all that it takes.
-		for _, side := range []kernel.Path{events.States(left, right), events.States(right, left)} {
+		for _, side := range []kernel.Path{events.Stop().States(left, right), events.States(right, left)} {
 			Expect(side).To(Follow(kernel.SynSent, kernel.SynRecv, kernel.Established))
 		}
 		for _, host := range []*netns.Host{net.Client(), net.Server()} {
-			Expect(wire.From(host, analysis.SYNs)).To(HaveLen(1))
-			Expect(wire.From(host, analysis.SYNACKs)).To(HaveLen(1))
+			Expect(wire.Stop().From(host, analysis.SYNs)).To(HaveLen(1))
+			Expect(wire.Stop().From(host, analysis.SYNACKs)).To(HaveLen(1))
 			Expect(lab.Counters(host)).To(HaveCounters{"TcpActiveOpens": 1, "TcpPassiveOpens": 0})
 		}
 	})

@@ -45,7 +45,7 @@ func expectSYNACKs(lab *harness.Lab, listener peers.Socket, source string) {
 	time.Sleep(expected.End.Latest - time.Since(began))
 	Expect(lab.Sockets(net.Server())).To(HaveState(kernel.SynRecv, 0))
 
-	answers := wire.Segments(analysis.SYNACKs)
+	answers := wire.Stop().Segments(analysis.SYNACKs)
 	harness.CheckEach(lab, "gaps between SYN-ACKs", analysis.Gaps(slices.Values(answers)), expected.Gaps[:expected.Most])
 	lab.Measure("SYN-ACKs", len(answers), bounds.Exactly(1+expected.Most), source)
 	lab.Measure("last SYN-ACK after", answers[len(answers)-1].At-answers[0].At, expected.Sent[expected.Most-1], "timer wheel")

@@ -32,7 +32,7 @@ func connectInSilence(lab *harness.Lab, net *netns.Topology) (retransmissions in
 	k := lab.Oracle(net.Client())
 	syns := k.Connect(oracle.Connecting{})
 	Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
-	sent := wire.Segments(analysis.SYNs)
+	sent := wire.Stop().Segments(analysis.SYNs)
 	harness.CheckEach(lab, "gaps between SYNs", analysis.Gaps(slices.Values(sent)), syns.Gaps[:syns.Most])
 	lab.Measure("SYNs", len(sent), bounds.Exactly(1+syns.Most), "tcp_syn_retries and tcp_syn_linear_timeouts")
 	lab.Measure("gave up after", connection.ConnectTime, syns.End, "timer wheel")

@@ -36,14 +36,14 @@ var _ = It("opens with three segments in one round trip", Label("quick", "netem"
 		"TcpPassiveOpens": 1, "TcpInSegs": 2, "TcpOutSegs": 1,
 	})
 	Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
-	client, server := events.States(started.Local, started.Remote), events.States(started.Remote, started.Local)
+	client, server := events.Stop().States(started.Local, started.Remote), events.States(started.Remote, started.Local)
 	Expect(client).To(Follow(kernel.SynSent, kernel.Established))
 	Expect(server).To(Follow(kernel.SynRecv, kernel.Established))
 
 	connection := lab.Stop(dial).Connections[0]
 	expected := oracle.Exactly(roundTrip).LateBy(harness.HostDelay).From("RFC 9293, 3.5: one round trip")
 	lab.Measure("connect", connection.ConnectTime, expected)
-	Expect(wire.Segments()[:3]).To(BeExchange("> S", "< S. 0:0(0) ack 1", "> . 1:1(0) ack 1"))
+	Expect(wire.Stop().Segments()[:3]).To(BeExchange("> S", "< S. 0:0(0) ack 1", "> . 1:1(0) ack 1"))
 	Expect(wire).To(Contain(Handshake(), 1))
 	lab.Check("handshake on the wire", analysis.Handshakes(slices.Values(wire.Segments()))[0].RTT(), expected)
 })

@@ -141,7 +141,7 @@ var _ = It("flips a bit that a checksum finds, and TCP repairs", Label("ipv4", "
 	answered := lab.Wait(client) // it compares each answer with its request
 	lab.Wait(server)
 
-	damaged := find(wire.Frames(), net)
+	damaged := find(wire.Stop().Frames(), net)
 	corrupted := count(damaged.packets)
 	expectTrials("corrupted", damaged.packets, percent/100.)
 	// Each bit of what netem may corrupt is as likely as another. Of the bytes outside of the payload two are TCP's checksum,

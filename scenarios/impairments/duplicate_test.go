@@ -48,7 +48,7 @@ var _ = It("has TCP answer each duplicate with a D-SACK, and send nothing again"
 	// Data that came to the router once, and to the server twice.
 	var before []uint32
 	behind := map[uint32]int{}
-	for _, s := range wire.Segments(analysis.WithData) {
+	for _, s := range wire.Stop().Segments(analysis.WithData) {
 		switch {
 		case s.Src != sent.Connections[0].Local || s.Direction != analysis.Inbound:
 		case s.Interface == net.Links[0].B.String():

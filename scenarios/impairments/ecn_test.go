@@ -91,7 +91,7 @@ var _ = It("has TCP slow down for a mark without sending anything again", Label(
 	received := lab.Wait(server)
 
 	marked, answered, reduced := 0, 0, 0
-	for _, s := range wire.Segments() {
+	for _, s := range wire.Stop().Segments() {
 		switch {
 		case s.Flags&analysis.FlagSYN != 0:
 		case s.ECN == ce:

@@ -91,7 +91,7 @@ var _ = It("lets a deep queue grow until a packet waits limit times its time on 
 
 	// Slow start fills any queue until it drops. The last packet that found room has limit - 1 before it, and their time
 	// includes the delay, as the limit includes those that are being delayed: bufferbloat.
-	delays, dropped := passage(wire.Segments(), net)
+	delays, dropped := passage(wire.Stop().Segments(), net)
 	Expect(delays).NotTo(BeEmpty())
 	Expect(dropped).NotTo(BeEmpty())
 	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(len(dropped)))

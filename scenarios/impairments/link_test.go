@@ -100,7 +100,7 @@ func (l *link) account() account {
 	sent := l.lab.Wait(l.sender).Probe.Sent
 	Eventually(func() uint32 { return l.lab.Queue(l.net.ToServer).QueueLength }).WithTimeout(time.Minute).Should(BeZero())
 	a := account{received: *l.lab.Stop(l.receiver).Probe, queue: l.lab.Queue(l.net.ToServer), late: late(l.lab, l.net)}
-	a.read(l.wire.Frames(), l)
+	a.read(l.wire.Stop().Frames(), l)
 	Expect(a.probes).To(HaveLen(sent), "probes that came to the router, and those that were sent")
 	Expect(a.queue.Packets).To(BeEquivalentTo(len(a.order)), "packets that the qdisc let go, and those that came to the server")
 	Expect(a.received.Received).To(Equal(len(a.order)), "probes that were read, and those that came to the server")

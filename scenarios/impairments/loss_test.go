@@ -75,7 +75,7 @@ var _ = It("loses what TCP sends again: link, wire and counters agree", Label("q
 	sent, received := lab.Wait(client), lab.Wait(server)
 
 	// RFC 9293, section 3.8.1: what takes sequence numbers is sent again when it is lost. A mere ACK is not.
-	delays, lost := passage(wire.Segments(), net)
+	delays, lost := passage(wire.Stop().Segments(), net)
 	again := 0
 	for _, s := range lost {
 		if s.SequenceLength() > 0 {

@@ -35,7 +35,7 @@ var _ = It("loses many segments as one where offload is left on, so that a loss 
 	lab.Wait(server)
 
 	// netem decides once for a super-packet of up to 64 KB, and counts it as one drop.
-	_, lost := passage(wire.Segments(), net)
+	_, lost := passage(wire.Stop().Segments(), net)
 	segments := 0
 	for _, s := range lost {
 		segments += (s.Length + mss - 1) / mss

@@ -31,7 +31,7 @@ var _ = It("keeps a connection for as long as its probes are answered, one each 
 
 		// Each answer starts the idle time anew (tcp_keepalive_timer: keepalive_time_elapsed); TCP_KEEPINTVL does not count.
 		expected := lab.Oracle(net.Client()).Keepalive(oracle.Keeping{Time: idle, Interval: interval}).Gaps[0]
-		server := wire.From(net.Server())
+		server := wire.Stop().From(net.Server())
 		received := harness.First(server, "segments of the server")
 		Expect(received).To(HaveField("Flags", analysis.FlagSYN|analysis.FlagACK))
 		sent := wire.From(net.Client(), probing(received.Ack))
@@ -62,7 +62,7 @@ var _ = It("sends nothing on an idle connection where SO_KEEPALIVE is not set", 
 	time.Sleep(time.Minute)
 
 	// RFC 9293, section 3.8.4: keep-alives default to off. The sysctls are for sockets that ask for them.
-	Expect(wire.Segments()).To(BeEmpty())
+	Expect(wire.Stop().Segments()).To(BeEmpty())
 	Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPKeepAlive": 0})
 	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()})).To(HaveState(kernel.Established, 1))
 })

@@ -35,7 +35,7 @@ var _ = DescribeTable("probes an idle connection in silence, resets it, and tell
 		expected := lab.Oracle(net.Client()).Keepalive(oracle.Keeping{
 			Time: idle, Interval: interval, Probes: count, UserTimeout: userTimeout,
 		})
-		synACKs := wire.Segments(analysis.SYNACKs)
+		synACKs := wire.Stop().Segments(analysis.SYNACKs)
 		Expect(synACKs).To(HaveLen(1))
 		synACK := synACKs[0]
 		sent := wire.From(net.Client(), probing(synACK.Ack))

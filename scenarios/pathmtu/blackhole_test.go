@@ -43,7 +43,7 @@ var _ = It("stalls in a black hole as soon as a segment is full, though small re
 
 	// RFC 2923, section 2.1: connections open, and hang with the first full-sized packet.
 	fromClient := analysis.All(analysis.From(harness.IP(net.Client())), analysis.WithData)
-	Expect(wire.Segments(analysis.On("server1/eth0"), fromClient)).To(And(HaveLen(3), HaveEach(HaveField("Length", request))))
+	Expect(wire.Stop().Segments(analysis.On("server1/eth0"), fromClient)).To(And(HaveLen(3), HaveEach(HaveField("Length", request))))
 	left := wire.Segments(analysis.On("client1/eth0"), fromClient)
 	Expect(len(left)).To(BeNumerically(">", 3))
 	lost := left[3:]
@@ -81,7 +81,7 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 		k := lab.Oracle(net.Client())
 		out, _ := k.BlackHole(silent(lab, net), harness.Payload(wide))
 		fits, successes, tooLarge := search(out.MSS[0]+wide-harness.Payload(wide), wide, lab.Sysctl(net.Client(), "net.ipv4.tcp_probe_threshold"))
-		data := wire.DataFrom(net.Client())
+		data := wire.Stop().DataFrom(net.Client())
 		through := slices.IndexFunc(data, func(s analysis.Segment) bool { return s.Length < harness.Payload(wide) }) // the first
 		Expect(through).To(BeNumerically(">", 0), "it sent something smaller")
 		Expect(data[through].Length).To(Equal(out.MSS[0]))

@@ -35,7 +35,7 @@ var _ = It("learns the MTU of the path from the routers, and sends what was too 
 		info := send(lab, net).TCPInfo
 
 		// Neither host's MSS option tells of it (RFC 9293, section 3.7.1): each knows its own link.
-		Expect(wire).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(wide-harness.IPHeader()-20))), 4))
+		Expect(wire.Stop()).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(wide-harness.IPHeader()-20))), 4))
 		left := wire.DataFrom(net.Client(), analysis.On("client1/eth0"))
 		var large, small []analysis.Segment
 		for _, s := range left {
@@ -65,7 +65,7 @@ var _ = It("remembers the MTU of the path for mtu_expires, and then tries the ol
 	wire := lab.Capture(net.Client())
 	first := func(c peers.Connection, filter analysis.Filter) analysis.Segment {
 		GinkgoHelper()
-		return harness.First(wire.Segments(analysis.FromPort(c.Local.Port()), filter), "segments of the connection")
+		return harness.First(wire.Stop().Segments(analysis.FromPort(c.Local.Port()), filter), "segments of the connection")
 	}
 	life := lab.Oracle(net.Client()).PathMTULife()
 

@@ -30,7 +30,7 @@ var _ = It("reports a segment that the network duplicated by a DSACK, and sends 
 		// segment as well if that came while the program had the socket (tcp_add_backlog).
 		Expect(duplicate.Hits()).To(HaveLen(1))
 		atClient := analysis.On(net.Client().Ends()[0].String())
-		data := wire.DataFrom(net.Client(), atClient)
+		data := wire.Stop().DataFrom(net.Client(), atClient)
 		Expect(data).To(And(HaveLen(segments), HaveRetransmissions(0)))
 		fifth := analysis.Block{Left: data[4].Seq, Right: data[4].NextSeq()}
 		Expect(wire.Segments(atClient)).To(Contain(Segments("DSACKs of the fifth segment", func(s analysis.Segment) bool {

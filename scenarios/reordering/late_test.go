@@ -54,7 +54,7 @@ var _ = DescribeTable("sends a late segment again, and takes that back",
 
 		Expect(first.Hits()).To(HaveLen(1))
 		Expect(second.Hits()).To(HaveLen(1))
-		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
+		crossings := wire.Stop().Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
 		Expect(crossings).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost", false))))
 		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPTSReorder": withTimestamps})
 	},

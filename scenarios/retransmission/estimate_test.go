@@ -33,7 +33,7 @@ var _ = It("takes its time-out from the smoothed RTT and its variance, as RFC 62
 
 		k := lab.Oracle(net.Client())
 		estimate := k.NewEstimator()
-		roundTrips := roundTripsOf(wire.Segments(), exchanges)
+		roundTrips := roundTripsOf(wire.Stop().Segments(), exchanges)
 		estimate.Sample(roundTrips[0], true) // the handshake
 		// The RTO is a whole number of jiffies (usecs_to_jiffies). What the kernel measures is longer than what the capture
 		// shows by its own work, from the socket to the link.

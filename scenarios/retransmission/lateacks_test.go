@@ -35,7 +35,7 @@ var _ = DescribeTable("takes a time-out back when ACKs that were only late show 
 		})
 		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
 		Expect(sender.TCPInfo.Snd_ssthresh).To(BeEquivalentTo(oracle.InfiniteThreshold))
-		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
+		crossings := wire.Stop().Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
 		Expect(crossings).To(And(HaveLen(segments+1), HaveEach(HaveField("Lost", false))))
 		Expect(hold.Hits()).NotTo(BeEmpty())
 	},

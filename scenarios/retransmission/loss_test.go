@@ -50,7 +50,7 @@ var _ = It("sends what was lost again, and wire, events, counters and socket agr
 		// RFC 9293, section 3.8.1: all lost data is sent again. Of what the client sends, only a mere ACK takes no
 		// sequence number and is not.
 		dropped := lab.Queue(net.ToServer).Drops
-		sent := wire.From(net.Client())
+		sent := wire.Stop().From(net.Client())
 		mere := 0
 		for _, s := range sent {
 			if s.SequenceLength() == 0 {
@@ -61,7 +61,7 @@ var _ = It("sends what was lost again, and wire, events, counters and socket agr
 		lab.Note("dropped by the link", dropped)
 		lab.Measure("retransmits", retransmitted, bounds.AtLeast(int(dropped)-mere), "RFC 9293, 3.8.1: as many, or more")
 		Expect(sent).To(HaveRetransmissions(retransmitted))
-		Expect(events).To(HaveRetransmissions(retransmitted))
+		Expect(events.Stop()).To(HaveRetransmissions(retransmitted))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", retransmitted))
 		// Why, by the congestion states that the kernel's events tell, is what it counts (tcp_retransmit_timer,
 		// tcp_xmit_retransmit_queue).
@@ -81,7 +81,7 @@ var _ = It("sends nothing twice where nothing is lost", Label("quick", "netem", 
 	connection := transfer(lab, net)
 
 	Expect(connection.TCPInfo.Total_retrans).To(BeZero())
-	Expect(wire).To(HaveRetransmissions(0))
+	Expect(wire.Stop()).To(HaveRetransmissions(0))
 	Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpRetransSegs": 0})
 	Expect(lab.Queue(net.ToServer).Drops).To(BeZero())
 })
@@ -95,7 +95,7 @@ var _ = It("loses on the way what the link dropped, and the rest arrives by its 
 	// Two captures that do not know of the link say what it says of itself. None is early; late some
 	// can be, on a machine with other work, but not most.
 	lost, delays := 0, []time.Duration{}
-	for _, crossing := range wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0]) {
+	for _, crossing := range wire.Stop().Crossings(net.Client().Ends()[0], net.Server().Ends()[0]) {
 		if crossing.Lost {
 			lost++
 			continue

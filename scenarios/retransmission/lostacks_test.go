@@ -24,7 +24,7 @@ var _ = It("hardly notices that every other ACK is lost, as the next one says th
 		// RFC 9293, section 3.4: ACKs are cumulative. Only behind the last one is there no next: a probe brings it.
 		retransmitted := lab.Counters(net.Client())["TcpRetransSegs"]
 		lab.Measure("retransmits", retransmitted, bounds.Between(0, 1), "RFC 9293, 3.4; RFC 8985, 7.2: a probe")
-		Expect(wire).To(HaveRetransmissions(retransmitted))
+		Expect(wire.Stop()).To(HaveRetransmissions(retransmitted))
 		Expect(lab.Counters(net.Client())).To(HaveCounters{
 			"TcpExtTCPLossProbes": retransmitted, "TcpExtTCPTimeouts": 0, "TcpExtTCPFastRetrans": 0,
 		})
@@ -64,7 +64,7 @@ var _ = DescribeTable("pays for one loss in ten", Label("quick", "netem", "rfc56
 			Expect(threshold).To(BeEquivalentTo(oracle.InfiniteThreshold))
 		}
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", retransmitted))
-		Expect(wire).To(HaveRetransmissions(retransmitted))
+		Expect(wire.Stop()).To(HaveRetransmissions(retransmitted))
 	},
 	Entry("of data with a retransmission each, and with its window", true),
 	Entry("of ACKs with a probe at most, and keeps its window", false),

@@ -30,7 +30,7 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 		time.Sleep(harness.Settle) // the last ACKs come back, and no FIN is sent
 
 		lost, toRepair, early := 0, 0, 0
-		for i, crossing := range wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0]) {
+		for i, crossing := range wire.Stop().Crossings(net.Client().Ends()[0], net.Server().Ends()[0]) {
 			if !crossing.Lost {
 				continue
 			}

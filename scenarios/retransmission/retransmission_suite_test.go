@@ -58,7 +58,7 @@ type view struct {
 func viewOf(wire *harness.Capture, net *netns.Topology) view {
 	GinkgoHelper()
 	var v view
-	data := wire.DataFrom(net.Client())
+	data := wire.Stop().DataFrom(net.Client())
 	repeated := map[int]bool{}
 	for r := range analysis.Retransmissions(slices.Values(data)) {
 		repeated[r.Frame] = true

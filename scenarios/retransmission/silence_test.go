@@ -33,7 +33,7 @@ func expectSilence(lab *harness.Lab, net *netns.Topology, socket peers.Socket) t
 
 	k := lab.Oracle(net.Client()).WithRTOMax(socket.RTOMax)
 	expected := k.Silence(oracle.Flow{RTT: pathRTT, UserTimeout: socket.UserTimeout})
-	data := wire.DataFrom(net.Client())
+	data := wire.Stop().DataFrom(net.Client())
 	repeated := len(data) - 1
 	lab.Measure("retransmits", repeated, expected.Count())
 	harness.CheckEach(lab, "gaps between transmissions", analysis.Gaps(slices.Values(data)), expected.Gaps[:repeated])

@@ -36,7 +36,7 @@ var _ = DescribeTable("holds small writes back under TCP_CORK, and sends them in
 
 		held := expected(lab.Oracle(net.Client())).LateBy(wakeDelay)
 		Expect(lab.Wait(pair.Server).Connections[0].Steps[2].Bytes).To(BeEquivalentTo(writes * bytes))
-		data := wire.Segments(analysis.WithData)
+		data := wire.Stop().Segments(analysis.WithData)
 		Expect(data).To(HaveLen(3)) // request, answer, and the rest
 		lab.Measure("held back", data[2].At-data[1].At, held)
 	},

@@ -25,7 +25,7 @@ var _ = It("delays the ACK of a lone segment, once a request has been answered",
 
 	// RFC 9293, section 3.8.6.3, with TCP_DELACK_MIN instead of up to 0.5 s.
 	expected := lab.Oracle(net.Server()).DelayedACK(roundTrip + harness.HostDelay)
-	data := wire.DataFrom(net.Client())
+	data := wire.Stop().DataFrom(net.Client())
 	Expect(data).To(HaveLen(2))
 	lone := data[1]
 	ack := harness.First(wire.From(net.Server(), acknowledging(lone)), "ACKs of the lone segment")
@@ -46,7 +46,7 @@ var _ = It("acknowledges at once what comes on a new connection without an answe
 	lab.Wait(pair.Client)
 
 	// tcp_event_data_recv, TCP_MAX_QUICKACKS: the sender is likely in slow start, and needs ACKs.
-	data := wire.DataFrom(net.Client())
+	data := wire.Stop().DataFrom(net.Client())
 	Expect(data).To(HaveLen(writes))
 	for _, segment := range data {
 		ack := harness.First(wire.From(net.Server(), acknowledging(segment)), "ACKs of it")

@@ -39,7 +39,7 @@ var _ = DescribeTable("an exchange of write, write, read", Label("quick", "netem
 		// On a new connection ACKs are not delayed: the first exchange takes two round trips at most.
 		lab.Check("first exchange", times[0], oracle.Between(roundTrips(1).Earliest, roundTrips(2).Latest).From("TCP_MAX_QUICKACKS"))
 		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", delayed))
-		Expect(wire.DataFrom(net.Client())).To(HaveLen(2 * exchanges))
+		Expect(wire.Stop().DataFrom(net.Client())).To(HaveLen(2 * exchanges))
 	},
 	// RFC 9293, section 3.7.4: while a small segment is not acknowledged, the next waits (Nagle). And the reader's ACK
 	// waits for an answer, which there is not: once its program has answered, the connection is interactive (pingpong).

@@ -39,7 +39,7 @@ var _ = DescribeTable("lets a client in during a flood by a cookie", Label("quic
 		Expect(lab.Counters(net.Server())).To(HaveCounters{
 			"TcpExtSyncookiesSent": sent + 1, "TcpExtSyncookiesRecv": 1, "TcpExtSyncookiesFailed": 0,
 		})
-		Expect(wire.Segments(analysis.Connection(analysis.Flow{Src: connection.Local, Dst: connection.Remote}))).To(Contain(Handshake(), 1))
+		Expect(wire.Stop().Segments(analysis.Connection(analysis.Flow{Src: connection.Local, Dst: connection.Remote}))).To(Contain(Handshake(), 1))
 	},
 	Entry("with tcp_syncookies 1", "1"),
 	Entry("with tcp_syncookies 2", "2"),
@@ -52,7 +52,7 @@ var _ = It("keeps a client out during a flood without cookies", Label("quick", "
 
 	// RFC 4987, section 2: the queue is full of requests that nobody completes.
 	Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
-	Expect(wire.From(net.Client(), analysis.SYNs)).NotTo(BeEmpty())
+	Expect(wire.Stop().From(net.Client(), analysis.SYNs)).NotTo(BeEmpty())
 	Expect(wire.Segments(analysis.SYNACKs, analysis.To(harness.IP(net.Client())))).To(BeEmpty())
 	tried := len(wire.From(net.Client(), analysis.SYNs))
 	lost := lab.Oracle(net.Server()).SYNFlood(syns, backlog).Dropped

@@ -35,7 +35,7 @@ var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick
 
 		// Held or not, who is answered can't tell the difference.
 		answered := map[netip.AddrPort]bool{}
-		for _, s := range wire.Segments(analysis.SYNACKs) {
+		for _, s := range wire.Stop().Segments(analysis.SYNACKs) {
 			answered[s.Dst] = true
 		}
 		Expect(wire.Segments(analysis.SYNs)).To(HaveLen(syns))

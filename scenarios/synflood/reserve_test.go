@@ -48,12 +48,12 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 		connection := connect(lab, net)
 		if known {
 			Expect(connection.Err).To(BeNil())
-			Expect(wire.Segments(analysis.Connection(analysis.Flow{Src: connection.Local, Dst: connection.Remote}))).To(Contain(Handshake(), 1))
+			Expect(wire.Stop().Segments(analysis.Connection(analysis.Flow{Src: connection.Local, Dst: connection.Remote}))).To(Contain(Handshake(), 1))
 			Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtListenDrops", refused))
 		} else {
 			Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
-			tried := len(wire.From(net.Client(), analysis.SYNs))
-			Expect(wire.Segments(analysis.SYNACKs, analysis.To(harness.IP(net.Client())))).To(BeEmpty())
+			tried := len(wire.Stop().From(net.Client(), analysis.SYNs))
+			Expect(wire.Stop().Segments(analysis.SYNACKs, analysis.To(harness.IP(net.Client())))).To(BeEmpty())
 			Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtListenDrops", refused+tried))
 		}
 	},

@@ -34,7 +34,7 @@ var _ = DescribeTable("closes at once for a program that was killed", Label("qui
 		noticed := time.Since(killed)
 
 		// exit(2) closes all files: a FIN as with close(2), and a reset where data is unread (RFC 2525, 2.17).
-		Expect(wire.From(net.Server())).To(Contain(ending, 1))
+		Expect(wire.Stop().From(net.Server())).To(Contain(ending, 1))
 		Expect(steps[len(steps)-1].Err).To(sees)
 		lab.Measure("noticed after", noticed, oracle.Between(roundTrip/2, roundTrip+harness.Settle), "exit(2); half a round trip")
 	},
@@ -55,7 +55,7 @@ var _ = It("does not notice for as long as it sends nothing that the other host 
 	time.Sleep(5 * time.Minute)
 
 	// RFC 9293, section 3.8.4: without keep-alives, nothing is sent on an idle connection.
-	Expect(wire.Segments()).To(BeEmpty())
+	Expect(wire.Stop().Segments()).To(BeEmpty())
 	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: c.Local.Port()})).To(HaveState(kernel.Established, 1))
 	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0))) // its FIN, in vain
 })

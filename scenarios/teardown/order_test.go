@@ -25,8 +25,8 @@ var _ = It("closes in four segments, and leaves TIME-WAIT to the side that close
 		lab.AwaitSockets(net.Server(), 0, kernel.SocketFilter{Port: c.Local.Port()})
 
 		// RFC 9293, figure 12.
-		Expect(wire).To(BeExchange("> S", "< S.", "> .", "> F. 1:1(0) ack 1", "< . 1:1(0) ack 2", "< F. 1:1(0) ack 2", "> . 2:2(0) ack 2"))
-		Expect(events.States(c.Local, c.Remote)).To(Follow(
+		Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> F. 1:1(0) ack 1", "< . 1:1(0) ack 2", "< F. 1:1(0) ack 2", "> . 2:2(0) ack 2"))
+		Expect(events.Stop().States(c.Local, c.Remote)).To(Follow(
 			kernel.SynSent, kernel.Established, kernel.FinWait1, kernel.FinWait2, kernel.TimeWait))
 		Expect(events.States(c.Remote, c.Local)).To(Follow(
 			kernel.SynRecv, kernel.Established, kernel.CloseWait, kernel.LastAck, kernel.Close))
@@ -44,12 +44,12 @@ var _ = It("still carries data to a side that has closed its own direction", Lab
 
 	// RFC 9293, section 3.6: after its CLOSE a user continues to RECEIVE until the other side closes, too.
 	Expect(lab.Wait(c.Client).Connections[0].Received).To(BeEquivalentTo(bytes))
-	fins := wire.From(net.Client(), analysis.FINs)
+	fins := wire.Stop().From(net.Client(), analysis.FINs)
 	Expect(fins).To(HaveLen(1))
 	data := wire.Segments(analysis.WithData)
 	Expect(data).NotTo(BeEmpty())
 	Expect(data).To(HaveEach(HaveField("Frame", BeNumerically(">", fins[0].Frame))))
-	Expect(events.States(c.Local, c.Remote)).To(Follow(
+	Expect(events.Stop().States(c.Local, c.Remote)).To(Follow(
 		kernel.SynSent, kernel.Established, kernel.FinWait1, kernel.FinWait2, kernel.TimeWait))
 })
 
@@ -68,8 +68,8 @@ var _ = It("goes through CLOSING to TIME-WAIT on both sides if both close at onc
 		lab.AwaitSockets(net.Server(), 1, timeWait)
 
 		// RFC 9293, figure 13.
-		Expect(wire).To(BeExchange("> S", "< S.", "> .", "> F. 1:1(0) ack 1", "< F. 1:1(0) ack 1", "> . 2:2(0) ack 2", "< . 2:2(0) ack 2"))
-		Expect(events.States(c.Local, c.Remote)).To(Follow(
+		Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> F. 1:1(0) ack 1", "< F. 1:1(0) ack 1", "> . 2:2(0) ack 2", "< . 2:2(0) ack 2"))
+		Expect(events.Stop().States(c.Local, c.Remote)).To(Follow(
 			kernel.SynSent, kernel.Established, kernel.FinWait1, kernel.Closing, kernel.TimeWait))
 		Expect(events.States(c.Remote, c.Local)).To(Follow(
 			kernel.SynRecv, kernel.Established, kernel.FinWait1, kernel.Closing, kernel.TimeWait))

@@ -41,7 +41,7 @@ var _ = It("stays in CLOSE-WAIT for ever where the program does not close", Labe
 
 	// RFC 9293, section 3.3.2: CLOSE-WAIT waits for the local user, and has no timer.
 	Expect(lab.Sockets(net.Server())).To(HaveState(kernel.CloseWait, 1))
-	Expect(wire.From(net.Server(), analysis.FINs)).To(BeEmpty())
+	Expect(wire.Stop().From(net.Server(), analysis.FINs)).To(BeEmpty())
 	// Nobody knows that connection any more: the late FIN is answered with a reset.
 	lab.Stop(c.Server)
 	time.Sleep(harness.Settle)
@@ -69,7 +69,7 @@ var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its p
 		lab.Continue(c.Server)
 		Expect(lab.Wait(c.Server).Connections[0].Steps[4].Err).To(MatchError(unix.EPIPE))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpOutRsts", 1))
-		Expect(wire).To(Contain(Reset(), 1))
+		Expect(wire.Stop()).To(Contain(Reset(), 1))
 	})
 
 var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and resets:", Label("quick", "netem", "linux"),
@@ -88,9 +88,9 @@ var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and res
 		Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: c.Local.Port()}).List()).To(BeEmpty())
 		lasts, _ := lab.Oracle(net.Client()).FINWait2(0, peers.NoFINWait2)
 		Expect(lasts.Latest).To(BeZero())
-		fin := harness.First(wire.Segments(analysis.FINs), "FINs")
+		fin := harness.First(wire.Stop().Segments(analysis.FINs), "FINs")
 		reset := harness.First(wire.Segments(analysis.RSTs), "resets")
-		states := events.States(c.Local, c.Remote)
+		states := events.Stop().States(c.Local, c.Remote)
 		Expect(states.States[len(states.States)-1]).To(Equal(kernel.Close))
 		Expect(states.States).NotTo(ContainElement(kernel.TimeWait))
 		Expect(reset.At).To(BeNumerically(">", fin.At))
@@ -120,7 +120,7 @@ var _ = It("repeats the FIN of a closed connection in silence, and gives up afte
 
 		// tcp_orphan_retries 0 stands for 8, of an RTO that doubles (tcp_orphan_retries, tcp_write_timeout).
 		expected := lab.Oracle(net.Client()).Silence(oracle.Flow{RTT: pathRTT, Orphan: true})
-		fins := wire.Segments(analysis.FINs)
+		fins := wire.Stop().Segments(analysis.FINs)
 		lab.Measure("retransmits", len(fins)-1, expected.Count())
 		harness.CheckEach(lab, "gaps between FINs", analysis.Gaps(slices.Values(fins)), expected.Gaps[:len(fins)-1])
 		lab.Measure("FIN-WAIT-1", waited, seen(expected.End))

@@ -23,7 +23,7 @@ var _ = It("resets a connection that is closed with data unread", Label("quick",
 
 	// RFC 2525, section 2.17: the other side must learn that its data was lost.
 	Expect(client.Steps[1].Err).To(MatchError(unix.ECONNRESET))
-	Expect(wire).To(BeExchange("> S", "< S.", "> .", "> P. 1:1001(1000)", "< . ack 1001", "< R. 1:1(0) ack 1001"))
+	Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> P. 1:1001(1000)", "< . ack 1001", "< R. 1:1(0) ack 1001"))
 	Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtTCPAbortOnClose": 1, "TcpOutRsts": 1})
 })
 
@@ -37,7 +37,7 @@ var _ = It("resets instead of closing with SO_LINGER and 0 s, and leaves no TIME
 
 	// RFC 9293, section 3.10.5: ABORT sends a reset, and forgets the connection at once.
 	Expect(server.Steps[0].Err).To(MatchError(unix.ECONNRESET))
-	Expect(wire).To(BeExchange("> S", "< S.", "> .", "> R. 1:1(0) ack 1"))
+	Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> R. 1:1(0) ack 1"))
 	Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPAbortOnData": 1, "TcpOutRsts": 1})
 	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: 80}).List()).To(BeEmpty())
 })
@@ -59,6 +59,6 @@ var _ = It("takes one write after the other side has closed, and fails the next 
 	Expect(steps[1].Err).To(BeNil())
 	Expect(steps[3].Err).To(MatchError(unix.EPIPE))
 	Expect(steps[4].Err).To(MatchError(unix.EPIPE))
-	Expect(wire).To(Contain(Reset(), 1))
+	Expect(wire.Stop()).To(Contain(Reset(), 1))
 	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
 })

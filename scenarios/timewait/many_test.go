@@ -31,7 +31,7 @@ var _ = DescribeTable("leaves one TIME-WAIT for each connection to the side that
 		time.Sleep(margin)
 
 		// RFC 9293, section 3.6.1: who sends the first FIN waits, so that the ACK of the other's can be repeated.
-		Expect(wire).To(Contain(FourWayClose(), connections))
+		Expect(wire.Stop()).To(Contain(FourWayClose(), connections))
 		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, onClient*connections))
 		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.TimeWait, onServer*connections))
 		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTW", onClient*connections))
@@ -59,6 +59,6 @@ var _ = It("keeps no more in TIME-WAIT than tcp_max_tw_buckets, and counts those
 		Expect(lab.Counters(net.Client())).To(HaveCounters{
 			"TcpExtTCPTimeWaitOverflow": overflow, "TcpExtTW": held,
 		})
-		Expect(wire).To(Contain(FourWayClose(), closes))
+		Expect(wire.Stop()).To(Contain(FourWayClose(), closes))
 		Expect(wire.Segments(analysis.RSTs)).To(BeEmpty())
 	})

@@ -31,7 +31,7 @@ var _ = It("has a port for each connection to the same server, and EADDRNOTAVAIL
 		// connect(2): all ports of ip_local_port_range are taken (__inet_hash_connect). No SYN is sent.
 		Expect(connections[:ports]).To(HaveEach(HaveField("Err", BeNil())))
 		Expect(connections[ports].Err).To(MatchError(unix.EADDRNOTAVAIL))
-		lab.Measure("connections", len(wire.Segments(analysis.SYNs)), bounds.Exactly(ports), "ip_local_port_range")
+		lab.Measure("connections", len(wire.Stop().Segments(analysis.SYNs)), bounds.Exactly(ports), "ip_local_port_range")
 		// It stays so when all are closed, for they are in TIME-WAIT.
 		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, ports))
 		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
@@ -75,7 +75,7 @@ var _ = DescribeTable("takes a port from TIME-WAIT for the same server, if its l
 		lab.Measure("recycled", bounds.In(counters["TcpExtTWRecycled"], "ports"), bounds.Exactly(recycled),
 			"tcp_tw_reuse "+reuse)
 		Expect(counters).To(HaveGrown("TcpExtTW", ports+recycled))
-		Expect(wire.Segments(analysis.SYNs)).To(HaveLen(ports + recycled))
+		Expect(wire.Stop().Segments(analysis.SYNs)).To(HaveLen(ports + recycled))
 	},
 	Entry("with tcp_tw_reuse 1", "1", true),
 	Entry("not with tcp_tw_reuse 0", "0", false),

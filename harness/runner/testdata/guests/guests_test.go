@@ -29,7 +29,7 @@ var _ = Describe("a spec", Label("spec"), func() {
 		client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: 200_000})
 		lab.Wait(client)
 		result := lab.Wait(server)
-		Expect(wire.Segments()).NotTo(BeEmpty())
+		Expect(wire.Stop().Segments()).NotTo(BeEmpty())
 		lab.Note("goodput", bounds.Mbit(result.Bulk.Goodput))
 	})
 	It("passes too", Label("good"), func() {})
