@@ -13,7 +13,6 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/capture"
 	"github.com/tcplab/tcplab/impair/rules"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -26,7 +25,7 @@ type Capture struct {
 	ending
 	lab     *Lab
 	file    string
-	ends    []*netns.End
+	ends    []*End
 	began   time.Time
 	running packetRecorder
 	summary capture.Summary // once it is stopped
@@ -41,17 +40,17 @@ type packetRecorder interface {
 }
 
 // A Place is where packets can be recorded: a link end, or a host, which stands for all its ends.
-type Place interface{ Ends() []*netns.End }
+type Place interface{ Ends() []*End }
 
 // Capture starts to record the packets at some places into one file of the spec's artefacts. What
-// rules and schedules do meanwhile ([Lab.Rule], [Lab.Schedule]), at any end, is marked in it: a packet
+// rules and schedules do meanwhile ([End.Rule], [End.Schedule]), at any end, is marked in it: a packet
 // that a rule dropped is in the file on an interface of its own, a packet that it held or duplicated has
 // a comment, and so has the first packet behind a step of a schedule.
 func (l *Lab) Capture(places ...Place) *Capture {
 	ginkgo.GinkgoHelper()
 	name := l.artefact("capture", "pcapng")
 	var interfaces []capture.Interface
-	var ends []*netns.End
+	var ends []*End
 	for _, place := range places {
 		for _, end := range place.Ends() {
 			ends = append(ends, end)
@@ -103,19 +102,19 @@ func (c *Capture) Read() ([]analysis.Segment, error) {
 }
 
 // From is [Capture.Segments] of what a host sent, by its addresses.
-func (c *Capture) From(host *netns.Host, filters ...analysis.Filter) []analysis.Segment {
+func (c *Capture) From(host *Host, filters ...analysis.Filter) []analysis.Segment {
 	ginkgo.GinkgoHelper()
 	return c.Segments(sentBy(host), analysis.All(filters...))
 }
 
 // DataFrom is [Capture.From] of segments with payload.
-func (c *Capture) DataFrom(host *netns.Host, filters ...analysis.Filter) []analysis.Segment {
+func (c *Capture) DataFrom(host *Host, filters ...analysis.Filter) []analysis.Segment {
 	ginkgo.GinkgoHelper()
 	return c.From(host, analysis.WithData, analysis.All(filters...))
 }
 
 // sentBy is a filter for what has one of a host's addresses as its source.
-func sentBy(host *netns.Host) analysis.Filter {
+func sentBy(host *Host) analysis.Filter {
 	addresses := map[netip.Addr]bool{}
 	for _, end := range host.Ends() {
 		addresses[end.IPv4().Addr()], addresses[end.IPv6().Addr()] = true, true

@@ -6,7 +6,6 @@ import (
 	"github.com/onsi/ginkgo/v2"
 
 	"github.com/tcplab/tcplab/harness/analysis"
-	"github.com/tcplab/tcplab/netns"
 )
 
 // A Crossing is a segment that left one end of a path, and what became of it at another.
@@ -28,7 +27,7 @@ func (c Crossing) Delay() time.Duration { return c.Arrived.At - c.Sent.At }
 // can be the same in all of them: then the arrivals are given to the first that were sent. What a
 // network duplicates arrives twice, of which the first counts. What was still on its way when the
 // capture ended is lost to it.
-func (c *Capture) Crossings(from, to *netns.End, filters ...analysis.Filter) []Crossing {
+func (c *Capture) Crossings(from, to *End, filters ...analysis.Filter) []Crossing {
 	ginkgo.GinkgoHelper()
 	segments := c.Segments()
 	arrived := map[analysis.Segment][]analysis.Segment{}

@@ -10,12 +10,12 @@
 //	var _ = It("is refused with a reset where nobody listens", func(ctx SpecContext) {
 //		lab := harness.NewLab(ctx)
 //		net := lab.Routed()
-//		lab.Impair(net.ToServer, impair.Netem{Delay: 10 * time.Millisecond})
+//		net.ToServer.Impair(impair.Netem{Delay: 10 * time.Millisecond})
 //
-//		client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
+//		client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80)})
 //
-//		Expect(lab.Wait(client).Connections[0].Err).To(MatchError(unix.ECONNREFUSED))
-//		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
+//		Expect(client.Wait().Connections[0].Err).To(MatchError(unix.ECONNREFUSED))
+//		Expect(net.Server().Counters()).To(HaveGrown("TcpOutRsts", 1))
 //	})
 //
 // # One guest a spec
@@ -32,10 +32,10 @@
 // A peer that ends as nobody asked for fails the spec, waited for or not: by a crash, by a panic, by the OOM killer, with an
 // exit status other than 0. What it said on standard error is in the message, and all of it in NAME.stderr.txt. Whatever the
 // lab waits for just then ends at once with that as the cause, and so does an Eventually that asks the lab. Signal, Kill
-// and [Lab.Stop] are no faults, nor is what the lab ends itself when the spec has ended; [MayFail] allows anything.
+// and [Peer.Stop] are no faults, nor is what the lab ends itself when the spec has ended; [MayFail] allows anything.
 //
 //	iperf := lab.Start(net.Client(), peers.Command{Path: "iperf3", Args: ...}, harness.MayFail)
-//	Expect(lab.Wait(iperf).Command.ExitCode).To(Equal(1))
+//	Expect(iperf.Wait().Command.ExitCode).To(Equal(1))
 //
 // What a program leaves behind in a host, such as a daemon, is killed with the host.
 //
@@ -46,16 +46,16 @@
 //
 //	wire := lab.Capture(net.Client(), net.Server())       // capture.pcapng: both ends, one timeline
 //	events := lab.Events()                                // events.jsonl: the kernel's tracepoints
-//	sockets := lab.Sockets(net.Client())                  // sockets.json: sock_diag, at each look
-//	samples := lab.Sample(net.Client(), 10*time.Millisecond)       // samples.json: the same over time
-//	queue := lab.SampleQueue(net.ToServer, 10*time.Millisecond)    // queue.json: a qdisc over time
+//	sockets := net.Client().Sockets()                  // sockets.json: sock_diag, at each look
+//	samples := net.Client().Sample(10*time.Millisecond)       // samples.json: the same over time
+//	queue := net.ToServer.SampleQueue(10*time.Millisecond)    // queue.json: a qdisc over time
 //	...
 //	Expect(wire.Stop()).To(Contain(Handshake()))
 //	Expect(events.Stop().States(local, remote)).To(Follow(kernel.SynSent, kernel.Established))
 //	Eventually(sockets).Should(HaveState(kernel.TimeWait, 100))
 //	Expect(samples.Stop().Connection(local, remote)).To(HaveEach(HaveField("Congestion", "bbr")))
 //	Expect(queue.Stop().List()).To(HaveEach(HaveField("Length", BeNumerically("<=", limit))))
-//	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
+//	Expect(net.Server().Counters()).To(HaveGrown("TcpOutRsts", 1))
 //
 // All of these live alike, and so do rules, traces and schedules: the lab starts them, Stop ends them and returns them, and what the
 // spec does not stop the lab does when the spec has ended. A capture, events and samples are read once they are stopped; to read them

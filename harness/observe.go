@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness/kernel"
-	"github.com/tcplab/tcplab/netns"
 )
 
 // monotonic is CLOCK_MONOTONIC, by which the kernel package tells times.
@@ -73,22 +72,21 @@ func anyRows[T any](rows []T) func(yield func(any) bool) {
 
 // Sockets are the TCP sockets of a host, as they are each time that somebody looks:
 //
-//	Eventually(lab.Sockets(client)).Should(HaveState(kernel.TimeWait, 100))
+//	Eventually(client.Sockets()).Should(HaveState(kernel.TimeWait, 100))
 type Sockets struct {
 	ending
-	lab      *Lab
-	host     *netns.Host
+	host     *Host
 	filter   kernel.SocketFilter
 	file     string
 	readings []kernel.Sample
 }
 
-// Sockets returns the sockets of a host that pass the filter, if there is one. What is read is
+// Sockets returns the sockets of the host that pass the filter, if there is one. What is read is
 // kept in the artefact sockets.json: of readings in a row with the same states, the last.
-func (l *Lab) Sockets(host *netns.Host, filter ...kernel.SocketFilter) *Sockets {
+func (h *Host) Sockets(filter ...kernel.SocketFilter) *Sockets {
 	ginkgo.GinkgoHelper()
-	s := &Sockets{lab: l, host: host, filter: atMostOne(filter), file: l.artefact("sockets", "json")}
-	l.add(s)
+	s := &Sockets{host: h, filter: atMostOne(filter), file: h.lab.artefact("sockets", "json")}
+	h.lab.add(s)
 	return s
 }
 
@@ -110,13 +108,13 @@ func (s *Sockets) List() []kernel.Socket {
 // Read is List for a matcher, which has a place for an error.
 func (s *Sockets) Read() ([]kernel.Socket, error) {
 	ginkgo.GinkgoHelper()
-	if err := s.lab.faulty("read the sockets of " + s.host.Name()); err != nil {
+	if err := s.host.lab.faulty("read the sockets of " + s.host.Name()); err != nil {
 		return nil, err
 	}
 	if s.stopped {
 		return nil, fmt.Errorf("read the sockets of %s: they have been stopped", s.host.Name())
 	}
-	at := s.lab.elapsed()
+	at := s.host.lab.elapsed()
 	sockets, err := kernel.ReadSockets(s.host, s.filter)
 	if errors.Is(err, kernel.ErrNoSockDiag) {
 		unavailable(err)
@@ -143,41 +141,41 @@ func (s *Sockets) stage() stage { return stageWatchers }
 
 func (s *Sockets) stop() error {
 	return s.once(func() error {
-		return s.lab.writeRows(s.file, "host", s.host.Name(), "readings", anyRows(s.readings))
+		return s.host.lab.writeRows(s.file, "host", s.host.Name(), "readings", anyRows(s.readings))
 	})
 }
 
-// AwaitSockets waits until a host has as many sockets that pass the filter as said, and returns
+// AwaitSockets waits until the host has as many sockets that pass the filter as said, and returns
 // them. It looks every 5 milliseconds, in long waits every hundredth of the time waited, and waits
 // as long as the spec may take, or until it is plain that they cannot come any more: a peer has ended as nobody asked for,
-// or listeners are wanted where no program runs any more. What it saw last is kept as [Lab.Sockets] keeps it.
-func (l *Lab) AwaitSockets(host *netns.Host, count int, filter kernel.SocketFilter) []kernel.Socket {
+// or listeners are wanted where no program runs any more. What it saw last is kept as [Host.Sockets] keeps it.
+func (h *Host) AwaitSockets(count int, filter kernel.SocketFilter) []kernel.Socket {
 	ginkgo.GinkgoHelper()
-	s := l.Sockets(host, filter)
-	ctx, giveUp := context.WithCancelCause(l.ctx)
+	s := h.Sockets(filter)
+	ctx, giveUp := context.WithCancelCause(h.lab.ctx)
 	defer giveUp(nil)
-	sockets, err := kernel.AwaitSockets(ctx, host, filter, func(list []kernel.Socket) bool {
+	sockets, err := kernel.AwaitSockets(ctx, h, filter, func(list []kernel.Socket) bool {
 		if len(list) < count && slices.Equal(filter.States, []kernel.State{kernel.Listen}) {
-			if err := l.noListener(host); err != nil {
+			if err := h.noListener(); err != nil {
 				giveUp(err)
 			}
 		}
 		return len(list) == count
 	})
-	s.keep(kernel.Sample{At: time.Duration(l.elapsed()), Sockets: sockets})
+	s.keep(kernel.Sample{At: time.Duration(h.lab.elapsed()), Sockets: sockets})
 	if err != nil {
-		err = fmt.Errorf("wait for %d sockets of %s: %w", count, host.Name(), err)
+		err = fmt.Errorf("wait for %d sockets of %s: %w", count, h.Name(), err)
 	}
 	checkAvailable(err, kernel.ErrNoSockDiag)
 	return sockets
 }
 
-// noListener returns an error if nobody is left in a host who could listen: its peers have ended, and so has all that they
+// noListener returns an error if nobody is left in the host who could listen: its peers have ended, and so has all that they
 // have started.
-func (l *Lab) noListener(host *netns.Host) error {
+func (h *Host) noListener() error {
 	var ended []string
-	for _, peer := range l.peers {
-		if peer.host != host {
+	for _, peer := range h.lab.peers {
+		if peer.host != h {
 			continue
 		}
 		select {
@@ -190,10 +188,10 @@ func (l *Lab) noListener(host *netns.Host) error {
 	if len(ended) == 0 {
 		return nil // the spec has means of its own
 	}
-	if left, err := host.Processes(); err != nil || len(left) > 0 {
+	if left, err := h.Processes(); err != nil || len(left) > 0 {
 		return err
 	}
-	return fmt.Errorf("no program runs in %s any more that could listen: ended are %s", host.Name(), strings.Join(ended, ", "))
+	return fmt.Errorf("no program runs in %s any more that could listen: ended are %s", h.Name(), strings.Join(ended, ", "))
 }
 
 // series is what a sampler reads.
@@ -236,21 +234,21 @@ func (s *Samples) Stop() *Samples {
 	return s
 }
 
-// Sample reads the sockets of a host that pass the filter, if there is one, on each period of a
+// Sample reads the sockets of the host that pass the filter, if there is one, on each period of a
 // millisecond or more, until its Stop or the end of the spec. Where the machine is busy samples
 // are late, by tens of milliseconds at times: what counts is the time that each has. The artefact is
 // samples.json.
-func (l *Lab) Sample(host *netns.Host, period time.Duration, filter ...kernel.SocketFilter) *Samples {
+func (h *Host) Sample(period time.Duration, filter ...kernel.SocketFilter) *Samples {
 	ginkgo.GinkgoHelper()
-	sampler, err := kernel.StartSampling(host, period, atMostOne(filter))
+	sampler, err := kernel.StartSampling(h, period, atMostOne(filter))
 	checkAvailable(err, kernel.ErrNoSockDiag)
-	file := l.artefact("samples", "json")
+	l, file := h.lab, h.lab.artefact("samples", "json")
 	s := &Samples{series[kernel.Sample]{
 		file:    file,
 		sampler: sampler,
 		rebase:  func(x *kernel.Sample) { x.At -= l.began },
 		write: func(list []kernel.Sample) error {
-			return l.writeRows(file, "host", host.Name(), "samples", anyRows(list))
+			return l.writeRows(file, "host", h.Name(), "samples", anyRows(list))
 		},
 	}}
 	l.add(s)
@@ -274,21 +272,21 @@ func (s *QueueSamples) Stop() *QueueSamples {
 	return s
 }
 
-// SampleQueue reads the counters of an end's root qdisc on each period of a millisecond or more,
+// SampleQueue reads the counters of the end's root qdisc on each period of a millisecond or more,
 // until its Stop or the end of the spec. The artefact is queue.json.
-func (l *Lab) SampleQueue(end *netns.End, period time.Duration) *QueueSamples {
+func (e *End) SampleQueue(period time.Duration) *QueueSamples {
 	ginkgo.GinkgoHelper()
-	sampler, err := kernel.StartSamplingQdisc(end.Host(), end.Name(), period)
+	sampler, err := kernel.StartSamplingQdisc(e.host, e.Name(), period)
 	if err != nil {
-		check(fmt.Errorf("%s: %w", end, err))
+		check(fmt.Errorf("%s: %w", e, err))
 	}
-	file := l.artefact("queue", "json")
+	l, file := e.lab, e.lab.artefact("queue", "json")
 	s := &QueueSamples{series[kernel.QdiscSample]{
 		file:    file,
 		sampler: sampler,
 		rebase:  func(x *kernel.QdiscSample) { x.At -= l.began },
 		write: func(list []kernel.QdiscSample) error {
-			return l.writeRows(file, "end", end.String(), "samples", anyRows(list))
+			return l.writeRows(file, "end", e.String(), "samples", anyRows(list))
 		},
 	}}
 	l.add(s)
@@ -301,7 +299,7 @@ type Events struct {
 	ending
 	lab     *Lab
 	file    string
-	hosts   []*netns.Host
+	hosts   []*Host
 	running *kernel.Events
 	list    []kernel.Event // once it is stopped
 }
@@ -315,16 +313,16 @@ type Events struct {
 //
 // Where the kernel has no tracefs, or lacks one of the events, the spec is skipped with the reason;
 // with TCPLAB_REQUIRE=1 it fails.
-func (l *Lab) Events(hosts ...*netns.Host) *Events {
+func (l *Lab) Events(hosts ...*Host) *Events {
 	ginkgo.GinkgoHelper()
-	if l.topology == nil {
+	if l.network == nil {
 		check(errors.New("record events: the lab has no topology yet"))
 	}
 	if len(hosts) == 0 {
-		hosts = l.topology.Hosts()
+		hosts = l.network.Hosts()
 	}
 	names := map[netip.Addr]string{}
-	for _, host := range l.topology.Hosts() {
+	for _, host := range l.network.Hosts() {
 		for _, end := range host.Ends() {
 			names[end.IPv4().Addr()] = host.Name()
 			names[end.IPv6().Addr()] = host.Name()
@@ -400,7 +398,7 @@ func (e *Events) wants(event kernel.Event) bool {
 	if !event.Local.IsValid() {
 		return event.Kind == kernel.Drop
 	}
-	return slices.ContainsFunc(e.hosts, func(host *netns.Host) bool { return host.Name() == event.Host })
+	return slices.ContainsFunc(e.hosts, func(host *Host) bool { return host.Name() == event.Host })
 }
 
 // atMostOne returns the filter, or the one that lists all.

@@ -11,15 +11,13 @@ import (
 
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/schedule"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/results"
 )
 
 // A Schedule is an impairment that changes over time, from its start until it is over or its Stop.
 type Schedule struct {
 	ending
-	lab   *Lab
-	end   *netns.End
+	end   *End
 	plan  schedule.Schedule
 	ended context.CancelFunc
 	done  chan struct{}
@@ -37,7 +35,7 @@ type scheduled struct {
 	applied impair.Applied
 }
 
-func (s scheduled) comment(end *netns.End) string {
+func (s scheduled) comment(end *End) string {
 	text, err := results.Raw(s.applied.Asked)
 	if err != nil {
 		return fmt.Sprintf("impairment of %s changed", end)
@@ -45,21 +43,21 @@ func (s scheduled) comment(end *netns.End) string {
 	return fmt.Sprintf("impairment of %s changed to %s", end, text)
 }
 
-// Schedule changes the impairment of an end over time, from now until the schedule is over, until
+// Schedule changes the impairment of the end over time, from now until the schedule is over, until
 // Stop or until the spec ends; what it has set then stays. The end must not be impaired otherwise
 // meanwhile. Each step stands in the record with its time, and in captures as a comment on the
 // first packet behind it.
 //
 // Netems without a seed get one that follows from the lab's, the same in all steps.
-func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
+func (e *End) Schedule(plan schedule.Schedule) *Schedule {
 	ginkgo.GinkgoHelper()
 	check(plan.Validate())
-	ctx, cancel := context.WithCancel(l.life)
-	s := &Schedule{lab: l, end: end, plan: plan, ended: cancel, done: make(chan struct{})}
-	seed := l.nextSeed()
-	check(l.readyForRules(end))
-	check(l.jitterWithin())
-	l.add(s)
+	ctx, cancel := context.WithCancel(e.lab.life)
+	s := &Schedule{end: e, plan: plan, ended: cancel, done: make(chan struct{})}
+	seed := e.lab.nextSeed()
+	check(e.readyForRules())
+	check(e.lab.jitterWithin())
+	e.lab.add(s)
 	go func() {
 		defer close(s.done)
 		s.list, s.err = schedule.Run(ctx, plan, func(n impair.Netem) error {
@@ -67,9 +65,9 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 				n.Seed = seed
 			}
 			at := time.Now()
-			got, err := l.setNetem(end, n)
+			got, err := e.setNetem(n)
 			if err != nil {
-				return fmt.Errorf("%s: %w", end, err)
+				return fmt.Errorf("%s: %w", e, err)
 			}
 			s.mutex.Lock()
 			defer s.mutex.Unlock()
@@ -89,9 +87,9 @@ func (s *Schedule) Wait() *Schedule {
 	began := time.Now()
 	select {
 	case <-s.done:
-	case <-s.lab.ctx.Done():
+	case <-s.end.lab.ctx.Done():
 		check(fmt.Errorf("wait for the schedule of %s: after %v %d of its %d steps are done: %w",
-			s.end, time.Since(began).Round(time.Millisecond), len(s.steps()), len(s.plan.Steps), context.Cause(s.lab.ctx)))
+			s.end, time.Since(began).Round(time.Millisecond), len(s.steps()), len(s.plan.Steps), context.Cause(s.end.lab.ctx)))
 	}
 	return s.Stop()
 }
@@ -122,8 +120,8 @@ func (s *Schedule) stop() error {
 			err = nil
 		}
 		for _, step := range s.steps() {
-			at := results.Duration(step.at.Sub(s.lab.start))
-			err = errors.Join(err, s.lab.recordImpairment(at, s.end, step.applied))
+			at := results.Duration(step.at.Sub(s.end.lab.start))
+			err = errors.Join(err, s.end.recordImpairment(at, step.applied))
 		}
 		return err
 	})

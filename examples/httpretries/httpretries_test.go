@@ -90,23 +90,23 @@ const (
 
 // lostSYN has one client fetch once, on a path that loses the first SYN.
 func lostSYN(lab *harness.Lab, r request) (answer, oracle.Kernel) {
-	net := lab.Path(roundTrip)                                      // client - router - server
-	loss := lab.Rule(net.ToServer, rules.Drop(rules.SYN).AtMost(1)) // each try is a new connection
-	address := harness.Addr(net.Server(), 80).String()
+	net := lab.Path(roundTrip)                                 // client - router - server
+	loss := net.ToServer.Rule(rules.Drop(rules.SYN).AtMost(1)) // each try is a new connection
+	address := net.Server().Addr(80).String()
 	r.URL = "http://" + address + "/"
 
 	server := lab.Start(net.Server(), serve.With(address))
-	got, err := fetch.Value(lab.Wait(lab.Start(net.Client(), fetch.With(r))))
+	got, err := fetch.Value(lab.Start(net.Client(), fetch.With(r)).Wait())
 	Expect(err).NotTo(HaveOccurred())
-	requests, err := serve.Value(lab.Stop(server))
+	requests, err := serve.Value(server.Stop())
 	Expect(err).NotTo(HaveOccurred())
 	lab.Check("requests that came", requests, bounds.Exactly(1), "a SYN has no request in it")
 
 	// Two witnesses: the link's own account of what it dropped, and how often the kernel retransmitted. A try that was
 	// given up has taken its SYN's timer along.
 	Expect(loss.Hits()).To(HaveLen(1))
-	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 2-got.Tries))
-	return got, lab.Oracle(net.Client())
+	Expect(net.Client().Counters()).To(HaveGrown("TcpRetransSegs", 2-got.Tries))
+	return got, net.Client().Oracle()
 }
 
 var _ = It("hides a lost SYN behind one retry when the time-out is shorter than TCP's", func(ctx SpecContext) {

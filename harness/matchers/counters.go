@@ -35,7 +35,7 @@ func HaveGrown(name string, growth any) types.GomegaMatcher {
 // HaveCounters succeeds if each counter that it names has grown by the value beside it, or by what satisfies the matcher. It takes
 // a difference ([kernel.Counters.Since]); 0 stands for a counter that is unchanged:
 //
-//	Expect(lab.Counters(client)).To(HaveCounters{"TcpRetransSegs": 2, "TcpExtTCPTimeouts": 0})
+//	Expect(client.Counters()).To(HaveCounters{"TcpRetransSegs": 2, "TcpExtTCPTimeouts": 0})
 //
 // A failure names each counter that differs. A name that the kernel does not have is an error, not zero; so is a claim about no
 // counter at all.

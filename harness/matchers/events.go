@@ -76,7 +76,9 @@ func eventsOf(actual any) (events []kernel.Event, ok bool, err error) {
 	switch a := actual.(type) {
 	case []kernel.Event:
 		return a, true, nil
-	case interface{ Read() ([]kernel.Event, error) }:
+	case interface {
+		Read() ([]kernel.Event, error)
+	}:
 		events, err = a.Read()
 		return events, true, err
 	default:

@@ -2,8 +2,8 @@
 // Firefox and WebPageTest call 3G, DSL or Wi-Fi, and satellites, a data centre and a bad Wi-Fi.
 //
 //	p, err := profiles.Get("chrome-slow-4g")
-//	lab.Impair(net.ToServer, p.Up())   // what the client sends
-//	lab.Impair(net.ToClient, p.Down()) // what it receives
+//	net.ToServer.Impair(p.Up())   // what the client sends
+//	net.ToClient.Impair(p.Down()) // what it receives
 //
 // Each says where its figures come from, whether they could be looked up there, and whether its source speaks of delay
 // one way or of the round trip. docs/profiles.md is the table of all.

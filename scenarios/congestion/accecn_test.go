@@ -29,7 +29,7 @@ const (
 // An accurateFlow is a transfer with accurate ECN, as the wire at both ends and both sockets saw it.
 type accurateFlow struct {
 	lab            *harness.Lab
-	net            *netns.Topology
+	net            *harness.Network
 	sender         peers.TCPInfo
 	receiver       peers.TCPInfo
 	sent, came     []analysis.Segment // data, at the client and at the server
@@ -39,28 +39,28 @@ type accurateFlow struct {
 }
 
 // accurately sends so many full segments with accurate ECN over a path that may do something to them.
-func accurately(lab *harness.Lab, segments int64, path func(*netns.Topology)) accurateFlow {
+func accurately(lab *harness.Lab, segments int64, path func(*harness.Network)) accurateFlow {
 	GinkgoHelper()
 	const roundTrip = 40 * time.Millisecond
 	net := lab.Path(roundTrip, netns.Config{
 		Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.IPv4("tcp_ecn", 3)),
 	})
 	path(net)
-	f := accurateFlow{lab: lab, net: net, segment: int(harness.MSS()) - lab.Oracle(net.Client()).AccECNOption()}
+	f := accurateFlow{lab: lab, net: net, segment: int(harness.MSS()) - net.Client().Oracle().AccECNOption()}
 	bytes := segments * int64(f.segment)
 	near, far := lab.Capture(net.Client()), lab.Capture(net.Server())
 	accept := lab.Start(net.Server(), peers.Script{
-		Listen: harness.Addr(net.Server(), port), Steps: peers.Steps(peers.ReadAll(), peers.Inspect()),
+		Listen: net.Server().Addr(port), Steps: peers.Steps(peers.ReadAll(), peers.Inspect()),
 	})
 	dial := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), port),
+		Connect: net.Server().Addr(port),
 		Socket:  peers.Socket{Congestion: "reno"}, // without HyStart, which would end slow start too
 		// It closes first: an ACK of the other side's TIME-WAIT, where Linux has no counter, would have an ACE of 0, which
 		// it would take for marks (tcp_v4_timewait_ack).
 		Steps: peers.Steps(peers.Write(bytes), peers.Sleep(time.Second), peers.Inspect(), peers.CloseWrite(), peers.ReadAll()),
 	})
-	f.sender = *lab.Wait(dial).Connections[0].Steps[2].TCPInfo
-	f.receiver = *lab.Wait(accept).Connections[0].Steps[1].TCPInfo
+	f.sender = *dial.Wait().Connections[0].Steps[2].TCPInfo
+	f.receiver = *accept.Wait().Connections[0].Steps[1].TCPInfo
 
 	Expect(near.Stop()).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
 	f.sent = near.DataFrom(net.Client())
@@ -107,15 +107,15 @@ var _ = DescribeTable("accurate ECN counts every marked segment, by the counter 
 		const segments = 100
 		lab := harness.NewLab(ctx)
 		var mark *harness.Rule
-		f := accurately(lab, segments, func(net *netns.Topology) {
-			mark = lab.Rule(net.ToServer, rules.MarkCE(rules.Data.Between(first, first+marks-1)))
+		f := accurately(lab, segments, func(net *harness.Network) {
+			mark = net.ToServer.Rule(rules.MarkCE(rules.Data.Between(first, first+marks-1)))
 		})
 		Expect(mark.Hits()).To(And(HaveLen(marks), HaveEach(HaveField("Done", true))))
 		marked := marks * f.segment
 
 		// What came: by the wire, by the server's IP, and by its socket.
 		Expect(slices.DeleteFunc(f.codepoints(), func(c uint8) bool { return c != ce })).To(HaveLen(marks))
-		Expect(lab.Counters(f.net.Server())).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), marks))
+		Expect(f.net.Server().Counters()).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), marks))
 		Expect(f.receiver.Received_ce).To(BeEquivalentTo(marks))
 		Expect(f.receiver.Received_ce_bytes).To(BeEquivalentTo(marked))
 		Expect(f.receiver.Received_e0_bytes).To(BeEquivalentTo(segments*f.segment - marked))
@@ -133,7 +133,7 @@ var _ = DescribeTable("accurate ECN counts every marked segment, by the counter 
 		lab.Measure("counted by ACE", f.sender.Delivered_ce, bounds.Exactly(marks), "RFC 9768, 3.2.2")
 		lab.Measure("counted by the option", bounds.In(f.sender.Delivered_ce_bytes, "bytes"), bounds.Exactly(marked), "RFC 9768, 3.2.3")
 		Expect(f.sender.Delivered_e0_bytes).To(BeEquivalentTo(segments*f.segment - marked))
-		Expect(lab.Counters(f.net.Client())).To(HaveCounters{"TcpExtTCPDeliveredCE": marks, "TcpRetransSegs": 0})
+		Expect(f.net.Client().Counters()).To(HaveCounters{"TcpExtTCPDeliveredCE": marks, "TcpRetransSegs": 0})
 
 		// Reno answers as to the echo of RFC 3168: it leaves slow start.
 		Expect(f.sender.Snd_ssthresh).To(BeNumerically("<", infiniteThreshold))
@@ -147,9 +147,9 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 		const segments, marks = 100, 10
 		lab := harness.NewLab(ctx)
 		var mark, bleach *harness.Rule
-		f := accurately(lab, segments, func(net *netns.Topology) {
-			mark = lab.Rule(net.Links[0].A, rules.MarkCE(rules.Data.Between(40, 40+marks-1))) // as a queue near the client would
-			bleach = lab.Rule(net.ToServer, rules.Bleach(rules.Data))
+		f := accurately(lab, segments, func(net *harness.Network) {
+			mark = net.Client().End("eth0").Rule(rules.MarkCE(rules.Data.Between(40, 40+marks-1))) // as a queue near the client would
+			bleach = net.ToServer.Rule(rules.Bleach(rules.Data))
 		})
 		Expect(mark.Hits()).To(And(HaveLen(marks), HaveEach(HaveField("Done", true))))
 		Expect(bleach.Hits()).To(And(HaveLen(segments), HaveEach(HaveField("Done", true))))
@@ -159,7 +159,7 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 		// how a sender can tell (RFC 9768, section 3.2.2.3).
 		Expect(f.client.Client.CE.Count).To(Equal(marks))
 		Expect(f.codepoints()).To(HaveEach(BeEquivalentTo(notECT)))
-		Expect(lab.Counters(f.net.Server())).To(HaveCounters{harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"): 0})
+		Expect(f.net.Server().Counters()).To(HaveCounters{harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"): 0})
 		Expect([]uint32{f.receiver.Received_ce, f.receiver.Received_e0_bytes, f.receiver.Received_ce_bytes}).To(HaveEach(BeZero()))
 		Expect(f.acks[len(f.acks)-1].Flags.ACE()).To(Equal(oracle.ACE(0)))
 		option := f.option()
@@ -169,7 +169,7 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 		Expect([]uint32{f.sender.Delivered_ce, f.sender.Delivered_e0_bytes, f.sender.Delivered_ce_bytes}).To(HaveEach(BeZero()))
 		Expect(f.sender.Accecn_fail_mode).To(BeZero())
 		Expect(f.sender.Snd_ssthresh).To(BeEquivalentTo(infiniteThreshold))
-		Expect(lab.Counters(f.net.Client())).To(HaveCounters{"TcpExtTCPDeliveredCE": 0, "TcpRetransSegs": 0})
+		Expect(f.net.Client().Counters()).To(HaveCounters{"TcpExtTCPDeliveredCE": 0, "TcpRetransSegs": 0})
 		Expect([]int{f.client.Server.CEReported, f.server.Client.CE.Count}).To(HaveEach(BeZero()))
 		lab.Note("marks", marks)
 		lab.Measure("counted by ACE", f.sender.Delivered_ce, bounds.Exactly(0), "RFC 9768, 3.2.2.3: bleached")

@@ -15,7 +15,6 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -23,14 +22,14 @@ import (
 const samplePeriod = 10 * time.Millisecond
 
 // bbrFlow sends as many segments by BBR over a link that loses nothing.
-func bbrFlow(lab *harness.Lab, net *netns.Topology, path oracle.Bottleneck, segments int64) flow {
+func bbrFlow(lab *harness.Lab, net *harness.Network, path oracle.Bottleneck, segments int64) flow {
 	GinkgoHelper()
-	impairBottleneck(lab, net, path, queueLimit)
+	impairBottleneck(net, path, queueLimit)
 	f := transfer(lab, net, samplePeriod, peers.BulkClient{
-		Connect: harness.Addr(net.Server(), port), Bytes: segments * harness.MSS(), Socket: peers.Socket{Congestion: "bbr"},
+		Connect: net.Server().Addr(port), Bytes: segments * harness.MSS(), Socket: peers.Socket{Congestion: "bbr"},
 	}, peers.Socket{})
 	Expect(f.Connection.Congestion).To(Equal("bbr"))
-	Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpRetransSegs": 0})
+	Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
 	Expect(len(phases(f.socket))).To(BeNumerically(">", 2), "phases")
 	return f
 }
@@ -237,7 +236,7 @@ var _ = It("BBR looks for the shortest round trip with four segments in flight, 
 		f := bbrFlow(lab, net, path, 3500)
 
 		// The socket.
-		k := lab.Oracle(net.Client())
+		k := net.Client().Oracle()
 		seen := phases(f.socket)
 		found := model(last(seen[0].points))
 		checkModel(lab, found, path)

@@ -50,11 +50,11 @@ var _ = DescribeTable("a queue makes round trips longer by the time that it take
 		path := oracle.Bottleneck{Rate: 10 * impair.Mbit, RTT: 40 * time.Millisecond}
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(largeBuffers)
-		impairBottleneck(lab, net, path, limit)
-		queue := lab.SampleQueue(net.ToServer, 5*time.Millisecond)
+		impairBottleneck(net, path, limit)
+		queue := net.ToServer.SampleQueue(5 * time.Millisecond)
 
 		f := transfer(lab, net, 5*time.Millisecond, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 1 << 20, Socket: peers.Socket{Congestion: "reno"}, // it has no HyStart
+			Connect: net.Server().Addr(port), Bytes: 1 << 20, Socket: peers.Socket{Congestion: "reno"}, // it has no HyStart
 		}, peers.Socket{})
 
 		// The queue is full for a round trip at least, until the sender learns of a loss: SRTT has come that far, too.
@@ -64,7 +64,7 @@ var _ = DescribeTable("a queue makes round trips longer by the time that it take
 		// It is full from when a packet comes until one leaves: a sample may have seen one less.
 		lab.Check("longest queue", longestQueue(queue.Stop().List()), bounds.Between(limit-1, limit), "netem's limit")
 		// Each packet that is dropped is retransmitted: no tolerance, so no margin.
-		Expect(lab.Queue(net.ToServer).Drops).To(bounds.Between(1, f.TCPInfo.Total_retrans))
+		Expect(net.ToServer.Queue().Drops).To(bounds.Between(1, f.TCPInfo.Total_retrans))
 	},
 	Entry("of 50 packets", 50),
 	Entry("of 100 packets", 100),

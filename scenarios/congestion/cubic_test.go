@@ -19,14 +19,14 @@ var _ = It("CUBIC gives up 30 % of its window for a lost segment, returns along 
 		curve := oracle.CubicCurveAfter(window)
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, largeBuffers)
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(lost)))
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 1750 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
+			Connect: net.Server().Addr(port), Bytes: 1750 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpRetransSegs": 1, "TcpExtTCPSackRecovery": 1, "TcpExtTCPTimeouts": 0,
 		})
 		thresholds := plateaus(f.socket, roundTrip, threshold)

@@ -22,16 +22,16 @@ var _ = It("answers one congestion mark as it does a loss, once, and has nothing
 		const marked = 75 // in the round of 80
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.IPv4("tcp_ecn", 1))})
-		mark := lab.Rule(net.ToServer, rules.MarkCE(rules.Data.Number(marked)))
+		mark := net.ToServer.Rule(rules.MarkCE(rules.Data.Number(marked)))
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 300 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
+			Connect: net.Server().Addr(port), Bytes: 300 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		Expect(len(f.data)).To(BeNumerically(">", marked))
 		Expect(mark.Hits()).To(HaveExactElements(HaveField("Done", true)))
-		Expect(lab.Counters(net.Server())).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), 1))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPDeliveredCE": BeNumerically(">=", 1)})
+		Expect(net.Server().Counters()).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), 1))
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPDeliveredCE": BeNumerically(">=", 1)})
 
 		// RFC 3168, 6.1.2: the sender reduces its window for the first echo, says so (CWR) in the segment that it sends
 		// next, and leaves it at that for this round, in which the echoes go on. 6.1.3: they end with CWR.

@@ -32,14 +32,14 @@ type flow struct {
 }
 
 // transfer sends in bulk, and watches the wire and, on each period, the sender's socket.
-func transfer(lab *harness.Lab, net *netns.Topology, period time.Duration, client peers.BulkClient, server peers.Socket) flow {
+func transfer(lab *harness.Lab, net *harness.Network, period time.Duration, client peers.BulkClient, server peers.Socket) flow {
 	GinkgoHelper()
 	wire := lab.Capture(net.Client())
-	samples := lab.Sample(net.Client(), period, kernel.SocketFilter{
+	samples := net.Client().Sample(period, kernel.SocketFilter{
 		States: []kernel.State{kernel.Established, kernel.FinWait1}, Port: port, // it closes when all is written, and sends on
 	})
 	lab.Start(net.Server(), peers.BulkServer{Listen: client.Connect, Socket: server})
-	f := flow{Connection: lab.Wait(lab.Start(net.Client(), client)).Connections[0]}
+	f := flow{Connection: lab.Start(net.Client(), client).Wait().Connections[0]}
 
 	// Neither buffer may have held the flow back: its congestion window did, and the path.
 	info := f.TCPInfo
@@ -102,10 +102,10 @@ func window(p kernel.Point) int { return int(p.TCPInfo.Snd_cwnd) }
 func threshold(p kernel.Point) int { return int(p.TCPInfo.Snd_ssthresh) }
 
 // impairBottleneck makes a path of client and server, with a router between them, such a one.
-func impairBottleneck(lab *harness.Lab, net *netns.Topology, path oracle.Bottleneck, limit int) {
+func impairBottleneck(net *harness.Network, path oracle.Bottleneck, limit int) {
 	GinkgoHelper()
-	lab.Impair(net.ToServer, impair.Netem{Delay: path.RTT / 2, Rate: impair.Rate{BitsPerSecond: path.Rate}, Limit: limit})
-	lab.Impair(net.ToClient, impair.Netem{Delay: path.RTT / 2})
+	net.ToServer.Impair(impair.Netem{Delay: path.RTT / 2, Rate: impair.Rate{BitsPerSecond: path.Rate}, Limit: limit})
+	net.ToClient.Impair(impair.Netem{Delay: path.RTT / 2})
 }
 
 // queueLimit is netem's, in packets, where nothing shall be dropped.

@@ -34,22 +34,22 @@ var _ = DescribeTable("HyStart leaves slow start before anything is lost", Label
 		path := oracle.Bottleneck{Rate: bitRate, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(largeBuffers)
-		impairBottleneck(lab, net, path, queueLimit)
+		impairBottleneck(net, path, queueLimit)
 
 		f := transfer(lab, net, path.RTT/10, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 500 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
+			Connect: net.Server().Addr(port), Bytes: 500 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		// The window when it left is the threshold from then on; the counters of HyStart have it, too.
 		end := int(f.TCPInfo.Snd_ssthresh)
 		Expect(plateaus(f.socket, path.RTT, threshold)).To(Equal([]int{oracle.InfiniteThreshold, end}))
-		lab.Measure("window at the end of slow start", bounds.In(end, "segments"), left(lab.Oracle(net.Client()), path))
+		lab.Measure("window at the end of slow start", bounds.In(end, "segments"), left(net.Client().Oracle(), path))
 		lab.Note("share of the BDP", bounds.Percent(float64(end)/path.BDP()))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPHystart" + by + "Detect": 1, "TcpExtTCPHystart" + by + "Cwnd": end,
 			"TcpExtTCPHystart" + notBy + "Detect": 0, "TcpRetransSegs": 0,
 		})
-		Expect(lab.Queue(net.ToServer).Drops).To(BeZero())
+		Expect(net.ToServer.Queue().Drops).To(BeZero())
 	},
 	// Of packets in a row at 16 Mbit/s, ACKs come less than 2 ms apart (hystart_ack_delta_us), at 4 Mbit/s more.
 	Entry("since the ACKs of a round come in a long train", "Train", "Delay", 16*impair.Mbit, leftByTrain),

@@ -24,7 +24,7 @@ var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc
 		net := lab.Path(roundTrip, config)
 		wire := lab.Capture(net.Client())
 
-		server := harness.Addr(net.Server(), port)
+		server := net.Server().Addr(port)
 		lab.Start(net.Server(), peers.BulkServer{Listen: server})
 		client := lab.Start(net.Client(), peers.Script{
 			Connect: server, Socket: peers.Socket{Congestion: "reno"},
@@ -33,7 +33,7 @@ var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc
 				peers.Write(100*harness.MSS()), peers.Sleep(roundTrip/2), peers.Inspect(),
 			),
 		})
-		steps := lab.Wait(client).Connections[0].Steps
+		steps := client.Wait().Connections[0].Steps
 		before, after := steps[2].TCPInfo, steps[5].TCPInfo
 
 		data := wire.Stop().Segments(analysis.WithData)
@@ -45,9 +45,9 @@ var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc
 		rto := time.Duration(before.Rto) * time.Microsecond
 		lab.Measure("pause, in RTOs", pause.Seconds()/rto.Seconds(), timeouts)
 		lab.Measure("first burst after it", bounds.In(rounds[3], "segments"),
-			lab.Oracle(net.Client()).WindowAfterPause(80, pause, rto))
+			net.Client().Oracle().WindowAfterPause(80, pause, rto))
 		Expect(after.Snd_cwnd).To(BeEquivalentTo(rounds[3]))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpRetransSegs": 0})
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
 	},
 	// RFC 2861, 3: half for each RTO, but not below the initial window. RFC 5681, 4.1 asks for that after one RTO.
 	Entry("has half of its window after one time-out", 1, 1400*time.Millisecond, bounds.Between(1., 2.).From("RFC 2861, 3: half of 80")),

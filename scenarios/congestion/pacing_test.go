@@ -15,7 +15,6 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -60,16 +59,16 @@ var _ = It("keeps a pacing rate of 200 % of its window in a round trip in slow s
 		path := oracle.Bottleneck{Rate: 16 * impair.Mbit, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(largeBuffers)
-		impairBottleneck(lab, net, path, queueLimit)
+		impairBottleneck(net, path, queueLimit)
 
 		f := transfer(lab, net, path.RTT/10, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 1000 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
+			Connect: net.Server().Addr(port), Bytes: 1000 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
-		k := lab.Oracle(net.Client())
+		k := net.Client().Oracle()
 		rates := expectPaced(lab, k, f.socket, longestRoundTrip(f.segments)+harness.HostDelay)
 		// HyStart ended slow start in between, so both were seen.
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPHystartTrainDetect", 1))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPHystartTrainDetect", 1))
 		slowStart, after := k.PacingRatio(1, oracle.InfiniteThreshold), k.PacingRatio(1, 1)
 		Expect(len(rates[slowStart])).To(BeNumerically(">", 10), "samples in slow start")
 		Expect(len(rates[after])).To(BeNumerically(">", 10), "samples after it")
@@ -79,52 +78,52 @@ var _ = It("keeps a pacing rate of 200 % of its window in a round trip in slow s
 	})
 
 // fairQueue has the qdisc fq on a host's first link: sockets that send through it are paced (SK_PACING_FQ).
-func fairQueue(host *netns.Host) {
+func fairQueue(host *harness.Host) {
 	GinkgoHelper()
 	Expect(host.Netlink().QdiscReplace(netlink.NewFq(netlink.QdiscAttrs{
-		LinkIndex: host.Ends()[0].Index(), Parent: netlink.HANDLE_ROOT,
+		LinkIndex: host.End("eth0").Index(), Parent: netlink.HANDLE_ROOT,
 	}))).To(Succeed())
 }
 
 // delayedACK is how late a receiver's ACK may be, in a burst of segments: by the least delay, whatever the RTT is.
-func delayedACK(lab *harness.Lab, receiver *netns.Host) time.Duration {
-	return lab.Oracle(receiver).DelayedACK(0).Latest
+func delayedACK(receiver *harness.Host) time.Duration {
+	return receiver.Oracle().DelayedACK(0).Latest
 }
 
 // unpaced is how long a burst of slow start takes that nothing paces. The ACKs of a window come at once, as it was
 // sent, and let twice as many segments go; but one ACK in each of the two rounds before may be a delayed one.
-func unpaced(lab *harness.Lab, net *netns.Topology, _ int) bounds.Range {
-	return bounds.AtMost(2*delayedACK(lab, net.Server()) + harness.HostDelay).From("RFC 5681, 3.1: as the ACKs come, two of them late")
+func unpaced(net *harness.Network, _ int) bounds.Range {
+	return bounds.AtMost(2*delayedACK(net.Server()) + harness.HostDelay).From("RFC 5681, 3.1: as the ACKs come, two of them late")
 }
 
 // paced is how long it takes where its segments are paced. A delayed ACK makes an RTT longer.
-func paced(lab *harness.Lab, net *netns.Topology, burst int) bounds.Range {
-	srtt := oracle.Exactly(longRoundTrip).LateBy(delayedACK(lab, net.Server()) + harness.HostDelay)
-	return lab.Oracle(net.Client()).PacedBurst(burst, srtt).LateBy(harness.HostDelay).Range()
+func paced(net *harness.Network, burst int) bounds.Range {
+	srtt := oracle.Exactly(longRoundTrip).LateBy(delayedACK(net.Server()) + harness.HostDelay)
+	return net.Client().Oracle().PacedBurst(burst, srtt).LateBy(harness.HostDelay).Range()
 }
 
 var _ = DescribeTable("CUBIC sends a window", Label("quick", "netem", "linux"),
-	func(ctx SpecContext, pace func(*netns.Host), expected func(*harness.Lab, *netns.Topology, int) bounds.Range) {
+	func(ctx SpecContext, pace func(*harness.Host), expected func(*harness.Lab, *harness.Network, int) bounds.Range) {
 		const roundTrip = longRoundTrip
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, largeBuffers)
 		pace(net.Client())
 
 		f := transfer(lab, net, roundTrip/10, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 150 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
+			Connect: net.Server().Addr(port), Bytes: 150 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		Expect(perRound(f.data, roundTrip)).To(Equal([]int{10, 20, 40, 80})) // RFC 6928, RFC 5681
 		fourth := f.data[10+20+40:]
 		lab.Measure("80 segments sent in", last(fourth).At-fourth[0].At, expected(lab, net, len(fourth)))
 		// Whether it is obeyed or not, there is a rate.
-		k := lab.Oracle(net.Client())
+		k := net.Client().Oracle()
 		rates := expectPaced(lab, k, f.socket, longestRoundTrip(f.segments)+harness.HostDelay)
 		ratio := k.PacingRatio(1, oracle.InfiniteThreshold)
 		Expect(rates).To(HaveLen(1))
 		lab.Check("pacing rate", bounds.In(median(rates[ratio]), "%"), bounds.Exactly(ratio), "tcp_pacing_ss_ratio")
-		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpRetransSegs": 0})
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
 	},
-	Entry("in a burst, as nothing paces it", func(*netns.Host) {}, unpaced),
+	Entry("in a burst, as nothing paces it", func(*harness.Host) {}, unpaced),
 	Entry("spread over half a round trip or more, where the qdisc fq paces it", fairQueue, paced),
 )

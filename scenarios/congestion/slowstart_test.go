@@ -24,30 +24,30 @@ var _ = DescribeTable("slow start sends ten segments, and twice as many in each 
 		net := lab.Path(roundTrip)
 
 		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: segments * harness.MSS(), Socket: peers.Socket{Congestion: congestion},
+			Connect: net.Server().Addr(port), Bytes: segments * harness.MSS(), Socket: peers.Socket{Congestion: congestion},
 		}, server)
 
 		// RFC 5681, 3.1, with RFC 3465 and no bound to it: the window grows by each segment that is acknowledged, so
 		// that it doubles in a round trip, however many of them an ACK tells of. The fourth round is the rest.
-		k := lab.Oracle(net.Client())
+		k := net.Client().Oracle()
 		rounds := perRound(f.data, roundTrip)
 		Expect(rounds).To(Equal(k.SlowStart(segments)))
 		first := k.InitialWindow(0)
 		lab.Measure("first window", bounds.In(rounds[0], "segments"), bounds.Exactly(first), "RFC 6928: TCP_INIT_CWND")
 		lab.Measure("window in the next round trip", bounds.In(rounds[1], "segments"), bounds.Exactly(2*rounds[0]), "RFC 5681, 3.1")
 		Expect(plateaus(f.socket, roundTrip/2, window)).To(Equal([]int{first, 2 * first, 4 * first, 8 * first}))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpRetransSegs": 0})
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
 
 		// With every other segment acknowledged (RFC 5681, 4.2) there are so many ACKs at most: one for each segment at
 		// first, and a delayed one in each round.
 		mere := slices.Collect(analysis.Where(slices.Values(f.segments), analysis.From(f.Remote.Addr()), analysis.With(analysis.FlagACK),
 			analysis.Not(analysis.WithData), analysis.Not(analysis.SYNACKs), analysis.Not(analysis.FINs)))
-		quick := lab.Oracle(net.Server()).QuickACKs(fixedBuffer, int(harness.MSS()))
+		quick := net.Server().Oracle().QuickACKs(fixedBuffer, int(harness.MSS()))
 		ofOther := quick + (segments-quick)/2 + len(rounds)
 		if everyOther {
 			lab.Check("ACKs", len(mere), bounds.AtMost(ofOther), "RFC 5681, 4.2")
 		} else { // but for segments that came while the program had the socket, and became one (tcp_add_backlog)
-			coalesced := lab.Counters(net.Server())["TcpExtTCPBacklogCoalesce"]
+			coalesced := net.Server().Counters()["TcpExtTCPBacklogCoalesce"]
 			lab.Check("ACKs", len(mere)+int(coalesced), bounds.AtLeast(ofOther+1), "tcp_grow_window: each segment is acknowledged")
 		}
 	},

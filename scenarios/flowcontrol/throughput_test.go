@@ -32,11 +32,11 @@ const (
 )
 
 // transfer sends bytes from client to server, and returns what both know of it.
-func transfer(lab *harness.Lab, net *netns.Topology, bytes int64, server peers.Socket) (sent, received peers.Result) {
+func transfer(lab *harness.Lab, net *harness.Network, bytes int64, server peers.Socket) (sent, received peers.Result) {
 	GinkgoHelper()
-	s := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 80), Socket: server})
-	c := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 80), Bytes: bytes})
-	return lab.Wait(c), lab.Wait(s)
+	s := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(80), Socket: server})
+	c := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(80), Bytes: bytes})
+	return c.Wait(), s.Wait()
 }
 
 // firstWindow is the one that the server offered with its SYN-ACK, in bytes.
@@ -99,7 +99,7 @@ var _ = DescribeTable("on a long fat path the window", Label("long", "netem", "l
 		lab := harness.NewLab(ctx)
 		net := lab.Path(farTrip, netns.Config{ServerSysctls: slices.Concat(sysctl("net.ipv4.tcp_moderate_rcvbuf", moderate),
 			sysctl("net.ipv4.tcp_rmem", fmt.Sprintf("4096 %d 6291456", defaultBuffer)))})
-		lab.Impair(net.ToServer, impair.Netem{Delay: farTrip / 2, Rate: impair.Rate{BitsPerSecond: rate}})
+		net.ToServer.Impair(impair.Netem{Delay: farTrip / 2, Rate: impair.Rate{BitsPerSecond: rate}})
 		wire := lab.Capture(net.Server())
 		sent, received := transfer(lab, net, bytes, peers.Socket{})
 		window := largestWindow(wire)

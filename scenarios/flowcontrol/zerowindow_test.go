@@ -29,13 +29,13 @@ const (
 
 // stall connects a client that writes bytes to a server that does not read until it is told to, and waits until the
 // window is closed. It returns the client's RTO as well, which the window's probes begin with.
-func stall(lab *harness.Lab, net *netns.Topology, client peers.Socket) (harness.Pair, time.Duration) {
+func stall(lab *harness.Lab, net *harness.Network, client peers.Socket) (harness.Pair, time.Duration) {
 	GinkgoHelper()
 	pair := lab.Connect(net.Client(), net.Server(),
 		peers.Script{Socket: client, Steps: peers.Steps(peers.Try(peers.Write(bytes)))},
 		peers.Script{Socket: peers.Socket{ReceiveBuffer: buffer}, Steps: peers.Steps(peers.Await(), peers.ReadAll())})
 	time.Sleep(settle)
-	socket := harness.First(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List(), "sockets of the client")
+	socket := harness.First(net.Client().Sockets(kernel.SocketFilter{Port: pair.Local.Port()}).List(), "sockets of the client")
 	return pair, time.Duration(socket.TCPInfo.Rto) * time.Microsecond
 }
 
@@ -56,7 +56,7 @@ var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "r
 	_, rto := stall(lab, net, peers.Socket{})
 
 	// RFC 9293, section 3.8.6.1: the first after an RTO, then exponentially.
-	expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto}, probes)
+	expected := net.Client().Oracle().ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto}, probes)
 	time.Sleep(expected[probes-1].Latest)
 	zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
 	sent := wire.From(net.Client(), probing(zero.Ack))
@@ -64,9 +64,9 @@ var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "r
 	for i, probe := range sent {
 		lab.Measure(fmt.Sprintf("probe %d after", i+1), probe.At-zero.At, expected[i])
 	}
-	Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtTCPToZeroWindowAdv": 1, "TcpExtTCPFromZeroWindowAdv": 0})
-	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPWinProbe", probes))
-	Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
+	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPToZeroWindowAdv": 1, "TcpExtTCPFromZeroWindowAdv": 0})
+	Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPWinProbe", probes))
+	Expect(net.Client().Sockets()).To(HaveState(kernel.Established, 1))
 })
 
 var _ = It("sends at once when the window opens again", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
@@ -74,8 +74,8 @@ var _ = It("sends at once when the window opens again", Label("quick", "netem", 
 	net := lab.Path(nearTrip)
 	wire := lab.Capture(net.Server())
 	pair, _ := stall(lab, net, peers.Socket{})
-	lab.Continue(pair.Server)
-	received := lab.Wait(pair.Server).Connections[0].Received
+	pair.Server.Continue()
+	received := pair.Server.Wait().Connections[0].Received
 
 	// RFC 9293, section 3.8.6.2.2: the receiver tells once there is room for a segment; it waits for no probe.
 	zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
@@ -85,7 +85,7 @@ var _ = It("sends at once when the window opens again", Label("quick", "netem", 
 	Expect(update.Ack).To(Equal(zero.Ack))
 	lab.Measure("update to data", next.At-update.At, oracle.Between(nearTrip, nearTrip+harness.HostDelay).From("RTT; RFC 9293, 3.8.6.2.2"))
 	Expect(received).To(BeEquivalentTo(bytes))
-	Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtTCPToZeroWindowAdv": 1, "TcpExtTCPFromZeroWindowAdv": 1})
+	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPToZeroWindowAdv": 1, "TcpExtTCPFromZeroWindowAdv": 1})
 })
 
 var _ = It("goes on for ever while its probes are answered, and gives up after tcp_retries2 that are not", Label("long", "netem", "rfc9293"),
@@ -100,13 +100,13 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 		// (tcp_send_probe0).
 		slowest := rto << retries
 		time.Sleep(10 * slowest)
-		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
-		lab.Silence(net.ToServer)
-		end := lab.Wait(pair.Client).Connections[0].Steps[0].Err
+		Expect(net.Client().Sockets()).To(HaveState(kernel.Established, 1))
+		net.ToServer.Blackhole()
+		end := pair.Client.Wait().Connections[0].Steps[0].Err
 
 		Expect(end).To(MatchError(unix.ETIMEDOUT))
-		zero := harness.First(wire.Stop().Segments(closed, analysis.On(net.Client().Ends()[0].String())), "segments that close the window")
-		crossings := wire.Crossings(net.Client().Ends()[0], net.Server().Ends()[0], probing(zero.Ack))
+		zero := harness.First(wire.Stop().Segments(closed, analysis.On(net.Client().End("eth0").String())), "segments that close the window")
+		crossings := wire.Crossings(net.Client().End("eth0"), net.Server().End("eth0"), probing(zero.Ack))
 		var answered []time.Duration
 		for _, c := range crossings {
 			if !c.Lost {
@@ -114,12 +114,12 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 			}
 		}
 		// Far more than tcp_retries2: as many as there is time for.
-		expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto}, 10*retries)
+		expected := net.Client().Oracle().ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto}, 10*retries)
 		silenced := oracle.Exactly(10 * slowest).LateBy(2 * settle) // settle at most before the sleep, and after it what the lab takes
 		lab.Measure("answered probes", len(answered), expected.By(silenced))
 		harness.CheckEach(lab, "answered probes after", answered, expected[:len(answered)])
 		lab.Measure("probes in vain", len(crossings)-len(answered), bounds.Exactly(retries), "tcp_retries2")
-		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPWinProbe": len(crossings), "TcpExtTCPAbortOnTimeout": 1})
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPWinProbe": len(crossings), "TcpExtTCPAbortOnTimeout": 1})
 	})
 
 var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes are answered", Label("quick", "netem", "linux"),
@@ -129,7 +129,7 @@ var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes
 		net := lab.Path(nearTrip)
 		wire := lab.Capture(net.Client())
 		pair, rto := stall(lab, net, peers.Socket{UserTimeout: userTimeout})
-		write := lab.Wait(pair.Client).Connections[0].Steps[0]
+		write := pair.Client.Wait().Connections[0].Steps[0]
 
 		// RFC 9293, section 3.8.6.1, would have the connection stay for as long as the probes are answered; the program's
 		// time-out comes first. It counts from the first probe on (tcp_probe_timer: icsk_probes_tstamp).
@@ -137,7 +137,7 @@ var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes
 		zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
 		sent := wire.From(net.Client(), probing(zero.Ack))
 		answers := wire.From(net.Server(), closed, func(s analysis.Segment) bool { return s.Frame > zero.Frame })
-		k := lab.Oracle(net.Client())
+		k := net.Client().Oracle()
 		situation := oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto, UserTimeout: userTimeout}
 		expected := k.ZeroWindowProbes(situation, len(sent)+1)
 		over, ends := k.ZeroWindowEnd(situation)
@@ -147,7 +147,7 @@ var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes
 		Expect(answers).To(HaveLen(len(sent)))
 		// The script began, and the capture, with the SYN.
 		lab.Measure("gave up after", write.End()-zero.At, over.LateBy(harness.HostDelay))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPWinProbe": len(sent), "TcpExtTCPAbortOnTimeout": 1})
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPWinProbe": len(sent), "TcpExtTCPAbortOnTimeout": 1})
 	})
 
 // times are when segments were seen, since another one.

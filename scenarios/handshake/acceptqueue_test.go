@@ -17,10 +17,10 @@ import (
 )
 
 // fill makes connections to a server that accepts none, and waits until they are in its accept queue.
-func fill(lab *harness.Lab, net *netns.Topology, connections int) {
+func fill(lab *harness.Lab, net *harness.Network, connections int) {
 	GinkgoHelper()
-	lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Count: connections, Hold: peers.UntilStopped})
-	lab.AwaitSockets(net.Server(), connections, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
+	lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Count: connections, Hold: peers.UntilStopped})
+	net.Server().AwaitSockets(connections, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
 }
 
 var _ = DescribeTable("queues one connection more than the backlog for a server that does not accept, and ignores further SYNs",
@@ -29,25 +29,25 @@ var _ = DescribeTable("queues one connection more than the backlog for a server 
 		lab := harness.NewLab(ctx)
 		net := lab.Path(shortTrip)
 		wire := lab.Capture(net.Server())
-		k := lab.Oracle(net.Server())
+		k := net.Server().Oracle()
 
-		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog, Never: true})
+		lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog, Never: true})
 		fill(lab, net, k.AcceptQueue(backlog))
-		late := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Socket: peers.Socket{SYNRetries: 1}})
-		Expect(lab.Wait(late).Connections[0].Err).To(MatchError(unix.ETIMEDOUT))
+		late := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Socket: peers.Socket{SYNRetries: 1}})
+		Expect(late.Wait().Connections[0].Err).To(MatchError(unix.ETIMEDOUT))
 
 		// The queue is full when it is longer than the backlog (sk_acceptq_is_full); then SYNs are dropped (tcp_conn_request).
-		listener := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.Listen}}).List()
+		listener := net.Server().Sockets(kernel.SocketFilter{States: []kernel.State{kernel.Listen}}).List()
 		Expect(listener).To(HaveLen(1))
 		lab.Measure("queued", bounds.In(listener[0].ReceiveQueue, "connections"), bounds.Exactly(k.AcceptQueue(backlog)),
 			"sk_acceptq_is_full: backlog + 1")
 		Expect(listener[0].SendQueue).To(BeEquivalentTo(backlog))
 		syns := len(wire.Stop().Segments(analysis.SYNs))
 		dropped := syns - k.AcceptQueue(backlog)
-		retry := lab.Oracle(net.Client()).Connect(oracle.Connecting{SYNCount: 1})
+		retry := net.Client().Oracle().Connect(oracle.Connecting{SYNCount: 1})
 		lab.Check("SYNs in vain", dropped, bounds.Between(1+retry.Fewest, 1+retry.Most), retry.End.Source)
 		Expect(wire.Segments(analysis.SYNACKs)).To(HaveLen(k.AcceptQueue(backlog)))
-		Expect(lab.Counters(net.Server())).To(HaveCounters{
+		Expect(net.Server().Counters()).To(HaveCounters{
 			"TcpExtListenOverflows": dropped, "TcpExtListenDrops": dropped,
 		})
 	},
@@ -62,24 +62,24 @@ var _ = DescribeTable("leaves a client that was too late for the accept queue, t
 		net := lab.Path(shortTrip, harness.ServerSysctls(netns.IPv4("tcp_abort_on_overflow", abort)))
 		wire := lab.Capture(net.Server())
 
-		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog, Never: true})
-		fill(lab, net, lab.Oracle(net.Server()).AcceptQueue(backlog)-1)
+		lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog, Never: true})
+		fill(lab, net, net.Server().Oracle().AcceptQueue(backlog)-1)
 		// There is one place left. Both SYNs come before the first of the two is connected.
 		two := lab.Start(net.Client(), peers.Script{
-			Connect: harness.Addr(net.Server(), 80), Connections: 2, Together: true,
+			Connect: net.Server().Addr(80), Connections: 2, Together: true,
 			Steps: peers.Steps(peers.Sleep(harness.Settle), peers.Inspect(), peers.Try(peers.Write(1)), peers.Await()),
 		})
-		lab.Waiting(two)
-		sockets := lab.Sockets(net.Server()).List()
-		lab.Continue(two)
-		connections := lab.Wait(two).Connections
+		two.Waiting()
+		sockets := net.Server().Sockets().List()
+		two.Continue()
+		connections := two.Wait().Connections
 
 		// tcp_check_req: listen_overflow. The third segment is ignored, as if it were lost, or reset.
 		Expect(connections[0].Steps[2].Err).To(BeNil())
 		Expect(connections[1].Steps[2].Err).To(write)
 		Expect(sockets).To(HaveState(kernel.SynRecv, pending))
 		Expect(wire.Stop()).To(Contain(Reset(), resets))
-		Expect(lab.Counters(net.Server())).To(HaveCounters{
+		Expect(net.Server().Counters()).To(HaveCounters{
 			"TcpOutRsts": resets, "TcpExtEmbryonicRsts": resets, "TcpExtListenOverflows": BeNumerically(">=", 1),
 		})
 	},

@@ -35,7 +35,7 @@ func tcpECN(value int) []netns.Setting {
 // An ecnCase is a connection on which each side sends a segment.
 type ecnCase struct {
 	lab              *harness.Lab
-	net              *netns.Topology
+	net              *harness.Network
 	wire             *harness.Capture
 	client, server   oracle.Kernel
 	connected, taken peers.Connection
@@ -43,24 +43,24 @@ type ecnCase struct {
 }
 
 // withECN makes a connection with tcp_ecn so on the two sides, on a path that may do something to it.
-func withECN(lab *harness.Lab, client, server int, path func(*netns.Topology)) ecnCase {
+func withECN(lab *harness.Lab, client, server int, path func(*harness.Network)) ecnCase {
 	GinkgoHelper()
 	net := lab.Path(shortTrip, netns.Config{ClientSysctls: tcpECN(client), ServerSysctls: tcpECN(server)})
 	if path != nil {
 		path(net)
 	}
 	c := ecnCase{
-		lab: lab, net: net, wire: lab.Capture(net.Client()), client: lab.Oracle(net.Client()), server: lab.Oracle(net.Server()),
+		lab: lab, net: net, wire: lab.Capture(net.Client()), client: net.Client().Oracle(), server: net.Server().Oracle(),
 	}
 	accept := lab.Start(net.Server(), peers.Script{
-		Listen: harness.Addr(net.Server(), 80),
+		Listen: net.Server().Addr(80),
 		Steps:  peers.Steps(peers.ReadAll(), peers.Write(1000), peers.CloseWrite(), peers.Inspect()),
 	})
 	dial := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), 80),
+		Connect: net.Server().Addr(80),
 		Steps:   peers.Steps(peers.Write(1000), peers.CloseWrite(), peers.ReadAll(), peers.Inspect()),
 	})
-	c.connected, c.taken = lab.Wait(dial).Connections[0], lab.Wait(accept).Connections[0]
+	c.connected, c.taken = dial.Wait().Connections[0], accept.Wait().Connections[0]
 	handshakes := analysis.Handshakes(slices.Values(c.wire.Stop().Segments()))
 	Expect(handshakes).To(HaveLen(1))
 	c.handshake = handshakes[0]
@@ -71,7 +71,7 @@ func withECN(lab *harness.Lab, client, server int, path func(*netns.Topology)) e
 type said struct{ codepoint, ace uint8 }
 
 // data is what the data of a side says.
-func (c ecnCase) data(from *netns.Host) (all []said) {
+func (c ecnCase) data(from *harness.Host) (all []said) {
 	GinkgoHelper()
 	for _, s := range c.wire.Stop().DataFrom(from) {
 		all = append(all, said{s.ECN, s.Flags.ACE()})
@@ -94,7 +94,7 @@ func (c ecnCase) expectInUse(ecn oracle.ECN) {
 	if ecn == oracle.AccurateECN {
 		expected.ace = oracle.ACE(0)
 	}
-	for _, side := range []*netns.Host{c.net.Client(), c.net.Server()} {
+	for _, side := range []*harness.Host{c.net.Client(), c.net.Server()} {
 		Expect(c.data(side)).To(Equal([]said{expected}), side.Name())
 	}
 	const ecnOption = 8 // TCPI_OPT_ECN in include/uapi/linux/tcp.h
@@ -150,7 +150,7 @@ var _ = DescribeTable("agrees on the ECN that the client asks for and the server
 var _ = DescribeTable("asks for no ECN any more where SYNs are lost that do,", Label("quick", "netem", "rfc3168", "rfc9768"),
 	func(ctx SpecContext, value, lost int, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
-		c := withECN(lab, value, value, func(net *netns.Topology) { lab.Rule(net.ToServer, rules.Drop(rules.SYN.First(lost))) })
+		c := withECN(lab, value, value, func(net *harness.Network) { net.ToServer.Rule(rules.Drop(rules.SYN.First(lost))) })
 
 		// RFC 3168, section 6.1.1.1, and RFC 9768, section 3.1.4.1: something on the path may drop them for their flags.
 		var asked, wanted []uint8
@@ -173,7 +173,7 @@ var _ = DescribeTable("falls back where the path clears flags that it does not k
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext, cleared rules.Flags, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
-		c := withECN(lab, 3, 3, func(net *netns.Topology) { clear = lab.Rule(net.ToServer, rules.ClearFlags(cleared, rules.SYN)) })
+		c := withECN(lab, 3, 3, func(net *harness.Network) { clear = net.ToServer.Rule(rules.ClearFlags(cleared, rules.SYN)) })
 
 		// The client asked for accurate ECN; the server answers what came (RFC 9768, section 3.1.2, table 2).
 		came := c.handshake.SYN.Flags.ACE() &^ uint8(cleared/rules.ECE)
@@ -198,8 +198,8 @@ var _ = It("sends what is not ECN-capable where the ACE of the third segment cam
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
-		c := withECN(lab, 3, 3, func(net *netns.Topology) {
-			clear = lab.Rule(net.ToServer, rules.ClearFlags(rules.AE|rules.CWR|rules.ECE, rules.HandshakeACK))
+		c := withECN(lab, 3, 3, func(net *harness.Network) {
+			clear = net.ToServer.Rule(rules.ClearFlags(rules.AE|rules.CWR|rules.ECE, rules.HandshakeACK))
 		})
 
 		// RFC 9768, section 3.2.2.1, table 4: zero is no codepoint, so marks would not come back. It stays in accurate
@@ -217,24 +217,24 @@ var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third 
 		const lost = 2
 		lab := harness.NewLab(ctx)
 		net := lab.Path(shortTrip, netns.Config{ClientSysctls: tcpECN(3), ServerSysctls: tcpECN(3)})
-		lab.Rule(net.ToServer, rules.Drop(rules.HandshakeACK.First(lost)))
+		net.ToServer.Rule(rules.Drop(rules.HandshakeACK.First(lost)))
 		wire := lab.Capture(net.Client())
 		accept := lab.Start(net.Server(), peers.Script{
-			Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(1000), peers.ReadAll(), peers.Inspect()),
+			Listen: net.Server().Addr(80), Steps: peers.Steps(peers.Write(1000), peers.ReadAll(), peers.Inspect()),
 		})
 		client := lab.Start(net.Client(), peers.Script{
-			Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(1000), peers.Write(1000)),
+			Connect: net.Server().Addr(80), Steps: peers.Steps(peers.Read(1000), peers.Write(1000)),
 		})
-		lab.Wait(client)
-		taken := lab.Wait(accept).Connections[0]
+		client.Wait()
+		taken := accept.Wait().Connections[0]
 
 		// RFC 9768, sections 3.1.4.2 and 3.2.3.2.2: neither flags nor option, which something on the path may not let
 		// through. The option is left away first.
-		k := lab.Oracle(net.Server())
+		k := net.Server().Oracle()
 		answers := wire.Stop().Segments(analysis.SYNACKs)
 		Expect(answers).To(HaveLen(1 + lost))
 		for i, synack := range answers {
-			Expect(synack.Flags.ACE()).To(Equal(k.SYNACKACE(lab.Oracle(net.Client()).SYNACE(0), notECT, i)), "SYN-ACK %d", i)
+			Expect(synack.Flags.ACE()).To(Equal(k.SYNACKACE(net.Client().Oracle().SYNACE(0), notECT, i)), "SYN-ACK %d", i)
 			Expect(synack.Options.HasAccECN).To(Equal(i == 0), "SYN-ACK %d", i)
 		}
 		// The client has heard the first, and stays with it; each further one is answered with the codepoint that it came with.
@@ -243,8 +243,8 @@ var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third 
 		}
 		data := wire.Segments(analysis.WithData)
 		Expect(data).To(HaveExactElements(
-			And(HaveField("Src.Addr()", harness.IP(net.Server())), HaveField("ECN", BeEquivalentTo(notECT))),
-			And(HaveField("Src.Addr()", harness.IP(net.Client())), HaveField("ECN", BeEquivalentTo(ect0))),
+			And(HaveField("Src.Addr()", net.Server().IP()), HaveField("ECN", BeEquivalentTo(notECT))),
+			And(HaveField("Src.Addr()", net.Client().IP()), HaveField("ECN", BeEquivalentTo(ect0))),
 		))
 		Expect(taken.Steps[2].TCPInfo.Accecn_fail_mode).To(BeEquivalentTo(aceFailSend))
 	})

@@ -23,26 +23,26 @@ var _ = It("fetches a cookie with the first connection, and sends data in the SY
 		wire := lab.Capture(net.Server())
 
 		lab.Start(net.Server(), peers.Script{
-			Listen: harness.Addr(net.Server(), 80), Connections: 2, Socket: peers.Socket{FastOpenQueue: 8},
+			Listen: net.Server().Addr(80), Connections: 2, Socket: peers.Socket{FastOpenQueue: 8},
 			Steps: peers.Steps(peers.Read(request), peers.Write(answer)),
 		})
 		client := lab.Start(net.Client(), peers.Script{
-			Connect: harness.Addr(net.Server(), 80), Connections: 2, Socket: peers.Socket{FastOpen: true},
+			Connect: net.Server().Addr(80), Connections: 2, Socket: peers.Socket{FastOpen: true},
 			Steps: peers.Steps(peers.Write(request), peers.Read(answer)),
 		})
-		connections := lab.Wait(client).Connections
+		connections := client.Wait().Connections
 
 		// RFC 7413, section 3: without a cookie the SYN asks for one, and data waits for the end of the handshake.
 		syns := wire.Stop().Segments(analysis.SYNs)
 		Expect(syns).To(HaveLen(2))
 		Expect(syns[0].Length).To(BeZero())
-		Expect(lab.Counters(net.Server())).To(HaveCounters{
+		Expect(net.Server().Counters()).To(HaveCounters{
 			"TcpExtTCPFastOpenCookieReqd": 1, "TcpExtTCPFastOpenPassive": 1,
 		})
 
 		// With one, the server has the data with the SYN, and answers before the handshake has ended.
 		Expect(syns[1].Length).To(Equal(request))
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPFastOpenActive", 1))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPFastOpenActive", 1))
 		second := wire.Segments(analysis.Connection(syns[1].Flow()))
 		Expect(len(second)).To(BeNumerically(">=", 3))
 		Expect(second[1].Flags).To(Equal(analysis.FlagSYN | analysis.FlagACK))

@@ -32,21 +32,21 @@ var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "
 	func(ctx SpecContext, lost int) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(shortTrip)
-		rule := lab.Rule(net.ToServer, rules.Drop(rules.SYN.First(lost)))
+		rule := net.ToServer.Rule(rules.Drop(rules.SYN.First(lost)))
 		wire := lab.Capture(net.Client())
 
-		lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.ReadAll())})
+		lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Steps: peers.Steps(peers.ReadAll())})
 		client := lab.Start(net.Client(), peers.Script{
-			Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Inspect(), peers.Write(30_000)),
+			Connect: net.Server().Addr(80), Steps: peers.Steps(peers.Inspect(), peers.Write(30_000)),
 		})
-		connection := lab.Wait(client).Connections[0]
+		connection := client.Wait().Connections[0]
 
 		// RFC 6298, section 2.1: the RTO is one second; the SYN after it is answered in a round trip.
-		k := lab.Oracle(net.Client())
+		k := net.Client().Oracle()
 		expected := k.Connect(oracle.Connecting{}).Sent[lost-1].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
 		lab.Measure("connect", connection.ConnectTime, expected, "timer wheel, round trip")
 		Expect(rule.Count().Acted).To(BeEquivalentTo(lost))
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPSynRetrans", lost))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPSynRetrans", lost))
 
 		// tcp_init_transfer forgives one loss of a SYN; after more the window is one segment (RFC 5681, 3.1).
 		window := k.InitialWindow(lost)
@@ -62,16 +62,16 @@ var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "
 var _ = It("connects after a SYN ACK was lost, which both sides make good", Label("quick", "netem", "rfc6298"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(shortTrip)
-	lab.Rule(net.ToClient, rules.Drop(rules.SYNACK.Number(1)))
+	net.ToClient.Rule(rules.Drop(rules.SYNACK.Number(1)))
 	wire := lab.Capture(net.Server())
 
-	lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80)})
-	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: harness.Settle})
-	connection := lab.Wait(client).Connections[0]
+	lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80)})
+	client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Hold: harness.Settle})
+	connection := client.Wait().Connections[0]
 
 	// The client's timer runs from its SYN on, the server's from its SYN ACK on: half a round trip later, but
 	// nearer to the goal by the same. Whichever is first, it takes a time-out and a round trip.
-	k := lab.Oracle(net.Client())
+	k := net.Client().Oracle()
 	expected := k.Connect(oracle.Connecting{}).Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
 	lab.Measure("connect", connection.ConnectTime, expected, "timer wheel, round trip")
 
@@ -85,28 +85,28 @@ var _ = It("connects after a SYN ACK was lost, which both sides make good", Labe
 		repeated = 2
 	}
 	Expect(answers).To(HaveLen(1 + repeated))
-	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPSynRetrans", 1))
-	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPSynRetrans", repeated))
+	Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPSynRetrans", 1))
+	Expect(net.Server().Counters()).To(HaveGrown("TcpExtTCPSynRetrans", repeated))
 	// A SYN ACK more than the client needs is answered by a challenge ACK (RFC 5961, section 4.2).
-	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPSYNChallenge", repeated-1))
+	Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPSYNChallenge", repeated-1))
 })
 
 var _ = It("leaves the server waiting where the third segment is lost, until it has repeated its SYN ACK",
 	Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(shortTrip)
-		rule := lab.Rule(net.ToServer, rules.Drop(rules.HandshakeACK.Number(1)))
+		rule := net.ToServer.Rule(rules.Drop(rules.HandshakeACK.Number(1)))
 		wire := lab.Capture(net.Server())
 
 		// Data would bring the acknowledgement along: the client is silent.
-		accept := lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Count: 1})
-		dial := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: peers.UntilStopped})
-		local := lab.Started(dial).Local
+		accept := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Count: 1})
+		dial := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Hold: peers.UntilStopped})
+		local := dial.Started().Local
 		time.Sleep(shortTrip)
-		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
-		Expect(lab.Sockets(net.Server(), kernel.SocketFilter{Port: local.Port()})).To(HaveState(kernel.SynRecv, 1))
-		lab.Started(accept)
-		connection := lab.Stop(dial).Connections[0]
+		Expect(net.Client().Sockets()).To(HaveState(kernel.Established, 1))
+		Expect(net.Server().Sockets(kernel.SocketFilter{Port: local.Port()})).To(HaveState(kernel.SynRecv, 1))
+		accept.Started()
+		connection := dial.Stop().Connections[0]
 
 		// For the client it took a round trip; for the server the time-out of its SYN ACK, and two.
 		lab.Check("connect", connection.ConnectTime, oracle.Exactly(shortTrip).LateBy(harness.HostDelay), "one round trip")
@@ -115,12 +115,12 @@ var _ = It("leaves the server waiting where the third segment is lost, until it 
 		Expect(handshakes).To(HaveLen(1))
 		Expect(handshakes[0].SYNACKs).To(Equal(2))
 		accepted := handshakes[0].ACK.At - handshakes[0].SYN.At
-		expected := lab.Oracle(net.Server()).SYNACKs().Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
+		expected := net.Server().Oracle().SYNACKs().Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
 		lab.Measure("accepted after", accepted, expected, "timer wheel, round trip")
 
 		// RFC 5961, section 4.2: a SYN ACK on a connection is answered by a challenge ACK, which completes the handshake.
-		Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtTCPSynRetrans": 1, "TcpExtTCPTimeouts": 1})
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPSynRetrans": 1, "TcpExtTCPTimeouts": 1})
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPSYNChallenge": 1, "TcpExtTCPChallengeACK": 1, "TcpExtTCPSynRetrans": 0,
 		})
 	})

@@ -38,9 +38,9 @@ var _ = DescribeTable("offers options by its sysctls, and uses what both sides h
 		net := lab.Path(shortTrip, netns.Config{ClientSysctls: client, ServerSysctls: server})
 		wire := lab.Capture(net.Client())
 
-		accept := lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Count: 1})
-		dial := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
-		connected, accepted := lab.Wait(dial).Connections[0], lab.Wait(accept).Connections[0]
+		accept := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Count: 1})
+		dial := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80)})
+		connected, accepted := dial.Wait().Connections[0], accept.Wait().Connections[0]
 
 		// RFC 7323, sections 2.2 and 3.2, and RFC 2018, section 2: a SYN ACK has an option only if the SYN had it. AccECN's,
 		// only if the SYN asked for that.
@@ -77,21 +77,21 @@ var _ = DescribeTable("sends segments no larger than the smaller MSS of both sid
 		wire := lab.Capture(net.Client())
 
 		server := lab.Start(net.Server(), peers.Script{
-			Listen: harness.Addr(net.Server(), 80), Socket: peers.Socket{MSS: serverMSS},
+			Listen: net.Server().Addr(80), Socket: peers.Socket{MSS: serverMSS},
 			Steps: peers.Steps(peers.ReadAll(), peers.Inspect(), peers.Write(10_000)),
 		})
 		client := lab.Start(net.Client(), peers.Script{
-			Connect: harness.Addr(net.Server(), 80), Socket: peers.Socket{MSS: clientMSS},
+			Connect: net.Server().Addr(80), Socket: peers.Socket{MSS: clientMSS},
 			Steps: peers.Steps(peers.Write(10_000), peers.CloseWrite(), peers.ReadAll(), peers.Inspect()),
 		})
-		sent, answered := lab.Wait(client).Connections[0], lab.Wait(server).Connections[0]
+		sent, answered := client.Wait().Connections[0], server.Wait().Connections[0]
 
 		// RFC 9293, section 3.7.1: the MTU less the headers, or what TCP_MAXSEG says; each side offers its own.
 		whole := mtu - harness.IPHeader() - 20
 		Expect(offeredMSS(wire, analysis.SYNs)).To(Equal(orWhole(clientMSS, whole)))
 		Expect(offeredMSS(wire, analysis.SYNACKs)).To(Equal(orWhole(serverMSS, whole)))
 		smaller := min(orWhole(clientMSS, whole), orWhole(serverMSS, whole)) - timestamps
-		for _, side := range []*netns.Host{net.Client(), net.Server()} {
+		for _, side := range []*harness.Host{net.Client(), net.Server()} {
 			Expect(longest(wire.Stop().From(side))).To(Equal(smaller))
 		}
 		Expect(sent.Steps[3].TCPInfo.Snd_mss).To(BeEquivalentTo(smaller))

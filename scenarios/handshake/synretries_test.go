@@ -19,17 +19,17 @@ import (
 
 // connectInSilence lets a client connect to where nothing arrives, and expects what its sysctls say: so many
 // retransmissions.
-func connectInSilence(lab *harness.Lab, net *netns.Topology) (retransmissions int) {
+func connectInSilence(lab *harness.Lab, net *harness.Network) (retransmissions int) {
 	GinkgoHelper()
-	lab.Impair(net.ToServer, impair.Netem{Loss: impair.RandomLoss{Percent: 100}})
+	net.ToServer.Impair(impair.Netem{Loss: impair.RandomLoss{Percent: 100}})
 	wire := lab.Capture(net.Client())
 
-	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
-	connection := lab.Wait(client).Connections[0]
+	client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80)})
+	connection := client.Wait().Connections[0]
 
 	// RFC 6298, 5.5 and 5.7: a time-out of one second, doubling after each retransmission; with
 	// tcp_syn_linear_timeouts (Linux 6.5) only after as many. It ends after tcp_syn_retries and these.
-	k := lab.Oracle(net.Client())
+	k := net.Client().Oracle()
 	syns := k.Connect(oracle.Connecting{})
 	Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
 	sent := wire.Stop().Segments(analysis.SYNs)
@@ -38,8 +38,8 @@ func connectInSilence(lab *harness.Lab, net *netns.Topology) (retransmissions in
 	lab.Measure("gave up after", connection.ConnectTime, syns.End, "timer wheel")
 
 	// The link's own account, and the kernel's: the last time-out sends nothing any more.
-	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(1 + syns.Most))
-	Expect(lab.Counters(net.Client())).To(HaveCounters{
+	Expect(net.ToServer.Queue().Drops).To(BeEquivalentTo(1 + syns.Most))
+	Expect(net.Client().Counters()).To(HaveCounters{
 		"TcpExtTCPSynRetrans": syns.Most, "TcpExtTCPTimeouts": syns.Most + 1, "TcpAttemptFails": 1,
 	})
 	return syns.Most
@@ -54,5 +54,5 @@ var _ = It("doubles the time-out from the first SYN on without tcp_syn_linear_ti
 	ComponentSemVerConstraint("kernel", ">= 6.5.0"), func(ctx SpecContext) { // which has brought the sysctl
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(harness.ClientSysctls(netns.IPv4("tcp_syn_linear_timeouts", 0)))
-		Expect(connectInSilence(lab, net)).To(Equal(lab.Sysctl(net.Client(), "net.ipv4.tcp_syn_retries")))
+		Expect(connectInSilence(lab, net)).To(Equal(net.Client().Sysctl("net.ipv4.tcp_syn_retries")))
 	})

@@ -18,11 +18,11 @@ var _ = It("changes in mid-run without losing or hastening what is queued", Labe
 	const long, short, probes, queued = time.Second, 10 * time.Millisecond, 100, 50
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: long})
-	length := func() uint32 { return lab.Queue(link.net.ToServer).QueueLength }
+	length := func() uint32 { return link.net.ToServer.Queue().QueueLength }
 
 	link.begin(peers.ProbeSender{Count: probes, Interval: 2 * time.Millisecond})
 	Eventually(length).Should(BeNumerically(">=", queued))
-	lab.Impair(link.net.ToServer, impair.Netem{Delay: short})
+	link.net.ToServer.Impair(impair.Netem{Delay: short})
 	lab.Check("queued after the change", int(length()), bounds.AtLeast(queued), "netem_change")
 	seen := link.account()
 
@@ -45,11 +45,11 @@ var _ = It("takes a rule in mid-run without losing what is queued", Label("quick
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay})
 	link.begin(peers.ProbeSender{Count: probes})
-	lab.Wait(link.sender)
-	Eventually(func() uint32 { return lab.Queue(link.net.ToServer).QueueLength }).Should(BeEquivalentTo(probes))
+	link.sender.Wait()
+	Eventually(func() uint32 { return link.net.ToServer.Queue().QueueLength }).Should(BeEquivalentTo(probes))
 
 	// To attach what rules hang on deactivates a device, which empties its queue (qdisc_graft, dev_deactivate).
-	rule := lab.Rule(link.net.ToServer, rules.Drop(rules.Data))
+	rule := link.net.ToServer.Rule(rules.Drop(rules.Data))
 
 	seen := link.account()
 	for _, p := range seen.probes {

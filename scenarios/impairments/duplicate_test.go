@@ -37,13 +37,13 @@ var _ = It("has TCP answer each duplicate with a D-SACK, and send nothing again"
 	const bytes, percent = 1 << 20, 10
 	lab := harness.NewLab(ctx)
 	net := lab.Path(20 * time.Millisecond)
-	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
+	wire := lab.Capture(net.Routers[0].End("eth0"), net.Server().End("eth0"))
 
-	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
-	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
-	lab.Started(client) // a doubled SYN would be another matter
-	lab.Impair(net.ToServer, impair.Netem{Delay: 10 * time.Millisecond, Duplicate: impair.Duplicate{Percent: percent}})
-	sent, received := lab.Wait(client), lab.Wait(server)
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
+	client.Started() // a doubled SYN would be another matter
+	net.ToServer.Impair(impair.Netem{Delay: 10 * time.Millisecond, Duplicate: impair.Duplicate{Percent: percent}})
+	sent, received := client.Wait(), server.Wait()
 
 	// Data that came to the router once, and to the server twice.
 	var before []uint32
@@ -51,7 +51,7 @@ var _ = It("has TCP answer each duplicate with a D-SACK, and send nothing again"
 	for _, s := range wire.Stop().Segments(analysis.WithData) {
 		switch {
 		case s.Src != sent.Connections[0].Local || s.Direction != analysis.Inbound:
-		case s.Interface == net.Links[0].B.String():
+		case s.Interface == net.Routers[0].End("eth0").String():
 			before = append(before, s.Seq)
 		default:
 			behind[s.Seq]++
@@ -68,6 +68,6 @@ var _ = It("has TCP answer each duplicate with a D-SACK, and send nothing again"
 	// From the first that was doubled on, each is a trial.
 	lab.Measure("data segments doubled", count(doubled[first+1:]), allowed(doubled[first+1:], percent/100.))
 	// RFC 2883, section 4: the receiver of a duplicate says so. A FIN may be doubled, too.
-	lab.Measure("D-SACKs", lab.Counters(net.Server())["TcpExtTCPDSACKOldSent"], bounds.Between(count(doubled), count(doubled)+1), "RFC 2883, 4")
-	Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPDSACKRecv": BeNumerically(">", 0), "TcpRetransSegs": 0})
+	lab.Measure("D-SACKs", net.Server().Counters()["TcpExtTCPDSACKOldSent"], bounds.Between(count(doubled), count(doubled)+1), "RFC 2883, 4")
+	Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPDSACKRecv": BeNumerically(">", 0), "TcpRetransSegs": 0})
 })

@@ -11,7 +11,6 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -24,9 +23,9 @@ const hostDelay = time.Millisecond
 
 // late bounds what they add to a single one: where much is due at once, the work is left to ksoftirqd, which has to wait for
 // its turn (__do_softirq).
-func late(lab *harness.Lab, net *netns.Topology) time.Duration {
+func late(net *harness.Network) time.Duration {
 	GinkgoHelper()
-	return hostDelay + lab.Oracle(net.Server()).Tick()
+	return hostDelay + net.Server().Oracle().Tick()
 }
 
 const (
@@ -41,7 +40,7 @@ func probeHeaders() int { return ethernetHeader + harness.IPHeader() + udpHeader
 // impairment, as they come to the router, and behind it, as they come to the server.
 type link struct {
 	lab            *harness.Lab
-	net            *netns.Topology
+	net            *harness.Network
 	wire           *harness.Capture
 	before, behind string // the names of the two ends
 	receiver       *harness.Peer
@@ -52,19 +51,19 @@ type link struct {
 func newLink(lab *harness.Lab, n impair.Netem) *link {
 	GinkgoHelper()
 	net := lab.Routed()
-	lab.Impair(net.ToServer, n)
-	before, behind := net.Links[0].B, net.Links[1].B
+	net.ToServer.Impair(n)
+	before, behind := net.Routers[0].End("eth0"), net.Server().End("eth0")
 	return &link{
 		lab: lab, net: net, before: before.String(), behind: behind.String(),
 		wire:     lab.Capture(before, behind),
-		receiver: lab.Start(net.Server(), peers.ProbeReceiver{Listen: harness.Addr(net.Server(), 5005)}),
+		receiver: lab.Start(net.Server(), peers.ProbeReceiver{Listen: net.Server().Addr(5005)}),
 	}
 }
 
 // begin begins to send probes.
 func (l *link) begin(p peers.ProbeSender) {
 	GinkgoHelper()
-	p.Connect = harness.Addr(l.net.Server(), 5005)
+	p.Connect = l.net.Server().Addr(5005)
 	l.sender = l.lab.Start(l.net.Client(), p)
 }
 
@@ -97,9 +96,9 @@ type account struct {
 // account waits until all is sent and the link is empty, and sees that the witnesses agree on what has passed it.
 func (l *link) account() account {
 	GinkgoHelper()
-	sent := l.lab.Wait(l.sender).Probe.Sent
-	Eventually(func() uint32 { return l.lab.Queue(l.net.ToServer).QueueLength }).WithTimeout(time.Minute).Should(BeZero())
-	a := account{received: *l.lab.Stop(l.receiver).Probe, queue: l.lab.Queue(l.net.ToServer), late: late(l.lab, l.net)}
+	sent := l.sender.Wait().Probe.Sent
+	Eventually(func() uint32 { return l.net.ToServer.Queue().QueueLength }).WithTimeout(time.Minute).Should(BeZero())
+	a := account{received: *l.receiver.Stop().Probe, queue: l.net.ToServer.Queue(), late: late(l.net)}
 	a.read(l.wire.Stop().Frames(), l)
 	Expect(a.probes).To(HaveLen(sent), "probes that came to the router, and those that were sent")
 	Expect(a.queue.Packets).To(BeEquivalentTo(len(a.order)), "packets that the qdisc let go, and those that came to the server")
@@ -166,8 +165,8 @@ func count(all []bool) int {
 
 // passage compares the TCP segments from client to server as they came to the router and to the server: how long each took
 // in between, and which did not come. They must come in the order in which they left.
-func passage(segments []analysis.Segment, net *netns.Topology) (delays []time.Duration, lost []analysis.Segment) {
-	server := harness.IP(net.Server())
+func passage(segments []analysis.Segment, net *harness.Network) (delays []time.Duration, lost []analysis.Segment) {
+	server := net.Server().IP()
 	same := func(a, b analysis.Segment) bool {
 		return a.Seq == b.Seq && a.Ack == b.Ack && a.Length == b.Length && a.Flags == b.Flags && a.Options.TSVal == b.Options.TSVal
 	}
@@ -175,7 +174,7 @@ func passage(segments []analysis.Segment, net *netns.Topology) (delays []time.Du
 	for _, s := range segments {
 		switch {
 		case s.Dst.Addr() != server || s.Direction != analysis.Inbound:
-		case s.Interface == net.Links[0].B.String():
+		case s.Interface == net.Routers[0].End("eth0").String():
 			waiting = append(waiting, s)
 		default:
 			came := slices.IndexFunc(waiting, func(w analysis.Segment) bool { return same(w, s) })

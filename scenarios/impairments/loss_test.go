@@ -66,13 +66,13 @@ var _ = It("loses what TCP sends again: link, wire and counters agree", Label("q
 	const bytes, percent = 1 << 20, 10
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
-	lab.Impair(net.ToServer, impair.Netem{Delay: 5 * time.Millisecond, Loss: impair.RandomLoss{Percent: percent}})
-	lab.Impair(net.ToClient, impair.Netem{Delay: 5 * time.Millisecond})
-	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
+	net.ToServer.Impair(impair.Netem{Delay: 5 * time.Millisecond, Loss: impair.RandomLoss{Percent: percent}})
+	net.ToClient.Impair(impair.Netem{Delay: 5 * time.Millisecond})
+	wire := lab.Capture(net.Routers[0].End("eth0"), net.Server().End("eth0"))
 
-	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
-	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
-	sent, received := lab.Wait(client), lab.Wait(server)
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
+	sent, received := client.Wait(), server.Wait()
 
 	// RFC 9293, section 3.8.1: what takes sequence numbers is sent again when it is lost. A mere ACK is not.
 	delays, lost := passage(wire.Stop().Segments(), net)
@@ -83,12 +83,12 @@ var _ = It("loses what TCP sends again: link, wire and counters agree", Label("q
 		}
 	}
 	lab.Measure("lost", len(lost), statistics.Successes(len(delays)+len(lost), percent/100., miss))
-	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(len(lost)))
+	Expect(net.ToServer.Queue().Drops).To(BeEquivalentTo(len(lost)))
 	// What is sent again without need comes twice, and the receiver says so (RFC 2883); but not of a FIN that it has answered.
-	counters := lab.Counters(net.Server())
+	counters := net.Server().Counters()
 	again += int(counters["TcpExtTCPDSACKOldSent"] + counters["TcpExtTCPDSACKOfoSent"])
 	retransmits := bounds.Between(again, again+1).From("RFC 9293, 3.8.1; RFC 2883")
-	lab.Measure("retransmits", lab.Counters(net.Client())["TcpRetransSegs"], retransmits)
+	lab.Measure("retransmits", net.Client().Counters()["TcpRetransSegs"], retransmits)
 	lab.Check("retransmits by TCP_INFO", sent.Connections[0].TCPInfo.Total_retrans, retransmits)
 	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))
 })

@@ -26,11 +26,11 @@ var _ = It("keeps a connection for as long as its probes are answered, one each 
 		pair := lab.Connect(net.Client(), net.Server(),
 			peers.Script{Socket: keeping, Steps: peers.Steps(peers.Sleep(waited), peers.Write(100))},
 			peers.Script{Steps: peers.Steps(peers.ReadAll())})
-		Expect(lab.Wait(pair.Server).Connections[0].Received).To(BeEquivalentTo(100))
-		lab.Wait(pair.Client)
+		Expect(pair.Server.Wait().Connections[0].Received).To(BeEquivalentTo(100))
+		pair.Client.Wait()
 
 		// Each answer starts the idle time anew (tcp_keepalive_timer: keepalive_time_elapsed); TCP_KEEPINTVL does not count.
-		expected := lab.Oracle(net.Client()).Keepalive(oracle.Keeping{Time: idle, Interval: interval}).Gaps[0]
+		expected := net.Client().Oracle().Keepalive(oracle.Keeping{Time: idle, Interval: interval}).Gaps[0]
 		server := wire.Stop().From(net.Server())
 		received := harness.First(server, "segments of the server")
 		Expect(received).To(HaveField("Flags", analysis.FlagSYN|analysis.FlagACK))
@@ -49,7 +49,7 @@ var _ = It("keeps a connection for as long as its probes are answered, one each 
 			received = server[next]
 			lab.Check("probe to answer", received.At-probe.At, answer)
 		}
-		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPKeepAlive": len(sent), "TcpOutRsts": 0})
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPKeepAlive": len(sent), "TcpOutRsts": 0})
 	})
 
 var _ = It("sends nothing on an idle connection where SO_KEEPALIVE is not set", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
@@ -57,12 +57,12 @@ var _ = It("sends nothing on an idle connection where SO_KEEPALIVE is not set", 
 	net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_keepalive_time", 2), netns.IPv4("tcp_keepalive_intvl", 1)))
 	forever := peers.Script{Steps: peers.Steps(peers.Sleep(peers.UntilStopped))}
 	pair := lab.Connect(net.Client(), net.Server(), forever, forever)
-	lab.Silence(net.ToServer)
+	net.ToServer.Blackhole()
 	wire := lab.Capture(net.Client())
 	time.Sleep(time.Minute)
 
 	// RFC 9293, section 3.8.4: keep-alives default to off. The sysctls are for sockets that ask for them.
 	Expect(wire.Stop().Segments()).To(BeEmpty())
-	Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPKeepAlive": 0})
-	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()})).To(HaveState(kernel.Established, 1))
+	Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPKeepAlive": 0})
+	Expect(net.Client().Sockets(kernel.SocketFilter{Port: pair.Local.Port()})).To(HaveState(kernel.Established, 1))
 })

@@ -28,11 +28,11 @@ var _ = DescribeTable("probes an idle connection in silence, resets it, and tell
 		pair := lab.Connect(net.Client(), net.Server(),
 			peers.Script{Socket: socket, Steps: peers.Steps(peers.Try(peers.ReadAll()))},
 			peers.Script{Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
-		lab.Silence(net.ToServer)
-		end := lab.Wait(pair.Client).Connections[0].Steps[0].Err
+		net.ToServer.Blackhole()
+		end := pair.Client.Wait().Connections[0].Steps[0].Err
 
 		// Once nothing has been received for TCP_KEEPIDLE, one probe each TCP_KEEPINTVL; then a reset (tcp_keepalive_timer).
-		expected := lab.Oracle(net.Client()).Keepalive(oracle.Keeping{
+		expected := net.Client().Oracle().Keepalive(oracle.Keeping{
 			Time: idle, Interval: interval, Probes: count, UserTimeout: userTimeout,
 		})
 		synACKs := wire.Stop().Segments(analysis.SYNACKs)
@@ -46,11 +46,11 @@ var _ = DescribeTable("probes an idle connection in silence, resets it, and tell
 		gaps := analysis.Gaps(slices.Values(slices.Concat([]analysis.Segment{synACK}, sent)))
 		harness.CheckEach(lab, "gaps before probes", gaps, expected.Gaps[:len(sent)])
 		lab.Measure("reset after", reset[0].At-synACK.At, expected.End)
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPKeepAlive": len(sent), "TcpExtTCPAbortOnTimeout": 1, "TcpRetransSegs": 0,
 		})
 		// The reset is lost as well: the server knows nothing.
-		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.Established, 1))
+		Expect(net.Server().Sockets()).To(HaveState(kernel.Established, 1))
 	},
 	Entry("after TCP_KEEPCNT probes", Label("quick"), probes, time.Duration(0), "TCP_KEEPCNT"),
 	// tcp(7): TCP_USER_TIMEOUT takes the place of TCP_KEEPCNT.

@@ -19,10 +19,10 @@ import (
 )
 
 // blackHole keeps the routers' messages from the client, as a firewall does that drops all ICMP.
-func blackHole(lab *harness.Lab, net *netns.Topology) *harness.Rule {
+func blackHole(net *harness.Network) *harness.Rule {
 	GinkgoHelper()
 	near := net.Routers[0].Ends()[1] // the first router's link to the client; its first one is the bottleneck
-	return lab.Rule(near, rules.Drop(rules.PacketTooBig))
+	return near.Rule(rules.Drop(rules.PacketTooBig))
 }
 
 func probing(value string) netns.Setting {
@@ -33,23 +33,23 @@ var _ = It("stalls in a black hole as soon as a segment is full, though small re
 	const request, stalled = 1000, 25 * time.Second
 	lab := harness.NewLab(ctx)
 	net := network(lab, probing("0"))
-	hole := blackHole(lab, net)
+	hole := blackHole(net)
 	wire := lab.Capture(net.Client(), net.Server())
 	pair := lab.Connect(net.Client(), net.Server(),
 		peers.Script{Steps: peers.Steps(peers.Repeat(3, peers.Write(request), peers.Read(request)), peers.Write(bytes), peers.Await())},
 		peers.Script{Steps: peers.Steps(peers.Repeat(3, peers.Read(request), peers.Write(request)), peers.ReadAll())})
-	lab.Waiting(pair.Client) // all requests are answered, and the rest is written
+	pair.Client.Waiting() // all requests are answered, and the rest is written
 	time.Sleep(stalled)
 
 	// RFC 2923, section 2.1: connections open, and hang with the first full-sized packet.
-	fromClient := analysis.All(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	fromClient := analysis.All(analysis.From(net.Client().IP()), analysis.WithData)
 	Expect(wire.Stop().Segments(analysis.On("server1/eth0"), fromClient)).To(And(HaveLen(3), HaveEach(HaveField("Length", request))))
 	left := wire.Segments(analysis.On("client1/eth0"), fromClient)
 	Expect(len(left)).To(BeNumerically(">", 3))
 	lost := left[3:]
 	Expect(lost).To(HaveEach(HaveField("Length", harness.Payload(wide))))
 	// It is still trying, ever more slowly, and until tcp_retries2 ends it: the first of them again, at each time-out.
-	silence := lab.Oracle(net.Client()).Silence(silent(lab, net))
+	silence := net.Client().Oracle().Silence(silent(net))
 	timeouts := silence.Sent[silence.Probes:]
 	var again []time.Duration
 	for _, s := range lost[1:] {
@@ -60,8 +60,8 @@ var _ = It("stalls in a black hole as soon as a segment is full, though small re
 	lab.Measure("retransmits", len(again), timeouts.By(oracle.Exactly(stalled).LateBy(time.Second)), "tcp_mtu_probing 0")
 	harness.CheckEach(lab, "retransmits after", again, timeouts[:len(again)])
 	Expect(hole.Count().Acted).To(BeEquivalentTo(len(lost)))
-	Expect(lab.Counters(net.Client())).To(HaveCounters{tooBig(): 0, "TcpExtTCPTimeouts": len(again)})
-	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List()).To(ConsistOf(HaveField("SendQueue", BeEquivalentTo(bytes))))
+	Expect(net.Client().Counters()).To(HaveCounters{tooBig(): 0, "TcpExtTCPTimeouts": len(again)})
+	Expect(net.Client().Sockets(kernel.SocketFilter{Port: pair.Local.Port()}).List()).To(ConsistOf(HaveField("SendQueue", BeEquivalentTo(bytes))))
 })
 
 var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and searches for what fits", Label("long", "netem", "rfc4821"),
@@ -69,18 +69,18 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 		const bytes = 800_000 // enough for all steps of the search, some of them twice
 		lab := harness.NewLab(ctx)
 		net := network(lab, probing("1"))
-		hole := blackHole(lab, net)
+		hole := blackHole(net)
 		wire := lab.Capture(net.Client())
 		pair := lab.Connect(net.Client(), net.Server(),
 			peers.Script{Steps: peers.Steps(peers.Write(bytes), peers.CloseWrite(), peers.ReadAll())},
 			peers.Script{Steps: peers.Steps(peers.ReadAll())})
-		Expect(lab.Wait(pair.Server).Connections[0].Received).To(BeEquivalentTo(bytes))
-		info := lab.Wait(pair.Client).Connections[0].TCPInfo
+		Expect(pair.Server.Wait().Connections[0].Received).To(BeEquivalentTo(bytes))
+		info := pair.Client.Wait().Connections[0].TCPInfo
 
 		// Smaller segments at the first time-out after tcp_retries1's time, and from there the search (RFC 4821, sections 7.3 and 7.7).
-		k := lab.Oracle(net.Client())
-		out, _ := k.BlackHole(silent(lab, net), harness.Payload(wide))
-		fits, successes, tooLarge := search(out.MSS[0]+wide-harness.Payload(wide), wide, lab.Sysctl(net.Client(), "net.ipv4.tcp_probe_threshold"))
+		k := net.Client().Oracle()
+		out, _ := k.BlackHole(silent(net), harness.Payload(wide))
+		fits, successes, tooLarge := search(out.MSS[0]+wide-harness.Payload(wide), wide, net.Client().Sysctl("net.ipv4.tcp_probe_threshold"))
 		data := wire.Stop().DataFrom(net.Client())
 		through := slices.IndexFunc(data, func(s analysis.Segment) bool { return s.Length < harness.Payload(wide) }) // the first
 		Expect(through).To(BeNumerically(">", 0), "it sent something smaller")
@@ -89,7 +89,7 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 		Expect(info).To(HaveField("Pmtu", BeEquivalentTo(wide)))
 		// A probe whose loss RACK's timer finds tells nothing ("Inconclusive MTU probe" in __tcp_retransmit_skb), and comes again:
 		// at the end, the last may not have been decided.
-		counters := lab.Counters(net.Client())
+		counters := net.Client().Counters()
 		Expect(counters).To(HaveCounters{"TcpExtTCPMTUPSuccess": successes, tooBig(): 0})
 		lab.Check("failed probes", counters["TcpExtTCPMTUPFail"], bounds.Between(len(tooLarge)-1, len(tooLarge)), "RFC 4821, 7.7")
 		lost := slices.Collect(analysis.Where(slices.Values(data), func(s analysis.Segment) bool { return s.Length > harness.Payload(narrow) }))
@@ -106,9 +106,9 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 	})
 
 // silent is the flow of a client whose first window of full segments is not answered.
-func silent(lab *harness.Lab, net *netns.Topology) oracle.Flow {
+func silent(net *harness.Network) oracle.Flow {
 	GinkgoHelper()
-	return oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+harness.HostDelay), InFlight: lab.Oracle(net.Client()).InitialWindow(0)}
+	return oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+harness.HostDelay), InFlight: net.Client().Oracle().InitialWindow(0)}
 }
 
 // search is how tcp_mtu_probe finds what fits through the bottleneck, between an MTU that does and one that may: each

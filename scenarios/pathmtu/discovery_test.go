@@ -11,20 +11,19 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
 const bytes = 40_000 // of a transfer: some more than the initial window
 
 // send sends bytes from client to server on a connection of its own, and returns it as the client saw it.
-func send(lab *harness.Lab, net *netns.Topology) peers.Connection {
+func send(lab *harness.Lab, net *harness.Network) peers.Connection {
 	GinkgoHelper()
 	pair := lab.Connect(net.Client(), net.Server(),
 		peers.Script{Steps: peers.Steps(peers.Write(bytes), peers.CloseWrite(), peers.ReadAll())},
 		peers.Script{Steps: peers.Steps(peers.ReadAll())})
-	Expect(lab.Wait(pair.Server).Connections[0].Received).To(BeEquivalentTo(bytes))
-	return lab.Wait(pair.Client).Connections[0]
+	Expect(pair.Server.Wait().Connections[0].Received).To(BeEquivalentTo(bytes))
+	return pair.Client.Wait().Connections[0]
 }
 
 var _ = It("learns the MTU of the path from the routers, and sends what was too big again at once", Label("quick", "netem", "rfc8201"),
@@ -53,9 +52,9 @@ var _ = It("learns the MTU of the path from the routers, and sends what was too 
 		Expect(wire.Segments(analysis.On("server1/eth0"), tooLarge)).To(BeEmpty())
 		// The router answers before its slow link: there is no time-out, and not even a round trip.
 		lab.Measure("sent again after", small[0].At-large[0].At, oracle.Exactly(0).LateBy(harness.HostDelay).From("RFC 8201, 4; tcp_simple_retransmit"))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{tooBig(): len(large), "TcpExtTCPTimeouts": 0})
+		Expect(net.Client().Counters()).To(HaveCounters{tooBig(): len(large), "TcpExtTCPTimeouts": 0})
 		Expect(info).To(And(HaveField("Pmtu", BeEquivalentTo(narrow)), HaveField("Snd_mss", BeEquivalentTo(harness.Payload(narrow)))))
-		lab.Measure("segments too big", len(large), bounds.Between(1, lab.Oracle(net.Client()).InitialWindow(0)), "RFC 6928: initial window")
+		lab.Measure("segments too big", len(large), bounds.Between(1, net.Client().Oracle().InitialWindow(0)), "RFC 6928: initial window")
 		lab.Measure("payload", bounds.In(small[0].Length, "bytes"), bounds.Exactly(harness.Payload(narrow)), "MTU less the headers")
 	})
 
@@ -67,12 +66,12 @@ var _ = It("remembers the MTU of the path for mtu_expires, and then tries the ol
 		GinkgoHelper()
 		return harness.First(wire.Stop().Segments(analysis.FromPort(c.Local.Port()), filter), "segments of the connection")
 	}
-	life := lab.Oracle(net.Client()).PathMTULife()
+	life := net.Client().Oracle().PathMTULife()
 
 	learning := send(lab, net)
 	time.Sleep(life - 10*time.Second)
 	remembering := send(lab, net)
-	told := lab.Counters(net.Client())[tooBig()]
+	told := net.Client().Counters()[tooBig()]
 	time.Sleep(11 * time.Second)
 	forgetting := send(lab, net)
 
@@ -83,7 +82,7 @@ var _ = It("remembers the MTU of the path for mtu_expires, and then tries the ol
 	// What it has learnt it tells the other side, too (ipv4_default_advmss).
 	Expect(first(remembering, analysis.SYNs).Options.MSS).To(BeEquivalentTo(narrow - harness.IPHeader() - 20))
 	Expect(remembering.TCPInfo.Total_retrans).To(BeZero())
-	Expect(lab.Counters(net.Client())).To(HaveGrown(tooBig(), BeNumerically(">", told)))
+	Expect(net.Client().Counters()).To(HaveGrown(tooBig(), BeNumerically(">", told)))
 	learnt := first(learning, analysis.WithData).At
 	age := func(c peers.Connection) time.Duration { return first(c, analysis.SYNs).At - learnt }
 	lab.Measure("remembered after", age(remembering), bounds.AtMost(life), "net.ipv4.route.mtu_expires")

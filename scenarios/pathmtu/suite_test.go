@@ -28,10 +28,10 @@ const (
 
 // network is a client and a server, and between them two routers with a link of a smaller MTU, of which the hosts do not
 // know.
-func network(lab *harness.Lab, client ...netns.Setting) *netns.Topology {
+func network(lab *harness.Lab, client ...netns.Setting) *harness.Network {
 	GinkgoHelper()
 	net := lab.Dumbbell(1, netns.Config{BottleneckMTU: narrow, ClientSysctls: client})
-	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+	net.Impair(impair.Netem{Delay: roundTrip / 2})
 	return net
 }
 

@@ -23,20 +23,20 @@ var _ = DescribeTable("sends a late segment again, and takes that back",
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
 		wire := lab.Capture(net.Client(), net.Server())
-		first := lab.Rule(net.ToServer, rules.Hold(late, rules.Data.Number(5)))
-		second := lab.Rule(net.ToServer, rules.Hold(late, rules.Data.Number(segments+5)))
+		first := net.ToServer.Rule(rules.Hold(late, rules.Data.Number(5)))
+		second := net.ToServer.Rule(rules.Hold(late, rules.Data.Number(segments+5)))
 
 		bytes := segments * (harness.MSS() + int64(harness.TCPTimestamps*(1-withTimestamps)))
-		server := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+		server := lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Steps: peers.Steps(
 			peers.Read(2*bytes), peers.Sleep(harness.Settle))})
-		client := lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+		client := lab.Start(net.Client(), peers.Script{Connect: net.Server().Addr(80), Steps: peers.Steps(
 			peers.Write(bytes), peers.Await(), peers.Write(bytes), peers.ReadAll())})
-		lab.Waiting(client)
+		client.Waiting()
 		time.Sleep(harness.Settle)
-		before := lab.Counters(net.Client())
-		lab.Continue(client)
-		lab.Wait(client)
-		lab.Wait(server)
+		before := net.Client().Counters()
+		client.Continue()
+		client.Wait()
+		server.Wait()
 
 		// As long as no reordering was seen, the third duplicate ACK is a loss (RFC 8985, 6.2, step 4). That it was none,
 		// tells the late segment's timestamp (RFC 4015), or the DSACK for the copy (RFC 2883, RFC 3708).
@@ -45,7 +45,7 @@ var _ = DescribeTable("sends a late segment again, and takes that back",
 		// Where the timestamp has shown it to be reordering, duplicate ACKs no longer count, and the DSACK has widened the
 		// window: the second is late by less, nothing is sent again, and its ACK shows more reordering. A DSACK alone
 		// teaches nothing (tcp_dsack_seen: reord_seen).
-		after := lab.Counters(net.Client()).Since(before)
+		after := net.Client().Counters().Since(before)
 		Expect(after).To(HaveCounters{
 			"TcpRetransSegs": next, "TcpExtTCPDSACKRecv": next,
 			"TcpExtTCPSACKReorder": 1 - next,
@@ -54,9 +54,9 @@ var _ = DescribeTable("sends a late segment again, and takes that back",
 
 		Expect(first.Hits()).To(HaveLen(1))
 		Expect(second.Hits()).To(HaveLen(1))
-		crossings := wire.Stop().Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
+		crossings := wire.Stop().Crossings(net.Client().End("eth0"), net.Server().End("eth0"), analysis.WithData)
 		Expect(crossings).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost", false))))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPTSReorder": withTimestamps})
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPTSReorder": withTimestamps})
 	},
 	Entry("by its timestamp, and then waits for the next one that is as late", 1, []string{"TcpExtTCPPartialUndo"}, 0),
 	// The first if the DSACK comes in the ACK that ends the recovery, the second if it comes behind that.

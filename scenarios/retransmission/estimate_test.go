@@ -22,16 +22,16 @@ var _ = It("takes its time-out from the smoothed RTT and its variance, as RFC 62
 		const mean, jitter, exchanges = 100 * time.Millisecond, 40 * time.Millisecond, 40
 		lab := harness.NewLab(ctx)
 		net := lab.Routed()
-		lab.ImpairBoth(impair.Netem{Delay: mean, Jitter: jitter})
+		net.Impair(impair.Netem{Delay: mean, Jitter: jitter})
 		wire := lab.Capture(net.Client())
 
-		lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+		lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Steps: peers.Steps(
 			peers.Repeat(exchanges, peers.Read(1), peers.Write(1)), peers.Sleep(peers.UntilStopped))})
-		client := lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+		client := lab.Start(net.Client(), peers.Script{Connect: net.Server().Addr(80), Steps: peers.Steps(
 			peers.Repeat(exchanges, peers.Write(1), peers.Read(1), peers.Inspect()))})
-		steps := lab.Wait(client).Connections[0].Steps
+		steps := client.Wait().Connections[0].Steps
 
-		k := lab.Oracle(net.Client())
+		k := net.Client().Oracle()
 		estimate := k.NewEstimator()
 		roundTrips := roundTripsOf(wire.Stop().Segments(), exchanges)
 		estimate.Sample(roundTrips[0], true) // the handshake
@@ -55,7 +55,7 @@ var _ = It("takes its time-out from the smoothed RTT and its variance, as RFC 62
 		}
 		// The variance falls by a quarter a round; some late answers in a row can raise it once more.
 		lab.Measure("RTO - SRTT, least", least, beyond(k.RTOMin()), "TCP_RTO_MIN")
-		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPTimeouts": 0})
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPTimeouts": 0})
 	})
 
 // roundTripsOf are the times from each segment of the client that takes a sequence number, a SYN first, to the first

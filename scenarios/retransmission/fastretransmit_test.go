@@ -23,7 +23,7 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_sack", sack)))
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(lost)))
 		send(lab, net, segments*harness.MSS())
 
 		// RFC 5681, section 3.2: DupThresh is 3. The ACK of what came before the lost segment is not a duplicate.
@@ -31,14 +31,14 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 		missing := v.first[lost-1]
 		Expect(v.repeated()).To(Equal([]int{lost}))
 		repeated := v.again[0]
-		merged := coalesced(lab, net)
+		merged := coalesced(net)
 		// More can stand before it, if packets before still are in the sender's own queue (tcp_small_queue_check).
 		duplicates := len(v.acksOf(missing.Seq, repeated)) - 1
 		lab.Check("duplicate ACKs", duplicates, bounds.AtLeast(3-merged), "RFC 5681, 3.2: DupThresh")
 		lab.Measure("sent again after", repeated.At-missing.At, pathRTT, "RFC 5681, 3.2: a round trip")
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			recovery: 1, "TcpExtTCPFastRetrans": 1,
 			"TcpRetransSegs": 1, "TcpExtTCPTimeouts": 0, "TcpExtTCPLossProbes": 0,
 		})
@@ -52,10 +52,10 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 				behind++
 			}
 		}
-		window := lab.Oracle(net.Client()).InitialWindow(0)
+		window := net.Client().Oracle().InitialWindow(0)
 		allowed := window + 2*(lost-1) - lost
 		lab.Check("sent behind it", behind, bounds.Between(window-lost, allowed+2), "RFC 6928; RFC 3042")
-		lab.Check("waited for it", lab.Counters(net.Server())["TcpExtTCPOFOQueue"], bounds.Between(behind-merged, behind),
+		lab.Check("waited for it", net.Server().Counters()["TcpExtTCPOFOQueue"], bounds.Between(behind-merged, behind),
 			"tcp_data_queue_ofo")
 	},
 	Entry("with SACK", 1, "TcpExtTCPSackRecovery"),
@@ -68,7 +68,7 @@ var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_sack", 0)))
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(lost)))
 		send(lab, net, segments*harness.MSS())
 
 		// RFC 5681, section 3.2: DupThresh is 3. RFC 6298, 5.3: the timer runs from the last ACK of something new.
@@ -76,12 +76,12 @@ var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits
 		missing := v.first[lost-1]
 		Expect(v.repeated()).To(Equal([]int{lost}))
 		waiting := v.acksOf(missing.Seq, v.again[0])
-		lab.Check("ACKs that ask for it", len(waiting), bounds.Between(1+2-coalesced(lab, net), 1+2), "two are duplicates")
+		lab.Check("ACKs that ask for it", len(waiting), bounds.Between(1+2-coalesced(net), 1+2), "two are duplicates")
 		Expect(waiting).NotTo(BeEmpty())
-		lab.Measure("time-out after", v.again[0].At-waiting[0].At, lab.Oracle(net.Client()).RetransmissionTimer(pathRTT))
+		lab.Measure("time-out after", v.again[0].At-waiting[0].At, net.Client().Oracle().RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPTimeouts": 1, "TcpExtTCPFastRetrans": 0,
 			"TcpRetransSegs": 1,
 		})
@@ -92,7 +92,7 @@ var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem"
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_sack", sack)))
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.First(3)))
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.First(3)))
 		send(lab, net, 20*harness.MSS())
 
 		// RFC 6675: SACK tells all that is missing, and the third, fourth and fifth duplicate let one of it go each: with
@@ -105,7 +105,7 @@ var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem"
 		}
 		lab.Measure("first to last", v.again[2].At-v.again[0].At, oracle.Exactly(2*apart).LateBy(2*harness.HostDelay), source)
 		Expect(drop.Hits()).To(HaveLen(3))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPFastRetrans": 3, "TcpRetransSegs": 3,
 			"TcpExtTCPTimeouts": 0,
 		})

@@ -23,19 +23,19 @@ var _ = DescribeTable("takes a time-out back when ACKs that were only late show 
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
 		wire := lab.Capture(net.Client(), net.Server())
-		hold := lab.Rule(net.ToClient, rules.Hold(late, rules.PureACK)) // and the SYN-ACK is not: the path seems short
+		hold := net.ToClient.Rule(rules.Hold(late, rules.PureACK)) // and the SYN-ACK is not: the path seems short
 		// Reno, as CUBIC would end its slow start for the longer RTT (HyStart).
 		sender := send(lab, net, segments*(harness.MSS()+int64(harness.TCPTimestamps*(1-withTimestamps))), peers.Socket{Congestion: "reno"})
 
 		// By timestamps, the late ACK is of the first transmission (RFC 4015, Eifel). Without them, F-RTO sends new
 		// data after the first ACK, and the second is of a segment that was not sent again (RFC 5682, 2.1).
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPTimeouts": 1, "TcpRetransSegs": 1,
 			"TcpExtTCPLossUndo": 1, "TcpExtTCPSpuriousRTOs": spuriousRTOs, "TcpExtTCPDSACKRecv": 1,
 		})
-		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
+		Expect(net.Server().Counters()).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
 		Expect(sender.TCPInfo.Snd_ssthresh).To(BeEquivalentTo(oracle.InfiniteThreshold))
-		crossings := wire.Stop().Crossings(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
+		crossings := wire.Stop().Crossings(net.Client().End("eth0"), net.Server().End("eth0"), analysis.WithData)
 		Expect(crossings).To(And(HaveLen(segments+1), HaveEach(HaveField("Lost", false))))
 		Expect(hold.Hits()).NotTo(BeEmpty())
 	},

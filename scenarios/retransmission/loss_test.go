@@ -13,7 +13,6 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -22,20 +21,20 @@ import (
 const bytes = 2 << 20
 
 // lossy is a routed network that loses packets on the way to the server.
-func lossy(lab *harness.Lab, loss impair.Loss) *netns.Topology {
+func lossy(lab *harness.Lab, loss impair.Loss) *harness.Network {
 	GinkgoHelper()
 	net := lab.Routed()
-	lab.Impair(net.ToServer, impair.Netem{Delay: delay, Loss: loss})
-	lab.Impair(net.ToClient, impair.Netem{Delay: delay})
+	net.ToServer.Impair(impair.Netem{Delay: delay, Loss: loss})
+	net.ToClient.Impair(impair.Netem{Delay: delay})
 	return net
 }
 
 // transfer sends bytes from client to server, and returns what the client knows of the connection.
-func transfer(lab *harness.Lab, net *netns.Topology) peers.Connection {
+func transfer(lab *harness.Lab, net *harness.Network) peers.Connection {
 	GinkgoHelper()
-	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
-	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
-	sent, received := lab.Wait(client), lab.Wait(server)
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
+	sent, received := client.Wait(), server.Wait()
 	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))
 	return sent.Connections[0]
 }
@@ -49,7 +48,7 @@ var _ = It("sends what was lost again, and wire, events, counters and socket agr
 
 		// RFC 9293, section 3.8.1: all lost data is sent again. Of what the client sends, only a mere ACK takes no
 		// sequence number and is not.
-		dropped := lab.Queue(net.ToServer).Drops
+		dropped := net.ToServer.Queue().Drops
 		sent := wire.Stop().From(net.Client())
 		mere := 0
 		for _, s := range sent {
@@ -62,12 +61,12 @@ var _ = It("sends what was lost again, and wire, events, counters and socket agr
 		lab.Measure("retransmits", retransmitted, bounds.AtLeast(int(dropped)-mere), "RFC 9293, 3.8.1: as many, or more")
 		Expect(sent).To(HaveRetransmissions(retransmitted))
 		Expect(events.Stop()).To(HaveRetransmissions(retransmitted))
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", retransmitted))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpRetransSegs", retransmitted))
 		// Why, by the congestion states that the kernel's events tell, is what it counts (tcp_retransmit_timer,
 		// tcp_xmit_retransmit_queue).
 		client := wire.Report(events).Conversations[0].Client
 		Expect(client.KernelKnows).To(BeEquivalentTo(retransmitted))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPFastRetrans":      client.Causes[analysis.CauseFast].Count,
 			"TcpExtTCPSlowStartRetrans": client.Causes[analysis.CauseRecovery].Count,
 			"TcpExtTCPTimeouts":         client.Causes[analysis.CauseRTO].Count + client.Causes[analysis.CauseSYN].Count,
@@ -82,8 +81,8 @@ var _ = It("sends nothing twice where nothing is lost", Label("quick", "netem", 
 
 	Expect(connection.TCPInfo.Total_retrans).To(BeZero())
 	Expect(wire.Stop()).To(HaveRetransmissions(0))
-	Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpRetransSegs": 0})
-	Expect(lab.Queue(net.ToServer).Drops).To(BeZero())
+	Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
+	Expect(net.ToServer.Queue().Drops).To(BeZero())
 })
 
 var _ = It("loses on the way what the link dropped, and the rest arrives by its delay later", Label("quick", "netem", "linux"), func(ctx SpecContext) {
@@ -95,7 +94,7 @@ var _ = It("loses on the way what the link dropped, and the rest arrives by its 
 	// Two captures that do not know of the link say what it says of itself. None is early; late some
 	// can be, on a machine with other work, but not most.
 	lost, delays := 0, []time.Duration{}
-	for _, crossing := range wire.Stop().Crossings(net.Client().Ends()[0], net.Server().Ends()[0]) {
+	for _, crossing := range wire.Stop().Crossings(net.Client().End("eth0"), net.Server().End("eth0")) {
 		if crossing.Lost {
 			lost++
 			continue
@@ -105,7 +104,7 @@ var _ = It("loses on the way what the link dropped, and the rest arrives by its 
 	Expect(delays).NotTo(BeEmpty())
 	slices.Sort(delays)
 	median := delays[len(delays)/2]
-	dropped := lab.Queue(net.ToServer).Drops
+	dropped := net.ToServer.Queue().Drops
 	Expect(dropped).To(BeNumerically(">", 0))
 	lab.Measure("lost on the way", lost, bounds.Exactly(dropped), "what the link dropped")
 	lab.Check("least delay", delays[0], oracle.Exactly(delay).LateBy(harness.HostDelay), "netem's delay")

@@ -18,18 +18,18 @@ var _ = It("hardly notices that every other ACK is lost, as the next one says th
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToClient, rules.Drop(rules.PureACK.Every(2)))
+		drop := net.ToClient.Rule(rules.Drop(rules.PureACK.Every(2)))
 		send(lab, net, segments*harness.MSS())
 
 		// RFC 9293, section 3.4: ACKs are cumulative. Only behind the last one is there no next: a probe brings it.
-		retransmitted := lab.Counters(net.Client())["TcpRetransSegs"]
+		retransmitted := net.Client().Counters()["TcpRetransSegs"]
 		lab.Measure("retransmits", retransmitted, bounds.Between(0, 1), "RFC 9293, 3.4; RFC 8985, 7.2: a probe")
 		Expect(wire.Stop()).To(HaveRetransmissions(retransmitted))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPLossProbes": retransmitted, "TcpExtTCPTimeouts": 0, "TcpExtTCPFastRetrans": 0,
 		})
 		// There is an ACK for every second segment at least (RFC 9293, 3.8.6.3), but for those that came with another.
-		acks := (segments - coalesced(lab, net)) / 2
+		acks := (segments - coalesced(net)) / 2
 		lab.Measure("ACKs lost", drop.Count().Acted, bounds.AtLeast(acks/2), "RFC 9293, 3.8.6.3: half of them")
 	})
 
@@ -43,7 +43,7 @@ var _ = DescribeTable("pays for one loss in ten", Label("quick", "netem", "rfc56
 		if ofData {
 			end, lost = net.ToServer, rules.Data.Every(10)
 		}
-		drop := lab.Rule(end, rules.Drop(lost))
+		drop := end.Rule(rules.Drop(lost))
 		// Reno, as CUBIC could end its slow start for other reasons than loss (HyStart).
 		sender := send(lab, net, segments*harness.MSS(), peers.Socket{Congestion: "reno"})
 
@@ -55,7 +55,7 @@ var _ = DescribeTable("pays for one loss in ten", Label("quick", "netem", "rfc56
 			// RFC 5681, section 3.2: each loss is repaired, and the window halved for it, which has grown by one for each
 			// segment at most.
 			lab.Measure("retransmits", retransmitted, bounds.Exactly(dropped), "RFC 5681, 3.2")
-			most := lab.Oracle(net.Client()).InitialWindow(0) + segments
+			most := net.Client().Oracle().InitialWindow(0) + segments
 			lab.Check("slow-start threshold", threshold, bounds.AtMost(most/2), "RFC 5681, 3.1 and 3.2") // at least 2, which it often comes to
 		} else {
 			// ACKs are cumulative, and are not congestion controlled; the last one can cost a probe, which the receiver's
@@ -63,7 +63,7 @@ var _ = DescribeTable("pays for one loss in ten", Label("quick", "netem", "rfc56
 			lab.Measure("retransmits", retransmitted, bounds.Between(0, 1), "RFC 8985, 7.2: a probe")
 			Expect(threshold).To(BeEquivalentTo(oracle.InfiniteThreshold))
 		}
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", retransmitted))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpRetransSegs", retransmitted))
 		Expect(wire.Stop()).To(HaveRetransmissions(retransmitted))
 	},
 	Entry("of data with a retransmission each, and with its window", true),

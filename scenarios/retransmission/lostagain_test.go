@@ -15,7 +15,7 @@ var _ = It("finds by a time-out that a retransmission is lost too, where nothing
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5).Times(2)))
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(5).Times(2)))
 		send(lab, net, 12*harness.MSS()) // the window of 10, and what the first ACK allows: long before the third duplicate
 
 		// RFC 6298, 5.1 and 5.3: the retransmission starts the timer, and each SACK of something sent before it starts it
@@ -23,10 +23,10 @@ var _ = It("finds by a time-out that a retransmission is lost too, where nothing
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{5, 5}))
 		waited := v.again[1].At - v.lastACKBefore(v.again[1]).At
-		lab.Measure("time-out after", waited, lab.Oracle(net.Client()).RetransmissionTimer(pathRTT))
+		lab.Measure("time-out after", waited, net.Client().Oracle().RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(2))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPLostRetransmit": 1, "TcpExtTCPTimeouts": 1,
 			"TcpExtTCPFastRetrans": 1, "TcpRetransSegs": 2,
 		})
@@ -37,7 +37,7 @@ var _ = It("finds by RACK that a retransmission is lost too, once something sent
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5).Times(2)))
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(5).Times(2)))
 		send(lab, net, 40*harness.MSS()) // 20 of it are left when the third duplicate ACK comes
 
 		// RFC 8985, 6.2: the retransmission is lost if what was sent after it has arrived. In recovery each SACK lets
@@ -50,7 +50,7 @@ var _ = It("finds by RACK that a retransmission is lost too, once something sent
 		lab.Measure("sent again after", waited, expected, "RFC 8985, 6.2: one or two round trips")
 
 		Expect(drop.Hits()).To(HaveLen(2))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPLostRetransmit": 1, "TcpExtTCPTimeouts": 0,
 			"TcpExtTCPFastRetrans": 2, "TcpRetransSegs": 2,
 		})

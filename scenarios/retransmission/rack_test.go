@@ -19,16 +19,16 @@ var _ = DescribeTable("with tcp_recovery 0 finds that a retransmission is lost t
 	func(ctx SpecContext, byRACK bool) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_recovery", 0)))
-		k := lab.Oracle(net.Client())
+		k := net.Client().Oracle()
 		Expect(k.RACK()).To(Equal(byRACK))
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5).Times(2)))
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(5).Times(2)))
 		send(lab, net, 40*harness.MSS()) // 20 of it are left when the third duplicate ACK comes: they are sent behind the retransmission
 
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{5, 5}))
 		Expect(drop.Hits()).To(HaveLen(2))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPLostRetransmit": 1, "TcpRetransSegs": 2})
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPLostRetransmit": 1, "TcpRetransSegs": 2})
 		if !byRACK {
 			// RFC 6675, section 4: what is lost is what has enough SACK blocks above it, and that tells nothing of a
 			// retransmission. The timer starts anew with each SACK of what was sent before it, not with those of what was
@@ -36,14 +36,14 @@ var _ = DescribeTable("with tcp_recovery 0 finds that a retransmission is lost t
 			repeated := v.again[0]
 			sent := slices.IndexFunc(v.first, func(s analysis.Segment) bool { return s.At > repeated.At })
 			last := v.sackOf(v.first[sent-1].NextSeq())
-			Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPTimeouts": 1, "TcpExtTCPFastRetrans": 1})
+			Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPTimeouts": 1, "TcpExtTCPFastRetrans": 1})
 			lab.Measure("time-out after", v.again[1].At-last.At, k.RetransmissionTimer(pathRTT))
 			return
 		}
 		// RFC 8985, 6.2: it is lost if what was sent after it has arrived, which takes one or two round trips: see
 		// "finds by RACK".
 		waited := v.again[1].At - v.again[0].At
-		Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPFastRetrans": 2})
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPFastRetrans": 2})
 		lab.Measure("retransmitted again after", waited, oracle.Between(roundTrip, 2*(roundTrip+harness.HostDelay)), "RFC 8985, 6.2")
 	},
 	Entry("by RACK all the same", ComponentSemVerConstraint("kernel", ">= 6.17.0"), true),

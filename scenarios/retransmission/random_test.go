@@ -22,15 +22,15 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 		net := lossy(lab, impair.RandomLoss{Percent: 100 * lossRate})
 		wire := lab.Capture(net.Client(), net.Server())
 
-		server := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+		server := lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Steps: peers.Steps(
 			peers.Read(segments*harness.MSS()), peers.Await())})
-		lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+		lab.Start(net.Client(), peers.Script{Connect: net.Server().Addr(80), Steps: peers.Steps(
 			peers.Write(segments*harness.MSS()), peers.Sleep(peers.UntilStopped))})
-		lab.Waiting(server)
+		server.Waiting()
 		time.Sleep(harness.Settle) // the last ACKs come back, and no FIN is sent
 
 		lost, toRepair, early := 0, 0, 0
-		for i, crossing := range wire.Stop().Crossings(net.Client().Ends()[0], net.Server().Ends()[0]) {
+		for i, crossing := range wire.Stop().Crossings(net.Client().End("eth0"), net.Server().End("eth0")) {
 			if !crossing.Lost {
 				continue
 			}
@@ -42,14 +42,14 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 				toRepair++
 			}
 		}
-		Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(lost))
+		Expect(net.ToServer.Queue().Drops).To(BeEquivalentTo(lost))
 		least, most := statistics.Binomial(segments, lossRate, 1e-9)
 		lab.Measure(fmt.Sprintf("lost of the first %d", segments), early, bounds.Between(least, most),
 			"binomial, but for 1 in 1,000,000,000")
 
 		// What was sent again was lost, or else arrived twice, which the receiver tells by a DSACK (RFC 2883).
-		counters := lab.Counters(net.Server())
+		counters := net.Server().Counters()
 		twice := counters["TcpExtTCPDSACKOldSent"] + counters["TcpExtTCPDSACKOfoSent"]
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", toRepair+int(twice)))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpRetransSegs", toRepair+int(twice)))
 		lab.Note("retransmitted in vain", twice)
 	})

@@ -15,7 +15,6 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -33,17 +32,17 @@ var pathRTT = oracle.Between(roundTrip, roundTrip+harness.HostDelay)
 
 // send lets a client send so many bytes in one write, waits until the server has read them and all is settled, and
 // returns what the client knows of the connection then.
-func send(lab *harness.Lab, net *netns.Topology, bytes int64, socket ...peers.Socket) peers.Connection {
+func send(lab *harness.Lab, net *harness.Network, bytes int64, socket ...peers.Socket) peers.Connection {
 	GinkgoHelper()
-	client := peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(bytes), peers.ReadAll())}
+	client := peers.Script{Connect: net.Server().Addr(80), Steps: peers.Steps(peers.Write(bytes), peers.ReadAll())}
 	for _, s := range socket {
 		client.Socket = s
 	}
 	receiver := lab.Start(net.Server(), peers.Script{
-		Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(bytes), peers.Sleep(harness.Settle)),
+		Listen: net.Server().Addr(80), Steps: peers.Steps(peers.Read(bytes), peers.Sleep(harness.Settle)),
 	})
 	sender := lab.Start(net.Client(), client)
-	sent, received := lab.Wait(sender), lab.Wait(receiver)
+	sent, received := sender.Wait(), receiver.Wait()
 	Expect(received.Connections[0].Received).To(Equal(bytes))
 	return sent.Connections[0]
 }
@@ -55,7 +54,7 @@ type view struct {
 	acks  []analysis.Segment // what the server sent, without its SYN-ACK
 }
 
-func viewOf(wire *harness.Capture, net *netns.Topology) view {
+func viewOf(wire *harness.Capture, net *harness.Network) view {
 	GinkgoHelper()
 	var v view
 	data := wire.Stop().DataFrom(net.Client())
@@ -109,9 +108,9 @@ func (v view) sackOf(next uint32) analysis.Segment {
 
 // coalesced is how many segments the server has made one with another, as they came while the program had the socket: both
 // are answered by one ACK (tcp_add_backlog).
-func coalesced(lab *harness.Lab, net *netns.Topology) int {
+func coalesced(net *harness.Network) int {
 	GinkgoHelper()
-	return int(lab.Counters(net.Server())["TcpExtTCPBacklogCoalesce"])
+	return int(net.Server().Counters()["TcpExtTCPBacklogCoalesce"])
 }
 
 // lastACKBefore is the last of them.

@@ -18,20 +18,20 @@ import (
 
 // expectSilence lets an established connection send a segment into silence, and expects all that the oracle says of
 // it: when it is sent again, how often, and when the program is told. It returns how long that took.
-func expectSilence(lab *harness.Lab, net *netns.Topology, socket peers.Socket) time.Duration {
+func expectSilence(lab *harness.Lab, net *harness.Network, socket peers.Socket) time.Duration {
 	GinkgoHelper()
 	wire := lab.Capture(net.Client())
-	lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
+	lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
 	client := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), 80), Socket: socket,
+		Connect: net.Server().Addr(80), Socket: socket,
 		Steps: peers.Steps(peers.Await(), peers.Write(1), peers.Try(peers.ReadAll())),
 	})
-	lab.Waiting(client)
-	silence := lab.Silence(net.ToServer)
-	lab.Continue(client)
-	steps := lab.Wait(client).Connections[0].Steps
+	client.Waiting()
+	silence := net.ToServer.Blackhole()
+	client.Continue()
+	steps := client.Wait().Connections[0].Steps
 
-	k := lab.Oracle(net.Client()).WithRTOMax(socket.RTOMax)
+	k := net.Client().Oracle().WithRTOMax(socket.RTOMax)
 	expected := k.Silence(oracle.Flow{RTT: pathRTT, UserTimeout: socket.UserTimeout})
 	data := wire.Stop().DataFrom(net.Client())
 	repeated := len(data) - 1
@@ -43,7 +43,7 @@ func expectSilence(lab *harness.Lab, net *netns.Topology, socket peers.Socket) t
 
 	// The link's own account, and the kernel's: the last time-out sends nothing any more.
 	Expect(silence.Hits()).To(HaveLen(1 + repeated))
-	Expect(lab.Counters(net.Client())).To(HaveCounters{
+	Expect(net.Client().Counters()).To(HaveCounters{
 		"TcpRetransSegs":          repeated,
 		"TcpExtTCPLossProbes":     expected.Probes,
 		"TcpExtTCPTimeouts":       repeated - expected.Probes + 1,

@@ -20,9 +20,9 @@ const last = 12
 // slowAgain lets a retransmission take longer than anything before it. RACK does not believe one that is back sooner
 // than the least RTT: the answer could be to the first transmission (tcp_rack_advance; RFC 8985, 6.2, step 2). On a path
 // whose delay never varies, a probe that travels alone is the fastest of all.
-func slowAgain(lab *harness.Lab, net *netns.Topology) {
+func slowAgain(net *harness.Network) {
 	GinkgoHelper()
-	lab.Rule(net.ToServer, rules.Hold(harness.HostDelay, rules.Retransmission))
+	net.ToServer.Rule(rules.Hold(harness.HostDelay, rules.Retransmission))
 }
 
 // slowRTT is the round trip of such a retransmission.
@@ -33,8 +33,8 @@ var _ = It("probes for a loss of the last two segments after two round trips, an
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
-		slowAgain(lab, net)
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Between(last-1, last)))
+		slowAgain(net)
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Between(last-1, last)))
 		send(lab, net, last*harness.MSS())
 
 		// RFC 8985, 7.2 and 7.3: the last segment again, 2 SRTT and TCP_TIMEOUT_MIN after the last ACK. The SACK of it tells,
@@ -43,11 +43,11 @@ var _ = It("probes for a loss of the last two segments after two round trips, an
 		Expect(v.repeated()).To(Equal([]int{last, last - 1}))
 		probe := v.again[0]
 		waited := probe.At - v.lastACKBefore(probe).At
-		lab.Measure("probe after", waited, lab.Oracle(net.Client()).TailLossProbe(pathRTT, 2))
+		lab.Measure("probe after", waited, net.Client().Oracle().TailLossProbe(pathRTT, 2))
 		lab.Check("repaired after", v.again[1].At-probe.At, slowRTT, "RFC 8985, 7.3: a round trip")
 
 		Expect(drop.Hits()).To(HaveLen(2))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPLossProbes": 1, "TcpExtTCPFastRetrans": 1,
 			"TcpExtTCPSackRecovery": 1, "TcpExtTCPTimeouts": 0, "TcpRetransSegs": 2,
 		})
@@ -58,7 +58,7 @@ var _ = It("probes for a loss of the last segment no later than its RTO, and cal
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(last)))
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(last)))
 		send(lab, net, last*harness.MSS())
 
 		// RFC 8985, 7.2: the ACK of a single segment may be delayed, which the probe waits for: 2 SRTT + TCP_RTO_MIN; the
@@ -66,10 +66,10 @@ var _ = It("probes for a loss of the last segment no later than its RTO, and cal
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{last}))
 		waited := v.again[0].At - v.lastACKBefore(v.again[0]).At
-		lab.Measure("probe after", waited, lab.Oracle(net.Client()).TailLossProbe(pathRTT, 1))
+		lab.Measure("probe after", waited, net.Client().Oracle().TailLossProbe(pathRTT, 1))
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPLossProbes": 1, "TcpExtTCPTimeouts": 0,
 			"TcpExtTCPFastRetrans": 0, "TcpRetransSegs": 1,
 		})
@@ -80,17 +80,17 @@ var _ = It("has but its time-out for a loss of the last segment, with tcp_early_
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_early_retrans", 0))) // ip-sysctl.rst: no tail loss probes
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(last)))
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(last)))
 		send(lab, net, last*harness.MSS())
 
 		// RFC 6298, 5.3: the timer starts anew with the last ACK.
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{last}))
 		waited := v.again[0].At - v.lastACKBefore(v.again[0]).At
-		lab.Measure("time-out after", waited, lab.Oracle(net.Client()).RetransmissionTimer(pathRTT))
+		lab.Measure("time-out after", waited, net.Client().Oracle().RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPTimeouts": 1, "TcpExtTCPLossProbes": 0,
 			"TcpRetransSegs": 1,
 		})
@@ -100,20 +100,20 @@ var _ = It("repairs the loss of a whole window by a probe, without a time-out", 
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())
-	window := lab.Oracle(net.Client()).InitialWindow(0)
-	slowAgain(lab, net)
-	drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.First(window)))
+	window := net.Client().Oracle().InitialWindow(0)
+	slowAgain(net)
+	drop := net.ToServer.Rule(rules.Drop(rules.Data.First(window)))
 	send(lab, net, int64(window)*harness.MSS())
 
 	// RFC 8985, 7.2 and 6.2: the probe is the last segment; its SACK tells that all before it are lost.
 	v := viewOf(wire, net)
 	Expect(v.repeated()).To(HaveExactElements(window, 1, 2, 3, 4, 5, 6, 7, 8, 9))
 	probe := v.again[0]
-	lab.Measure("probe after", probe.At-v.first[window-1].At, lab.Oracle(net.Client()).TailLossProbe(pathRTT, window))
+	lab.Measure("probe after", probe.At-v.first[window-1].At, net.Client().Oracle().TailLossProbe(pathRTT, window))
 	lab.Check("repaired after", v.again[1].At-probe.At, slowRTT, "RFC 8985, 6.2: a round trip")
 
 	Expect(drop.Hits()).To(HaveLen(window))
-	Expect(lab.Counters(net.Client())).To(HaveCounters{
+	Expect(net.Client().Counters()).To(HaveCounters{
 		"TcpExtTCPLossProbes": 1, "TcpExtTCPFastRetrans": window - 1,
 		"TcpRetransSegs": window, "TcpExtTCPTimeouts": 0,
 	})

@@ -34,8 +34,8 @@ var _ = DescribeTable("holds small writes back under TCP_CORK, and sends them in
 			peers.Script{Steps: append(steps, peers.Sleep(time.Second))},
 			peers.Script{Steps: peers.Steps(peers.Read(1), peers.Write(1), peers.ReadSome(), peers.ReadAll())})
 
-		held := expected(lab.Oracle(net.Client())).LateBy(wakeDelay)
-		Expect(lab.Wait(pair.Server).Connections[0].Steps[2].Bytes).To(BeEquivalentTo(writes * bytes))
+		held := expected(net.Client().Oracle()).LateBy(wakeDelay)
+		Expect(pair.Server.Wait().Connections[0].Steps[2].Bytes).To(BeEquivalentTo(writes * bytes))
 		data := wire.Stop().Segments(analysis.WithData)
 		Expect(data).To(HaveLen(3)) // request, answer, and the rest
 		lab.Measure("held back", data[2].At-data[1].At, held)

@@ -21,17 +21,17 @@ var _ = It("delays the ACK of a lone segment, once a request has been answered",
 	pair := lab.Connect(net.Client(), net.Server(),
 		peers.Script{Steps: peers.Steps(peers.Write(1), peers.Read(1), peers.Write(1), peers.Sleep(time.Second))},
 		peers.Script{Steps: peers.Steps(peers.Read(1), peers.Write(1), peers.ReadAll())})
-	lab.Wait(pair.Client)
+	pair.Client.Wait()
 
 	// RFC 9293, section 3.8.6.3, with TCP_DELACK_MIN instead of up to 0.5 s.
-	expected := lab.Oracle(net.Server()).DelayedACK(roundTrip + harness.HostDelay)
+	expected := net.Server().Oracle().DelayedACK(roundTrip + harness.HostDelay)
 	data := wire.Stop().DataFrom(net.Client())
 	Expect(data).To(HaveLen(2))
 	lone := data[1]
 	ack := harness.First(wire.From(net.Server(), acknowledging(lone)), "ACKs of the lone segment")
 	Expect(ack.Length).To(BeZero())
 	lab.Measure("delay of the ACK", ack.At-lone.At, expected)
-	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", 1))
+	Expect(net.Server().Counters()).To(HaveGrown("TcpExtDelayedACKs", 1))
 })
 
 var _ = It("acknowledges at once what comes on a new connection without an answer", Label("quick", "netem", "linux"), func(ctx SpecContext) {
@@ -43,7 +43,7 @@ var _ = It("acknowledges at once what comes on a new connection without an answe
 	pair := lab.Connect(net.Client(), net.Server(),
 		peers.Script{Steps: peers.Steps(peers.Repeat(writes, peers.Write(1), peers.Sleep(2*roundTrip)))},
 		peers.Script{Steps: peers.Steps(peers.ReadAll())})
-	lab.Wait(pair.Client)
+	pair.Client.Wait()
 
 	// tcp_event_data_recv, TCP_MAX_QUICKACKS: the sender is likely in slow start, and needs ACKs.
 	data := wire.Stop().DataFrom(net.Client())
@@ -52,7 +52,7 @@ var _ = It("acknowledges at once what comes on a new connection without an answe
 		ack := harness.First(wire.From(net.Server(), acknowledging(segment)), "ACKs of it")
 		lab.Measure("delay of the ACK", ack.At-segment.At, oracle.Exactly(0).LateBy(harness.HostDelay).From("TCP_MAX_QUICKACKS"))
 	}
-	Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtDelayedACKs": 0})
+	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtDelayedACKs": 0})
 })
 
 // acknowledging returns a filter for what acknowledges exactly up to the end of a segment.

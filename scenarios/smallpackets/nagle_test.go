@@ -26,19 +26,19 @@ var _ = DescribeTable("an exchange of write, write, read", Label("quick", "netem
 		pair := lab.Connect(net.Client(), net.Server(),
 			peers.Script{Socket: client, Steps: peers.Steps(peers.Repeat(exchanges, peers.Write(1), peers.Write(1), peers.Read(1)))},
 			peers.Script{Steps: peers.Steps(peers.Repeat(exchanges, append(reader, peers.Read(2), peers.Write(1))...))})
-		steps := lab.Wait(pair.Client).Connections[0].Steps
+		steps := pair.Client.Wait().Connections[0].Steps
 
 		var times []time.Duration
 		for exchange := range slices.Chunk(steps, 3) {
 			times = append(times, exchange[2].End()-exchange[0].Start)
 		}
-		later := expected(lab.Oracle(net.Server()).DelayedACK(roundTrip + harness.HostDelay))
+		later := expected(net.Server().Oracle().DelayedACK(roundTrip + harness.HostDelay))
 		for _, took := range times[1:] {
 			lab.Measure("exchange", took, later)
 		}
 		// On a new connection ACKs are not delayed: the first exchange takes two round trips at most.
 		lab.Check("first exchange", times[0], oracle.Between(roundTrips(1).Earliest, roundTrips(2).Latest).From("TCP_MAX_QUICKACKS"))
-		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtDelayedACKs", delayed))
+		Expect(net.Server().Counters()).To(HaveGrown("TcpExtDelayedACKs", delayed))
 		Expect(wire.Stop().DataFrom(net.Client())).To(HaveLen(2 * exchanges))
 	},
 	// RFC 9293, section 3.7.4: while a small segment is not acknowledged, the next waits (Nagle). And the reader's ACK

@@ -19,12 +19,12 @@ var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick
 	func(ctx SpecContext, cookies string, expected oracle.Flood) {
 		lab := harness.NewLab(ctx)
 		net, wire := flooded(lab, cookies)
-		held := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
-		counted := lab.Counters(net.Server())
+		held := net.Server().Sockets(kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
+		counted := net.Server().Counters()
 
 		// The queue is full when it is longer than the backlog (inet_csk_reqsk_queue_is_full); the rest gets a cookie
 		// or nothing (tcp_conn_request, tcp_syn_flood_action). tcp_syncookies 2 gives cookies always (ip-sysctl.rst).
-		Expect(lab.Oracle(net.Server()).SYNFlood(syns, backlog)).To(Equal(expected))
+		Expect(net.Server().Oracle().SYNFlood(syns, backlog)).To(Equal(expected))
 		lab.Measure("in SYN-RECV", len(held), bounds.Exactly(expected.Held), fmt.Sprintf("listen(%d)", backlog))
 		Expect(counted).To(HaveCounters{
 			"TcpExtSyncookiesSent": expected.Cookies, "TcpExtTCPReqQFullDoCookies": expected.Cookies,

@@ -22,7 +22,7 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.ServerSysctls(netns.IPv4("tcp_syncookies", 0), netns.IPv4("tcp_max_syn_backlog", most),
 			netns.IPv4("tcp_no_metrics_save", 0)))
-		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: long})
+		lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: long})
 		if known {
 			// The round-trip time of an earlier connection, once that has ended, is what makes a peer proven to be alive
 			// (tcp_peer_is_proven; net/ipv4/tcp_metrics.c: tcp_update_metrics).
@@ -30,31 +30,31 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 			time.Sleep(roundTrip)
 		}
 		wire := lab.Capture(net.Server())
-		lab.Wait(lab.Start(net.Client(), peers.SYNFlood{
-			Connect: harness.Addr(net.Server(), 80), From: harness.Strangers(net.Client()), Count: syns,
-		}))
+		lab.Start(net.Client(), peers.SYNFlood{
+			Connect: net.Server().Addr(80), From: net.Client().UnusedAddresses(), Count: syns,
+		}).Wait()
 		time.Sleep(roundTrip)
 
-		k := lab.Oracle(net.Server())
+		k := net.Server().Oracle()
 		held := k.SYNQueue(long)
 		Expect(held).To(Equal(most - most/4 + 1)) // tcp_conn_request: as long as less than a quarter is left
-		requests := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
+		requests := net.Server().Sockets(kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
 		lab.Measure("in SYN-RECV", len(requests), bounds.Exactly(held), "three quarters of tcp_max_syn_backlog, and one")
 		Expect(k.SYNQueueKnown(long)).To(BeNumerically(">", held))
 		// What was not answered ran into the reserve, which counts no TCPReqQFullDrop.
 		refused := k.SYNFlood(syns, long).Dropped
-		Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtListenDrops": refused, "TcpExtTCPReqQFullDrop": 0})
+		Expect(net.Server().Counters()).To(HaveCounters{"TcpExtListenDrops": refused, "TcpExtTCPReqQFullDrop": 0})
 
 		connection := connect(lab, net)
 		if known {
 			Expect(connection.Err).To(BeNil())
 			Expect(wire.Stop().Segments(analysis.Connection(analysis.Flow{Src: connection.Local, Dst: connection.Remote}))).To(Contain(Handshake(), 1))
-			Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtListenDrops", refused))
+			Expect(net.Server().Counters()).To(HaveGrown("TcpExtListenDrops", refused))
 		} else {
 			Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
 			tried := len(wire.Stop().From(net.Client(), analysis.SYNs))
-			Expect(wire.Stop().Segments(analysis.SYNACKs, analysis.To(harness.IP(net.Client())))).To(BeEmpty())
-			Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtListenDrops", refused+tried))
+			Expect(wire.Stop().Segments(analysis.SYNACKs, analysis.To(net.Client().IP()))).To(BeEmpty())
+			Expect(net.Server().Counters()).To(HaveGrown("TcpExtListenDrops", refused+tried))
 		}
 	},
 	Entry("one gets in that was here before", true),

@@ -26,14 +26,14 @@ const (
 )
 
 // flooded is a network whose server listens, with tcp_syncookies as said, and has just been flooded.
-func flooded(lab *harness.Lab, cookies string) (net *netns.Topology, wire *harness.Capture) {
+func flooded(lab *harness.Lab, cookies string) (net *harness.Network, wire *harness.Capture) {
 	GinkgoHelper()
 	net = lab.Path(roundTrip, harness.ServerSysctls(netns.IPv4("tcp_syncookies", cookies)))
 	wire = lab.Capture(net.Server())
-	lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog})
-	lab.Wait(lab.Start(net.Client(), peers.SYNFlood{
-		Connect: harness.Addr(net.Server(), 80), From: harness.Strangers(net.Client()), Count: syns,
-	}))
+	lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog})
+	lab.Start(net.Client(), peers.SYNFlood{
+		Connect: net.Server().Addr(80), From: net.Client().UnusedAddresses(), Count: syns,
+	}).Wait()
 	time.Sleep(roundTrip) // until all have arrived and are answered; the first time-out is after a second
 	return net, wire
 }

@@ -30,7 +30,7 @@ var _ = DescribeTable("closes at once for a program that was killed", Label("qui
 		time.Sleep(harness.Settle)
 		killed := time.Now()
 		c.Server.Kill()
-		steps := lab.Wait(c.Client).Connections[0].Steps
+		steps := c.Client.Wait().Connections[0].Steps
 		noticed := time.Since(killed)
 
 		// exit(2) closes all files: a FIN as with close(2), and a reset where data is unread (RFC 2525, 2.17).
@@ -48,14 +48,14 @@ var _ = It("does not notice for as long as it sends nothing that the other host 
 	c := connect(lab, net, peers.Steps(peers.Sleep(peers.UntilStopped)), peers.Steps(peers.Sleep(peers.UntilStopped)))
 	time.Sleep(harness.Settle)
 
-	lab.Silence(net.ToServer)
-	lab.Silence(net.ToClient)
+	net.ToServer.Blackhole()
+	net.ToClient.Blackhole()
 	wire := lab.Capture(net.Client())
 	c.Server.Kill()
 	time.Sleep(5 * time.Minute)
 
 	// RFC 9293, section 3.8.4: without keep-alives, nothing is sent on an idle connection.
 	Expect(wire.Stop().Segments()).To(BeEmpty())
-	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: c.Local.Port()})).To(HaveState(kernel.Established, 1))
-	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0))) // its FIN, in vain
+	Expect(net.Client().Sockets(kernel.SocketFilter{Port: c.Local.Port()})).To(HaveState(kernel.Established, 1))
+	Expect(net.Server().Counters()).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0))) // its FIN, in vain
 })

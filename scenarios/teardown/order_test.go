@@ -18,11 +18,11 @@ var _ = It("closes in four segments, and leaves TIME-WAIT to the side that close
 		wire, events := lab.Capture(net.Client()), lab.Events()
 
 		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await()))
-		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
-		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.CloseWait, 1))
-		lab.Continue(c.Server) // and its connection is closed
-		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}})
-		lab.AwaitSockets(net.Server(), 0, kernel.SocketFilter{Port: c.Local.Port()})
+		net.Client().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
+		Expect(net.Server().Sockets()).To(HaveState(kernel.CloseWait, 1))
+		c.Server.Continue() // and its connection is closed
+		net.Client().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}})
+		net.Server().AwaitSockets(0, kernel.SocketFilter{Port: c.Local.Port()})
 
 		// RFC 9293, figure 12.
 		Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> F. 1:1(0) ack 1", "< . 1:1(0) ack 2", "< F. 1:1(0) ack 2", "> . 2:2(0) ack 2"))
@@ -43,7 +43,7 @@ var _ = It("still carries data to a side that has closed its own direction", Lab
 		peers.Steps(peers.ReadAll(), peers.Write(bytes)))
 
 	// RFC 9293, section 3.6: after its CLOSE a user continues to RECEIVE until the other side closes, too.
-	Expect(lab.Wait(c.Client).Connections[0].Received).To(BeEquivalentTo(bytes))
+	Expect(c.Client.Wait().Connections[0].Received).To(BeEquivalentTo(bytes))
 	fins := wire.Stop().From(net.Client(), analysis.FINs)
 	Expect(fins).To(HaveLen(1))
 	data := wire.Segments(analysis.WithData)
@@ -60,12 +60,12 @@ var _ = It("goes through CLOSING to TIME-WAIT on both sides if both close at onc
 		wire, events := lab.Capture(net.Client()), lab.Events()
 
 		c := connect(lab, net, peers.Steps(peers.Await()), peers.Steps(peers.Await()))
-		lab.Continue(c.Client)
-		lab.Continue(c.Server) // while the client's FIN is on its way
+		c.Client.Continue()
+		c.Server.Continue() // while the client's FIN is on its way
 
 		timeWait := kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}}
-		lab.AwaitSockets(net.Client(), 1, timeWait)
-		lab.AwaitSockets(net.Server(), 1, timeWait)
+		net.Client().AwaitSockets(1, timeWait)
+		net.Server().AwaitSockets(1, timeWait)
 
 		// RFC 9293, figure 13.
 		Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> F. 1:1(0) ack 1", "< F. 1:1(0) ack 1", "> . 2:2(0) ack 2", "< . 2:2(0) ack 2"))

@@ -17,7 +17,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// seen is how long a state seems to last whose beginning and end are awaited ([harness.Lab.AwaitSockets]): each is seen up
+// seen is how long a state seems to last whose beginning and end are awaited ([harness.Host.AwaitSockets]): each is seen up
 // to 5 ms later, the end up to a hundredth of the wait if that is more, and looking takes time of its own.
 func seen(expected oracle.Span) oracle.Span {
 	const looking = 20 * time.Millisecond
@@ -35,17 +35,17 @@ var _ = It("stays in CLOSE-WAIT for ever where the program does not close", Labe
 
 	c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Sleep(peers.UntilStopped)))
 	// The client's half ends by itself, and takes its memory of the connection along.
-	lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
-	lab.AwaitSockets(net.Client(), 0, kernel.SocketFilter{Port: c.Local.Port()})
+	net.Client().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
+	net.Client().AwaitSockets(0, kernel.SocketFilter{Port: c.Local.Port()})
 	time.Sleep(time.Minute)
 
 	// RFC 9293, section 3.3.2: CLOSE-WAIT waits for the local user, and has no timer.
-	Expect(lab.Sockets(net.Server())).To(HaveState(kernel.CloseWait, 1))
+	Expect(net.Server().Sockets()).To(HaveState(kernel.CloseWait, 1))
 	Expect(wire.Stop().From(net.Server(), analysis.FINs)).To(BeEmpty())
 	// Nobody knows that connection any more: the late FIN is answered with a reset.
-	lab.Stop(c.Server)
+	c.Server.Stop()
 	time.Sleep(harness.Settle)
-	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpOutRsts", 1))
+	Expect(net.Client().Counters()).To(HaveGrown("TcpOutRsts", 1))
 })
 
 var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its program has closed it", Label("quick", "netem", "linux"),
@@ -55,20 +55,20 @@ var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its p
 		wire := lab.Capture(net.Client())
 
 		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await(), peers.Write(1), peers.Sleep(harness.Settle), peers.Try(peers.Write(1))))
-		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
+		net.Client().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
 		began := time.Now()
-		lab.AwaitSockets(net.Client(), 0, kernel.SocketFilter{Port: c.Local.Port()})
+		net.Client().AwaitSockets(0, kernel.SocketFilter{Port: c.Local.Port()})
 		waited := time.Since(began)
 
 		// tcp(7), tcp_fin_timeout; the RTO of 250 ms is too short to matter (tcp_rcv_state_process).
-		expected, _ := lab.Oracle(net.Client()).FINWait2(lab.Oracle(net.Client()).RTOAfterHandshake(roundTrip), 0)
+		expected, _ := net.Client().Oracle().FINWait2(net.Client().Oracle().RTOAfterHandshake(roundTrip), 0)
 		lab.Measure("FIN-WAIT-2", waited, seen(expected))
 
 		// What comes later is for a connection that does not exist. The server is in CLOSE-WAIT, where a
 		// reset is EPIPE to it (tcp_reset).
-		lab.Continue(c.Server)
-		Expect(lab.Wait(c.Server).Connections[0].Steps[4].Err).To(MatchError(unix.EPIPE))
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpOutRsts", 1))
+		c.Server.Continue()
+		Expect(c.Server.Wait().Connections[0].Steps[4].Err).To(MatchError(unix.EPIPE))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpOutRsts", 1))
 		Expect(wire.Stop()).To(Contain(Reset(), 1))
 	})
 
@@ -81,12 +81,12 @@ var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and res
 		c := lab.Connect(net.Client(), net.Server(),
 			peers.Script{Socket: peers.Socket{Linger2: peers.NoFINWait2}, Steps: steps},
 			peers.Script{Steps: peers.Steps(peers.ReadAll(), peers.Sleep(2*harness.Settle), peers.Try(peers.Write(1)))}) // after all resets
-		server := lab.Wait(c.Server).Connections[0]
+		server := c.Server.Wait().Connections[0]
 
 		// RFC 9293, section 3.3.2, knows no way from FIN-WAIT-2 to CLOSED but by the other side's FIN. tcp(7) has one for
 		// programs that want none of it, and no time to wait for the other side is left by then.
-		Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: c.Local.Port()}).List()).To(BeEmpty())
-		lasts, _ := lab.Oracle(net.Client()).FINWait2(0, peers.NoFINWait2)
+		Expect(net.Client().Sockets(kernel.SocketFilter{Port: c.Local.Port()}).List()).To(BeEmpty())
+		lasts, _ := net.Client().Oracle().FINWait2(0, peers.NoFINWait2)
 		Expect(lasts.Latest).To(BeZero())
 		fin := harness.First(wire.Stop().Segments(analysis.FINs), "FINs")
 		reset := harness.First(wire.Segments(analysis.RSTs), "resets")
@@ -96,7 +96,7 @@ var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and res
 		Expect(reset.At).To(BeNumerically(">", fin.At))
 		// The server is in CLOSE-WAIT, where a reset is EPIPE (tcp_reset).
 		Expect(server.Steps[2].Err).To(MatchError(unix.EPIPE))
-		Expect(lab.Counters(net.Client())).To(HaveCounters{counter: 1, "TcpOutRsts": 1})
+		Expect(net.Client().Counters()).To(HaveCounters{counter: 1, "TcpOutRsts": 1})
 	},
 	// The ACK of the FIN finds an orphan in FIN-WAIT-1 (tcp_rcv_state_process).
 	Entry("closed at once", peers.Steps(peers.Close()), "TcpExtTCPAbortOnData"),
@@ -111,18 +111,18 @@ var _ = It("repeats the FIN of a closed connection in silence, and gives up afte
 		wire := lab.Capture(net.Client())
 
 		c := connect(lab, net, peers.Steps(peers.Await()), peers.Steps(peers.Sleep(peers.UntilStopped)))
-		lab.Silence(net.ToServer)
-		lab.Continue(c.Client)
-		lab.AwaitSockets(net.Client(), 1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait1}})
+		net.ToServer.Blackhole()
+		c.Client.Continue()
+		net.Client().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait1}})
 		began := time.Now()
-		lab.AwaitSockets(net.Client(), 0, kernel.SocketFilter{Port: c.Local.Port()})
+		net.Client().AwaitSockets(0, kernel.SocketFilter{Port: c.Local.Port()})
 		waited := time.Since(began)
 
 		// tcp_orphan_retries 0 stands for 8, of an RTO that doubles (tcp_orphan_retries, tcp_write_timeout).
-		expected := lab.Oracle(net.Client()).Silence(oracle.Flow{RTT: pathRTT, Orphan: true})
+		expected := net.Client().Oracle().Silence(oracle.Flow{RTT: pathRTT, Orphan: true})
 		fins := wire.Stop().Segments(analysis.FINs)
 		lab.Measure("retransmits", len(fins)-1, expected.Count())
 		harness.CheckEach(lab, "gaps between FINs", analysis.Gaps(slices.Values(fins)), expected.Gaps[:len(fins)-1])
 		lab.Measure("FIN-WAIT-1", waited, seen(expected.End))
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPAbortOnTimeout", 1))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPAbortOnTimeout", 1))
 	})

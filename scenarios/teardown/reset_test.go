@@ -19,12 +19,12 @@ var _ = It("resets a connection that is closed with data unread", Label("quick",
 	c := connect(lab, net,
 		peers.Steps(peers.Write(1000), peers.Try(peers.ReadAll())),
 		peers.Steps(peers.Sleep(harness.Settle), peers.Close())) // by then the data is there
-	client := lab.Wait(c.Client).Connections[0]
+	client := c.Client.Wait().Connections[0]
 
 	// RFC 2525, section 2.17: the other side must learn that its data was lost.
 	Expect(client.Steps[1].Err).To(MatchError(unix.ECONNRESET))
 	Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> P. 1:1001(1000)", "< . ack 1001", "< R. 1:1(0) ack 1001"))
-	Expect(lab.Counters(net.Server())).To(HaveCounters{"TcpExtTCPAbortOnClose": 1, "TcpOutRsts": 1})
+	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPAbortOnClose": 1, "TcpOutRsts": 1})
 })
 
 var _ = It("resets instead of closing with SO_LINGER and 0 s, and leaves no TIME-WAIT", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
@@ -33,13 +33,13 @@ var _ = It("resets instead of closing with SO_LINGER and 0 s, and leaves no TIME
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net, peers.Steps(peers.Abort()), peers.Steps(peers.Try(peers.ReadAll())))
-	server := lab.Wait(c.Server).Connections[0]
+	server := c.Server.Wait().Connections[0]
 
 	// RFC 9293, section 3.10.5: ABORT sends a reset, and forgets the connection at once.
 	Expect(server.Steps[0].Err).To(MatchError(unix.ECONNRESET))
 	Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> R. 1:1(0) ack 1"))
-	Expect(lab.Counters(net.Client())).To(HaveCounters{"TcpExtTCPAbortOnData": 1, "TcpOutRsts": 1})
-	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: 80}).List()).To(BeEmpty())
+	Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPAbortOnData": 1, "TcpOutRsts": 1})
+	Expect(net.Client().Sockets(kernel.SocketFilter{Port: 80}).List()).To(BeEmpty())
 })
 
 var _ = It("takes one write after the other side has closed, and fails the next with EPIPE", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
@@ -52,7 +52,7 @@ var _ = It("takes one write after the other side has closed, and fails the next 
 		peers.Try(peers.Write(1)), peers.Sleep(harness.Settle),
 		peers.Try(peers.Write(1)), peers.Try(peers.Write(1)),
 	), peers.Steps(peers.Close()))
-	steps := lab.Wait(c.Client).Connections[0].Steps
+	steps := c.Client.Wait().Connections[0].Steps
 
 	// RFC 9293, section 3.6.1 (SHLD-3): data for a program that has closed is answered with a reset; in CLOSE-WAIT that is
 	// EPIPE (tcp_reset).
@@ -60,5 +60,5 @@ var _ = It("takes one write after the other side has closed, and fails the next 
 	Expect(steps[3].Err).To(MatchError(unix.EPIPE))
 	Expect(steps[4].Err).To(MatchError(unix.EPIPE))
 	Expect(wire.Stop()).To(Contain(Reset(), 1))
-	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
+	Expect(net.Server().Counters()).To(HaveGrown("TcpOutRsts", 1))
 })

@@ -11,7 +11,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 
 	"github.com/tcplab/tcplab/harness"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -23,7 +22,7 @@ func TestTeardown(t *testing.T) { harness.RunSpecs(t, "teardown") }
 const roundTrip = 50 * time.Millisecond
 
 // connect connects a client to a server; both do steps.
-func connect(lab *harness.Lab, net *netns.Topology, client, server []peers.Step) harness.Pair {
+func connect(lab *harness.Lab, net *harness.Network, client, server []peers.Step) harness.Pair {
 	GinkgoHelper()
 	return lab.Connect(net.Client(), net.Server(), peers.Script{Steps: client}, peers.Script{Steps: server})
 }

@@ -20,23 +20,23 @@ var _ = DescribeTable("stays in TIME-WAIT for 60 s,", Label("long", "netem", "li
 			netns.IPv4("ip_local_port_range", "40000 40000")))
 		serve(lab, net)
 		Expect(dial(lab, net, 1)[0].Err).To(BeNil())
-		lab.AwaitSockets(net.Client(), 1, timeWait)
+		net.Client().AwaitSockets(1, timeWait)
 		began := time.Now()
 
 		// TCP_TIMEWAIT_LEN (include/net/tcp.h), a constant; tcp_fin_timeout is of FIN-WAIT-2. Until its end connect(2)
 		// does not choose the port for the same peer once more (__inet_check_established), and the sockets show it.
-		expected := lab.Oracle(net.Client()).TimeWait()
+		expected := net.Client().Oracle().TimeWait()
 		time.Sleep(expected.Earliest - margin - time.Since(began))
-		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, 1))
+		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, 1))
 		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
-		lab.AwaitSockets(net.Client(), 0, timeWait)
+		net.Client().AwaitSockets(0, timeWait)
 		lasted := time.Since(began)
 		// It began up to so long before it was seen: AwaitSockets looks each 5 ms at first, and that takes time.
 		const looking = 20 * time.Millisecond
 		expected.Earliest -= looking
 		lab.Measure("TIME-WAIT", lasted, expected.LateBy(margin))
 		Expect(dial(lab, net, 1)[0].Err).To(BeNil())
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTW", 2))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTW", 2))
 	},
 	Entry("with tcp_fin_timeout 60", "60"),
 	Entry("with tcp_fin_timeout 5", "5"),

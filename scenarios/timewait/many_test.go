@@ -22,20 +22,20 @@ var _ = DescribeTable("leaves one TIME-WAIT for each connection to the side that
 		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 		serve := lab.Start(net.Server(), peers.Script{
-			Listen: harness.Addr(net.Server(), 80), Connections: connections, Together: true, Steps: server,
+			Listen: net.Server().Addr(80), Connections: connections, Together: true, Steps: server,
 		})
-		lab.Wait(lab.Start(net.Client(), peers.Script{
-			Connect: harness.Addr(net.Server(), 80), Connections: connections, Together: true, Steps: client,
-		}))
-		lab.Wait(serve)
+		lab.Start(net.Client(), peers.Script{
+			Connect: net.Server().Addr(80), Connections: connections, Together: true, Steps: client,
+		}).Wait()
+		serve.Wait()
 		time.Sleep(margin)
 
 		// RFC 9293, section 3.6.1: who sends the first FIN waits, so that the ACK of the other's can be repeated.
 		Expect(wire.Stop()).To(Contain(FourWayClose(), connections))
-		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, onClient*connections))
-		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.TimeWait, onServer*connections))
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTW", onClient*connections))
-		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTW", onServer*connections))
+		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, onClient*connections))
+		Expect(net.Server().Sockets()).To(HaveState(kernel.TimeWait, onServer*connections))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTW", onClient*connections))
+		Expect(net.Server().Counters()).To(HaveGrown("TcpExtTW", onServer*connections))
 	},
 	Entry("the client", closeFirst, closeSecond, 1, 0),
 	Entry("the server", closeSecond, closeFirst, 0, 1),
@@ -52,11 +52,11 @@ var _ = It("keeps no more in TIME-WAIT than tcp_max_tw_buckets, and counts those
 		time.Sleep(margin)
 
 		// inet_twsk_alloc, tcp_time_wait: the others are closed, and the peer does not notice.
-		held, overflow := lab.Oracle(net.Client()).TimeWaits(closes)
+		held, overflow := net.Client().Oracle().TimeWaits(closes)
 		Expect(held).To(Equal(buckets))
-		waiting := lab.Sockets(net.Client(), timeWait).List()
+		waiting := net.Client().Sockets(timeWait).List()
 		lab.Measure("in TIME-WAIT", len(waiting), bounds.Exactly(held), "tcp_max_tw_buckets")
-		Expect(lab.Counters(net.Client())).To(HaveCounters{
+		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPTimeWaitOverflow": overflow, "TcpExtTW": held,
 		})
 		Expect(wire.Stop()).To(Contain(FourWayClose(), closes))

@@ -24,7 +24,7 @@ var _ = It("has a port for each connection to the same server, and EADDRNOTAVAIL
 		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts))
 		wire := lab.Capture(net.Client())
 		serve(lab, net)
-		ports := lab.Oracle(net.Client()).EphemeralPorts()
+		ports := net.Client().Oracle().EphemeralPorts()
 		Expect(ports).To(Equal(10))
 		connections := dial(lab, net, ports+1)
 
@@ -33,7 +33,7 @@ var _ = It("has a port for each connection to the same server, and EADDRNOTAVAIL
 		Expect(connections[ports].Err).To(MatchError(unix.EADDRNOTAVAIL))
 		lab.Measure("connections", len(wire.Stop().Segments(analysis.SYNs)), bounds.Exactly(ports), "ip_local_port_range")
 		// It stays so when all are closed, for they are in TIME-WAIT.
-		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, ports))
+		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, ports))
 		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
 	})
 
@@ -51,8 +51,8 @@ var _ = DescribeTable("takes a port from TIME-WAIT for the same server, if its l
 		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts, netns.IPv4("tcp_tw_reuse", reuse)))
 		wire := lab.Capture(net.Client())
 		serve(lab, net)
-		ports := lab.Oracle(net.Client()).EphemeralPorts()
-		age, ok := lab.Oracle(net.Client()).TimeWaitReuse(false)
+		ports := net.Client().Oracle().EphemeralPorts()
+		age, ok := net.Client().Oracle().TimeWaitReuse(false)
 		Expect(ok).To(Equal(takes))
 
 		// Before Linux 6.14 whole seconds are compared: within one of them nothing is older (tcp_twsk_unique).
@@ -63,7 +63,7 @@ var _ = DescribeTable("takes a port from TIME-WAIT for the same server, if its l
 		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
 		// That it took no longer, or else there is nothing to tell.
 		lab.Check("made within a second", monotonic()-second, bounds.AtMost(time.Second), "tcp_twsk_unique: whole seconds")
-		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, ports))
+		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, ports))
 
 		outcome, recycled := HaveField("Err", MatchError(unix.EADDRNOTAVAIL)), 0
 		if takes {
@@ -71,7 +71,7 @@ var _ = DescribeTable("takes a port from TIME-WAIT for the same server, if its l
 		}
 		time.Sleep(max(age.Latest, time.Second))
 		Expect(dial(lab, net, ports)).To(HaveEach(outcome))
-		counters := lab.Counters(net.Client())
+		counters := net.Client().Counters()
 		lab.Measure("recycled", bounds.In(counters["TcpExtTWRecycled"], "ports"), bounds.Exactly(recycled),
 			"tcp_tw_reuse "+reuse)
 		Expect(counters).To(HaveGrown("TcpExtTW", ports+recycled))

@@ -21,14 +21,14 @@ var _ = DescribeTable("takes a port from TIME-WAIT for the same server once tcp_
 		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts, netns.IPv4("tcp_tw_reuse", 1),
 			netns.IPv4("tcp_tw_reuse_delay", delay.Milliseconds())))
 		serve(lab, net)
-		ports := lab.Oracle(net.Client()).EphemeralPorts()
-		age, ok := lab.Oracle(net.Client()).TimeWaitReuse(false)
+		ports := net.Client().Oracle().EphemeralPorts()
+		age, ok := net.Client().Oracle().TimeWaitReuse(false)
 		Expect(ok).To(BeTrue())
 
 		// None is older than this, and all are older than now when it has passed (tcp_twsk_unique).
 		begun := monotonic()
 		Expect(dial(lab, net, ports)).To(HaveEach(HaveField("Err", BeNil())))
-		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, ports))
+		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, ports))
 		closed := monotonic()
 		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
 		// That it took no longer, or else there is nothing to tell.
@@ -37,7 +37,7 @@ var _ = DescribeTable("takes a port from TIME-WAIT for the same server once tcp_
 		// The clock is one of milliseconds (tcp_clock_ms), and has to be past the delay.
 		time.Sleep(closed + age.Latest - monotonic())
 		Expect(dial(lab, net, ports)).To(HaveEach(HaveField("Err", BeNil())))
-		counters := lab.Counters(net.Client())
+		counters := net.Client().Counters()
 		lab.Measure("recycled", bounds.In(counters["TcpExtTWRecycled"], "ports"), bounds.Exactly(ports), age.Source)
 		Expect(counters).To(HaveGrown("TcpExtTW", 2*ports))
 	},

@@ -12,7 +12,6 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/kernel"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -36,16 +35,16 @@ var (
 )
 
 // serve accepts connections on port 80, and closes each when the client has.
-func serve(lab *harness.Lab, net *netns.Topology) *harness.Peer {
+func serve(lab *harness.Lab, net *harness.Network) *harness.Peer {
 	GinkgoHelper()
-	return lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80)})
+	return lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80)})
 }
 
 // dial makes connections that the client closes first, all at the same time.
-func dial(lab *harness.Lab, net *netns.Topology, connections int) []peers.Connection {
+func dial(lab *harness.Lab, net *harness.Network, connections int) []peers.Connection {
 	GinkgoHelper()
 	client := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), 80), Connections: connections, Together: true, TryConnect: true, Steps: closeFirst,
+		Connect: net.Server().Addr(80), Connections: connections, Together: true, TryConnect: true, Steps: closeFirst,
 	})
-	return lab.Wait(client).Connections
+	return client.Wait().Connections
 }
