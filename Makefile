@@ -4,7 +4,7 @@ SUITES ?= ./scenarios/...
 SEED   ?= 1
 ARGS   ?=
 # What make lab shows first, so that one table is there long before all scenarios have run.
-FIRST  := ./scenarios/handshake --focus 'opens with three segments in one round trip'
+FIRST  := ./scenarios/handshake --focus 'completes a three-way handshake in one RTT'
 # For make seeds: which seeds, on which kernels.
 SEEDS   ?= 1-20
 KERNELS ?= 6.1,6.12,newest
@@ -66,7 +66,7 @@ unit: ## run the tests that any machine can run
 
 privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those that need root or netem
 	@$(TCPLAB) setup --virtual
-	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test -timeout $(TIMEOUT) ./harness/vm ./harness/runner ./cmd/tcplab
+	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test -timeout $(TIMEOUT) ./internal/vm ./internal/runner ./cmd/tcplab
 	$(TCPLAB) run $(PRIVILEGED) --clock virtual --memory 1024 --limit $(TIMEOUT) --seed $(SEED)
 
 reproducible: $(TCPLAB) ## run the suites twice with one seed and once with another; the bytes must show it
@@ -100,7 +100,7 @@ fuzz: ## fuzz all that parses bytes from outside, each target for a minute (FUZZ
 # topologies and captures need root on this machine; without, they are skipped by name.
 BENCH       ?= .
 BENCH_ONCE  := ./harness/internal/bench ./harness/analysis
-BENCH_GUEST := ./harness/vm
+BENCH_GUEST := ./internal/vm
 BENCH_MANY  := ./netns ./impair/rules ./harness/capture ./harness/kernel ./peers
 export BENCH BENCH_ONCE BENCH_GUEST BENCH_MANY
 
@@ -120,8 +120,7 @@ lint: ## check style
 setup: $(TCPLAB) ## build tcplab, and install QEMU and a guest kernel where scenarios could not run otherwise
 	@$(TCPLAB) setup
 
-# Always asked: the go command knows best whether there is anything to do. Without symbols, for it is
-# unpacked in each guest.
+# Always run: the go command knows best what to do. Stripped, because every guest unpacks it at boot.
 .PHONY: $(TCPLAB)
 $(TCPLAB):
 	@CGO_ENABLED=0 internal/progress/compile tcplab -trimpath -buildvcs=false -ldflags='-s -w' -o $@ ./cmd/tcplab

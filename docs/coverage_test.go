@@ -13,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/tcplab/tcplab/harness/runner"
+	"github.com/tcplab/tcplab/internal/runner"
 )
 
 // A row of coverage.md: a behaviour, and the specs that show it or the reason why none can.

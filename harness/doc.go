@@ -7,7 +7,7 @@
 //
 //	func TestHandshake(t *testing.T) { harness.RunSpecs(t, "handshake") }
 //
-//	var _ = It("is refused with a reset where nobody listens", func(ctx SpecContext) {
+//	var _ = It("is refused with RST by a closed port", func(ctx SpecContext) {
 //		lab := harness.NewLab(ctx)
 //		net := lab.Routed()
 //		net.ToServer.Impair(impair.Netem{Delay: 10 * time.Millisecond})

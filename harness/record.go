@@ -11,7 +11,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 
-	"github.com/tcplab/tcplab/harness/internal/outcome"
+	"github.com/tcplab/tcplab/internal/outcome"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -70,7 +70,6 @@ func finishRecord(report types.SpecReport) error {
 	record.Kernel = results.ThisKernel()
 	record.Clock = clock()
 	record.IPv6 = IPv6()
-	record.Seed = uint64(ginkgo.GinkgoRandomSeed())
 	dir := run.Dir(suiteName, record.Scenario)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -87,6 +86,7 @@ func finishRecord(report types.SpecReport) error {
 	}
 	if record.Clock == results.ClockReal {
 		// In a guest all this belongs to the machine outside, which adds it.
+		record.Seed = uint64(ginkgo.GinkgoRandomSeed())
 		host := results.ThisHost()
 		host.Started, host.Wall = report.StartTime, record.Duration
 		record.Host = &host

@@ -19,8 +19,8 @@ const kernelComponent = "kernel"
 //	It("...", ComponentSemVerConstraint("kernel", ">= 6.5.0"), func(ctx SpecContext) { ... })
 //
 // "tcplab run" leaves it out where it does not fit, and records why. This is for plain Ginkgo, which looks at
-// versions only where it is told them (--sem-ver-filter=kernel=6.1.0). That the kernel is another is no want
-// of this machine's: with TCPLAB_REQUIRE=1 the spec is skipped as well.
+// versions only where it is told them (--sem-ver-filter=kernel=6.1.0). A different kernel version is not a
+// missing capability, so the spec is skipped even with TCPLAB_REQUIRE=1.
 func skipOtherKernel() {
 	running, err := kernel.RunningVersion()
 	check(err)

@@ -15,8 +15,8 @@ import (
 	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/harness/internal/outcome"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/outcome"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/results"
 )

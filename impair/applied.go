@@ -8,22 +8,20 @@ import (
 	"time"
 )
 
-// Applied is what was asked of the kernel and what it made of it.
+// Applied is the impairment as asked and as applied.
 type Applied struct {
 	Asked Netem `json:"asked"`
 
-	// Got is what the kernel reports after it. A distribution that the kernel
-	// has, but does not report, is Unreported.
+	// Got is the impairment that the kernel reports afterwards. A distribution that the kernel does not report is
+	// Unreported.
 	Got Netem `json:"got"`
 
-	// Notes say where Got is not Asked: what was rounded, chosen or ignored; and
-	// what the kernel cannot confirm. In a fixed order; a line each, that starts
-	// with the name of the field.
+	// Notes explain the differences between Got and Asked: what was rounded, chosen or ignored, and what the kernel
+	// cannot confirm. Each is a line that starts with the name of the field, in a fixed order.
 	Notes []string `json:"notes,omitempty"`
 }
 
-// MismatchError tells that the kernel took an impairment without an error, but
-// reports another. The qdisc is left as it is.
+// MismatchError says that the kernel accepted an impairment, but reports another. The qdisc stays as it is.
 type MismatchError struct {
 	Differences []string // a field each: "Delay: asked 20ms, got 0s"
 }

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Device is the end of a link on whose egress the impairment acts.
+// Device is a network device. The impairment acts on its egress.
 type Device struct {
 	// NetNS is a file descriptor of the device's network namespace. 0 is the
 	// namespace of the calling thread: lock the goroutine to its thread if that
@@ -47,14 +47,14 @@ func (d Device) validate() error {
 	return errors.Join(c.errs...)
 }
 
-// What a caller may want to decide on. They are wrapped: use errors.Is.
+// Errors for callers to decide on. They are wrapped: use errors.Is.
 var (
 	// ErrNoNetem means that the kernel does not know netem.
 	ErrNoNetem = errors.New("this kernel has no netem: modprobe sch_netem; if there is no such module, install the package that has it " +
 		"(Debian: linux-image-amd64 or that of your architecture; Ubuntu: linux-modules-extra-$(uname -r); RHEL, Fedora: kernel-modules-extra), " +
 		"or use a guest kernel: tcplab run")
 
-	// ErrNotPermitted means that the caller may not do it.
+	// ErrNotPermitted means that the caller lacks the permission.
 	ErrNotPermitted = errors.New("not permitted: run as root (CAP_NET_ADMIN for the device's namespace, CAP_SYS_ADMIN to make or enter one), " +
 		"or use a guest kernel, which needs no root: tcplab run")
 
@@ -65,9 +65,8 @@ var (
 	ErrNoDevice = errors.New("no such device in this namespace")
 )
 
-// Apply makes n the root qdisc of d, in the place of what was there before,
-// netem or not; packets that are queued there, or come in that instant, are
-// lost. Then it reads back what the kernel took.
+// Apply makes n the root qdisc of d. It replaces any qdisc, netem or not, and packets in that queue, or that arrive
+// in that instant, are lost. Then Apply reads back what the kernel has.
 //
 // Errors: [*FieldError] (joined; nothing was done), [ErrNoNetem],
 // [ErrNotPermitted], [ErrNoDevice], [*MismatchError] (it was done, Applied
@@ -76,14 +75,12 @@ func Apply(d Device, n Netem) (Applied, error) {
 	return modify("apply", d, n, false)
 }
 
-// Change alters the netem on d in mid-run. What is queued stays, and leaves when
-// it would have left; only what comes later sees the change. The loss model
-// starts again in its good state, the random numbers at Seed.
+// Change changes the netem on d while it works. Queued packets leave at their time; only later packets see the
+// change. The loss model restarts in its good state, and the random numbers at Seed.
 //
-// Its effect is that of [Apply], with one exception. The kernel cannot unload a
-// distribution table, nor say whether it has one; so a Uniform jitter, and the
-// range of a slot, are sent as a table of 4096 equal steps, where Apply has them
-// to the nanosecond. A note says so.
+// The result is that of [Apply], with one exception. The kernel cannot unload a distribution table, nor report
+// whether it has one. So a Uniform jitter, and the range of a slot, are sent as a table of 4096 equal steps, where
+// Apply is exact to the nanosecond. A note says so.
 //
 // Errors: as Apply; [ErrNotNetem] if there is nothing to change.
 func Change(d Device, n Netem) (Applied, error) {
@@ -133,9 +130,8 @@ func modify(operation string, d Device, n Netem, change bool) (a Applied, err er
 	return report(n, t, got, change), verify(sent, got)
 }
 
-// Clear removes the netem from d, with what is queued in it. A device without
-// any qdisc of its own is clear already, which is no error; any other root
-// qdisc stays, and is [ErrNotNetem].
+// Clear removes the netem from d, with its queue. A device without a qdisc of its own is already clear: no error. Any
+// other root qdisc stays, with the error [ErrNotNetem].
 func Clear(d Device) error {
 	err := with(d, func(l *link) error {
 		q, err := l.root()
@@ -156,9 +152,8 @@ func Clear(d Device) error {
 	return nil
 }
 
-// Read tells what netem the kernel has on d, whoever put it there. What the
-// kernel does not report, a distribution's table, is [Unreported]. If there is
-// no netem it is [ErrNotNetem].
+// Read returns the netem that the kernel has on d, whoever set it. The kernel does not report the table of a
+// distribution: that is [Unreported]. The error is [ErrNotNetem] if there is no netem.
 func Read(d Device) (Netem, error) {
 	var n Netem
 	err := with(d, func(l *link) error {

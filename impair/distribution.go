@@ -15,16 +15,13 @@ import (
 	"sync"
 )
 
-// Distribution is the shape of a delay's variation. Apart from Uniform it is a
-// table of up to 16384 numbers that netem draws from, each in units of 1/8192
-// of the jitter.
+// Distribution is the shape of the jitter. All except Uniform are a table of up to 16384 numbers that netem draws
+// from, each in units of 1/8192 of the jitter.
 type Distribution string
 
-// The distributions of tc(8). Normal, Pareto and ParetoNormal are computed, and
-// are number for number the tables of iproute2. Experimental is a table of
-// measured round-trip times that comes with iproute2 only: it is read from
-// where that is installed ($TC_LIB_DIR, /usr/lib/tc, /usr/share/tc,
-// /usr/lib64/tc, /usr/lib/*/tc).
+// The distributions of tc(8). Normal, Pareto and ParetoNormal are computed, and equal the tables of iproute2 number
+// by number. Experimental is a table of measured RTTs that only iproute2 has: it is read from there ($TC_LIB_DIR,
+// /usr/lib/tc, /usr/share/tc, /usr/lib64/tc, /usr/lib/*/tc).
 const (
 	Uniform      Distribution = ""             // from -jitter to +jitter
 	Normal       Distribution = "normal"       // of deviation jitter, cut at 4 of it
@@ -32,8 +29,8 @@ const (
 	ParetoNormal Distribution = "paretonormal" // 1/4 Normal and 3/4 Pareto: deviation 0.83 and mean -0.025 jitter
 	Experimental Distribution = "experimental"
 
-	// Unreported is in what is read from a kernel, which does not tell its
-	// table. It cannot be applied.
+	// Unreported stands for the distribution of a netem read from a kernel, which does not report its table. It
+	// cannot be applied.
 	Unreported Distribution = "unreported"
 )
 
@@ -66,8 +63,7 @@ const (
 	distMax   = 16384 // NETEM_DIST_MAX
 )
 
-// table is what is sent for a distribution; nil for Uniform, which the kernel
-// computes itself.
+// table is the table to send for a distribution; nil for Uniform, which the kernel computes itself.
 func (d Distribution) table() ([]int16, error) {
 	switch d {
 	case Uniform:
@@ -87,7 +83,7 @@ func (d Distribution) table() ([]int16, error) {
 	return nil, errors.New("uniform, normal, pareto, paretonormal, experimental, or File(path)")
 }
 
-// describe names the table that was sent, as the kernel will not.
+// describe names the table that was sent, which the kernel does not report.
 func (d Distribution) describe(table []int16) string {
 	if d != Experimental && !strings.HasPrefix(string(d), filePrefix) {
 		return fmt.Sprintf("%v (%d values)", d, len(table))
@@ -110,11 +106,11 @@ var (
 	paretoTable = sync.OnceValue(func() []int16 {
 		return generate(paretoQuantile)
 	})
-	// The mixture is taken of the rounded values, and cut towards zero.
+	// The mixture is computed from the rounded values, and truncated towards zero.
 	paretoNormalTable = sync.OnceValue(func() []int16 {
 		return generate(func(i int) int { return (normalQuantile(i) + 3*paretoQuantile(i)) / 4 })
 	})
-	// uniformTable does with a table what the kernel does without.
+	// uniformTable is a table with the distribution that the kernel has without one.
 	uniformTable = sync.OnceValue(func() []int16 {
 		return generate(func(i int) int { return i - distScale + 2 })
 	})
@@ -129,10 +125,9 @@ func generate(f func(i int) int) []int16 {
 	return table
 }
 
-// normalQuantile is the standard normal distribution's inverse at
-// (i+1/2)/tableSteps, in units of 1/distScale. iproute2's normal.c finds it on a
-// grid of 0.00005, and keeps the last x of those that come out at the same i:
-// the grid is kept here, so that the tables agree.
+// normalQuantile is the inverse of the standard normal distribution at (i+1/2)/tableSteps, in units of 1/distScale.
+// iproute2's normal.c evaluates it on a grid of 0.00005, and keeps the last x of those with the same i. The same grid
+// is used here, so that the tables are equal.
 func normalQuantile(i int) int {
 	const grid = 20_000 // steps for a standard deviation
 	p := (float64(i) + 0.5) / tableSteps
@@ -181,8 +176,8 @@ func experimentalTable() ([]int16, error) {
 		strings.Join(dirs, ", "))
 }
 
-// parseTable reads iproute2's .dist format. iproute2 itself takes hexadecimal
-// and cuts what does not fit to 16 bits; both are refused here.
+// parseTable reads iproute2's .dist format. iproute2 itself accepts hexadecimal, and truncates to 16 bits; both are
+// refused here.
 func parseTable(r io.Reader) ([]int16, error) {
 	const longestLine = 1 << 20 // all of the largest table, in one line
 	lines := bufio.NewScanner(r)

@@ -1,9 +1,8 @@
-// Package impair says what a link does to packets: all of the Linux netem
-// qdisc, typed, in human units, per direction.
+// Package impair configures what a link does to packets: all of the Linux netem qdisc, typed, in human units, per
+// direction.
 //
-// A direction is the egress of one device. A link between two hosts has two
-// ends, hence two directions, and each gets its own [Netem]. The zero Netem is
-// a perfect link.
+// A direction is the egress of one device. A link between two hosts has two ends and so two directions, each with its
+// own [Netem]. The zero Netem is a perfect link.
 //
 //	dev := impair.Device{NetNS: fd, Name: "eth0"}
 //	got, err := impair.Apply(dev, impair.Netem{
@@ -12,19 +11,16 @@
 //		Rate:  impair.Rate{BitsPerSecond: 20 * impair.Mbit},
 //	})
 //
-// [Apply] installs it, [Change] alters it in mid-run and keeps what is queued,
-// [Clear] takes it away, [Read] and [ReadStats] tell what the kernel has.
-// Apply and Change read back what the kernel took and compare it with what was
-// asked, value for value: a difference within the kernel's resolution is a
-// note in [Applied], any other difference is a [*MismatchError]. Bad input is
-// refused before the kernel is touched, by a [*FieldError] for each field.
+// [Apply] installs a netem, [Change] changes it without losing what is queued, [Clear] removes it, [Read] and
+// [ReadStats] return what the kernel has. Apply and Change read back what the kernel has and compare it with what was
+// asked, value by value: a difference within the kernel's resolution is a note in [Applied], any other is a
+// [*MismatchError]. Invalid input is refused before the kernel is called, by a [*FieldError] for each field.
 //
 // # What it needs
 //
-// Linux 4.16 or later with sch_netem, CAP_NET_ADMIN in the namespace of the
-// device. [Probe] tries it out in a throw-away namespace and says in one line
-// what is missing and how to get it. Validation, text and JSON forms need
-// neither root nor netem. No cgo, no tc(8).
+// Linux 4.16 or later with sch_netem, and CAP_NET_ADMIN in the namespace of the device. [Probe] tries it in a
+// temporary namespace, and says in one line what is missing and how to get it. Validation, text and JSON need neither
+// root nor netem. No cgo, no tc(8).
 //
 // # Units
 //
@@ -36,9 +32,8 @@
 //
 // # Traps
 //
-// Most of these were read in net/sched/sch_netem.c (of some version after 6.6,
-// and of 6.18); the ones marked * are measured by this package's tests, in
-// guests of Debian's 6.1 and 6.12.
+// Most of these are from the source, net/sched/sch_netem.c (after 6.6, and 6.18). Those marked * are measured by
+// tests of this package, in guests of Debian's 6.1 and 6.12.
 //
 //   - netem sees what the stack hands to the device. That can be a GSO
 //     super-packet of 64 KB, which is then lost, delayed or marked as one. Set
@@ -77,16 +72,15 @@
 //
 // # Netlink
 //
-// The options are encoded and decoded here, on top of mdlayher/netlink. It
-// opens its socket in a namespace given by a file descriptor and hands over
-// the kernel's own words for an error for each socket; vishvananda/netlink/nl
-// has these as process-wide state. florianl/go-tc lacks TCA_NETEM_LOSS, and
-// serves in the tests as an independent witness of everything else.
+// The options are encoded and decoded here, on top of mdlayher/netlink. That opens its socket in a namespace given by
+// a file descriptor, and returns the kernel's own error messages per socket; in vishvananda/netlink/nl both are
+// process-wide state. florianl/go-tc lacks TCA_NETEM_LOSS; the tests use it as an independent check of everything
+// else.
 //
 // # Tests
 //
 //	go test ./impair
 //
-// runs without root what needs none. What needs root and netem is skipped by
-// name elsewhere, and fails instead with TCPLAB_REQUIRE=1.
+// runs the tests that need no root. Those that need root and netem are skipped by name elsewhere, or fail with
+// TCPLAB_REQUIRE=1.
 package impair

@@ -20,7 +20,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/tcplab/tcplab/harness/statistics"
+	"github.com/tcplab/tcplab/internal/statistics"
 )
 
 // The main thread outlives every goroutine, and would stay in a namespace that

@@ -17,9 +17,8 @@ const (
 
 // Percent is a probability or a correlation, 0 to 100.
 //
-// The kernel keeps 32 bits of it, a resolution of 2.3e-8 percent. A Percent
-// read from the kernel is the shortest one that the kernel stores as the same
-// number: 1, not 1.0000000012.
+// The kernel keeps 32 bits, a resolution of 2.3e-8 percent. A Percent read from the kernel is the shortest one that
+// it stores as the same number: 1, not 1.0000000012.
 type Percent float64
 
 // String is like "0.1%".
@@ -27,8 +26,8 @@ func (p Percent) String() string {
 	return strconv.FormatFloat(float64(p), 'f', -1, 64) + "%"
 }
 
-// Netem is what happens to the packets that leave through a device. The zero
-// value is a perfect link. The fields are those of tc-netem(8).
+// Netem is the impairment of the packets that leave through a device. The zero value is a perfect link. The fields
+// are those of tc-netem(8).
 type Netem struct {
 	// Delay is added to every packet: 0 to 24 h.
 	Delay time.Duration
@@ -39,8 +38,8 @@ type Netem struct {
 	// scale (Normal: the standard deviation), and up to four of it are added.
 	Jitter time.Duration
 
-	// DelayCorrelation of each delay with the one before. It needs Jitter, and
-	// mostly does next to nothing: see the package's traps.
+	// DelayCorrelation is the correlation of each delay with the one before. It needs Jitter, and mostly has almost
+	// no effect: see the traps in the package documentation.
 	DelayCorrelation Percent
 
 	// Distribution of the delay. All but Uniform need Jitter.
@@ -49,8 +48,7 @@ type Netem struct {
 	// Loss is nil, [RandomLoss], [GilbertElliott] or [FourState].
 	Loss Loss
 
-	// ECN marks packets (CE) instead of dropping them, where they are capable
-	// of it. It needs a Loss.
+	// ECN marks ECN-capable packets (CE) instead of dropping them. It needs a Loss.
 	ECN bool
 
 	Reorder   Reorder
@@ -140,13 +138,13 @@ func (l FourState) String() string {
 	return fmt.Sprintf("loss state %v %v %v %v %v", l.P13, l.P31, l.P32, l.P23, l.P14)
 }
 
-// Reorder sends packets at once instead of after the delay. It needs a Delay.
+// Reorder sends packets without the delay. It needs a Delay.
 type Reorder struct {
 	Percent     Percent `json:"percent,omitzero"`
 	Correlation Percent `json:"correlation,omitzero"`
 
-	// Gap n leaves the first n-1 packets after a reordered one alone: with
-	// Percent 100 every n-th packet is sent at once. 0 is 1: any packet.
+	// Gap n keeps the first n-1 packets after a reordered one in order: with Percent 100 every n-th packet is sent
+	// without delay. 0 means 1: any packet.
 	Gap int `json:"gap,omitzero"`
 }
 
@@ -162,8 +160,7 @@ type Corrupt struct {
 	Correlation Percent `json:"correlation,omitzero"`
 }
 
-// Rate is a bottleneck: the time that a packet takes to be sent, in a line
-// behind the packets before it.
+// Rate is a bottleneck: packets are serialized at this rate, one after the other.
 type Rate struct {
 	// BitsPerSecond is 0 (no bottleneck) or at least 8. It counts the bytes of
 	// the frame, Ethernet header included.
@@ -184,9 +181,8 @@ type Rate struct {
 	CellOverhead int32 `json:"cell_overhead,omitzero"`
 }
 
-// Slot gathers packets and lets them go in bunches, as a link with time slots
-// does (WiFi, DOCSIS, LTE). The time from slot to slot is either from a range
-// (MinDelay, MaxDelay) or from a distribution (Delay, Jitter, Distribution).
+// Slot collects packets and releases them in bursts, as a link with time slots does (WiFi, DOCSIS, LTE). The time
+// from slot to slot is either from a range (MinDelay, MaxDelay) or from a distribution (Delay, Jitter, Distribution).
 type Slot struct {
 	MinDelay time.Duration // 0 to MaxDelay
 	MaxDelay time.Duration // up to 2.147483647 s above MinDelay
@@ -320,8 +316,7 @@ const (
 	limitRoundTrip = 2       // round-trip time in units of this direction's hold time
 )
 
-// packetLimit is the limit that goes to the kernel, and how it came about if it
-// was not given.
+// packetLimit returns the limit that is sent to the kernel, and its derivation if none was given.
 func (n Netem) packetLimit() (limit int, note string) {
 	if n.Limit != 0 {
 		return n.Limit, ""
@@ -353,7 +348,7 @@ func (n Netem) holdTime() time.Duration {
 	return hold + max(n.Slot.MaxDelay, n.Slot.Delay+reach(n.Slot.Distribution)*n.Slot.Jitter)
 }
 
-// wireBytes is what a packet counts for, as in the kernel's packet_time_ns.
+// wireBytes is the length that a packet counts with, as in packet_time_ns of the kernel.
 func (r Rate) wireBytes(packet int) float64 {
 	length := float64(packet) + float64(r.PacketOverhead)
 	if r.CellSize != 0 {

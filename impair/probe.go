@@ -8,10 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Probe tells whether this process may use netem on this kernel, by doing so:
-// in a network namespace of its own, which is gone when it returns. nil means
-// that it may; otherwise the error is [ErrNoNetem] or [ErrNotPermitted], or
-// tells what else went wrong, in a line.
+// Probe reports whether this process may use netem on this kernel, by using it in a temporary network namespace. nil
+// means yes. The error is [ErrNoNetem] or [ErrNotPermitted], or says in a line what else failed.
 func Probe() error {
 	err := inThrowawayNamespace(func() error {
 		_, err := Apply(Device{Name: "lo"}, Netem{
@@ -34,13 +32,13 @@ func inThrowawayNamespace(f func() error) error {
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The main thread cannot end before the process does, and would stay in
-			// the namespace. As long as it is held here, another one is taken.
+			// The main thread cannot end before the process does, and would stay in the namespace. While it is held
+			// here, another thread is used.
 			defer runtime.UnlockOSThread()
 			done <- inThrowawayNamespace(f)
 			return
 		}
-		// Not unlocked: the runtime ends a thread that is locked when its goroutine ends.
+		// The thread stays locked: the runtime ends it with its goroutine.
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			done <- fmt.Errorf("make a network namespace: %w", translate(err))
 			return

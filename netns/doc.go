@@ -1,5 +1,5 @@
-// Package netns builds hosts from network namespaces, and joins them by links. A host is an anonymous namespace, a
-// link is a pair of veth interfaces, and three topologies are ready made.
+// Package netns builds hosts from network namespaces, and connects them by links. A host is an anonymous namespace, a
+// link is a pair of veth interfaces, and there are three ready-made topologies.
 //
 //	topology, err := netns.Routed(netns.Config{})
 //	if err != nil {
@@ -11,15 +11,15 @@
 //
 // # What it needs
 //
-// Root (CAP_SYS_ADMIN and CAP_NET_ADMIN), also root of a user namespace; a kernel with network namespaces, veth and
-// IPv6; and /proc. No cgo and no ip(8). Errors tell what is missing: [ErrNotPermitted], [ErrNotSupported]. It is
+// Root (CAP_SYS_ADMIN and CAP_NET_ADMIN), or root of a user namespace; a kernel with network namespaces, veth and
+// IPv6; and /proc. No cgo and no ip(8). Errors say what is missing: [ErrNotPermitted], [ErrNotSupported]. It is
 // tested on Linux 6.1 and 6.18.
 //
 // # Topologies and addresses
 //
-// Each link has a number n. Its prefixes are 10.0.n.0/24 and fd00:n::/64 (with the decimal digits of n), the end
-// called A has address 1 in them, B has 2, and the last two bytes of an Ethernet address are the same two numbers:
-// 02:00:00:00:n:1. Interfaces are eth0, eth1, ... in the order in which a host is connected.
+// Each link has a number n. Its prefixes are 10.0.n.0/24 and fd00:n::/64 (with the decimal digits of n). Its end A
+// has address 1, its end B address 2. The last two bytes of an Ethernet address are these two numbers:
+// 02:00:00:00:n:1. The interfaces of a host are eth0, eth1, ... in the order in which it is connected.
 //
 //	Direct      client ─────────────────── server
 //	            eth0: 10.0.1.1    eth0: 10.0.1.2
@@ -35,23 +35,23 @@
 //	            10.0.2.1            │ eth0: .1     eth0: .2  │              10.0.102.2
 //	            client3 ── link 3 ──┘                        └── link 103 ── server3
 //
-// Clients and servers have their router as the default gateway, for both families, and all hosts of a topology reach
-// each other. [Topology.ToServer] and [Topology.ToClient] name the ends on whose egress an impairment
-// of that direction belongs: eth1 and eth0 of the router, and the two ends of link 200.
+// Clients and servers have their router as the default gateway for both families, and all hosts of a topology reach
+// each other. [Topology.ToServer] and [Topology.ToClient] name the ends at whose egress to impair that direction:
+// eth1 and eth0 of the router, and the two ends of link 200.
 //
 // # Nothing stays
 //
-// A namespace lives as long as a thread, a process, a socket or a file descriptor holds it. It has no name and no
-// mount here, so it is gone when this program is, however that ends, SIGKILL included: the processes of
-// [Host.Start] die with it, but not what these have started, and left behind. [Host.Close] and [Topology.Close] remove
-// everything at once, daemons included; the kernel's share of that goes on in the background for some milliseconds. Outside of the namespaces nothing is changed, and no link is ever
-// seen there.
+// A namespace exists as long as a thread, a process, a socket or a file descriptor refers to it. It has no name and
+// no mount here, so it is gone when this program is, however that ends, even by SIGKILL. The processes of
+// [Host.Start] are killed then, but processes that these started are not. [Host.Close] and [Topology.Close] remove
+// everything at once, daemons included; the kernel finishes that in the background within some milliseconds. Nothing
+// changes outside of the namespaces, and no link is ever visible there.
 //
 // # Silence
 //
-// Links carry what the hosts' programs send, and nothing else: a capture begins with the first SYN, and there is no
-// ARP request that an impairment could lose or delay. To that end links are unicast only, between neighbours that
-// are known from the start:
+// Links carry what the programs of the hosts send, and nothing else: a capture begins with the first SYN, and there
+// is no ARP request that an impairment could lose or delay. So links are unicast only, between neighbours that are
+// configured from the start:
 //
 //   - Interfaces are IFF_NOARP and not IFF_MULTICAST. The one keeps the kernel from address resolution, from
 //     duplicate address detection, and from joining (and reporting) a solicited-node multicast group for each
@@ -59,26 +59,26 @@
 //   - The two ends know each other's Ethernet address by permanent neighbour entries.
 //   - There are no IPv6 link-local addresses (addr_gen_mode is none), hence no router solicitations.
 //
-// It follows that a packet to an address that no host has is sent, and lost: there is no "no route to host" after
-// some seconds of unanswered ARP requests. Who needs ARP or multicast can turn it on through [Host.Netlink].
+// As a consequence, a packet to an address that no host has is sent and lost: there is no "no route to host" after
+// some seconds of unanswered ARP requests. [Host.Netlink] can turn on ARP or multicast.
 //
-// When a constructor returns, both ends of each link have a carrier, and addresses take packets.
+// When a constructor returns, both ends of each link have a carrier, and their addresses accept packets.
 //
 // # Offload
 //
-// TCP hands down packets of up to 64 KB, to be split by the network card. A queueing discipline would lose, delay
-// and count these as one packet. Links therefore have gso_max_segs 1 at both ends, unless [LinkConfig].Offload or
-// [Config].Offload is set.
+// TCP passes packets of up to 64 KB to the device, for the network card to split. A qdisc would lose, delay and count
+// such a packet as one. So links have gso_max_segs 1 at both ends, unless [LinkConfig].Offload or [Config].Offload is
+// set.
 //
-// That holds for links without netem as well. A router passes a packet of many segments on whole, and the next link
-// splits it only behind its queueing discipline (gso_features_check and validate_xmit_skb in net/core/dev.c): with
-// offload on the client's link alone, and netem at 20 Mbit/s on the router's, 306 of 724 segments came at the server within
-// 100 us of the one before, and without it none, as a segment takes 0.6 ms there. The packets that such a netem counts do
-// not show it: it adds up segments.
+// This also applies to links without netem. A router forwards a packet of many segments as one, and the next link
+// splits it only after its qdisc (gso_features_check and validate_xmit_skb in net/core/dev.c). With offload on the
+// client's link only, and netem at 20 Mbit/s on the router's, 306 of 724 segments arrived at the server within 100 us
+// of the one before. Without offload none did: a segment takes 0.6 ms there. The packet count of such a netem does
+// not show it, as it counts segments.
 //
 // # Sysctls
 //
-// These are set in each host first, and can be overridden by the settings of [NewHost] and [Config]:
+// These sysctls are set in each host first. The settings of [NewHost] and [Config] can override them:
 //
 //   - net.ipv4.tcp_no_metrics_save=1: a connection must not start with what an earlier one to the same host has
 //     learnt (RTT, ssthresh, reordering). Results would depend on the order of experiments. (TCP Fast Open cookies
@@ -88,17 +88,17 @@
 //   - net.ipv6.conf.all.disable_ipv6=0: it is 1 after booting with ipv6.disable_ipv6=1.
 //   - net.ipv6.conf.default.addr_gen_mode=1: see Silence.
 //
-// Routers have the settings of [Forwarding]. [Host.Sysctls] lists what was set. Not set, and still taken over from
-// the machine (net/ipv4/tcp_ipv4.c, tcp_sk_init), are net.ipv4.tcp_rmem, tcp_wmem and tcp_congestion_control: set
-// the first two, and choose the third for each socket, where machines are to be compared.
+// Routers have the settings of [Forwarding]. [Host.Sysctls] lists what was set. A new namespace inherits
+// net.ipv4.tcp_rmem, tcp_wmem and tcp_congestion_control from the machine (net/ipv4/tcp_ipv4.c, tcp_sk_init). To
+// compare machines, set the first two, and choose the third for each socket.
 //
 // # Threads
 //
 // The network namespace belongs to the thread. Whatever this package does in a host, it does on an operating system
-// thread of its own that ends afterwards, and never on the main thread, by which /proc/self/net and /proc/net show
-// the namespace. A program that imports this package needs no runtime.LockOSThread. In [Host.Do], read
-// /proc/thread-self/net. Package net finds out once in a process whether there is IPv6, where it first dials or
-// listens: a program whose own namespace has no IPv6 should do that in a host.
+// thread of its own, which ends afterwards. It never uses the main thread, whose namespace /proc/self/net and
+// /proc/net show. A program that imports this package needs no runtime.LockOSThread. In [Host.Do], read
+// /proc/thread-self/net. Package net detects IPv6 once per process, at its first dial or listen: a program whose own
+// namespace has no IPv6 should do that in a host.
 //
 // # Tests
 //
@@ -106,5 +106,5 @@
 //	sudo go test ./netns                 # all of it
 //	sudo go test ./netns -run xxx -bench .
 //
-// TCPLAB_REQUIRE=1 has tests fail where they would be skipped.
+// With TCPLAB_REQUIRE=1, tests fail where they would be skipped.
 package netns

@@ -17,11 +17,11 @@ var (
 	// ErrClosed says that the host was closed before.
 	ErrClosed = errors.New("the host is closed")
 
-	// ErrNotPerHost says that a sysctl has one value for the whole machine, so that no host can have its own.
+	// ErrNotPerHost says that a sysctl has one value for the whole machine, so a host cannot have a value of its own.
 	ErrNotPerHost = errors.New("not a setting of a single host")
 )
 
-// A SysctlMismatchError says that the kernel took a value for a sysctl and kept another one.
+// A SysctlMismatchError says that the kernel accepted a value for a sysctl, but keeps another one.
 type SysctlMismatchError struct {
 	Host string
 	Key  string

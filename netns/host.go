@@ -23,13 +23,13 @@ const (
 	// loopback is always the first interface of a namespace (net/core/dev.c, LOOPBACK_IFINDEX).
 	loopback = 1
 
-	// eventTimeout bounds the wait for what the kernel does in its own time, which takes under a millisecond. It
-	// is there so that a surprise ends in an error instead of a hang.
+	// eventTimeout bounds the wait for asynchronous work of the kernel, which takes less than a millisecond. It turns
+	// a hang into an error.
 	eventTimeout = 10 * time.Second
 )
 
-// A Host is one machine of a test network: a network namespace of its own, in the rest it is the machine that
-// this program runs on. Its methods may be called from any goroutine.
+// A Host is one machine of a test network: a network namespace of its own; everything else it shares with the machine
+// that this program runs on. Its methods may be called from any goroutine.
 type Host struct {
 	name   string
 	serial uint64 // order of creation
@@ -45,10 +45,10 @@ type Host struct {
 
 var serial atomic.Uint64
 
-// NewHost creates a host without links, with its loopback interface up. The name is for people and for files: 1 to
-// 64 letters, digits, dots, dashes and underscores, not starting with a dot or a dash; the kernel never sees it.
-// The settings are applied after this package's own (see the package's documentation), before anything can open a
-// socket in the host.
+// NewHost creates a host without links, with its loopback interface up. The name is for people and for files: 1 to 64
+// letters, digits, dots, dashes and underscores, not starting with a dot or a dash. The kernel does not know it. The
+// settings are applied after the defaults of this package (see the package documentation), before any socket can be
+// opened in the host.
 //
 // It returns [ErrNotPermitted] without root, and [ErrNotSupported] where the kernel lacks network namespaces.
 func NewHost(name string, settings ...Setting) (*Host, error) {
@@ -157,11 +157,12 @@ func (h *Host) IPv6() netip.Addr {
 // Do runs f inside the host and returns its error. f runs in a goroutine of its own, on an operating system thread
 // of its own, which is in the host's namespace and ends with f.
 //
-// A socket belongs for good to the namespace in which it was opened, so f may hand out what it dialled or listens
-// on. Goroutines that f starts are not in the host. Nor is what a library does behind the scenes: Go dials the
-// addresses of a host name in new goroutines, for example (a literal IP address is dialled in place).
+// A socket stays in the namespace in which it was opened, so f may return what it dialled or listens on. Goroutines
+// that f starts are not in the host. Neither are those of a library: Go, for example, dials the addresses of a host
+// name in new goroutines (but not a literal IP address).
 //
-// A panic in f goes on in the caller with the same value, and so does runtime.Goexit, which testing's FailNow uses.
+// A panic in f continues in the caller with the same value, and so does runtime.Goexit, which FailNow of package
+// testing uses.
 func (h *Host) Do(f func() error) error {
 	return throwAway(func() error {
 		if err := h.enter(); err != nil {
@@ -188,9 +189,9 @@ func (h *Host) enterLocked() error {
 	return nil
 }
 
-// AddRoute adds a route to dst through the router via, which must be on a link of this host. Both must be of one
-// family. The default routes are 0.0.0.0/0 and ::/0. That the neighbour via is a router the host knows from then on, as
-// it would from its neighbour advertisements (RFC 4861, section 4.4).
+// AddRoute adds a route to dst through the router via, which must be on a link of this host. Both must be of the same
+// family. The default routes are 0.0.0.0/0 and ::/0. The host then knows that via is a router, as it would from
+// neighbour advertisements (RFC 4861, section 4.4).
 func (h *Host) AddRoute(dst netip.Prefix, via netip.Addr) error {
 	switch {
 	case !dst.IsValid() || dst.Masked() != dst:
@@ -212,9 +213,9 @@ func (h *Host) AddRoute(dst netip.Prefix, via netip.Addr) error {
 	return nil
 }
 
-// markRouter sets the flag that an IPv6 router sets itself where neighbours are discovered: links have permanent ones.
-// Without it the kernel drops what it has learnt of the path, such as its MTU, with the next garbage collection, within
-// 30 s (net/ipv6/route.c, rt6_age_examine_exception).
+// markRouter sets the router flag of a neighbour entry. Neighbour discovery would set it; here entries are permanent.
+// Without it the kernel drops what it has learned of the path, such as its MTU, at the next garbage collection,
+// within 30 s (net/ipv6/route.c, rt6_age_examine_exception).
 func (h *Host) markRouter(via netip.Addr) error {
 	if !via.Is6() {
 		return nil
@@ -236,12 +237,12 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// await returns when ready does: it asks, and asks again after each event of the netlink group.
+// await returns when ready reports true. It asks at once, and again after each event of the netlink group.
 func (h *Host) await(group uint, ready func() (bool, error)) error {
 	if ok, err := ready(); ok || err != nil {
 		return err
 	}
-	// Only now, as the answer is almost always yes. Then once more, for what happened in between.
+	// Subscribe only now, as ready is almost always true at once. Then ask again, for what happened in between.
 	var events *nl.NetlinkSocket
 	err := throwAway(func() (err error) {
 		if err := unix.Setns(h.fd, unix.CLONE_NEWNET); err != nil {
@@ -271,10 +272,10 @@ func (h *Host) await(group uint, ready func() (bool, error)) error {
 	}
 }
 
-// Close removes the host: its processes are killed, with all that they have left behind in it ([Host.Processes]), its
-// links vanish at both ends, its addresses and sockets are gone. It returns when the processes have ended, and says which
-// do not; the kernel takes the rest down in the background, and keeps it for as long as someone else holds on to the
-// namespace, by a socket that was opened there, say. Closing again does nothing.
+// Close removes the host: it kills its processes and all that they have left behind in it ([Host.Processes]); its
+// links, addresses and sockets disappear. It returns when the processes have ended, and its error names those that do
+// not. The kernel removes the namespace in the background, and keeps it as long as something else refers to it, such
+// as a socket that was opened there. A second Close does nothing.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	if h.closed {
@@ -300,8 +301,8 @@ func (h *Host) Close() error {
 		errs = append(errs, h.killLeft())
 	}
 	if h.nl != nil {
-		// A closed Handle answers from the namespace of the calling thread, which is the machine's own. A copy
-		// closes the same sockets, and leaves h.nl with nothing but these.
+		// A closed Handle would work on the namespace of the calling thread, which is the machine's. Closing a copy
+		// closes the same sockets, and leaves h.nl with sockets that fail.
 		handle := *h.nl
 		handle.Close()
 	}

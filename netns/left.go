@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Processes returns the ids of the processes that are in the host, however they came there: those of [Host.Start], and what
-// those have started, daemons that nobody is the parent of included. This program is never among them.
+// Processes returns the ids of all processes in the host: those of [Host.Start], and those that they started,
+// including daemons without a parent. This program is never among them.
 func (h *Host) Processes() ([]int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -45,16 +45,16 @@ func (h *Host) processes() ([]int, error) {
 	return found, nil
 }
 
-// has tells whether a process is in the host. One that has ended is not, and one that this program may not look at is
-// somebody else's.
+// has reports whether a process is in the host. A process that has ended is not. One that this program may not
+// inspect belongs to somebody else.
 func (h *Host) has(pid int) bool {
 	var own, its unix.Stat_t
 	return unix.Fstat(h.fd, &own) == nil && unix.Stat(fmt.Sprintf("/proc/%d/ns/net", pid), &its) == nil &&
 		own.Dev == its.Dev && own.Ino == its.Ino
 }
 
-// killLeft kills what is in the host and was not started by it: what its processes have started, and left behind when they
-// ended. It returns when there is nothing left.
+// killLeft kills the processes in the host that were not started by it: what its processes have started and left
+// behind. It returns when none is left.
 func (h *Host) killLeft() error {
 	deadline := time.Now().Add(eventTimeout)
 	for {
@@ -67,7 +67,7 @@ func (h *Host) killLeft() error {
 				return err
 			}
 		}
-		// One may have started another meanwhile.
+		// A killed process may have started another one meanwhile.
 		if time.Now().After(deadline) {
 			return fmt.Errorf("end the processes of host %s: after %v there still are some: %s: kill them, or their namespace stays",
 				h.name, eventTimeout, describe(left))
@@ -77,7 +77,7 @@ func (h *Host) killLeft() error {
 
 // killProcess kills a process that is in the host, and waits for its end. It need not be a child of this one.
 func (h *Host) killProcess(pid int, deadline time.Time) error {
-	// A descriptor stands for this process, and for no later one of the same number.
+	// A pidfd refers to this process only, and not to a later one with the same number.
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -86,7 +86,7 @@ func (h *Host) killProcess(pid int, deadline time.Time) error {
 		return fmt.Errorf("end the processes of host %s: %s: %w", h.name, describe([]int{pid}), os.NewSyscallError("pidfd_open", err))
 	}
 	defer unix.Close(fd)
-	// Before it was there, the number could have become another's.
+	// Until the pidfd was opened, the number could have been reused.
 	if !h.has(pid) {
 		return nil
 	}

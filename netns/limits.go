@@ -14,8 +14,9 @@ var limits = [][]string{
 	{"net", "ipv4", "tcp_max_syn_backlog"},
 }
 
-// readLimits returns those of the namespace that the calling thread is in, if the next one that it makes has a hash table of
-// its own, by net.ipv4.tcp_child_ehash_entries. Else there are none: the kernel takes the same table for both.
+// readLimits returns the limits of the calling thread's namespace, if the next namespace that it creates gets a hash
+// table of its own (net.ipv4.tcp_child_ehash_entries). Otherwise it returns none: the kernel uses the same table for
+// both.
 func readLimits() ([]string, error) {
 	table := []string{"net", "ipv4", "tcp_child_ehash_entries"}
 	switch size, err := readSysctl(table); {

@@ -24,7 +24,7 @@ const (
 	maxLinkNumber    = 255
 )
 
-// LinkConfig says what a link is like. The zero value is a link of Ethernet's MTU with one packet per segment.
+// LinkConfig configures a link. The zero value is a link with the MTU of Ethernet and one segment per packet.
 type LinkConfig struct {
 	// NameA and NameB name the interfaces at the two ends: up to 15 bytes. When empty, a host's interfaces are
 	// called eth0, eth1, ... in the order in which they are connected.
@@ -37,9 +37,8 @@ type LinkConfig struct {
 	// MTU is in bytes: 68 to 65535; 0 means 1500. Below 1280 the link has no IPv6 (RFC 8200).
 	MTU int
 
-	// Offload lets TCP hand over packets of many segments at once, as it does to a network card. Queueing
-	// disciplines then lose and delay these as one. Without it each packet in the queue is one segment at most:
-	// gso_max_segs is 1 at both ends.
+	// Offload lets TCP pass packets of many segments at once, as it does to a network card. Qdiscs then lose and
+	// delay such a packet as one. Without it, gso_max_segs is 1 at both ends, and a packet has at most one segment.
 	Offload bool
 }
 
@@ -61,10 +60,10 @@ type End struct {
 	number int
 }
 
-// firstIndexA is above any index that the kernel gives out by itself: see create.
+// firstIndexA is above any index that the kernel assigns by itself: see create.
 const firstIndexA = 1000
 
-// Ends returns the end alone, as [Host.Ends] returns all of a host: for what takes either.
+// Ends returns a slice of this end only, as [Host.Ends] returns all ends of a host: for functions that take either.
 func (e *End) Ends() []*End { return []*End{e} }
 
 // Host returns the host that the interface is in.
@@ -92,7 +91,7 @@ func (e *End) MTU() int { return e.mtu }
 // String returns the names of host and interface, such as "client/eth0".
 func (e *End) String() string { return e.host.name + "/" + e.name }
 
-// plan gives the end its addresses: they tell the link's number and the end's, 1 for A and 2 for B.
+// plan assigns the addresses of the end, from the number of the link and of the end: 1 for A, 2 for B.
 func (e *End) plan(number, end, mtu int) {
 	e.number = number
 	e.mtu = mtu
@@ -105,10 +104,10 @@ func (e *End) plan(number, end, mtu int) {
 	}
 }
 
-// Connect joins two hosts by a link: a veth pair that is created in the two namespaces, and in no other one in
-// between. When it returns, both interfaces have a carrier and their addresses, and can be used.
+// Connect connects two hosts by a link: a veth pair that is created directly in the two namespaces. When it returns,
+// both interfaces have a carrier and their addresses, and are ready for use.
 //
-// If it cannot be completed, nothing is left of the link. The error is [ErrNotSupported] where the kernel lacks veth.
+// If Connect fails, nothing of the link is left. The error is [ErrNotSupported] if the kernel lacks veth.
 func Connect(a, b *Host, c LinkConfig) (*Link, error) {
 	switch {
 	case a == nil || b == nil:
@@ -126,7 +125,7 @@ func Connect(a, b *Host, c LinkConfig) (*Link, error) {
 }
 
 func connect(a, b *Host, c LinkConfig) (*Link, error) {
-	// In the order of creation, or two calls could wait for each other.
+	// Lock in the order of creation, or two calls could deadlock.
 	first, second := a, b
 	if first.serial > second.serial {
 		first, second = second, first
@@ -165,7 +164,7 @@ func checkMTU(mtu int) error {
 	return nil
 }
 
-// planLink decides on names and addresses, and refuses what the kernel would not take.
+// planLink chooses names and addresses, and refuses what the kernel would not accept.
 func planLink(a, b *Host, c LinkConfig) (*Link, error) {
 	if err := checkMTU(c.MTU); err != nil {
 		return nil, err
@@ -216,8 +215,8 @@ func (e *End) planName() error {
 	return nil
 }
 
-// checkInterfaceName is dev_valid_name in net/core/dev.c, and refuses three things more: a name that the kernel
-// would take for a pattern, the name of the loopback, and those that stand for all interfaces in sysctls.
+// checkInterfaceName follows dev_valid_name in net/core/dev.c, and also refuses a name that the kernel would take for
+// a pattern, the name of the loopback, and the names that mean all interfaces in sysctls.
 func checkInterfaceName(name string) error {
 	reserved := []string{".", "..", "lo", "all", "default"}
 	bad := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("/:%", r) }
@@ -228,16 +227,16 @@ func checkInterfaceName(name string) error {
 	return nil
 }
 
-// create makes the pair, which is down.
+// create creates the pair, with both interfaces down.
 func (l *Link) create(offload bool) error {
 	a, b := l.A, l.B
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.HardwareAddr = a.name, a.mtu, a.mac
-	// The kernel numbers the interfaces of each namespace on its own, so that the two of a pair are often both the
-	// second one. The link watch then takes them for one and the same interface without a lower one, and leaves the
-	// news of its carrier for up to a second (net/core/link_watch.c, linkwatch_urgent_event). B keeps its number.
+	// The kernel numbers the interfaces of each namespace separately, so both ends of a pair often have index 2. Then
+	// the link watch takes them for one interface without a lower device, and delays the carrier event by up to a
+	// second (net/core/link_watch.c, linkwatch_urgent_event). So A gets an index out of that range; B keeps its own.
 	attrs.Index = firstIndexA + a.number
-	// As many queues as CPUs are the default (drivers/net/veth.c, veth_get_num_queues).
+	// The default is one queue per CPU (drivers/net/veth.c, veth_get_num_queues).
 	attrs.NumTxQueues, attrs.NumRxQueues = 1, 1
 	if !offload {
 		attrs.GSOMaxSegs = 1
@@ -261,8 +260,7 @@ func (l *Link) create(offload bool) error {
 	return nil
 }
 
-// configure takes a pair that has been created to one that is in use. The order matters: see the package's
-// documentation on silence.
+// configure sets up a created pair for use. The order matters: see Silence in the package documentation.
 func (l *Link) configure(offload bool) error {
 	link, err := l.B.host.nl.LinkByName(l.B.name)
 	if err != nil {
@@ -313,9 +311,9 @@ func (e *End) up() error {
 	return nil
 }
 
-// awaitCarrier returns when packets can be sent. The end that came up first got its carrier from the second one, and
-// until the kernel's link watch has seen that, it has a queue that drops everything (net/core/link_watch.c). Asking
-// for the state is enough from Linux 6.8 on, which then looks at once (rtnl_getlink).
+// awaitCarrier returns when packets can be sent. The end that came up first gets its carrier when the other one comes
+// up. Until the link watch of the kernel has processed that, its queue drops everything (net/core/link_watch.c).
+// Since Linux 6.8 asking for the state makes it do so at once (rtnl_getlink).
 func (e *End) awaitCarrier(offload bool) error {
 	err := e.host.await(unix.RTNLGRP_LINK, func() (bool, error) {
 		link, err := e.host.nl.LinkByIndex(e.index)
@@ -333,7 +331,7 @@ func (e *End) awaitCarrier(offload bool) error {
 	return nil
 }
 
-// addAddresses adds the end's own addresses, and its peer's to the neighbours.
+// addAddresses adds the addresses of the end, and neighbour entries for those of its peer.
 func (e *End) addAddresses(peer *End) error {
 	for _, p := range [][2]netip.Prefix{{e.ipv4, peer.ipv4}, {e.ipv6, peer.ipv6}} {
 		own, other := p[0], p[1].Addr()
@@ -362,8 +360,8 @@ func (e *End) addAddresses(peer *End) error {
 	return nil
 }
 
-// awaitIPv6 returns when the host takes packets to the end's IPv6 address for its own: a worker of the kernel adds
-// the route for that, also without duplicate address detection (net/ipv6/addrconf.c, addrconf_dad_work).
+// awaitIPv6 returns when the host accepts packets to the IPv6 address of the end. A worker of the kernel adds the
+// local route, even without duplicate address detection (net/ipv6/addrconf.c, addrconf_dad_work).
 func (e *End) awaitIPv6() error {
 	if !e.ipv6.IsValid() {
 		return nil

@@ -17,13 +17,13 @@ type child struct {
 	status error         // what cmd.Wait returned
 }
 
-// Start starts a process inside the host, and returns a function that waits for its end: it may be called from any
-// goroutine, any number of times, and returns what [exec.Cmd.Wait] returned. That is called as soon as the process
+// Start starts a process inside the host, and returns a function that waits for its end. Any goroutine may call that
+// function any number of times; it returns the error of [exec.Cmd.Wait]. cmd.Wait is called as soon as the process
 // ends, and closes the pipe of cmd.StdoutPipe, read or not: give cmd.Stdout a pipe of your own.
 //
-// The process is killed when this program ends, however that happens, and when the host is closed. To that end
-// Start sets Pdeathsig in a copy of cmd.SysProcAttr. Processes that the process itself starts are killed when the host is
-// closed; they outlive this program if that ends without closing it.
+// The process is killed when this program ends, in whatever way, and when the host is closed. For that Start sets
+// Pdeathsig in a copy of cmd.SysProcAttr. Processes that it starts itself are killed when the host is closed; they
+// survive if this program ends without closing it.
 func (h *Host) Start(cmd *exec.Cmd) (wait func() error, err error) {
 	if cmd == nil {
 		return nil, fmt.Errorf("start a process in host %s: the command is nil", h.name)
@@ -32,7 +32,7 @@ func (h *Host) Start(cmd *exec.Cmd) (wait func() error, err error) {
 	c := &child{cmd: cmd, exited: make(chan struct{}), waited: make(chan struct{})}
 	started := make(chan error, 1)
 	onThread(func() {
-		// The process is killed when the thread ends that started it, so this one stays until then.
+		// Pdeathsig fires when the thread ends that started the process, so this thread stays until then.
 		err := h.start(c)
 		started <- err
 		if err == nil {
@@ -46,7 +46,7 @@ func (h *Host) Start(cmd *exec.Cmd) (wait func() error, err error) {
 }
 
 func (h *Host) start(c *child) error {
-	// Close must see the process as soon as it exists.
+	// Register the process at once, so that Close finds it.
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.enterLocked(); err != nil {

@@ -13,10 +13,10 @@ import (
 
 // A Setting is a sysctl and its value, such as {"net.ipv4.tcp_sack", "0"}.
 //
-// The parts of a key are separated by dots. As in sysctl.d(5), a slash stands for a dot inside a part
-// ("net.ipv4.conf.eth0/1.rp_filter"), or else slashes separate all parts ("net/ipv4/conf/eth0.1/rp_filter").
-// Only keys below "net." are settings of a host. A value is compared with what the kernel kept field by field, so
-// that "4096 131072 6291456" may be written with single blanks.
+// Dots separate the parts of a key. As in sysctl.d(5), a slash stands for a dot inside a part
+// ("net.ipv4.conf.eth0/1.rp_filter"), or slashes separate all parts ("net/ipv4/conf/eth0.1/rp_filter"). Only keys
+// below "net." are settings of a host. Values are compared field by field, so "4096 131072 6291456" may be written
+// with single blanks.
 type Setting struct {
 	Key   string
 	Value string
@@ -42,8 +42,8 @@ var defaults = []Setting{
 //
 //	router, err := netns.NewHost("router", netns.Forwarding()...)
 //
-// Whether IPv6 packets are forwarded is decided by conf.all alone. It also becomes the default of interfaces, which
-// is taken back: what it means for an interface is that router multicast groups are joined, and reported.
+// Only conf.all decides whether IPv6 packets are forwarded. It also sets the default for interfaces, which is reset
+// here: on an interface, forwarding means joining and reporting router multicast groups.
 func Forwarding() []Setting {
 	return []Setting{
 		{"net.ipv4.ip_forward", "1"},
@@ -81,13 +81,13 @@ func canonical(parts []string) string {
 
 func procPath(parts []string) string { return "/proc/sys/" + strings.Join(parts, "/") }
 
-// ofInterface tells whether the key exists only once an interface does.
+// ofInterface reports whether the key exists only once an interface does.
 func ofInterface(parts []string) bool {
 	return len(parts) > 4 && (parts[2] == "conf" || parts[2] == "neigh") &&
 		parts[3] != "all" && parts[3] != "default" && parts[3] != "lo"
 }
 
-// splitSettings tells settings of a host from those of its interfaces. The settings have been checked.
+// splitSettings separates the settings of a host from those of its interfaces. They have been checked before.
 func splitSettings(settings []Setting) (host, interfaces []Setting) {
 	for _, s := range settings {
 		if parts, err := parseKey(s.Key); err == nil && ofInterface(parts) {
@@ -136,10 +136,10 @@ func (h *Host) Sysctl(key string) (string, error) {
 	return value, nil
 }
 
-// SetSysctl sets a sysctl in the host, reads it back, and returns a [*SysctlMismatchError] when the kernel kept
-// something else. A sysctl that is not per host is refused with [ErrNotPerHost].
+// SetSysctl sets a sysctl in the host and reads it back. The error is a [*SysctlMismatchError] if the kernel keeps
+// another value, and [ErrNotPerHost] if the sysctl is not per host.
 //
-// Many TCP settings are looked at when a connection begins, so set them before the sockets are opened.
+// The kernel reads many TCP settings when a connection begins: set them before opening sockets.
 func (h *Host) SetSysctl(key, value string) error {
 	s := Setting{key, value}
 	if err := checkSetting(s); err != nil {
@@ -172,8 +172,8 @@ func (h *Host) setSysctlHere(s Setting) error {
 	return nil
 }
 
-// Sysctls returns what was set in this host by this package and through it, sorted by key, with the values as the
-// kernel kept them.
+// Sysctls returns the sysctls that this package has set in the host, by default or by a call, sorted by key, with the
+// values that the kernel keeps.
 func (h *Host) Sysctls() []Setting {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -190,8 +190,8 @@ func readSysctl(parts []string) (string, error) {
 	return readAt0(fd)
 }
 
-// writeSysctl writes a value and returns what the kernel kept. It opens the file for both at once, so that what
-// could not be read back is not written either.
+// writeSysctl writes a value and returns the one that the kernel keeps. It opens the file for both at once: what
+// cannot be read back is not written.
 func writeSysctl(parts []string, value string) (string, error) {
 	fd, err := openSysctl(parts, unix.O_RDWR)
 	if err != nil {
@@ -229,8 +229,8 @@ func readAt0(fd int) (string, error) {
 	return strings.TrimSuffix(string(buf[:n]), "\n"), nil
 }
 
-// explainOpen tells why a sysctl could not be opened: the kernel hides what is not per namespace, or makes it
-// read-only there.
+// explainOpen explains why a sysctl could not be opened: the kernel hides sysctls that are not per namespace, or
+// makes them read-only there.
 func explainOpen(parts []string, err error) error {
 	const readWrite = 0o600
 	outside, statErr := machineMode(parts)

@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onThread runs f on an operating system thread that nothing else has run on since f began, or ever will: f may
-// leave it in any namespace. It returns at once.
+// onThread runs f on an operating system thread that runs nothing else, from the begin of f on and ever after: f may
+// leave it in any namespace. onThread returns at once.
 //
-// The goroutine ends without unlocking its thread, which ends the thread. That does not work for the main thread:
-// it cannot end, Go would park it for good wherever it is, and /proc/self/net, /proc/net and /proc/PID/ns/net show
-// its namespace. So whoever finds itself on the main thread holds it until another goroutine has got a different
-// one. (The usual cure, runtime.LockOSThread in an init function, would bind the main goroutine of every program
-// that imports this package.)
+// The goroutine ends without unlocking its thread, which ends the thread. That does not work for the main thread: it
+// cannot end, and Go would park it in that namespace, which /proc/self/net, /proc/net and /proc/PID/ns/net show. So a
+// goroutine on the main thread holds it until another goroutine has got another thread. (The usual solution,
+// runtime.LockOSThread in an init function, would bind the main goroutine of every program that imports this
+// package.)
 func onThread(f func()) {
 	go func() {
 		runtime.LockOSThread()
@@ -32,8 +32,8 @@ func onThread(f func()) {
 	}()
 }
 
-// throwAway runs f by onThread and waits for it. A panic in f, and a runtime.Goexit (testing's FailNow calls it),
-// go on in the caller.
+// throwAway runs f by onThread and waits for it. A panic in f continues in the caller, and so does runtime.Goexit,
+// which FailNow of package testing calls.
 func throwAway(f func() error) error {
 	var (
 		err      error

@@ -28,20 +28,20 @@ var (
 	anyIPv6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 )
 
-// Config says what a topology is like. The zero value works.
+// Config configures a topology. The zero value works.
 type Config struct {
 	// MTU of all links, in bytes: 68 to 65535; 0 means 1500. Below 1280 there is no IPv6 (RFC 8200).
 	MTU int
 
-	// BottleneckMTU is that of a dumbbell's bottleneck alone; 0 means MTU. A smaller one makes a path whose MTU none
-	// of the hosts at its ends can know. The other topologies have no bottleneck, and refuse it.
+	// BottleneckMTU is the MTU of the bottleneck of a dumbbell; 0 means MTU. A smaller one makes a path whose MTU no
+	// end host knows. The other topologies have no bottleneck, and refuse it.
 	BottleneckMTU int
 
-	// Offload lets TCP hand over packets of many segments at once: see [LinkConfig].
+	// Offload lets TCP pass packets of many segments at once: see [LinkConfig].
 	Offload bool
 
-	// Sysctls are set in all hosts, then those of the role, in this order, before anything can open a socket. Those
-	// of an interface (net.ipv4.conf.eth0....) are set once all interfaces are there.
+	// Sysctls are set in all hosts, then those of the role, in this order, before any socket can be opened. Settings
+	// of an interface (net.ipv4.conf.eth0....) follow when all interfaces exist.
 	Sysctls       []Setting
 	ClientSysctls []Setting
 	ServerSysctls []Setting
@@ -77,9 +77,9 @@ type Topology struct {
 	Servers []*Host
 	Links   []*Link
 
-	// ToServer and ToClient are the ends on whose egress an impairment of that direction belongs: the router's two
-	// in a routed topology, the bottleneck's in a dumbbell. A direct topology has but the hosts' own, where the
-	// queue and its drops talk back to the local TCP.
+	// ToServer and ToClient are the ends at whose egress to impair that direction: those of the router in a routed
+	// topology, and of the bottleneck in a dumbbell. In a direct topology they are those of the hosts, where drops in
+	// the queue affect the local TCP.
 	ToServer, ToClient *End
 }
 
@@ -127,8 +127,8 @@ func Routed(c Config) (*Topology, error) {
 	})
 }
 
-// Dumbbell builds pairs of a client and a server, 1 to 99. All clients are behind one router, all servers behind
-// another, and the link between the routers is the bottleneck that all pairs share. It is the first of the links.
+// Dumbbell builds 1 to 99 pairs of a client and a server. All clients are connected to one router, all servers to
+// another, and all pairs share the bottleneck, the link between the routers. It is the first of the links.
 func Dumbbell(pairs int, c Config) (*Topology, error) {
 	if pairs < 1 || pairs > MaxPairs {
 		return nil, fmt.Errorf("build a %s topology of %d pairs: allowed are 1 to %d", KindDumbbell, pairs, MaxPairs)
@@ -156,8 +156,8 @@ func Dumbbell(pairs int, c Config) (*Topology, error) {
 			err = errors.Join(
 				addGateway(near.A, near.B),
 				addGateway(far.B, far.A),
-				// No default routes here: two routers that had one to each other would pass what is for nobody to
-				// and fro over the bottleneck until its TTL ends.
+				// The routers have no default routes: with one to each other, a packet to an unknown address would
+				// loop over the bottleneck until its TTL ends.
 				addSubnet(left, far.B, bottleneck.B),
 				addSubnet(right, near.A, bottleneck.A),
 			)
@@ -192,7 +192,7 @@ func build(kind string, c Config, r roles, join func(*Topology) error) (_ *Topol
 			err = errors.Join(err, t.Close())
 		}
 	}()
-	// All from one thread, which ends up in the namespace of the last host.
+	// All hosts are created by one thread, which ends in the namespace of the last one.
 	err = throwAway(func() error {
 		if err := t.createHosts(c, r); err != nil {
 			return err
@@ -209,7 +209,7 @@ func build(kind string, c Config, r roles, join func(*Topology) error) (_ *Topol
 	return t, nil
 }
 
-// role is one of a topology's three groups of hosts, and what is set in them.
+// role is a group of hosts of a topology, and their settings.
 type role struct {
 	names    []string
 	hosts    *[]*Host
@@ -264,12 +264,12 @@ func (t *Topology) connect(c Config, joints ...joint) error {
 	return nil
 }
 
-// addGateway makes the router's end the way out of the host at the other end.
+// addGateway makes the router the default gateway of the host at the other end of its link.
 func addGateway(e, router *End) error {
 	return addRoutes(e.host, [2]netip.Prefix{anyIPv4, anyIPv6}, router)
 }
 
-// addSubnet makes the router's end the way from the host to the link that an end is on.
+// addSubnet adds a route from the host to the link of an end, through the router.
 func addSubnet(h *Host, e, router *End) error {
 	return addRoutes(h, [2]netip.Prefix{e.ipv4.Masked(), e.ipv6.Masked()}, router)
 }

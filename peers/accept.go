@@ -10,25 +10,25 @@ import (
 )
 
 // Accept is a server that accepts connections and does nothing with them, or never accepts any, so that the accept
-// queue fills. What the clients send is read and dropped, so that closing sends a FIN and not an RST.
+// queue fills. It reads and drops what clients send, so that closing sends FIN and not RST.
 type Accept struct {
 	Listen netip.AddrPort `json:"listen"` // port 0: the kernel chooses, see Ready
-	// Backlog of listen(2): the accept queue takes one connection more. 0 is sysctl net.core.somaxconn, the most that
-	// the kernel allows.
+	// Backlog of listen(2): the accept queue holds one connection more. 0 means sysctl net.core.somaxconn, the
+	// maximum of the kernel.
 	Backlog int `json:"backlog,omitempty"`
-	// Never lets the server never accept. It ends by Peer.Stop.
+	// Never makes the server accept nothing. It ends by Peer.Stop.
 	Never bool `json:"never,omitempty"`
-	// Count is how many connections to accept before it reports. 0 is no bound: it ends by Peer.Stop.
+	// Count is the number of connections to accept before it reports. 0 means no limit: it ends by Peer.Stop.
 	Count int `json:"count,omitempty"`
-	// Hold is the time after which the server closes a connection. 0 waits until the client has closed it; either
-	// ends it.
+	// Hold is the time after which the server closes a connection, if the client has not closed it before. 0 means no
+	// limit.
 	Hold time.Duration `json:"hold_ns,omitempty"`
 
 	Socket
 }
 
-// Dial opens connections, and closes them without a byte sent. Each has an entry in Result.Connections, in order, with
-// how long connect(2) took, and its errno if it failed: that is a result, and no error of the peer.
+// Dial opens connections, and closes them without sending a byte. Each has an entry in Result.Connections, in order,
+// with the duration of connect(2), and its errno if it failed: that is a result, and no error of the peer.
 type Dial struct {
 	Connect netip.AddrPort `json:"connect"`
 	// AwaitBegin lets the client connect when Peer.Begin is called, rather than at once.
@@ -36,12 +36,12 @@ type Dial struct {
 
 	Count    int  `json:"count,omitempty"`    // how many connections; 0 is 1
 	Parallel bool `json:"parallel,omitempty"` // all at once, rather than one after the other
-	// Timeout bounds a connect(2). When it passes, the errno is EINPROGRESS, as after SO_SNDTIMEO (socket(7)). 0 leaves
-	// it to the kernel, whose errno is ETIMEDOUT.
+	// Timeout limits a connect(2). When it expires, the errno is EINPROGRESS, as with SO_SNDTIMEO (socket(7)). 0
+	// leaves it to the kernel, whose errno is ETIMEDOUT.
 	Timeout time.Duration `json:"timeout_ns,omitempty"`
 
-	// CloseImmediately closes each connection as soon as it is there. Otherwise all are kept until the last connect(2)
-	// has returned, and then for the time Hold (UntilStopped: until Peer.Stop).
+	// CloseImmediately closes each connection as soon as it is established. Otherwise all stay open until the last
+	// connect(2) has returned, and then for the time Hold (UntilStopped: until Peer.Stop).
 	CloseImmediately bool          `json:"close_immediately,omitempty"`
 	Hold             time.Duration `json:"hold_ns,omitempty"`
 
@@ -103,7 +103,7 @@ func (a Accept) run(s *session) (*Result, error) {
 	return &Result{Accept: r, Connections: conns, Err: peerError("", "", err)}, nil
 }
 
-// hold keeps a connection until its time is over, its client closes it, or the first stop.
+// hold keeps a connection open until its time has passed, its client closes it, or the first stop.
 func (a Accept) hold(s *session, c *socket, conn *Connection) error {
 	if a.Hold > 0 {
 		_ = c.f.SetReadDeadline(time.Now().Add(a.Hold))
@@ -128,8 +128,8 @@ func (d Dial) run(s *session) (*Result, error) {
 			}
 		}
 	}()
-	// The sockets are made first, so that an option that the kernel refuses shows before anything is sent, and that
-	// nothing but connect(2) lies between two SYNs.
+	// The sockets are made first, so that a refused option shows before anything is sent, and nothing but connect(2)
+	// is between two SYNs.
 	for i := range socks {
 		conns[i].Remote = d.Connect
 		var err error

@@ -11,16 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BulkServer reads what its clients send, as soon as it is there, and drops it. A connection is done when its client has
-// closed it; the server closes after that, so TIME_WAIT is the client's.
+// BulkServer reads what its clients send, as soon as it arrives, and drops it. A connection is done when its client
+// has closed it. The server closes after that, so the client has the TIME-WAIT.
 //
-// With a ProgressInterval, or more than 16 Connections, it reads by Go's poller, which costs a guest twice as much
-// for each segment: see the package's documentation.
+// With a ProgressInterval, or more than 16 Connections, it reads by Go's poller, which costs twice as much per
+// segment in a guest: see the package documentation.
 type BulkServer struct {
 	Listen netip.AddrPort `json:"listen"` // port 0: the kernel chooses, see Ready
-	// Connections is how many to serve, at the same time, before it reports. 0 is 1.
+	// Connections is the number of connections to serve concurrently before it reports. 0 means 1.
 	Connections int `json:"connections,omitempty"`
-	// Backlog of listen(2). 0 is sysctl net.core.somaxconn, the most that the kernel allows.
+	// Backlog of listen(2). 0 means sysctl net.core.somaxconn, the maximum of the kernel.
 	Backlog int `json:"backlog,omitempty"`
 
 	Socket
@@ -29,8 +29,8 @@ type BulkServer struct {
 	ProgressInterval time.Duration `json:"progress_interval_ns,omitempty"`
 }
 
-// BulkClient sends bytes one way, for a time or up to a size, then closes and waits until the server has read and
-// acknowledged all, its FIN included. The bytes are a fixed pattern.
+// BulkClient sends bytes for a time or up to a size, then closes and waits until the server has read and acknowledged
+// all, including its FIN. The bytes are a fixed pattern.
 type BulkClient struct {
 	Connect netip.AddrPort `json:"connect"`
 	// AwaitBegin lets the client connect when Peer.Begin is called, rather than at once. Its socket is made before.
@@ -79,7 +79,7 @@ func (b BulkClient) Validate() error {
 	return c.err
 }
 
-// The sizes of one write and one read: few system calls at 1 Gbit/s, and small enough to stop and count by.
+// The sizes of one write and of one read: few system calls at 1 Gbit/s, and small enough steps to stop and to count.
 const (
 	writeSize = 128 << 10
 	readSize  = 256 << 10
@@ -111,7 +111,7 @@ func (b BulkClient) run(s *session) (*Result, error) {
 	}, nil
 }
 
-// transfer sends all and closes the connection.
+// transfer sends all data and closes the connection.
 func (b BulkClient) transfer(s *session, sock *socket, conn *Connection) error {
 	var sent atomic.Int64
 	stopProgress := s.reportProgress(b.ProgressInterval, &sent)
@@ -191,7 +191,8 @@ func (b BulkServer) receive(s *session, c *socket, conn *Connection, total *atom
 	return c.finishPassive(s.hard)
 }
 
-// stoppedOr returns the error of an operation on a connection, and says so if it was the first stop that cut it.
+// stoppedOr returns the error of an operation on a connection, or an error that says that the first stop interrupted
+// it.
 func stoppedOr(ctx context.Context, op string, remote netip.AddrPort, err error) error {
 	p := peerError(op, remote.String(), interrupted(ctx, err))
 	if p.Errno == unix.ErrnoName(unix.ECANCELED) {

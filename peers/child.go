@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// environment is the variable that makes Main run a peer.
+// environment is the variable that tells Main to run a peer.
 const environment = "TCPLAB_PEER"
 
 // The exit status of a peer.
@@ -24,7 +24,7 @@ const (
 	exitOrphaned = 3 // its standard input was closed
 )
 
-// mainCalled is set once Main has found that this process is no peer.
+// mainCalled is set when Main has run in a process that is no peer.
 var mainCalled atomic.Bool
 
 // Main runs the peer, and never returns, if [Start] started this process as one. Otherwise it returns at once.
@@ -34,7 +34,7 @@ func Main() {
 		mainCalled.Store(true)
 		return
 	}
-	// What this process might start is no peer.
+	// Processes that this one starts are no peers.
 	_ = os.Unsetenv(environment)
 	in, out, err := protocolFiles()
 	if err != nil {
@@ -44,8 +44,8 @@ func Main() {
 	os.Exit(runChild(in, out))
 }
 
-// protocolFiles are the files by which a peer and its parent talk. A function that is a peer may print, and read, as programs do:
-// that is kept apart from them. What it prints is on standard error, and standard input is empty.
+// protocolFiles are the files that a peer and its parent communicate by. A function that is a peer may print and read
+// as any program: its output goes to standard error, and its standard input is empty.
 func protocolFiles() (in, out *os.File, err error) {
 	if in, err = copyOf(unix.Stdin); err != nil {
 		return nil, nil, err
@@ -61,7 +61,7 @@ func protocolFiles() (in, out *os.File, err error) {
 	return in, out, errors.Join(unix.Dup3(empty, unix.Stdin, 0), unix.Dup3(unix.Stderr, unix.Stdout, 0))
 }
 
-// copyOf is a standard file under a number that is not one of theirs, and that no program inherits.
+// copyOf duplicates a standard file to a number above the standard ones, which no child inherits.
 func copyOf(fd int) (*os.File, error) {
 	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, unix.Stderr+1)
 	if err != nil {
@@ -104,7 +104,7 @@ func runChild(in io.Reader, out io.Writer) int {
 			fmt.Fprintln(os.Stderr, "commands:", err)
 			os.Exit(fail(fmt.Errorf("commands: %w", err)))
 		}
-		// The parent is gone. A peer must not outlive it, whatever it is doing.
+		// The parent is gone. A peer must not survive it, whatever it does.
 		os.Exit(exitOrphaned)
 	}()
 	if err := s.run(c.Name, p); err != nil {
@@ -114,9 +114,9 @@ func runChild(in io.Reader, out io.Writer) int {
 	return exitReported
 }
 
-// Run runs a program of [Programs] in this process, for people at a shell: its configuration is given as JSON, it
-// takes the commands start and stop, as lines of JSON, from in, and writes its messages to out. The end of in only
-// ends the commands; in may be nil. When ctx ends, the program gives up what it is doing and reports.
+// Run runs a program of [Programs] in this process, for use at a shell: the configuration is JSON; it reads the
+// commands start and stop as lines of JSON from in, and writes its messages to out. The end of in only ends the
+// commands; in may be nil. When ctx ends, the program aborts its work and reports.
 //
 // The error is that of the result, if it has one. After Run has returned, in may still be read from.
 func Run(ctx context.Context, program string, configJSON []byte, in io.Reader, out io.Writer) error {
@@ -144,12 +144,12 @@ func Run(ctx context.Context, program string, configJSON []byte, in io.Reader, o
 	return s.reported
 }
 
-// session is one run of a program: its way out, and what it is told meanwhile.
+// session is one run of a program: its output, and the commands that it receives.
 type session struct {
 	out *lineWriter
 
-	// soft ends at the first stop: nothing new is begun, and what is under way is ended in order. hard ends at the
-	// second: what still waits for the other side is given up. Both are contexts because sockets wait on them.
+	// soft ends at the first stop: nothing new begins, and what is in progress ends in order. hard ends at the
+	// second: what still waits for the other side is aborted. Both are contexts because sockets wait on them.
 	soft, hard context.Context
 	cancelSoft context.CancelFunc
 	cancelHard context.CancelCauseFunc
@@ -164,7 +164,8 @@ type session struct {
 	reported error // of the result that was written, or the error written instead
 }
 
-// maxContinues is how many commands continue are kept that come before their Await. [Peer.Continue] sends none early.
+// maxContinues is the number of continue commands kept that arrive before their Await. [Peer.Continue] sends none
+// early.
 const maxContinues = 1024
 
 func newSession(ctx context.Context, out *lineWriter) *session {
@@ -182,7 +183,7 @@ func (s *session) stop() {
 	s.cancelHard(nil)
 }
 
-// commands obeys commands until they end.
+// commands executes commands until they end.
 func (s *session) commands(scan func() bool, line func() []byte, err func() error) error {
 	for scan() {
 		c, err := parseCommand(line())
@@ -231,7 +232,7 @@ func (s *session) ready(addr netip.AddrPort) error {
 	return s.out.write(message{Type: typeReady, Version: Version, Ready: &Ready{Addr: addr}})
 }
 
-// awaitBegin waits for the command start, if that is asked for.
+// awaitBegin waits for the command start, if the configuration asks for it.
 func (s *session) awaitBegin(asked bool) error {
 	if !asked {
 		return nil
@@ -240,7 +241,7 @@ func (s *session) awaitBegin(asked bool) error {
 	case <-s.begin:
 		return nil
 	case <-s.soft.Done():
-		// Both may have come by now: the program was told to begin, and then to stop.
+		// Both commands may have arrived by now: start, and then stop.
 		select {
 		case <-s.begin:
 			return nil
@@ -250,7 +251,7 @@ func (s *session) awaitBegin(asked bool) error {
 	}
 }
 
-// awaitContinue says that the program waits, and waits for the command continue.
+// awaitContinue reports that the program waits, and waits for the command continue.
 func (s *session) awaitContinue() error {
 	s.awaits++
 	if err := s.out.write(message{Type: typeWaiting, Waiting: &Waiting{Number: s.awaits}}); err != nil {
@@ -260,7 +261,7 @@ func (s *session) awaitContinue() error {
 	case <-s.goOn:
 		return nil
 	case <-s.soft.Done():
-		// Both may have come by now, and in this order: after a stop nothing goes on.
+		// Both commands may have arrived by now, in this order: after a stop nothing continues.
 		select {
 		case <-s.goOn:
 			return nil
@@ -270,14 +271,14 @@ func (s *session) awaitContinue() error {
 	}
 }
 
-// started reports the first connection; later ones are of no interest. If the parent cannot be written to, it is gone,
-// and the end of the commands tells.
+// started reports the first connection only. If the parent cannot be written to, it is gone, and the end of the
+// commands shows that.
 func (s *session) started(local, remote netip.AddrPort) {
 	s.startOnce.Do(func() { _ = s.out.write(message{Type: typeStarted, Started: &Started{Local: local, Remote: remote}}) })
 }
 
-// client makes the one connection of a client and leaves it to work when it is there. An error means that work could
-// not begin; what became of the connection is in it.
+// client makes the connection of a client, and calls work when it is established. An error means that work could not
+// begin; the outcome of the connection is in it.
 func (s *session) client(addr netip.AddrPort, o Socket, await bool, work func(*socket, *Connection) error) (Connection, error) {
 	sock, err := newSocket(addr, o, asClient)
 	if err != nil {
@@ -305,7 +306,7 @@ func (s *session) client(addr netip.AddrPort, o Socket, await bool, work func(*s
 	return conn, nil
 }
 
-// reportProgress reports the counter each interval until the function that it returns is called.
+// reportProgress reports the counter each interval until the returned function is called.
 func (s *session) reportProgress(interval time.Duration, bytes *atomic.Int64) (stop func()) {
 	if interval <= 0 {
 		return func() {}
@@ -343,7 +344,7 @@ func (s *session) sleep(d time.Duration) error {
 	}
 }
 
-// listen makes a program's listener and reports it as ready.
+// listen makes the listener of a program and reports it as ready.
 func (s *session) listen(addr netip.AddrPort, o Socket, backlog int) (*socket, error) {
 	l, err := listen(addr, o, backlog)
 	if err != nil {
@@ -360,9 +361,9 @@ func (s *session) listen(addr netip.AddrPort, o Socket, backlog int) (*socket, e
 	return l, nil
 }
 
-// serve accepts up to count connections (all until the first stop, if count is 0) and hands each to handle in a
-// goroutine of its own. It closes the listener, and returns when all are done. What handle fills in is kept for the
-// first MaxConnections.
+// serve accepts up to count connections (with count 0, all until the first stop) and handles each in a goroutine of
+// its own. It closes the listener, and returns when all are done. It keeps what handle fills in for the first
+// MaxConnections.
 func (s *session) serve(l *socket, count int, handle func(*socket, *Connection)) ([]Connection, *AcceptResult, error) {
 	var kept []*Connection
 	var wg sync.WaitGroup
@@ -404,7 +405,7 @@ func (s *session) serve(l *socket, count int, handle func(*socket, *Connection))
 	return values(kept), r, e
 }
 
-// closeListener closes a listener and returns how it stood.
+// closeListener closes a listener and returns its state.
 func closeListener(l *socket) (*AcceptResult, error) {
 	defer l.close()
 	info, err := l.tcpInfo()
@@ -415,7 +416,7 @@ func closeListener(l *socket) (*AcceptResult, error) {
 	return &AcceptResult{Backlog: int(info.Sacked), Queued: int(info.Unacked)}, nil
 }
 
-// finish adds what the kernel says of the socket to what became of the connection.
+// finish adds the state of the socket in the kernel to the outcome of the connection.
 func finish(c *socket, conn *Connection, err error) {
 	if e := c.describe(conn); e != nil && err == nil {
 		err = e

@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// Command runs any other program as a peer. It is ready and started when its process is; Stop sends it SIGTERM. Its
-// exit status is a result, whatever it is; [Peer.Fault] tells whether it is one that nobody asked for. When it has ended, what it left behind in its process group is killed.
-// Its standard input is empty.
+// Command runs any other program as a peer. It is ready and started when its process is; Stop sends SIGTERM. Its exit
+// status is a result; [Peer.Fault] reports one that nobody asked for. When it has ended, the rest of its process
+// group is killed. Its standard input is empty.
 type Command struct {
 	Path string   `json:"path"`           // absolute, or with a slash relative to Dir, or a name that is looked up in this process's PATH
 	Args []string `json:"args,omitempty"` // without the program's name
@@ -62,7 +62,7 @@ func (p Command) resolve() (string, error) {
 	return path, p.explain(err)
 }
 
-// explain adds to why the program could not be started what a guest has to do with it: it has no more than was packed into it.
+// explain adds to the error of a start in a guest that a guest only has the files packed into it.
 func (p Command) explain(err error) error {
 	if !errors.Is(err, exec.ErrNotFound) && !errors.Is(err, fs.ErrNotExist) || os.Getenv("TCPLAB_CLOCK") != "virtual" {
 		return err

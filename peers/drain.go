@@ -11,26 +11,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxBlocked is how many connections of a peer are read in blocking calls: each takes a thread of the operating system.
+// maxBlocked is the number of connections of a peer that are read in blocking calls: each takes a thread of the
+// operating system.
 const maxBlocked = 16
 
-// drained is what a connection had until its end.
+// drained is the data that a connection received until its end.
 type drained struct {
 	bytes       int64
 	first, last time.Time // when the first and the last of them were read
 }
 
-// drain reads to the other side's FIN and drops what it reads, in blocking calls. Its error is nil after the FIN, and
-// ECANCELED if ctx has ended before. The socket is polled again afterwards.
+// drain reads until the FIN and drops the data, in blocking calls. Its error is nil after the FIN, and ECANCELED if
+// ctx ended before. Afterwards the socket is polled again.
 //
-// The kernel does the same as for a program that calls read(2) as often as there is something: it takes data from the
-// queue, tunes the buffer and sends ACKs at each wake-up (tcp_recvmsg_locked in net/ipv4/tcp.c). But the wake-ups end
-// in the kernel, and not in Go's poller, whose epoll_wait(2), futexes and scheduling cost more than all else that a
-// segment costs. That is MSG_WAITALL: the call goes on until its whole length is there. MSG_TRUNC drops instead of copying
-// (tcp(7)).
+// The kernel does the same as for a program that calls read(2) whenever there is data: at each wake-up it takes data
+// from the queue, tunes the buffer and sends ACKs (tcp_recvmsg_locked in net/ipv4/tcp.c). But it wakes up inside of
+// the kernel, and not in Go's poller, whose epoll_wait(2), futexes and scheduling cost more than all other work per
+// segment. MSG_WAITALL does that: the call continues until its whole length has arrived. MSG_TRUNC drops instead of
+// copying (tcp(7)).
 func (s *socket) drain(ctx context.Context) (d drained, err error) {
 	err = s.blocking(func(fd int) error {
-		// Wakes the call without a segment sent. A deadline is the poller's, and this descriptor has none.
+		// Wakes the call without sending a segment. A deadline would need the poller, which does not have this
+		// descriptor.
 		woken := make(chan struct{})
 		stop := context.AfterFunc(ctx, func() {
 			_ = unix.Shutdown(fd, unix.SHUT_RD)
@@ -41,11 +43,11 @@ func (s *socket) drain(ctx context.Context) (d drained, err error) {
 		if stop() {
 			return err
 		}
-		<-woken // or else it would hit whatever has that number by then
+		<-woken // or it would hit a descriptor that has reused the number
 		if err != nil {
 			return err
 		}
-		// It may have been either: the FIN leaves the state CLOSE_WAIT.
+		// Either may have ended the call: after a FIN the state is CLOSE_WAIT.
 		info, err := getTCPInfo(fd)
 		if err != nil {
 			return peerError("getsockopt TCP_INFO", "", err)
@@ -77,7 +79,7 @@ func drainBlocking(fd int) (d drained, err error) {
 		if d.first.IsZero() {
 			d.first = d.last
 		} else if n < len(buf) {
-			// The end has ended the call: these bytes may have been there for long.
+			// The FIN has ended the call: these bytes may have arrived long before.
 			if d.last, err = lastData(fd, d.last); err != nil {
 				return d, err
 			}
@@ -87,7 +89,7 @@ func drainBlocking(fd int) (d drained, err error) {
 	}
 }
 
-// lastData returns when the last data came, if that is longer ago than the kernel's clock of ticks can be wrong
+// lastData returns the arrival of the last data, if that is longer ago than the error of the kernel's tick clock
 // (tcpi_last_data_recv, in ticks of up to 10 ms), and now otherwise.
 func lastData(fd int, now time.Time) (time.Time, error) {
 	const tick = 10 * time.Millisecond // HZ=100, the longest
@@ -108,7 +110,7 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// drainPolled does the same by Go's poller, and counts what it reads at once.
+// drainPolled does the same by Go's poller, and counts data as it is read.
 func (s *socket) drainPolled(ctx context.Context, total *atomic.Int64) (d drained, err error) {
 	release := cancelOn(ctx, s.f.SetReadDeadline)
 	defer release()
@@ -132,8 +134,8 @@ func (s *socket) drainPolled(ctx context.Context, total *atomic.Int64) (d draine
 	}
 }
 
-// blocking calls f with a descriptor of the socket that blocks and that nobody polls: as long as Go's poller has it,
-// each segment wakes the poller, whoever reads. Deadlines that were set before are gone afterwards.
+// blocking calls f with a blocking descriptor of the socket that nobody polls: otherwise each segment would wake Go's
+// poller, whoever reads. Deadlines that were set before are lost.
 func (s *socket) blocking(f func(fd int) error) error {
 	fd := -1
 	err := s.control(func(polled int) (err error) {

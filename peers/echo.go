@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// EchoServer sends back what it reads, as it comes (RFC 862). A connection is done when its client has closed it.
+// EchoServer sends back what it reads, as it arrives (RFC 862). A connection is done when its client has closed it.
 type EchoServer struct {
 	Listen netip.AddrPort `json:"listen"` // port 0: the kernel chooses, see Ready
 	// Connections is how many to serve, at the same time, before it reports. 0 is 1.
@@ -20,8 +20,8 @@ type EchoServer struct {
 	Socket
 }
 
-// EchoClient sends requests to an EchoServer, each when the one before is answered, and measures each from before it
-// is written until the last byte of its answer is read.
+// EchoClient sends requests to an EchoServer, each after the answer to the one before, and measures each from before
+// it is written until the last byte of its answer is read.
 type EchoClient struct {
 	Connect netip.AddrPort `json:"connect"`
 	// AwaitBegin lets the client connect when Peer.Begin is called, rather than at once. Its socket is made before.
@@ -29,8 +29,8 @@ type EchoClient struct {
 
 	Requests int `json:"requests,omitempty"` // up to 1,000,000; 0 is 1
 	Size     int `json:"size,omitempty"`     // bytes of a request and of its answer, up to 1 MiB; 0 is 1
-	// Interval is the time from the start of a request to that of the next, which is later if the answer is. 0 sends
-	// each as soon as the answer is there.
+	// Interval is the time from one request to the next; a late answer makes it longer. 0 sends each as soon as the
+	// answer has arrived.
 	Interval time.Duration `json:"interval_ns,omitempty"`
 
 	Socket
@@ -40,7 +40,7 @@ const (
 	maxRequests    = 1_000_000
 	maxRequestSize = 1 << 20
 	// A write up to this size never waits: it fits into the smallest send buffer, 2 * 2304 bytes with the kernel's
-	// bookkeeping (SOCK_MIN_SNDBUF in include/net/sock.h), which is empty when a request starts.
+	// overhead (SOCK_MIN_SNDBUF in include/net/sock.h), which is empty when a request starts.
 	smallRequest = 1024
 )
 
@@ -89,7 +89,7 @@ func (e EchoClient) exchange(s *session, sock *socket, conn *Connection) ([]time
 	defer func() { conn.Elapsed = time.Since(start) }()
 	due := start
 	for i := range max(e.Requests, 1) {
-		// A stop between requests is an end in order, and one within a request is an error.
+		// A stop between requests is a normal end, and within a request an error.
 		if s.sleep(time.Until(due)) != nil {
 			break
 		}
@@ -123,7 +123,7 @@ func (e EchoClient) request(s *session, sock *socket, conn *Connection, request,
 		}
 		written <- nil
 	} else {
-		// The server answers while we write: with both buffers full, and nobody reading, neither would go on.
+		// The server answers while this side writes: with both buffers full and no reader, both would wait forever.
 		go func() { written <- write() }()
 	}
 	n, err := io.ReadFull(sock.f, answer)

@@ -12,12 +12,12 @@ import (
 	"strings"
 )
 
-// A Function is a Go function that can be started as a peer, in a process of its own: an HTTP server, a client with retries,
-// whatever is to be tried on a bad link. It takes one argument and returns one result, both of any type that
+// A Function is a Go function that can be started as a peer, in a process of its own: an HTTP server, a client with
+// retries, whatever is to be tested on a bad link. It takes one argument and returns one result, of any types that
 // encoding/json can carry. [Func] makes one.
 type Function[Argument, Value any] struct{ name string }
 
-// functions are those that this program has, by name.
+// functions are the functions of this program, by name.
 var functions = map[string]func(*Task, json.RawMessage) (json.RawMessage, error){}
 
 // Func makes a function a peer under a name, which stands in results and in the process list. Call it where a package variable is
@@ -27,9 +27,9 @@ var functions = map[string]func(*Task, json.RawMessage) (json.RawMessage, error)
 //
 //	server, err := peers.Start(ctx, host, "server", serve.With("hello"))
 //
-// The function has to call [Task.Ready]. What it prints goes to the peer's standard error. An error that it returns is the
-// Err of the [Result], and [Peer.Wait] returns it: its text, and the errno in it for [errors.Is], come from one process
-// to the other. One that comes before Ready is [Peer.Ready]'s as well.
+// The function has to call [Task.Ready]. Its output goes to the standard error of the peer. An error that it returns
+// is the Err of the [Result], and [Peer.Wait] returns it, with its text and with its errno for [errors.Is]. An error
+// before Ready is returned by [Peer.Ready] as well.
 //
 // Func panics if the name is taken, if it has blanks, or if [Main] has run already.
 func Func[Argument, Value any](name string, run func(*Task, Argument) (Value, error)) Function[Argument, Value] {
@@ -62,8 +62,8 @@ func (f Function[Argument, Value]) With(argument Argument) Program {
 	return call{f.name, text, err}
 }
 
-// Value returns what the function has returned, from the result of its peer. It is there beside an error of the function's as
-// well. The error is ErrNoValue if the function did not return, as after a panic, or if the result is another program's.
+// Value returns the result of the function, from the result of its peer; also if the function returned an error. The
+// error is ErrNoValue if the function did not return, as after a panic, or if the result is of another program.
 func (f Function[Argument, Value]) Value(r Result) (Value, error) {
 	var value Value
 	if r.Program != f.name || r.Value == nil {
@@ -110,7 +110,7 @@ func (c call) run(s *session) (*Result, error) {
 	return &Result{Value: value, Err: callError(c.name, err)}, nil
 }
 
-// errNotReady is a function's that did its work while everybody waited for it to be ready.
+// errNotReady is the error of a function that returned without calling Ready.
 var errNotReady = errors.New("it has returned and not called Task.Ready, for which whoever starts it waits")
 
 // callError keeps the text of an error of the user's, and the errno in it.
@@ -121,7 +121,7 @@ func callError(op string, err error) *PeerError {
 	return &PeerError{Op: op, Errno: errnoIn(err), Message: err.Error()}
 }
 
-// A Task is how a [Function] talks with the process that has started it.
+// A Task connects a [Function] to the process that has started it.
 type Task struct {
 	session *session
 	ready   bool
@@ -130,8 +130,8 @@ type Task struct {
 // Context ends when [Peer.Stop] is called: a server then ends in order, and returns.
 func (t *Task) Context() context.Context { return t.session.soft }
 
-// Ready says that others may begin: [Peer.Ready] returns, and so does the Start of a Lab. A server gives the address of
-// its listener once it listens, a client nil. Further calls have no effect.
+// Ready reports that the peer can be used: [Peer.Ready] returns, and so does the Start of a Lab. A server passes the
+// address of its listener once it listens, a client nil. Further calls have no effect.
 func (t *Task) Ready(listening net.Addr) error {
 	if t.ready {
 		return nil
@@ -140,13 +140,13 @@ func (t *Task) Ready(listening net.Addr) error {
 	return t.session.ready(addrPort(listening))
 }
 
-// Started says that the work has begun, on this connection: [Peer.Started] returns. Only the first call counts.
+// Started reports that the work has begun, on this connection: [Peer.Started] returns. Only the first call counts.
 func (t *Task) Started(c net.Conn) {
 	t.session.started(addrPort(c.LocalAddr()), addrPort(c.RemoteAddr()))
 }
 
-// Await waits for [Peer.Continue], which is how a scenario changes something at a moment that the function knows. Its error is
-// that of the Context.
+// Await waits for [Peer.Continue]: so a scenario can change something at a defined point of the function. Its error
+// is that of the Context.
 func (t *Task) Await() error { return t.session.awaitContinue() }
 
 // addrPort is an address of package net, if it is one of the Internet's.

@@ -11,29 +11,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Socket says which options a program sets on its sockets, before connect(2) or listen(2). What a listener has, its
-// connections inherit. Each is read back: that the kernel keeps something else than was asked for is an error.
+// Socket has the options that a program sets on its sockets, before connect(2) or listen(2). Connections inherit
+// those of their listener. Each is read back: it is an error if the kernel keeps another value.
 //
-// The zero value is the kernel's choice, except that Nagle's algorithm is on, keepalive off and SO_REUSEADDR on for a
+// The zero value leaves all to the kernel, with Nagle's algorithm on, keepalive off, and SO_REUSEADDR on for a
 // listener.
 type Socket struct {
 	Congestion    string `json:"congestion,omitempty"`     // TCP_CONGESTION, "bbr"; empty is the kernel's default
-	SendBuffer    int    `json:"send_buffer,omitempty"`    // SO_SNDBUF in bytes, which the kernel doubles; 0 lets it grow by itself
-	ReceiveBuffer int    `json:"receive_buffer,omitempty"` // SO_RCVBUF in bytes, which the kernel doubles; 0 lets it grow by itself
+	SendBuffer    int    `json:"send_buffer,omitempty"`    // SO_SNDBUF in bytes, which the kernel doubles; 0 means autotuning
+	ReceiveBuffer int    `json:"receive_buffer,omitempty"` // SO_RCVBUF in bytes, which the kernel doubles; 0 means autotuning
 	MSS           int    `json:"mss,omitempty"`            // TCP_MAXSEG, 88 to 32767; 0 is what the route allows
 	WindowClamp   int    `json:"window_clamp,omitempty"`   // TCP_WINDOW_CLAMP, the largest window to advertise, in bytes
 
 	NoDelay bool `json:"nodelay,omitempty"` // TCP_NODELAY: switches Nagle's algorithm off
 	Cork    bool `json:"cork,omitempty"`    // TCP_CORK: sends full segments only, for up to 200 ms
-	// QuickACK is TCP_QUICKACK. The kernel forgets it as the connection goes on (tcp(7)): use Set to set it again.
-	// False before connect(2) delays the third segment of the handshake, so that data can carry it.
+	// QuickACK is TCP_QUICKACK. It is not permanent (tcp(7)): use Set to set it again. False before connect(2) delays
+	// the final ACK of the handshake, so that data can carry it.
 	QuickACK *bool `json:"quick_ack,omitempty"`
-	// NotSentLowWater is TCP_NOTSENT_LOWAT: a socket takes no more data while it has this many bytes that are not sent.
+	// NotSentLowWater is TCP_NOTSENT_LOWAT: a socket accepts no more data while it has this many unsent bytes.
 	NotSentLowWater int `json:"notsent_low_water,omitempty"`
-	// ReceiveLowWater is SO_RCVLOWAT in bytes: a reader is woken when it has that many, or the other side's FIN, or the
-	// window or the buffer is nearly full. Until then they stay in the queue and narrow the window. A receive buffer that
-	// grows by itself begins with twice as much (tcp_set_rcvlowat in net/ipv4/tcp.c). 0 is the kernel's 1. With 65536 a
-	// BulkServer is woken for each 45th segment of 1448 bytes.
+	// ReceiveLowWater is SO_RCVLOWAT in bytes: a reader is woken when that many have arrived, or the FIN, or when the
+	// window or the buffer is almost full. Until then they stay in the queue and narrow the window. An autotuned
+	// receive buffer starts with twice as much (tcp_set_rcvlowat in net/ipv4/tcp.c). 0 means the default of the
+	// kernel, 1. With 65536 a BulkServer is woken for each 45th segment of 1448 bytes.
 	ReceiveLowWater int `json:"receive_low_water,omitempty"`
 
 	KeepAlive    bool          `json:"keepalive,omitempty"`        // SO_KEEPALIVE
@@ -42,11 +42,11 @@ type Socket struct {
 	KeepProbes   int           `json:"keep_probes,omitempty"`      // TCP_KEEPCNT, unanswered probes until it gives up: 1 to 127
 	// UserTimeout is TCP_USER_TIMEOUT (RFC 5482), whole milliseconds that data may stay unacknowledged.
 	UserTimeout time.Duration `json:"user_timeout_ns,omitempty"`
-	// RTOMax is TCP_RTO_MAX_MS (Linux 6.15), whole milliseconds that a retransmission time-out grows to at most: 1 to
-	// 120 s, which the kernel rounds up to its tick; 0 is sysctl net.ipv4.tcp_rto_max_ms.
+	// RTOMax is TCP_RTO_MAX_MS (Linux 6.15), the maximum RTO in whole milliseconds: 1 to 120 s, which the kernel
+	// rounds up to its tick; 0 means sysctl net.ipv4.tcp_rto_max_ms.
 	RTOMax time.Duration `json:"rto_max_ns,omitempty"`
-	// SYNRetries is TCP_SYNCNT, how often a SYN (of a listener, a SYN ACK) is sent again: 1 to 127, or 0 for sysctl
-	// net.ipv4.tcp_syn_retries (tcp_synack_retries).
+	// SYNRetries is TCP_SYNCNT, the number of retransmissions of a SYN (for a listener, of a SYN-ACK): 1 to 127, or 0
+	// for sysctl net.ipv4.tcp_syn_retries (tcp_synack_retries).
 	SYNRetries int `json:"syn_retries,omitempty"`
 
 	// Linger is SO_LINGER, whole seconds: close(2) waits that long until all is acknowledged. new(time.Duration(0))
@@ -59,10 +59,11 @@ type Socket struct {
 	// FastOpen is TCP_FASTOPEN_CONNECT, of a client: with a cookie, connect(2) returns at once and the SYN leaves with
 	// the first write. Needs bit 1 of sysctl net.ipv4.tcp_fastopen.
 	FastOpen bool `json:"fast_open,omitempty"`
-	// FastOpenQueue is TCP_FASTOPEN, of a listener: how many connections may wait that had data in their SYN. Needs
-	// bit 2 of sysctl net.ipv4.tcp_fastopen.
+	// FastOpenQueue is TCP_FASTOPEN, of a listener: the number of connections that may wait after a SYN with data.
+	// Needs bit 2 of sysctl net.ipv4.tcp_fastopen.
 	FastOpenQueue int `json:"fast_open_queue,omitempty"`
-	// DeferAccept is TCP_DEFER_ACCEPT, of a listener, in whole seconds: connections are accepted when they have data.
+	// DeferAccept is TCP_DEFER_ACCEPT, of a listener, in whole seconds: a connection is accepted when data has
+	// arrived.
 	DeferAccept time.Duration `json:"defer_accept_ns,omitempty"`
 
 	ReuseAddr *bool `json:"reuse_addr,omitempty"` // SO_REUSEADDR; nil sets it on what binds: a listener, a client with Local
@@ -74,11 +75,11 @@ type Socket struct {
 	MTUDiscover string `json:"mtu_discover,omitempty"`
 }
 
-// NoFINWait2 as Linger2 is TCP_LINGER2 -1: a connection that its program has closed ends with the ACK of its FIN, and what
-// comes later is answered with a reset.
+// NoFINWait2 as Linger2 is TCP_LINGER2 -1: a closed connection ends with the ACK of its FIN, and later segments are
+// answered with RST.
 const NoFINWait2 = -time.Second
 
-// A role is what a socket is for. It decides which options make sense.
+// A role is the use of a socket. It decides which options are valid.
 type role int
 
 const (
@@ -126,7 +127,7 @@ const maxLinger2 = 120
 // kernel raises a smaller clamp to it.
 const minWindowClamp = (2048 + 256) / 2
 
-// maxDeferAccept keeps TCP_DEFER_ACCEPT below the kernel's longest time-out, from which on its steps no longer double.
+// maxDeferAccept keeps TCP_DEFER_ACCEPT below the maximum RTO of the kernel, where its steps no longer double.
 const maxDeferAccept = 63
 
 const (
@@ -137,7 +138,7 @@ const (
 
 func double(n int) int { return 2 * n }
 
-// options are all that this package can set and read back. The order is that in which they are set.
+// options are all options that this package can set and read back, in the order in which they are set.
 var options = []option{
 	{"SO_REUSEADDR", unix.SOL_SOCKET, unix.SO_REUSEADDR, 0, 1, nil, false, ""},
 	{"SO_REUSEPORT", unix.SOL_SOCKET, unix.SO_REUSEPORT, 0, 1, nil, false, ""},
@@ -170,8 +171,8 @@ var options = []option{
 // mtuDiscover are the values of IP_MTU_DISCOVER, from IP_PMTUDISC_DONT (0) on (include/uapi/linux/in.h).
 var mtuDiscover = []string{"dont", "want", "do", "probe", "interface", "omit"}
 
-// deferredFor is how long a listener with TCP_DEFER_ACCEPT really waits: the kernel keeps a number of SYN ACKs, which
-// it sends after 1, 2, 4, ... seconds (secs_to_retrans in net/ipv4/tcp.c).
+// deferredFor is the effective time of TCP_DEFER_ACCEPT: the kernel stores a number of SYN-ACKs, which it sends after
+// 1, 2, 4, ... seconds (secs_to_retrans in net/ipv4/tcp.c).
 func deferredFor(seconds int) int {
 	period := 1
 	for period < seconds {
@@ -234,7 +235,7 @@ type setting struct {
 	value         int
 }
 
-// settings are the options with an int value that the socket gets, whether they are asked for or always set.
+// settings returns the options with an int value to set on the socket, on request or always.
 func (s Socket) settings(family int, r role) []setting {
 	reuse := r != asClient
 	if s.ReuseAddr != nil {

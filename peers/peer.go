@@ -62,13 +62,14 @@ const (
 	maxNameLength = 64
 )
 
-// Start starts a program by means of on, or [Local] if that is nil. The name is for people: it stands in results, in
-// errors and in the process's command line.
+// Start starts a program by on, or by [Local] if that is nil. The name is for people: in results, in errors and in
+// the command line of the process.
 //
 // The end of ctx kills the peer: ctx bounds the peer's life and not only its start. In a Ginkgo spec, a context of a
 // BeforeEach ends with that node.
 //
-// Every peer has its own process group, so that ^C at a terminal reaches only this process, which then has the say.
+// Every peer has a process group of its own, so that ^C at a terminal reaches only this process, which decides what
+// to do.
 func Start(ctx context.Context, on Starter, name string, p Program) (*Peer, error) {
 	peer, err := start(ctx, on, name, p)
 	if err != nil {
@@ -141,7 +142,7 @@ func commandLine(c Command) (*exec.Cmd, error) {
 // selfLine is the command of our own programs: this program once more, with a line of configuration.
 func selfLine(name string, p Program) (*exec.Cmd, *command, error) {
 	if !mainCalled.Load() {
-		// Without Main, the new process would not become a peer but do what this one does: start peers.
+		// Without Main, the new process would not become a peer, but do what this one does: start peers.
 		return nil, nil, errors.New("peers.Main has not been called in this program: call it first in main, or in TestMain")
 	}
 	config, err := encodeConfig(p)
@@ -156,15 +157,16 @@ func selfLine(name string, p Program) (*exec.Cmd, *command, error) {
 	cmd := &exec.Cmd{Path: exe, Args: []string{exe, "tcplab-peer", name, p.program()}}
 	cmd.Env = append(os.Environ(), environment+"=1")
 	if os.Getenv("GORACE") == "" {
-		// The race detector would let every peer sleep for a second when it exits. Without -race this means nothing.
+		// With the race detector, every peer would sleep for a second when it exits. Without -race this has no
+		// effect.
 		cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0")
 	}
 	return cmd, &command{Type: typeConfig, Version: Version, Name: name, Program: p.program(), Config: config}, nil
 }
 
-// launch starts the process and what watches it. config is nil for a Command.
+// launch starts the process and the goroutines that watch it. config is nil for a Command.
 func (p *Peer) launch(ctx context.Context, on Starter, config *command) (err error) {
-	// Pipes of our own: those of exec.Cmd are closed by its Wait, whether all was read or not, and it is the Starter
+	// The pipes are made here: exec.Cmd closes its own in Wait, whether all was read or not, and it is the Starter
 	// who waits.
 	var files []*os.File
 	defer func() {
@@ -231,8 +233,8 @@ func (p *Peer) launch(ctx context.Context, on Starter, config *command) (err err
 		p.killGroup()
 		p.gone = true
 		p.mu.Unlock()
-		// All that the process has written is in the pipes now. Something that it left behind may hold them open, so
-		// readers do not wait for their end but take what is there.
+		// All output of the process is in the pipes now. A process that it left behind may keep them open, so readers
+		// do not wait for their end but read what is there.
 		_ = stdoutR.SetReadDeadline(longAgo)
 		_ = stderrR.SetReadDeadline(longAgo)
 		readers.Wait()
@@ -256,7 +258,7 @@ func (d *draining) Read(b []byte) (int, error) {
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, err
 	}
-	// A file does not read after its deadline, even if there is something. Control does not look at deadlines.
+	// A file does not read after its deadline, even if there is data. Control ignores deadlines.
 	raw, err := d.f.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -282,7 +284,7 @@ func drain(f *os.File, to *tail) {
 	_, _ = io.Copy(to, &draining{f})
 }
 
-// readMessages reads the program's messages. A breach of the protocol kills it.
+// readMessages reads the messages of the program. It kills a program that breaks the protocol.
 func (p *Peer) readMessages(r io.Reader) {
 	lines := lineScanner(r, maxMessageLine)
 	for lines.Scan() {
@@ -297,7 +299,7 @@ func (p *Peer) readMessages(r io.Reader) {
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		// It died while it wrote: how is told by its exit status.
+		// It died mid-line; the exit status says how.
 	case errors.Is(err, bufio.ErrTooLong):
 		p.fail(fmt.Errorf("a line longer than %d bytes", maxMessageLine))
 	case err != nil:
@@ -367,7 +369,7 @@ func (p *Peer) setStarted(s Started) {
 	}
 }
 
-// fail notes a breach of the protocol and kills the process.
+// fail records a breach of the protocol and kills the process.
 func (p *Peer) fail(err error) {
 	p.mu.Lock()
 	if p.broken == nil {
@@ -392,7 +394,7 @@ func (p *Peer) conclude(exit error) {
 			Stdout: string(p.stdout.Bytes()), StdoutDropped: p.stdout.Dropped(),
 			Stderr: string(p.stderr.Bytes()), StderrDropped: p.stderr.Dropped(),
 		}
-		// It may have ended by itself just before it was killed. Then it has a result like any other.
+		// It may have ended by itself just before it was killed. Then its result counts.
 		status.when = atAll
 		if p.killed != nil && status.Signal == unix.SignalName(unix.SIGKILL) {
 			p.err = status
@@ -430,7 +432,7 @@ func (p *Peer) about(err error) error {
 	return fmt.Errorf("peer %s (%s, pid %d): %w", p.name, p.program, p.PID(), err)
 }
 
-// isExit tells whether an error of exec.Cmd.Wait only says how the process ended.
+// isExit reports whether an error of exec.Cmd.Wait only says how the process ended.
 func isExit(err error) bool {
 	var e *exec.ExitError
 	return err == nil || errors.As(err, &e)
@@ -458,10 +460,10 @@ func (p *Peer) PID() int { return p.cmd.Process.Pid }
 // Done returns a channel that is closed when the process has ended and its result is there.
 func (p *Peer) Done() <-chan struct{} { return p.done }
 
-// Fault returns how the peer ended, if nobody here asked for such an end: by a signal that was not sent by [Peer.Signal],
-// [Peer.Stop] or [Peer.Kill] (a crash, the OOM killer), without a result (a panic), or with an exit status other than 0,
-// unless a signal that ends a process was sent before. It is nil while the peer runs, and for errors that the peer has
-// reported itself, which Wait returns. The error is an *ExitError, or says how the peer broke the protocol.
+// Fault returns how the peer ended, if that was not intended: by a signal that was not sent by [Peer.Signal],
+// [Peer.Stop] or [Peer.Kill] (a crash, the OOM killer), without a result (a panic), or with an exit status other than
+// 0, unless a signal that ends a process was sent before. It is nil while the peer runs, and for errors that the peer
+// has reported itself, which Wait returns. The error is an *ExitError, or says how the peer broke the protocol.
 func (p *Peer) Fault() error {
 	select {
 	case <-p.done:
@@ -501,7 +503,7 @@ func (p *Peer) Fault() error {
 	return p.about(status)
 }
 
-// hasExited tells whether the process has ended, although its result may not be there yet.
+// hasExited reports whether the process has ended, even if its result is not there yet.
 func (p *Peer) hasExited() bool {
 	var info unix.Siginfo
 	err := unix.Waitid(unix.P_PID, p.PID(), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
@@ -516,14 +518,14 @@ func isNamed(name string) func(os.Signal) bool {
 	}
 }
 
-// ends tells whether a signal is one that ends a process which does nothing about it, or asks it to end (signal(7)).
+// ends reports whether a signal ends a process by default, or asks it to end (signal(7)).
 func ends(sig os.Signal) bool {
 	return !slices.Contains([]os.Signal{
 		unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, unix.SIGCHLD, unix.SIGURG, unix.SIGWINCH,
 	}, sig)
 }
 
-// Output returns the last of what the peer has written to stderr so far: 64 KiB, or Command.MaxOutput.
+// Output returns the end of the standard error of the peer so far: 64 KiB, or Command.MaxOutput.
 func (p *Peer) Output() []byte { return p.stderr.Bytes() }
 
 // Progress returns the reports of progress so far, the first 100,000.
@@ -577,7 +579,7 @@ func (p *Peer) await(ctx context.Context, event <-chan struct{}, name string) er
 	return fmt.Errorf("peer %s ended before it was %s", p.name, name)
 }
 
-// progressText says for people how far a peer has come that is still being waited for.
+// progressText describes the progress of a peer that is being waited for.
 func (p *Peer) progressText() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -595,17 +597,17 @@ func (p *Peer) progressText() string {
 	}
 }
 
-// Begin lets a program whose AwaitBegin is set begin: a client connects, a Script that listens accepts, a SYNFlood
-// sends. For all others there is nothing to do.
+// Begin starts a program whose AwaitBegin is set: a client connects, a Script that listens accepts, a SYNFlood sends.
+// For all others it does nothing.
 func (p *Peer) Begin() error { return p.send(typeStart) }
 
-// Waiting waits until a Script stands at an Await that it was not yet told to leave: all steps before are done. If the
+// Waiting waits until a Script is at an Await that it was not yet told to leave: all steps before are done. If the
 // peer ends before, the error is that of Wait.
 func (p *Peer) Waiting(ctx context.Context) (Waiting, error) {
 	return p.atAwait(ctx, func() {})
 }
 
-// Continue waits as Waiting does, and lets the Script go on.
+// Continue waits as Waiting does, and lets the Script continue.
 func (p *Peer) Continue(ctx context.Context) error {
 	_, err := p.atAwait(ctx, func() { p.continued++ })
 	if err != nil {
@@ -614,7 +616,7 @@ func (p *Peer) Continue(ctx context.Context) error {
 	return p.send(typeContinue)
 }
 
-// atAwait waits until the peer stands at an Await, and then calls then with the lock held.
+// atAwait waits until the peer is at an Await, and then calls then with the lock held.
 func (p *Peer) atAwait(ctx context.Context, then func()) (Waiting, error) {
 	for {
 		p.mu.Lock()
@@ -650,9 +652,8 @@ func (p *Peer) Wait(ctx context.Context) (Result, error) {
 }
 
 // Stop asks the peer to finish, and waits as Wait does. A client sends nothing more, closes, and waits until the
-// server has all; a server accepts no more, and gives up connections that are still open; a Script ends as if its steps
-// were done; a Command gets SIGTERM.
-// On a link that is cut a client waits long: a second Stop makes it report at once.
+// server has all; a server accepts no more, and aborts open connections; a Script ends as if its steps were done; a
+// Command gets SIGTERM. In a blackhole a client waits long: a second Stop makes it report at once.
 func (p *Peer) Stop(ctx context.Context) (Result, error) {
 	var err error
 	if p.isOurs {
@@ -681,7 +682,7 @@ func (p *Peer) send(kind string) error {
 	return nil
 }
 
-// Signal sends a signal to the process: SIGSTOP and SIGCONT make a reader that stalls.
+// Signal sends a signal to the process: SIGSTOP and SIGCONT make a reader stall.
 func (p *Peer) Signal(sig os.Signal) error {
 	p.mu.Lock()
 	p.signals = append(p.signals, sig) // before it is sent: it may end the process at once
@@ -698,7 +699,7 @@ func (p *Peer) Kill() {
 	<-p.done
 }
 
-// kill sends SIGKILL, and notes the reason.
+// kill sends SIGKILL, and records the reason.
 func (p *Peer) kill(reason error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -712,8 +713,8 @@ func (p *Peer) kill(reason error) {
 	p.cmd.Process.Kill() // an error says that it has ended
 }
 
-// killGroup kills a Command's children and what else is in its process group. It must not be called once the group
-// is gone: its number could be another's then.
+// killGroup kills the process group of a Command. It must not be called once the group is gone: its number could be
+// reused.
 func (p *Peer) killGroup() {
 	if !p.isOurs {
 		_ = unix.Kill(-p.PID(), unix.SIGKILL) // an error says that all have ended

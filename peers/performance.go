@@ -25,7 +25,7 @@ type performance struct {
 	err      error // what ended the script, other than a stop
 }
 
-// actor is a connection that steps are done on.
+// actor is a connection that steps run on.
 type actor struct {
 	sock    *socket // nil when it is closed
 	conn    *Connection
@@ -34,9 +34,9 @@ type actor struct {
 }
 
 func (p Script) run(s *session) (*Result, error) {
-	// Made before anything is timed: on a slow machine, such as a guest, it takes a while.
+	// Allocated before anything is timed: on a slow machine, such as a guest, it takes a while.
 	run := &performance{Script: p, s: s, buf: make([]byte, readSize), data: pattern(int(longestWrite(p.Steps)) + 256)}
-	clear(run.buf) // so that the kernel finds its pages in the first read(2)
+	clear(run.buf) // so that its pages are mapped before the first read(2)
 	if err := run.prepare(); err != nil {
 		return nil, err
 	}
@@ -149,8 +149,8 @@ func (p *performance) quickACK(sock *socket) error {
 	return sock.control(func(fd int) error { return o.set(fd, boolInt(*p.QuickACK)) })
 }
 
-// connect sends all SYNs in order, then waits. It makes the sockets before, so that nothing but bind(2) and
-// connect(2) lies between two SYNs.
+// connect sends all SYNs in order, then waits. It makes the sockets before, so that only bind(2) and connect(2) are
+// between two SYNs.
 func (p *performance) connect(n int) []*actor {
 	var actors []*actor
 	for range n {
@@ -173,7 +173,7 @@ func (p *performance) connect(n int) []*actor {
 		}
 	}
 	var wg sync.WaitGroup
-	for i, a := range actors { // waiting sends nothing, so its order is of no matter
+	for i, a := range actors { // waiting sends nothing, so its order does not matter
 		wg.Go(func() {
 			a.conn.ConnectTime, errs[i] = a.sock.awaitConnect(p.s.soft, p.Connect, starts[i], errs[i], p.Timeout)
 			if errs[i] != nil {
@@ -209,13 +209,13 @@ func (p *performance) bind(sock *socket) error {
 	return sock.bind(p.Local)
 }
 
-// newActor keeps a connection. What waits on it is cut short by a stop.
+// newActor registers a connection. A stop interrupts what waits on it.
 func (p *performance) newActor(sock *socket, conn *Connection) *actor {
 	p.all = append(p.all, conn)
 	return &actor{sock: sock, conn: conn, release: cancelOn(p.s.soft, sock.f.SetDeadline), start: time.Now()}
 }
 
-// fail notes an error of a connection, which ends the script.
+// fail records an error of a connection, which ends the script.
 func (p *performance) fail(a *actor, err error) {
 	a.conn.Err = peerError("", "", err)
 	if p.err == nil {
@@ -232,7 +232,7 @@ func (p *performance) end(actors []*actor) {
 	}
 }
 
-// close notes what the kernel says of a connection and closes it. The error is that of close(2).
+// close records the state of the socket and closes it. The error is that of close(2).
 func (p *performance) close(a *actor, err error) error {
 	a.release()
 	a.conn.Elapsed = time.Since(a.start)
@@ -242,7 +242,7 @@ func (p *performance) close(a *actor, err error) error {
 	return err
 }
 
-// do does steps, and tells whether to go on: not after an error that nobody tries, nor after a stop.
+// do runs steps, and reports whether to continue: not after an error without Try, nor after a stop.
 func (p *performance) do(steps []Step, actors []*actor, try bool) (goOn bool) {
 	for _, step := range steps {
 		if step.Do != doRepeat {
@@ -260,7 +260,7 @@ func (p *performance) do(steps []Step, actors []*actor, try bool) (goOn bool) {
 	return true
 }
 
-// doOne does a step on all connections.
+// doOne runs a step on all connections.
 func (p *performance) doOne(step Step, actors []*actor, try bool) (goOn bool) {
 	if step.isShared() {
 		outcome, goOn := p.perform(step, nil)
@@ -293,7 +293,7 @@ func joined(message, more string) string {
 	return message + ", " + more
 }
 
-// perform does a step on a connection, or on none if it is shared. After a stop there is no going on.
+// perform runs a step on a connection, or on none if it is shared. After a stop nothing continues.
 func (p *performance) perform(step Step, a *actor) (outcome Outcome, goOn bool) {
 	outcome = Outcome{Step: step.String(), Start: time.Since(p.begin)}
 	err := p.s.soft.Err()
@@ -316,7 +316,7 @@ func (p *performance) perform(step Step, a *actor) (outcome Outcome, goOn bool) 
 	return outcome, true
 }
 
-// act does a step.
+// act runs a step.
 func (p *performance) act(step Step, a *actor, outcome *Outcome) (err error) {
 	switch step.Do {
 	case doWrite:

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ProbeSender sends numbered UDP datagrams at regular times, whatever becomes of them: what a link does to packets
-// shows in them without TCP's answer to it. Each begins with its number, from 0, in eight bytes of network byte
-// order; see [ProbeNumber].
+// ProbeSender sends numbered UDP datagrams at regular times, whatever happens to them: they show what a link does to
+// packets, without a reaction of TCP. Each begins with its number, from 0, in eight bytes of network byte order; see
+// [ProbeNumber].
 type ProbeSender struct {
 	Connect netip.AddrPort `json:"connect"`
 	// AwaitBegin lets the sender begin when Peer.Begin is called, rather than at once.
@@ -21,26 +21,27 @@ type ProbeSender struct {
 
 	Count int `json:"count,omitempty"` // how many datagrams, up to 1,000,000; 0 is 1
 	Size  int `json:"size,omitempty"`  // bytes of payload, 8 to 65507; 0 is 8
-	// Interval is the time from one datagram to the next. One that is late does not delay those behind it. 0 sends
-	// them as fast as the socket takes them.
+	// Interval is the time from one datagram to the next. A late one does not delay the later ones. 0 sends them as
+	// fast as the socket accepts them.
 	Interval time.Duration `json:"interval_ns,omitempty"`
 	// TrafficClass is the byte of DSCP and ECN in the IP header (RFC 2474, RFC 3168), 0 to 255: 2 is ECT(0).
 	TrafficClass int `json:"traffic_class,omitempty"`
 }
 
-// ProbeReceiver counts the datagrams of a ProbeSender. It has no way to know which is the last: it ends by Peer.Stop,
-// and counts what has arrived until then.
+// ProbeReceiver counts the datagrams of a ProbeSender. It cannot know the last one: it ends by Peer.Stop, and counts
+// what has arrived until then.
 type ProbeReceiver struct {
 	Listen netip.AddrPort `json:"listen"` // port 0: the kernel chooses, see Ready
 }
 
-// ProbeResult is what a sender or a receiver of probes did.
+// ProbeResult is the result of a sender or a receiver of probes.
 type ProbeResult struct {
 	Sent int `json:"sent,omitempty"`
 
 	Received int `json:"received,omitempty"` // probes that were read, copies included
 	Distinct int `json:"distinct,omitempty"` // of them, without copies
-	// Reordered counts, without copies, those that came after one with a higher number (RFC 4737, section 3.3).
+	// Reordered counts, without duplicates, the probes that arrived after one with a higher number (RFC 4737, section
+	// 3.3).
 	Reordered int `json:"reordered,omitempty"`
 	Foreign   int `json:"foreign,omitempty"` // datagrams that are no probes
 	// Overflowed counts datagrams that this host dropped because the socket's buffer was full (SK_MEMINFO_DROPS).
@@ -78,8 +79,8 @@ func (p ProbeReceiver) Validate() error {
 	return c.err
 }
 
-// ProbeNumber returns the number of a probe from its payload, or from the first bytes of it. It reports whether it is
-// one, as far as can be seen.
+// ProbeNumber returns the number of a probe from the begin of its payload. It reports false for what is certainly no
+// probe.
 func ProbeNumber(payload []byte) (number int, ok bool) {
 	if len(payload) < probeHeader {
 		return 0, false
@@ -180,9 +181,9 @@ func (p ProbeReceiver) run(s *session) (*Result, error) {
 	return &Result{Probe: &count.ProbeResult, Err: peerError("read", p.Listen.String(), err)}, nil
 }
 
-// prepare makes room for what comes while this program does not run, and binds.
+// prepare enlarges the receive buffer for datagrams that arrive while this program does not run, and binds.
 func (p ProbeReceiver) prepare(fd int) error {
-	// Beyond sysctl net.core.rmem_max only root may go. Less room is no error here: what it costs is counted.
+	// Beyond sysctl net.core.rmem_max only root may go. A smaller buffer is no error here: its drops are counted.
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, probeBuffer) != nil {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, probeBuffer); err != nil {
 			return peerError("setsockopt SO_RCVBUF", "", err)
@@ -195,7 +196,7 @@ func (p ProbeReceiver) prepare(fd int) error {
 	return asError(peerError("bind", p.Listen.String(), err))
 }
 
-// receive counts datagrams until the first stop, and then what is in the socket already.
+// receive counts datagrams until the first stop, and then those already in the socket.
 func (p ProbeReceiver) receive(s *session, sock *socket, local netip.AddrPort, count *probeCount) error {
 	buf := make([]byte, maxDatagram)
 	release := cancelOn(s.soft, sock.f.SetReadDeadline)
@@ -223,7 +224,7 @@ func (p ProbeReceiver) receive(s *session, sock *socket, local netip.AddrPort, c
 	}
 }
 
-// receive takes a datagram. Where there is none it waits, or the error is EAGAIN.
+// receive reads a datagram. If there is none it waits, or the error is EAGAIN.
 func (s *socket) receive(buf []byte, wait bool) (n int, from netip.AddrPort, err error) {
 	waitErr := s.raw.Read(func(fd uintptr) bool {
 		var sa unix.Sockaddr
@@ -273,8 +274,8 @@ func (c *probeCount) add(datagram []byte) {
 	c.next = max(c.next, number+1)
 }
 
-// socketDrops is what the kernel counts as dropped at a socket: SK_MEMINFO_DROPS of SO_MEMINFO, whose layout is in
-// include/uapi/linux/sock_diag.h. Package unix has no way to read it.
+// socketDrops is the number of datagrams that the kernel dropped at a socket: SK_MEMINFO_DROPS of SO_MEMINFO, whose
+// layout is in include/uapi/linux/sock_diag.h. Package unix cannot read it.
 func socketDrops(fd int) (int, error) {
 	const drops = 8
 	var info [drops + 1]uint32

@@ -22,8 +22,8 @@ type Program interface {
 // runner is a program that runs in a process of ours, all but Command.
 type runner interface {
 	Program
-	// run does the work. An error means that the work could not begin, as for a socket option that the kernel
-	// refuses; what goes wrong later is in the result.
+	// run does the work. An error means that the work could not begin, as with a refused socket option; later errors
+	// are in the result.
 	run(*session) (*Result, error)
 }
 
@@ -91,10 +91,10 @@ func encodeConfig(p Program) (json.RawMessage, error) {
 	return b, nil
 }
 
-// UntilStopped as a time to hold connections means until [Peer.Stop].
+// UntilStopped, as a time to hold connections, means until [Peer.Stop].
 const UntilStopped = time.Duration(math.MaxInt64)
 
-// check collects the first thing that is wrong with a configuration.
+// check keeps the first error of a configuration.
 type check struct {
 	program string
 	err     error

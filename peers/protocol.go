@@ -107,8 +107,8 @@ func parseMessage(line []byte) (message, error) {
 	return m, nil
 }
 
-// checkVersion looks at the version before anything else is looked at, because another version may have other
-// fields. Only lines of the given types carry one.
+// checkVersion checks the version before anything else, because another version may have other fields. Only lines of
+// the given types have one.
 func checkVersion(line []byte, types ...string) error {
 	var head struct {
 		Type    string `json:"type"`
@@ -136,8 +136,8 @@ func decodeStrict(b []byte, to any) error {
 	return nil
 }
 
-// lineScanner returns the lines of r, without their newline. A line of max bytes or more ends it with
-// bufio.ErrTooLong, a last line without newline with io.ErrUnexpectedEOF: its writer died while it wrote.
+// lineScanner returns the lines of r, without newline. It ends with bufio.ErrTooLong at a line of max bytes or more,
+// and with io.ErrUnexpectedEOF at a last line without newline: its writer died mid-line.
 func lineScanner(r io.Reader, max int) *bufio.Scanner {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, max)

@@ -30,9 +30,9 @@ type Result struct {
 	// Connections has one entry for each connection, in the order in which they were accepted or asked for.
 	Connections []Connection `json:"connections,omitempty"`
 
-	// Err is what kept the peer from its work: of the programs that transfer, the first error of a connection. Wait
-	// returns it too. For Accept, Dial and Script.TryConnect the error of a connection is their very result, and stands
-	// only there.
+	// Err is the error that kept the peer from its work: of the programs that transfer data, the first error of a
+	// connection. Wait returns it too. For Accept, Dial and Script.TryConnect the error of a connection is a result,
+	// and is only there.
 	Err *PeerError `json:"error,omitempty"`
 }
 
@@ -47,23 +47,23 @@ type Connection struct {
 	Sent     int64 `json:"sent"`     // bytes that the kernel took from this program
 	Received int64 `json:"received"` // bytes that this program read
 
-	// Elapsed is, for the side that sends, the time from before the first byte was written until the other side had
-	// acknowledged all and closed; for the side that receives, from the first byte to the last. Of a Script it is from
-	// before connect(2), or after accept(2), until the connection is closed.
+	// Elapsed is, for the sender, the time from before the first byte was written until the other side had
+	// acknowledged all and closed; for the receiver, from the first byte to the last. For a Script it is from before
+	// connect(2), or after accept(2), until the connection is closed.
 	Elapsed time.Duration `json:"elapsed_ns"`
-	// Goodput is bytes * 8 / Elapsed, in bit/s: of those sent, or else of those received. 0 where Elapsed is 0, as
+	// Goodput is bytes * 8 / Elapsed, in bit/s, of the bytes sent, or else of those received. 0 if Elapsed is 0, as
 	// with all bytes in one read.
 	Goodput float64 `json:"goodput_bps"`
 
-	// What the kernel says of the socket. The buffers are the kernel's figures: twice what was asked for.
+	// The state of the socket in the kernel. Buffers are as the kernel counts them: twice what was asked for.
 	Congestion    string `json:"congestion,omitempty"`
 	MSS           int    `json:"mss,omitempty"`
 	SendBuffer    int    `json:"send_buffer,omitempty"`
 	ReceiveBuffer int    `json:"receive_buffer,omitempty"`
 	NoDelay       bool   `json:"nodelay"`
 
-	// TCPInfo is final where the connection was closed in order: the other side has acknowledged all that this side
-	// sent, its FIN included, so that nothing can be retransmitted any more.
+	// TCPInfo is final if the connection was closed in order: the other side has acknowledged all that this side
+	// sent, including its FIN, so nothing can be retransmitted any more.
 	TCPInfo *TCPInfo `json:"tcp_info,omitempty"`
 
 	Steps []Outcome `json:"steps,omitempty"` // of Script
@@ -91,7 +91,7 @@ type EchoResult struct {
 	Latencies []time.Duration `json:"latencies_ns,omitempty"`
 }
 
-// AcceptResult is what became of a listener.
+// AcceptResult is the final state of a listener.
 type AcceptResult struct {
 	Backlog  int `json:"backlog"`  // as the kernel kept it
 	Queued   int `json:"queued"`   // connections in the accept queue at the end: made, but not accepted
@@ -140,7 +140,7 @@ func (e *PeerError) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the errno, if there is one. Of a step that went well, which has no error, it is nil.
+// Unwrap returns the errno, or nil if there is none, as for a step without an error.
 func (e *PeerError) Unwrap() error {
 	if e == nil {
 		return nil
@@ -190,8 +190,8 @@ func errnoByName(name string) syscall.Errno {
 	return 0
 }
 
-// ErrKilled is in the error of a peer that was killed, by [Peer.Kill] or by the end of the context of [Start],
-// before it had reported.
+// ErrKilled is in the error of a peer that was killed before it had reported, by [Peer.Kill] or by the end of the
+// context of [Start].
 var ErrKilled = errors.New("killed")
 
 // ExitError says that a peer ended without a result, or, of [Peer.Fault], as nobody asked for.
@@ -205,7 +205,7 @@ type ExitError struct {
 	unasked bool // nobody here sent the signal
 }
 
-// A moment is when a process ended, as seen from its result.
+// A moment is the phase in which a process ended, relative to its result.
 type moment int
 
 const (
@@ -245,7 +245,7 @@ func (e *ExitError) Error() string {
 // Unwrap returns Cause.
 func (e *ExitError) Unwrap() error { return e.Cause }
 
-// ConfigError says which field of a program's configuration is refused, before anything was started.
+// ConfigError refuses a field of the configuration of a program, before anything is started.
 type ConfigError struct {
 	Program string // "bulk-client"
 	Field   string // "MSS"
@@ -257,24 +257,25 @@ func (e *ConfigError) Error() string {
 	return fmt.Sprintf("%s: %s is %v: %s", e.Program, e.Field, e.Value, e.Allowed)
 }
 
-// Progress is how far a transfer has come.
+// Progress is the state of a transfer.
 type Progress struct {
 	Elapsed time.Duration `json:"elapsed_ns"` // since it started
 	Bytes   int64         `json:"bytes"`      // so far, on all connections of the peer
 }
 
-// Ready says that a peer has its sockets: a server can be connected to, a client has one with all options set.
+// Ready reports that a peer has its sockets: a server can be connected to, a client has a socket with all options
+// set.
 type Ready struct {
 	Addr netip.AddrPort `json:"addr,omitzero"` // where a server listens, with the port that the kernel chose
 }
 
-// Started says that the work has begun: of a client, the first connection is there; of a server, it accepted one.
+// Started reports that the work has begun: a client has its first connection, or a server has accepted one.
 type Started struct {
 	Local  netip.AddrPort `json:"local,omitzero"`
 	Remote netip.AddrPort `json:"remote,omitzero"`
 }
 
-// Waiting says that a Script, or a Function, stands at an Await.
+// Waiting reports that a Script, or a Function, is at an Await.
 type Waiting struct {
 	Number int `json:"number"` // of the Await among all that it has come to: 1 is the first
 }

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// Script is a client or a server that does exactly the steps that it is given, in order, and reports what became of
-// each. It does nothing else on a connection, except that it closes it when its steps are done.
+// Script is a client or a server that does exactly its steps, in order, and reports the outcome of each. It does
+// nothing else on a connection, except that it closes it when its steps are done.
 //
 //	peers.Script{Connect: addr, Steps: peers.Steps(peers.Write(1000), peers.CloseWrite(), peers.ReadAll())}
 //
-// An error ends the script, all connections are closed, and the error is that of the peer. With [Try], it is nothing
-// but a result, and the next step is done. Peer.Stop ends the script in order: a step that waits is cut short with
-// ECANCELED, which is no error of the peer, and no other is begun.
+// An error ends the script: all connections are closed, and the error is that of the peer. With [Try] it is only a
+// result, and the next step runs. Peer.Stop ends the script in order: a waiting step is interrupted with ECANCELED,
+// which is no error of the peer, and no other begins.
 //
-// One goroutine does all steps, and calls connect(2) for all connections, so the order of what is sent is that of
-// the script.
+// One goroutine runs all steps, and calls connect(2) for all connections, so packets are sent in the order of the
+// script.
 type Script struct {
 	// One of Connect, a client, and Listen, a server; port 0 of the latter: the kernel chooses, see Ready.
 	Connect netip.AddrPort `json:"connect,omitzero"`
@@ -31,17 +31,17 @@ type Script struct {
 
 	// AwaitBegin lets the client connect, or the server accept, when Peer.Begin is called, rather than at once.
 	AwaitBegin bool `json:"await_begin,omitempty"`
-	// Connections is how many to make or accept. 0 is 1. They come one after the other: the next when the steps of
-	// the one before are done and it is closed.
+	// Connections is the number of connections to make or accept. 0 means 1. They run one after the other: the next
+	// when the one before has done its steps and is closed.
 	Connections int `json:"connections,omitempty"`
-	// Together makes or accepts all connections first. Then each step is done on all of them, in their order, before
-	// the next step begins; Sleep and Await once for all. They are closed at the end.
+	// Together makes or accepts all connections first. Then each step runs on all of them, in their order, before the
+	// next step begins; Sleep and Await once for all. They are closed at the end.
 	Together bool `json:"together,omitempty"`
 
 	// Timeout bounds a connect(2), as in Dial. 0 leaves it to the kernel.
 	Timeout time.Duration `json:"timeout_ns,omitempty"`
-	// TryConnect makes it a result, and no error, that connect(2) or bind(2) fails, as in Dial: the errno is the
-	// connection's Err, no step is done on it, and the other connections go on.
+	// TryConnect makes a failure of connect(2) or bind(2) a result instead of an error, as in Dial: the errno is the
+	// Err of the connection, no step runs on it, and the other connections continue.
 	TryConnect bool `json:"try_connect,omitempty"`
 
 	Socket
@@ -49,8 +49,8 @@ type Script struct {
 	Steps []Step `json:"steps,omitempty"`
 }
 
-// Outcome is what became of a step. Those of a connection are in Connection.Steps, in the order in which they were
-// done: without Repeat, at the same place as in Script.Steps.
+// Outcome is the outcome of a step. Those of a connection are in Connection.Steps, in the order in which they ran:
+// without Repeat, at the same place as in Script.Steps.
 type Outcome struct {
 	Step    string        `json:"step"`               // "write 1000"
 	Start   time.Duration `json:"start_ns"`           // since the script began, before its first connect(2) or accept(2)
@@ -115,7 +115,7 @@ func (p Script) Validate() error {
 		c.fail("Steps", fmt.Sprintf("%d times Inspect", inspects*connections), fmt.Sprintf("allowed are %d", MaxInspects))
 	}
 	if c.err == nil {
-		// The whole has to fit into the first line to the peer, beside its name and the like.
+		// The script has to fit into the first line to the peer, beside its name and the like.
 		const most = maxCommandLine - 1024
 		if b, err := json.Marshal(p); err != nil || len(b) > most {
 			c.fail("Steps", fmt.Sprintf("%d bytes of JSON", len(b)), fmt.Sprintf("allowed are %d: use Repeat", most))

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is a TCP socket as the kernel makes it. Package net is not used, because it adds what an experiment has
-// not asked for: MPTCP, TCP_NODELAY, keepalive, its own backlog, and a second connect(2) after EADDRNOTAVAIL or a
-// connection to itself. os.File gives the waiting: it polls a descriptor that does not block.
+// socket is a TCP socket as the kernel makes it. Package net is not used, because it adds what an experiment has not
+// asked for: MPTCP, TCP_NODELAY, keepalive, its own backlog, and a second connect(2) after EADDRNOTAVAIL or a
+// connection to itself. os.File polls the non-blocking descriptor, and so can wait.
 type socket struct {
 	f   *os.File
 	raw syscall.RawConn
@@ -31,7 +31,7 @@ func wrapSocket(fd int) (*socket, error) {
 		f.Close()
 		return nil, err
 	}
-	// Where this works, setting a deadline never fails later.
+	// If this works, setting a deadline never fails later.
 	if err := f.SetDeadline(time.Time{}); err != nil {
 		f.Close()
 		return nil, err
@@ -112,7 +112,7 @@ func (s *socket) bind(addr netip.AddrPort) error {
 
 // accept waits for a connection until ctx ends.
 func (s *socket) accept(ctx context.Context) (*socket, netip.AddrPort, error) {
-	// A connection that is there already would be faster than the deadline.
+	// An established connection in the queue would be returned in spite of the deadline.
 	if ctx.Err() != nil {
 		return nil, netip.AddrPort{}, unix.ECANCELED
 	}
@@ -139,9 +139,9 @@ func (s *socket) accept(ctx context.Context) (*socket, netip.AddrPort, error) {
 	return c, fromSockaddr(sa), err
 }
 
-// connect connects and returns how long that took, also if it failed. How long to try is left to the kernel, unless
-// timeout is above 0: then the error is EINPROGRESS, as a blocking connect(2) with SO_SNDTIMEO has it (socket(7)).
-// If ctx has ended, no SYN is sent.
+// connect connects and returns the duration, also if it failed. The kernel decides how long to try, unless timeout is
+// above 0: then the error is EINPROGRESS, as in a blocking connect(2) with SO_SNDTIMEO (socket(7)). If ctx has ended,
+// no SYN is sent.
 func (s *socket) connect(ctx context.Context, addr netip.AddrPort, timeout time.Duration) (time.Duration, error) {
 	start := time.Now()
 	return s.awaitConnect(ctx, addr, start, s.beginConnect(ctx, addr), timeout)
@@ -188,7 +188,7 @@ func (s *socket) awaitConnect(ctx context.Context, addr netip.AddrPort, start ti
 	return took, p
 }
 
-// connectStatus tells how a connect(2) stands that was in progress: nil, EINPROGRESS, or why it failed.
+// connectStatus returns the state of a connect(2) in progress: nil, EINPROGRESS, or its error.
 func connectStatus(fd int) error {
 	if err := pendingError(fd); err != nil {
 		return err
@@ -201,7 +201,7 @@ func connectStatus(fd int) error {
 	return err
 }
 
-// pendingError takes the error that waits at a socket.
+// pendingError returns and clears the pending error of a socket.
 func pendingError(fd int) error {
 	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
@@ -214,8 +214,8 @@ func pendingError(fd int) error {
 }
 
 // finishActive closes the sending direction first and waits for the other side to close. Then all that was sent,
-// the FIN included, is acknowledged, and nothing of it can be retransmitted any more: TCP_INFO is final.
-// What the other side still sends is read and dropped.
+// including the FIN, is acknowledged, and nothing can be retransmitted any more: TCP_INFO is final. It reads and
+// drops what the other side still sends.
 func (s *socket) finishActive(ctx context.Context) error {
 	release := cancelOn(ctx, s.f.SetReadDeadline)
 	defer release()
@@ -225,9 +225,9 @@ func (s *socket) finishActive(ctx context.Context) error {
 	if _, err := io.Copy(io.Discard, onlyReader{s.f}); err != nil {
 		return peerError("read", "", interrupted(ctx, err))
 	}
-	// The other side closes when it has read our FIN, so its FIN acknowledges ours, which brings this side from
-	// FIN_WAIT1 through TIME_WAIT; the kernel keeps TIME_WAIT elsewhere and leaves the socket in CLOSE. A FIN that
-	// came earlier, as from a peer that was killed, leaves it in CLOSING.
+	// The other side closes when it has read our FIN, so its FIN acknowledges ours, and this side goes from
+	// FIN-WAIT-1 to TIME-WAIT. The kernel keeps TIME-WAIT elsewhere and leaves the socket in CLOSE. A FIN that
+	// arrived earlier, as from a killed peer, leaves it in CLOSING.
 	info, err := s.tcpInfo()
 	if err != nil {
 		return peerError("getsockopt TCP_INFO", "", err)
@@ -293,7 +293,7 @@ func (s *socket) localAddr() (addr netip.AddrPort, err error) {
 	return addr, err
 }
 
-// describe fills in what the kernel says of the socket.
+// describe fills in the state of the socket in the kernel.
 func (s *socket) describe(c *Connection) error {
 	return s.control(func(fd int) error {
 		if sa, err := unix.Getsockname(fd); err != nil {
@@ -340,11 +340,11 @@ func (s *socket) control(f func(fd int) error) error {
 
 func (s *socket) close() { s.f.Close() }
 
-// longAgo as a deadline ends what waits.
+// longAgo, as a deadline, ends whatever waits.
 var longAgo = time.Unix(1, 0)
 
-// cancelOn sets a deadline in the past when ctx ends, so that what waits returns. The function that it returns
-// undoes that; it must be called.
+// cancelOn sets a deadline in the past when ctx ends, so that waiting calls return. The returned function undoes
+// that, and must be called.
 func cancelOn(ctx context.Context, setDeadline func(time.Time) error) (release func()) {
 	set := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -353,7 +353,7 @@ func cancelOn(ctx context.Context, setDeadline func(time.Time) error) (release f
 	})
 	return func() {
 		if !stop() {
-			<-set // or else it would be set after we have cleared it
+			<-set // or it would be set after it was cleared
 			_ = setDeadline(time.Time{})
 		}
 	}

@@ -43,15 +43,15 @@ const (
 // Steps makes a list of steps.
 func Steps(steps ...Step) []Step { return steps }
 
-// Write writes that many bytes, up to 1 GiB, in one write(2), or one for each MiB. It waits until the kernel has taken
-// all. The n-th byte of a connection is n modulo 256.
+// Write writes that many bytes, up to 1 GiB, in one write(2), or one for each MiB. It waits until the kernel has
+// accepted all. The n-th byte of a connection is n modulo 256.
 func Write(bytes int64) Step { return Step{Do: doWrite, Bytes: bytes} }
 
-// Read reads exactly that many bytes. That the other side closes before is an error.
+// Read reads exactly that many bytes. It is an error if the other side closes before.
 func Read(bytes int64) Step { return Step{Do: doRead, Bytes: bytes} }
 
-// ReadSome waits until there is something to read, and calls read(2) once, for up to 256 KiB. That the other side has
-// closed is no error, but 0 bytes.
+// ReadSome waits until there is data, and calls read(2) once, for up to 256 KiB. After the FIN it reads 0 bytes,
+// which is no error.
 func ReadSome() Step { return Step{Do: doReadSome} }
 
 // ReadAll reads until the other side closes, in calls that block (see the package's documentation).
@@ -66,16 +66,16 @@ func ReadSlowly(bitsPerSecond int64) Step {
 // Sleep waits. Sleep(UntilStopped) waits until Peer.Stop, which ends the script.
 func Sleep(d time.Duration) Step { return Step{Do: doSleep, Duration: d} }
 
-// Await waits until the parent says to go on, with [Peer.Continue].
+// Await waits for [Peer.Continue] by the parent.
 func Await() Step { return Step{Do: doAwait} }
 
-// CloseWrite sends a FIN and goes on reading: shutdown(2) with SHUT_WR.
+// CloseWrite sends a FIN: shutdown(2) with SHUT_WR. Reading is still possible.
 func CloseWrite() Step { return Step{Do: doCloseWrite} }
 
-// Close calls close(2). Only Sleep and Await can come after it.
+// Close calls close(2). Only Sleep and Await can follow.
 func Close() Step { return Step{Do: doClose} }
 
-// Abort closes with an RST: SO_LINGER on with 0 s, then close(2). Only Sleep and Await can come after it.
+// Abort closes with RST: SO_LINGER on with 0 s, then close(2). Only Sleep and Await can follow.
 func Abort() Step { return Step{Do: doAbort} }
 
 // Set sets an option by the kernel's name and in the kernel's unit, as in Set("TCP_CORK", 0), and reads it back. For
@@ -83,13 +83,13 @@ func Abort() Step { return Step{Do: doAbort} }
 // ACK is delayed.
 func Set(option string, value int) Step { return Step{Do: doSet, Option: option, Value: value} }
 
-// Inspect notes TCP_INFO in the result.
+// Inspect records TCP_INFO in the result.
 func Inspect() Step { return Step{Do: doInspect} }
 
-// Repeat does steps several times. Each of them has its own entry in the result each time.
+// Repeat runs steps several times. Each run of each step has an entry in the result.
 func Repeat(times int, steps ...Step) Step { return Step{Do: doRepeat, Times: times, Steps: steps} }
 
-// Try makes an error of the step a result only: the script goes on. Of Repeat, all its steps are tried.
+// Try makes an error of the step a result only: the script continues. With Repeat, it applies to all its steps.
 func Try(step Step) Step {
 	step.Try = true
 	return step
@@ -115,10 +115,10 @@ func (s Step) String() string {
 	return s.Do
 }
 
-// isShared tells whether a step is done once for several connections, because it has to do with none of them.
+// isShared reports whether a step runs once for several connections, because it concerns none of them.
 func (s Step) isShared() bool { return s.Do == doSleep || s.Do == doAwait }
 
-// ends tells whether a step closes the socket.
+// ends reports whether a step closes the socket.
 func (s Step) ends() bool { return s.Do == doClose || s.Do == doAbort }
 
 // The bounds of steps.
@@ -162,7 +162,7 @@ func (c *check) steps(field string, steps []Step, closed bool, depth int) (total
 	return total, inspects, closed
 }
 
-// step checks one step for itself.
+// step checks a single step.
 func (c *check) step(name string, s Step) {
 	within := func(field string, value, least, most int64) {
 		if value < least || value > most {

@@ -13,13 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SYNFlood sends SYNs that nobody stands behind: from a raw socket, with source addresses that are not its own. It
-// needs CAP_NET_RAW.
+// SYNFlood sends SYNs from a raw socket with spoofed source addresses. It needs CAP_NET_RAW.
 //
-// What the server answers has to go nowhere: it needs a route to the sources, or it drops the SYN; an ICMP host or
-// network unreachable makes it forget the SYN, and an RST too. Sources that belong to the client's subnet and to no
-// host do, on a link without neighbour discovery. An address of the client's own host is refused. With
-// sysctl rp_filter, the way back to the sources must lead where the SYNs come from.
+// The answers of the server must be lost. The server needs a route to the sources, or it drops the SYN; and an ICMP
+// unreachable message or an RST makes it drop the request. Unused addresses of the client's subnet fulfil that, on a
+// link without neighbour discovery. An address of the client's own host is refused. With sysctl rp_filter, the route
+// to the sources must lead where the SYNs come from.
 //
 // The n-th SYN, from 0, has sequence number n, source port 1024 + n, and the source address n modulo their number.
 type SYNFlood struct {
@@ -90,7 +89,7 @@ func (f SYNFlood) run(s *session) (*Result, error) {
 	return &Result{Flood: flood, Err: peerError("send SYN", f.Connect.String(), err)}, nil
 }
 
-// checkSources refuses addresses of this host: its kernel would answer the SYN ACK with an RST.
+// checkSources refuses addresses of this host: its kernel would answer the SYN-ACK with RST.
 func (f SYNFlood) checkSources() error {
 	own, err := net.InterfaceAddrs()
 	if err != nil {
@@ -106,8 +105,8 @@ func (f SYNFlood) checkSources() error {
 	return nil
 }
 
-// rawSocket makes a socket for packets with their own IP header. It blocks: a packet has no one to wait for but the
-// kernel's queue.
+// rawSocket makes a socket for packets with an IP header of their own. It blocks: only the queue of the kernel can
+// make a send wait.
 func (f SYNFlood) rawSocket() (int, error) {
 	family := unix.AF_INET
 	if f.Connect.Addr().Is6() {
@@ -125,7 +124,7 @@ func (f SYNFlood) rawSocket() (int, error) {
 	return fd, nil
 }
 
-// flood sends until all are sent or the first stop, which is an end in order.
+// flood sends until all are sent, or until the first stop, which is a normal end.
 func (f SYNFlood) flood(s *session, fd int, start time.Time, result *FloodResult) error {
 	to, err := toSockaddr(netip.AddrPortFrom(f.Connect.Addr(), 0)) // a raw socket for IPv6 wants port 0
 	if err != nil {

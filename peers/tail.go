@@ -19,7 +19,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	defer t.mu.Unlock()
 	t.buf = append(t.buf, p...)
 	if len(t.buf) > t.max {
-		// Cut down to half, so that a program that writes without end does not make us copy max bytes each time.
+		// Cut to half, so that a program that writes without end does not cause a copy of max bytes each time.
 		cut := len(t.buf) - t.max/2
 		t.buf = append(t.buf[:0], t.buf[cut:]...)
 		t.dropped += int64(cut)
@@ -54,11 +54,12 @@ func lastLines(b []byte, n int) string {
 	return string(b[at+1:])
 }
 
-// death is how a Go program begins to say why it ends: a panic, an error of the runtime, a signal that nobody handles.
+// death matches the line with which a Go program reports its end: a panic, an error of the runtime, an unhandled
+// signal.
 var death = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^(panic|fatal error|SIG[A-Z]+): `) })
 
-// excerpt returns n lines of a program's standard error: the last ones, or, of a Go program that has panicked, those from
-// there on. The stacks of all its goroutines follow, and would be all that is seen.
+// excerpt returns n lines of the standard error of a program: the last ones, or, of a Go program that has panicked,
+// those from the panic on. The stacks of all its goroutines follow, and would hide it.
 func excerpt(b []byte, n int) string {
 	found := death().FindAllIndex(b, -1)
 	if len(found) == 0 {

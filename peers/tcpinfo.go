@@ -34,7 +34,7 @@ type TCPInfo struct {
 	size uintptr // how many bytes the kernel filled
 }
 
-// Has tells whether the kernel filled the field with that name, in lower case as in JSON: "total_rto" is false
+// Has reports whether the kernel filled the field with that name, in lower case as in JSON: "total_rto" is false
 // before Linux 6.7.
 func (t *TCPInfo) Has(name string) bool {
 	for _, f := range tcpInfoFields {
@@ -45,7 +45,7 @@ func (t *TCPInfo) Has(name string) bool {
 	return false
 }
 
-// tcpInfoField is one field of struct tcp_info: its name, where it ends in the kernel's struct, how to get at it here.
+// tcpInfoField is one field of struct tcp_info: its name, its end in the kernel's struct, and access to it here.
 type tcpInfoField struct {
 	name  string
 	end   uintptr
@@ -131,7 +131,8 @@ func (t *TCPInfo) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// ParseTCPInfo takes the kernel's struct tcp_info, or as much of it as there is: it grows with the kernels.
+// ParseTCPInfo parses the kernel's struct tcp_info, which may be shorter or longer than known here: it grows with
+// each kernel.
 func ParseTCPInfo(b []byte) *TCPInfo {
 	t := &TCPInfo{}
 	t.size = uintptr(copy(unsafe.Slice((*byte)(unsafe.Pointer(&t.TCPInfo)), unsafe.Sizeof(t.TCPInfo)), b))
@@ -146,8 +147,8 @@ func ParseTCPInfo(b []byte) *TCPInfo {
 	return t
 }
 
-// getTCPInfo reads TCP_INFO of a socket. It does not use unix.GetsockoptTCPInfo, which hides how much of the struct
-// the kernel filled: an old kernel's zero would look like a count of zero.
+// getTCPInfo reads TCP_INFO of a socket. unix.GetsockoptTCPInfo hides how much of the struct the kernel filled: on an
+// old kernel an absent field would look like a count of zero.
 func getTCPInfo(fd int) (*TCPInfo, error) {
 	var raw [unsafe.Sizeof(unix.TCPInfo{})]byte
 	size := uint32(len(raw))

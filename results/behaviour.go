@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// A Behaviour is what TCP did otherwise in one run than in another: on another kernel, with another seed. Where
-// Compare asks whether every byte is the same, this asks what a reader would call a difference.
+// A Behaviour is how TCP behaved differently in two runs, on another kernel or with another seed. Compare checks that
+// every byte is the same; this compares what a reader would call a difference.
 type Behaviour struct {
 	KernelA, KernelB string // releases
 	SeedA, SeedB     uint64
@@ -73,8 +73,8 @@ func CompareBehaviour(a, b *Run, allCounters bool) (Behaviour, error) {
 		return Behaviour{}, fmt.Errorf("compare runs: neither %s nor %s has a record", a.path, b.path)
 	}
 	result := Behaviour{all: allCounters}
-	result.KernelA, result.SeedA = origin(recordsA)
-	result.KernelB, result.SeedB = origin(recordsB)
+	result.KernelA, result.SeedA = comesFrom(recordsA)
+	result.KernelB, result.SeedB = comesFrom(recordsB)
 	type key struct{ suite, scenario string }
 	pairs := map[key][2]*Record{}
 	var order []key
@@ -102,8 +102,8 @@ func CompareBehaviour(a, b *Run, allCounters bool) (Behaviour, error) {
 	return result, nil
 }
 
-// origin is what the records of a run have in common.
-func origin(records []*Record) (kernel string, seed uint64) {
+// comesFrom is what the records of a run have in common.
+func comesFrom(records []*Record) (kernel string, seed uint64) {
 	if len(records) == 0 {
 		return "", 0
 	}
@@ -211,7 +211,7 @@ const slight = 0.01
 // their counters those that differ most, relatively. If the counters of all layers were compared, it has every
 // scenario and every counter.
 func (b Behaviour) Table(w io.Writer, o TableOptions) error {
-	t := table{colour: o.Colour, width: min(max(cmp.Or(o.Width, defaultWidth), minWidth), maxWidth)}
+	t := newTable(o)
 	hidden := 0
 	for _, change := range b.Changes {
 		if !b.all {

@@ -28,7 +28,7 @@ func on(kernel string, r *Record) *Record {
 }
 
 func syns(kernel string, count float64) *Record {
-	r := on(kernel, small("handshake", "repeats its SYN in silence, ever more slowly, and gives up"))
+	r := on(kernel, small("handshake", "retransmits the SYN with exponential back-off"))
 	r.Figures = []Figure{{Name: "SYNs", Value: count}, {Name: "gave up after", Value: 120 + count, Unit: "s"}}
 	r.Counters = []CounterDiff{
 		{Host: "client", Diff: map[string]int64{"TcpExtTCPSynRetrans": int64(count) - 1, "TcpAttemptFails": 1, "IpOutRequests": int64(count)}},
@@ -59,7 +59,7 @@ func TestCompareBehaviour(t *testing.T) {
 	g.Expect(found.Changes).To(Equal([]ScenarioChange{
 		{Suite: "handshake", Scenario: "needs a new kernel", VerdictA: Skipped, VerdictB: Passed, ReasonA: "is for kernels >= 6.5.0; this is 6.1"},
 		{
-			Suite: "handshake", Scenario: "repeats its SYN in silence, ever more slowly, and gives up", VerdictA: Passed, VerdictB: Passed,
+			Suite: "handshake", Scenario: "retransmits the SYN with exponential back-off", VerdictA: Passed, VerdictB: Passed,
 			Figures:  []Change{{Name: "SYNs", A: 7, B: 11}, {Name: "gave up after", Unit: "s", A: 127, B: 131}},
 			Counters: []Change{{Host: "client", Name: "TcpExtTCPSynRetrans", A: 6, B: 10}},
 		},
@@ -71,7 +71,7 @@ func TestCompareBehaviour(t *testing.T) {
 	g.Expect(out.String()).To(Equal(`handshake: needs a new kernel
     verdict skipped (is for kernels >= 6.5.0; this is 6.1) -> passed
 
-handshake: repeats its SYN in silence, ever more slowly, and gives up
+handshake: retransmits the SYN with exponential back-off
     SYNs                          7  ->  11      +57 %
     gave up after               127  ->  131 s  +3.1 %
     client TcpExtTCPSynRetrans    6  ->  10      +67 %

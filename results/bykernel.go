@@ -39,7 +39,7 @@ func CompareKernels(runs []*Run) (ByKernel, error) {
 		if len(of) == 0 {
 			return ByKernel{}, fmt.Errorf("compare kernels: %s has no record", run.path)
 		}
-		release, _ := origin(of)
+		release, _ := comesFrom(of)
 		if slices.Contains(by.Kernels, release) {
 			return ByKernel{}, fmt.Errorf("compare kernels: two runs are of kernel %s: give one of each", release)
 		}
@@ -143,21 +143,10 @@ func (f Figure) sameBounds(g Figure) bool {
 	return !above(f.Bounds.Lower, g.Bounds.Upper) && !above(g.Bounds.Lower, f.Bounds.Upper)
 }
 
-// markdown escapes what would end a cell, begin HTML, or make a link or a picture. A backslash before a bar would take
-// its escape away.
-var markdown = strings.NewReplacer(`\`, `\\`, "|", `\|`, "<", "&lt;", "[", `\[`)
-
 // Markdown writes the rows as a table, the longest column last.
 func (b ByKernel) Markdown(w io.Writer) error {
-	var text strings.Builder
-	row := func(cells ...string) {
-		for i, cell := range cells {
-			cells[i] = markdown.Replace(printable(cell))
-		}
-		text.WriteString("| " + strings.Join(cells, " | ") + " |\n")
-	}
-	row(slices.Concat([]string{"Suite", "Scenario", "Figure"}, b.Kernels, []string{"Source"})...)
-	text.WriteString(strings.Repeat("|---", len(b.Kernels)+4) + "|\n")
+	var page markdownPage
+	page.head(slices.Concat([]string{"Suite", "Scenario", "Figure"}, b.Kernels, []string{"Source"})...)
 	suite, scenario := "", ""
 	for _, r := range b.Rows {
 		shown := []string{r.Suite, r.Scenario}
@@ -165,8 +154,12 @@ func (b ByKernel) Markdown(w io.Writer) error {
 			shown = []string{"", ""}
 		}
 		suite, scenario = r.Suite, r.Scenario
-		row(slices.Concat(shown, []string{r.Figure}, r.Cells, []string{r.Source})...)
+		cells := slices.Concat(shown, []string{r.Figure}, r.Cells, []string{r.Source})
+		for i, cell := range cells {
+			cells[i] = markdownText(cell)
+		}
+		page.row(cells...)
 	}
-	_, err := io.WriteString(w, text.String())
+	_, err := io.WriteString(w, page.String())
 	return err
 }

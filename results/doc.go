@@ -1,12 +1,12 @@
 // Package results is the record of a run: a model for what one scenario left behind, a store for many of them, a
-// comparison of two runs, and the table at the end.
+// comparison of two runs, and reports: the table at the end, and the same for other programs.
 //
 // It knows nothing of networks. Who runs scenarios fills in a [Record] and writes it; who reads results needs nothing
 // but this package, or jq. It needs no privileges, no kernel feature and no other program. Its tests:
 //
 //	go test ./results
-//	go test ./results -run '^$' -fuzz FuzzParse -fuzztime 30s   # or FuzzSlug, FuzzCompare, FuzzTable
-//	go test ./results -run Golden -update                       # after a change of the schema or the table
+//	go test ./results -run '^$' -fuzz FuzzParse -fuzztime 30s   # or FuzzSlug, FuzzCompare, FuzzTable, FuzzReporters
+//	go test ./results -run Golden -update                       # after a change of the schema or a report
 //
 // # On disk
 //

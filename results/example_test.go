@@ -53,7 +53,8 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := results.Table(os.Stdout, records, results.Terminal(os.Stdout)); err != nil {
+	table := results.Table(results.Terminal(os.Stdout))
+	if err := table(os.Stdout, results.Report{Records: records}); err != nil {
 		log.Fatal(err)
 	}
 	// Output:

@@ -5,11 +5,10 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/tcplab/tcplab/internal/text"
 )
 
 // The report for JUnit's readers has what both of the schemas allow that they go by, Ant's (JUnit.xsd of
@@ -68,42 +67,11 @@ func (t junitTime) MarshalText() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(t).Seconds(), 'f', 3, 64), nil
 }
 
-// JUnit writes records as the report that tools of continuous integration read: a test case for each record with the
-// wall time that it took, why it failed and where its evidence is, or why it was skipped; and a test suite for each
-// suite, kernel and seed, which are among its properties. The records' order stays.
-func JUnit(w io.Writer, records []*Record) error {
-	var report junitSuites
-	kernels := map[string]bool{}
-	for _, r := range records {
-		kernels[r.Kernel.Release] = true
-	}
-	index := map[string]int{}
-	started := map[string]time.Time{}
-	for _, r := range records {
-		properties := junitPropertiesOf(r)
-		key := fmt.Sprintf("%q %q", r.Suite, properties)
-		i, known := index[key]
-		if !known {
-			i = len(report.Suites)
-			index[key] = i
-			report.Suites = append(report.Suites, junitSuite{
-				// The name of the machine says nothing: in virtual time all give the same.
-				Name: printable(cmp.Or(r.Suite, "-")), Package: "tcplab", ID: i, Hostname: "localhost", Properties: junitProperties{properties},
-			})
-		}
-		class := r.Suite
-		if len(kernels) > 1 {
-			class += " on " + r.Kernel.Release // otherwise readers would take one test for the other
-		}
-		report.Suites[i].add(r, printable(class))
-		if at := junitStarted(r); !at.IsZero() && (started[key].IsZero() || at.Before(started[key])) {
-			started[key] = at
-		}
-	}
-	for key, i := range index {
-		report.Suites[i].Timestamp = started[key].UTC().Format("2006-01-02T15:04:05") // the schemas allow no zone
-	}
-	document, err := xml.MarshalIndent(report, "", "  ")
+// JUnit writes the report that tools of continuous integration read: a test case for each record with the wall time that it
+// took, why it failed and where its evidence is, or why it was skipped; and a test suite for each suite, kernel and seed,
+// which are among its properties. The records' order stays. What is missing is an error of a suite of its own.
+func JUnit(w io.Writer, report Report) error {
+	document, err := xml.MarshalIndent(junitReport(report), "", "  ")
 	if err != nil {
 		return fmt.Errorf("JUnit report: %w", err)
 	}
@@ -111,14 +79,59 @@ func JUnit(w io.Writer, records []*Record) error {
 	return err
 }
 
-func junitPropertiesOf(r *Record) []junitProperty {
-	list := []junitProperty{
-		{"kernel", printable(r.Kernel.Release)}, {"clock", printable(r.Clock)}, {"seed", strconv.FormatUint(r.Seed, 10)}, {"protocol", "IPv4"},
+func junitReport(report Report) junitSuites {
+	var document junitSuites
+	kernels := map[string]bool{}
+	for _, r := range report.Records {
+		kernels[r.Kernel.Release] = true
 	}
-	if r.IPv6 {
-		list[len(list)-1].Value = "IPv6"
+	type key struct {
+		suite string
+		origin
 	}
-	return list
+	index := map[key]int{}
+	started := map[key]time.Time{}
+	for _, r := range report.Records {
+		k := key{r.Suite, r.origin()}
+		i, known := index[k]
+		if !known {
+			i = document.add(printable(cmp.Or(r.Suite, "-")), junitPropertiesOf(k.origin))
+			index[k] = i
+		}
+		class := r.Suite
+		if len(kernels) > 1 {
+			class += " on " + r.Kernel.Release // otherwise readers would take one test for the other
+		}
+		document.Suites[i].add(r, printable(class))
+		if at := junitStarted(r); !at.IsZero() && (started[k].IsZero() || at.Before(started[k])) {
+			started[k] = at
+		}
+	}
+	for k, i := range index {
+		document.Suites[i].Timestamp = junitTimestamp(started[k])
+	}
+	if missing := report.missing(); missing != "" {
+		s := &document.Suites[document.add("tcplab", []junitProperty{{"missing", strconv.Itoa(report.Missing)}})]
+		s.Timestamp, s.Tests, s.Errors = junitTimestamp(time.Time{}), 1, 1
+		s.Cases = []junitCase{{Name: "all scenarios have run", Class: "tcplab", Error: &junitFailure{Message: missing, Type: "missing", Text: missing}}}
+	}
+	return document
+}
+
+// add adds a suite without test cases, and returns its place.
+func (d *junitSuites) add(name string, properties []junitProperty) int {
+	d.Suites = append(d.Suites, junitSuite{
+		// The name of the machine says nothing: in virtual time all give the same.
+		Name: name, Package: "tcplab", ID: len(d.Suites), Hostname: "localhost", Properties: junitProperties{properties},
+	})
+	return len(d.Suites) - 1
+}
+
+// junitTimestamp is in UTC: the schemas allow no zone.
+func junitTimestamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05") }
+
+func junitPropertiesOf(o origin) []junitProperty {
+	return []junitProperty{{"kernel", o.kernel}, {"clock", o.clock}, {"seed", o.seed}, {"protocol", o.protocol}}
 }
 
 func junitStarted(r *Record) time.Time {
@@ -151,29 +164,12 @@ func (s *junitSuite) add(r *Record, class string) {
 
 // newJUnitFailure has the first line of the message for lists, and all that is known for who looks closer.
 func newJUnitFailure(r *Record) *junitFailure {
-	failure := &junitFailure{Message: printable(string(r.Verdict)), Type: printable(string(r.Verdict))}
-	var all strings.Builder
-	if f := r.Failure; f != nil {
-		line, _, _ := strings.Cut(strings.TrimSpace(f.Message), "\n")
-		failure.Message = printable(cmp.Or(strings.TrimSpace(line), string(r.Verdict)))
-		all.WriteString(f.Message)
-		if f.Location != "" {
-			all.WriteString("\nat " + f.Location)
-		}
-	}
-	for _, figure := range r.Figures {
-		all.WriteString("\n" + figure.String())
-	}
-	if r.dir != "" {
-		all.WriteString("\nevidence: " + r.dir)
-	}
-	failure.Text = strings.TrimSpace(junitText(all.String()))
-	return failure
+	return &junitFailure{Message: headline(r), Type: printable(string(r.Verdict)), Text: strings.TrimSpace(junitText(explain(r, math.MaxInt)))}
 }
 
-// junitText leaves out what XML cannot hold, not even in a CDATA section.
+// junitText leaves out what XML cannot hold, not even in a CDATA section, and is more than text cannot hold elsewhere.
 func junitText(s string) string {
-	return strings.NewReplacer("\ufffe", "\ufffd", "\uffff", "\ufffd").Replace(text.PrintableLines(s))
+	return strings.NewReplacer("\ufffe", "\ufffd", "\uffff", "\ufffd").Replace(s)
 }
 
 // wall is the wall time that a record's scenario took, or 0 where it is not known.

@@ -129,7 +129,7 @@ func (s Spread) verdict() string {
 // checks whose margin is below a limit, a share of the width between their bounds. The last line counts the runs of
 // scenarios, as Table's does.
 func SpreadTable(w io.Writer, spreads []Spread, limit float64, o TableOptions) error {
-	t := table{colour: o.Colour, width: min(max(cmp.Or(o.Width, defaultWidth), minWidth), maxWidth)}
+	t := newTable(o)
 	columns := []column{{width: len("SUITE")}, {width: len("SCENARIO")}, {width: len("PASSED"), right: true}}
 	for _, s := range spreads {
 		columns[0].width = max(columns[0].width, min(displayWidth(printable(s.Suite)), t.width/5))

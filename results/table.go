@@ -30,6 +30,7 @@ const (
 	scenarioLines = 3 // of a spec's text, before it is cut
 	figureLines   = 4 // of what was expected
 	messageLines  = 8 // of a failure's message
+	noteLines     = 10
 )
 
 // Terminal returns the options for printing to f: the width and colours of a terminal, and without colour where f is
@@ -53,13 +54,13 @@ type Tally struct{ Passed, Failed, Skipped int }
 func Count(records []*Record) Tally {
 	var t Tally
 	for _, r := range records {
-		switch r.Verdict {
-		case Passed:
-			t.Passed++
-		case Skipped, Pending:
-			t.Skipped++
-		default:
+		switch {
+		case r.Verdict.Failed():
 			t.Failed++
+		case ran(r):
+			t.Passed++
+		default:
+			t.Skipped++
 		}
 	}
 	return t
@@ -70,19 +71,47 @@ func (t Tally) String() string {
 	return fmt.Sprintf("%d passed, %d failed, %d skipped", t.Passed, t.Failed, t.Skipped)
 }
 
-// Table prints one row a record, in the order given: suite, scenario, verdict, figures, the virtual time that it took
+// Table makes a reporter that prints one row a record: suite, scenario, verdict, figures, the virtual time that it took
 // and the wall time. Then come the failures, each with the first lines of its message and the folder that holds the
-// evidence (of records that were read), why scenarios were skipped, which kept their guest too busy, and, alone on the last line, the Tally.
-func Table(w io.Writer, records []*Record, o TableOptions) error {
-	t := table{colour: o.Colour, width: min(max(cmp.Or(o.Width, defaultWidth), minWidth), maxWidth)}
-	if len(records) > 0 {
-		t.rows(records)
-		t.failures(records)
-		t.skips(records)
-		t.busy(records)
-		t.line("")
+// evidence (of records that were read), why scenarios were skipped, which kept their guest too busy, alone on a line the
+// [Tally], and if any scenarios are missing, how many. Records of several kernels or seeds have a table each.
+func Table(o TableOptions) Reporter {
+	return func(w io.Writer, report Report) error {
+		t := newTable(o)
+		all := sections(report.Records)
+		for _, s := range all {
+			if len(all) > 1 {
+				for _, line := range wrap(capital(s.String()), t.width, scenarioLines) {
+					t.line(t.paint(line, bold))
+				}
+			}
+			t.section(s.records)
+		}
+		t.tally(Count(report.Records))
+		if missing := report.missing(); missing != "" {
+			t.line(missing)
+		}
+		_, err := w.Write(t.out.Bytes())
+		return err
 	}
-	count := Count(records)
+}
+
+// section prints the records of one kernel and seed.
+func (t *table) section(records []*Record) {
+	t.rows(records)
+	t.failures(records)
+	for _, s := range skips(records) {
+		t.note("SKIPPED", s.String())
+	}
+	for _, r := range records {
+		if busy := tooBusy(r); busy != "" {
+			t.note("BUSY", r.Suite+": "+r.Scenario+": "+busy)
+		}
+	}
+	t.line("")
+}
+
+func (t *table) tally(count Tally) {
 	style := green
 	switch {
 	case count.Failed > 0:
@@ -91,14 +120,17 @@ func Table(w io.Writer, records []*Record, o TableOptions) error {
 		style = yellow
 	}
 	t.line(t.paint(count.String(), style))
-	_, err := w.Write(t.out.Bytes())
-	return err
 }
 
 type table struct {
 	out    bytes.Buffer
 	width  int
 	colour bool
+}
+
+// newTable begins a table of the width that was asked for, as far as one can read it.
+func newTable(o TableOptions) table {
+	return table{colour: o.Colour, width: min(max(cmp.Or(o.Width, defaultWidth), minWidth), maxWidth)}
 }
 
 // ANSI colours, as parameters of SGR.
@@ -229,13 +261,13 @@ func (t *table) rows(records []*Record) {
 }
 
 func verdictStyle(v Verdict) string {
-	switch v {
-	case Passed:
+	switch {
+	case v.Failed():
+		return red
+	case v == Passed:
 		return green
-	case Skipped, Pending:
-		return yellow
 	}
-	return red
+	return yellow
 }
 
 // A figure's parts, ready to print.
@@ -400,58 +432,14 @@ func (t *table) message(text, indent string) {
 	}
 }
 
-// skips prints each reason once: on a machine without netem, most scenarios have the same.
-func (t *table) skips(records []*Record) {
-	var reasons []string
-	count := map[string]int{}
-	for _, r := range records {
-		if r.Verdict.Failed() || r.Verdict == Passed {
-			continue
-		}
-		reason := skipReason(r)
-		if count[reason] == 0 {
-			reasons = append(reasons, reason)
-		}
-		count[reason]++
-	}
-	for _, reason := range reasons {
-		t.line("")
-		scenarios := "scenarios"
-		if count[reason] == 1 {
-			scenarios = "scenario"
-		}
-		head := "SKIPPED"
-		lines := wrap(fmt.Sprintf("%s %d %s: %s", head, count[reason], scenarios, reason), t.width-2, 10)
-		for i, line := range lines {
-			if i == 0 {
-				t.line(t.paint(head, yellow) + strings.TrimPrefix(line, head))
-			} else {
-				t.line("  " + line)
-			}
-		}
-	}
-}
-
-// BusyLimit is how busy, in percent, the processor of a guest may be for a figure to be TCP's: docs/virtual-time.md has what was
-// measured.
-const BusyLimit = 80
-
-// busy prints whose figures may be the machine's.
-func (t *table) busy(records []*Record) {
-	for _, r := range records {
-		if r.Busy == nil || r.Busy.Allowed || r.Busy.Most <= BusyLimit {
-			continue
-		}
-		t.line("")
-		const head = "BUSY"
-		text := fmt.Sprintf("%s %s: %s: the guest was busy for %.0f %% of %v, from %v on: its figures may be the machine's. Give it a slower link, "+
-			"or a faster machine (--mips, now %d)", head, r.Suite, r.Scenario, r.Busy.Most, short(r.Busy.For), short(r.Busy.From), r.Inputs.MIPS)
-		for i, line := range wrap(text, t.width-2, 10) {
-			if i == 0 {
-				t.line(t.paint(head, yellow) + strings.TrimPrefix(line, head))
-			} else {
-				t.line("  " + line)
-			}
+// note prints a paragraph after a word that says what it is about.
+func (t *table) note(head, text string) {
+	t.line("")
+	for i, line := range wrap(head+" "+text, t.width-2, noteLines) {
+		if i == 0 {
+			t.line(t.paint(head, yellow) + strings.TrimPrefix(line, head))
+		} else {
+			t.line("  " + line)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func lab(t testing.TB) []*Record {
 	ms := Duration(time.Millisecond)
 	timeout := full(t)
 	timeout.dir = "results/20260101-120000/handshake/" + Slug(timeout.Scenario)
-	return []*Record{
+	records := []*Record{
 		timeout,
 		{Suite: "handshake", Scenario: "The three-way handshake is seen in the capture and in the counters", Verdict: Passed, Clock: ClockVirtual,
 			Duration: 120_345_678, Host: &HostPart{Wall: 6123 * ms}},
@@ -34,19 +34,23 @@ func lab(t testing.TB) []*Record {
 		{Suite: "congestion", Scenario: "A second BBR flow gets its share", Verdict: Panicked, Clock: ClockVirtual, Duration: 312 * ms, Host: &HostPart{Wall: 5 * ms},
 			Failure: &Failure{Message: "runtime error: index out of range [3] with length 3\n\n" + strings.Repeat("goroutine 41 [running]: github.com/tcplab/tcplab/harness.(*Lab).Pair(0xc0001b2000)\n", 20)},
 			dir:     "results/20260101-120000/congestion/a-second-bbr-flow-gets-its-share_0123456789"},
-		{Suite: "retransmission", Scenario: "A lossless link has no retransmissions", Verdict: Skipped, Clock: ClockReal,
+		{Suite: "retransmission", Scenario: "A lossless link has no retransmissions", Verdict: Skipped, Clock: ClockVirtual,
 			Reason: "netem is missing: \"qdisc kind is unknown\" on kernel 6.18.0; run it in a guest kernel: tcplab run --clock virtual"},
-		{Suite: "retransmission", Scenario: "Loss leads to retransmissions", Verdict: Skipped, Clock: ClockReal,
+		{Suite: "retransmission", Scenario: "Loss leads to retransmissions", Verdict: Skipped, Clock: ClockVirtual,
 			Reason: "netem is missing: \"qdisc kind is unknown\" on kernel 6.18.0; run it in a guest kernel: tcplab run --clock virtual"},
-		{Suite: "retransmission", Scenario: "Tail loss is repaired by a probe", Verdict: Pending, Clock: ClockReal},
-		{Suite: "retransmission", Scenario: "Reordering is not taken for loss", Verdict: Passed, Clock: ClockReal, Duration: 1500 * 1000},
+		{Suite: "retransmission", Scenario: "Tail loss is repaired by a probe", Verdict: Pending, Clock: ClockVirtual},
+		{Suite: "retransmission", Scenario: "Reordering is not taken for loss", Verdict: Passed, Clock: ClockVirtual, Duration: 1500 * 1000},
 	}
+	for _, r := range records { // of one run
+		r.Kernel.Release, r.Seed = "6.1.0-40-amd64", 7
+	}
+	return records
 }
 
 func render(t testing.TB, records []*Record, o TableOptions) string {
 	t.Helper()
 	var out bytes.Buffer
-	if err := Table(&out, records, o); err != nil {
+	if err := Table(o)(&out, Report{Records: records}); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -116,7 +120,7 @@ type fullDisk struct{}
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left") }
 
 func TestTableReturnsTheWritersError(t *testing.T) {
-	NewWithT(t).Expect(Table(fullDisk{}, lab(t), TableOptions{})).To(MatchError("no space left"))
+	NewWithT(t).Expect(Table(TableOptions{})(fullDisk{}, Report{Records: lab(t)})).To(MatchError("no space left"))
 }
 
 func TestCount(t *testing.T) {
@@ -136,6 +140,22 @@ func TestTerminalOfAFile(t *testing.T) {
 	g.Expect(Terminal(f)).To(Equal(TableOptions{}))
 	t.Setenv("COLUMNS", "120")
 	g.Expect(Terminal(f)).To(Equal(TableOptions{Width: 120}))
+}
+
+func TestTimes(t *testing.T) {
+	for _, c := range []struct {
+		record        Record
+		virtual, wall string
+	}{
+		{Record{Clock: ClockReal, Duration: 1500 * 1000}, "-", "1.5ms"},
+		{Record{Clock: ClockVirtual, Duration: 1500 * 1000}, "1.5ms", "-"},
+		{Record{Clock: ClockVirtual, Duration: 1500 * 1000, Host: &HostPart{Wall: Duration(time.Second)}}, "1.5ms", "1s"},
+		{Record{Clock: ClockVirtual, Verdict: Skipped}, "-", "-"},
+	} {
+		if virtual, wall := virtualTime(&c.record), wallTime(&c.record); virtual != c.virtual || wall != c.wall {
+			t.Errorf("%+v: %s and %s, expected %s and %s", c.record, virtual, wall, c.virtual, c.wall)
+		}
+	}
 }
 
 func TestNumber(t *testing.T) {

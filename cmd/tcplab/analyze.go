@@ -23,8 +23,8 @@ standard input) and print each TCP conversation: handshake, options, round trips
 retransmissions by cause, and how it ended. What went wrong is listed below it, with the frames
 that show it, the likely cause, and what to look at next. docs/analysis.md explains all of it.
 
-Numbers of streams and frames are Wireshark's, but that each interface of a capture counts for
-itself. It exits with 1 if a file could not be read to its end; what could be read is printed.`,
+Stream and frame numbers match Wireshark's, except that each interface is numbered as its own
+stream. It exits with 1 if a file could not be read to its end; what could be read is printed.`,
 		Example: `  tcplab analyze results/latest/*/*/capture.pcapng
   tcpdump -i eth0 -c 1000 -w - tcp | tcplab analyze -
   tcplab analyze --json capture.pcapng | jq '.files[].conversations[].findings'`,

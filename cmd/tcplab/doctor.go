@@ -14,11 +14,11 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/tcplab/tcplab/harness/runner"
-	"github.com/tcplab/tcplab/harness/vm"
-	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/subprocess"
+	"github.com/tcplab/tcplab/internal/vm"
+	"github.com/tcplab/tcplab/internal/vm/guest"
 )
 
 // A check is one thing that tcplab may need. Its note says what was found, or what is missing

@@ -24,8 +24,8 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness/analysis"
-	"github.com/tcplab/tcplab/harness/runner"
-	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -125,7 +125,8 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 	a, b := hostileRun(t, "a", 1), hostileRun(t, "b", 9)
 	dangling := filepath.Join(t.TempDir(), hostileFile)
 	cases := map[string][][]string{
-		"run":          {{"--clock", hostile}, {"--junit", dangling + "/x"}, {"--kernel", hostile + ","}},
+		"run":          {{"--clock", hostile}, {"--junit", dangling + "/x"}, {"--report", hostile}, {"--report", "json=" + dangling + "/x"}, {"--kernel", hostile + ","}},
+		"report":       {{a.Path(), b.Path()}, {"--format", hostile}, {dangling}},
 		"list":         {{"--focus", "(" + hostile}, {"--label", "(" + hostile}},
 		"analyze":      {{capture}, {"--findings", capture}, {"--json", capture}, {dangling}, {"--stream", "7", capture}},
 		"compare":      {{a.Path(), b.Path()}, {"--bytes", a.Path(), b.Path()}, {"--behaviour", "--all", a.Path(), b.Path()}, {"--markdown", a.Path(), b.Path()}, {dangling, dangling}},
@@ -141,6 +142,11 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 	for _, command := range newRoot().Commands() {
 		if len(cases[command.Name()]) == 0 && command.Name() != "help" && command.Name() != "completion" {
 			t.Errorf("no case of %s", command.Name())
+		}
+	}
+	for _, format := range results.Formats() {
+		if format != "junit" { // in which messages have lines of their own: TestHostileReports
+			cases["report"] = append(cases["report"], []string{"--format", format, a.Path(), b.Path()})
 		}
 	}
 	cases[hostile] = [][]string{{}}
@@ -220,7 +226,7 @@ func TestColoursAreTablesOnly(t *testing.T) {
 	var out bytes.Buffer
 	root := newRoot()
 	flush := connect(root, &out, io.Discard, true)
-	g.Expect(results.Table(root.OutOrStdout(), []*results.Record{hostileRecord(1)}, results.TableOptions{Colour: true})).To(Succeed())
+	g.Expect(results.Table(results.TableOptions{Colour: true})(root.OutOrStdout(), results.Report{Records: []*results.Record{hostileRecord(1)}})).To(Succeed())
 	flush()
 	g.Expect(out.String()).To(ContainSubstring("\x1b[31mFAILED\x1b[0m"))
 	plain := out.String()
@@ -240,7 +246,9 @@ func TestHostileReports(t *testing.T) {
 	g.Expect(document.Files[0].Interfaces[0].Name).To(Equal(strings.ToValidUTF8(hostile, "\ufffd")))
 
 	path := filepath.Join(t.TempDir(), "junit.xml")
-	g.Expect(writeReport(path, []*results.Record{hostileRecord(1)})).To(Succeed())
+	files, err := reportFiles(path, nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(writeReports(files, results.Report{Records: []*results.Record{hostileRecord(1)}}, io.Discard)).To(Succeed())
 	report, err := os.ReadFile(path)
 	g.Expect(err).NotTo(HaveOccurred())
 	expectHarmless(t, "JUnit's report", strings.ReplaceAll(string(report), "\n"+forged, "")) // in the text of a failure

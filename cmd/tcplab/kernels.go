@@ -12,7 +12,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
-	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/vm"
 )
 
 // kernelNames is the help about what --kernel takes.

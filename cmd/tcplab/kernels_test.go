@@ -7,7 +7,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/harness/vm"
+	"github.com/tcplab/tcplab/internal/vm"
 )
 
 func TestPrintKernels(t *testing.T) {

@@ -22,8 +22,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tcplab/tcplab/harness/vm"
 	"github.com/tcplab/tcplab/internal/scratch"
+	"github.com/tcplab/tcplab/internal/vm"
 )
 
 // TestKills ends tcplab at random moments of what it does, by all signals that can end it, and looks at what is left: after
@@ -152,7 +152,7 @@ func newArena(t *testing.T) *arena {
 	a.env = append(a.env, "APT_CONFIG="+filepath.Join(base, "apt.conf"))
 
 	const suite = "../../scenarios/handshake"
-	const refused = "is refused with a reset where nobody listens"
+	const refused = "is refused with RST by a closed port"
 	run := func(seed int) []string {
 		a.runs++
 		return []string{"run", suite, "--focus", "refused", "--clock", "virtual", "-j", "1", "--results", a.results,

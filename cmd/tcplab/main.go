@@ -12,9 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tcplab/tcplab/harness/vm/guest"
 	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/internal/text"
+	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/results"
 )
@@ -81,6 +81,6 @@ the same bytes.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(newRun(), newList(), endsAtOnce(newAnalyze()), newSetup(), newKernels(), newDoctor(),
-		endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), newPeer())
+		endsAtOnce(newReport()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), newPeer())
 	return root
 }

@@ -12,8 +12,8 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/harness/vm"
-	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/vm"
+	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/results"
 )
@@ -55,6 +55,13 @@ func TestBadUseIsRefused(t *testing.T) {
 		{`"" is no number`, []string{"seeds", "--seeds", "1,"}},
 		{"no such file", []string{"run", "--junit", "/no/such/folder/junit.xml"}},
 		{"is a folder", []string{"run", "--junit", "testdata"}},
+		{"give it as FORMAT=FILE", []string{"run", "--report", "junit"}},
+		{"allowed are table, json, junit, github, markdown", []string{"run", "--report", "yaml=x"}},
+		{"allowed are table, json, junit, github, markdown", []string{"report", "--format", "yaml"}},
+		{"a file of its own", []string{"run", "--junit", "x", "--report", "json=./x"}},
+		{"no regular file", []string{"run", "--report", "json=/dev/null"}},
+		{"no such file", []string{"report", "/no/such/run"}},
+		{"has no record", []string{"report", "testdata"}},
 		{"requires at least 1 arg", []string{"kernels", "fetch"}},
 		{"a name is a version", []string{"kernels", "fetch", "six"}},
 		{"none of the others can be", []string{"compare", "--bytes", "--all", "one", "two"}},
@@ -77,7 +84,7 @@ func TestListShowsScenarios(t *testing.T) {
 	}
 	output, err := tcplab("list", "../../scenarios/handshake", "--focus", "refused")
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(output).To(Equal("handshake\n    is refused with a reset where nobody listens [quick netem tracefs rfc9293]\n"))
+	g.Expect(output).To(Equal("handshake\n    is refused with RST by a closed port [quick netem tracefs rfc9293]\n"))
 }
 
 // make lab shows one scenario first: it has to be one, whatever becomes of the specs.
@@ -156,19 +163,6 @@ func TestCompareChooses(t *testing.T) {
 	g.Expect(output).To(HavePrefix("0 of 1 scenarios differ"))
 }
 
-func TestReport(t *testing.T) {
-	g := NewWithT(t)
-	path := filepath.Join(t.TempDir(), "junit.xml")
-	g.Expect(clearReport("")).To(Succeed())
-	g.Expect(writeReport("", nil)).To(Succeed())
-	for range 2 {
-		g.Expect(clearReport(path)).To(Succeed())
-		g.Expect(path).NotTo(BeAnExistingFile(), "of an earlier run")
-		g.Expect(writeReport(path, []*results.Record{{Suite: "suite", Scenario: "scenario", Verdict: results.Passed}})).To(Succeed())
-		g.Expect(os.ReadFile(path)).To(ContainSubstring(`<testcase name="scenario" classname="suite"`))
-	}
-}
-
 func TestParseSeeds(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(parseSeeds("7")).To(Equal([]uint64{7}))
@@ -232,7 +226,7 @@ func TestRealClock(t *testing.T) {
 	defer image.Close()
 	var output bytes.Buffer
 	result, err := image.Run(t.Context(), vm.Job{
-		Args: []string{"run", "handshake.test", "--focus", "refused|three segments", "--results", guest.ArtefactsDir, "--id", "real",
+		Args: []string{"run", "handshake.test", "--focus", "refused|three-way", "--results", guest.ArtefactsDir, "--id", "real",
 			"--junit", guest.ArtefactsDir + "/junit.xml"},
 		Seed: 1, Output: &output, Artefacts: dir,
 	})

@@ -11,12 +11,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tcplab/tcplab/harness/runner"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/results"
 )
 
 func newReproducible() *cobra.Command {
-	var options runner.Options
+	var session runner.SessionOptions
+	var options runner.RunOptions
+	var kernel string
 	command := &cobra.Command{
 		Use:   "reproducible [SUITE...]",
 		Short: "Show that one seed gives the same bytes, and another seed others",
@@ -28,27 +30,30 @@ packets.`,
 			if err := refuseNone(command); err != nil {
 				return err
 			}
-			options.Patterns, options.Args = splitArgs(command, args)
-			options.Clock, options.Fresh = runner.Virtual, true
-			options.Log = command.OutOrStdout()
-			return reproducible(command.Context(), options, command.OutOrStdout())
+			session.Patterns, options.Args = splitArgs(command, args)
+			session.Clock, options.Fresh = runner.Virtual, true
+			session.Log = command.OutOrStdout()
+			if kernel != "" {
+				session.Kernels = []string{kernel}
+			}
+			return reproducible(command.Context(), session, options, command.OutOrStdout())
 		},
 	}
 	flags := command.Flags()
 	addFilterFlags(command, &options.Filter)
 	flags.Uint64Var(&options.Seed, "seed", 1, "of the runs that must agree; the other run has the next")
 	flags.StringVar(&options.Root, "results", "results", "folder in which each run makes its own")
-	flags.StringVar(&options.Kernel, "kernel", "", kernelUsage)
+	flags.StringVar(&kernel, "kernel", "", kernelUsage)
 	flags.IntVarP(&options.Jobs, "jobs", "j", 0, "guests side by side (default: one for each core)")
 	return command
 }
 
-func reproducible(ctx context.Context, options runner.Options, out io.Writer) error {
+func reproducible(ctx context.Context, session runner.SessionOptions, options runner.RunOptions, out io.Writer) error {
 	stamp := time.Now().UTC().Format("20060102T150405.000")
-	run := func(name string, o runner.Options) (runner.Summary, error) {
+	run := func(name string, o runner.RunOptions) (runner.Summary, error) {
 		o.ID = stamp + "-" + name
 		fmt.Fprintf(out, "== %s\n", name)
-		summary, err := runner.Run(ctx, o)
+		summary, err := runner.Run(ctx, session, o)
 		if err == nil && !summary.OK() {
 			err = fmt.Errorf("%s: %s; see %s", name, results.Count(summary.Records), relative(summary.Run.Path()))
 		}

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,16 +9,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tcplab/tcplab/harness/runner"
-	"github.com/tcplab/tcplab/harness/vm"
-	"github.com/tcplab/tcplab/internal/scratch"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/text"
+	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -61,10 +59,10 @@ func splitArgs(command *cobra.Command, args []string) (suites, passed []string) 
 }
 
 func newRun() *cobra.Command {
-	var options runner.Options
-	var clock string
-	var kernels []string
-	var junit string
+	var session runner.SessionOptions
+	var options runner.RunOptions
+	var reports []string
+	var clock, junit string
 	command := &cobra.Command{
 		Use:   "run [SUITE...] [-- ARGUMENT...]",
 		Short: "Run suites, print a table, write a record of each scenario",
@@ -76,7 +74,7 @@ In virtual time each scenario has a guest of its own; what has passed before wit
 same inputs (QEMU, kernel, program, arguments, seed) comes from the cache.
 
 Several kernels (--kernel 6.1,6.12) make a run each, ID-6.1 and ID-6.12, and in the end a
-list of what the others did otherwise than the first.
+list of how the others behaved differently than the first.
 
 It exits with 0 if all passed, 1 if any failed, and 2 if nothing could be run; after ^C with
 130, and after another signal with 128 and its number. A run that ends before its time prints
@@ -84,33 +82,38 @@ what there is, and is not the latest one.`,
 		Example: `  tcplab run
   tcplab run handshake --focus refused --seed 7
   tcplab run --kernel 6.1,6.12,newest
-  tcplab run --junit junit.xml
+  tcplab run --junit junit.xml --report markdown=summary.md --report github=-
   tcplab run ./mypackage --include /usr/bin/iperf3 -- -test.v -test.run TestSlowLink`,
 		RunE: func(command *cobra.Command, args []string) error {
 			var err error
-			if options.Clock, err = runner.ParseClock(clock); err != nil {
+			if session.Clock, err = runner.ParseClock(clock); err != nil {
 				return err
 			}
 			if err := refuseNone(command); err != nil {
 				return err
 			}
-			options.Patterns, options.Args = splitArgs(command, args)
-			options.Log = command.OutOrStdout()
-			if err := clearReport(junit); err != nil {
+			session.Patterns, options.Args = splitArgs(command, args)
+			session.Log = command.OutOrStdout()
+			files, err := reportFiles(junit, reports)
+			if err != nil {
 				return err
 			}
-			if len(kernels) > 1 {
-				return runKernels(command.Context(), options, kernels, junit, command.OutOrStdout())
+			for _, file := range files {
+				if err := file.clear(); err != nil {
+					return err
+				}
 			}
-			options.Kernel = strings.Join(kernels, "")
-			summary, runErr := runner.Run(command.Context(), options)
+			if len(session.Kernels) > 1 {
+				return runKernels(command.Context(), session, options, files, command.OutOrStdout())
+			}
+			summary, runErr := runner.Run(command.Context(), session, options)
 			if err := printRun(command.OutOrStdout(), summary); err != nil {
 				return errors.Join(runErr, err)
 			}
 			if runErr != nil {
 				return runErr
 			}
-			if err := writeReport(junit, summary.Records); err != nil {
+			if err := writeReports(files, summary.Report(), command.OutOrStdout()); err != nil {
 				return err
 			}
 			if !summary.OK() {
@@ -121,61 +124,29 @@ what there is, and is not the latest one.`,
 	}
 	flags := command.Flags()
 	addFilterFlags(command, &options.Filter)
-	addGuestFlags(command, &options)
+	addGuestFlags(command, &session, &options)
 	flags.StringVar(&clock, "clock", string(runner.Auto), "auto, real (this kernel; needs root and sch_netem) or virtual (a guest kernel; needs QEMU)")
 	flags.Uint64Var(&options.Seed, "seed", 1, "of all that is random")
 	flags.StringVar(&options.Root, "results", "results", "folder in which each run makes its own")
 	flags.StringVar(&options.ID, "id", "", "name of that folder; default: time and seed")
 	flags.BoolVarP(&options.Verbose, "verbose", "v", false, "pass on all output as it comes")
-	flags.StringSliceVar(&kernels, "kernel", nil, kernelUsage+"; several with commas between them")
-	flags.StringVar(&junit, "junit", "", "file for a report that continuous integration reads (JUnit's format)")
+	flags.StringVar(&junit, "junit", "", "the same as --report junit=FILE, which continuous integration reads")
+	flags.StringArrayVar(&reports, "report", nil, "a report to write in the end, as FORMAT=FILE, with - for standard output; formats are "+
+		strings.Join(results.Formats(), ", ")+" (repeatable)")
 	return command
-}
-
-// clearReport removes the report of an earlier run, and finds out before anything runs whether one can be written.
-func clearReport(path string) error {
-	if path == "" {
-		return nil
-	}
-	if info, err := os.Stat(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("--junit %s: %w", path, err)
-	} else if !info.IsDir() {
-		return fmt.Errorf("--junit %s: %s is not a folder", path, filepath.Dir(path))
-	}
-	if info, err := os.Lstat(path); err == nil && info.IsDir() {
-		return fmt.Errorf("--junit %s: is a folder: name a file", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("--junit: the report of an earlier run is in the way: %w", err)
-	}
-	return nil
-}
-
-// writeReport writes the report, whole or not at all.
-func writeReport(path string, records []*results.Record) error {
-	if path == "" {
-		return nil
-	}
-	var report bytes.Buffer
-	if err := results.JUnit(&report, records); err != nil {
-		return err
-	}
-	if err := scratch.WriteFile(path, report.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("--junit: %w", err)
-	}
-	return nil
 }
 
 const kernelUsage = "guest kernel: a name that tcplab kernels lists or fetches, a Debian package, or a vmlinuz with its modules (default: Debian's, downloaded once)"
 
 // addGuestFlags adds what is about all scenarios alike, most of it about their guests.
-func addGuestFlags(command *cobra.Command, options *runner.Options) {
+func addGuestFlags(command *cobra.Command, session *runner.SessionOptions, options *runner.RunOptions) {
 	flags := command.Flags()
+	flags.StringSliceVar(&session.Kernels, "kernel", nil, kernelUsage+"; several with commas between them")
 	flags.BoolVar(&options.IPv6, "ipv6", false, "run scenarios that are not bound to IPv4 on IPv6")
 	flags.BoolVar(&options.Fresh, "fresh", false, "do not take passed scenarios from the cache (virtual clock)")
 	flags.IntVarP(&options.Jobs, "jobs", "j", 0, "guests side by side (default: one for each core)")
 	flags.StringArrayVar(&options.Include, "include", nil, "a file, directory or program (with its libraries) to put into the guest, as PATH or PATH=GUESTPATH (repeatable)")
-	flags.StringSliceVar(&options.Modules, "modules", nil, "more kernel modules to load in the guest")
+	flags.StringSliceVar(&session.Modules, "modules", nil, "more kernel modules to load in the guest")
 	flags.IntVar(&options.MemoryMiB, "memory", 0, "of a guest, in MiB (default 512)")
 	flags.IntVar(&options.MIPS, "mips", 0, fmt.Sprintf("how fast a guest is, in million instructions a second of its own time: one of %v (default %d)", vm.Speeds, vm.DefaultMIPS))
 	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time; then it says what it was doing, and is ended")
@@ -205,43 +176,23 @@ func printRun(out io.Writer, summary runner.Summary) error {
 		return nil
 	}
 	fmt.Fprintf(out, "records: %s\n\n", relative(summary.Run.Path()))
-	if err := results.Table(out, summary.Records, results.Terminal(os.Stdout)); err != nil {
-		return err
-	}
-	if missing := summary.Selected - len(summary.Records); missing > 0 {
-		fmt.Fprintf(out, "%d of %d scenarios did not run to their end\n", missing, summary.Selected)
-	}
-	return nil
+	return results.Table(results.Terminal(os.Stdout))(out, summary.Report())
 }
 
 // runKernels runs the suites on one kernel after the other, and compares.
-func runKernels(ctx context.Context, options runner.Options, kernels []string, junit string, out io.Writer) error {
-	if slices.Contains(kernels, "") {
-		return errors.New("--kernel: there is no name before, after or between commas")
-	}
-	if options.ID == "" {
-		options.ID = runner.NewID(options.Seed)
-	}
+func runKernels(ctx context.Context, common runner.SessionOptions, options runner.RunOptions, files []reportFile, out io.Writer) error {
+	id := cmp.Or(options.ID, runner.NewID(options.Seed))
 	if err := options.Check(); err != nil {
 		return err
 	}
-	found, err := findKernels(ctx, kernels, options.Modules, out)
-	if err != nil {
-		return err
-	}
-	var ids []string
-	for i, name := range kernels {
-		ids = append(ids, options.ID+"-"+idOf(name, found[i].Release))
-	}
-	options.Kernel = kernels[0]
-	session, err := runner.Open(ctx, options)
+	session, err := runner.Open(ctx, common)
 	if err != nil {
 		return err
 	}
 	defer session.Close()
 	var summaries []runner.Summary
-	for i, name := range kernels {
-		options.Kernel, options.ID = name, ids[i]
+	for _, name := range common.Kernels {
+		options.Kernel, options.ID = name, id+"-"+idOf(name, session.Release(name))
 		summary, runErr := session.Run(ctx, options)
 		if err := printRun(out, summary); err != nil || runErr != nil {
 			return errors.Join(runErr, err)
@@ -249,8 +200,11 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, j
 		fmt.Fprintln(out)
 		summaries = append(summaries, summary)
 	}
-	all := together(summaries)
-	if err := writeReport(junit, all.Records); err != nil {
+	all, err := together(summaries)
+	if err != nil {
+		return err
+	}
+	if err := writeReports(files, all.Report(), out); err != nil {
 		return err
 	}
 	for _, other := range summaries[1:] {
@@ -270,27 +224,6 @@ func runKernels(ctx context.Context, options runner.Options, kernels []string, j
 	return nil
 }
 
-// findKernels finds several kernels, or downloads them, before the first run begins.
-func findKernels(ctx context.Context, names, modules []string, out io.Writer) ([]*vm.Kernel, error) {
-	var kernels []*vm.Kernel
-	seen := map[string]string{}
-	for _, name := range names {
-		kernel, err := vm.FindKernel(ctx, vm.KernelOptions{Name: name, Progress: func(line string) { fmt.Fprintln(out, line) }})
-		if err != nil {
-			return nil, err
-		}
-		if err := kernel.CheckModules(modules); err != nil {
-			return nil, fmt.Errorf("--modules: %w", err)
-		}
-		if other, twice := seen[kernel.SHA256]; twice {
-			return nil, fmt.Errorf("--kernel: %s and %s are the same, %s", other, name, kernel.Release)
-		}
-		seen[kernel.SHA256] = name
-		kernels = append(kernels, kernel)
-	}
-	return kernels, nil
-}
-
 // idOf is what a kernel is called in the name of its run: the version by which it was asked for, or
 // the release of one that was named by its path.
 func idOf(name, release string) string {
@@ -302,13 +235,17 @@ func idOf(name, release string) string {
 
 // together is what several runs came to. It is not OK if anything failed on any kernel, or if nothing passed on all
 // of them: a scenario may be for some kernels only.
-func together(summaries []runner.Summary) runner.Summary {
+func together(summaries []runner.Summary) (runner.Summary, error) {
 	var all runner.Summary
+	var reports []results.Report
 	for _, summary := range summaries {
-		all.Records = append(all.Records, summary.Records...)
+		reports = append(reports, summary.Report())
 		all.Focused = append(all.Focused, summary.Focused...)
+		all.Selected += summary.Selected
 	}
-	return all
+	report, err := results.Join(reports...)
+	all.Records = report.Records
+	return all, err
 }
 
 // relative shortens a path below the working directory.

@@ -6,7 +6,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/harness/runner"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/results"
 )
 

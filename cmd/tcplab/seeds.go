@@ -15,15 +15,15 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tcplab/tcplab/harness/runner"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/results"
 )
 
 // A sweep is suites run with many seeds, on one or several kernels.
 type sweep struct {
-	options runner.Options
+	session runner.SessionOptions
+	options runner.RunOptions
 	seeds   []uint64
-	kernels []string // names; empty: the default
 	merge   []string // folders of other sweeps
 	margin  float64  // the limit, as a share of the width between two bounds
 	keep    bool
@@ -58,23 +58,19 @@ It exits with 0 if all passed and no margin is below the limit, and with 1 other
 				return fmt.Errorf("--margin %v: a share of the width between two bounds, in percent: allowed are 0 to below 50", percent)
 			}
 			s.margin = percent / 100
-			if slices.Contains(s.kernels, "") {
-				return errors.New("--kernel: there is no name before, after or between commas")
-			}
 			if err := refuseNone(command); err != nil {
 				return err
 			}
-			s.options.Patterns, s.options.Args = splitArgs(command, args)
-			s.options.Clock, s.options.Quiet = runner.Virtual, true
-			s.options.Log = command.OutOrStdout()
+			s.session.Patterns, s.options.Args = splitArgs(command, args)
+			s.session.Clock, s.options.Quiet = runner.Virtual, true
+			s.session.Log = command.OutOrStdout()
 			return s.run(command.Context(), command.OutOrStdout())
 		},
 	}
 	flags := command.Flags()
 	addFilterFlags(command, &s.options.Filter)
-	addGuestFlags(command, &s.options)
+	addGuestFlags(command, &s.session, &s.options)
 	flags.StringVar(&seeds, "seeds", "1-20", "such as 1-20, or 1-5,42")
-	flags.StringSliceVar(&s.kernels, "kernel", nil, kernelUsage+"; several with commas between them")
 	flags.StringVar(&s.options.Root, "results", "results/seeds", "folder in which each run makes its own, and of what ran before")
 	flags.StringSliceVar(&s.merge, "merge", nil, "such a folder of another machine, whose results count as well (repeatable)")
 	flags.Float64Var(&percent, "margin", 2, "limit of a check's margin, in percent of the width between its bounds; 0 is none")
@@ -119,13 +115,16 @@ func (s sweep) run(ctx context.Context, out io.Writer) error {
 	if err := s.options.Check(); err != nil {
 		return err
 	}
-	kernels := s.kernels
-	if len(kernels) == 0 {
-		kernels = []string{""}
+	for _, dir := range s.merge {
+		if _, err := os.Stat(filepath.Join(dir, results.LedgerName)); err != nil {
+			return fmt.Errorf("--merge %s: %w", dir, err)
+		}
 	}
-	if _, err := findKernels(ctx, kernels, s.options.Modules, out); err != nil {
+	session, err := runner.Open(ctx, s.session)
+	if err != nil {
 		return err
 	}
+	defer session.Close()
 	ledger, err := results.OpenLedger(s.options.Root)
 	if err != nil {
 		return err
@@ -137,13 +136,7 @@ func (s sweep) run(ctx context.Context, out io.Writer) error {
 		}
 	}
 	s.options.Ledger = ledger
-	s.options.Kernel = kernels[0]
-	session, err := runner.Open(ctx, s.options)
-	if err != nil {
-		return err
-	}
-	defer session.Close()
-	for _, kernel := range kernels {
+	for _, kernel := range session.Kernels() {
 		s.options.Kernel = kernel
 		for _, seed := range s.seeds {
 			if err := s.cell(ctx, session, seed, out); err != nil {

@@ -109,7 +109,7 @@ func lostSYN(lab *harness.Lab, r request) (answer, oracle.Kernel) {
 	return got, net.Client().Oracle()
 }
 
-var _ = It("hides a lost SYN behind one retry when the time-out is shorter than TCP's", func(ctx SpecContext) {
+var _ = It("retries once after a lost SYN if its timeout is shorter than TCP's RTO", func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	const timeout, pause = 300 * time.Millisecond, 100 * time.Millisecond
 	got, _ := lostSYN(lab, request{Timeout: timeout, Tries: 3, Pause: pause})
@@ -118,7 +118,7 @@ var _ = It("hides a lost SYN behind one retry when the time-out is shorter than 
 	lab.Measure("took", got.Took, oracle.Exactly(timeout+pause+2*roundTrip).LateBy(hostDelay), "time-out, pause, two round trips")
 })
 
-var _ = It("leaves a lost SYN to TCP when the time-out is longer, and waits for a second", func(ctx SpecContext) {
+var _ = It("waits 1 s for TCP to retransmit a lost SYN if its timeout is longer", func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	got, kernel := lostSYN(lab, request{Timeout: 3 * time.Second, Tries: 3})
 	Expect(got.Tries).To(Equal(1))

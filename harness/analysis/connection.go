@@ -287,8 +287,8 @@ func (p *step) countACK() {
 	}
 }
 
-// ackLostSegment: what lies behind a gap may be acknowledged while the gap was not
-// captured. It is said once for a gap, but with every ACK of more than was seen.
+// ackLostSegment: a segment may be acknowledged that was not captured. Marked once per gap, and
+// on every ACK beyond the highest captured byte.
 func (p *step) ackLostSegment() {
 	if !p.is(FlagACK) || !p.rev.started || !before(p.rev.contiguous, p.Ack) {
 		return

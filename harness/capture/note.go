@@ -50,10 +50,9 @@ func (c *Capture) AddDropped(notes ...Note) error {
 	return c.addNotes("add dropped packets", &c.dropped, notes, false)
 }
 
-// AddComments attaches comments to packets of the capture. The packet that is meant is the
-// one of the same end and direction that begins as Data does, as far as both go, and of
-// several that do the one that is nearest to At. How many comments found no packet is in
-// [Summary.Unplaced].
+// AddComments attaches comments to packets of the capture. A note matches the packet on its end
+// and direction whose first bytes equal Data; ties go to the nearest in time. [Summary.Unplaced]
+// counts the comments that match no packet.
 //
 // It is called before Stop.
 func (c *Capture) AddComments(notes ...Note) error {

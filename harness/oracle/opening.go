@@ -59,8 +59,8 @@ func (k Kernel) synACKs(retries int) Retry {
 	}).from("RFC 6298, 5; reqsk_timer_handler: tcp_synack_retries")
 }
 
-// Crowded tells whether so many requests, so many of them not yet retransmitted, make a listener give up old ones
-// sooner, and after how many retransmissions (reqsk_timer_handler).
+// Crowded reports whether `requests` pending, `young` of them never retransmitted, make the listener drop old ones early,
+// and after how many retransmissions (reqsk_timer_handler).
 func (k Kernel) Crowded(requests, young, backlog int) (retries int, crowded bool) {
 	retries = k.Sysctls.SYNACKRetries
 	if 2*requests <= max(8, k.backlog(backlog)) {

@@ -11,10 +11,10 @@ import (
 	"github.com/tcplab/tcplab/impair"
 )
 
-// Counted says how a source counts its delay.
+// Counted says how a source states its delay.
 type Counted string
 
-// A source gives the delay of each direction, or that of both together, which is halved for each.
+// A source states the delay of each direction, or the RTT, which is halved for each.
 const (
 	OneWay    Counted = "one way"
 	RoundTrip Counted = "round trip"
@@ -51,10 +51,10 @@ func (p Profile) Down() impair.Netem { return p.netem(p.DownRate, p.DownDelay, p
 // Up is what the link does to packets from the user.
 func (p Profile) Up() impair.Netem { return p.netem(p.UpRate, p.UpDelay, p.UpLoss) }
 
-// netem is one direction. Its limit is the packets in the delay line (netem counts them, too) and a queue behind it of
-// one bandwidth-delay product of the whole round trip: what Reno needs to keep the link full, and no more. A queue has
-// 64 packets at least, a burst of 64 KiB and more, or what the link sends in a second where that is less, and the ten
-// packets of an initial window (RFC 6928) in any case. Without a rate the size is left to package impair.
+// netem is the impairment of one direction. Its limit is the packets in the delay line (netem counts them, too) and a
+// queue of one bandwidth-delay product of the RTT: what Reno needs to keep the link full. The queue has at least 64
+// packets, more than a burst of 64 KiB, or what the link sends in a second if that is less; and never less than the
+// ten packets of an initial window (RFC 6928). Without a rate, package impair sizes it.
 func (p Profile) netem(rate int64, delay time.Duration, loss impair.Loss) impair.Netem {
 	n := impair.Netem{Delay: delay, Loss: loss, Rate: impair.Rate{BitsPerSecond: rate}}
 	if rate == 0 {

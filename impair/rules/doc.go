@@ -1,6 +1,6 @@
-// Package rules impairs chosen packets of TCP, exactly: beside netem, which throws dice for each packet, a rule acts
-// on "the first two SYN", "data segment 5, once", "every other pure ACK", "everything for 300 ms". It drops them,
-// holds them back, duplicates, marks, bleaches or corrupts them, counts what it hit and reports each hit.
+// Package rules impairs selected TCP packets exactly. netem acts at random; a rule acts on "the first two SYN", "data
+// segment 5, once", "every other pure ACK", "everything for 300 ms". It drops, delays, duplicates, marks, bleaches or
+// corrupts them, counts its hits and reports each.
 //
 //	set, err := rules.Open(impair.Device{NetNS: router.FD(), Name: "eth1"})
 //	if err != nil {
@@ -19,9 +19,9 @@
 // # How it works
 //
 // A BPF program, assembled here, runs on the egress of the device, in its clsact qdisc. That is before the device's
-// own qdisc, so rules and netem combine: what a rule drops never comes to netem, what it duplicates comes twice. It
-// is also before the tap of packet sockets: a capture on the device itself does not show what a rule dropped, and
-// shows what was held when it leaves.
+// own qdisc, so rules and netem combine: a dropped packet never reaches netem, a duplicated one reaches it twice. It
+// is also before packet sockets: a capture on the device does not have dropped packets, and has delayed ones at the
+// time they leave.
 //
 //   - Drop returns TC_ACT_STOLEN. To the sending host the packet was sent: TC_ACT_SHOT would be NET_XMIT_DROP, which a
 //     local TCP takes for congestion (tcp_enter_cwr). Netem's loss does the same.
@@ -35,28 +35,29 @@
 //     a local TCP is not computed yet and the receiver would not look at it (CHECKSUM_PARTIAL), so that the action
 //     csum fills it in first, as netem does with skb_checksum_help.
 //
-// Hold, Duplicate and Corrupt use the packet's mark (SO_MARK, fwmark) on their way: such a packet loses one it had.
+// Hold, Duplicate and Corrupt use the packet's mark (SO_MARK, fwmark): a packet loses a mark that it had.
 //
 // # Conversations and numbers
 //
-// A conversation is one direction of a connection: addresses and ports of the packets that leave through the device. A
-// SYN with another initial sequence number starts it anew. A rule numbers what it selects in each conversation on its
-// own, from 1, and from the moment that the rule was added: added before a connection opens, data segment 5 is its
-// fifth; added in mid-connection, it is the fifth from then on.
+// A conversation is one direction of a connection: the addresses and ports of packets that leave through the device.
+// A SYN with another initial sequence number begins a new one. A rule numbers the packets that it selects per
+// conversation, from 1, and from the moment that it was added: in a rule added before a connection opens, data
+// segment 5 is its fifth; in one added later, the fifth from then on.
 //
-// Kinds are numbered by packets (the first two SYN are two transmissions of one), except [Data]: its numbers are
-// distinct segments in the order of their first transmission. A segment's retransmissions are known by its sequence
-// numbers: a later packet that carries a byte of it, also when it was cut or merged.
+// Numbers count packets (the first two SYN are two transmissions of one), except those of [Data]: these count
+// distinct segments in the order of their first transmission. Retransmissions are recognized by sequence number: any
+// later packet that carries a byte of the segment, even if it was split or merged.
 //
-// [Open] takes some 20 ms of a guest's time; [Set.Add] of the fifth, ninth and seventeenth rule 30 to 140 ms, in which
-// the longer program is loaded, while the one that is there acts; the first Hold of a duration some ms. All else is one
-// or two system calls. Where the moment matters, add a rule before and use [Installed.Disable] and [Installed.Enable].
+// [Open] takes about 20 ms of a guest's time. [Set.Add] of the fifth, ninth and seventeenth rule takes 30 to 140 ms
+// to load a longer program, while the old one acts. The first Hold of a duration takes some ms. All else is one or
+// two system calls. If the moment matters, add a rule in advance, and use [Installed.Disable] and [Installed.Enable].
 //
-// The first rule that selects a packet acts on it. Those added later only count it as matched.
+// The first rule that selects a packet acts on it. Later rules only count it as matched.
 //
 // # Limits
 //
-// A device has at most one [Set], of at most 32 rules in its time. Packets of more than one segment (GSO) are not
-// touched, and make an error: build links with one packet per segment. IP fragments, and IPv6 packets with extension
-// headers, are of the kind [AnyPacket] only. Nothing is pinned: all of it ends with the process or the namespace.
+// A device has at most one [Set], with at most 32 rules in its lifetime. Packets of more than one segment (GSO) pass
+// untouched, and cause an error: build links with one segment per packet. IP fragments, and IPv6 packets with
+// extension headers, are only of the kind [AnyPacket]. Nothing is pinned: all of it ends with the process or the
+// namespace.
 package rules

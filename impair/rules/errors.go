@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a caller may want to decide on. They are wrapped: use errors.Is.
+// Errors for callers to decide on. They are wrapped: use errors.Is.
 var (
 	// ErrNotSupported: the kernel lacks something that rules need.
 	ErrNotSupported = errors.New("not supported by this kernel: rules need Linux 6.1 or later with BPF (CONFIG_BPF_SYSCALL), and the modules " +
@@ -30,7 +30,7 @@ var (
 	// ErrClosed: the set is closed.
 	ErrClosed = errors.New("the set of rules is closed")
 
-	// ErrIncomplete: hits or counts are not the whole truth. The error tells what is missing.
+	// ErrIncomplete: hits or counts are incomplete. The error says what is missing.
 	ErrIncomplete = errors.New("the account of the rules is incomplete")
 )
 

@@ -2,22 +2,22 @@ package rules
 
 import "unsafe"
 
-// What the BPF program and this package share. Offsets in the program are taken from these types, which have no
-// padding and no pointers. Numbers are in the machine's byte order; addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
+// Data that the BPF program and this package share. The program takes its offsets from these types, which have no
+// padding and no pointers. Numbers are in native byte order; addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
 
 const (
-	// maxRules is how many rules a set can have in its time.
+	// maxRules is the number of rules that a set can have in its lifetime.
 	maxRules = 32
 
-	// firstCapacity is how many rules the program that Open loads can ask. Each takes the kernel's verifier 3 to 4 ms
-	// of a guest's time; a set that has more gets a longer program in its place, which doubles each time.
+	// firstCapacity is the number of rules that the program of Open can evaluate. The verifier of the kernel takes 3
+	// to 4 ms of a guest's time per rule. A set with more rules gets a longer program, which doubles each time.
 	firstCapacity = 4
 
 	// maxConversations is far above what scenarios open; entries are allocated when they are used.
 	maxConversations = 1 << 16
 
-	// SnapLength is how many bytes of a packet a hit keeps, from the Ethernet header on: all headers, and enough of
-	// the payload to know it by.
+	// SnapLength is the number of bytes of a packet that a hit keeps, from the Ethernet header on: all headers, and
+	// enough payload to recognize it.
 	SnapLength = 160
 )
 
@@ -58,7 +58,7 @@ type counters struct {
 
 type ruleCounters struct{ Matched, Acted uint64 }
 
-// conversationKey is one direction of a connection, or of two hosts where there are no ports.
+// conversationKey is one direction of a connection, or a pair of addresses if there are no ports.
 type conversationKey struct {
 	Source, Destination         [16]byte
 	SourcePort, DestinationPort uint32
@@ -66,7 +66,7 @@ type conversationKey struct {
 	_                           uint32
 }
 
-// conversation is what is known of it.
+// conversation is the state of a conversation.
 type conversation struct {
 	ID         uint64
 	ISN        uint32
@@ -86,20 +86,20 @@ const (
 	conversationOpened             // OpeningSeq and OpeningAck are valid
 )
 
-// ruleState is how far a rule has come in a conversation.
+// ruleState is the state of a rule in a conversation.
 type ruleState struct {
 	Count      uint32 // the last number given
 	Low, High  uint32 // the sequence numbers [Low, High) of the data segments that it has selected
 	HasSegment uint32
 }
 
-// pieceKey is a data segment that a rule counts the transmissions of.
+// pieceKey identifies a data segment whose transmissions a rule counts.
 type pieceKey struct {
 	Conversation uint64
 	Seq, Rule    uint32
 }
 
-// packet is the program's scratch memory: what it found out about the packet it works on.
+// packet is the scratch memory of the program: what it knows of the current packet.
 type packet struct {
 	Key      conversationKey
 	Now      uint64 // monotonic
@@ -122,7 +122,7 @@ type packet struct {
 	Header   [40]byte // room for an IP or TCP header
 }
 
-// report is a packet as it stands in the ring.
+// report is a packet in the ring.
 type report struct {
 	Time     uint64 // TAI, in ns
 	Rule     uint32 // 1 + index; 0 is none
@@ -136,7 +136,7 @@ type report struct {
 	Data     [SnapLength]byte
 }
 
-// The mark of a packet that comes through the program again, or goes on to the filter that corrupts.
+// The mark of a packet that passes the program again, or goes on to the filter that corrupts.
 const (
 	markMagic = 0x7c9b << 16
 )

@@ -70,22 +70,22 @@ var (
 	SYN = match(kindSYN)
 	// SYNACK has SYN and ACK.
 	SYNACK = match(kindSYNACK)
-	// HandshakeACK is the third segment of a handshake, if it is a pure ACK; and each that repeats its sequence and
-	// acknowledgement number, for it would complete the handshake as well.
+	// HandshakeACK is the final ACK of a handshake, if it is a pure ACK; and each later one with the same sequence
+	// and acknowledgement number, which would complete the handshake as well.
 	HandshakeACK = match(kindHandshakeACK)
 	// Data is a segment with payload and without SYN.
 	Data = match(kindData)
-	// Retransmission is a segment with payload all of which was sent before. With a number it counts packets.
+	// Retransmission is a segment whose whole payload was sent before. Its numbers count packets.
 	Retransmission = match(kindRetransmission)
-	// PureACK has no payload and no SYN, FIN or RST, and is no HandshakeACK. Keep-alives and zero-window probes of
-	// Linux are such, too.
+	// PureACK has no payload and no SYN, FIN or RST, and is no HandshakeACK. Keepalives and zero window probes of
+	// Linux are pure ACKs, too.
 	PureACK = match(kindPureACK)
 	// FIN has FIN, with or without payload.
 	FIN = match(kindFIN)
 	// RST has RST.
 	RST = match(kindRST)
-	// PacketTooBig is what path MTU discovery lives on: ICMP "fragmentation needed" (RFC 1191; type 3, code 4) and
-	// ICMPv6 "packet too big" (RFC 4443; type 2). Dropped, it leaves a path-MTU black hole.
+	// PacketTooBig is the message of path MTU discovery: ICMP "fragmentation needed" (RFC 1191; type 3, code 4) and
+	// ICMPv6 "packet too big" (RFC 4443; type 2). Dropping it makes a PMTU blackhole.
 	PacketTooBig = match(kindTooBig)
 )
 
@@ -139,8 +139,8 @@ func (m Match) between(method string, first, last int) Match {
 	return m
 }
 
-// Every selects one of k packets: the k-th, the 2k-th, and so on; after From or Between the first number there, and
-// each k-th from it. Of Data it is first transmissions only.
+// Every selects every k-th packet: the k-th, the 2k-th, and so on; after From or Between the first number there, and
+// each k-th from it. Of Data it selects first transmissions only.
 func (m Match) Every(k int) Match {
 	if k < 1 || k > math.MaxInt32 {
 		return m.refuse("Every", k, fmt.Sprintf("1 to %d", math.MaxInt32))
@@ -149,8 +149,8 @@ func (m Match) Every(k int) Match {
 	return m
 }
 
-// Times selects the first n transmissions of each numbered segment of Data, instead of only the first one. With cut or
-// merged retransmissions, those that start with the same byte are counted together.
+// Times selects the first n transmissions of each numbered segment of Data, instead of only the first one. Split or
+// merged retransmissions count together if they start with the same byte.
 func (m Match) Times(n int) Match {
 	if n < 1 || n >= always {
 		return m.refuse("Times", n, "1 and more")
@@ -201,9 +201,9 @@ func (m Match) Destination(a netip.Addr) Match {
 	return m
 }
 
-// refuse remembers what is wrong until the match is used, so that matches can be written in one expression.
+// refuse keeps an error until the match is used, so that a match can be written in one expression.
 func (m Match) refuse(field string, value any, allowed string) Match {
-	// A copy: two matches that began as one must not share what is wrong with them.
+	// Copied, as two matches derived from one must not share their errors.
 	m.bad = append(m.bad[:len(m.bad):len(m.bad)], FieldError{Field: "Match." + field, Value: value, Allowed: allowed})
 	return m
 }
@@ -214,7 +214,7 @@ func (m Match) isTCP() bool {
 	return m.kind != 0 && m.kind&^tcp == 0
 }
 
-// String says it in words, such as "data 5 to 7, 2 times, to port 80".
+// String returns the match in words, such as "data 5 to 7, 2 times, to port 80".
 func (m Match) String() string {
 	if m.kind == 0 {
 		return "nothing"

@@ -30,14 +30,14 @@ func (v verb) String() string {
 	return verbNames[v]
 }
 
-// An Action is what happens to a packet. The zero value is refused: take one from [Drop] and its like.
+// An Action is what a rule does to a packet. The zero value is refused: use [Drop] and the like.
 type Action struct {
 	verb  verb
 	delay time.Duration // of hold
 	flags Flags         // of clear
 }
 
-// String says it in words, such as "hold 30ms".
+// String returns the action in words, such as "hold 30ms".
 func (a Action) String() string {
 	switch a.verb {
 	case verbHold:
@@ -83,21 +83,20 @@ type Rule struct {
 	Match  Match  `json:"match"`
 	Action Action `json:"action"`
 
-	// Limit is how many packets it acts on in total, over all conversations; 0 is no limit.
+	// Limit is the number of packets that the rule acts on in total, over all conversations; 0 means no limit.
 	Limit int `json:"limit,omitempty"`
 
-	// Delay is the time until it begins, Length the time that it lasts, since it was added or last enabled. While
-	// it does not act it does not count either. 0 is: at once; until it is disabled. Both up to 24 h, by the
-	// kernel's monotonic clock.
+	// Delay is the time until the rule begins to act, Length the time that it acts, both since it was added or last
+	// enabled. While it does not act it does not count either. 0 means at once, and until it is disabled. Both up to
+	// 24 h, by the monotonic clock of the kernel.
 	Delay  time.Duration `json:"delay_ns,omitempty"`
 	Length time.Duration `json:"length_ns,omitempty"`
 }
 
-// Drop loses packets. The sender is not told, as with a loss on the way.
+// Drop drops packets. The sender does not notice, as with a loss on the path.
 func Drop(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbDrop}} }
 
-// Hold keeps packets back for d, above 0 and up to 24 h, while others pass. A netem on the same device delays them after
-// that.
+// Hold delays packets by d, above 0 and up to 24 h, while others pass. A netem on the same device adds its delay.
 func Hold(d time.Duration, m Match) Rule {
 	return Rule{Match: m, Action: Action{verb: verbHold, delay: d}}
 }
@@ -105,16 +104,16 @@ func Hold(d time.Duration, m Match) Rule {
 // Duplicate sends packets twice, one right after the other.
 func Duplicate(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbDuplicate}} }
 
-// MarkCE sets "congestion experienced" in the IP header of ECN-capable packets (RFC 3168). A packet that is not passes
-// as it is: the hit is not [Hit.Done], and it does not count as acted on.
+// MarkCE sets "congestion experienced" in the IP header of ECN-capable packets (RFC 3168). Others pass unchanged:
+// such a hit is not [Hit.Done], and does not count as acted on.
 func MarkCE(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbMarkCE}} }
 
-// Bleach clears the ECN field of the IP header, CE and ECT both (RFC 9768, section 3.2.2.3, "bleaching"). A packet that is
-// not ECN-capable passes as it is: the hit is not [Hit.Done], and it does not count as acted on.
+// Bleach clears the ECN field of the IP header, CE and ECT (RFC 9768, section 3.2.2.3, "bleaching"). A Not-ECT packet
+// passes unchanged: such a hit is not [Hit.Done], and does not count as acted on.
 func Bleach(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbBleach}} }
 
-// ClearFlags clears flags of the TCP header, and corrects the checksum, as middleboxes do that know older RFCs only. A
-// segment that has none of them passes as it is, as with [Bleach].
+// ClearFlags clears flags of the TCP header and corrects the checksum, as middleboxes do that only know older RFCs. A
+// segment without these flags passes unchanged, as with [Bleach].
 func ClearFlags(f Flags, m Match) Rule {
 	return Rule{Match: m, Action: Action{verb: verbClearFlags, flags: f}}
 }
@@ -123,7 +122,7 @@ func ClearFlags(f Flags, m Match) Rule {
 // of TCP can be selected.
 func Corrupt(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbCorrupt}} }
 
-// Silence drops everything.
+// Silence drops everything: a blackhole.
 func Silence() Rule { return Drop(AnyPacket).Named("silence") }
 
 // Named gives the rule a name.
@@ -180,8 +179,8 @@ func (e *FieldError) Error() string {
 // maxTime is longer than any timer of TCP, and far from the ends of the kernel's clock.
 const maxTime = 24 * time.Hour
 
-// Validate tells what is wrong with a rule: a [*FieldError] for each fault, joined; nil if all is well. It needs neither
-// root nor BPF.
+// Validate returns what is wrong with a rule: a [*FieldError] for each fault, joined; nil if it is valid. It needs
+// neither root nor BPF.
 func (r Rule) Validate() error {
 	var errs []error
 	refuse := func(field string, value any, allowed string) {

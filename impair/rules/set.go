@@ -16,8 +16,8 @@ import (
 
 // Options of a set. The zero value works.
 type Options struct {
-	// RingBytes is the room for reports that were not read yet: a power of two, 64 KiB to 256 MiB; 0 is 4 MiB, which
-	// is 20,000 packets. A reader empties it when it is half full.
+	// RingBytes is the size of the ring for unread reports: a power of two, 64 KiB to 256 MiB; 0 means 4 MiB, which
+	// holds 20,000 packets. A reader empties it when it is half full.
 	RingBytes int
 }
 
@@ -37,7 +37,7 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// A Set is the rules on one device's egress. Its methods may be called from any goroutine.
+// A Set has the rules on the egress of one device. Its methods may be called from any goroutine.
 type Set struct {
 	device   impair.Device
 	link     *link
@@ -61,11 +61,11 @@ type maps struct {
 	settings, counters, conversations, blank, pieces, scratch, ring *ebpf.Map
 }
 
-// Open prepares a device for rules. None acts yet: see [Set.Add]. With several options only the first counts.
+// Open prepares a device for rules: see [Set.Add]. With several options only the first counts.
 //
-// It empties the device's queue: the kernel deactivates a device while a clsact is added to it or removed (qdisc_graft,
-// dev_deactivate in net/sched). So open a set before netem has packets, and close it when they have left. Rules
-// can be added at any time.
+// Open empties the queue of the device: the kernel deactivates a device while a clsact is added or removed
+// (qdisc_graft, dev_deactivate in net/sched). So open a set before netem has packets, and close it when they have
+// left. Rules can be added at any time.
 //
 // Errors: [*FieldError], [ErrNotSupported], [ErrNotPermitted], [ErrNoDevice], [ErrBusy].
 func Open(d impair.Device, options ...Options) (_ *Set, err error) {
@@ -97,7 +97,7 @@ func Open(d impair.Device, options ...Options) (_ *Set, err error) {
 	return s, nil
 }
 
-// load puts the program in place with the first rule: a device that gets none is not slowed down by it.
+// load installs the program with the first rule, so that a device without rules is not slowed down.
 func (s *Set) load() (err error) {
 	if s.capacity > 0 {
 		return nil
@@ -116,8 +116,8 @@ func (s *Set) load() (err error) {
 	return s.grow(firstCapacity)
 }
 
-// grow puts a program in place that can ask so many rules. The kernel takes one for the other between two packets
-// (cls_bpf_change); what is known of conversations is in the maps, and stays.
+// grow installs a program that can evaluate that many rules. The kernel replaces the old one between two packets
+// (cls_bpf_change). The state of conversations is in the maps, and stays.
 func (s *Set) grow(capacity int) error {
 	main, err := s.loadProgram("tcplab_rules", assemble(s.maps.fds(), s.ringBytes, capacity))
 	if err != nil {
@@ -183,7 +183,7 @@ type Installed struct {
 // Rule returns the rule. Its name is never empty.
 func (i *Installed) Rule() Rule { return i.rule }
 
-// Add adds a rule, behind those that are there, and lets it act.
+// Add adds a rule after the existing ones, and lets it act.
 //
 // Errors: [*FieldError] (joined; nothing was done), [ErrFull], [ErrClosed], [ErrNotSupported].
 func (s *Set) Add(r Rule) (_ *Installed, err error) {
@@ -292,7 +292,7 @@ func (s *Set) write() error {
 	return nil
 }
 
-// Enable lets the rule act (again). Its Delay and Length are counted from now; numbers go on from where they were.
+// Enable lets the rule act (again). Its Delay and Length count from now; its numbers continue.
 func (i *Installed) Enable() error {
 	i.set.mu.Lock()
 	defer i.set.mu.Unlock()
@@ -333,7 +333,7 @@ func (i *Installed) enable() error {
 	return nil
 }
 
-// Disable ends what the rule does. What it holds is still held until its time has come.
+// Disable stops the rule. Packets that it delays still leave at their time.
 func (i *Installed) Disable() error {
 	i.set.mu.Lock()
 	defer i.set.mu.Unlock()
@@ -355,7 +355,7 @@ func (i *Installed) failed(operation string, err error) error {
 	return fmt.Errorf("%s rule %q on %s: %w", operation, i.rule.Name, i.set.device, err)
 }
 
-// Trace lets the set report every packet that is offered to the link, from now on or no longer: see [Set.Offered].
+// Trace starts or stops reporting every packet that is offered to the link: see [Set.Offered].
 func (s *Set) Trace(on bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -375,11 +375,11 @@ func (s *Set) Trace(on bool) error {
 	return nil
 }
 
-// A Count is what a rule did so far.
+// A Count is the number of packets that a rule matched and acted on so far.
 type Count struct {
 	Rule string `json:"rule"`
-	// Matched packets are those that the rule selected; Acted those of them that it acted on: not when a rule before
-	// it did, when its limit was reached, or when there was nothing to do (see [Hit.Done]).
+	// Matched counts the packets that the rule selected; Acted those of them that it acted on: not if an earlier rule
+	// did, if its limit was reached, or if there was nothing to do (see [Hit.Done]).
 	Matched uint64 `json:"matched"`
 	Acted   uint64 `json:"acted"`
 }
@@ -464,9 +464,9 @@ func (s *Set) hits(index int) ([]Hit, error) {
 	return hits, err
 }
 
-// Offered returns every packet that was offered to the link while it was traced, in the order in which they came: the
-// truth that a capture behind netem on the same device is to be compared with. Copies that Duplicate made are not
-// offered, and a packet that was held was offered when it came, not when it went on.
+// Offered returns every packet that was offered to the link while it was traced, in order: the reference for a
+// capture after a netem on the same device. Copies by Duplicate are not offered, and a delayed packet was offered
+// when it arrived, not when it left.
 func (s *Set) Offered() ([]Offered, error) {
 	var list []Offered
 	err := s.reports(func(one *report, i *Installed) {
@@ -508,8 +508,8 @@ func (s *Set) reports(f func(*report, *Installed)) error {
 	return s.complete(c)
 }
 
-// Close removes everything: rules, filters, and what is held. Closing again does nothing. A namespace that is gone has
-// taken it all along.
+// Close removes everything: rules, filters, and delayed packets. A second Close does nothing. If the namespace is
+// gone, all of it already is.
 func (s *Set) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -529,7 +529,7 @@ func (s *Set) Close() error {
 	return nil
 }
 
-// release closes what is open.
+// release closes all open resources.
 func (s *Set) release() error {
 	err := s.unload()
 	if s.link != nil {

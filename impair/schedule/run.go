@@ -9,28 +9,28 @@ import (
 	"github.com/tcplab/tcplab/impair"
 )
 
-// Done is what became of a step.
+// Done is the report of a step.
 type Done struct {
 	Step
 
-	// Began and Ended are when it was applied, from the schedule's begin: Began is At or later, and the change came
-	// into force between the two.
+	// Began and Ended are the begin and the end of its application, since the start of the schedule. Began is At or
+	// later; the change took effect between the two.
 	Began time.Duration `json:"began"`
 	Ended time.Duration `json:"ended"`
 
-	// Skipped tells that it was not applied, as the next one was due already.
+	// Skipped says that the step was not applied, as the next one was already due.
 	Skipped bool `json:"skipped,omitzero"`
 }
 
-// Late is by how much the step was late to begin.
+// Late is how late the step began.
 func (d Done) Late() time.Duration { return d.Began - d.At }
 
-// Run applies a schedule's steps as their times come, counted from now. Steps with a time that has passed when the one
-// before is done are not made up for: only the last of them is applied, and the others are reported as skipped. So with
-// a slow apply steps are lost, and lateness does not add up.
+// Run applies the steps of a schedule at their times, counted from now. If several steps are already due when one is
+// done, only the last of them is applied, and the others are reported as skipped: a slow apply loses steps, but
+// lateness does not add up.
 //
-// It returns when all is done; when apply fails, with its error; or when ctx ends, with the context's cause. A schedule
-// with a period ends only so. What has been done by then is returned in each case, the step that failed not included.
+// Run returns when all steps are done, when apply fails, with its error, or when ctx ends, with its cause. Only the
+// last two end a schedule with a period. It always returns the steps done so far, without a failed one.
 func Run(ctx context.Context, s Schedule, apply func(impair.Netem) error) ([]Done, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err

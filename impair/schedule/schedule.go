@@ -9,7 +9,7 @@ import (
 	"github.com/tcplab/tcplab/impair"
 )
 
-// A Step is what holds from a time on, counted from the schedule's begin.
+// A Step is an impairment and the time from which it applies, since the start of the schedule.
 type Step struct {
 	At    time.Duration `json:"at"` // in nanoseconds
 	Netem impair.Netem  `json:"netem"`
@@ -17,14 +17,14 @@ type Step struct {
 
 // A Schedule is a list of steps. Make one with [List], [Ramp], [Outages] or [Trace.Schedule], which check it.
 type Schedule struct {
-	// Steps are in the order of their times. The first may be later than 0; until then nothing is changed.
+	// Steps are in the order of their times. The first may be later than 0: nothing changes until then.
 	Steps []Step `json:"steps"`
 
-	// Period is the time after which the steps begin again, for ever; 0 is never.
+	// Period is the time after which the steps begin again, forever; 0 means never.
 	Period time.Duration `json:"period,omitzero"`
 }
 
-// ErrInvalid is what is wrong with any schedule or trace: use errors.Is. The text says what.
+// ErrInvalid is in every error about a schedule or a trace: use errors.Is. The text says what is wrong.
 var ErrInvalid = errors.New("invalid schedule")
 
 func invalid(format string, args ...any) error {
@@ -37,8 +37,8 @@ func List(steps ...Step) (Schedule, error) {
 	return s, s.Validate()
 }
 
-// Validate tells what is wrong with a schedule: no step, a time that is negative or not after the one before, a period
-// that does not reach beyond the last step, an impairment that netem cannot do (an [*impair.FieldError] for each
+// Validate returns what is wrong with a schedule: no step, a time that is negative or not after the one before, a
+// period that is not longer than the last time, an impairment that netem refuses (an [*impair.FieldError] for each
 // field).
 func (s Schedule) Validate() error {
 	if len(s.Steps) == 0 {
@@ -77,13 +77,13 @@ func (s Schedule) All() iter.Seq[Step] {
 	}
 }
 
-// At returns what holds at a time from the schedule's begin; false before the first step.
+// At returns the impairment at a time since the start of the schedule; false before the first step.
 func (s Schedule) At(t time.Duration) (impair.Netem, bool) {
 	var found impair.Netem
 	ok := false
 	if s.Period > 0 && t >= s.Period {
 		t %= s.Period
-		// Before the first step of a round holds what the round before ended with.
+		// Before the first step of a round, the last one of the round before applies.
 		found, ok = s.Steps[len(s.Steps)-1].Netem, true
 	}
 	for _, step := range s.Steps {
@@ -95,8 +95,8 @@ func (s Schedule) At(t time.Duration) (impair.Netem, bool) {
 	return found, ok
 }
 
-// Outages is a link that loses everything for some time, again and again: it is as up says, and for the last part of
-// each period, of length down, dead.
+// Outages is a link with periodic outages: it is as up says, and loses everything in the last part of each period, of
+// length down.
 func Outages(up impair.Netem, period, down time.Duration) (Schedule, error) {
 	if down <= 0 || down >= period {
 		return Schedule{}, invalid("an outage of %v: allowed is more than 0, and less than the period, %v", down, period)
@@ -114,9 +114,9 @@ func dead(n impair.Netem) impair.Netem {
 	return n
 }
 
-// Ramp goes from one impairment to another in equal steps over a time: the first is at 0, the last at length, and steps
-// says how many there are between, the last included. Delay, Jitter, the rate, the limit and the percentages of
-// random loss, duplication, reordering and corruption change in a straight line; all else must be the same in both.
+// Ramp changes from one impairment to another in equal steps: the first at 0, the last at length, and steps in
+// between, the last included. Delay, Jitter, the rate, the limit and the percentages of random loss, duplication,
+// reordering and corruption change linearly; all else must be equal in both.
 func Ramp(from, to impair.Netem, length time.Duration, steps int) (Schedule, error) {
 	const most = 1_000_000
 	if steps < 1 || steps > most {
@@ -165,7 +165,7 @@ func between(from, to impair.Netem, part float64) impair.Netem {
 	return n
 }
 
-// mix is a straight line from one number to another, exact at both ends.
+// mix interpolates linearly between two numbers, exact at both ends.
 func mix[N ~int | ~int64 | ~float64](from, to N, part float64) N {
 	if part == 1 {
 		return to

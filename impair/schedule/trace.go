@@ -31,7 +31,7 @@ const (
 	maxMilliseconds  = 365 * 24 * 3600 * 1000 // a year
 )
 
-// A TraceError tells what is wrong with a trace, and in which line.
+// A TraceError says what is wrong with a trace, and in which line.
 type TraceError struct {
 	Line int    // from 1; 0 if it is the trace as a whole
 	Text string // the line, if it can be shown
@@ -110,19 +110,19 @@ func (t Trace) Mean() float64 {
 	return float64(len(t.Opportunities)) * Opportunity * 8 / t.Length().Seconds()
 }
 
-// LongestGap is the longest time without an opportunity, the one from the end to the new begin included. With a window
-// of that length no window is silent.
+// LongestGap is the longest time without an opportunity, including the one from the end to the next begin. A window
+// of that length always has one.
 func (t Trace) LongestGap() time.Duration {
 	var last, longest int64
 	for _, at := range t.Opportunities {
 		longest = max(longest, at-last)
 		last = at
 	}
-	// In the next round the first line counts from the last one's time, which is where the trace began, too.
+	// In the next round the time of the first line counts from the last line, where the trace begins again.
 	return time.Duration(longest) * time.Millisecond
 }
 
-// A Rate is what a trace carries in a window.
+// A Rate is the average rate of a trace in a window.
 type Rate struct {
 	At            time.Duration
 	Length        time.Duration
@@ -158,16 +158,16 @@ func (t Trace) Rates(window time.Duration) ([]Rate, error) {
 	return rates, nil
 }
 
-// Schedule makes steps of a trace, over windows of a length: base, with the rate of each window, for ever. Windows of
-// the same rate are one step.
+// Schedule makes a schedule of a trace, repeated forever: base with the average rate of each window of a length.
+// Consecutive windows of the same rate are one step.
 //
-// A window without an opportunity loses everything, for netem has no rate of 0. Choose a window of [Trace.LongestGap]
-// or more, and there is none. A shorter one shows outages, but loses what mahimahi would keep in its queue.
+// A window without an opportunity loses everything, as netem has no rate of 0. With a window of [Trace.LongestGap] or
+// more, there is none. A shorter one shows outages, but loses packets that mahimahi would queue.
 //
-// What is lost, too, is the order within a window: the opportunities are spread evenly. And netem decides on a packet's
-// departure when it comes in, by the rate of that time; a packet that waits does not feel the next window's. So take a
-// window that is long beside the time that packets wait, and no longer than what is to be shown; 100 ms to 1 s is
-// sensible for traces of mobile networks.
+// The order within a window is lost as well: opportunities are spread evenly. And netem schedules the departure of a
+// packet on arrival, by the rate at that time: a queued packet does not see the rate of the next window. So choose a
+// window that is longer than packets wait, and no longer than what the trace shall show; 100 ms to 1 s suits traces
+// of mobile networks.
 //
 // The base's own rate must be 0. Packets are counted as mahimahi does, as IP packets and 4 bytes, by an overhead of -10
 // on the Ethernet frame. A base without a limit gets, in all windows, that of the fastest: its delay line and a queue

@@ -26,19 +26,19 @@ const (
 	ce     = 3
 )
 
-// An accurateFlow is a transfer with accurate ECN, as the wire at both ends and both sockets saw it.
+// An accurateFlow is a transfer with accurate ECN, as seen by captures at both ends and by both sockets.
 type accurateFlow struct {
 	lab            *harness.Lab
 	net            *harness.Network
 	sender         peers.TCPInfo
 	receiver       peers.TCPInfo
 	sent, came     []analysis.Segment // data, at the client and at the server
-	acks           []analysis.Segment // the server's, at the client, behind its SYN-ACK
+	acks           []analysis.Segment // the server's, at the client, after its SYN-ACK
 	client, server analysis.Conversation
-	segment        int // bytes of payload of a full one
+	segment        int // payload of a full segment, in bytes
 }
 
-// accurately sends so many full segments with accurate ECN over a path that may do something to them.
+// accurately sends a number of full segments with accurate ECN over a path that may change them.
 func accurately(lab *harness.Lab, segments int64, path func(*harness.Network)) accurateFlow {
 	GinkgoHelper()
 	const roundTrip = 40 * time.Millisecond
@@ -55,8 +55,8 @@ func accurately(lab *harness.Lab, segments int64, path func(*harness.Network)) a
 	dial := lab.Start(net.Client(), peers.Script{
 		Connect: net.Server().Addr(port),
 		Socket:  peers.Socket{Congestion: "reno"}, // without HyStart, which would end slow start too
-		// It closes first: an ACK of the other side's TIME-WAIT, where Linux has no counter, would have an ACE of 0, which
-		// it would take for marks (tcp_v4_timewait_ack).
+		// The client closes first. If it did not, it would get an ACK from a socket in TIME-WAIT, where Linux keeps
+		// no counter: the ACE of 0 would count as marks (tcp_v4_timewait_ack).
 		Steps: peers.Steps(peers.Write(bytes), peers.Sleep(time.Second), peers.Inspect(), peers.CloseWrite(), peers.ReadAll()),
 	})
 	f.sender = *dial.Wait().Connections[0].Steps[2].TCPInfo
@@ -102,7 +102,7 @@ func findings(c analysis.Conversation) (kinds []analysis.FindingKind) {
 	return kinds
 }
 
-var _ = DescribeTable("accurate ECN counts every marked segment, by the counter in the header and by the bytes in the option,",
+var _ = DescribeTable("accurate ECN counts every CE mark in ACE, and its bytes in the AccECN option,",
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext, first, marks int) {
 		const segments = 100
 		lab := harness.NewLab(ctx)
@@ -113,14 +113,15 @@ var _ = DescribeTable("accurate ECN counts every marked segment, by the counter 
 		Expect(mark.Hits()).To(And(HaveLen(marks), HaveEach(HaveField("Done", true))))
 		marked := marks * f.segment
 
-		// What came: by the wire, by the server's IP, and by its socket.
+		// What arrived: by the capture, by the server's IP counters, and by its socket.
 		Expect(slices.DeleteFunc(f.codepoints(), func(c uint8) bool { return c != ce })).To(HaveLen(marks))
 		Expect(f.net.Server().Counters()).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), marks))
 		Expect(f.receiver.Received_ce).To(BeEquivalentTo(marks))
 		Expect(f.receiver.Received_ce_bytes).To(BeEquivalentTo(marked))
 		Expect(f.receiver.Received_e0_bytes).To(BeEquivalentTo(segments*f.segment - marked))
 
-		// What the server says of it (RFC 9768, sections 3.2.2 and 3.2.3): packets modulo 8 from 5 on, bytes modulo 2^24.
+		// What the server reports (RFC 9768, sections 3.2.2 and 3.2.3): packets modulo 8, starting at 5, and bytes
+		// modulo 2^24.
 		Expect(f.acks[len(f.acks)-1].Flags.ACE()).To(Equal(oracle.ACE(marks)))
 		option := f.option()
 		Expect(option.CEB).To(BeEquivalentTo(oracle.FirstCEB + marked))
@@ -129,20 +130,20 @@ var _ = DescribeTable("accurate ECN counts every marked segment, by the counter 
 		Expect([]int{f.client.Server.CEReported, int(f.client.Server.CEBytesReported)}).To(Equal([]int{marks, marked}))
 		Expect(findings(f.client)).To(ContainElement(analysis.Congestion))
 
-		// What the client's kernel makes of it: exactly so many, though not every segment has an ACK of its own.
+		// What the client counts: each mark, although not every segment has an ACK of its own.
 		lab.Measure("counted by ACE", f.sender.Delivered_ce, bounds.Exactly(marks), "RFC 9768, 3.2.2")
 		lab.Measure("counted by the option", bounds.In(f.sender.Delivered_ce_bytes, "bytes"), bounds.Exactly(marked), "RFC 9768, 3.2.3")
 		Expect(f.sender.Delivered_e0_bytes).To(BeEquivalentTo(segments*f.segment - marked))
 		Expect(f.net.Client().Counters()).To(HaveCounters{"TcpExtTCPDeliveredCE": marks, "TcpRetransSegs": 0})
 
-		// Reno answers as to the echo of RFC 3168: it leaves slow start.
+		// Reno reacts as to the echo of RFC 3168: it leaves slow start.
 		Expect(f.sender.Snd_ssthresh).To(BeNumerically("<", infiniteThreshold))
 	},
 	Entry("one", 40, 1),
-	Entry("twelve in a row, more than the counter's three bits", 40, 12),
+	Entry("twelve in a row, more than ACE's three bits", 40, 12),
 )
 
-var _ = It("accurate ECN tells nothing where the path bleaches what was marked, and shows that by its counters",
+var _ = It("accurate ECN reports no CE marks if the path bleaches them, which its counters show",
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		const segments, marks = 100, 10
 		lab := harness.NewLab(ctx)
@@ -154,9 +155,9 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 		Expect(mark.Hits()).To(And(HaveLen(marks), HaveEach(HaveField("Done", true))))
 		Expect(bleach.Hits()).To(And(HaveLen(segments), HaveEach(HaveField("Done", true))))
 
-		// The capture at the client is behind its queue, and has the marks. Nothing that came was ECN-capable, so there is
-		// nothing to count: ACE and the option stay where they begin. That all was sent as ECT(0) and E0B does not grow is
-		// how a sender can tell (RFC 9768, section 3.2.2.3).
+		// The client's capture is taken after the rule on its own link, and has the marks. Nothing that arrived was
+		// ECN-capable, so ACE and the option keep their initial values. A sender can detect this: all was sent as
+		// ECT(0), and E0B does not grow (RFC 9768, section 3.2.2.3).
 		Expect(f.client.Client.CE.Count).To(Equal(marks))
 		Expect(f.codepoints()).To(HaveEach(BeEquivalentTo(notECT)))
 		Expect(f.net.Server().Counters()).To(HaveCounters{harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"): 0})
@@ -165,7 +166,7 @@ var _ = It("accurate ECN tells nothing where the path bleaches what was marked, 
 		option := f.option()
 		Expect([]uint32{option.E0B, option.CEB, option.E1B}).To(Equal([]uint32{oracle.FirstE0B, oracle.FirstCEB, oracle.FirstE1B}))
 
-		// The sender hears of no congestion, and goes on. Linux does not act upon the bleaching: all is still ECT(0).
+		// The sender learns of no congestion. Linux does not react to bleaching: it still sends ECT(0).
 		Expect([]uint32{f.sender.Delivered_ce, f.sender.Delivered_e0_bytes, f.sender.Delivered_ce_bytes}).To(HaveEach(BeZero()))
 		Expect(f.sender.Accecn_fail_mode).To(BeZero())
 		Expect(f.sender.Snd_ssthresh).To(BeEquivalentTo(infiniteThreshold))

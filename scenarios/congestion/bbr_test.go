@@ -18,10 +18,10 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// samplePeriod is how often BBR is asked, or less often where the host has more to do.
+// samplePeriod is how often the socket is sampled. A busy host samples less often.
 const samplePeriod = 10 * time.Millisecond
 
-// bbrFlow sends as many segments by BBR over a link that loses nothing.
+// bbrFlow sends a number of segments with BBR over a link without loss.
 func bbrFlow(lab *harness.Lab, net *harness.Network, path oracle.Bottleneck, segments int64) flow {
 	GinkgoHelper()
 	impairBottleneck(net, path, queueLimit)
@@ -34,7 +34,7 @@ func bbrFlow(lab *harness.Lab, net *harness.Network, path oracle.Bottleneck, seg
 	return f
 }
 
-// model is what BBR has found out of the path, as a sample tells it.
+// model is what BBR has estimated of the path, by a sample of its socket.
 func model(p kernel.Point) oracle.BBR {
 	mss := int(p.TCPInfo.Snd_mss)
 	return oracle.BBR{
@@ -44,30 +44,30 @@ func model(p kernel.Point) oracle.BBR {
 	}
 }
 
-// checkModel checks that BBR has found what the path is. A bandwidth is of what is acknowledged in an RTT at least, at
-// whose beginning and end hosts may hold an ACK back.
+// checkModel checks BBR's estimates against the path. A bandwidth sample covers at least one RTT, and hosts may delay
+// the ACK at either end of it.
 func checkModel(lab *harness.Lab, m oracle.BBR, path oracle.Bottleneck) {
 	GinkgoHelper()
 	carried := 1 / path.Frame().Seconds()
 	lab.Check("bandwidth found", bounds.In(m.Bandwidth, "segments/s"),
 		bounds.Around(carried, carried*harness.HostDelay.Seconds()/path.RTT.Seconds()), "tcp_rate_gen")
-	lab.Check("least RTT found", m.MinRTT, oracle.Exactly(path.RTT).LateBy(harness.HostDelay), "of the SYN, which is short")
+	lab.Check("min RTT found", m.MinRTT, oracle.Exactly(path.RTT).LateBy(harness.HostDelay), "of the SYN, which is short")
 }
 
-// A phase is a time in which BBR does not change its gains. It began between two samples, and ended between two.
+// A phase is a time in which BBR keeps its gains. Its begin and its end each lie between two samples.
 type phase struct {
 	pacing, cwnd float64
-	points       []kernel.Point // in it
-	after        time.Duration  // when the one before was last seen
-	until        time.Duration  // when the next one was first seen
+	points       []kernel.Point // samples during the phase
+	after        time.Duration  // last sample of the phase before
+	until        time.Duration  // first sample of the next phase
 }
 
-// seen is when it was seen first, and when last.
+// seen returns the times of the first and the last sample of the phase.
 func (p phase) seen() (first, last time.Duration) {
 	return p.points[0].At, p.points[len(p.points)-1].At
 }
 
-// least and most are what its length was between.
+// least and most bound the length of the phase.
 func (p phase) least() time.Duration {
 	first, last := p.seen()
 	return last - first
@@ -75,7 +75,7 @@ func (p phase) least() time.Duration {
 
 func (p phase) most() time.Duration { return p.until - p.after }
 
-// check checks how long the phase was. A sample is of some time after its At, by a system call that may be interrupted.
+// check checks the length of the phase. A sample is taken some time after its At: the system call may be interrupted.
 func (p phase) check(lab *harness.Lab, name string, expected oracle.Span) {
 	GinkgoHelper()
 	if r := expected.Range(); r.Lower > 0 {
@@ -84,7 +84,7 @@ func (p phase) check(lab *harness.Lab, name string, expected oracle.Span) {
 	lab.Check(name+", at least", p.least()-harness.HostDelay, bounds.AtMost(expected.Latest), expected.Source)
 }
 
-// phases are all but the last one, which has no end.
+// phases splits samples into phases, without the last one, which has no end.
 func phases(socket []kernel.Point) []phase {
 	var all []phase
 	for _, p := range socket {
@@ -103,7 +103,7 @@ func phases(socket []kernel.Point) []phase {
 	return all[:len(all)-1]
 }
 
-// inFlight is how many segments were on their way after each one that was sent, by the capture.
+// inFlight is the number of segments in flight after each segment sent, by the capture.
 func inFlight(f flow) []int {
 	var counts []int
 	for s := range analysis.Classify(slices.Values(f.segments)) {
@@ -114,7 +114,7 @@ func inFlight(f flow) []int {
 	return counts
 }
 
-// sent counts what is sent in each time of a length that begins with one of the segments.
+// sent counts the segments in each interval of a length that begins with a segment.
 func sent(data []analysis.Segment, length time.Duration) []int {
 	var counts []int
 	end := 0
@@ -130,9 +130,9 @@ func sent(data []analysis.Segment, length time.Duration) []int {
 	return counts
 }
 
-// renewed is from when BBR counted the time to its next probe: it found another shortest round trip, ended a probe
-// (bbr_check_probe_rtt_done), or began. That was between two samples, or with the SYN ACK, as TCP_INFO tells in
-// milliseconds that are made from jiffies: it can be a jiffy more.
+// renewed bounds the time from which BBR counts to its next PROBE_RTT: when it found a lower RTT, left PROBE_RTT
+// (bbr_check_probe_rtt_done), or started. That was between two samples, or at the SYN-ACK. TCP_INFO has that time in
+// milliseconds converted from jiffies, so it can be one jiffy later.
 func renewed(socket []kernel.Point, before, jiffy time.Duration) (after, until time.Duration) {
 	opened := time.Duration(socket[0].TCPInfo.Last_ack_recv) * time.Millisecond
 	after, until = socket[0].At-opened-jiffy, socket[0].At
@@ -145,8 +145,8 @@ func renewed(socket []kernel.Point, before, jiffy time.Duration) (after, until t
 	return after, until
 }
 
-// fewInFlight are the times in which each segment that was sent was one of a few in flight, if they are longer than a
-// tenth of a second: not where the flow begins and ends.
+// fewInFlight returns the intervals in which no segment was sent with more than a few in flight, if they are longer
+// than 0.1 s. That excludes the start and the end of the flow.
 func fewInFlight(f flow, few int) []time.Duration {
 	var times []time.Duration
 	counts := inFlight(f)
@@ -166,13 +166,13 @@ func fewInFlight(f flow, few int) []time.Duration {
 	return times
 }
 
-var _ = It("BBR starts at 2.885 times the rate that it finds, then drains the queue that this made", Label("quick", "netem", "linux"),
+var _ = It("BBR paces at 2.885 times the bandwidth in STARTUP, then empties the queue in DRAIN", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		path := oracle.Bottleneck{Rate: 4 * impair.Mbit, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
 		f := bbrFlow(lab, lab.Routed(largeBuffers), path, 800)
 
-		// The socket: STARTUP, DRAIN, and the first phase of PROBE_BW, when the queue is gone.
+		// The socket: STARTUP, DRAIN, and the first phase of PROBE_BW, after the queue has drained.
 		seen := phases(f.socket)
 		Expect([]float64{seen[0].pacing, seen[0].cwnd}).To(Equal([]float64{oracle.BBRHighGain, oracle.BBRHighGain}))
 		Expect([]float64{seen[1].pacing, seen[1].cwnd}).To(Equal([]float64{oracle.BBRDrainGain, oracle.BBRHighGain}))
@@ -181,7 +181,7 @@ var _ = It("BBR starts at 2.885 times the rate that it finds, then drains the qu
 		checkModel(lab, model(first), path)
 		lab.Check("in flight after DRAIN", first.TCPInfo.Unacked, model(first).AfterDrain(first.At+harness.HostDelay-seen[2].after))
 
-		// The wire: up to so many segments in flight, then so few of them in a round trip.
+		// The wire: the most segments in flight, then the fewest sent in one RTT.
 		flight := inFlight(f)
 		most := slices.Max(flight)
 		fewest := slices.Min(sent(f.data[slices.Index(flight, most):], path.RTT))
@@ -192,14 +192,14 @@ var _ = It("BBR starts at 2.885 times the rate that it finds, then drains the qu
 		lab.Note("BDP of the path", bounds.In(path.BDP(), "segments"))
 	})
 
-var _ = It("BBR probes for bandwidth in cycles of eight phases: 1.25, 0.75, and six times 1", Label("long", "netem", "linux"),
+var _ = It("BBR cycles through eight PROBE_BW gains: 1.25, 0.75, and six times 1", Label("long", "netem", "linux"),
 	func(ctx SpecContext) {
 		path := oracle.Bottleneck{Rate: 4 * impair.Mbit, RTT: 200 * time.Millisecond}
 		lab := harness.NewLab(ctx)
 		f := bbrFlow(lab, lab.Routed(largeBuffers), path, 2800)
 
 		cycles := phases(f.socket)[2:]
-		for len(cycles) > 0 && cycles[0].pacing != oracle.BBRProbeGain { // BBR begins somewhere in a cycle, at random
+		for len(cycles) > 0 && cycles[0].pacing != oracle.BBRProbeGain { // BBR begins at a random phase of the cycle
 			cycles = cycles[1:]
 		}
 		Expect(len(cycles)).To(BeNumerically(">=", 6), "two cycles")
@@ -214,13 +214,13 @@ var _ = It("BBR probes for bandwidth in cycles of eight phases: 1.25, 0.75, and 
 			}
 			p.check(lab, fmt.Sprintf("phase with a gain of %v", p.pacing), expected)
 		}
-		// Both ends were seen with the next sample.
+		// Begin and end are known to one sample.
 		expected := found.Cycle()
 		expected.Earliest -= cycles[0].points[0].At - cycles[0].after
 		expected.Latest += cycles[3].points[0].At - cycles[3].after
 		lab.Measure("a cycle", cycles[3].points[0].At-cycles[0].points[0].At, expected)
 
-		// The wire: what is sent in half a round trip goes up and down by a quarter.
+		// The wire: the segments sent in half an RTT vary by a quarter.
 		half := path.RTT / 2
 		counts := sent(f.data[len(f.data)/2:], half)
 		most, fewest := bounds.In(slices.Max(counts), "segments"), bounds.In(slices.Min(counts), "segments")
@@ -228,7 +228,7 @@ var _ = It("BBR probes for bandwidth in cycles of eight phases: 1.25, 0.75, and 
 		lab.Measure("fewest sent in half an RTT", fewest, found.Sent(oracle.BBRYieldGain, half, harness.HostDelay))
 	})
 
-var _ = It("BBR looks for the shortest round trip with four segments in flight, for 200 ms, when none was shorter for 10 s", Label("long", "netem", "linux"),
+var _ = It("BBR enters PROBE_RTT, four segments in flight for 200 ms, when its min RTT is 10 s old", Label("long", "netem", "linux"),
 	func(ctx SpecContext) {
 		path := oracle.Bottleneck{Rate: 2 * impair.Mbit, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
@@ -252,8 +252,8 @@ var _ = It("BBR looks for the shortest round trip with four segments in flight, 
 			waited := phase{points: []kernel.Point{{At: until}, {At: p.after}}, after: after, until: first}
 			waited.check(lab, "time to a probe", every)
 			p.check(lab, "PROBE_RTT", lasts)
-			// A sample has the gains of one ACK later than the window (kernel.Socket), if that comes just then: not the
-			// first. A sender with nothing in flight then has its window back before the ACK that ends the phase
+			// A sample can have gains that are one ACK newer than its window (kernel.Socket): so the first sample
+			// does not count. A sender with nothing in flight gets its window back before the ACK that ends the phase
 			// (bbr_cwnd_event).
 			for _, point := range p.points[1:] {
 				if point.At < p.after+lasts.Earliest-harness.HostDelay {

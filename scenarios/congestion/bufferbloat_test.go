@@ -16,8 +16,8 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// longestRoundTrip is by how much an ACK came later than the segment whose last byte it acknowledges, at most, before
-// the first SACK block tells of a loss: after that, ACKs also wait for retransmissions.
+// longestRoundTrip is the longest time from a segment to the ACK of its last byte, until the first SACK block reports
+// a loss. After that, ACKs also wait for retransmissions.
 func longestRoundTrip(segments []analysis.Segment) time.Duration {
 	var longest time.Duration
 	for s := range analysis.Classify(slices.Values(segments)) {
@@ -45,7 +45,7 @@ func longestQueue(samples []kernel.QdiscSample) uint64 {
 	return longest
 }
 
-var _ = DescribeTable("a queue makes round trips longer by the time that it takes to empty", Label("quick", "netem", "linux"),
+var _ = DescribeTable("bufferbloat: RTT grows by the drain time of a full queue", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, limit int) {
 		path := oracle.Bottleneck{Rate: 10 * impair.Mbit, RTT: 40 * time.Millisecond}
 		lab := harness.NewLab(ctx)
@@ -57,13 +57,14 @@ var _ = DescribeTable("a queue makes round trips longer by the time that it take
 			Connect: net.Server().Addr(port), Bytes: 1 << 20, Socket: peers.Socket{Congestion: "reno"}, // it has no HyStart
 		}, peers.Socket{})
 
-		// The queue is full for a round trip at least, until the sender learns of a loss: SRTT has come that far, too.
+		// The queue stays full for at least one RTT, until the sender learns of a loss. By then SRTT has grown as
+		// far.
 		full := path.FullQueueRTT(limit).LateBy(harness.HostDelay)
 		lab.Measure("longest RTT", longestRoundTrip(f.segments), full)
 		lab.Check("longest SRTT", slices.Max(smoothedRoundTrips(f.socket)), full)
-		// It is full from when a packet comes until one leaves: a sample may have seen one less.
+		// The queue alternates between full and one less than full: a sample may see either.
 		lab.Check("longest queue", longestQueue(queue.Stop().List()), bounds.Between(limit-1, limit), "netem's limit")
-		// Each packet that is dropped is retransmitted: no tolerance, so no margin.
+		// Each dropped packet is retransmitted. There is no tolerance, so no margin.
 		Expect(net.ToServer.Queue().Drops).To(bounds.Between(1, f.TCPInfo.Total_retrans))
 	},
 	Entry("of 50 packets", 50),

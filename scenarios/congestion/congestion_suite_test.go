@@ -1,5 +1,5 @@
-// Package congestion shows how much TCP has in flight, and why: slow start and its end, pauses, pacing, what a loss and a
-// congestion mark change (CUBIC), what BBR does instead, and what a deep queue makes of all that.
+// Package congestion shows how much TCP has in flight, and why: slow start and its end, idle periods, pacing, the
+// reaction to a loss and to a CE mark (CUBIC), BBR, and bufferbloat.
 //
 //	make lab SUITES=./scenarios/congestion
 package congestion

@@ -12,10 +12,10 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("CUBIC gives up 30 % of its window for a lost segment, returns along a cubic curve, and goes beyond", Label("long", "netem", "rfc9438"),
+var _ = It("CUBIC reduces cwnd by 30 % on a loss, regrows along a cubic curve, and exceeds W_max", Label("long", "netem", "rfc9438"),
 	func(ctx SpecContext) {
 		const roundTrip = longRoundTrip
-		const lost, window = 75, 80 + 4 // the fifth segment of the round of 80: four more have been acknowledged until then
+		const lost, window = 75, 80 + 4 // the fifth segment of the round of 80: by then four more are acknowledged
 		curve := oracle.CubicCurveAfter(window)
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, largeBuffers)
@@ -34,18 +34,18 @@ var _ = It("CUBIC gives up 30 % of its window for a lost segment, returns along 
 		lab.Measure("ssthresh after a loss at 84 segments", bounds.In(thresholds[1], "segments"), bounds.Exactly(curve.Least),
 			"RFC 9438, 4.6; tcp_cubic.c: beta")
 
-		// On the wire, a round trip's burst is the window. In the fifth the segment is sent again and the window goes
-		// down; in the next one the curve begins.
+		// On the wire, the burst of an RTT is the window. In the fifth round the segment is retransmitted and the
+		// window is reduced; the cubic curve begins in the round after.
 		rounds := perRound(f.data, roundTrip)
 		Expect(len(rounds)).To(BeNumerically(">", 15), "rounds")
 		Expect(begin(rounds, 4)).To(Equal([]int{10, 20, 40, 80}))
 		lab.Check("segments in the round of the loss", rounds[4], curve.Reduced())
-		grown := rounds[5 : len(rounds)-1] // the last one is what was left
+		grown := rounds[5 : len(rounds)-1] // the last round has only the rest
 		before := curve.Least
 		for n, burst := range grown {
 			lab.Check("segments in a round", burst, curve.Round(n, before, roundTrip))
 			before = burst
 		}
-		beyond := bounds.AtLeast(window + 1 + cubicSlack) // as windows and bursts are rounded
+		beyond := bounds.AtLeast(window + 1 + cubicSlack) // windows and bursts are rounded
 		lab.Measure("segments in the last round", bounds.In(last(grown), "segments"), beyond, "RFC 9438, 4.2: beyond W_max")
 	})

@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("answers one congestion mark as it does a loss, once, and has nothing to send again", Label("quick", "netem", "rfc3168"),
+var _ = It("reduces cwnd once for a CE mark, as for a loss, and retransmits nothing", Label("quick", "netem", "rfc3168"),
 	func(ctx SpecContext) {
 		const roundTrip = longRoundTrip
 		const marked = 75 // in the round of 80
@@ -33,8 +33,8 @@ var _ = It("answers one congestion mark as it does a loss, once, and has nothing
 		Expect(net.Server().Counters()).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), 1))
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPDeliveredCE": BeNumerically(">=", 1)})
 
-		// RFC 3168, 6.1.2: the sender reduces its window for the first echo, says so (CWR) in the segment that it sends
-		// next, and leaves it at that for this round, in which the echoes go on. 6.1.3: they end with CWR.
+		// RFC 3168, 6.1.2: the sender reduces its window on the first echo and sets CWR in the next segment. It
+		// ignores the further echoes of this round. 6.1.3: the echoes end with CWR.
 		answers := slices.Collect(analysis.Where(slices.Values(f.data), analysis.With(analysis.FlagCWR)))
 		Expect(answers).To(HaveLen(1))
 		acks := slices.Collect(analysis.Where(slices.Values(f.segments), analysis.From(f.Remote.Addr()), analysis.Not(analysis.SYNACKs)))
@@ -47,7 +47,8 @@ var _ = It("answers one congestion mark as it does a loss, once, and has nothing
 			Expect(ack.Flags&analysis.FlagECE == 0).To(Equal(answered), "%v", ack)
 		}
 
-		// The round of 80 begins with segment 71. Until the echo, the window has grown by each of it that was acknowledged.
+		// The round of 80 begins with segment 71. Until the echo, each acknowledged segment of it has increased the
+		// window by one.
 		window := 80 + int(acks[first-1].Ack-f.data[10+20+40].Seq)/int(harness.MSS())
 		reduced := oracle.CubicAfterLoss(window)
 		Expect(plateaus(f.socket, roundTrip, threshold)).To(Equal([]int{oracle.InfiniteThreshold, reduced}))

@@ -19,29 +19,29 @@ import (
 // port that the servers listen on.
 const port = 5001
 
-// largeBuffers hold more than any flow here has in flight: what limits it is its congestion window.
+// largeBuffers hold more than any flow here has in flight, so that only cwnd limits a flow.
 var largeBuffers = harness.Sysctls(netns.IPv4("tcp_wmem", "4096 4194304 16777216"),
 	netns.IPv4("tcp_rmem", "4096 4194304 16777216"))
 
-// A flow is what a client sends in bulk to a server.
+// A flow is a bulk transfer from a client to a server.
 type flow struct {
 	peers.Connection                    // as the client saw it
 	segments         []analysis.Segment // of both directions, at the client
-	data             []analysis.Segment // of those: what the client sent
-	socket           []kernel.Point     // the client's, again and again while it sent
+	data             []analysis.Segment // of those, the data that the client sent
+	socket           []kernel.Point     // samples of the client's socket during the transfer
 }
 
-// transfer sends in bulk, and watches the wire and, on each period, the sender's socket.
+// transfer makes a bulk transfer, and records the client's packets and, once a period, its socket.
 func transfer(lab *harness.Lab, net *harness.Network, period time.Duration, client peers.BulkClient, server peers.Socket) flow {
 	GinkgoHelper()
 	wire := lab.Capture(net.Client())
 	samples := net.Client().Sample(period, kernel.SocketFilter{
-		States: []kernel.State{kernel.Established, kernel.FinWait1}, Port: port, // it closes when all is written, and sends on
+		States: []kernel.State{kernel.Established, kernel.FinWait1}, Port: port, // the client closes once all is written, and still sends
 	})
 	lab.Start(net.Server(), peers.BulkServer{Listen: client.Connect, Socket: server})
 	f := flow{Connection: lab.Start(net.Client(), client).Wait().Connections[0]}
 
-	// Neither buffer may have held the flow back: its congestion window did, and the path.
+	// Neither buffer may limit the flow: only cwnd and the path do.
 	info := f.TCPInfo
 	lab.Check("limited by buffers", bounds.Percent(float64(info.Rwnd_limited+info.Sndbuf_limited)/float64(info.Busy_time)),
 		bounds.AtMost(1.).In("%"), "TCP_INFO: tcpi_rwnd_limited, tcpi_sndbuf_limited")
@@ -57,13 +57,12 @@ func transfer(lab *harness.Lab, net *harness.Network, period time.Duration, clie
 	return f
 }
 
-// longRoundTrip keeps the rounds of slow start apart: an ACK can be delayed by 40 ms (TCP_DELACK_MIN in
-// include/net/tcp.h) in each round, and what it lets go is late in the next one, too.
+// longRoundTrip keeps the rounds of slow start apart: in each round a delayed ACK can be 40 ms late (TCP_DELACK_MIN
+// in include/net/tcp.h), and so is what it releases in the next round.
 const longRoundTrip = 400 * time.Millisecond
 
-// perRound returns how many segments are sent in each round trip. A round begins with the first segment that is sent a
-// round trip after the beginning of the one before, or nearly: what a delayed ACK lets go later in a round belongs to
-// it.
+// perRound returns the number of segments sent in each RTT. A round begins with the first segment that is sent almost
+// one RTT, or more, after the begin of the round before: what a delayed ACK releases belongs to the same round.
 func perRound(segments []analysis.Segment, roundTrip time.Duration) []int {
 	var numbers []int
 	var began time.Duration
@@ -77,10 +76,10 @@ func perRound(segments []analysis.Segment, roundTrip time.Duration) []int {
 	return numbers
 }
 
-// begin is the first some of a list, or all of it if it is shorter, which then says more than a panic.
+// begin returns the first elements of a list, or all if it is shorter: comparing that explains more than a panic.
 func begin[T any](list []T, some int) []T { return list[:min(some, len(list))] }
 
-// plateaus are the values that a socket keeps for some time, in order.
+// plateaus returns the values that a socket keeps for at least some time, in order.
 func plateaus[T comparable](socket []kernel.Point, least time.Duration, value func(kernel.Point) T) []T {
 	var kept []T
 	for first := 0; first < len(socket); {
@@ -101,14 +100,14 @@ func window(p kernel.Point) int { return int(p.TCPInfo.Snd_cwnd) }
 
 func threshold(p kernel.Point) int { return int(p.TCPInfo.Snd_ssthresh) }
 
-// impairBottleneck makes a path of client and server, with a router between them, such a one.
+// impairBottleneck gives the path between client and server the rate and the delay of a bottleneck.
 func impairBottleneck(net *harness.Network, path oracle.Bottleneck, limit int) {
 	GinkgoHelper()
 	net.ToServer.Impair(impair.Netem{Delay: path.RTT / 2, Rate: impair.Rate{BitsPerSecond: path.Rate}, Limit: limit})
 	net.ToClient.Impair(impair.Netem{Delay: path.RTT / 2})
 }
 
-// queueLimit is netem's, in packets, where nothing shall be dropped.
+// queueLimit is a netem limit, in packets, at which nothing is dropped.
 const queueLimit = 1000
 
 func last[T any](list []T) T { return list[len(list)-1] }

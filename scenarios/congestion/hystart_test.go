@@ -14,8 +14,8 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// leftByTrain is the window in which HyStart finds that ACKs have come one right after the other for half of the
-// shortest round trip: half of what the path holds has come back in this round.
+// leftByTrain bounds the window at which HyStart has seen a train of closely spaced ACKs for half of the least RTT:
+// half of the BDP has been acknowledged in this round.
 func leftByTrain(k oracle.Kernel, path oracle.Bottleneck) bounds.Range {
 	GinkgoHelper()
 	window, ok := k.HyStartTrainWindow(path, harness.HostDelay)
@@ -23,13 +23,13 @@ func leftByTrain(k oracle.Kernel, path oracle.Bottleneck) bounds.Range {
 	return window
 }
 
-// leftByDelay is the window in which HyStart finds that the first eight round trips of a round were all longer than the
-// shortest by an eighth, and by 16 ms at most.
+// leftByDelay bounds the window at which the first eight RTTs of a round all exceed the least RTT by an eighth of it,
+// or by 16 ms if that is less.
 func leftByDelay(k oracle.Kernel, path oracle.Bottleneck) bounds.Range {
 	return k.HyStartDelayWindow(path, harness.HostDelay)
 }
 
-var _ = DescribeTable("HyStart leaves slow start before anything is lost", Label("quick", "netem", "linux"),
+var _ = DescribeTable("HyStart exits slow start before any loss", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, by, notBy string, bitRate int64, left func(oracle.Kernel, oracle.Bottleneck) bounds.Range) {
 		path := oracle.Bottleneck{Rate: bitRate, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
@@ -40,7 +40,7 @@ var _ = DescribeTable("HyStart leaves slow start before anything is lost", Label
 			Connect: net.Server().Addr(port), Bytes: 500 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
-		// The window when it left is the threshold from then on; the counters of HyStart have it, too.
+		// cwnd at the exit becomes ssthresh. The HyStart counters report it, too.
 		end := int(f.TCPInfo.Snd_ssthresh)
 		Expect(plateaus(f.socket, path.RTT, threshold)).To(Equal([]int{oracle.InfiniteThreshold, end}))
 		lab.Measure("window at the end of slow start", bounds.In(end, "segments"), left(net.Client().Oracle(), path))
@@ -51,7 +51,7 @@ var _ = DescribeTable("HyStart leaves slow start before anything is lost", Label
 		})
 		Expect(net.ToServer.Queue().Drops).To(BeZero())
 	},
-	// Of packets in a row at 16 Mbit/s, ACKs come less than 2 ms apart (hystart_ack_delta_us), at 4 Mbit/s more.
-	Entry("since the ACKs of a round come in a long train", "Train", "Delay", 16*impair.Mbit, leftByTrain),
-	Entry("since round trips become longer", "Delay", "Train", 4*impair.Mbit, leftByDelay),
+	// At 16 Mbit/s consecutive ACKs are less than 2 ms apart (hystart_ack_delta_us), at 4 Mbit/s more.
+	Entry("on a long ACK train", "Train", "Delay", 16*impair.Mbit, leftByTrain),
+	Entry("on a growing RTT", "Delay", "Train", 4*impair.Mbit, leftByDelay),
 )

@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc2861", "rfc5681"),
+var _ = DescribeTable("an idle connection", Label("quick", "netem", "rfc2861", "rfc5681"),
 	func(ctx SpecContext, slowStartAfterIdle int, idle time.Duration, timeouts bounds.Range) {
 		const roundTrip = longRoundTrip
 		lab := harness.NewLab(ctx)
@@ -43,14 +43,15 @@ var _ = DescribeTable("a connection that was idle", Label("quick", "netem", "rfc
 		Expect(before.Snd_cwnd).To(BeEquivalentTo(80))
 		pause := data[10+20+40].At - data[10+20+40-1].At
 		rto := time.Duration(before.Rto) * time.Microsecond
-		lab.Measure("pause, in RTOs", pause.Seconds()/rto.Seconds(), timeouts)
+		lab.Measure("idle time, in RTOs", pause.Seconds()/rto.Seconds(), timeouts)
 		lab.Measure("first burst after it", bounds.In(rounds[3], "segments"),
 			net.Client().Oracle().WindowAfterPause(80, pause, rto))
 		Expect(after.Snd_cwnd).To(BeEquivalentTo(rounds[3]))
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
 	},
-	// RFC 2861, 3: half for each RTO, but not below the initial window. RFC 5681, 4.1 asks for that after one RTO.
-	Entry("has half of its window after one time-out", 1, 1400*time.Millisecond, bounds.Between(1., 2.).From("RFC 2861, 3: half of 80")),
-	Entry("begins with the initial window after many", 1, 6*time.Second, bounds.AtLeast(3.).From("RFC 2861, 3: 80, 40, 20, 10")),
-	Entry("keeps its window where tcp_slow_start_after_idle is 0", 0, 6*time.Second, bounds.AtLeast(3.).From("as before")),
+	// RFC 2861, 3: cwnd is halved per RTO, down to the initial window. RFC 5681, 4.1 asks for the initial window
+	// after one RTO.
+	Entry("halves cwnd after one RTO", 1, 1400*time.Millisecond, bounds.Between(1., 2.).From("RFC 2861, 3: half of 80")),
+	Entry("restarts with the initial window after many", 1, 6*time.Second, bounds.AtLeast(3.).From("RFC 2861, 3: 80, 40, 20, 10")),
+	Entry("keeps cwnd with tcp_slow_start_after_idle 0", 0, 6*time.Second, bounds.AtLeast(3.).From("as before")),
 )

@@ -11,8 +11,8 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/statistics"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -22,14 +22,14 @@ var lossy = oracle.Bottleneck{Rate: 20 * impair.Mbit, RTT: 40 * time.Millisecond
 const (
 	lossRate = 0.01
 	duration = 10 * time.Second
-	period   = 100 * time.Millisecond // of looking at the socket and at the queue
+	period   = 100 * time.Millisecond // of samples of socket and queue
 
-	miss = 1e-7 // the chance that a figure is outside its bounds although all is as it should be
+	miss = 1e-7 // the probability that a figure is outside its bounds by chance
 )
 
-// cubicShare is the share of the link that CUBIC gets: its average window by what the path holds. RFC 9438 says what
-// that is for evenly spread losses. By chance there are more or fewer in the time; and each retransmission that is lost,
-// too, may cost a time-out and the round trips of a slow start.
+// cubicShare is the share of the link that CUBIC gets: its average window divided by the BDP. RFC 9438 has the
+// formula for evenly spread losses. The number of losses varies by chance, and each lost retransmission may cost an
+// RTO and a slow start.
 func cubicShare(k oracle.Kernel) bounds.Range {
 	share := func(p float64) float64 { return 100 * oracle.CubicResponse(p, lossy.RTT) / lossy.BDP() }
 	packets := oracle.CubicResponse(lossRate, lossy.RTT) * duration.Seconds() / lossy.RTT.Seconds()
@@ -42,12 +42,11 @@ func cubicShare(k oracle.Kernel) bounds.Range {
 	return bounds.Between(busy*share(float64(most)/packets), share(float64(least)/packets)).In("%").From(source)
 }
 
-// bbrShare is the share of the link that BBR gets. BBR's model, in the version that Linux has, is of bandwidth and
-// round-trip time; loss does not enter it until a fifth of all is lost (draft-cardwell-iccrg-bbr-congestion-control-00;
-// bbr_lt_loss_thresh in net/ipv4/tcp_bbr.c). It gives away the lost 1 % and the 1 % that it paces below the bandwidth;
-// of 10 s, some round trips to start up, and 200 ms and two round trips with 4 packets in flight. That is 6 %. What a
-// repair in almost each round trip costs (bbr_set_cwnd_to_recover_or_restore) nobody has derived: it is little, and the
-// rest of a fifth is for it.
+// bbrShare is the share of the link that BBR gets. Linux's BBR models bandwidth and RTT, and ignores loss up to a
+// fifth (draft-cardwell-iccrg-bbr-congestion-control-00; bbr_lt_loss_thresh in net/ipv4/tcp_bbr.c). It loses 1 % to
+// loss and 1 % to pacing below the bandwidth; and of 10 s, some RTTs in STARTUP, and 200 ms and two RTTs with 4
+// packets in flight. That is 6 %. The cost of loss recovery in almost each RTT (bbr_set_cwnd_to_recover_or_restore)
+// has not been derived. It is small, and the rest of the fifth covers it.
 func bbrShare(oracle.Kernel) bounds.Range {
 	return bounds.Between(80., 100.).In("%").From("draft-cardwell-iccrg-bbr-congestion-control-00")
 }
@@ -70,8 +69,8 @@ var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "n
 		client.Wait()
 		received := server.Wait()
 
-		// The receiver's goodput, and the link's count of what it carried, as shares of the
-		// link's rate; the second has headers and retransmissions in it, and ACKs the other way have not.
+		// The receiver's goodput and the bytes that the link carried, as shares of the link's rate. The second
+		// includes headers and retransmissions, but no ACKs, which go the other way.
 		goodput := received.Bulk.Goodput
 		filled := bounds.Percent(goodput / float64(8*harness.MSS()) * lossy.Frame().Seconds())
 		carried := bounds.Percent(float64(last(queue.Stop().List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(lossy.Rate))

@@ -18,22 +18,22 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// pacingRate is a socket's, in whole percent of its window in each SRTT.
+// pacingRate is the pacing rate of a socket, in percent of cwnd per SRTT, rounded.
 func pacingRate(p kernel.Point) int {
 	info := p.TCPInfo
 	window := float64(info.Snd_mss) * float64(info.Snd_cwnd)
 	return int(math.Round(100 * float64(info.Pacing_rate) * float64(info.Rtt) / 1e6 / window))
 }
 
-// expectPaced expects a socket to keep a pacing rate of a share of its window in each SRTT, and returns what it was
-// where a share was due, in percent. longest is the greatest RTT.
+// expectPaced checks that the pacing rate is the expected ratio of cwnd / SRTT in each sample. It returns the
+// measured percentages by expected ratio. longest is the longest RTT.
 func expectPaced(lab *harness.Lab, k oracle.Kernel, socket []kernel.Point, longest time.Duration) map[int][]int {
 	GinkgoHelper()
 	rates := map[int][]int{}
 	before := socket[0]
 	for _, p := range socket {
 		rate, ratio := pacingRate(p), k.PacingRatio(window(p), threshold(p))
-		// If an ACK has just ended slow start, the rate is still that of before it.
+		// If an ACK has just ended slow start, the socket still has the rate of before.
 		if was := k.PacingRatio(window(before), threshold(before)); distance(rate, was) < distance(rate, ratio) {
 			ratio = was
 		}
@@ -48,13 +48,13 @@ func expectPaced(lab *harness.Lab, k oracle.Kernel, socket []kernel.Point, longe
 
 func distance(a, b int) int { return max(a-b, b-a) }
 
-// median is the value in the middle: of samples, one in which no ACK came.
+// median returns the median. Most samples are taken while no ACK arrives.
 func median(values []int) int {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[len(sorted)/2]
 }
 
-var _ = It("keeps a pacing rate of 200 % of its window in a round trip in slow start, and of 120 % after", Label("quick", "netem", "linux"),
+var _ = It("paces at 200 % of cwnd/SRTT in slow start, and at 120 % in congestion avoidance", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		path := oracle.Bottleneck{Rate: 16 * impair.Mbit, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
@@ -67,7 +67,7 @@ var _ = It("keeps a pacing rate of 200 % of its window in a round trip in slow s
 
 		k := net.Client().Oracle()
 		rates := expectPaced(lab, k, f.socket, longestRoundTrip(f.segments)+harness.HostDelay)
-		// HyStart ended slow start in between, so both were seen.
+		// HyStart has ended slow start, so that both ratios were sampled.
 		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPHystartTrainDetect", 1))
 		slowStart, after := k.PacingRatio(1, oracle.InfiniteThreshold), k.PacingRatio(1, 1)
 		Expect(len(rates[slowStart])).To(BeNumerically(">", 10), "samples in slow start")
@@ -77,7 +77,7 @@ var _ = It("keeps a pacing rate of 200 % of its window in a round trip in slow s
 		lab.Measure("pacing rate after it", afterIt, bounds.Exactly(after), "tcp_pacing_ca_ratio")
 	})
 
-// fairQueue has the qdisc fq on a host's first link: sockets that send through it are paced (SK_PACING_FQ).
+// fairQueue sets the fq qdisc on the first link of a host, which paces its sockets (SK_PACING_FQ).
 func fairQueue(host *harness.Host) {
 	GinkgoHelper()
 	Expect(host.Netlink().QdiscReplace(netlink.NewFq(netlink.QdiscAttrs{
@@ -85,18 +85,19 @@ func fairQueue(host *harness.Host) {
 	}))).To(Succeed())
 }
 
-// delayedACK is how late a receiver's ACK may be, in a burst of segments: by the least delay, whatever the RTT is.
+// delayedACK bounds how late an ACK in a burst of segments can be: by the least delay, whatever the RTT.
 func delayedACK(receiver *harness.Host) time.Duration {
 	return receiver.Oracle().DelayedACK(0).Latest
 }
 
-// unpaced is how long a burst of slow start takes that nothing paces. The ACKs of a window come at once, as it was
-// sent, and let twice as many segments go; but one ACK in each of the two rounds before may be a delayed one.
+// unpaced bounds the duration of a slow-start burst without pacing. The ACKs of a window arrive back to back, as the
+// window was sent, and release twice as many segments. In each of the two rounds before, one ACK may be a delayed
+// one.
 func unpaced(net *harness.Network, _ int) bounds.Range {
 	return bounds.AtMost(2*delayedACK(net.Server()) + harness.HostDelay).From("RFC 5681, 3.1: as the ACKs come, two of them late")
 }
 
-// paced is how long it takes where its segments are paced. A delayed ACK makes an RTT longer.
+// paced bounds the duration of the burst with pacing. A delayed ACK makes the RTT longer.
 func paced(net *harness.Network, burst int) bounds.Range {
 	srtt := oracle.Exactly(longRoundTrip).LateBy(delayedACK(net.Server()) + harness.HostDelay)
 	return net.Client().Oracle().PacedBurst(burst, srtt).LateBy(harness.HostDelay).Range()
@@ -116,7 +117,7 @@ var _ = DescribeTable("CUBIC sends a window", Label("quick", "netem", "linux"),
 		Expect(perRound(f.data, roundTrip)).To(Equal([]int{10, 20, 40, 80})) // RFC 6928, RFC 5681
 		fourth := f.data[10+20+40:]
 		lab.Measure("80 segments sent in", last(fourth).At-fourth[0].At, expected(lab, net, len(fourth)))
-		// Whether it is obeyed or not, there is a rate.
+		// The socket has a pacing rate, whether anything obeys it or not.
 		k := net.Client().Oracle()
 		rates := expectPaced(lab, k, f.socket, longestRoundTrip(f.segments)+harness.HostDelay)
 		ratio := k.PacingRatio(1, oracle.InfiniteThreshold)
@@ -124,6 +125,6 @@ var _ = DescribeTable("CUBIC sends a window", Label("quick", "netem", "linux"),
 		lab.Check("pacing rate", bounds.In(median(rates[ratio]), "%"), bounds.Exactly(ratio), "tcp_pacing_ss_ratio")
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
 	},
-	Entry("in a burst, as nothing paces it", func(*harness.Host) {}, unpaced),
-	Entry("spread over half a round trip or more, where the qdisc fq paces it", fairQueue, paced),
+	Entry("in a burst without pacing", func(*harness.Host) {}, unpaced),
+	Entry("spread over half an RTT or more with the fq qdisc's pacing", fairQueue, paced),
 )

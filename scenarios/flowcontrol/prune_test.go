@@ -15,12 +15,12 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// small is SO_RCVBUF where it is to overflow. What counts is the memory that segments are in, about 1 KB for each
-// however few bytes it has; the window counts their bytes only.
+// small is an SO_RCVBUF that overflows. The limit counts the memory of segments, about 1 KB each, however short they
+// are; the window counts only their bytes.
 const small = 8 << 10
 
-// fill connects a client that writes to a server that does not read until the buffer is full, and returns the server's
-// socket at that time. Then the server reads, and all that was written has to be there.
+// fill connects a client that writes until the receive buffer is full to a server that does not read, and returns the
+// state of the server's socket at that time. Then the server reads, and has to get all that was written.
 func fill(lab *harness.Lab, net *harness.Network, client peers.Socket, steps []peers.Step, bytes int) kernel.Socket {
 	GinkgoHelper()
 	net.Server().AllowMemoryPressure()
@@ -29,7 +29,7 @@ func fill(lab *harness.Lab, net *harness.Network, client peers.Socket, steps []p
 	pair.Client.Waiting()
 	time.Sleep(settle)
 	socket := harness.First(net.Server().Sockets(kernel.SocketFilter{States: []kernel.State{kernel.Established}}).List(), "sockets")
-	// A segment is taken as long as those before it are within the limit (tcp_try_rmem_schedule).
+	// A segment is accepted while those before it are within the limit (tcp_try_rmem_schedule).
 	const oneMore = 2 << 10
 	lab.Check("receive memory", bounds.In(socket.Memory.ReceiveAlloc, "bytes"), bounds.AtMost(socket.Memory.ReceiveLimit+oneMore),
 		"tcp_try_rmem_schedule")
@@ -39,7 +39,7 @@ func fill(lab *harness.Lab, net *harness.Network, client peers.Socket, steps []p
 	return socket
 }
 
-var _ = It("collapses small segments where a receive buffer is full of them, and keeps every byte", Label("quick", "netem", "linux"),
+var _ = It("collapses small segments in a full receive buffer, and loses no byte", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		const writes = 400
 		lab := harness.NewLab(ctx)
@@ -60,12 +60,12 @@ var _ = It("collapses small segments where a receive buffer is full of them, and
 		lab.Measure("collapsed", bounds.In(collapsed, "segments"), bounds.AtLeast(1), "tcp_collapse")
 	})
 
-var _ = It("prunes what has come out of order where a receive buffer is full, and gets it again", Label("quick", "netem", "linux"),
+var _ = It("prunes the out-of-order queue of a full receive buffer, and gets it retransmitted", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		const bytes = 7000
 		lab := harness.NewLab(ctx)
 		net := lab.Path(time.Millisecond)
-		// A hole behind each segment: what is left can't be collapsed.
+		// A hole after each segment: the remaining ones cannot be collapsed.
 		holes := net.ToServer.Rule(rules.Drop(rules.Data.Between(50, 150).Every(2)))
 		full := fill(lab, net, peers.Socket{MSS: 100}, peers.Steps(peers.Write(bytes)), bytes)
 
@@ -77,6 +77,6 @@ var _ = It("prunes what has come out of order where a receive buffer is full, an
 		lost := holes.Count().Acted
 		lab.Note("lost by the link", bounds.In(lost, "segments"))
 		lab.Measure("discarded", bounds.In(full.Memory.Drops, "segments"), bounds.AtLeast(1), "tcp_prune_ofo_queue")
-		// More is sent again than the link has lost.
+		// There are more retransmissions than losses on the link.
 		lab.Measure("retransmits", bounds.In(net.Client().Counters()["TcpRetransSegs"], "segments"), bounds.AtLeast(lost+1), "RFC 2018, 8")
 	})

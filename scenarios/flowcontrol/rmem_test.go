@@ -15,7 +15,7 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 )
 
-// memory is how much of it the machine has (MemTotal), in bytes.
+// memory is the memory of the machine (MemTotal), in bytes.
 func memory() int64 {
 	GinkgoHelper()
 	text, err := os.ReadFile("/proc/meminfo")
@@ -41,17 +41,17 @@ func receiveMemory(host *harness.Host) (numbers [3]int) {
 	return numbers
 }
 
-var _ = DescribeTable("lets a receive buffer grow by itself to a 128th of the memory at most, and to no more than", Label("quick", "linux"),
+var _ = DescribeTable("limits receive buffer autotuning (tcp_rmem) to 1/128 of memory, and to at most", Label("quick", "linux"),
 	func(ctx SpecContext, most int) {
-		// What the kernel has free for buffers when it sets tcp_rmem, at boot, is less than MemTotal says later: what it
-		// boots from, such as the guest's initramfs, is not free yet.
+		// The kernel sets tcp_rmem at boot from the memory that is free then. That is less than MemTotal: what it
+		// boots from, such as the initramfs of the guest, is not free yet.
 		const least = 0.6
 		lab := harness.NewLab(ctx)
 		net := lab.Direct()
 		k, numbers, total := net.Server().Oracle(), receiveMemory(net.Server()), memory()
 		low, high := k.ReceiveBufferMost(int64(least*float64(total))), k.ReceiveBufferMost(total)
 
-		// A guest of 512 MB has too little memory to come to the maximum; one of 8 GB (--memory 8192) does.
+		// A guest of 512 MB has too little memory to reach the maximum; one of 8 GB (--memory 8192) does.
 		Expect(k.ReceiveBufferMost(math.MaxInt64)).To(Equal(most))
 		Expect(numbers[:2]).To(Equal([]int{os.Getpagesize(), defaultBuffer}))
 		lab.Measure("tcp_rmem[2]", bounds.In(numbers[2], "bytes"), bounds.Between(low, high), fmt.Sprintf("tcp_init, with %d MB of memory", total>>20))

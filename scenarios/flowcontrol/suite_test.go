@@ -1,5 +1,5 @@
-// Package flowcontrol shows how the receiver's window rules the sender: closed, open again, too small for the path,
-// growing by itself, and with memory that runs out.
+// Package flowcontrol shows how the receive window limits the sender: a zero window, its end, a window too small for
+// the path, autotuning, and a receive buffer that runs out of memory.
 //
 //	make lab SUITES=./scenarios/flowcontrol
 package flowcontrol

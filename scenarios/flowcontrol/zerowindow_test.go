@@ -19,16 +19,16 @@ import (
 )
 
 const (
-	nearTrip = 20 * time.Millisecond // the round trip of the path in this file
+	nearTrip = 20 * time.Millisecond // RTT of the path in this file
 	buffer   = 16 << 10              // SO_RCVBUF
 	bytes    = 200_000               // more than the receive buffer takes
 
-	// settle is when the window is closed: a few round trips, and delayed ACKs of 40 ms.
+	// settle is the time after which the window is zero: a few RTTs, and delayed ACKs of 40 ms.
 	settle = time.Second
 )
 
-// stall connects a client that writes bytes to a server that does not read until it is told to, and waits until the
-// window is closed. It returns the client's RTO as well, which the window's probes begin with.
+// stall connects a client that writes bytes to a server that reads only after Continue, and waits until the window is
+// zero. It also returns the RTO of the client, with which zero window probes begin.
 func stall(lab *harness.Lab, net *harness.Network, client peers.Socket) (harness.Pair, time.Duration) {
 	GinkgoHelper()
 	pair := lab.Connect(net.Client(), net.Server(),
@@ -39,23 +39,23 @@ func stall(lab *harness.Lab, net *harness.Network, client peers.Socket) (harness
 	return pair, time.Duration(socket.TCPInfo.Rto) * time.Microsecond
 }
 
-// closed chooses the segments that close the window, or keep it closed.
+// closed selects segments that advertise a zero window.
 func closed(s analysis.Segment) bool { return s.Window == 0 && s.Flags == analysis.FlagACK }
 
-// probing returns a filter for probes of a window that ends at an acknowledgement: no data, and a sequence number that
-// was acknowledged before, as a keepalive (tcp_xmit_probe_skb).
+// probing returns a filter for zero window probes: no data, and the sequence number before the right edge, as in a
+// keepalive (tcp_xmit_probe_skb).
 func probing(edge uint32) analysis.Filter {
 	return func(s analysis.Segment) bool { return s.Length == 0 && s.Seq == edge-1 }
 }
 
-var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("zero window probes back off exponentially", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	const probes = 7
 	lab := harness.NewLab(ctx)
 	net := lab.Path(nearTrip)
 	wire := lab.Capture(net.Client())
 	_, rto := stall(lab, net, peers.Socket{})
 
-	// RFC 9293, section 3.8.6.1: the first after an RTO, then exponentially.
+	// RFC 9293, section 3.8.6.1: the first probe after an RTO, then exponential back-off.
 	expected := net.Client().Oracle().ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto}, probes)
 	time.Sleep(expected[probes-1].Latest)
 	zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
@@ -69,7 +69,7 @@ var _ = It("probes a closed window, ever more slowly", Label("long", "netem", "r
 	Expect(net.Client().Sockets()).To(HaveState(kernel.Established, 1))
 })
 
-var _ = It("sends at once when the window opens again", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("resumes at once on a window update", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(nearTrip)
 	wire := lab.Capture(net.Server())
@@ -77,7 +77,8 @@ var _ = It("sends at once when the window opens again", Label("quick", "netem", 
 	pair.Server.Continue()
 	received := pair.Server.Wait().Connections[0].Received
 
-	// RFC 9293, section 3.8.6.2.2: the receiver tells once there is room for a segment; it waits for no probe.
+	// RFC 9293, section 3.8.6.2.2: the receiver sends a window update once it has room for a segment, and waits for
+	// no probe.
 	zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
 	later := func(s analysis.Segment) bool { return s.Frame > zero.Frame }
 	update := harness.First(wire.From(net.Server(), later, analysis.Not(closed)), "window updates")
@@ -88,7 +89,7 @@ var _ = It("sends at once when the window opens again", Label("quick", "netem", 
 	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPToZeroWindowAdv": 1, "TcpExtTCPFromZeroWindowAdv": 1})
 })
 
-var _ = It("goes on for ever while its probes are answered, and gives up after tcp_retries2 that are not", Label("long", "netem", "rfc9293"),
+var _ = It("sends zero window probes forever while answered, and gives up after tcp_retries2 unanswered", Label("long", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		const retries = 3
 		lab := harness.NewLab(ctx)
@@ -96,7 +97,7 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 		wire := lab.Capture(net.Client(), net.Server())
 		pair, rto := stall(lab, net, peers.Socket{})
 
-		// tcp_probe_timer: icsk_probes_out counts those without an answer. The time doubles tcp_retries2 times at most
+		// tcp_probe_timer: icsk_probes_out counts unanswered probes. The back-off doubles at most tcp_retries2 times
 		// (tcp_send_probe0).
 		slowest := rto << retries
 		time.Sleep(10 * slowest)
@@ -113,16 +114,16 @@ var _ = It("goes on for ever while its probes are answered, and gives up after t
 				answered = append(answered, c.Sent.At-zero.At)
 			}
 		}
-		// Far more than tcp_retries2: as many as there is time for.
+		// Far more probes than tcp_retries2: as many as fit into the time.
 		expected := net.Client().Oracle().ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto}, 10*retries)
-		silenced := oracle.Exactly(10 * slowest).LateBy(2 * settle) // settle at most before the sleep, and after it what the lab takes
+		silenced := oracle.Exactly(10 * slowest).LateBy(2 * settle) // at most settle before the sleep, and the time that the lab takes after it
 		lab.Measure("answered probes", len(answered), expected.By(silenced))
 		harness.CheckEach(lab, "answered probes after", answered, expected[:len(answered)])
-		lab.Measure("probes in vain", len(crossings)-len(answered), bounds.Exactly(retries), "tcp_retries2")
+		lab.Measure("unanswered probes", len(crossings)-len(answered), bounds.Exactly(retries), "tcp_retries2")
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPWinProbe": len(crossings), "TcpExtTCPAbortOnTimeout": 1})
 	})
 
-var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes are answered", Label("quick", "netem", "linux"),
+var _ = It("gives up on a zero window after TCP_USER_TIMEOUT, although probes are answered", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		const userTimeout = 5 * time.Second
 		lab := harness.NewLab(ctx)
@@ -131,8 +132,8 @@ var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes
 		pair, rto := stall(lab, net, peers.Socket{UserTimeout: userTimeout})
 		write := pair.Client.Wait().Connections[0].Steps[0]
 
-		// RFC 9293, section 3.8.6.1, would have the connection stay for as long as the probes are answered; the program's
-		// time-out comes first. It counts from the first probe on (tcp_probe_timer: icsk_probes_tstamp).
+		// RFC 9293, section 3.8.6.1: the connection stays open while probes are answered. TCP_USER_TIMEOUT ends it
+		// earlier, and counts from the first probe (tcp_probe_timer: icsk_probes_tstamp).
 		Expect(write.Err).To(MatchError(unix.ETIMEDOUT))
 		zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
 		sent := wire.From(net.Client(), probing(zero.Ack))
@@ -145,12 +146,12 @@ var _ = It("gives up a closed window after TCP_USER_TIMEOUT, although its probes
 		lab.Measure("probes", len(sent), expected.By(over))
 		harness.CheckEach(lab, "probes after", times(sent, zero.At), expected[:len(sent)])
 		Expect(answers).To(HaveLen(len(sent)))
-		// The script began, and the capture, with the SYN.
+		// The script's time and the capture's both begin with the SYN.
 		lab.Measure("gave up after", write.End()-zero.At, over.LateBy(harness.HostDelay))
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPWinProbe": len(sent), "TcpExtTCPAbortOnTimeout": 1})
 	})
 
-// times are when segments were seen, since another one.
+// times returns the times of segments, relative to a given one.
 func times(segments []analysis.Segment, since time.Duration) []time.Duration {
 	var list []time.Duration
 	for _, s := range segments {

@@ -16,14 +16,14 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// fill makes connections to a server that accepts none, and waits until they are in its accept queue.
+// fill makes connections to a server that does not accept, and waits until they are in its accept queue.
 func fill(lab *harness.Lab, net *harness.Network, connections int) {
 	GinkgoHelper()
 	lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Count: connections, Hold: peers.UntilStopped})
 	net.Server().AwaitSockets(connections, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
 }
 
-var _ = DescribeTable("queues one connection more than the backlog for a server that does not accept, and ignores further SYNs",
+var _ = DescribeTable("fills the accept queue with backlog + 1 connections, and drops further SYNs",
 	Label("quick", "netem", "linux"),
 	func(ctx SpecContext, backlog int) {
 		lab := harness.NewLab(ctx)
@@ -36,7 +36,8 @@ var _ = DescribeTable("queues one connection more than the backlog for a server 
 		late := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Socket: peers.Socket{SYNRetries: 1}})
 		Expect(late.Wait().Connections[0].Err).To(MatchError(unix.ETIMEDOUT))
 
-		// The queue is full when it is longer than the backlog (sk_acceptq_is_full); then SYNs are dropped (tcp_conn_request).
+		// The queue is full when it is longer than the backlog (sk_acceptq_is_full). Then SYNs are dropped
+		// (tcp_conn_request).
 		listener := net.Server().Sockets(kernel.SocketFilter{States: []kernel.State{kernel.Listen}}).List()
 		Expect(listener).To(HaveLen(1))
 		lab.Measure("queued", bounds.In(listener[0].ReceiveQueue, "connections"), bounds.Exactly(k.AcceptQueue(backlog)),
@@ -45,7 +46,7 @@ var _ = DescribeTable("queues one connection more than the backlog for a server 
 		syns := len(wire.Stop().Segments(analysis.SYNs))
 		dropped := syns - k.AcceptQueue(backlog)
 		retry := net.Client().Oracle().Connect(oracle.Connecting{SYNCount: 1})
-		lab.Check("SYNs in vain", dropped, bounds.Between(1+retry.Fewest, 1+retry.Most), retry.End.Source)
+		lab.Check("unanswered SYNs", dropped, bounds.Between(1+retry.Fewest, 1+retry.Most), retry.End.Source)
 		Expect(wire.Segments(analysis.SYNACKs)).To(HaveLen(k.AcceptQueue(backlog)))
 		Expect(net.Server().Counters()).To(HaveCounters{
 			"TcpExtListenOverflows": dropped, "TcpExtListenDrops": dropped,
@@ -55,7 +56,7 @@ var _ = DescribeTable("queues one connection more than the backlog for a server 
 	Entry("with a backlog of 5", 5),
 )
 
-var _ = DescribeTable("leaves a client that was too late for the accept queue, though its SYN was answered,", Label("quick", "netem", "linux"),
+var _ = DescribeTable("on accept queue overflow the final ACK of the handshake", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, abort string, write types.GomegaMatcher, resets, pending int) {
 		const backlog = 3
 		lab := harness.NewLab(ctx)
@@ -64,7 +65,7 @@ var _ = DescribeTable("leaves a client that was too late for the accept queue, t
 
 		lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog, Never: true})
 		fill(lab, net, net.Server().Oracle().AcceptQueue(backlog)-1)
-		// There is one place left. Both SYNs come before the first of the two is connected.
+		// One place is left. Both SYNs arrive before the first handshake completes.
 		two := lab.Start(net.Client(), peers.Script{
 			Connect: net.Server().Addr(80), Connections: 2, Together: true,
 			Steps: peers.Steps(peers.Sleep(harness.Settle), peers.Inspect(), peers.Try(peers.Write(1)), peers.Await()),
@@ -74,7 +75,7 @@ var _ = DescribeTable("leaves a client that was too late for the accept queue, t
 		two.Continue()
 		connections := two.Wait().Connections
 
-		// tcp_check_req: listen_overflow. The third segment is ignored, as if it were lost, or reset.
+		// tcp_check_req: listen_overflow. The final ACK is dropped, or answered with RST.
 		Expect(connections[0].Steps[2].Err).To(BeNil())
 		Expect(connections[1].Steps[2].Err).To(write)
 		Expect(sockets).To(HaveState(kernel.SynRecv, pending))
@@ -83,6 +84,6 @@ var _ = DescribeTable("leaves a client that was too late for the accept queue, t
 			"TcpOutRsts": resets, "TcpExtEmbryonicRsts": resets, "TcpExtListenOverflows": BeNumerically(">=", 1),
 		})
 	},
-	Entry("in the belief that it is connected", "0", BeNil(), 0, 1),
-	Entry("with a reset, if tcp_abort_on_overflow is 1", "1", MatchError(unix.ECONNRESET), 1, 0),
+	Entry("is dropped, and the client stays ESTABLISHED", "0", BeNil(), 0, 1),
+	Entry("is answered with RST, with tcp_abort_on_overflow 1", "1", MatchError(unix.ECONNRESET), 1, 0),
 )

@@ -27,7 +27,7 @@ const (
 	ect0   = 2
 )
 
-// tcpECN is the sysctl of a side.
+// tcpECN is the sysctl tcp_ecn.
 func tcpECN(value int) []netns.Setting {
 	return []netns.Setting{netns.IPv4("tcp_ecn", value)}
 }
@@ -42,7 +42,7 @@ type ecnCase struct {
 	handshake        analysis.Handshake
 }
 
-// withECN makes a connection with tcp_ecn so on the two sides, on a path that may do something to it.
+// withECN makes a connection with these values of tcp_ecn, on a path that may change packets.
 func withECN(lab *harness.Lab, client, server int, path func(*harness.Network)) ecnCase {
 	GinkgoHelper()
 	net := lab.Path(shortTrip, netns.Config{ClientSysctls: tcpECN(client), ServerSysctls: tcpECN(server)})
@@ -67,10 +67,10 @@ func withECN(lab *harness.Lab, client, server int, path func(*harness.Network)) 
 	return c
 }
 
-// said is what a segment says of ECN: its codepoint in the IP header, and its ACE.
+// said is the ECN information of a segment: the codepoint in its IP header, and its ACE.
 type said struct{ codepoint, ace uint8 }
 
-// data is what the data of a side says.
+// data returns the ECN information of the data segments of a host.
 func (c ecnCase) data(from *harness.Host) (all []said) {
 	GinkgoHelper()
 	for _, s := range c.wire.Stop().DataFrom(from) {
@@ -79,14 +79,15 @@ func (c ecnCase) data(from *harness.Host) (all []said) {
 	return all
 }
 
-// expectInUse expects both sides to use that ECN: by the wire, and by the sockets' own account.
+// expectInUse expects both sides to use that mode of ECN, by the wire and by their sockets.
 func (c ecnCase) expectInUse(ecn oracle.ECN) {
 	GinkgoHelper()
 	Expect(c.wire.Stop()).To(Contain(HandshakeWithECN(map[oracle.ECN]analysis.ECNMode{
 		oracle.NoECN: analysis.ECNNone, oracle.ClassicECN: analysis.ECNClassic, oracle.AccurateECN: analysis.ECNAccurate,
 	}[ecn]), 1))
 
-	// RFC 3168, section 6.1: data is ECN-capable. RFC 9768, section 3.2.2: without a mark the counter stays where it begins.
+	// RFC 3168, section 6.1: data is ECN-capable. RFC 9768, section 3.2.2: without a mark, the counter keeps its
+	// initial value.
 	var expected said
 	if ecn != oracle.NoECN {
 		expected.codepoint = ect0
@@ -107,15 +108,15 @@ func (c ecnCase) expectInUse(ecn oracle.ECN) {
 	}
 }
 
-var _ = DescribeTable("agrees on the ECN that the client asks for and the server knows:", Label("quick", "netem", "rfc3168", "rfc9768"),
+var _ = DescribeTable("negotiates ECN by the tcp_ecn of both sides:", Label("quick", "netem", "rfc3168", "rfc9768"),
 	func(ctx SpecContext, client, server int, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
 		c := withECN(lab, client, server, nil)
 		Expect(oracle.AgreedECN(c.client, c.server)).To(Equal(expected))
 		c.expectInUse(expected)
 
-		// The SYN is not ECN-capable (RFC 3168, section 6.1.1), which an accurate SYN-ACK says; and its third segment says
-		// the same of the SYN-ACK.
+		// The SYN is Not-ECT (RFC 3168, section 6.1.1), which the ACE of an accurate SYN-ACK reports. The final ACK
+		// reports the same of the SYN-ACK.
 		h := c.handshake
 		Expect([]uint8{h.SYN.ECN, h.SYNACK.ECN}).To(HaveEach(BeEquivalentTo(notECT)))
 		asked, answered := h.SYN.Flags.ACE(), h.SYNACK.Flags.ACE()
@@ -128,31 +129,32 @@ var _ = DescribeTable("agrees on the ECN that the client asks for and the server
 		}
 		Expect(h.ACK.Flags.ACE()).To(Equal(third))
 
-		// RFC 9768, section 3.2.3: the option is not in the SYN, and begins with what tells that nobody has zeroed it.
+		// RFC 9768, section 3.2.3: the SYN has no AccECN option. The initial values are not zero, so that zeroing by
+		// the path is noticed.
 		Expect(h.SYN.Options.HasAccECN).To(BeFalse())
 		Expect(h.SYNACK.Options.HasAccECN).To(Equal(expected == oracle.AccurateECN))
 		if o := h.SYNACK.Options.AccECN; expected == oracle.AccurateECN {
 			Expect([]uint32{o.E0B, o.CEB, o.E1B}).To(Equal([]uint32{oracle.FirstE0B, oracle.FirstCEB, oracle.FirstE1B}))
 		}
 	},
-	Entry("classic, where both ask for it (tcp_ecn 1)", 1, 1, oracle.ClassicECN),
-	Entry("classic with a server as it comes (2)", 1, 2, oracle.ClassicECN),
-	Entry("none from a client as it comes (2)", 2, 1, oracle.NoECN),
-	Entry("none, where the server has it off (0)", 1, 0, oracle.NoECN),
-	Entry("accurate, where both ask for it (3)", sinceAccECN, 3, 3, oracle.AccurateECN),
-	Entry("accurate with a server that takes it and does not ask (5)", sinceAccECN, 3, 5, oracle.AccurateECN),
-	Entry("classic, where the server knows RFC 3168 only", sinceAccECN, 3, 2, oracle.ClassicECN),
-	Entry("classic, where the client asks for that (4)", sinceAccECN, 4, 3, oracle.ClassicECN),
-	Entry("none, where the client asks for accurate and the server has it off", sinceAccECN, 3, 0, oracle.NoECN),
-	Entry("none from a client that only takes it (5)", sinceAccECN, 5, 3, oracle.NoECN),
+	Entry("classic, if both request it (tcp_ecn 1)", 1, 1, oracle.ClassicECN),
+	Entry("classic, with a server at the default (2)", 1, 2, oracle.ClassicECN),
+	Entry("none, with a client at the default (2)", 2, 1, oracle.NoECN),
+	Entry("none, if the server disables it (0)", 1, 0, oracle.NoECN),
+	Entry("accurate, if both request it (3)", sinceAccECN, 3, 3, oracle.AccurateECN),
+	Entry("accurate, if the server accepts but does not request it (5)", sinceAccECN, 3, 5, oracle.AccurateECN),
+	Entry("classic, if the server supports RFC 3168 only", sinceAccECN, 3, 2, oracle.ClassicECN),
+	Entry("classic, if the client requests that (4)", sinceAccECN, 4, 3, oracle.ClassicECN),
+	Entry("none, if the client requests accurate and the server disables it", sinceAccECN, 3, 0, oracle.NoECN),
+	Entry("none, if the client only accepts it (5)", sinceAccECN, 5, 3, oracle.NoECN),
 )
 
-var _ = DescribeTable("asks for no ECN any more where SYNs are lost that do,", Label("quick", "netem", "rfc3168", "rfc9768"),
+var _ = DescribeTable("ECN fallback on SYN loss,", Label("quick", "netem", "rfc3168", "rfc9768"),
 	func(ctx SpecContext, value, lost int, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
 		c := withECN(lab, value, value, func(net *harness.Network) { net.ToServer.Rule(rules.Drop(rules.SYN.First(lost))) })
 
-		// RFC 3168, section 6.1.1.1, and RFC 9768, section 3.1.4.1: something on the path may drop them for their flags.
+		// RFC 3168, section 6.1.1.1, and RFC 9768, section 3.1.4.1: a middlebox may drop SYNs for their ECN flags.
 		var asked, wanted []uint8
 		for i, syn := range c.wire.Stop().Segments(analysis.SYNs) {
 			asked, wanted = append(asked, syn.Flags.ACE()), append(wanted, c.client.SYNACE(i))
@@ -164,29 +166,29 @@ var _ = DescribeTable("asks for no ECN any more where SYNs are lost that do,", L
 		c.expectInUse(expected)
 		lab.Measure("ACE of the last SYN", last, bounds.Exactly(wanted[lost]), "tcp_ecn_fallback")
 	},
-	Entry("classic: by the first retransmission", 1, 1, oracle.NoECN),
-	Entry("accurate: not yet by the first", sinceAccECN, 3, 1, oracle.AccurateECN),
-	Entry("accurate: by the second", sinceAccECN, 3, 2, oracle.NoECN),
+	Entry("classic: in the first retransmission", 1, 1, oracle.NoECN),
+	Entry("accurate: not yet in the first", sinceAccECN, 3, 1, oracle.AccurateECN),
+	Entry("accurate: in the second", sinceAccECN, 3, 2, oracle.NoECN),
 )
 
-var _ = DescribeTable("falls back where the path clears flags that it does not know",
+var _ = DescribeTable("falls back if the path clears ECN flags in the SYN,",
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext, cleared rules.Flags, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
 		c := withECN(lab, 3, 3, func(net *harness.Network) { clear = net.ToServer.Rule(rules.ClearFlags(cleared, rules.SYN)) })
 
-		// The client asked for accurate ECN; the server answers what came (RFC 9768, section 3.1.2, table 2).
+		// The client requested accurate ECN. The server answers what arrived (RFC 9768, section 3.1.2, table 2).
 		came := c.handshake.SYN.Flags.ACE() &^ uint8(cleared/rules.ECE)
 		Expect(clear.Hits()).To(HaveExactElements(HaveField("Done", true)))
 		Expect(c.handshake.SYN.Flags.ACE()).To(Equal(c.client.SYNACE(0)))
 		Expect(c.handshake.SYNACK.Flags.ACE()).To(Equal(c.server.SYNACKACE(came, notECT, 0)))
 		c.expectInUse(expected)
 	},
-	Entry("to classic: AE, which was reserved", rules.AE, oracle.ClassicECN),
-	Entry("to none: all of ECN's", rules.AE|rules.CWR|rules.ECE, oracle.NoECN),
+	Entry("to classic ECN: AE cleared", rules.AE, oracle.ClassicECN),
+	Entry("to no ECN: all cleared", rules.AE|rules.CWR|rules.ECE, oracle.NoECN),
 )
 
-// What TCP_INFO's accecn_fail_mode says (include/uapi/linux/tcp.h).
+// Bits of accecn_fail_mode in TCP_INFO (include/uapi/linux/tcp.h).
 const (
 	aceFailSend = 1 << iota
 	aceFailReceive
@@ -194,7 +196,7 @@ const (
 	optionFailReceive
 )
 
-var _ = It("sends what is not ECN-capable where the ACE of the third segment came as zero",
+var _ = It("sends Not-ECT if the ACE of the handshake's final ACK arrives as zero",
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
@@ -202,8 +204,8 @@ var _ = It("sends what is not ECN-capable where the ACE of the third segment cam
 			clear = net.ToServer.Rule(rules.ClearFlags(rules.AE|rules.CWR|rules.ECE, rules.HandshakeACK))
 		})
 
-		// RFC 9768, section 3.2.2.1, table 4: zero is no codepoint, so marks would not come back. It stays in accurate
-		// mode all the same, and answers the other side, which knows nothing of it (tcp_accecn_third_ack).
+		// RFC 9768, section 3.2.2.1, table 4: zero is no valid codepoint, so the path may lose marks. The server
+		// stays in accurate mode, and still reports to the client, which does not know of it (tcp_accecn_third_ack).
 		Expect(clear.Hits()).To(HaveExactElements(HaveField("Done", true)))
 		Expect(c.wire.Stop()).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
 		Expect(c.data(c.net.Client())).To(Equal([]said{{ect0, oracle.ACE(0)}}))
@@ -212,7 +214,7 @@ var _ = It("sends what is not ECN-capable where the ACE of the third segment cam
 		Expect(c.connected.Steps[3].TCPInfo.Accecn_fail_mode).To(BeZero())
 	})
 
-var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third time, and sends what is not ECN-capable",
+var _ = It("disables accurate ECN in the second retransmission of the SYN-ACK, and then sends Not-ECT",
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		const lost = 2
 		lab := harness.NewLab(ctx)
@@ -228,8 +230,8 @@ var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third 
 		client.Wait()
 		taken := accept.Wait().Connections[0]
 
-		// RFC 9768, sections 3.1.4.2 and 3.2.3.2.2: neither flags nor option, which something on the path may not let
-		// through. The option is left away first.
+		// RFC 9768, sections 3.1.4.2 and 3.2.3.2.2: neither flags nor option, which a middlebox may block. The option
+		// is left out first.
 		k := net.Server().Oracle()
 		answers := wire.Stop().Segments(analysis.SYNACKs)
 		Expect(answers).To(HaveLen(1 + lost))
@@ -237,7 +239,8 @@ var _ = It("leaves accurate ECN away in the SYN-ACK that it sends for the third 
 			Expect(synack.Flags.ACE()).To(Equal(k.SYNACKACE(net.Client().Oracle().SYNACE(0), notECT, i)), "SYN-ACK %d", i)
 			Expect(synack.Options.HasAccECN).To(Equal(i == 0), "SYN-ACK %d", i)
 		}
-		// The client has heard the first, and stays with it; each further one is answered with the codepoint that it came with.
+		// The client has received the first SYN-ACK, and keeps its mode. It answers each further one with the
+		// codepoint that it arrived with.
 		for _, ack := range wire.From(net.Client(), analysis.Not(analysis.SYNs))[:1+lost] {
 			Expect(ack.Flags.ACE()).To(Equal(oracle.ReflectedACE(notECT)))
 		}

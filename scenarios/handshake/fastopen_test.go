@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("fetches a cookie with the first connection, and sends data in the SYN of the second", Label("quick", "netem", "rfc7413"),
+var _ = It("TCP Fast Open: gets a cookie on the first connection, sends data in the second SYN", Label("quick", "netem", "rfc7413"),
 	func(ctx SpecContext) {
 		const request, answer = 100, 200
 		lab := harness.NewLab(ctx)
@@ -32,7 +32,7 @@ var _ = It("fetches a cookie with the first connection, and sends data in the SY
 		})
 		connections := client.Wait().Connections
 
-		// RFC 7413, section 3: without a cookie the SYN asks for one, and data waits for the end of the handshake.
+		// RFC 7413, section 3: without a cookie, the SYN requests one, and data waits for the handshake.
 		syns := wire.Stop().Segments(analysis.SYNs)
 		Expect(syns).To(HaveLen(2))
 		Expect(syns[0].Length).To(BeZero())
@@ -40,7 +40,7 @@ var _ = It("fetches a cookie with the first connection, and sends data in the SY
 			"TcpExtTCPFastOpenCookieReqd": 1, "TcpExtTCPFastOpenPassive": 1,
 		})
 
-		// With one, the server has the data with the SYN, and answers before the handshake has ended.
+		// With a cookie, the server gets the data with the SYN, and answers before the handshake completes.
 		Expect(syns[1].Length).To(Equal(request))
 		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPFastOpenActive", 1))
 		second := wire.Segments(analysis.Connection(syns[1].Flow()))
@@ -50,7 +50,7 @@ var _ = It("fetches a cookie with the first connection, and sends data in the SY
 		Expect(second[2].Src.Port()).To(BeEquivalentTo(80))
 		Expect(second[2].Length).To(Equal(answer))
 
-		// So it takes one round trip, and not two.
+		// The exchange takes one RTT instead of two.
 		total := func(c peers.Connection) time.Duration { return c.ConnectTime + c.Steps[0].Elapsed + c.Steps[1].Elapsed }
 		roundTrips := func(n time.Duration) oracle.Span { return oracle.Exactly(n * shortTrip).LateBy(harness.HostDelay) }
 		lab.Measure("first exchange", total(connections[0]), roundTrips(2), "RFC 7413, 3: two round trips")

@@ -15,6 +15,6 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestHandshake(t *testing.T) { harness.RunSpecs(t, "handshake") }
 
 const (
-	// shortTrip is the round trip of a path whose time matters little beside the time-outs of a second.
+	// shortTrip is an RTT that is small against the initial RTO of one second.
 	shortTrip = 20 * time.Millisecond
 )

@@ -17,8 +17,8 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// firstFlight is what of a transfer leaves within a round trip of its first segment: what the sender
-// sends before an acknowledgement can be there, which may seem to be a grain early.
+// firstFlight returns the data segments sent within an RTT of the first: before an ACK can arrive, which may seem to
+// be a grain early.
 func firstFlight(data []analysis.Segment, roundTrip time.Duration) []analysis.Segment {
 	for i, segment := range data {
 		if segment.At-data[0].At >= roundTrip-oracle.Grain {
@@ -28,7 +28,7 @@ func firstFlight(data []analysis.Segment, roundTrip time.Duration) []analysis.Se
 	return data
 }
 
-var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "rfc6298"),
+var _ = DescribeTable("retransmits a lost SYN", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext, lost int) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(shortTrip)
@@ -41,25 +41,25 @@ var _ = DescribeTable("connects after a SYN was lost", Label("quick", "netem", "
 		})
 		connection := client.Wait().Connections[0]
 
-		// RFC 6298, section 2.1: the RTO is one second; the SYN after it is answered in a round trip.
+		// RFC 6298, section 2.1: the RTO is one second. The retransmitted SYN is answered after an RTT.
 		k := net.Client().Oracle()
 		expected := k.Connect(oracle.Connecting{}).Sent[lost-1].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
 		lab.Measure("connect", connection.ConnectTime, expected, "timer wheel, round trip")
 		Expect(rule.Count().Acted).To(BeEquivalentTo(lost))
 		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPSynRetrans", lost))
 
-		// tcp_init_transfer forgives one loss of a SYN; after more the window is one segment (RFC 5681, 3.1).
+		// tcp_init_transfer ignores one lost SYN. After more, the initial window is one segment (RFC 5681, 3.1).
 		window := k.InitialWindow(lost)
 		Expect(connection.Steps[0].TCPInfo.Snd_cwnd).To(BeEquivalentTo(window))
 		data := wire.Stop().DataFrom(net.Client())
 		flight := bounds.In(len(firstFlight(data, shortTrip)), "segments")
 		lab.Measure("initial window", flight, bounds.Exactly(window), "RFC 6928; RFC 5681, 3.1")
 	},
-	Entry("once, and starts with 10 segments", 1),
-	Entry("twice, and starts with one segment", 2),
+	Entry("once, and has an initial window of 10", 1),
+	Entry("twice, and has an initial window of 1", 2),
 )
 
-var _ = It("connects after a SYN ACK was lost, which both sides make good", Label("quick", "netem", "rfc6298"), func(ctx SpecContext) {
+var _ = It("connects after SYN-ACK loss, with both sides retransmitting", Label("quick", "netem", "rfc6298"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(shortTrip)
 	net.ToClient.Rule(rules.Drop(rules.SYNACK.Number(1)))
@@ -69,14 +69,15 @@ var _ = It("connects after a SYN ACK was lost, which both sides make good", Labe
 	client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Hold: harness.Settle})
 	connection := client.Wait().Connections[0]
 
-	// The client's timer runs from its SYN on, the server's from its SYN ACK on: half a round trip later, but
-	// nearer to the goal by the same. Whichever is first, it takes a time-out and a round trip.
+	// The client's timer starts with its SYN, and the server's with its SYN-ACK: half an RTT later, but its
+	// retransmission also arrives half an RTT sooner. Whichever expires first, the connection takes an RTO and an
+	// RTT.
 	k := net.Client().Oracle()
 	expected := k.Connect(oracle.Connecting{}).Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
 	lab.Measure("connect", connection.ConnectTime, expected, "timer wheel, round trip")
 
-	// The client's timer always goes off, for it was set first. The server answers the SYN that then comes
-	// (tcp_check_req), and has repeated its SYN ACK of its own accord before, if its timer was sooner than that.
+	// The client's timer always expires, as it was set first. The server answers the retransmitted SYN
+	// (tcp_check_req). If its own timer expired before, it has already retransmitted the SYN-ACK.
 	syns, answers := wire.Stop().Segments(analysis.SYNs), wire.Segments(analysis.SYNACKs)
 	Expect(syns).To(HaveLen(2))
 	Expect(len(answers)).To(BeNumerically(">", 1))
@@ -87,18 +88,18 @@ var _ = It("connects after a SYN ACK was lost, which both sides make good", Labe
 	Expect(answers).To(HaveLen(1 + repeated))
 	Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPSynRetrans", 1))
 	Expect(net.Server().Counters()).To(HaveGrown("TcpExtTCPSynRetrans", repeated))
-	// A SYN ACK more than the client needs is answered by a challenge ACK (RFC 5961, section 4.2).
+	// A redundant SYN-ACK is answered by a challenge ACK (RFC 5961, section 4.2).
 	Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPSYNChallenge", repeated-1))
 })
 
-var _ = It("leaves the server waiting where the third segment is lost, until it has repeated its SYN ACK",
+var _ = It("stays in SYN-RECV if the final ACK is lost, until the SYN-ACK is retransmitted",
 	Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(shortTrip)
 		rule := net.ToServer.Rule(rules.Drop(rules.HandshakeACK.Number(1)))
 		wire := lab.Capture(net.Server())
 
-		// Data would bring the acknowledgement along: the client is silent.
+		// The client sends no data, which would carry the ACK.
 		accept := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Count: 1})
 		dial := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Hold: peers.UntilStopped})
 		local := dial.Started().Local
@@ -108,7 +109,7 @@ var _ = It("leaves the server waiting where the third segment is lost, until it 
 		accept.Started()
 		connection := dial.Stop().Connections[0]
 
-		// For the client it took a round trip; for the server the time-out of its SYN ACK, and two.
+		// The client connects in one RTT. The server needs the RTO of its SYN-ACK and two RTTs.
 		lab.Check("connect", connection.ConnectTime, oracle.Exactly(shortTrip).LateBy(harness.HostDelay), "one round trip")
 		Expect(rule.Count().Acted).To(BeEquivalentTo(1))
 		handshakes := analysis.Handshakes(slices.Values(wire.Stop().Segments()))
@@ -118,7 +119,8 @@ var _ = It("leaves the server waiting where the third segment is lost, until it 
 		expected := net.Server().Oracle().SYNACKs().Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
 		lab.Measure("accepted after", accepted, expected, "timer wheel, round trip")
 
-		// RFC 5961, section 4.2: a SYN ACK on a connection is answered by a challenge ACK, which completes the handshake.
+		// RFC 5961, section 4.2: a SYN-ACK on a connection is answered by a challenge ACK, which completes the
+		// handshake.
 		Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPSynRetrans": 1, "TcpExtTCPTimeouts": 1})
 		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPSYNChallenge": 1, "TcpExtTCPChallengeACK": 1, "TcpExtTCPSynRetrans": 0,

@@ -13,10 +13,10 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// options are those of a SYN that a sysctl switches.
+// options are the options of a SYN that sysctls control.
 type options struct{ windowScale, sack, timestamps, accECN bool }
 
-// offered is what the one SYN of a capture says that passes the filter.
+// offered returns the options of the only SYN that passes the filter.
 func offered(wire *harness.Capture, filter analysis.Filter) options {
 	GinkgoHelper()
 	syns := wire.Stop().Segments(filter)
@@ -25,14 +25,14 @@ func offered(wire *harness.Capture, filter analysis.Filter) options {
 	return options{o.HasWindowScale, o.SACKPermitted, o.HasTimestamps, o.HasAccECN}
 }
 
-// inUse is what a connection uses (include/uapi/linux/tcp.h: TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK, TCPI_OPT_WSCALE;
-// TCP_ACCECN_OPT_NOT_SEEN, since Linux 7.0).
+// inUse returns the options that a connection uses (include/uapi/linux/tcp.h: TCPI_OPT_TIMESTAMPS, TCPI_OPT_SACK,
+// TCPI_OPT_WSCALE; TCP_ACCECN_OPT_NOT_SEEN, since Linux 7.0).
 func inUse(c peers.Connection) options {
 	bits := c.TCPInfo.Options
 	return options{windowScale: bits&4 != 0, sack: bits&2 != 0, timestamps: bits&1 != 0, accECN: c.TCPInfo.Accecn_opt_seen != 0}
 }
 
-var _ = DescribeTable("offers options by its sysctls, and uses what both sides have:", Label("quick", "netem", "rfc7323"),
+var _ = DescribeTable("negotiates the options that both sides enable:", Label("quick", "netem", "rfc7323"),
 	func(ctx SpecContext, client, server []netns.Setting, syn, synack options) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(shortTrip, netns.Config{ClientSysctls: client, ServerSysctls: server})
@@ -42,22 +42,22 @@ var _ = DescribeTable("offers options by its sysctls, and uses what both sides h
 		dial := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80)})
 		connected, accepted := dial.Wait().Connections[0], accept.Wait().Connections[0]
 
-		// RFC 7323, sections 2.2 and 3.2, and RFC 2018, section 2: a SYN ACK has an option only if the SYN had it. AccECN's,
-		// only if the SYN asked for that.
+		// RFC 7323, sections 2.2 and 3.2, and RFC 2018, section 2: a SYN-ACK has an option only if the SYN had it;
+		// and AccECN only if the SYN requested accurate ECN.
 		Expect(offered(wire, analysis.SYNs)).To(Equal(syn))
 		Expect(offered(wire, analysis.SYNACKs)).To(Equal(synack))
 		Expect(inUse(connected)).To(Equal(synack))
 		Expect(inUse(accepted)).To(Equal(synack))
 	},
-	Entry("all as they come", nil, nil, options{true, true, true, false}, options{true, true, true, false}),
+	Entry("defaults", nil, nil, options{true, true, true, false}, options{true, true, true, false}),
 	Entry("no window scaling from the client", off("window_scaling"), nil, options{false, true, true, false}, options{false, true, true, false}),
 	Entry("no window scaling from the server", nil, off("window_scaling"), options{true, true, true, false}, options{false, true, true, false}),
 	Entry("no SACK from the client", off("sack"), nil, options{true, false, true, false}, options{true, false, true, false}),
 	Entry("no SACK from the server", nil, off("sack"), options{true, true, true, false}, options{true, false, true, false}),
-	Entry("no time stamps from the client", off("timestamps"), nil, options{true, true, false, false}, options{true, true, false, false}),
-	Entry("no time stamps from the server", nil, off("timestamps"), options{true, true, true, false}, options{true, true, false, false}),
-	// RFC 9768, section 3.2.3: not in a SYN, which asks for accurate ECN by flags.
-	Entry("AccECN too, where ECN is accurate", sinceAccECN, tcpECN(3), tcpECN(3), options{true, true, true, false}, options{true, true, true, true}),
+	Entry("no timestamps from the client", off("timestamps"), nil, options{true, true, false, false}, options{true, true, false, false}),
+	Entry("no timestamps from the server", nil, off("timestamps"), options{true, true, true, false}, options{true, true, false, false}),
+	// RFC 9768, section 3.2.3: a SYN requests accurate ECN by flags, not by the option.
+	Entry("AccECN too, with accurate ECN", sinceAccECN, tcpECN(3), tcpECN(3), options{true, true, true, false}, options{true, true, true, true}),
 	Entry("no AccECN from the server", sinceAccECN, tcpECN(3), slices.Concat(tcpECN(3), off("ecn_option")),
 		options{true, true, true, false}, options{true, true, true, false}),
 )
@@ -66,7 +66,7 @@ func off(option string) []netns.Setting {
 	return []netns.Setting{netns.IPv4("tcp_"+option, 0)}
 }
 
-var _ = DescribeTable("sends segments no larger than the smaller MSS of both sides:", Label("quick", "netem", "rfc9293"),
+var _ = DescribeTable("limits segments to the smaller MSS of both sides:", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext, clientMSS, serverMSS int) {
 		const (
 			mtu        = 1500
@@ -86,7 +86,7 @@ var _ = DescribeTable("sends segments no larger than the smaller MSS of both sid
 		})
 		sent, answered := client.Wait().Connections[0], server.Wait().Connections[0]
 
-		// RFC 9293, section 3.7.1: the MTU less the headers, or what TCP_MAXSEG says; each side offers its own.
+		// RFC 9293, section 3.7.1: the MTU less the headers, or TCP_MAXSEG. Each side advertises its own.
 		whole := mtu - harness.IPHeader() - 20
 		Expect(offeredMSS(wire, analysis.SYNs)).To(Equal(orWhole(clientMSS, whole)))
 		Expect(offeredMSS(wire, analysis.SYNACKs)).To(Equal(orWhole(serverMSS, whole)))
@@ -100,7 +100,7 @@ var _ = DescribeTable("sends segments no larger than the smaller MSS of both sid
 	Entry("the link's", 0, 0),
 	Entry("the client's", 1000, 0),
 	Entry("the server's", 0, 1000),
-	Entry("the server's, if both are less than the link's", 1200, 800),
+	Entry("the server's, if both are below the link's", 1200, 800),
 )
 
 func orWhole(mss, whole int) int { return min(cmp.Or(mss, whole), whole) }
@@ -112,7 +112,7 @@ func offeredMSS(wire *harness.Capture, filter analysis.Filter) int {
 	return int(syns[0].Options.MSS)
 }
 
-// longest is the greatest length of payload.
+// longest is the longest payload.
 func longest(segments []analysis.Segment) (length int) {
 	for _, s := range segments {
 		length = max(length, s.Length)

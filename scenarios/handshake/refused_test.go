@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("is refused with a reset where nobody listens", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
+var _ = It("is refused with RST by a closed port", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
 	const roundTrip = 50 * time.Millisecond
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)

@@ -13,9 +13,9 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("opens one connection from both sides, without a server, if their SYNs cross", Label("quick", "netem", "tracefs", "rfc9293"),
+var _ = It("simultaneous open: two crossing SYNs make one connection without a listener", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
-		const roundTrip = 200 * time.Millisecond // half of it is enough to tell two processes to begin
+		const roundTrip = 200 * time.Millisecond // half of it is enough to start both processes
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 		wire, events := lab.Capture(net.Client()), lab.Events()
@@ -32,7 +32,7 @@ var _ = It("opens one connection from both sides, without a server, if their SYN
 		client.Started()
 		server.Started()
 
-		// RFC 9293, figure 7: each side answers the other's SYN with a SYN ACK, which is all that it takes.
+		// RFC 9293, figure 7: each side answers the other's SYN with a SYN-ACK, and that completes the handshake.
 		for _, side := range []kernel.Path{events.Stop().States(left, right), events.States(right, left)} {
 			Expect(side).To(Follow(kernel.SynSent, kernel.SynRecv, kernel.Established))
 		}

@@ -15,18 +15,17 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("repeats its SYN ACK to a client that does not answer, ever more slowly, and forgets it", Label("long", "netem", "rfc6298"),
+var _ = It("retransmits the SYN-ACK with exponential back-off, then drops the request", Label("long", "netem", "rfc6298"),
 	func(ctx SpecContext) {
 		expectSYNACKs(harness.NewLab(ctx), peers.Socket{}, "tcp_synack_retries")
 	})
 
-var _ = It("repeats its SYN ACK as often as TCP_SYNCNT of the listener says", Label("quick", "netem", "linux"),
+var _ = It("retransmits the SYN-ACK as often as the listener's TCP_SYNCNT", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		expectSYNACKs(harness.NewLab(ctx), peers.Socket{SYNRetries: 2}, "TCP_SYNCNT: reqsk_timer_handler")
 	})
 
-// expectSYNACKs looks at the SYN ACKs of a listener with that socket, whose client does not answer. The source is of their
-// number.
+// expectSYNACKs checks the SYN-ACKs of a listener whose client does not answer. source explains their number.
 func expectSYNACKs(lab *harness.Lab, listener peers.Socket, source string) {
 	GinkgoHelper()
 	net := lab.Path(shortTrip)
@@ -35,9 +34,9 @@ func expectSYNACKs(lab *harness.Lab, listener peers.Socket, source string) {
 	lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Socket: listener})
 	lab.Start(net.Client(), peers.SYNFlood{Connect: net.Server().Addr(80), From: net.Client().UnusedAddresses()}).Wait()
 	net.Server().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}})
-	began := time.Now() // at most harness.Settle after the first SYN ACK
+	began := time.Now() // at most harness.Settle after the first SYN-ACK
 
-	// RFC 6298, 5.5: a time-out of one second that doubles, tcp_synack_retries or TCP_SYNCNT times (reqsk_timer_handler).
+	// RFC 6298, 5.5: an RTO of one second that doubles, tcp_synack_retries or TCP_SYNCNT times (reqsk_timer_handler).
 	k := net.Server().Oracle().WithSYNCount(listener.SYNRetries)
 	expected := k.SYNACKs()
 	time.Sleep(expected.End.Earliest - harness.Settle - time.Since(began))
@@ -49,7 +48,7 @@ func expectSYNACKs(lab *harness.Lab, listener peers.Socket, source string) {
 	harness.CheckEach(lab, "gaps between SYN-ACKs", analysis.Gaps(slices.Values(answers)), expected.Gaps[:expected.Most])
 	lab.Measure("SYN-ACKs", len(answers), bounds.Exactly(1+expected.Most), source)
 	lab.Measure("last SYN-ACK after", answers[len(answers)-1].At-answers[0].At, expected.Sent[expected.Most-1], "timer wheel")
-	Expect(wire.Segments(analysis.RSTs)).To(BeEmpty()) // the end is in silence
+	Expect(wire.Segments(analysis.RSTs)).To(BeEmpty()) // the request ends without a packet
 	Expect(net.Server().Counters()).To(HaveCounters{
 		"TcpExtTCPSynRetrans": expected.Most, "TcpExtTCPTimeouts": expected.Most + 1,
 	})

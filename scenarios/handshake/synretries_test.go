@@ -17,9 +17,9 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// connectInSilence lets a client connect to where nothing arrives, and expects what its sysctls say: so many
-// retransmissions.
-func connectInSilence(lab *harness.Lab, net *harness.Network) (retransmissions int) {
+// connectInBlackhole connects through a blackhole, and checks the retransmissions of the SYN by the sysctls of the
+// client. It returns their number.
+func connectInBlackhole(lab *harness.Lab, net *harness.Network) (retransmissions int) {
 	GinkgoHelper()
 	net.ToServer.Impair(impair.Netem{Loss: impair.RandomLoss{Percent: 100}})
 	wire := lab.Capture(net.Client())
@@ -27,8 +27,8 @@ func connectInSilence(lab *harness.Lab, net *harness.Network) (retransmissions i
 	client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80)})
 	connection := client.Wait().Connections[0]
 
-	// RFC 6298, 5.5 and 5.7: a time-out of one second, doubling after each retransmission; with
-	// tcp_syn_linear_timeouts (Linux 6.5) only after as many. It ends after tcp_syn_retries and these.
+	// RFC 6298, 5.5 and 5.7: an RTO of one second that doubles with each retransmission. With tcp_syn_linear_timeouts
+	// (Linux 6.5) it doubles only after that many. The end comes after both numbers of retransmissions.
 	k := net.Client().Oracle()
 	syns := k.Connect(oracle.Connecting{})
 	Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
@@ -37,7 +37,7 @@ func connectInSilence(lab *harness.Lab, net *harness.Network) (retransmissions i
 	lab.Measure("SYNs", len(sent), bounds.Exactly(1+syns.Most), "tcp_syn_retries and tcp_syn_linear_timeouts")
 	lab.Measure("gave up after", connection.ConnectTime, syns.End, "timer wheel")
 
-	// The link's own account, and the kernel's: the last time-out sends nothing any more.
+	// The drops by the link, and the counters: the last RTO sends nothing.
 	Expect(net.ToServer.Queue().Drops).To(BeEquivalentTo(1 + syns.Most))
 	Expect(net.Client().Counters()).To(HaveCounters{
 		"TcpExtTCPSynRetrans": syns.Most, "TcpExtTCPTimeouts": syns.Most + 1, "TcpAttemptFails": 1,
@@ -45,14 +45,14 @@ func connectInSilence(lab *harness.Lab, net *harness.Network) (retransmissions i
 	return syns.Most
 }
 
-var _ = It("repeats its SYN in silence, ever more slowly, and gives up", Label("long", "netem", "rfc6298"), func(ctx SpecContext) {
+var _ = It("retransmits the SYN with exponential back-off and fails with ETIMEDOUT", Label("long", "netem", "rfc6298"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	connectInSilence(lab, lab.Routed())
+	connectInBlackhole(lab, lab.Routed())
 })
 
-var _ = It("doubles the time-out from the first SYN on without tcp_syn_linear_timeouts", Label("long", "netem", "rfc6298"),
-	ComponentSemVerConstraint("kernel", ">= 6.5.0"), func(ctx SpecContext) { // which has brought the sysctl
+var _ = It("backs off exponentially from the first SYN with tcp_syn_linear_timeouts 0", Label("long", "netem", "rfc6298"),
+	ComponentSemVerConstraint("kernel", ">= 6.5.0"), func(ctx SpecContext) { // since when there is the sysctl
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(harness.ClientSysctls(netns.IPv4("tcp_syn_linear_timeouts", 0)))
-		Expect(connectInSilence(lab, net)).To(Equal(net.Client().Sysctl("net.ipv4.tcp_syn_retries")))
+		Expect(connectInBlackhole(lab, net)).To(Equal(net.Client().Sysctl("net.ipv4.tcp_syn_retries")))
 	})

@@ -15,7 +15,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("opens with three segments in one round trip", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
+var _ = It("completes a three-way handshake in one RTT", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
 	const roundTrip = 50 * time.Millisecond
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
@@ -23,10 +23,10 @@ var _ = It("opens with three segments in one round trip", Label("quick", "netem"
 
 	accept := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Count: 1})
 	dial := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Hold: peers.UntilStopped})
-	accept.Started() // so the third segment has arrived
+	accept.Started() // so the final ACK has arrived
 	started := dial.Started()
 
-	// RFC 9293, section 3.5: SYN, SYN ACK, ACK.
+	// RFC 9293, section 3.5: SYN, SYN-ACK, ACK.
 	Expect(net.Client().Counters()).To(HaveCounters{
 		"TcpActiveOpens": 1, "TcpOutSegs": 2, "TcpInSegs": 1,
 	})

@@ -6,12 +6,12 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/bounds"
-	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/statistics"
 	"github.com/tcplab/tcplab/peers"
 )
 
-// bursts are the lengths of the runs of packets that were lost.
+// bursts returns the lengths of the runs of lost packets.
 func bursts(lost []bool) []int {
 	var lengths []int
 	for i, is := range lost {
@@ -35,23 +35,24 @@ var _ = It("loses packets in bursts, by a simple Gilbert model", Label("quick", 
 	link.begin(peers.ProbeSender{Count: probes})
 	seen := link.account()
 
-	// In the bad state all is lost, in the good one nothing (loss_gilb_ell): a burst begins behind a packet that was
-	// received with chance p, and ends with chance r. So bursts are 1/r long on average, and p/(p+r) is lost.
+	// In the bad state all packets are lost, in the good one none (loss_gilb_ell): a burst begins after a received
+	// packet with probability p, and ends with probability r. So the mean burst is 1/r long, and the loss rate is
+	// p/(p+r).
 	lost := seen.losses()
-	behindLost, behindReceived := after(lost)
-	wentOn := allowed(behindLost, 1-r)
-	lab.Check("bursts that went on", count(behindLost), wentOn)
-	lab.Check("bursts that began", count(behindReceived), allowed(behindReceived, p))
+	afterLost, afterReceived := after(lost)
+	continued := allowed(afterLost, 1-r)
+	lab.Check("bursts that continued", count(afterLost), continued)
+	lab.Check("bursts that began", count(afterReceived), allowed(afterReceived, p))
 	Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
 	Expect(seen.received.Distinct).To(Equal(probes - count(lost)))
 	lab.Measure("lost", bounds.Percent(float64(count(lost))/probes), gilbertElliott(model).Lost(probes, miss), "p/(p+r)")
-	// What did not go on was the last of its burst.
+	// A loss that was not followed by another was the last of its burst.
 	all := float64(count(lost))
 	lab.Measure("packets in a burst", all/float64(len(bursts(lost))),
-		bounds.Between(all/(all-wentOn.Lower), all/(all-wentOn.Upper)), "1/r; binomial")
+		bounds.Between(all/(all-continued.Lower), all/(all-continued.Upper)), "1/r; binomial")
 })
 
-// gilbertElliott is the chain of the model: 1 good, 2 bad.
+// gilbertElliott is the Markov chain of the model: state 1 is good, 2 bad.
 func gilbertElliott(l impair.GilbertElliott) statistics.LossChain {
 	p, r := float64(l.P)/100, float64(l.R)/100
 	return statistics.LossChain{
@@ -60,7 +61,8 @@ func gilbertElliott(l impair.GilbertElliott) statistics.LossChain {
 	}
 }
 
-// fourState is the chain of the model: 1 received in a gap, 2 received in a burst, 3 lost in a burst, 4 lost alone.
+// fourState is the Markov chain of the model: 1 received in a gap, 2 received in a burst, 3 lost in a burst, 4
+// isolated loss.
 func fourState(l impair.FourState) statistics.LossChain {
 	p13, p31, p32, p23, p14 := float64(l.P13)/100, float64(l.P31)/100, float64(l.P32)/100, float64(l.P23)/100, float64(l.P14)/100
 	return statistics.LossChain{
@@ -80,31 +82,31 @@ var (
 	alone      = impair.FourState{P14: 20}
 )
 
-var _ = DescribeTable("loses the share that follows from a model's chain", Label("quick", "netem", "linux"),
+var _ = DescribeTable("has the loss rate of the model's Markov chain", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, model impair.Loss, chain statistics.LossChain, inBursts bool) {
 		const probes = 12_000
 		lab := harness.NewLab(ctx)
-		lab.AllowBusy() // thousands at once, which are counted
+		lab.AllowBusy() // thousands of probes at once; each is counted
 		link := newLink(lab, impair.Netem{Loss: model})
 
 		link.begin(peers.ProbeSender{Count: probes})
 		seen := link.account()
 
-		// The chain's stationary distribution, and the central limit theorem with its covariances.
+		// The stationary distribution of the chain, and the central limit theorem with its covariances.
 		lost := seen.losses()
 		lab.Measure("lost", bounds.Percent(float64(count(lost))/probes), chain.Lost(probes, miss))
-		// In bursts, more is lost right behind a loss than if losses knew nothing of each other.
-		behindLost, _ := after(lost)
+		// In bursts, more is lost right after a loss than with independent losses.
+		afterLost, _ := after(lost)
 		if inBursts {
-			independent := int(allowed(behindLost, chain.Share()).Upper)
-			lab.Check("lost behind a loss", count(behindLost), bounds.AtLeast(independent+1), "more than independent losses allow")
+			independent := int(allowed(afterLost, chain.Share()).Upper)
+			lab.Check("lost after a loss", count(afterLost), bounds.AtLeast(independent+1), "more than independent losses allow")
 		} else {
-			Expect(count(behindLost)).To(BeZero(), "losses behind a loss")
+			Expect(count(afterLost)).To(BeZero(), "losses after a loss")
 		}
 		Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
 		Expect(seen.received.Distinct).To(Equal(probes - count(lost)))
 	},
 	Entry("Gilbert-Elliott: some in the good state, more in the bad one", bothStates, gilbertElliott(bothStates), true),
-	Entry("4-state: bursts with gaps in them, and some packets alone", allStates, fourState(allStates), true),
-	Entry("4-state, P14 only: never two in a row", alone, fourState(alone), false),
+	Entry("4-state: bursts with gaps in them, and isolated losses", allStates, fourState(allStates), true),
+	Entry("4-state, P14 only: isolated losses", alone, fourState(alone), false),
 )

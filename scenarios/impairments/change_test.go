@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("changes in mid-run without losing or hastening what is queued", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("changes mid-run without dropping or advancing queued packets", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const long, short, probes, queued = time.Second, 10 * time.Millisecond, 100, 50
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: long})
@@ -26,7 +26,8 @@ var _ = It("changes in mid-run without losing or hastening what is queued", Labe
 	lab.Check("queued after the change", int(length()), bounds.AtLeast(queued), "netem_change")
 	seen := link.account()
 
-	// netem_change leaves the queue alone, and each packet in it knows its time; only those that come later see the change.
+	// netem_change leaves the queue alone: each queued packet keeps its time to send, and only later packets get the
+	// new delay.
 	changed := slices.IndexFunc(seen.probes, func(p probe) bool { return p.delay() < long })
 	lab.Check("first probe after the change", changed, bounds.Between(queued, probes-1), "netem_change")
 	for number, p := range seen.probes {
@@ -37,10 +38,10 @@ var _ = It("changes in mid-run without losing or hastening what is queued", Labe
 		}
 	}
 	Expect(seen.queue.Drops).To(BeZero())
-	Expect(seen.received).To(Equal(peers.ProbeResult{Received: probes, Distinct: probes, Reordered: changed})) // the later ones overtook them
+	Expect(seen.received).To(Equal(peers.ProbeResult{Received: probes, Distinct: probes, Reordered: changed})) // the later ones overtook the queued ones
 })
 
-var _ = It("takes a rule in mid-run without losing what is queued", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("adds a rule mid-run without dropping queued packets", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const delay, probes = time.Second, 50
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay})
@@ -48,7 +49,7 @@ var _ = It("takes a rule in mid-run without losing what is queued", Label("quick
 	link.sender.Wait()
 	Eventually(func() uint32 { return link.net.ToServer.Queue().QueueLength }).Should(BeEquivalentTo(probes))
 
-	// To attach what rules hang on deactivates a device, which empties its queue (qdisc_graft, dev_deactivate).
+	// Attaching rules deactivates the device, which empties its queue (qdisc_graft, dev_deactivate).
 	rule := link.net.ToServer.Rule(rules.Drop(rules.Data))
 
 	seen := link.account()

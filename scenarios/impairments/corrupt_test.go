@@ -12,13 +12,13 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
-	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/statistics"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
-// Where the parts of a packet begin, and what changes on the way: see forwarded.
+// Offsets of the parts of a packet, and of what a router changes: see forwarded.
 const (
 	ipStart       = ethernetHeader
 	tcpStart      = ethernetHeader + 20 // IPv4 without options
@@ -27,11 +27,11 @@ const (
 	dataOffsetAt  = tcpStart + 12
 	tcpChecksumAt = tcpStart + 16
 
-	fullHeaders = tcpStart + 20 + 12 // with time stamps, as all but SYNs have them
+	fullHeaders = tcpStart + 20 + 12 // with timestamps, as in all segments except SYNs
 	fullFrame   = ethernetHeader + netns.DefaultMTU
 )
 
-// forwarded is the packet as it would leave the router if nothing were corrupted.
+// forwarded returns the packet as it would leave the router without corruption.
 func forwarded(frame []byte, out *harness.Link) []byte {
 	sent := bytes.Clone(frame)
 	copy(sent, out.B.MAC())
@@ -42,7 +42,7 @@ func forwarded(frame []byte, out *harness.Link) []byte {
 	return sent
 }
 
-// onesComplement is the sum of RFC 1071.
+// onesComplement is the checksum of RFC 1071, not inverted.
 func onesComplement(b []byte) uint16 {
 	var sum uint32
 	for i := 0; i < len(b); i += 2 {
@@ -54,24 +54,24 @@ func onesComplement(b []byte) uint16 {
 	return uint16(sum)
 }
 
-// A damage counts the packets with a flipped bit, by what it is in.
+// A damage counts the packets with a flipped bit, by the part that it is in.
 type damage struct {
-	packets    []bool // of all: which were corrupted
+	packets    []bool // each packet: whether it was corrupted
 	ethernet   int
 	ip         int
-	tcp        int // all of the following included
+	tcp        int // includes all of the following
 	dataOffset int
-	full       int // corrupted, of those with a full segment
-	payload    int // of them: in the payload, or in TCP's checksum, which looks the same where it was not captured
-	certain    int // of them: in what was captured of the payload
+	full       int // corrupted full segments
+	payload    int // of those, in the payload or in TCP's checksum: a flip beyond the captured bytes looks like the latter
+	certain    int // of those, in the captured part of the payload
 }
 
-// find compares the packets before and behind the impairment, which keeps their order. An intact packet has
-// the sum of its pseudo-header for a TCP checksum, since veth leaves the rest to a network card that is not there; netem
-// completes it before it flips a bit (netem_enqueue). So a flip in bytes that were not captured shows there.
+// find compares the packets before and after the impairment, which keeps their order. The TCP checksum of an intact
+// packet is only the sum of its pseudo-header: veth leaves the rest to a network card that does not exist. netem
+// completes it before it flips a bit (netem_enqueue), so a flip beyond the captured bytes shows in the checksum.
 func find(frames []analysis.Frame, net *harness.Network) damage {
 	GinkgoHelper()
-	var before, behind []analysis.Frame
+	var before, after []analysis.Frame
 	for _, f := range frames {
 		switch {
 		case f.Direction != analysis.Inbound:
@@ -79,14 +79,14 @@ func find(frames []analysis.Frame, net *harness.Network) damage {
 			f.Data = forwarded(f.Data, net.Links[1])
 			before = append(before, f)
 		case f.Interface == net.Server().End("eth0").String():
-			behind = append(behind, f)
+			after = append(after, f)
 		}
 	}
-	Expect(behind).To(HaveLen(len(before)))
+	Expect(after).To(HaveLen(len(before)))
 	var d damage
 	for i := range before {
-		Expect(behind[i].Length).To(Equal(before[i].Length))
-		d.add(before[i].Data, behind[i].Data, before[i].Length == fullFrame)
+		Expect(after[i].Length).To(Equal(before[i].Length))
+		d.add(before[i].Data, after[i].Data, before[i].Length == fullFrame)
 	}
 	return d
 }
@@ -129,7 +129,7 @@ func (d *damage) add(sent, came []byte, full bool) {
 	}
 }
 
-var _ = It("flips a bit that a checksum finds, and TCP repairs", Label("ipv4", "quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("flips a bit, fails a checksum, and TCP retransmits", Label("ipv4", "quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	const percent, requests, size = 5, 120, 16 << 10
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
@@ -144,8 +144,8 @@ var _ = It("flips a bit that a checksum finds, and TCP repairs", Label("ipv4", "
 	damaged := find(wire.Stop().Frames(), net)
 	corrupted := count(damaged.packets)
 	expectTrials("corrupted", damaged.packets, percent/100.)
-	// Each bit of what netem may corrupt is as likely as another. Of the bytes outside of the payload two are TCP's checksum,
-	// where a flip looks like one in what was not captured.
+	// Each bit that netem may corrupt has the same probability. Two of the bytes outside of the payload are the TCP
+	// checksum, where a flip looks like one beyond the captured bytes.
 	const checksum = 2
 	reach := net.Server().Oracle().NetemCorrupts(fullHeaders, fullFrame)
 	least, most := statistics.Binomial(damaged.full, float64(reach-fullHeaders+checksum)/float64(reach), miss)
@@ -154,8 +154,8 @@ var _ = It("flips a bit that a checksum finds, and TCP repairs", Label("ipv4", "
 		Expect(damaged.certain).To(BeZero())
 	}
 
-	// ip_rcv_core checks the IP header, tcp_v4_rcv the rest, but for a data offset that is impossible. A flip in a MAC
-	// address or the type is counted nowhere; one in the source MAC does no harm.
+	// ip_rcv_core checks the IP header, and tcp_v4_rcv the rest, except an impossible data offset. No counter has a
+	// flip in a MAC address or in the type; a flip in the source MAC has no effect.
 	Expect(net.Server().Counters()).To(HaveCounters{
 		"IpInHdrErrors":   damaged.ip,
 		"TcpInCsumErrors": bounds.Between(damaged.tcp-damaged.dataOffset, damaged.tcp),

@@ -12,7 +12,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("delays each packet by what was asked, and keeps their order", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("delays each packet by the configured delay, in order", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const delay, probes = 50 * time.Millisecond, 200
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay})

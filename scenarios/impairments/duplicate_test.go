@@ -15,7 +15,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("duplicates a share of the packets", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("duplicates packets at random", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const percent, probes = 20, 2000
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Duplicate: impair.Duplicate{Percent: percent}})
@@ -23,17 +23,17 @@ var _ = It("duplicates a share of the packets", Label("quick", "netem", "linux")
 	link.begin(peers.ProbeSender{Count: probes})
 	seen := link.account()
 
-	doubled := make([]bool, probes)
+	duplicated := make([]bool, probes)
 	for number, p := range seen.probes {
-		Expect(p.went).To(Or(HaveLen(1), HaveLen(2)), "probe %d", number) // netem_enqueue duplicates no duplicate
-		doubled[number] = len(p.went) == 2
+		Expect(p.went).To(Or(HaveLen(1), HaveLen(2)), "probe %d", number) // netem_enqueue does not duplicate duplicates
+		duplicated[number] = len(p.went) == 2
 	}
-	lab.Measure("doubled", count(doubled), allowed(doubled, percent/100.))
-	Expect(seen.received.Received - seen.received.Distinct).To(Equal(count(doubled)))
-	Expect(seen.queue.Packets).To(BeEquivalentTo(probes + count(doubled)))
+	lab.Measure("duplicated", count(duplicated), allowed(duplicated, percent/100.))
+	Expect(seen.received.Received - seen.received.Distinct).To(Equal(count(duplicated)))
+	Expect(seen.queue.Packets).To(BeEquivalentTo(probes + count(duplicated)))
 })
 
-var _ = It("has TCP answer each duplicate with a D-SACK, and send nothing again", Label("quick", "netem", "rfc2883"), func(ctx SpecContext) {
+var _ = It("makes TCP answer each duplicate by DSACK, and retransmit nothing", Label("quick", "netem", "rfc2883"), func(ctx SpecContext) {
 	const bytes, percent = 1 << 20, 10
 	lab := harness.NewLab(ctx)
 	net := lab.Path(20 * time.Millisecond)
@@ -41,33 +41,33 @@ var _ = It("has TCP answer each duplicate with a D-SACK, and send nothing again"
 
 	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
 	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
-	client.Started() // a doubled SYN would be another matter
+	client.Started() // a duplicated SYN would behave differently
 	net.ToServer.Impair(impair.Netem{Delay: 10 * time.Millisecond, Duplicate: impair.Duplicate{Percent: percent}})
 	sent, received := client.Wait(), server.Wait()
 
-	// Data that came to the router once, and to the server twice.
+	// Data segments that arrived once at the router, and twice at the server.
 	var before []uint32
-	behind := map[uint32]int{}
+	arrived := map[uint32]int{}
 	for _, s := range wire.Stop().Segments(analysis.WithData) {
 		switch {
 		case s.Src != sent.Connections[0].Local || s.Direction != analysis.Inbound:
 		case s.Interface == net.Routers[0].End("eth0").String():
 			before = append(before, s.Seq)
 		default:
-			behind[s.Seq]++
+			arrived[s.Seq]++
 		}
 	}
-	doubled := make([]bool, len(before))
+	duplicated := make([]bool, len(before))
 	for i, seq := range before {
-		Expect(behind[seq]).To(Or(Equal(1), Equal(2)), "segment %d", i)
-		doubled[i] = behind[seq] == 2
+		Expect(arrived[seq]).To(Or(Equal(1), Equal(2)), "segment %d", i)
+		duplicated[i] = arrived[seq] == 2
 	}
-	first := slices.Index(doubled, true)
+	first := slices.Index(duplicated, true)
 	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))
-	Expect(first).NotTo(Equal(-1), "a segment that was doubled")
-	// From the first that was doubled on, each is a trial.
-	lab.Measure("data segments doubled", count(doubled[first+1:]), allowed(doubled[first+1:], percent/100.))
-	// RFC 2883, section 4: the receiver of a duplicate says so. A FIN may be doubled, too.
-	lab.Measure("D-SACKs", net.Server().Counters()["TcpExtTCPDSACKOldSent"], bounds.Between(count(doubled), count(doubled)+1), "RFC 2883, 4")
+	Expect(first).NotTo(Equal(-1), "a segment that was duplicated")
+	// From the first duplicated segment on, each segment is a trial.
+	lab.Measure("data segments duplicated", count(duplicated[first+1:]), allowed(duplicated[first+1:], percent/100.))
+	// RFC 2883, section 4: the receiver reports a duplicate. The FIN may be duplicated, too.
+	lab.Measure("DSACKs", net.Server().Counters()["TcpExtTCPDSACKOldSent"], bounds.Between(count(duplicated), count(duplicated)+1), "RFC 2883, 4")
 	Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPDSACKRecv": BeNumerically(">", 0), "TcpRetransSegs": 0})
 })

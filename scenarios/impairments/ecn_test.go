@@ -22,10 +22,10 @@ const (
 	ce     = 3
 )
 
-// markedPackets is the counter of packets that came with CE.
+// markedPackets is the counter of packets received with CE.
 func markedPackets() string { return harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts") }
 
-// expectAccount expects the link's own account to have so many packets that were lost, and so many that were marked.
+// expectAccount checks the numbers of lost and of marked packets against the qdisc's statistics.
 func expectAccount(net *harness.Network, queue impair.Stats, lost, marked int) {
 	GinkgoHelper()
 	dropped := lost
@@ -39,7 +39,7 @@ func expectAccount(net *harness.Network, queue impair.Stats, lost, marked int) {
 	Expect(queue.Drops).To(BeEquivalentTo(dropped))
 }
 
-var _ = DescribeTable("marks what is capable of ECN, and drops what is not", Label("quick", "netem", "rfc3168"),
+var _ = DescribeTable("marks ECT packets, and drops Not-ECT ones:", Label("quick", "netem", "rfc3168"),
 	func(ctx SpecContext, codepoint, markedAs uint8) {
 		const percent, probes = 20, 1000
 		lab := harness.NewLab(ctx)
@@ -65,11 +65,11 @@ var _ = DescribeTable("marks what is capable of ECN, and drops what is not", Lab
 		Expect(seen.received.Distinct).To(Equal(probes-count(chosen)+marks), "probes received")
 		Expect(link.net.Server().Counters()).To(HaveGrown(markedPackets(), marks))
 	},
-	Entry("ECT(0): marked CE, none lost", uint8(ect0), uint8(ce)),
-	Entry("not capable: lost, none marked", uint8(notECT), uint8(notECT)),
+	Entry("ECT(0) is marked, not lost", uint8(ect0), uint8(ce)),
+	Entry("Not-ECT is lost, not marked", uint8(notECT), uint8(notECT)),
 )
 
-var _ = It("has TCP slow down for a mark without sending anything again", Label("quick", "netem", "rfc3168"), func(ctx SpecContext) {
+var _ = It("makes TCP reduce cwnd on a CE mark without retransmitting", Label("quick", "netem", "rfc3168"), func(ctx SpecContext) {
 	const delay, rate, bytes, marks = 10 * time.Millisecond, 10 * impair.Mbit, 2 << 20, 5
 	perfect := impair.Netem{Delay: delay, Rate: impair.Rate{BitsPerSecond: rate}, Limit: 2000}
 	marking := perfect
@@ -80,7 +80,7 @@ var _ = It("has TCP slow down for a mark without sending anything again", Label(
 	net.ToClient.Impair(impair.Netem{Delay: delay})
 	wire := lab.Capture(net.Server().End("eth0"))
 
-	// Only data is capable (RFC 3168, section 6.1): SYN and FIN pass while nothing is marked.
+	// Only data is ECN-capable (RFC 3168, section 6.1): SYN and FIN pass while no packet is marked.
 	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
 	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
 	client.Started()
@@ -107,7 +107,8 @@ var _ = It("has TCP slow down for a mark without sending anything again", Label(
 	expectAccount(net, net.ToServer.Queue(), 0, marked)
 	Expect(marked).To(BeNumerically(">=", marks))
 	Expect(net.Server().Counters()).To(HaveGrown(markedPackets(), marked))
-	// RFC 3168, section 6.1: the receiver echoes until the sender says that it has reduced its window, once a window.
+	// RFC 3168, section 6.1: the receiver echoes the mark until the sender reports that it has reduced its window,
+	// once per window.
 	Expect(answered).To(BeNumerically(">", 0))
 	lab.Measure("windows reduced", reduced, bounds.Between(1, marked), "RFC 3168, 6.1: at most once for each mark")
 	Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPDeliveredCE": BeNumerically(">=", reduced), "TcpRetransSegs": 0})

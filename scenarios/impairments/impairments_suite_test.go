@@ -1,12 +1,11 @@
-// Package impairments shows that netem does what it is asked to do: what the packets show before
-// and behind an impaired link is what its options say, and where they say otherwise than one
-// would think, that.
+// Package impairments shows that netem does what its options say, by the packets before and after
+// an impaired link; and where netem does something else than one would expect.
 //
 //	make lab SUITES=./scenarios/impairments
 //
-// Most specs send probes, numbered UDP datagrams, over a router, and compare a capture on both
-// sides of the impairment with the qdisc's own account and with what the receiver counted.
-// Thresholds of what is random come from package statistics.
+// Most specs send probes, which are numbered UDP datagrams, over a router. They compare a capture
+// on both sides of the impairment with the statistics of the qdisc and with the receiver's count.
+// Bounds of random figures are from package statistics.
 package impairments
 
 import (

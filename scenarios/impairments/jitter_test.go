@@ -11,39 +11,40 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/statistics"
 	"github.com/tcplab/tcplab/peers"
 )
 
-// A shape is a distribution by its quantile function: what share u of the packets is delayed by no more than, in
-// jitters from the asked delay. netem draws from tables of it, of 16-bit numbers in units of 1/8192: up to 4 jitters.
+// A shape is a distribution by its quantile function: a share u of the packets has at most that delay, relative to
+// the configured one and in units of jitter. netem draws from tables of 16-bit numbers in units of 1/8192: up to 4
+// jitters.
 type shape func(u float64) float64
 
 func inTable(x float64) float64 { return min(max(x, -4), 4) }
 
-// uniform is nearly what netem makes without a table: it takes the remainder of 32 random bits by twice the jitter in
-// nanoseconds (tabledist), for which the lower values are by up to a twentieth more likely at 100 ms.
+// uniform is almost netem's distribution without a table. netem takes 32 random bits modulo twice the jitter in
+// nanoseconds (tabledist), which makes the lower values up to a twentieth more probable at 100 ms.
 func uniform(u float64) float64 { return 2*u - 1 }
 
 func normal(u float64) float64 { return inTable(gauss(u)) }
 
-// gauss is the normal distribution between the first and the last point that tables are made from (iproute2, netem/normal.c).
+// gauss is the normal distribution between the first and the last point of the tables (iproute2, netem/normal.c).
 func gauss(u float64) float64 {
 	const first = 0.5 / 16384
 	return math.Sqrt2 * math.Erfinv(2*min(max(u, first), 1-first)-1)
 }
 
-// pareto is of shape 3, moved and scaled by iproute2 for a mean of 0 and a deviation of about 1 (netem/pareto.c).
+// pareto has shape 3. iproute2 shifts and scales it to a mean of 0 and a deviation of about 1 (netem/pareto.c).
 func pareto(u float64) float64 { return inTable((math.Pow(1-u, -1./3) - 1.5) * 4 / 3) }
 
-// paretonormal is a quarter of the one and three of the other (netem/paretonormal.c).
+// paretonormal is a quarter normal and three quarters pareto (netem/paretonormal.c).
 func paretonormal(u float64) float64 { return inTable((gauss(u) + 3*pareto(u)) / 4) }
 
-// points are where a shape is looked at to take its moments.
+// points is the number of samples of a shape that its moments are computed from.
 const points = 100_000
 
-// moments are the mean and the deviation, and how far it goes from the mean.
+// moments returns the mean, the deviation, and the largest distance from the mean.
 func (s shape) moments() (mean, deviation, far float64) {
 	samples := make([]float64, points)
 	for i := range samples {
@@ -53,7 +54,7 @@ func (s shape) moments() (mean, deviation, far float64) {
 	return mean, deviation, max(mean-s(0), s(1)-mean)
 }
 
-// cumulative is the share of packets that are delayed by x at most.
+// cumulative is the share of packets with a delay of at most x.
 func (s shape) cumulative(x float64) float64 {
 	low, high := 0., 1.
 	for high-low > 1./points {
@@ -66,7 +67,7 @@ func (s shape) cumulative(x float64) float64 {
 	return high
 }
 
-// late is by how much the distribution changes if the host adds to each delay.
+// late is how much the cumulative distribution changes if the host adds to each delay.
 func (s shape) late(by float64) float64 {
 	most := 0.
 	for i := range 1000 {
@@ -76,8 +77,8 @@ func (s shape) late(by float64) float64 {
 	return most
 }
 
-// measureShape measures delays of a shape: their range, their mean, their deviation and their whole distribution, each with
-// the error that so many samples have. The host may add to each delay.
+// measureShape checks the delays against a shape: range, mean, deviation and the whole distribution, each within the
+// error of that many samples. The host may add to each delay.
 func (a account) measureShape(lab *harness.Lab, delay, jitter time.Duration, asked shape) {
 	GinkgoHelper()
 	inTime := func(jitters float64) time.Duration { return time.Duration(jitters * float64(jitter)) }
@@ -128,7 +129,7 @@ var _ = DescribeTable("delays by a distribution", Label("quick", "netem", "linux
 		Expect(seen.queue.Drops).To(BeZero())
 	},
 	Entry("uniform: from delay - jitter to delay + jitter", impair.Uniform, shape(uniform)),
-	Entry("normal: with the jitter for its deviation", impair.Normal, shape(normal)),
-	Entry("pareto: never much below the mean, at times far above", impair.Pareto, shape(pareto)),
+	Entry("normal: jitter as the standard deviation", impair.Normal, shape(normal)),
+	Entry("pareto: little below the mean, a long tail above", impair.Pareto, shape(pareto)),
 	Entry("paretonormal: in between", impair.ParetoNormal, shape(paretonormal)),
 )

@@ -15,10 +15,10 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("drops the end of a burst that is longer than its limit", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("tail-drops a burst that is longer than its limit", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const limit, probes = 20, 50
 	lab := harness.NewLab(ctx)
-	// A packet takes 80 ms: none has left when the last one comes.
+	// A packet takes 80 ms: the first has not left when the last one arrives.
 	link := newLink(lab, impair.Netem{Rate: impair.Rate{BitsPerSecond: 100 * impair.Kbit}, Limit: limit})
 
 	link.begin(peers.ProbeSender{Count: probes, Size: 1000 - probeHeaders()})
@@ -31,7 +31,7 @@ var _ = It("drops the end of a burst that is longer than its limit", Label("quic
 	Expect(seen.received.Distinct).To(Equal(limit))
 })
 
-// inFlight is the largest number of probes that were between the two captures at a time.
+// inFlight is the largest number of probes between the two captures at a time.
 func (a account) inFlight() int {
 	type change struct {
 		at time.Duration
@@ -52,7 +52,7 @@ func (a account) inFlight() int {
 	return most
 }
 
-var _ = It("counts the packets that are being delayed in its limit", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("counts delayed packets towards its limit", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const limit, delay, interval, probes = 20, 100 * time.Millisecond, time.Millisecond, 1000
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay, Limit: limit})
@@ -60,10 +60,10 @@ var _ = It("counts the packets that are being delayed in its limit", Label("quic
 	link.begin(peers.ProbeSender{Count: probes, Interval: interval})
 	seen := link.account()
 
-	// No rate, no queue: and yet no more than the limit gets through in the time of a delay.
+	// There is no rate and so no queue. Still, no more than the limit passes in the time of one delay.
 	const duration = probes * interval
-	// One that comes just when another goes is counted with it: the captures are on both sides of the qdisc.
-	lab.Measure("most on their way at a time", seen.inFlight(), bounds.Between(limit, limit+1), "netem_enqueue: limit")
+	// A packet that arrives just when another leaves is counted with it: the captures are on both sides of the qdisc.
+	lab.Measure("most in flight", seen.inFlight(), bounds.Between(limit, limit+1), "netem_enqueue: limit")
 	passed := probes - count(seen.losses())
 	lab.Measure("passed", passed,
 		bounds.Between(int((duration-delay)/(delay+interval+hostDelay))*limit, int(duration/delay+1)*limit), "limit / delay")
@@ -71,7 +71,7 @@ var _ = It("counts the packets that are being delayed in its limit", Label("quic
 	Expect(seen.received.Distinct).To(Equal(passed))
 })
 
-var _ = It("lets a deep queue grow until a packet waits limit times its time on the link", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("fills a deep queue up to limit times the serialization delay (bufferbloat)", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const (
 		rate, delay, limit = 10 * impair.Mbit, 10 * time.Millisecond, 200
 		packet             = ethernetHeader + netns.DefaultMTU
@@ -89,8 +89,8 @@ var _ = It("lets a deep queue grow until a packet waits limit times its time on 
 	client.Wait()
 	server.Wait()
 
-	// Slow start fills any queue until it drops. The last packet that found room has limit - 1 before it, and their time
-	// includes the delay, as the limit includes those that are being delayed: bufferbloat.
+	// Slow start fills any queue until it drops. The last queued packet has limit - 1 before it. Their time includes
+	// the delay, as the limit counts delayed packets: bufferbloat.
 	delays, dropped := passage(wire.Stop().Segments(), net)
 	Expect(delays).NotTo(BeEmpty())
 	Expect(dropped).NotTo(BeEmpty())

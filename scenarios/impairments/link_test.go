@@ -14,14 +14,14 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// miss is the chance that a figure is outside its bounds although all is as it should be. A run of the
-// suite has fewer than 100 such figures: all runs with 10,000 seeds together fail by chance less than once in a million.
+// miss is the probability that a figure is outside its bounds by chance. A run of the suite has fewer than 100 such
+// figures: all runs with 10,000 seeds together fail by chance less than once in a million.
 const miss = 1e-12
 
-// hostDelay bounds what the router and the receiving host add to most delays: an interrupt or two.
+// hostDelay bounds what the router and the receiver add to most delays: an interrupt or two.
 const hostDelay = time.Millisecond
 
-// late bounds what they add to a single one: where much is due at once, the work is left to ksoftirqd, which has to wait for
+// late bounds what they add to a single delay: if much is due at once, ksoftirqd does the work, and has to wait for
 // its turn (__do_softirq).
 func late(net *harness.Network) time.Duration {
 	GinkgoHelper()
@@ -36,15 +36,15 @@ const (
 // probeHeaders is the length of a probe's headers on the wire: Ethernet, IP, UDP.
 func probeHeaders() int { return ethernetHeader + harness.IPHeader() + udpHeader }
 
-// A link carries probes from client to server over a router, which impairs them. They are seen before the
-// impairment, as they come to the router, and behind it, as they come to the server.
+// A link carries probes from client to server over a router, which impairs them. They are captured before the
+// impairment, on arrival at the router, and after it, on arrival at the server.
 type link struct {
-	lab            *harness.Lab
-	net            *harness.Network
-	wire           *harness.Capture
-	before, behind string // the names of the two ends
-	receiver       *harness.Peer
-	sender         *harness.Peer
+	lab           *harness.Lab
+	net           *harness.Network
+	wire          *harness.Capture
+	before, after string // the names of the two ends
+	receiver      *harness.Peer
+	sender        *harness.Peer
 }
 
 // newLink builds the link and impairs it.
@@ -52,31 +52,31 @@ func newLink(lab *harness.Lab, n impair.Netem) *link {
 	GinkgoHelper()
 	net := lab.Routed()
 	net.ToServer.Impair(n)
-	before, behind := net.Routers[0].End("eth0"), net.Server().End("eth0")
+	before, after := net.Routers[0].End("eth0"), net.Server().End("eth0")
 	return &link{
-		lab: lab, net: net, before: before.String(), behind: behind.String(),
-		wire:     lab.Capture(before, behind),
+		lab: lab, net: net, before: before.String(), after: after.String(),
+		wire:     lab.Capture(before, after),
 		receiver: lab.Start(net.Server(), peers.ProbeReceiver{Listen: net.Server().Addr(5005)}),
 	}
 }
 
-// begin begins to send probes.
+// begin starts the sender of probes.
 func (l *link) begin(p peers.ProbeSender) {
 	GinkgoHelper()
 	p.Connect = l.net.Server().Addr(5005)
 	l.sender = l.lab.Start(l.net.Client(), p)
 }
 
-// A probe is what became of one.
+// A probe has the times at which one probe was captured.
 type probe struct {
-	came time.Duration   // to the router
-	went []time.Duration // to the server: none if it was lost, two if it was doubled
-	ecn  uint8           // as it came to the server: the codepoint in the IP header
+	came time.Duration   // at the router
+	went []time.Duration // at the server: none if it was lost, two if it was duplicated
+	ecn  uint8           // codepoint in the IP header at the server
 }
 
 func (p probe) lost() bool { return len(p.went) == 0 }
 
-// delay is how long it was on its way; below 0 for one that was lost.
+// delay is the transit time; below 0 if the probe was lost.
 func (p probe) delay() time.Duration {
 	if p.lost() {
 		return -1
@@ -84,29 +84,31 @@ func (p probe) delay() time.Duration {
 	return p.went[0] - p.came
 }
 
-// An account is what three witnesses say of all probes.
+// An account has what three witnesses report of all probes.
 type account struct {
 	probes   []probe           // in the capture, by number
-	order    []int             // their numbers as they came to the server, copies included
-	received peers.ProbeResult // by the receiver
-	queue    impair.Stats      // by the qdisc
-	late     time.Duration     // by how much a host may delay one of them
+	order    []int             // their numbers in the order of arrival at the server, duplicates included
+	received peers.ProbeResult // the receiver's count
+	queue    impair.Stats      // the statistics of the qdisc
+	late     time.Duration     // how much a host may delay a single probe
 }
 
-// account waits until all is sent and the link is empty, and sees that the witnesses agree on what has passed it.
+// account waits until all probes are sent and the link is empty, and checks that the witnesses agree on the number of
+// packets.
 func (l *link) account() account {
 	GinkgoHelper()
 	sent := l.sender.Wait().Probe.Sent
 	Eventually(func() uint32 { return l.net.ToServer.Queue().QueueLength }).WithTimeout(time.Minute).Should(BeZero())
 	a := account{received: *l.receiver.Stop().Probe, queue: l.net.ToServer.Queue(), late: late(l.net)}
 	a.read(l.wire.Stop().Frames(), l)
-	Expect(a.probes).To(HaveLen(sent), "probes that came to the router, and those that were sent")
-	Expect(a.queue.Packets).To(BeEquivalentTo(len(a.order)), "packets that the qdisc let go, and those that came to the server")
-	Expect(a.received.Received).To(Equal(len(a.order)), "probes that were read, and those that came to the server")
+	Expect(a.probes).To(HaveLen(sent), "probes that arrived at the router, and those that were sent")
+	Expect(a.queue.Packets).To(BeEquivalentTo(len(a.order)), "packets that the qdisc sent, and those that arrived at the server")
+	Expect(a.received.Received).To(Equal(len(a.order)), "probes that were read, and those that arrived at the server")
 	return a
 }
 
-// read makes the capture into what became of each probe. All are there by number, since none is lost before the router.
+// read collects the times of each probe from the capture. Probes are numbered without gaps, since none is lost before
+// the router.
 func (a *account) read(frames []analysis.Frame, l *link) {
 	GinkgoHelper()
 	for _, f := range frames {
@@ -115,8 +117,8 @@ func (a *account) read(frames []analysis.Frame, l *link) {
 		case !ok || f.Direction != analysis.Inbound:
 		case f.Interface == l.before:
 			a.probes = append(a.probes, probe{came: f.At})
-		case f.Interface == l.behind:
-			Expect(number).To(BeNumerically("<", len(a.probes)), "a probe that came to the server, but not to the router")
+		case f.Interface == l.after:
+			Expect(number).To(BeNumerically("<", len(a.probes)), "a probe that arrived at the server, but not at the router")
 			a.probes[number].went = append(a.probes[number].went, f.At)
 			a.probes[number].ecn = ecn
 			a.order = append(a.order, number)
@@ -124,8 +126,9 @@ func (a *account) read(frames []analysis.Frame, l *link) {
 	}
 }
 
-// decodeProbe returns the number of a probe, and the ECN codepoint of the packet it is in. In IPv4 that is the end of the
-// second byte; in IPv6 of the traffic class, which begins after the four bits of the version (RFC 791, RFC 8200, RFC 3168).
+// decodeProbe returns the number of a probe, and the ECN codepoint of its packet: the last two bits of the second
+// byte in IPv4; in IPv6 of the traffic class, which begins after the four bits of the version (RFC 791, RFC 8200, RFC
+// 3168).
 func decodeProbe(frame []byte) (number int, ecn uint8, ok bool) {
 	const udp = 17
 	if len(frame) < probeHeaders() {
@@ -143,7 +146,7 @@ func decodeProbe(frame []byte) (number int, ecn uint8, ok bool) {
 	return number, ecn, ok
 }
 
-// losses tells of each probe whether it was lost.
+// losses reports for each probe whether it was lost.
 func (a account) losses() []bool {
 	lost := make([]bool, len(a.probes))
 	for i, p := range a.probes {
@@ -152,7 +155,7 @@ func (a account) losses() []bool {
 	return lost
 }
 
-// count is how many are true.
+// count returns how many are true.
 func count(all []bool) int {
 	n := 0
 	for _, is := range all {
@@ -163,8 +166,8 @@ func count(all []bool) int {
 	return n
 }
 
-// passage compares the TCP segments from client to server as they came to the router and to the server: how long each took
-// in between, and which did not come. They must come in the order in which they left.
+// passage compares the TCP segments from client to server at the router and at the server. It returns the transit
+// times, and the segments that were lost. Segments must arrive in order.
 func passage(segments []analysis.Segment, net *harness.Network) (delays []time.Duration, lost []analysis.Segment) {
 	server := net.Server().IP()
 	same := func(a, b analysis.Segment) bool {
@@ -178,7 +181,7 @@ func passage(segments []analysis.Segment, net *harness.Network) (delays []time.D
 			waiting = append(waiting, s)
 		default:
 			came := slices.IndexFunc(waiting, func(w analysis.Segment) bool { return same(w, s) })
-			Expect(came).To(BeNumerically(">=", 0), "came to the server, but not to the router: %v", s)
+			Expect(came).To(BeNumerically(">=", 0), "arrived at the server, but not at the router: %v", s)
 			lost = append(lost, waiting[:came]...)
 			delays = append(delays, s.At-waiting[came].At)
 			waiting = waiting[came+1:]
@@ -187,12 +190,12 @@ func passage(segments []analysis.Segment, net *harness.Network) (delays []time.D
 	return delays, append(lost, waiting...)
 }
 
-// due is when a probe is behind the impairment that netem has given that delay.
+// due is the transit time of a probe with that delay by netem.
 func (a account) due(delay time.Duration) oracle.Span {
 	return oracle.Exactly(delay).LateBy(a.late).From("netem_dequeue: not before time_to_send")
 }
 
-// delays of the probes that were not lost, in the order in which they were sent.
+// delays returns the transit times of the probes that were not lost, in the order of sending.
 func (a account) delays() []time.Duration {
 	var delays []time.Duration
 	for _, p := range a.probes {
@@ -203,7 +206,7 @@ func (a account) delays() []time.Duration {
 	return delays
 }
 
-// reordered counts the probes that came to the server after one with a higher number (RFC 4737, section 3.3).
+// reordered counts the probes that arrived after one with a higher number (RFC 4737, section 3.3).
 func (a account) reordered() int {
 	n, next := 0, 0
 	for _, number := range a.order {

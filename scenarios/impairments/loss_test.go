@@ -8,33 +8,33 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/bounds"
-	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/statistics"
 	"github.com/tcplab/tcplab/peers"
 )
 
-// after returns what became of the probes behind those that were lost, and behind those that were not.
-// In a chain of two states each is an independent trial of one chance: the past is known when it begins.
-func after(lost []bool) (behindLost, behindReceived []bool) {
+// after returns, for each probe that follows a lost one and for each that follows a received one, whether it was
+// lost. In a chain of two states each is an independent trial of one probability: the past is known when it begins.
+func after(lost []bool) (afterLost, afterReceived []bool) {
 	for i := 1; i < len(lost); i++ {
 		if lost[i-1] {
-			behindLost = append(behindLost, lost[i])
+			afterLost = append(afterLost, lost[i])
 		} else {
-			behindReceived = append(behindReceived, lost[i])
+			afterReceived = append(afterReceived, lost[i])
 		}
 	}
-	return behindLost, behindReceived
+	return afterLost, afterReceived
 }
 
-// allowed is how many of the trials can be true. The number of trials is one of some thousand that it can be, so the
-// chance to miss for some number of them is some thousand times miss.
+// allowed bounds how many of the trials are true. The number of trials is itself random, one of some thousand: the
+// probability to miss for any of them is some thousand times miss.
 func allowed(trials []bool, chance float64) bounds.Range {
 	GinkgoHelper()
 	Expect(trials).NotTo(BeEmpty())
 	return statistics.Successes(len(trials), chance, miss)
 }
 
-// expectTrials expects of the trials as many to be true as can be.
+// expectTrials checks the number of trials that are true.
 func expectTrials(what string, trials []bool, chance float64) {
 	GinkgoHelper()
 	Expect(count(trials)).To(allowed(trials, chance), "%s, of %d", what, len(trials))
@@ -51,18 +51,18 @@ var _ = DescribeTable("loses packets at random", Label("quick", "netem", "linux"
 
 		lost := seen.losses()
 		lab.Measure("lost", count(lost), allowed(lost, float64(percent)/100))
-		// Independent: behind a packet that was lost as many are lost as anywhere.
-		behindLost, _ := after(lost)
-		lab.Check("lost behind a loss", count(behindLost), allowed(behindLost, float64(percent)/100))
+		// Independent: after a lost packet as many are lost as anywhere.
+		afterLost, _ := after(lost)
+		lab.Check("lost after a loss", count(afterLost), allowed(afterLost, float64(percent)/100))
 		Expect(seen.queue.Drops).To(BeEquivalentTo(count(lost)))
 		Expect(seen.received.Distinct).To(Equal(probes - count(lost)))
 	},
-	Entry("1 %: as many as a binomial distribution allows, one independent of the other", impair.Percent(1)),
-	Entry("10 %: as many as a binomial distribution allows, one independent of the other", impair.Percent(10)),
-	Entry("50 %: as many as a binomial distribution allows, one independent of the other", impair.Percent(50)),
+	Entry("1 %: binomially distributed and independent", impair.Percent(1)),
+	Entry("10 %: binomially distributed and independent", impair.Percent(10)),
+	Entry("50 %: binomially distributed and independent", impair.Percent(50)),
 )
 
-var _ = It("loses what TCP sends again: link, wire and counters agree", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("drops what TCP retransmits: link, wire and counters agree", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	const bytes, percent = 1 << 20, 10
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
@@ -74,20 +74,21 @@ var _ = It("loses what TCP sends again: link, wire and counters agree", Label("q
 	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
 	sent, received := client.Wait(), server.Wait()
 
-	// RFC 9293, section 3.8.1: what takes sequence numbers is sent again when it is lost. A mere ACK is not.
+	// RFC 9293, section 3.8.1: what takes sequence numbers is retransmitted if it is lost. A pure ACK is not.
 	delays, lost := passage(wire.Stop().Segments(), net)
-	again := 0
+	toRepair := 0
 	for _, s := range lost {
 		if s.SequenceLength() > 0 {
-			again++
+			toRepair++
 		}
 	}
 	lab.Measure("lost", len(lost), statistics.Successes(len(delays)+len(lost), percent/100., miss))
 	Expect(net.ToServer.Queue().Drops).To(BeEquivalentTo(len(lost)))
-	// What is sent again without need comes twice, and the receiver says so (RFC 2883); but not of a FIN that it has answered.
+	// A spurious retransmission arrives as a duplicate, and the receiver reports it (RFC 2883), except for a FIN that
+	// it has already answered.
 	counters := net.Server().Counters()
-	again += int(counters["TcpExtTCPDSACKOldSent"] + counters["TcpExtTCPDSACKOfoSent"])
-	retransmits := bounds.Between(again, again+1).From("RFC 9293, 3.8.1; RFC 2883")
+	toRepair += int(counters["TcpExtTCPDSACKOldSent"] + counters["TcpExtTCPDSACKOfoSent"])
+	retransmits := bounds.Between(toRepair, toRepair+1).From("RFC 9293, 3.8.1; RFC 2883")
 	lab.Measure("retransmits", net.Client().Counters()["TcpRetransSegs"], retransmits)
 	lab.Check("retransmits by TCP_INFO", sent.Connections[0].TCPInfo.Total_retrans, retransmits)
 	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))

@@ -13,14 +13,14 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("loses many segments as one where offload is left on, so that a loss in percent means nothing", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("drops a whole GSO packet at once if offload is on, so that a loss percentage means nothing", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const bytes, begun = 8 << 20, 1 << 20
 	mss := harness.Payload(netns.DefaultMTU)
 	perfect := impair.Netem{Delay: 5 * time.Millisecond}
 	lossy := perfect
 	lossy.Loss = impair.RandomLoss{Percent: 100}
 	lab := harness.NewLab(ctx)
-	net := lab.Routed(netns.Config{Offload: true}) // all other specs have it off: gso_max_segs is 1
+	net := lab.Routed(netns.Config{Offload: true}) // off in all other specs: gso_max_segs is 1
 	net.Impair(perfect)
 	wire := lab.Capture(net.Routers[0].End("eth0"), net.Server().End("eth0"))
 	queue := func() impair.Stats { return net.ToServer.Queue() }
@@ -34,7 +34,7 @@ var _ = It("loses many segments as one where offload is left on, so that a loss 
 	client.Wait()
 	server.Wait()
 
-	// netem decides once for a super-packet of up to 64 KB, and counts it as one drop.
+	// netem decides once for a GSO packet of up to 64 KB, and counts it as one drop.
 	_, lost := passage(wire.Stop().Segments(), net)
 	segments := 0
 	for _, s := range lost {
@@ -43,6 +43,6 @@ var _ = It("loses many segments as one where offload is left on, so that a loss 
 	Expect(queue().Drops).To(BeEquivalentTo(len(lost)))
 	lab.Note("drops, as netem counts", len(lost))
 	lab.Measure("segments dropped", segments, bounds.AtLeast(2*len(lost)+1), "more than two in each drop")
-	needless := int(net.Client().Counters()["TcpRetransSegs"]) - segments
-	lab.Check("retransmits of what was not dropped", needless, bounds.AtLeast(0), "RFC 9293, 3.8.1")
+	spurious := int(net.Client().Counters()["TcpRetransSegs"]) - segments
+	lab.Check("retransmits of what was not dropped", spurious, bounds.AtLeast(0), "RFC 9293, 3.8.1")
 })

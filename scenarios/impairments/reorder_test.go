@@ -12,14 +12,14 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// early returns the numbers of the probes that were not delayed. All others were delayed by what was asked.
+// early returns the numbers of the probes that were not delayed. All others had the configured delay.
 func (a account) early(lab *harness.Lab, delay time.Duration) []int {
 	GinkgoHelper()
 	var numbers []int
 	for number, p := range a.probes {
 		if p.delay() < delay/2 {
 			numbers = append(numbers, number)
-			lab.Check("delay of what is sent at once", p.delay(), a.due(0))
+			lab.Check("delay of reordered packets", p.delay(), a.due(0))
 		} else {
 			lab.Check("delay", p.delay(), a.due(delay))
 		}
@@ -27,7 +27,7 @@ func (a account) early(lab *harness.Lab, delay time.Duration) []int {
 	return numbers
 }
 
-var _ = It("reorders by sending a share of the packets at once", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("reorders by sending some packets without delay", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const delay, percent, probes = 50 * time.Millisecond, 10, 2000
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay, Reorder: impair.Reorder{Percent: percent}})
@@ -39,15 +39,16 @@ var _ = It("reorders by sending a share of the packets at once", Label("quick", 
 	for _, number := range seen.early(lab, delay) {
 		atOnce[number] = true
 	}
-	lab.Measure("sent at once", count(atOnce), allowed(atOnce, percent/100.))
+	lab.Measure("sent without delay", count(atOnce), allowed(atOnce, percent/100.))
 	Expect(seen.queue.Requeues).To(BeEquivalentTo(count(atOnce)))
-	// RFC 4737: what is overtaken is reordered, which is all that was on its way. The receiver counts as the capture does.
+	// RFC 4737: a packet that is overtaken is reordered, here all that were in flight. The receiver counts the same
+	// as the capture.
 	Expect(seen.received.Reordered).To(Equal(seen.reordered()))
 	lab.Measure("reordered", seen.received.Reordered, bounds.AtLeast(count(atOnce)+1), "RFC 4737, 3.3")
 	Expect(seen.queue.Drops).To(BeZero())
 })
 
-var _ = It("sends every fifth packet at once with a gap of five", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("sends every fifth packet without delay with gap 5", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const delay, gap, probes = 50 * time.Millisecond, 5, 100
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay, Reorder: impair.Reorder{Percent: 100, Gap: gap}})
@@ -55,7 +56,7 @@ var _ = It("sends every fifth packet at once with a gap of five", Label("quick",
 	link.begin(peers.ProbeSender{Count: probes, Interval: time.Millisecond})
 	seen := link.account()
 
-	// netem_enqueue leaves gap - 1 packets alone behind each that it reorders.
+	// netem_enqueue delays gap - 1 packets after each that it reorders.
 	var every []int
 	for number := gap - 1; number < probes; number += gap {
 		every = append(every, number)

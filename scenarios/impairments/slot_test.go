@@ -13,20 +13,20 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// A bunch is what came to the server together.
-type bunch struct {
+// A burst is a group of packets that arrived together at the server.
+type burst struct {
 	at    time.Duration // of the first
 	count int
 }
 
-// bunches are what a pause of more than hostDelay separates.
-func (a account) bunches() []bunch {
-	var all []bunch
+// burstsByTime splits the packets at pauses of more than hostDelay.
+func (a account) burstsByTime() []burst {
+	var all []burst
 	var last time.Duration
 	for _, number := range a.order {
 		at := a.probes[number].went[0]
 		if all == nil || at-last > hostDelay {
-			all = append(all, bunch{at: at})
+			all = append(all, burst{at: at})
 		}
 		all[len(all)-1].count++
 		last = at
@@ -34,7 +34,7 @@ func (a account) bunches() []bunch {
 	return all
 }
 
-var _ = DescribeTable("lets packets go in bunches, one for each slot", Label("quick", "netem", "linux"),
+var _ = DescribeTable("releases packets in bursts, one per slot,", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, slot impair.Slot, perSlot int, least, most time.Duration) {
 		const size, probes = 1000, 100
 		lab := harness.NewLab(ctx)
@@ -43,13 +43,13 @@ var _ = DescribeTable("lets packets go in bunches, one for each slot", Label("qu
 		link.begin(peers.ProbeSender{Count: probes, Size: size - probeHeaders()}) // a burst
 		seen := link.account()
 
-		bunches := seen.bunches()
-		Expect(bunches).To(HaveLen(probes / perSlot))
-		for i, b := range bunches {
-			Expect(b.count).To(Equal(perSlot), "bunch %d", i)
+		arrived := seen.burstsByTime()
+		Expect(arrived).To(HaveLen(probes / perSlot))
+		for i, b := range arrived {
+			Expect(b.count).To(Equal(perSlot), "burst %d", i)
 			if i > 0 {
-				// Each slot is counted from when netem came to the one before, which its timer may be late for.
-				lab.Measure("from bunch to bunch", b.at-bunches[i-1].at,
+				// A slot begins when netem serves the one before, which its timer may delay.
+				lab.Measure("burst interval", b.at-arrived[i-1].at,
 					oracle.Between(least, most).LateBy(hostDelay).From("get_slot_next"))
 			}
 		}
@@ -62,7 +62,7 @@ var _ = DescribeTable("lets packets go in bunches, one for each slot", Label("qu
 		5, 20*time.Millisecond, 20*time.Millisecond),
 	Entry("10 packets every 10 to 30 ms", impair.Slot{MinDelay: 10 * time.Millisecond, MaxDelay: 30 * time.Millisecond, Packets: 10},
 		10, 10*time.Millisecond, 30*time.Millisecond),
-	// A table of netem's goes up to four times the jitter to both sides.
+	// netem's tables reach four times the jitter to both sides.
 	Entry("10 packets every 40 ms, with a normal jitter of 5 ms", impair.Slot{Delay: 40 * time.Millisecond, Jitter: 5 * time.Millisecond, Distribution: impair.Normal, Packets: 10},
 		10, 20*time.Millisecond, 60*time.Millisecond),
 )

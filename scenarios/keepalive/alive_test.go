@@ -16,9 +16,9 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("keeps a connection for as long as its probes are answered, one each TCP_KEEPIDLE", Label("long", "netem", "rfc9293"),
+var _ = It("keeps the connection while keepalives, one per TCP_KEEPIDLE, are answered", Label("long", "netem", "rfc9293"),
 	func(ctx SpecContext) {
-		const waited = 30 * time.Second // many times what silence would have ended it after
+		const waited = 30 * time.Second // many times the time after which a blackhole would end it
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
@@ -29,7 +29,8 @@ var _ = It("keeps a connection for as long as its probes are answered, one each 
 		Expect(pair.Server.Wait().Connections[0].Received).To(BeEquivalentTo(100))
 		pair.Client.Wait()
 
-		// Each answer starts the idle time anew (tcp_keepalive_timer: keepalive_time_elapsed); TCP_KEEPINTVL does not count.
+		// Each answer restarts the idle time (tcp_keepalive_timer: keepalive_time_elapsed). TCP_KEEPINTVL has no
+		// effect.
 		expected := net.Client().Oracle().Keepalive(oracle.Keeping{Time: idle, Interval: interval}).Gaps[0]
 		server := wire.Stop().From(net.Server())
 		received := harness.First(server, "segments of the server")
@@ -52,7 +53,7 @@ var _ = It("keeps a connection for as long as its probes are answered, one each 
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPKeepAlive": len(sent), "TcpOutRsts": 0})
 	})
 
-var _ = It("sends nothing on an idle connection where SO_KEEPALIVE is not set", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("sends no keepalive probes without SO_KEEPALIVE", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_keepalive_time", 2), netns.IPv4("tcp_keepalive_intvl", 1)))
 	forever := peers.Script{Steps: peers.Steps(peers.Sleep(peers.UntilStopped))}
@@ -61,7 +62,7 @@ var _ = It("sends nothing on an idle connection where SO_KEEPALIVE is not set", 
 	wire := lab.Capture(net.Client())
 	time.Sleep(time.Minute)
 
-	// RFC 9293, section 3.8.4: keep-alives default to off. The sysctls are for sockets that ask for them.
+	// RFC 9293, section 3.8.4: keepalives are off by default. The sysctls only affect sockets with SO_KEEPALIVE.
 	Expect(wire.Stop().Segments()).To(BeEmpty())
 	Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPKeepAlive": 0})
 	Expect(net.Client().Sockets(kernel.SocketFilter{Port: pair.Local.Port()})).To(HaveState(kernel.Established, 1))

@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("probes an idle connection in silence, resets it, and tells its program",
+var _ = DescribeTable("sends keepalive probes, then RST, and fails with ETIMEDOUT",
 	Label("netem", "rfc9293"),
 	func(ctx SpecContext, count int, userTimeout time.Duration, source string) {
 		lab := harness.NewLab(ctx)
@@ -31,7 +31,8 @@ var _ = DescribeTable("probes an idle connection in silence, resets it, and tell
 		net.ToServer.Blackhole()
 		end := pair.Client.Wait().Connections[0].Steps[0].Err
 
-		// Once nothing has been received for TCP_KEEPIDLE, one probe each TCP_KEEPINTVL; then a reset (tcp_keepalive_timer).
+		// When nothing has been received for TCP_KEEPIDLE, a probe is sent each TCP_KEEPINTVL; and at the end RST
+		// (tcp_keepalive_timer).
 		expected := net.Client().Oracle().Keepalive(oracle.Keeping{
 			Time: idle, Interval: interval, Probes: count, UserTimeout: userTimeout,
 		})
@@ -49,11 +50,11 @@ var _ = DescribeTable("probes an idle connection in silence, resets it, and tell
 		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPKeepAlive": len(sent), "TcpExtTCPAbortOnTimeout": 1, "TcpRetransSegs": 0,
 		})
-		// The reset is lost as well: the server knows nothing.
+		// The RST is lost as well, so the server stays in ESTABLISHED.
 		Expect(net.Server().Sockets()).To(HaveState(kernel.Established, 1))
 	},
 	Entry("after TCP_KEEPCNT probes", Label("quick"), probes, time.Duration(0), "TCP_KEEPCNT"),
 	// tcp(7): TCP_USER_TIMEOUT takes the place of TCP_KEEPCNT.
-	Entry("after TCP_USER_TIMEOUT, if that is set, however many probes TCP_KEEPCNT allows", Label("long"),
+	Entry("after TCP_USER_TIMEOUT, which overrides TCP_KEEPCNT", Label("long"),
 		9, 5500*time.Millisecond, "TCP_USER_TIMEOUT"),
 )

@@ -1,4 +1,4 @@
-// Package keepalive shows how TCP finds out, on an idle connection, whether the other side is still there.
+// Package keepalive shows how TCP detects, on an idle connection, whether the peer is still alive.
 //
 //	make lab SUITES=./scenarios/keepalive
 package keepalive
@@ -27,8 +27,8 @@ const (
 // keeping is a socket with keepalive.
 var keeping = peers.Socket{KeepAlive: true, KeepIdle: idle, KeepInterval: interval, KeepProbes: probes}
 
-// probing returns a filter for keepalive probes: no data, and a sequence number that was acknowledged before (RFC 9293,
-// section 3.8.4). It is given the next number that the sender would use.
+// probing returns a filter for keepalive probes: no data, and the last acknowledged sequence number (RFC 9293,
+// section 3.8.4). next is the next number to be sent.
 func probing(next uint32) analysis.Filter {
 	return func(s analysis.Segment) bool { return s.Length == 0 && s.Seq == next-1 && s.Flags == analysis.FlagACK }
 }

@@ -18,10 +18,10 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// blackHole keeps the routers' messages from the client, as a firewall does that drops all ICMP.
+// blackHole drops the routers' ICMP messages to the client, as a firewall that drops all ICMP does.
 func blackHole(net *harness.Network) *harness.Rule {
 	GinkgoHelper()
-	near := net.Routers[0].Ends()[1] // the first router's link to the client; its first one is the bottleneck
+	near := net.Routers[0].Ends()[1] // of the first router, to the client; its first link is the bottleneck
 	return near.Rule(rules.Drop(rules.PacketTooBig))
 }
 
@@ -29,7 +29,7 @@ func probing(value string) netns.Setting {
 	return netns.IPv4("tcp_mtu_probing", value)
 }
 
-var _ = It("stalls in a black hole as soon as a segment is full, though small requests pass", Label("long", "netem", "rfc2923"), func(ctx SpecContext) {
+var _ = It("stalls in a PMTU blackhole on full segments, though small requests pass", Label("long", "netem", "rfc2923"), func(ctx SpecContext) {
 	const request, stalled = 1000, 25 * time.Second
 	lab := harness.NewLab(ctx)
 	net := network(lab, probing("0"))
@@ -38,19 +38,19 @@ var _ = It("stalls in a black hole as soon as a segment is full, though small re
 	pair := lab.Connect(net.Client(), net.Server(),
 		peers.Script{Steps: peers.Steps(peers.Repeat(3, peers.Write(request), peers.Read(request)), peers.Write(bytes), peers.Await())},
 		peers.Script{Steps: peers.Steps(peers.Repeat(3, peers.Read(request), peers.Write(request)), peers.ReadAll())})
-	pair.Client.Waiting() // all requests are answered, and the rest is written
+	pair.Client.Waiting() // all requests are answered, and the bulk is written
 	time.Sleep(stalled)
 
-	// RFC 2923, section 2.1: connections open, and hang with the first full-sized packet.
+	// RFC 2923, section 2.1: the connection opens, and stalls on the first full-sized packet.
 	fromClient := analysis.All(analysis.From(net.Client().IP()), analysis.WithData)
 	Expect(wire.Stop().Segments(analysis.On("server1/eth0"), fromClient)).To(And(HaveLen(3), HaveEach(HaveField("Length", request))))
 	left := wire.Segments(analysis.On("client1/eth0"), fromClient)
 	Expect(len(left)).To(BeNumerically(">", 3))
 	lost := left[3:]
 	Expect(lost).To(HaveEach(HaveField("Length", harness.Payload(wide))))
-	// It is still trying, ever more slowly, and until tcp_retries2 ends it: the first of them again, at each time-out.
-	silence := net.Client().Oracle().Silence(silent(net))
-	timeouts := silence.Sent[silence.Probes:]
+	// It retransmits the first segment at each RTO, with exponential back-off, until tcp_retries2 ends it.
+	retry := net.Client().Oracle().Silence(silent(net))
+	timeouts := retry.Sent[retry.Probes:]
 	var again []time.Duration
 	for _, s := range lost[1:] {
 		if s.Seq == lost[0].Seq {
@@ -64,9 +64,9 @@ var _ = It("stalls in a black hole as soon as a segment is full, though small re
 	Expect(net.Client().Sockets(kernel.SocketFilter{Port: pair.Local.Port()}).List()).To(ConsistOf(HaveField("SendQueue", BeEquivalentTo(bytes))))
 })
 
-var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and searches for what fits", Label("long", "netem", "rfc4821"),
+var _ = It("escapes a PMTU blackhole with tcp_mtu_probing 1, and searches for the path MTU", Label("long", "netem", "rfc4821"),
 	func(ctx SpecContext) {
-		const bytes = 800_000 // enough for all steps of the search, some of them twice
+		const bytes = 800_000 // enough for all steps of the search, even if some are repeated
 		lab := harness.NewLab(ctx)
 		net := network(lab, probing("1"))
 		hole := blackHole(net)
@@ -77,7 +77,8 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 		Expect(pair.Server.Wait().Connections[0].Received).To(BeEquivalentTo(bytes))
 		info := pair.Client.Wait().Connections[0].TCPInfo
 
-		// Smaller segments at the first time-out after tcp_retries1's time, and from there the search (RFC 4821, sections 7.3 and 7.7).
+		// Segments become smaller at the first RTO after the time of tcp_retries1. Then the search begins (RFC 4821,
+		// sections 7.3 and 7.7).
 		k := net.Client().Oracle()
 		out, _ := k.BlackHole(silent(net), harness.Payload(wide))
 		fits, successes, tooLarge := search(out.MSS[0]+wide-harness.Payload(wide), wide, net.Client().Sysctl("net.ipv4.tcp_probe_threshold"))
@@ -87,14 +88,14 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 		Expect(data[through].Length).To(Equal(out.MSS[0]))
 		lab.Measure("smaller segments after", data[through].At-data[0].At, out.Found)
 		Expect(info).To(HaveField("Pmtu", BeEquivalentTo(wide)))
-		// A probe whose loss RACK's timer finds tells nothing ("Inconclusive MTU probe" in __tcp_retransmit_skb), and comes again:
-		// at the end, the last may not have been decided.
+		// A probe whose loss is detected by RACK's timer is inconclusive ("Inconclusive MTU probe" in
+		// __tcp_retransmit_skb), and is repeated. At the end, the last probe may still be undecided.
 		counters := net.Client().Counters()
 		Expect(counters).To(HaveCounters{"TcpExtTCPMTUPSuccess": successes, tooBig(): 0})
 		lab.Check("failed probes", counters["TcpExtTCPMTUPFail"], bounds.Between(len(tooLarge)-1, len(tooLarge)), "RFC 4821, 7.7")
 		lost := slices.Collect(analysis.Where(slices.Values(data), func(s analysis.Segment) bool { return s.Length > harness.Payload(narrow) }))
 		Expect(lost).To(HaveLen(int(hole.Count().Acted)))
-		var probed []int // MTUs, after the black hole was noticed
+		var probed []int // MTUs, after the blackhole was detected
 		for _, s := range lost {
 			if s.Frame > data[through].Frame {
 				probed = append(probed, s.Length+wide-harness.Payload(wide))
@@ -105,14 +106,14 @@ var _ = It("finds its way out of a black hole with tcp_mtu_probing 1, and search
 			"RFC 4821, 7.3: by halves from tcp_base_mss to tcp_probe_threshold")
 	})
 
-// silent is the flow of a client whose first window of full segments is not answered.
+// silent is a flow whose first window of full segments is not acknowledged.
 func silent(net *harness.Network) oracle.Flow {
 	GinkgoHelper()
 	return oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+harness.HostDelay), InFlight: net.Client().Oracle().InitialWindow(0)}
 }
 
-// search is how tcp_mtu_probe finds what fits through the bottleneck, between an MTU that does and one that may: each
-// probe is in the middle of what is left.
+// search returns what tcp_mtu_probe finds between an MTU that fits and one that may: each probe is in the middle of
+// the remaining range.
 func search(low, high, threshold int) (fits, successes int, tooLarge []int) {
 	for high-low >= threshold {
 		if probe := (low + high) / 2; probe <= narrow {

@@ -14,9 +14,9 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-const bytes = 40_000 // of a transfer: some more than the initial window
+const bytes = 40_000 // of a transfer: somewhat more than the initial window
 
-// send sends bytes from client to server on a connection of its own, and returns it as the client saw it.
+// send sends bytes from client to server on a new connection, and returns it as the client saw it.
 func send(lab *harness.Lab, net *harness.Network) peers.Connection {
 	GinkgoHelper()
 	pair := lab.Connect(net.Client(), net.Server(),
@@ -26,14 +26,14 @@ func send(lab *harness.Lab, net *harness.Network) peers.Connection {
 	return pair.Client.Wait().Connections[0]
 }
 
-var _ = It("learns the MTU of the path from the routers, and sends what was too big again at once", Label("quick", "netem", "rfc8201"),
+var _ = It("learns the path MTU by ICMP, and retransmits too large segments at once", Label("quick", "netem", "rfc8201"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := network(lab)
 		wire := lab.Capture(net.Client(), net.Server())
 		info := send(lab, net).TCPInfo
 
-		// Neither host's MSS option tells of it (RFC 9293, section 3.7.1): each knows its own link.
+		// Neither host's MSS option has the path MTU (RFC 9293, section 3.7.1): each knows its own link only.
 		Expect(wire.Stop()).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(wide-harness.IPHeader()-20))), 4))
 		left := wire.DataFrom(net.Client(), analysis.On("client1/eth0"))
 		var large, small []analysis.Segment
@@ -50,15 +50,15 @@ var _ = It("learns the MTU of the path from the routers, and sends what was too 
 		Expect(small[0]).To(And(HaveField("Length", harness.Payload(narrow)), HaveField("Seq", large[0].Seq)))
 		tooLarge := func(s analysis.Segment) bool { return s.Length > harness.Payload(narrow) }
 		Expect(wire.Segments(analysis.On("server1/eth0"), tooLarge)).To(BeEmpty())
-		// The router answers before its slow link: there is no time-out, and not even a round trip.
-		lab.Measure("sent again after", small[0].At-large[0].At, oracle.Exactly(0).LateBy(harness.HostDelay).From("RFC 8201, 4; tcp_simple_retransmit"))
+		// The router before the slow link answers: there is no RTO, and not even an RTT.
+		lab.Measure("retransmitted after", small[0].At-large[0].At, oracle.Exactly(0).LateBy(harness.HostDelay).From("RFC 8201, 4; tcp_simple_retransmit"))
 		Expect(net.Client().Counters()).To(HaveCounters{tooBig(): len(large), "TcpExtTCPTimeouts": 0})
 		Expect(info).To(And(HaveField("Pmtu", BeEquivalentTo(narrow)), HaveField("Snd_mss", BeEquivalentTo(harness.Payload(narrow)))))
-		lab.Measure("segments too big", len(large), bounds.Between(1, net.Client().Oracle().InitialWindow(0)), "RFC 6928: initial window")
+		lab.Measure("segments too large", len(large), bounds.Between(1, net.Client().Oracle().InitialWindow(0)), "RFC 6928: initial window")
 		lab.Measure("payload", bounds.In(small[0].Length, "bytes"), bounds.Exactly(harness.Payload(narrow)), "MTU less the headers")
 	})
 
-var _ = It("remembers the MTU of the path for mtu_expires, and then tries the old one", Label("long", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("caches the path MTU for mtu_expires, and then tries the link's MTU", Label("long", "netem", "linux"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := network(lab)
 	wire := lab.Capture(net.Client())
@@ -68,23 +68,23 @@ var _ = It("remembers the MTU of the path for mtu_expires, and then tries the ol
 	}
 	life := net.Client().Oracle().PathMTULife()
 
-	learning := send(lab, net)
+	learns := send(lab, net)
 	time.Sleep(life - 10*time.Second)
-	remembering := send(lab, net)
+	cached := send(lab, net)
 	told := net.Client().Counters()[tooBig()]
 	time.Sleep(11 * time.Second)
-	forgetting := send(lab, net)
+	expired := send(lab, net)
 
-	// ip_rt_update_pmtu, rt6_update_expires: an exception of the route, with the time that it ends.
-	Expect(first(learning, analysis.WithData).Length).To(Equal(harness.Payload(wide)))
-	Expect(first(remembering, analysis.WithData).Length).To(Equal(harness.Payload(narrow)))
-	Expect(first(forgetting, analysis.WithData).Length).To(Equal(harness.Payload(wide)))
-	// What it has learnt it tells the other side, too (ipv4_default_advmss).
-	Expect(first(remembering, analysis.SYNs).Options.MSS).To(BeEquivalentTo(narrow - harness.IPHeader() - 20))
-	Expect(remembering.TCPInfo.Total_retrans).To(BeZero())
+	// ip_rt_update_pmtu, rt6_update_expires: an exception of the route, with its expiry.
+	Expect(first(learns, analysis.WithData).Length).To(Equal(harness.Payload(wide)))
+	Expect(first(cached, analysis.WithData).Length).To(Equal(harness.Payload(narrow)))
+	Expect(first(expired, analysis.WithData).Length).To(Equal(harness.Payload(wide)))
+	// The client advertises the cached MTU to the server, too (ipv4_default_advmss).
+	Expect(first(cached, analysis.SYNs).Options.MSS).To(BeEquivalentTo(narrow - harness.IPHeader() - 20))
+	Expect(cached.TCPInfo.Total_retrans).To(BeZero())
 	Expect(net.Client().Counters()).To(HaveGrown(tooBig(), BeNumerically(">", told)))
-	learnt := first(learning, analysis.WithData).At
-	age := func(c peers.Connection) time.Duration { return first(c, analysis.SYNs).At - learnt }
-	lab.Measure("remembered after", age(remembering), bounds.AtMost(life), "net.ipv4.route.mtu_expires")
-	lab.Measure("forgotten after", age(forgetting), bounds.AtLeast(life), "net.ipv4.route.mtu_expires")
+	learned := first(learns, analysis.WithData).At
+	age := func(c peers.Connection) time.Duration { return first(c, analysis.SYNs).At - learned }
+	lab.Measure("still cached after", age(cached), bounds.AtMost(life), "net.ipv4.route.mtu_expires")
+	lab.Measure("expired after", age(expired), bounds.AtLeast(life), "net.ipv4.route.mtu_expires")
 })

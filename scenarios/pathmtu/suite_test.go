@@ -1,5 +1,5 @@
-// Package pathmtu shows how a sender finds out what fits through a path that is narrower than its own link: by ICMP, or
-// by trying; and what happens where it does neither.
+// Package pathmtu shows how a sender finds the MTU of a path that is narrower than its own link, by ICMP or by
+// probing; and what happens if it does neither.
 //
 //	make lab SUITES=./scenarios/pathmtu
 package pathmtu
@@ -26,7 +26,7 @@ const (
 	narrow = 1400             // of the bottleneck between the routers
 )
 
-// network is a client and a server, and between them two routers with a link of a smaller MTU, of which the hosts do not
+// network is a client and a server, and between them two routers with a link of a smaller MTU, which the hosts do not
 // know.
 func network(lab *harness.Lab, client ...netns.Setting) *harness.Network {
 	GinkgoHelper()
@@ -35,5 +35,5 @@ func network(lab *harness.Lab, client ...netns.Setting) *harness.Network {
 	return net
 }
 
-// tooBig is the counter of the messages that a path MTU comes by (RFC 1191, RFC 8201).
+// tooBig is the counter of the ICMP messages that report a path MTU (RFC 1191, RFC 8201).
 func tooBig() string { return harness.ByFamily("IcmpInDestUnreachs", "Icmp6InPktTooBigs") }

@@ -11,7 +11,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("reports a segment that the network duplicated by a DSACK, and sends nothing again for it", Label("quick", "netem", "rfc2883"),
+var _ = It("reports a segment duplicated by the network with a DSACK, and retransmits nothing", Label("quick", "netem", "rfc2883"),
 	func(ctx SpecContext) {
 		const segments = 20
 		lab := harness.NewLab(ctx)
@@ -26,8 +26,8 @@ var _ = It("reports a segment that the network duplicated by a DSACK, and sends 
 		client.Wait()
 		server.Wait()
 
-		// RFC 2883, section 4.1.1: the first block of the ACK is the duplicate, and it lies below the ACK, which is of the next
-		// segment as well if that came while the program had the socket (tcp_add_backlog).
+		// RFC 2883, section 4.1.1: the first SACK block is the duplicate, and is below the ACK number. The ACK can
+		// cover the next segment as well, if that arrived while the program held the socket (tcp_add_backlog).
 		Expect(duplicate.Hits()).To(HaveLen(1))
 		atClient := analysis.On(net.Client().End("eth0").String())
 		data := wire.Stop().DataFrom(net.Client(), atClient)

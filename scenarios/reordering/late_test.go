@@ -15,10 +15,11 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("sends a late segment again, and takes that back",
+var _ = DescribeTable("undoes the spurious retransmission of a late segment",
 	Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext, withTimestamps int, undone []string, next int) {
-		// More than RACK's window at first, RTT / 4, and less than the one after a DSACK, RTT / 2 (RFC 8985, 6.2).
+		// More than RACK's initial reordering window, RTT / 4, and less than the one after a DSACK, RTT / 2 (RFC
+		// 8985, 6.2).
 		const late, segments = 2 * roundTrip / 5, 20
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
@@ -38,13 +39,14 @@ var _ = DescribeTable("sends a late segment again, and takes that back",
 		client.Wait()
 		server.Wait()
 
-		// As long as no reordering was seen, the third duplicate ACK is a loss (RFC 8985, 6.2, step 4). That it was none,
-		// tells the late segment's timestamp (RFC 4015), or the DSACK for the copy (RFC 2883, RFC 3708).
+		// Until reordering is detected, the third duplicate ACK means a loss (RFC 8985, 6.2, step 4). That it was
+		// none is shown by the timestamp of the late segment (RFC 4015), or by the DSACK for the copy (RFC 2883, RFC
+		// 3708).
 		Expect(before).To(HaveCounters{"TcpRetransSegs": 1, "TcpExtTCPDSACKRecv": 1})
 		Expect(sum(before, undone)).To(BeEquivalentTo(1))
-		// Where the timestamp has shown it to be reordering, duplicate ACKs no longer count, and the DSACK has widened the
-		// window: the second is late by less, nothing is sent again, and its ACK shows more reordering. A DSACK alone
-		// teaches nothing (tcp_dsack_seen: reord_seen).
+		// Once the timestamp has shown reordering, duplicate ACKs no longer count, and the DSACK has widened the
+		// window. The second late segment is within it: nothing is retransmitted, and its ACK shows more reordering.
+		// A DSACK alone does not count as reordering (tcp_dsack_seen: reord_seen).
 		after := net.Client().Counters().Since(before)
 		Expect(after).To(HaveCounters{
 			"TcpRetransSegs": next, "TcpExtTCPDSACKRecv": next,
@@ -58,9 +60,9 @@ var _ = DescribeTable("sends a late segment again, and takes that back",
 		Expect(crossings).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost", false))))
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPTSReorder": withTimestamps})
 	},
-	Entry("by its timestamp, and then waits for the next one that is as late", 1, []string{"TcpExtTCPPartialUndo"}, 0),
-	// The first if the DSACK comes in the ACK that ends the recovery, the second if it comes behind that.
-	Entry("by the DSACK without timestamps, and does the same for the next one", 0,
+	Entry("by its timestamp, and then waits for the next late one", 1, []string{"TcpExtTCPPartialUndo"}, 0),
+	// The first counter if the DSACK arrives in the ACK that ends recovery, the second if it arrives after that.
+	Entry("by DSACK without timestamps, and again for the next one", 0,
 		[]string{"TcpExtTCPFullUndo", "TcpExtTCPDSACKUndo"}, 1),
 )
 

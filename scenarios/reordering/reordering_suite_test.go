@@ -1,4 +1,4 @@
-// Package reordering shows what TCP makes of segments that arrive out of order or twice, though none is lost.
+// Package reordering shows how TCP handles segments that arrive out of order or twice, though none is lost.
 //
 //	make lab SUITES=./scenarios/reordering
 package reordering
@@ -15,6 +15,6 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestReordering(t *testing.T) { harness.RunSpecs(t, "reordering") }
 
 const (
-	// roundTrip of the path in all scenarios. The window that RACK waits for what is late is a quarter of it.
+	// roundTrip is the RTT of the path in all scenarios. RACK's initial reordering window is a quarter of it.
 	roundTrip = 100 * time.Millisecond
 )

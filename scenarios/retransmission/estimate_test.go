@@ -15,10 +15,10 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("takes its time-out from the smoothed RTT and its variance, as RFC 6298 computes them from the capture",
+var _ = It("computes the RTO from SRTT and RTTVAR, as RFC 6298 does from the captured RTTs",
 	Label("long", "netem", "rfc6298"), func(ctx SpecContext) {
-		// The RTT is 120 to 280 ms: a range below the 200 ms that the RTO is above SRTT, so that no time-out is too
-		// early, and so great that four times the first variance, RTT / 2, is more than those.
+		// The RTT is 120 to 280 ms. Its range is below 200 ms, the minimum of RTO - SRTT, so that no RTO is spurious;
+		// and it is large enough that four times the first RTTVAR, RTT / 2, exceeds 200 ms.
 		const mean, jitter, exchanges = 100 * time.Millisecond, 40 * time.Millisecond, 40
 		lab := harness.NewLab(ctx)
 		net := lab.Routed()
@@ -35,31 +35,31 @@ var _ = It("takes its time-out from the smoothed RTT and its variance, as RFC 62
 		estimate := k.NewEstimator()
 		roundTrips := roundTripsOf(wire.Stop().Segments(), exchanges)
 		estimate.Sample(roundTrips[0], true) // the handshake
-		// The RTO is a whole number of jiffies (usecs_to_jiffies). What the kernel measures is longer than what the capture
-		// shows by its own work, from the socket to the link.
+		// The RTO is a whole number of jiffies (usecs_to_jiffies). The kernel measures a longer RTT than the capture:
+		// it includes the time from the socket to the link.
 		beyond := func(variance time.Duration) oracle.Span {
 			return oracle.Between(variance, variance+k.Tick()).LateBy(harness.HostDelay)
 		}
 		least := k.RTOMax()
 		for i, roundTrip := range roundTrips[1:] {
-			estimate.Sample(roundTrip, true) // a round is one segment
+			estimate.Sample(roundTrip, true) // a round has one segment
 			info := steps[3*i+2].TCPInfo
 			rto, srtt := time.Duration(info.Rto)*time.Microsecond, time.Duration(info.Rtt)*time.Microsecond
 			lab.Check("SRTT", srtt, oracle.Exactly(estimate.SRTT()).LateBy(harness.HostDelay), "RFC 6298, 2.3")
 			lab.Check("RTO - SRTT", rto-srtt, beyond(4*estimate.RTTVar()), "RFC 6298, 2.3: 4 RTTVAR")
-			if i == 0 { // 4 RTTVAR, which does not fall in the first round, are more than 200 ms still
+			if i == 0 { // RTTVAR does not fall in the first round, so 4 RTTVAR still exceed 200 ms
 				lab.Measure("RTO - SRTT, first", rto-srtt, beyond(4*estimate.RTTVar()), "RFC 6298, 2.2: 4 RTTVAR, of RTT / 2")
-				lab.Check("RTO - SRTT, first, above the least", rto-srtt, bounds.AtLeast(k.RTOMin()+2*k.Tick()), "TCP_RTO_MIN")
+				lab.Check("RTO - SRTT, first, above the minimum", rto-srtt, bounds.AtLeast(k.RTOMin()+2*k.Tick()), "TCP_RTO_MIN")
 			}
 			least = min(least, rto-srtt)
 		}
-		// The variance falls by a quarter a round; some late answers in a row can raise it once more.
-		lab.Measure("RTO - SRTT, least", least, beyond(k.RTOMin()), "TCP_RTO_MIN")
+		// RTTVAR falls by a quarter each round. Some late ACKs in a row can raise it again.
+		lab.Measure("RTO - SRTT, minimum", least, beyond(k.RTOMin()), "TCP_RTO_MIN")
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPTimeouts": 0})
 	})
 
-// roundTripsOf are the times from each segment of the client that takes a sequence number, a SYN first, to the first
-// segment that acknowledges it: so many exchanges, each of one segment.
+// roundTripsOf returns the RTTs of the SYN and of a number of exchanges of one segment each: from each segment of the
+// client that takes a sequence number to the first ACK of it.
 func roundTripsOf(segments []analysis.Segment, exchanges int) []time.Duration {
 	GinkgoHelper()
 	var times []time.Duration

@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/netns"
 )
 
-var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a round trip later and without a time-out",
+var _ = DescribeTable("fast retransmits a lost segment on the third duplicate ACK, one RTT later and without RTO,",
 	Label("quick", "netem", "rfc5681"),
 	func(ctx SpecContext, sack int, recovery string) {
 		const segments, lost = 20, 5
@@ -26,16 +26,16 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(lost)))
 		send(lab, net, segments*harness.MSS())
 
-		// RFC 5681, section 3.2: DupThresh is 3. The ACK of what came before the lost segment is not a duplicate.
+		// RFC 5681, section 3.2: DupThresh is 3. The ACK of the segments before the lost one is no duplicate.
 		v := viewOf(wire, net)
 		missing := v.first[lost-1]
 		Expect(v.repeated()).To(Equal([]int{lost}))
 		repeated := v.again[0]
 		merged := coalesced(net)
-		// More can stand before it, if packets before still are in the sender's own queue (tcp_small_queue_check).
+		// There can be more if earlier packets are still in the sender's own queue (tcp_small_queue_check).
 		duplicates := len(v.acksOf(missing.Seq, repeated)) - 1
 		lab.Check("duplicate ACKs", duplicates, bounds.AtLeast(3-merged), "RFC 5681, 3.2: DupThresh")
-		lab.Measure("sent again after", repeated.At-missing.At, pathRTT, "RFC 5681, 3.2: a round trip")
+		lab.Measure("retransmitted after", repeated.At-missing.At, pathRTT, "RFC 5681, 3.2: a round trip")
 
 		Expect(drop.Hits()).To(HaveLen(1))
 		Expect(net.Client().Counters()).To(HaveCounters{
@@ -43,26 +43,26 @@ var _ = DescribeTable("sends a lost segment again at the third duplicate ACK, a 
 			"TcpRetransSegs": 1, "TcpExtTCPTimeouts": 0, "TcpExtTCPLossProbes": 0,
 		})
 
-		// What was sent behind the lost one before that waits for it (RFC 9293, 3.4; tcp_data_queue_ofo): what the first
-		// window allows, its four ACKs, and one for each of the first two duplicates (RFC 3042), unless the packets
-		// before still are in the sender's own queue.
-		behind := 0
+		// Segments sent after the lost one and before its retransmission wait for it (RFC 9293, 3.4;
+		// tcp_data_queue_ofo): what the initial window and its four ACKs allow, and one for each of the first two
+		// duplicates (RFC 3042), unless earlier packets are still in the sender's own queue.
+		after := 0
 		for _, s := range v.first[lost:] {
 			if s.Frame < repeated.Frame {
-				behind++
+				after++
 			}
 		}
 		window := net.Client().Oracle().InitialWindow(0)
 		allowed := window + 2*(lost-1) - lost
-		lab.Check("sent behind it", behind, bounds.Between(window-lost, allowed+2), "RFC 6928; RFC 3042")
-		lab.Check("waited for it", net.Server().Counters()["TcpExtTCPOFOQueue"], bounds.Between(behind-merged, behind),
+		lab.Check("sent before the retransmission", after, bounds.Between(window-lost, allowed+2), "RFC 6928; RFC 3042")
+		lab.Check("queued out of order", net.Server().Counters()["TcpExtTCPOFOQueue"], bounds.Between(after-merged, after),
 			"tcp_data_queue_ofo")
 	},
 	Entry("with SACK", 1, "TcpExtTCPSackRecovery"),
 	Entry("without SACK", 0, "TcpExtTCPRenoRecovery"),
 )
 
-var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits for its time-out", Label("quick", "netem", "rfc5681"),
+var _ = It("waits for the RTO after only two duplicate ACKs, without SACK", Label("quick", "netem", "rfc5681"),
 	func(ctx SpecContext) {
 		const segments, lost = 7, 5
 		lab := harness.NewLab(ctx)
@@ -71,14 +71,14 @@ var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(lost)))
 		send(lab, net, segments*harness.MSS())
 
-		// RFC 5681, section 3.2: DupThresh is 3. RFC 6298, 5.3: the timer runs from the last ACK of something new.
+		// RFC 5681, section 3.2: DupThresh is 3. RFC 6298, 5.3: the timer restarts with the last ACK of new data.
 		v := viewOf(wire, net)
 		missing := v.first[lost-1]
 		Expect(v.repeated()).To(Equal([]int{lost}))
 		waiting := v.acksOf(missing.Seq, v.again[0])
-		lab.Check("ACKs that ask for it", len(waiting), bounds.Between(1+2-coalesced(net), 1+2), "two are duplicates")
+		lab.Check("ACKs of the segments before it", len(waiting), bounds.Between(1+2-coalesced(net), 1+2), "two are duplicates")
 		Expect(waiting).NotTo(BeEmpty())
-		lab.Measure("time-out after", v.again[0].At-waiting[0].At, net.Client().Oracle().RetransmissionTimer(pathRTT))
+		lab.Measure("RTO after", v.again[0].At-waiting[0].At, net.Client().Oracle().RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(1))
 		Expect(net.Client().Counters()).To(HaveCounters{
@@ -87,7 +87,7 @@ var _ = It("does not take two duplicate ACKs for a loss, without SACK, and waits
 		})
 	})
 
-var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem", "rfc6582"),
+var _ = DescribeTable("recovers three losses of a window", Label("quick", "netem", "rfc6582"),
 	func(ctx SpecContext, sack int, apart time.Duration, source string) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_sack", sack)))
@@ -95,21 +95,21 @@ var _ = DescribeTable("repairs three losses of a window", Label("quick", "netem"
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.First(3)))
 		send(lab, net, 20*harness.MSS())
 
-		// RFC 6675: SACK tells all that is missing, and the third, fourth and fifth duplicate let one of it go each: with
-		// the three lost and those that have arrived, there are fewer in flight than the reduced window (RFC 6937).
-		// RFC 6582, section 3.2: without it, only the ACK of one retransmission tells of the next.
+		// RFC 6675: SACK reports all that is missing, and the third, fourth and fifth duplicate each release one
+		// retransmission: with the lost and the arrived segments, less is in flight than the reduced window (RFC
+		// 6937). RFC 6582, section 3.2: without SACK, only the ACK of one retransmission reveals the next loss.
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{1, 2, 3}))
 		for _, gap := range analysis.Gaps(slices.Values(v.again)) {
 			lab.Check("gap between retransmissions", gap, oracle.Exactly(apart).LateBy(harness.HostDelay))
 		}
-		lab.Measure("first to last", v.again[2].At-v.again[0].At, oracle.Exactly(2*apart).LateBy(2*harness.HostDelay), source)
+		lab.Measure("first to last retransmission", v.again[2].At-v.again[0].At, oracle.Exactly(2*apart).LateBy(2*harness.HostDelay), source)
 		Expect(drop.Hits()).To(HaveLen(3))
 		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPFastRetrans": 3, "TcpRetransSegs": 3,
 			"TcpExtTCPTimeouts": 0,
 		})
 	},
-	Entry("in one round trip with SACK", 1, time.Duration(0), "RFC 6675: all in one round trip"),
-	Entry("in a round trip each without SACK", 0, roundTrip, "RFC 6582, 3.2: a round trip each"),
+	Entry("in one RTT with SACK", 1, time.Duration(0), "RFC 6675: all in one round trip"),
+	Entry("in one RTT each with NewReno", 0, roundTrip, "RFC 6582, 3.2: a round trip each"),
 )

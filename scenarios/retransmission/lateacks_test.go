@@ -15,20 +15,21 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("takes a time-out back when ACKs that were only late show that nothing was lost", Label("quick", "netem"),
+var _ = DescribeTable("undoes a spurious RTO when late ACKs show that nothing was lost,", Label("quick", "netem"),
 	func(ctx SpecContext, withTimestamps, spuriousRTOs int) {
-		// Later than the first window's loss probe, 2 RTT, and the time-out after it, RTT + 200 ms with its lateness;
-		// and not so late that what the ACKs teach of the path is too little for the next window.
+		// Later than the TLP of the first window, 2 RTT, and than the RTO after it, RTT + 200 ms and its lateness;
+		// and not so late that the RTO estimated from these ACKs is too short for the next window.
 		const late, segments = 300 * time.Millisecond, 40
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
 		wire := lab.Capture(net.Client(), net.Server())
-		hold := net.ToClient.Rule(rules.Hold(late, rules.PureACK)) // and the SYN-ACK is not: the path seems short
+		hold := net.ToClient.Rule(rules.Hold(late, rules.PureACK)) // but not the SYN-ACK, so that the measured RTT is short
 		// Reno, as CUBIC would end its slow start for the longer RTT (HyStart).
 		sender := send(lab, net, segments*(harness.MSS()+int64(harness.TCPTimestamps*(1-withTimestamps))), peers.Socket{Congestion: "reno"})
 
-		// By timestamps, the late ACK is of the first transmission (RFC 4015, Eifel). Without them, F-RTO sends new
-		// data after the first ACK, and the second is of a segment that was not sent again (RFC 5682, 2.1).
+		// By its timestamp, a late ACK is for the first transmission (RFC 4015, Eifel). Without timestamps, F-RTO
+		// sends new data after the first ACK, and the second ACK covers a segment that was not retransmitted (RFC
+		// 5682, 2.1).
 		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPTimeouts": 1, "TcpRetransSegs": 1,
 			"TcpExtTCPLossUndo": 1, "TcpExtTCPSpuriousRTOs": spuriousRTOs, "TcpExtTCPDSACKRecv": 1,
@@ -39,6 +40,6 @@ var _ = DescribeTable("takes a time-out back when ACKs that were only late show 
 		Expect(crossings).To(And(HaveLen(segments+1), HaveEach(HaveField("Lost", false))))
 		Expect(hold.Hits()).NotTo(BeEmpty())
 	},
-	Entry("by their timestamps (Eifel)", Label("rfc4015"), 1, 0),
+	Entry("by timestamps (Eifel)", Label("rfc4015"), 1, 0),
 	Entry("by what they acknowledge (F-RTO)", Label("rfc5682"), 0, 1),
 )

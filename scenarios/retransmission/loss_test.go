@@ -16,8 +16,8 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// bytes of a transfer: some 1450 segments of 1448 bytes, so that with 2 % loss the chance
-// that none is lost is below 1 in 10^12.
+// bytes of a transfer: about 1450 segments of 1448 bytes. With 2 % loss, the probability that none is lost is below 1
+// in 10^12.
 const bytes = 2 << 20
 
 // lossy is a routed network that loses packets on the way to the server.
@@ -29,7 +29,7 @@ func lossy(lab *harness.Lab, loss impair.Loss) *harness.Network {
 	return net
 }
 
-// transfer sends bytes from client to server, and returns what the client knows of the connection.
+// transfer sends bytes from client to server, and returns the connection as seen by the client.
 func transfer(lab *harness.Lab, net *harness.Network) peers.Connection {
 	GinkgoHelper()
 	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
@@ -39,30 +39,30 @@ func transfer(lab *harness.Lab, net *harness.Network) peers.Connection {
 	return sent.Connections[0]
 }
 
-var _ = It("sends what was lost again, and wire, events, counters and socket agree on how often", Label("quick", "netem", "tracefs", "rfc9293"),
+var _ = It("retransmits what was lost, and wire, events, counters and socket agree on the count", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lossy(lab, impair.RandomLoss{Percent: 2})
 		wire, events := lab.Capture(net.Client()), lab.Events(net.Client())
 		retransmitted := transfer(lab, net).TCPInfo.Total_retrans
 
-		// RFC 9293, section 3.8.1: all lost data is sent again. Of what the client sends, only a mere ACK takes no
-		// sequence number and is not.
+		// RFC 9293, section 3.8.1: all lost data is retransmitted. Only a pure ACK takes no sequence number and is
+		// not.
 		dropped := net.ToServer.Queue().Drops
 		sent := wire.Stop().From(net.Client())
-		mere := 0
+		pureACKs := 0
 		for _, s := range sent {
 			if s.SequenceLength() == 0 {
-				mere++
+				pureACKs++
 			}
 		}
 		Expect(dropped).To(BeNumerically(">", 0))
 		lab.Note("dropped by the link", dropped)
-		lab.Measure("retransmits", retransmitted, bounds.AtLeast(int(dropped)-mere), "RFC 9293, 3.8.1: as many, or more")
+		lab.Measure("retransmits", retransmitted, bounds.AtLeast(int(dropped)-pureACKs), "RFC 9293, 3.8.1: as many, or more")
 		Expect(sent).To(HaveRetransmissions(retransmitted))
 		Expect(events.Stop()).To(HaveRetransmissions(retransmitted))
 		Expect(net.Client().Counters()).To(HaveGrown("TcpRetransSegs", retransmitted))
-		// Why, by the congestion states that the kernel's events tell, is what it counts (tcp_retransmit_timer,
+		// The cause of each, derived from the congestion state events, matches the counters (tcp_retransmit_timer,
 		// tcp_xmit_retransmit_queue).
 		client := wire.Report(events).Conversations[0].Client
 		Expect(client.KernelKnows).To(BeEquivalentTo(retransmitted))
@@ -73,7 +73,7 @@ var _ = It("sends what was lost again, and wire, events, counters and socket agr
 		})
 	})
 
-var _ = It("sends nothing twice where nothing is lost", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("retransmits nothing if nothing is lost", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lossy(lab, nil)
 	wire := lab.Capture(net.Client())
@@ -85,14 +85,14 @@ var _ = It("sends nothing twice where nothing is lost", Label("quick", "netem", 
 	Expect(net.ToServer.Queue().Drops).To(BeZero())
 })
 
-var _ = It("loses on the way what the link dropped, and the rest arrives by its delay later", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("loses exactly what the link dropped, and the rest arrives after its delay", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lossy(lab, impair.RandomLoss{Percent: 2})
 	wire := lab.Capture(net.Client(), net.Server()) // one timeline of both
 	transfer(lab, net)
 
-	// Two captures that do not know of the link say what it says of itself. None is early; late some
-	// can be, on a machine with other work, but not most.
+	// Two captures, which do not know of the link, confirm its drops and its delay. No packet is early. Some can be
+	// late on a busy machine, but not most.
 	lost, delays := 0, []time.Duration{}
 	for _, crossing := range wire.Stop().Crossings(net.Client().End("eth0"), net.Server().End("eth0")) {
 		if crossing.Lost {
@@ -106,7 +106,7 @@ var _ = It("loses on the way what the link dropped, and the rest arrives by its 
 	median := delays[len(delays)/2]
 	dropped := net.ToServer.Queue().Drops
 	Expect(dropped).To(BeNumerically(">", 0))
-	lab.Measure("lost on the way", lost, bounds.Exactly(dropped), "what the link dropped")
+	lab.Measure("lost in transit", lost, bounds.Exactly(dropped), "what the link dropped")
 	lab.Check("least delay", delays[0], oracle.Exactly(delay).LateBy(harness.HostDelay), "netem's delay")
 	lab.Measure("median delay", median, oracle.Exactly(delay).LateBy(harness.HostDelay), "netem's delay")
 })

@@ -12,7 +12,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("hardly notices that every other ACK is lost, as the next one says the same", Label("quick", "netem", "rfc9293"),
+var _ = It("tolerates the loss of every other ACK, as ACKs are cumulative", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		const segments = 100
 		lab := harness.NewLab(ctx)
@@ -21,21 +21,22 @@ var _ = It("hardly notices that every other ACK is lost, as the next one says th
 		drop := net.ToClient.Rule(rules.Drop(rules.PureACK.Every(2)))
 		send(lab, net, segments*harness.MSS())
 
-		// RFC 9293, section 3.4: ACKs are cumulative. Only behind the last one is there no next: a probe brings it.
+		// RFC 9293, section 3.4: ACKs are cumulative. Only the last ACK has no successor: if it is lost, a TLP brings
+		// it.
 		retransmitted := net.Client().Counters()["TcpRetransSegs"]
 		lab.Measure("retransmits", retransmitted, bounds.Between(0, 1), "RFC 9293, 3.4; RFC 8985, 7.2: a probe")
 		Expect(wire.Stop()).To(HaveRetransmissions(retransmitted))
 		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPLossProbes": retransmitted, "TcpExtTCPTimeouts": 0, "TcpExtTCPFastRetrans": 0,
 		})
-		// There is an ACK for every second segment at least (RFC 9293, 3.8.6.3), but for those that came with another.
+		// At least every second segment is acknowledged (RFC 9293, 3.8.6.3), except those that were coalesced.
 		acks := (segments - coalesced(net)) / 2
 		lab.Measure("ACKs lost", drop.Count().Acted, bounds.AtLeast(acks/2), "RFC 9293, 3.8.6.3: half of them")
 	})
 
-var _ = DescribeTable("pays for one loss in ten", Label("quick", "netem", "rfc5681"),
+var _ = DescribeTable("loss of one in ten", Label("quick", "netem", "rfc5681"),
 	func(ctx SpecContext, ofData bool) {
-		const segments = 95 // not the last of them: what costs a probe is another behaviour
+		const segments = 95 // so that the last one is not dropped: its TLP is another behaviour
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
@@ -52,20 +53,20 @@ var _ = DescribeTable("pays for one loss in ten", Label("quick", "netem", "rfc56
 		lab.Note("dropped", dropped)
 		retransmitted, threshold := sender.TCPInfo.Total_retrans, sender.TCPInfo.Snd_ssthresh
 		if ofData {
-			// RFC 5681, section 3.2: each loss is repaired, and the window halved for it, which has grown by one for each
-			// segment at most.
+			// RFC 5681, section 3.2: each loss is retransmitted and halves the window, which has grown by at most one
+			// per segment.
 			lab.Measure("retransmits", retransmitted, bounds.Exactly(dropped), "RFC 5681, 3.2")
 			most := net.Client().Oracle().InitialWindow(0) + segments
-			lab.Check("slow-start threshold", threshold, bounds.AtMost(most/2), "RFC 5681, 3.1 and 3.2") // at least 2, which it often comes to
+			lab.Check("slow-start threshold", threshold, bounds.AtMost(most/2), "RFC 5681, 3.1 and 3.2") // at least 2, and often 2
 		} else {
-			// ACKs are cumulative, and are not congestion controlled; the last one can cost a probe, which the receiver's
-			// DSACK takes the cost off.
+			// ACKs are cumulative, and not congestion controlled. The loss of the last one can cost a TLP, whose
+			// effect the DSACK undoes.
 			lab.Measure("retransmits", retransmitted, bounds.Between(0, 1), "RFC 8985, 7.2: a probe")
 			Expect(threshold).To(BeEquivalentTo(oracle.InfiniteThreshold))
 		}
 		Expect(net.Client().Counters()).To(HaveGrown("TcpRetransSegs", retransmitted))
 		Expect(wire.Stop()).To(HaveRetransmissions(retransmitted))
 	},
-	Entry("of data with a retransmission each, and with its window", true),
-	Entry("of ACKs with a probe at most, and keeps its window", false),
+	Entry("data segments costs a retransmission each, reduces cwnd", true),
+	Entry("ACKs costs one probe at most, and keeps cwnd", false),
 )

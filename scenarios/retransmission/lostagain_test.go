@@ -10,20 +10,20 @@ import (
 	"github.com/tcplab/tcplab/impair/rules"
 )
 
-var _ = It("finds by a time-out that a retransmission is lost too, where nothing was sent behind it", Label("quick", "netem", "rfc6298"),
+var _ = It("recovers a lost retransmission by RTO, if nothing was sent after it", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(5).Times(2)))
-		send(lab, net, 12*harness.MSS()) // the window of 10, and what the first ACK allows: long before the third duplicate
+		send(lab, net, 12*harness.MSS()) // the window of 10, and what the first ACK allows: all sent before the third duplicate
 
-		// RFC 6298, 5.1 and 5.3: the retransmission starts the timer, and each SACK of something sent before it starts it
-		// anew (tcp_clean_rtx_queue). There are no loss probes in recovery (RFC 8985, 7.2).
+		// RFC 6298, 5.1 and 5.3: the retransmission starts the timer, and each SACK of a segment sent before it
+		// restarts it (tcp_clean_rtx_queue). There are no loss probes in recovery (RFC 8985, 7.2).
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{5, 5}))
 		waited := v.again[1].At - v.lastACKBefore(v.again[1]).At
-		lab.Measure("time-out after", waited, net.Client().Oracle().RetransmissionTimer(pathRTT))
+		lab.Measure("RTO after", waited, net.Client().Oracle().RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(2))
 		Expect(net.Client().Counters()).To(HaveCounters{
@@ -32,22 +32,22 @@ var _ = It("finds by a time-out that a retransmission is lost too, where nothing
 		})
 	})
 
-var _ = It("finds by RACK that a retransmission is lost too, once something sent behind it has arrived", Label("quick", "netem", "rfc8985"),
+var _ = It("recovers a lost retransmission by RACK, once a later transmission is delivered", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(5).Times(2)))
-		send(lab, net, 40*harness.MSS()) // 20 of it are left when the third duplicate ACK comes
+		send(lab, net, 40*harness.MSS()) // 20 of them are still to be sent when the third duplicate ACK arrives
 
-		// RFC 8985, 6.2: the retransmission is lost if what was sent after it has arrived. In recovery each SACK lets
-		// something new be sent (RFC 6937), the first of them at once or a round trip later; its own SACK
-		// comes a round trip after that.
+		// RFC 8985, 6.2: the retransmission is lost if a later transmission has been delivered. In recovery each SACK
+		// releases a new segment (RFC 6937), the first of them at once or an RTT later, and its own SACK arrives an
+		// RTT after that.
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{5, 5}))
 		waited := v.again[1].At - v.again[0].At
 		expected := oracle.Between(pathRTT.Earliest, 2*pathRTT.Latest)
-		lab.Measure("sent again after", waited, expected, "RFC 8985, 6.2: one or two round trips")
+		lab.Measure("retransmitted again after", waited, expected, "RFC 8985, 6.2: one or two round trips")
 
 		Expect(drop.Hits()).To(HaveLen(2))
 		Expect(net.Client().Counters()).To(HaveCounters{

@@ -14,8 +14,8 @@ import (
 	"github.com/tcplab/tcplab/netns"
 )
 
-// Linux 6.17 has removed the detection of losses by RFC 6675, which tcp_recovery could bring back: RACK is all there is.
-var _ = DescribeTable("with tcp_recovery 0 finds that a retransmission is lost too", Label("quick", "netem", "rfc8985"),
+// Linux 6.17 removed the loss detection of RFC 6675, which tcp_recovery could select: since then there is only RACK.
+var _ = DescribeTable("with tcp_recovery 0 recovers a lost retransmission", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext, byRACK bool) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_recovery", 0)))
@@ -23,29 +23,29 @@ var _ = DescribeTable("with tcp_recovery 0 finds that a retransmission is lost t
 		Expect(k.RACK()).To(Equal(byRACK))
 		wire := lab.Capture(net.Client())
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(5).Times(2)))
-		send(lab, net, 40*harness.MSS()) // 20 of it are left when the third duplicate ACK comes: they are sent behind the retransmission
+		send(lab, net, 40*harness.MSS()) // 20 of them are sent after the retransmission: they are left when the third duplicate ACK arrives
 
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{5, 5}))
 		Expect(drop.Hits()).To(HaveLen(2))
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPLostRetransmit": 1, "TcpRetransSegs": 2})
 		if !byRACK {
-			// RFC 6675, section 4: what is lost is what has enough SACK blocks above it, and that tells nothing of a
-			// retransmission. The timer starts anew with each SACK of what was sent before it, not with those of what was
-			// sent after it (tcp_clean_rtx_queue).
+			// RFC 6675, section 4: a segment is lost if enough SACK blocks are above it, which says nothing of a
+			// retransmission. Each SACK of a segment sent before the retransmission restarts the timer; SACKs of
+			// later ones do not (tcp_clean_rtx_queue).
 			repeated := v.again[0]
 			sent := slices.IndexFunc(v.first, func(s analysis.Segment) bool { return s.At > repeated.At })
 			last := v.sackOf(v.first[sent-1].NextSeq())
 			Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPTimeouts": 1, "TcpExtTCPFastRetrans": 1})
-			lab.Measure("time-out after", v.again[1].At-last.At, k.RetransmissionTimer(pathRTT))
+			lab.Measure("RTO after", v.again[1].At-last.At, k.RetransmissionTimer(pathRTT))
 			return
 		}
-		// RFC 8985, 6.2: it is lost if what was sent after it has arrived, which takes one or two round trips: see
-		// "finds by RACK".
+		// RFC 8985, 6.2: it is lost if a later transmission has been delivered, which takes one or two RTTs: see
+		// "recovers a lost retransmission by RACK".
 		waited := v.again[1].At - v.again[0].At
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPFastRetrans": 2})
 		lab.Measure("retransmitted again after", waited, oracle.Between(roundTrip, 2*(roundTrip+harness.HostDelay)), "RFC 8985, 6.2")
 	},
-	Entry("by RACK all the same", ComponentSemVerConstraint("kernel", ">= 6.17.0"), true),
-	Entry("by a time-out, as RACK is off", ComponentSemVerConstraint("kernel", "< 6.17.0"), false),
+	Entry("by RACK, always on", ComponentSemVerConstraint("kernel", ">= 6.17.0"), true),
+	Entry("by RTO, as RACK is off", ComponentSemVerConstraint("kernel", "< 6.17.0"), false),
 )

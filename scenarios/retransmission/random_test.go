@@ -10,12 +10,12 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
-	"github.com/tcplab/tcplab/harness/statistics"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/statistics"
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both hosts agree on what that took", Label("quick", "netem", "rfc9293"),
+var _ = It("recovers from 10 % random loss, and qdisc, capture and both hosts agree on the repairs", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		const segments, lossRate = 700, 0.1
 		lab := harness.NewLab(ctx)
@@ -27,7 +27,7 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 		lab.Start(net.Client(), peers.Script{Connect: net.Server().Addr(80), Steps: peers.Steps(
 			peers.Write(segments*harness.MSS()), peers.Sleep(peers.UntilStopped))})
 		server.Waiting()
-		time.Sleep(harness.Settle) // the last ACKs come back, and no FIN is sent
+		time.Sleep(harness.Settle) // the last ACKs arrive, and no FIN is sent
 
 		lost, toRepair, early := 0, 0, 0
 		for i, crossing := range wire.Stop().Crossings(net.Client().End("eth0"), net.Server().End("eth0")) {
@@ -35,10 +35,10 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 				continue
 			}
 			lost++
-			if i < segments { // so many packets there are in any case
+			if i < segments { // there are at least that many packets
 				early++
 			}
-			if crossing.Sent.SequenceLength() > 0 { // a mere ACK takes no sequence number, and is not repeated
+			if crossing.Sent.SequenceLength() > 0 { // a pure ACK takes no sequence number, and is not retransmitted
 				toRepair++
 			}
 		}
@@ -47,9 +47,10 @@ var _ = It("makes good for a random loss of 10 %, and qdisc, capture and both ho
 		lab.Measure(fmt.Sprintf("lost of the first %d", segments), early, bounds.Between(least, most),
 			"binomial, but for 1 in 1,000,000,000")
 
-		// What was sent again was lost, or else arrived twice, which the receiver tells by a DSACK (RFC 2883).
+		// A retransmission repairs a loss, or arrives as a duplicate, which the receiver reports by a DSACK (RFC
+		// 2883).
 		counters := net.Server().Counters()
 		twice := counters["TcpExtTCPDSACKOldSent"] + counters["TcpExtTCPDSACKOfoSent"]
 		Expect(net.Client().Counters()).To(HaveGrown("TcpRetransSegs", toRepair+int(twice)))
-		lab.Note("retransmitted in vain", twice)
+		lab.Note("spurious retransmissions", twice)
 	})

@@ -1,5 +1,5 @@
-// Package retransmission shows that what the network loses, and only that, is sent again: how TCP finds out, how long
-// that takes it, and what it does when it was wrong.
+// Package retransmission shows that TCP retransmits what the network loses, and only that: how it detects a loss, how
+// long that takes, and how it undoes a spurious retransmission.
 //
 //	make lab SUITES=./scenarios/retransmission
 package retransmission
@@ -27,11 +27,11 @@ const (
 	roundTrip = 2 * delay
 )
 
-// pathRTT is what a sender measures on the path.
+// pathRTT is the RTT that a sender measures.
 var pathRTT = oracle.Between(roundTrip, roundTrip+harness.HostDelay)
 
-// send lets a client send so many bytes in one write, waits until the server has read them and all is settled, and
-// returns what the client knows of the connection then.
+// send lets a client send bytes in one write, waits until the server has read them and all is settled, and returns
+// the connection as the client sees it then.
 func send(lab *harness.Lab, net *harness.Network, bytes int64, socket ...peers.Socket) peers.Connection {
 	GinkgoHelper()
 	client := peers.Script{Connect: net.Server().Addr(80), Steps: peers.Steps(peers.Write(bytes), peers.ReadAll())}
@@ -47,9 +47,9 @@ func send(lab *harness.Lab, net *harness.Network, bytes int64, socket ...peers.S
 	return sent.Connections[0]
 }
 
-// A view is what a capture at the client shows of the data that it sends.
+// A view has the data segments that a capture at the client shows.
 type view struct {
-	first []analysis.Segment // each data segment's first transmission: number 5 is first[4]
+	first []analysis.Segment // first transmission of each data segment: number 5 is first[4]
 	again []analysis.Segment // the retransmissions
 	acks  []analysis.Segment // what the server sent, without its SYN-ACK
 }
@@ -73,7 +73,7 @@ func viewOf(wire *harness.Capture, net *harness.Network) view {
 	return v
 }
 
-// repeated are the numbers of the data segments that were sent again, in that order.
+// repeated returns the numbers of the retransmitted data segments, in the order of retransmission.
 func (v view) repeated() []int {
 	numbers := make([]int, len(v.again))
 	for i, again := range v.again {
@@ -82,7 +82,7 @@ func (v view) repeated() []int {
 	return numbers
 }
 
-// acksBefore are the segments that came back before a segment left.
+// acksBefore returns the segments of the server that arrived before a segment was sent.
 func (v view) acksBefore(s analysis.Segment) []analysis.Segment {
 	i := slices.IndexFunc(v.acks, func(ack analysis.Segment) bool { return ack.Frame > s.Frame })
 	if i < 0 {
@@ -91,12 +91,12 @@ func (v view) acksBefore(s analysis.Segment) []analysis.Segment {
 	return v.acks[:i]
 }
 
-// acksOf are those of them that ask for a sequence number: the ACK of all before it, and duplicates.
+// acksOf returns those of them that acknowledge up to a sequence number: the first, and its duplicates.
 func (v view) acksOf(next uint32, before analysis.Segment) []analysis.Segment {
 	return slices.DeleteFunc(slices.Clone(v.acksBefore(before)), func(ack analysis.Segment) bool { return ack.Ack != next })
 }
 
-// sackOf is the first segment that came back with a SACK of all up to a sequence number.
+// sackOf is the first segment of the server whose SACK covers all up to a sequence number.
 func (v view) sackOf(next uint32) analysis.Segment {
 	GinkgoHelper()
 	i := slices.IndexFunc(v.acks, func(ack analysis.Segment) bool {
@@ -106,14 +106,14 @@ func (v view) sackOf(next uint32) analysis.Segment {
 	return v.acks[i]
 }
 
-// coalesced is how many segments the server has made one with another, as they came while the program had the socket: both
-// are answered by one ACK (tcp_add_backlog).
+// coalesced is the number of segments that the server merged with another, because they arrived while the program
+// held the socket. One ACK answers both (tcp_add_backlog).
 func coalesced(net *harness.Network) int {
 	GinkgoHelper()
 	return int(net.Server().Counters()["TcpExtTCPBacklogCoalesce"])
 }
 
-// lastACKBefore is the last of them.
+// lastACKBefore is the last segment of the server that arrived before a segment was sent.
 func (v view) lastACKBefore(s analysis.Segment) analysis.Segment {
 	GinkgoHelper()
 	acks := v.acksBefore(s)

@@ -11,8 +11,8 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("doubles its time-out in silence only up to the greatest RTO that is set,", Label("quick", "netem", "rfc6298"),
-	ComponentSemVerConstraint("kernel", ">= 6.15.0"), // which has brought tcp_rto_max_ms and TCP_RTO_MAX_MS
+var _ = DescribeTable("doubles the RTO in a blackhole only up to the maximum RTO set", Label("quick", "netem", "rfc6298"),
+	ComponentSemVerConstraint("kernel", ">= 6.15.0"), // since when there are tcp_rto_max_ms and TCP_RTO_MAX_MS
 	func(ctx SpecContext, sysctl, socket, hypothetical time.Duration) {
 		const retries2 = 8
 		lab := harness.NewLab(ctx)
@@ -20,18 +20,19 @@ var _ = DescribeTable("doubles its time-out in silence only up to the greatest R
 		if sysctl != 0 {
 			settings = append(settings, netns.IPv4("tcp_rto_max_ms", int(sysctl/time.Millisecond)))
 		}
-		waited := expectSilence(lab, lab.Path(roundTrip, harness.Sysctls(settings...)), peers.Socket{RTOMax: socket})
+		waited := expectRetriesInBlackhole(lab, lab.Path(roundTrip, harness.Sysctls(settings...)), peers.Socket{RTOMax: socket})
 
-		// ip-sysctl.rst, tcp_retries2: the number stands for the time of so many retransmissions from an RTO of 200 ms
-		// (RFC 6298, 5.5 and 5.7, with another maximum). The first time-out that comes later ends it.
+		// ip-sysctl.rst, tcp_retries2: the number stands for the time of that many retransmissions with an RTO of 200
+		// ms at first (RFC 6298, 5.5 and 5.7, with another maximum). The first RTO after that time ends the
+		// connection.
 		most := max(socket, sysctl)
 		if socket != 0 {
 			most = socket
 		}
-		lab.Check("beside tcp_retries2", waited, oracle.Between(hypothetical, hypothetical+2*most+time.Second), "ip-sysctl.rst")
+		lab.Check("time of tcp_retries2", waited, oracle.Between(hypothetical, hypothetical+2*most+time.Second), "ip-sysctl.rst")
 	},
-	// 0.2, 0.4, 0.8 s and 6 times the greatest; 0.2 to 1.6 s and 5 times.
+	// 0.2, 0.4, 0.8 s and 6 times the maximum; 0.2 to 1.6 s and 5 times.
 	Entry("by tcp_rto_max_ms 1000", time.Second, time.Duration(0), 7400*time.Millisecond),
 	Entry("by TCP_RTO_MAX_MS 2000", time.Duration(0), 2*time.Second, 13*time.Second),
-	Entry("by the socket option where both are set", time.Second, 2*time.Second, 13*time.Second),
+	Entry("by the socket option, if both are set", time.Second, 2*time.Second, 13*time.Second),
 )

@@ -16,9 +16,9 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// expectSilence lets an established connection send a segment into silence, and expects all that the oracle says of
-// it: when it is sent again, how often, and when the program is told. It returns how long that took.
-func expectSilence(lab *harness.Lab, net *harness.Network, socket peers.Socket) time.Duration {
+// expectRetriesInBlackhole sends a segment of an established connection into a blackhole, and checks retransmissions,
+// gaps and end by the oracle. It returns the time until the program got its error.
+func expectRetriesInBlackhole(lab *harness.Lab, net *harness.Network, socket peers.Socket) time.Duration {
 	GinkgoHelper()
 	wire := lab.Capture(net.Client())
 	lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
@@ -27,41 +27,41 @@ func expectSilence(lab *harness.Lab, net *harness.Network, socket peers.Socket) 
 		Steps: peers.Steps(peers.Await(), peers.Write(1), peers.Try(peers.ReadAll())),
 	})
 	client.Waiting()
-	silence := net.ToServer.Blackhole()
+	blackhole := net.ToServer.Blackhole()
 	client.Continue()
 	steps := client.Wait().Connections[0].Steps
 
 	k := net.Client().Oracle().WithRTOMax(socket.RTOMax)
 	expected := k.Silence(oracle.Flow{RTT: pathRTT, UserTimeout: socket.UserTimeout})
 	data := wire.Stop().DataFrom(net.Client())
-	repeated := len(data) - 1
-	lab.Measure("retransmits", repeated, expected.Count())
-	harness.CheckEach(lab, "gaps between transmissions", analysis.Gaps(slices.Values(data)), expected.Gaps[:repeated])
+	retransmits := len(data) - 1
+	lab.Measure("retransmits", retransmits, expected.Count())
+	harness.CheckEach(lab, "gaps between transmissions", analysis.Gaps(slices.Values(data)), expected.Gaps[:retransmits])
 	Expect(steps[2].Err).To(MatchError(unix.ETIMEDOUT))
 	waited := steps[2].End() - steps[1].Start
 	lab.Measure("gave up after", waited, expected.End.LateBy(harness.HostDelay))
 
-	// The link's own account, and the kernel's: the last time-out sends nothing any more.
-	Expect(silence.Hits()).To(HaveLen(1 + repeated))
+	// The drops by the link, and the counters: the last RTO sends nothing.
+	Expect(blackhole.Hits()).To(HaveLen(1 + retransmits))
 	Expect(net.Client().Counters()).To(HaveCounters{
-		"TcpRetransSegs":          repeated,
+		"TcpRetransSegs":          retransmits,
 		"TcpExtTCPLossProbes":     expected.Probes,
-		"TcpExtTCPTimeouts":       repeated - expected.Probes + 1,
+		"TcpExtTCPTimeouts":       retransmits - expected.Probes + 1,
 		"TcpExtTCPAbortOnTimeout": 1,
 	})
 	return waited
 }
 
-var _ = DescribeTable("repeats itself in silence, ever more slowly, and gives up after the time of tcp_retries2",
+var _ = DescribeTable("retransmits with exponential back-off and fails with ETIMEDOUT after tcp_retries2",
 	Label("long", "netem", "rfc6298"),
 	func(ctx SpecContext, retries2 int, hypothetical time.Duration) {
 		lab := harness.NewLab(ctx)
-		waited := expectSilence(lab, lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_retries2", retries2))), peers.Socket{})
+		waited := expectRetriesInBlackhole(lab, lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_retries2", retries2))), peers.Socket{})
 
-		// ip-sysctl.rst, tcp_retries2: the number stands for a time, that of so many retransmissions from an RTO of
-		// 200 ms; RFC 6298, 5.5: each time-out is twice the one before, up to 120 s (TCP_RTO_MAX). It ends
-		// with the first time-out that comes later, so in less than twice that time and the first RTO.
-		lab.Check("beside tcp_retries2", waited, oracle.Between(hypothetical, 2*hypothetical+time.Second), "ip-sysctl.rst")
+		// ip-sysctl.rst, tcp_retries2: the number stands for the time of that many retransmissions with an RTO of 200
+		// ms at first. RFC 6298, 5.5: each RTO is twice the one before, up to 120 s (TCP_RTO_MAX). The first RTO
+		// after that time ends the connection: in less than twice that time and the first RTO.
+		lab.Check("time of tcp_retries2", waited, oracle.Between(hypothetical, 2*hypothetical+time.Second), "ip-sysctl.rst")
 	},
 	Entry("of 3", 3, 3*time.Second),
 	Entry("of 5", 5, 12600*time.Millisecond),
@@ -69,12 +69,12 @@ var _ = DescribeTable("repeats itself in silence, ever more slowly, and gives up
 	Entry("of 15, the default", 15, 924600*time.Millisecond),
 )
 
-var _ = DescribeTable("gives up in silence when TCP_USER_TIMEOUT has passed since the first retransmission",
+var _ = DescribeTable("fails with ETIMEDOUT in a blackhole after a TCP_USER_TIMEOUT",
 	Label("long", "netem", "rfc5482"),
 	func(ctx SpecContext, userTimeout time.Duration) {
 		lab := harness.NewLab(ctx)
-		// tcp_timer.c, tcp_clamp_rto_to_user_timeout: the last timer is cut to what is left of it.
-		expectSilence(lab, lab.Path(roundTrip), peers.Socket{UserTimeout: userTimeout})
+		// tcp_timer.c, tcp_clamp_rto_to_user_timeout: the last RTO is clamped to the rest of TCP_USER_TIMEOUT.
+		expectRetriesInBlackhole(lab, lab.Path(roundTrip), peers.Socket{UserTimeout: userTimeout})
 	},
 	Entry("of 1 s", time.Second),
 	Entry("of 5 s", 5*time.Second),

@@ -11,24 +11,24 @@ import (
 	"github.com/tcplab/tcplab/netns"
 )
 
-// A loss at the end has no duplicate ACKs: there is nothing behind it that could cause them.
+// A tail loss causes no duplicate ACKs: no segment follows that could trigger them.
 
 // last is the number of a transfer's last segment. The receiver acknowledges the first 16 at once (oracle:
-// Kernel.QuickACKs): with more of them, an ACK could be delayed, which counts as a round trip of 60 ms.
+// Kernel.QuickACKs). With more segments an ACK could be delayed, which counts as an RTT of 60 ms.
 const last = 12
 
-// slowAgain lets a retransmission take longer than anything before it. RACK does not believe one that is back sooner
-// than the least RTT: the answer could be to the first transmission (tcp_rack_advance; RFC 8985, 6.2, step 2). On a path
-// whose delay never varies, a probe that travels alone is the fastest of all.
+// slowAgain delays retransmissions, so that they take longer than any packet before. RACK ignores the ACK of a
+// retransmission that arrives sooner than the least RTT, as it could be for the first transmission (tcp_rack_advance;
+// RFC 8985, 6.2, step 2). On a path of constant delay, a lone probe is the fastest packet.
 func slowAgain(net *harness.Network) {
 	GinkgoHelper()
 	net.ToServer.Rule(rules.Hold(harness.HostDelay, rules.Retransmission))
 }
 
-// slowRTT is the round trip of such a retransmission.
+// slowRTT is the RTT of such a retransmission.
 var slowRTT = pathRTT.Plus(oracle.Exactly(harness.HostDelay))
 
-var _ = It("probes for a loss of the last two segments after two round trips, and learns of both", Label("quick", "netem", "rfc8985"),
+var _ = It("recovers two lost tail segments by a tail loss probe (TLP) after two RTTs", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
@@ -37,8 +37,8 @@ var _ = It("probes for a loss of the last two segments after two round trips, an
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Between(last-1, last)))
 		send(lab, net, last*harness.MSS())
 
-		// RFC 8985, 7.2 and 7.3: the last segment again, 2 SRTT and TCP_TIMEOUT_MIN after the last ACK. The SACK of it tells,
-		// a round trip later, that the one before is lost.
+		// RFC 8985, 7.2 and 7.3: the TLP retransmits the last segment 2 SRTT and TCP_TIMEOUT_MIN after the last ACK.
+		// Its SACK reveals, an RTT later, that the segment before is lost.
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{last, last - 1}))
 		probe := v.again[0]
@@ -53,7 +53,7 @@ var _ = It("probes for a loss of the last two segments after two round trips, an
 		})
 	})
 
-var _ = It("probes for a loss of the last segment no later than its RTO, and calls it no time-out", Label("quick", "netem", "rfc8985"),
+var _ = It("recovers a lost last segment by a tail loss probe (TLP), no later than the RTO", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
@@ -61,8 +61,8 @@ var _ = It("probes for a loss of the last segment no later than its RTO, and cal
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(last)))
 		send(lab, net, last*harness.MSS())
 
-		// RFC 8985, 7.2: the ACK of a single segment may be delayed, which the probe waits for: 2 SRTT + TCP_RTO_MIN; the
-		// RTO, SRTT + TCP_RTO_MIN, is less.
+		// RFC 8985, 7.2: the ACK of a single segment may be delayed, so the TLP would wait for 2 SRTT + TCP_RTO_MIN.
+		// The RTO, SRTT + TCP_RTO_MIN, is sooner.
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{last}))
 		waited := v.again[0].At - v.lastACKBefore(v.again[0]).At
@@ -75,7 +75,7 @@ var _ = It("probes for a loss of the last segment no later than its RTO, and cal
 		})
 	})
 
-var _ = It("has but its time-out for a loss of the last segment, with tcp_early_retrans 0", Label("quick", "netem", "rfc6298"),
+var _ = It("recovers a lost last segment by RTO alone, with tcp_early_retrans 0", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_early_retrans", 0))) // ip-sysctl.rst: no tail loss probes
@@ -83,11 +83,11 @@ var _ = It("has but its time-out for a loss of the last segment, with tcp_early_
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(last)))
 		send(lab, net, last*harness.MSS())
 
-		// RFC 6298, 5.3: the timer starts anew with the last ACK.
+		// RFC 6298, 5.3: the last ACK restarts the timer.
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{last}))
 		waited := v.again[0].At - v.lastACKBefore(v.again[0]).At
-		lab.Measure("time-out after", waited, net.Client().Oracle().RetransmissionTimer(pathRTT))
+		lab.Measure("RTO after", waited, net.Client().Oracle().RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(1))
 		Expect(net.Client().Counters()).To(HaveCounters{
@@ -96,7 +96,7 @@ var _ = It("has but its time-out for a loss of the last segment, with tcp_early_
 		})
 	})
 
-var _ = It("repairs the loss of a whole window by a probe, without a time-out", Label("quick", "netem", "rfc8985"), func(ctx SpecContext) {
+var _ = It("recovers a whole lost window by a TLP, without RTO", Label("quick", "netem", "rfc8985"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())
@@ -105,7 +105,7 @@ var _ = It("repairs the loss of a whole window by a probe, without a time-out", 
 	drop := net.ToServer.Rule(rules.Drop(rules.Data.First(window)))
 	send(lab, net, int64(window)*harness.MSS())
 
-	// RFC 8985, 7.2 and 6.2: the probe is the last segment; its SACK tells that all before it are lost.
+	// RFC 8985, 7.2 and 6.2: the TLP is the last segment. Its SACK reveals that all before it are lost.
 	v := viewOf(wire, net)
 	Expect(v.repeated()).To(HaveExactElements(window, 1, 2, 3, 4, 5, 6, 7, 8, 9))
 	probe := v.again[0]

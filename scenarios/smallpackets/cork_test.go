@@ -13,18 +13,18 @@ import (
 )
 
 const (
-	pause     = 50 * time.Millisecond // from the last write until the cork is pulled
-	wakeDelay = 5 * time.Millisecond  // bounds how late a program wakes up, twice: from a read, and from the pause
+	pause     = 50 * time.Millisecond // from the last write until TCP_CORK is cleared
+	wakeDelay = 5 * time.Millisecond  // bounds two late wake-ups of a program: from a read, and from the pause
 )
 
-var _ = DescribeTable("holds small writes back under TCP_CORK, and sends them in one segment", Label("quick", "netem", "linux"),
+var _ = DescribeTable("coalesces small writes into one segment with TCP_CORK, sent", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, pull bool, expected func(oracle.Kernel) oracle.Span) {
 		const writes, bytes = 3, 100
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
 		wire := lab.Capture(net.Client())
 
-		// What it holds back the client writes as soon as it has the answer to a request.
+		// The client makes the small writes as soon as it has the answer to a request.
 		steps := peers.Steps(peers.Write(1), peers.Read(1), peers.Set("TCP_CORK", 1),
 			peers.Repeat(writes, peers.Write(bytes)), peers.Sleep(pause))
 		if pull {
@@ -40,8 +40,9 @@ var _ = DescribeTable("holds small writes back under TCP_CORK, and sends them in
 		Expect(data).To(HaveLen(3)) // request, answer, and the rest
 		lab.Measure("held back", data[2].At-data[1].At, held)
 	},
-	Entry("when the cork is pulled", true, func(oracle.Kernel) oracle.Span { return oracle.Exactly(pause).From("tcp(7): TCP_CORK") }),
-	// tcp(7) says 200 ms. It is the timer of zero-window probes, which is an RTO (tcp_check_probe_timer, tcp_probe0_base).
+	Entry("when uncorked", true, func(oracle.Kernel) oracle.Span { return oracle.Exactly(pause).From("tcp(7): TCP_CORK") }),
+	// tcp(7) says 200 ms. In fact it is the timer of zero window probes, an RTO (tcp_check_probe_timer,
+	// tcp_probe0_base).
 	Entry("after an RTO at the latest", false, func(k oracle.Kernel) oracle.Span {
 		return k.ZeroWindowProbes(oracle.Probing{RTT: roundTrips(1)}, 1)[0]
 	}),

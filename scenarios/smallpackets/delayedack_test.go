@@ -13,7 +13,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("delays the ACK of a lone segment, once a request has been answered", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("delays the ACK of a lone segment on an interactive connection", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Server())
@@ -23,7 +23,7 @@ var _ = It("delays the ACK of a lone segment, once a request has been answered",
 		peers.Script{Steps: peers.Steps(peers.Read(1), peers.Write(1), peers.ReadAll())})
 	pair.Client.Wait()
 
-	// RFC 9293, section 3.8.6.3, with TCP_DELACK_MIN instead of up to 0.5 s.
+	// RFC 9293, section 3.8.6.3: up to 0.5 s; Linux waits for TCP_DELACK_MIN.
 	expected := net.Server().Oracle().DelayedACK(roundTrip + harness.HostDelay)
 	data := wire.Stop().DataFrom(net.Client())
 	Expect(data).To(HaveLen(2))
@@ -34,7 +34,7 @@ var _ = It("delays the ACK of a lone segment, once a request has been answered",
 	Expect(net.Server().Counters()).To(HaveGrown("TcpExtDelayedACKs", 1))
 })
 
-var _ = It("acknowledges at once what comes on a new connection without an answer", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+var _ = It("sends immediate ACKs (quickack) on a new one-way connection", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const writes = 5
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
@@ -45,7 +45,7 @@ var _ = It("acknowledges at once what comes on a new connection without an answe
 		peers.Script{Steps: peers.Steps(peers.ReadAll())})
 	pair.Client.Wait()
 
-	// tcp_event_data_recv, TCP_MAX_QUICKACKS: the sender is likely in slow start, and needs ACKs.
+	// tcp_event_data_recv, TCP_MAX_QUICKACKS: the sender is probably in slow start, and needs ACKs.
 	data := wire.Stop().DataFrom(net.Client())
 	Expect(data).To(HaveLen(writes))
 	for _, segment := range data {
@@ -55,7 +55,7 @@ var _ = It("acknowledges at once what comes on a new connection without an answe
 	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtDelayedACKs": 0})
 })
 
-// acknowledging returns a filter for what acknowledges exactly up to the end of a segment.
+// acknowledging returns a filter for ACKs of exactly the end of a segment.
 func acknowledging(s analysis.Segment) analysis.Filter {
 	return func(ack analysis.Segment) bool { return ack.Ack == s.NextSeq() }
 }

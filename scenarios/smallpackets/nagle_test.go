@@ -13,11 +13,11 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// exchanges of a request in two writes, and its answer. Fewer than the segments that are acknowledged at once at the
-// start (oracle.QuickACKs), so that what ends that is the exchange, and not their number.
+// exchanges is the number of requests, each in two writes, and answers. It is below the number of immediate ACKs at
+// the start (oracle.QuickACKs), so that it is the exchange that ends quickack mode, and not that number.
 const exchanges = 6
 
-var _ = DescribeTable("an exchange of write, write, read", Label("quick", "netem", "linux"),
+var _ = DescribeTable("a write-write-read exchange", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, client peers.Socket, reader []peers.Step, delayed int, expected func(delay oracle.Span) oracle.Span) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
@@ -36,20 +36,22 @@ var _ = DescribeTable("an exchange of write, write, read", Label("quick", "netem
 		for _, took := range times[1:] {
 			lab.Measure("exchange", took, later)
 		}
-		// On a new connection ACKs are not delayed: the first exchange takes two round trips at most.
+		// On a new connection ACKs are not delayed: the first exchange takes at most two RTTs.
 		lab.Check("first exchange", times[0], oracle.Between(roundTrips(1).Earliest, roundTrips(2).Latest).From("TCP_MAX_QUICKACKS"))
 		Expect(net.Server().Counters()).To(HaveGrown("TcpExtDelayedACKs", delayed))
 		Expect(wire.Stop().DataFrom(net.Client())).To(HaveLen(2 * exchanges))
 	},
-	// RFC 9293, section 3.7.4: while a small segment is not acknowledged, the next waits (Nagle). And the reader's ACK
-	// waits for an answer, which there is not: once its program has answered, the connection is interactive (pingpong).
-	Entry("waits for a delayed ACK each time but the first", peers.Socket{}, nil, exchanges-1,
+	// RFC 9293, section 3.7.4: while a small segment is unacknowledged, the next one waits (Nagle). The reader delays
+	// its ACK to send it with an answer, but has none yet: once a program has answered, the connection is interactive
+	// (pingpong).
+	Entry("stalls on Nagle and delayed ACK, except the first", peers.Socket{}, nil, exchanges-1,
 		func(delay oracle.Span) oracle.Span {
 			return delay.Plus(roundTrips(2)).From("RFC 9293, 3.7.4 and 3.8.6.3; tcp_send_delayed_ack")
 		}),
-	Entry("takes a round trip with TCP_NODELAY", peers.Socket{NoDelay: true}, nil, 0,
+	Entry("takes one RTT with TCP_NODELAY", peers.Socket{NoDelay: true}, nil, 0,
 		func(oracle.Span) oracle.Span { return roundTrips(1).From("tcp(7): TCP_NODELAY") }),
-	// tcp(7): ACKs are sent immediately, rather than delayed; set again before each read, for it is not permanent.
-	Entry("takes two round trips where the reader sets TCP_QUICKACK", peers.Socket{}, peers.Steps(peers.Set("TCP_QUICKACK", 1)), 0,
+	// tcp(7): ACKs are sent immediately, rather than delayed. The option is not permanent, so it is set before each
+	// read.
+	Entry("takes two RTTs if the reader sets TCP_QUICKACK", peers.Socket{}, peers.Steps(peers.Set("TCP_QUICKACK", 1)), 0,
 		func(oracle.Span) oracle.Span { return roundTrips(2).From("tcp(7): TCP_QUICKACK") }),
 )

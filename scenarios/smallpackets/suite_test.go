@@ -1,5 +1,5 @@
-// Package smallpackets shows what becomes of small writes: Nagle's algorithm, delayed ACKs, how the two wait for each
-// other, and the socket options against it.
+// Package smallpackets shows what happens to small writes: Nagle's algorithm, delayed ACKs, how the two wait for each
+// other, and the socket options that prevent it.
 //
 //	make lab SUITES=./scenarios/smallpackets
 package smallpackets
@@ -21,7 +21,7 @@ const (
 
 )
 
-// roundTrips is how long it takes for packets to go to and fro so many times.
+// roundTrips is the time of n RTTs.
 func roundTrips(n time.Duration) oracle.Span {
 	return oracle.Between(n*roundTrip, n*(roundTrip+harness.HostDelay))
 }

@@ -13,27 +13,27 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// connect is a real client. It gives up before requests of the flood are forgotten and there is room again.
+// connect is a real client. It gives up before requests of the flood expire and the queue has room again.
 func connect(lab *harness.Lab, net *harness.Network) peers.Connection {
 	GinkgoHelper()
-	impatience := net.Client().Oracle().Connect(oracle.Connecting{SYNCount: 1}).End.Latest
-	forgotten := net.Server().Oracle().SYNACKsCrowded().End
-	lab.Check("client gives up after", impatience, bounds.AtMost(forgotten.Earliest), forgotten.Source)
+	givesUp := net.Client().Oracle().Connect(oracle.Connecting{SYNCount: 1}).End.Latest
+	expire := net.Server().Oracle().SYNACKsCrowded().End
+	lab.Check("client gives up after", givesUp, bounds.AtMost(expire.Earliest), expire.Source)
 	client := lab.Start(net.Client(), peers.Dial{
 		Connect: net.Server().Addr(80), Socket: peers.Socket{SYNRetries: 1},
-		Hold: roundTrip, // until the server has the third segment
+		Hold: roundTrip, // until the final ACK has arrived
 	})
 	return client.Wait().Connections[0]
 }
 
-var _ = DescribeTable("lets a client in during a flood by a cookie", Label("quick", "netem", "rfc4987"),
+var _ = DescribeTable("connects by SYN cookie during a SYN flood", Label("quick", "netem", "rfc4987"),
 	func(ctx SpecContext, cookies string) {
 		lab := harness.NewLab(ctx)
 		net, wire := flooded(lab, cookies)
 		sent := net.Server().Oracle().SYNFlood(syns, backlog).Cookies
 		connection := connect(lab, net)
 
-		// RFC 4987, section 3.6: the ACK of a cookie is a connection, without a request kept for it.
+		// RFC 4987, section 3.6: the ACK of a cookie makes a connection, without a queued request.
 		Expect(connection.Err).To(BeNil())
 		Expect(net.Server().Counters()).To(HaveCounters{
 			"TcpExtSyncookiesSent": sent + 1, "TcpExtSyncookiesRecv": 1, "TcpExtSyncookiesFailed": 0,
@@ -44,7 +44,7 @@ var _ = DescribeTable("lets a client in during a flood by a cookie", Label("quic
 	Entry("with tcp_syncookies 2", "2"),
 )
 
-var _ = It("keeps a client out during a flood without cookies", Label("quick", "netem", "rfc4987"), func(ctx SpecContext) {
+var _ = It("times out during a SYN flood without SYN cookies", Label("quick", "netem", "rfc4987"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net, wire := flooded(lab, "0")
 	connection := connect(lab, net)

@@ -15,15 +15,16 @@ import (
 	"github.com/tcplab/tcplab/harness/oracle"
 )
 
-var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick", "netem", "rfc4987"),
+var _ = DescribeTable("in a SYN flood the listener", Label("quick", "netem", "rfc4987"),
 	func(ctx SpecContext, cookies string, expected oracle.Flood) {
 		lab := harness.NewLab(ctx)
 		net, wire := flooded(lab, cookies)
 		held := net.Server().Sockets(kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
 		counted := net.Server().Counters()
 
-		// The queue is full when it is longer than the backlog (inet_csk_reqsk_queue_is_full); the rest gets a cookie
-		// or nothing (tcp_conn_request, tcp_syn_flood_action). tcp_syncookies 2 gives cookies always (ip-sysctl.rst).
+		// The queue is full when it is longer than the backlog (inet_csk_reqsk_queue_is_full). Further SYNs get a
+		// cookie or are dropped (tcp_conn_request, tcp_syn_flood_action). With tcp_syncookies 2 all get cookies
+		// (ip-sysctl.rst).
 		Expect(net.Server().Oracle().SYNFlood(syns, backlog)).To(Equal(expected))
 		lab.Measure("in SYN-RECV", len(held), bounds.Exactly(expected.Held), fmt.Sprintf("listen(%d)", backlog))
 		Expect(counted).To(HaveCounters{
@@ -33,7 +34,7 @@ var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick
 			"TcpExtTCPReqQFullDrop": expected.Full, "TcpExtListenDrops": expected.Dropped,
 		})
 
-		// Held or not, who is answered can't tell the difference.
+		// A client sees no difference between a queued request and a cookie.
 		answered := map[netip.AddrPort]bool{}
 		for _, s := range wire.Stop().Segments(analysis.SYNACKs) {
 			answered[s.Dst] = true
@@ -41,7 +42,7 @@ var _ = DescribeTable("holds as many requests as its queue takes,", Label("quick
 		Expect(wire.Segments(analysis.SYNs)).To(HaveLen(syns))
 		lab.Measure("answered", len(answered), bounds.Exactly(expected.Held+expected.Cookies), "tcp_syncookies "+cookies)
 	},
-	Entry("and answers the rest with SYN cookies", "1", oracle.Flood{Held: backlog + 1, Cookies: syns - backlog - 1}),
-	Entry("and drops the rest without SYN cookies", "0", oracle.Flood{Held: backlog + 1, Dropped: syns - backlog - 1, Full: syns - backlog - 1}),
-	Entry("which are none with cookies for all", "2", oracle.Flood{Cookies: syns}),
+	Entry("fills the SYN queue, then sends SYN cookies", "1", oracle.Flood{Held: backlog + 1, Cookies: syns - backlog - 1}),
+	Entry("fills the SYN queue, then drops SYNs without cookies", "0", oracle.Flood{Held: backlog + 1, Dropped: syns - backlog - 1, Full: syns - backlog - 1}),
+	Entry("sends SYN cookies only, with tcp_syncookies 2", "2", oracle.Flood{Cookies: syns}),
 )

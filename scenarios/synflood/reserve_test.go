@@ -16,16 +16,16 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that it knows, without cookies:", Label("quick", "netem", "linux"),
+var _ = DescribeTable("reserves a quarter of tcp_max_syn_backlog for proven peers, without SYN cookies:", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, known bool) {
-		const most, long = 128, 512 // the listener's own queue is not what is full
+		const most, long = 128, 512 // the listener's own queue does not fill up
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.ServerSysctls(netns.IPv4("tcp_syncookies", 0), netns.IPv4("tcp_max_syn_backlog", most),
 			netns.IPv4("tcp_no_metrics_save", 0)))
 		lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: long})
 		if known {
-			// The round-trip time of an earlier connection, once that has ended, is what makes a peer proven to be alive
-			// (tcp_peer_is_proven; net/ipv4/tcp_metrics.c: tcp_update_metrics).
+			// The RTT of an earlier, closed connection proves a peer to be alive (tcp_peer_is_proven;
+			// net/ipv4/tcp_metrics.c: tcp_update_metrics).
 			Expect(connect(lab, net).Err).To(BeNil())
 			time.Sleep(roundTrip)
 		}
@@ -37,11 +37,11 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 
 		k := net.Server().Oracle()
 		held := k.SYNQueue(long)
-		Expect(held).To(Equal(most - most/4 + 1)) // tcp_conn_request: as long as less than a quarter is left
+		Expect(held).To(Equal(most - most/4 + 1)) // tcp_conn_request: until less than a quarter is left
 		requests := net.Server().Sockets(kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
 		lab.Measure("in SYN-RECV", len(requests), bounds.Exactly(held), "three quarters of tcp_max_syn_backlog, and one")
 		Expect(k.SYNQueueKnown(long)).To(BeNumerically(">", held))
-		// What was not answered ran into the reserve, which counts no TCPReqQFullDrop.
+		// The dropped SYNs hit the reserve, which TCPReqQFullDrop does not count.
 		refused := k.SYNFlood(syns, long).Dropped
 		Expect(net.Server().Counters()).To(HaveCounters{"TcpExtListenDrops": refused, "TcpExtTCPReqQFullDrop": 0})
 
@@ -57,6 +57,6 @@ var _ = DescribeTable("keeps a quarter of tcp_max_syn_backlog for clients that i
 			Expect(net.Server().Counters()).To(HaveGrown("TcpExtListenDrops", refused+tried))
 		}
 	},
-	Entry("one gets in that was here before", true),
-	Entry("one that was not does not", false),
+	Entry("a known client connects", true),
+	Entry("an unknown one times out", false),
 )

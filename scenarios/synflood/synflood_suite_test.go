@@ -1,5 +1,5 @@
-// Package synflood shows what a listener does with SYNs that nobody stands behind (RFC 4987), with SYN
-// cookies and without, and what becomes of a client meanwhile.
+// Package synflood shows how a listener handles SYNs from spoofed addresses (RFC 4987), with SYN
+// cookies and without, and what happens to a client meanwhile.
 //
 //	make lab SUITES=./scenarios/synflood
 package synflood
@@ -25,7 +25,7 @@ const (
 	backlog   = 8
 )
 
-// flooded is a network whose server listens, with tcp_syncookies as said, and has just been flooded.
+// flooded is a network whose server listens, with this value of tcp_syncookies, and has just been flooded.
 func flooded(lab *harness.Lab, cookies string) (net *harness.Network, wire *harness.Capture) {
 	GinkgoHelper()
 	net = lab.Path(roundTrip, harness.ServerSysctls(netns.IPv4("tcp_syncookies", cookies)))
@@ -34,6 +34,6 @@ func flooded(lab *harness.Lab, cookies string) (net *harness.Network, wire *harn
 	lab.Start(net.Client(), peers.SYNFlood{
 		Connect: net.Server().Addr(80), From: net.Client().UnusedAddresses(), Count: syns,
 	}).Wait()
-	time.Sleep(roundTrip) // until all have arrived and are answered; the first time-out is after a second
+	time.Sleep(roundTrip) // until all have arrived and are answered; the first RTO is after a second
 	return net, wire
 }

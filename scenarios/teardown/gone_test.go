@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("closes at once for a program that was killed", Label("quick", "netem", "rfc9293"),
+var _ = DescribeTable("closes the connection of a killed program", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext, unread int64, ending Pattern, sees types.GomegaMatcher) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
@@ -33,16 +33,16 @@ var _ = DescribeTable("closes at once for a program that was killed", Label("qui
 		steps := c.Client.Wait().Connections[0].Steps
 		noticed := time.Since(killed)
 
-		// exit(2) closes all files: a FIN as with close(2), and a reset where data is unread (RFC 2525, 2.17).
+		// exit(2) closes all files: with FIN as close(2), and with RST if data is unread (RFC 2525, 2.17).
 		Expect(wire.Stop().From(net.Server())).To(Contain(ending, 1))
 		Expect(steps[len(steps)-1].Err).To(sees)
 		lab.Measure("noticed after", noticed, oracle.Between(roundTrip/2, roundTrip+harness.Settle), "exit(2); half a round trip")
 	},
-	Entry("with a FIN", int64(0), Segments("FINs", analysis.FINs), BeNil()),
-	Entry("with a reset, if data is unread", int64(1000), Reset(), MatchError(unix.ECONNRESET)),
+	Entry("with FIN", int64(0), Segments("FINs", analysis.FINs), BeNil()),
+	Entry("with RST, if data is unread", int64(1000), Reset(), MatchError(unix.ECONNRESET)),
 )
 
-var _ = It("does not notice for as long as it sends nothing that the other host is gone", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("never detects a dead peer on an idle connection without keepalive", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	c := connect(lab, net, peers.Steps(peers.Sleep(peers.UntilStopped)), peers.Steps(peers.Sleep(peers.UntilStopped)))
@@ -54,8 +54,8 @@ var _ = It("does not notice for as long as it sends nothing that the other host 
 	c.Server.Kill()
 	time.Sleep(5 * time.Minute)
 
-	// RFC 9293, section 3.8.4: without keep-alives, nothing is sent on an idle connection.
+	// RFC 9293, section 3.8.4: without keepalives, nothing is sent on an idle connection.
 	Expect(wire.Stop().Segments()).To(BeEmpty())
 	Expect(net.Client().Sockets(kernel.SocketFilter{Port: c.Local.Port()})).To(HaveState(kernel.Established, 1))
-	Expect(net.Server().Counters()).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0))) // its FIN, in vain
+	Expect(net.Server().Counters()).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0))) // its FIN
 })

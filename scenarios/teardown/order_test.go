@@ -11,7 +11,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("closes in four segments, and leaves TIME-WAIT to the side that closes first", Label("quick", "netem", "tracefs", "rfc9293"),
+var _ = It("completes a four-way close, and leaves TIME-WAIT to the active closer", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
@@ -20,7 +20,7 @@ var _ = It("closes in four segments, and leaves TIME-WAIT to the side that close
 		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await()))
 		net.Client().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
 		Expect(net.Server().Sockets()).To(HaveState(kernel.CloseWait, 1))
-		c.Server.Continue() // and its connection is closed
+		c.Server.Continue() // which then closes its connection
 		net.Client().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}})
 		net.Server().AwaitSockets(0, kernel.SocketFilter{Port: c.Local.Port()})
 
@@ -32,7 +32,7 @@ var _ = It("closes in four segments, and leaves TIME-WAIT to the side that close
 			kernel.SynRecv, kernel.Established, kernel.CloseWait, kernel.LastAck, kernel.Close))
 	})
 
-var _ = It("still carries data to a side that has closed its own direction", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
+var _ = It("still receives data after a half-close by shutdown(SHUT_WR)", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
 	const bytes = 100_000
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
@@ -53,15 +53,15 @@ var _ = It("still carries data to a side that has closed its own direction", Lab
 		kernel.SynSent, kernel.Established, kernel.FinWait1, kernel.FinWait2, kernel.TimeWait))
 })
 
-var _ = It("goes through CLOSING to TIME-WAIT on both sides if both close at once", Label("quick", "netem", "tracefs", "rfc9293"),
+var _ = It("simultaneous close: goes through CLOSING to TIME-WAIT on both sides", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(4 * roundTrip) // a FIN is on its way for longer than two processes need to be told
+		net := lab.Path(4 * roundTrip) // a FIN is in flight for longer than it takes to signal two processes
 		wire, events := lab.Capture(net.Client()), lab.Events()
 
 		c := connect(lab, net, peers.Steps(peers.Await()), peers.Steps(peers.Await()))
 		c.Client.Continue()
-		c.Server.Continue() // while the client's FIN is on its way
+		c.Server.Continue() // while the client's FIN is in flight
 
 		timeWait := kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}}
 		net.Client().AwaitSockets(1, timeWait)

@@ -17,38 +17,38 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// seen is how long a state seems to last whose beginning and end are awaited ([harness.Host.AwaitSockets]): each is seen up
-// to 5 ms later, the end up to a hundredth of the wait if that is more, and looking takes time of its own.
+// seen is the measured duration of a state whose begin and end are polled ([harness.Host.AwaitSockets]). Each is
+// noticed up to 5 ms late, the end up to a hundredth of the wait if that is more, and polling takes time.
 func seen(expected oracle.Span) oracle.Span {
 	const looking = 20 * time.Millisecond
 	expected.Earliest -= looking
 	return expected.LateBy(expected.Latest/100 + looking)
 }
 
-// pathRTT is what a sender measures: the path, and up to 2 ms in the hosts.
+// pathRTT is the RTT that a sender measures: the path, and up to 2 ms in the hosts.
 var pathRTT = oracle.Between(roundTrip, roundTrip+2*time.Millisecond)
 
-var _ = It("stays in CLOSE-WAIT for ever where the program does not close", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("stays in CLOSE-WAIT forever if the program does not close", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Server())
 
 	c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Sleep(peers.UntilStopped)))
-	// The client's half ends by itself, and takes its memory of the connection along.
+	// The client's half ends by its timer, and the client has no state of the connection any more.
 	net.Client().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.FinWait2}})
 	net.Client().AwaitSockets(0, kernel.SocketFilter{Port: c.Local.Port()})
 	time.Sleep(time.Minute)
 
-	// RFC 9293, section 3.3.2: CLOSE-WAIT waits for the local user, and has no timer.
+	// RFC 9293, section 3.3.2: CLOSE-WAIT waits for the local user, without a timer.
 	Expect(net.Server().Sockets()).To(HaveState(kernel.CloseWait, 1))
 	Expect(wire.Stop().From(net.Server(), analysis.FINs)).To(BeEmpty())
-	// Nobody knows that connection any more: the late FIN is answered with a reset.
+	// The client no longer knows the connection, and answers the late FIN with RST.
 	c.Server.Stop()
 	time.Sleep(harness.Settle)
 	Expect(net.Client().Counters()).To(HaveGrown("TcpOutRsts", 1))
 })
 
-var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its program has closed it", Label("quick", "netem", "linux"),
+var _ = It("drops an orphaned connection in FIN-WAIT-2 after tcp_fin_timeout", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.ClientSysctls(netns.IPv4("tcp_fin_timeout", 3)))
@@ -64,15 +64,15 @@ var _ = It("forgets a connection in FIN-WAIT-2 after tcp_fin_timeout, once its p
 		expected, _ := net.Client().Oracle().FINWait2(net.Client().Oracle().RTOAfterHandshake(roundTrip), 0)
 		lab.Measure("FIN-WAIT-2", waited, seen(expected))
 
-		// What comes later is for a connection that does not exist. The server is in CLOSE-WAIT, where a
-		// reset is EPIPE to it (tcp_reset).
+		// Later segments are for a connection that no longer exists. The server is in CLOSE-WAIT, where RST means
+		// EPIPE (tcp_reset).
 		c.Server.Continue()
 		Expect(c.Server.Wait().Connections[0].Steps[4].Err).To(MatchError(unix.EPIPE))
 		Expect(net.Client().Counters()).To(HaveGrown("TcpOutRsts", 1))
 		Expect(wire.Stop()).To(Contain(Reset(), 1))
 	})
 
-var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and resets:", Label("quick", "netem", "linux"),
+var _ = DescribeTable("skips FIN-WAIT-2 with TCP_LINGER2 -1, and sends RST:", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, steps []peers.Step, counter string) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
@@ -80,11 +80,11 @@ var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and res
 
 		c := lab.Connect(net.Client(), net.Server(),
 			peers.Script{Socket: peers.Socket{Linger2: peers.NoFINWait2}, Steps: steps},
-			peers.Script{Steps: peers.Steps(peers.ReadAll(), peers.Sleep(2*harness.Settle), peers.Try(peers.Write(1)))}) // after all resets
+			peers.Script{Steps: peers.Steps(peers.ReadAll(), peers.Sleep(2*harness.Settle), peers.Try(peers.Write(1)))}) // after all RSTs
 		server := c.Server.Wait().Connections[0]
 
-		// RFC 9293, section 3.3.2, knows no way from FIN-WAIT-2 to CLOSED but by the other side's FIN. tcp(7) has one for
-		// programs that want none of it, and no time to wait for the other side is left by then.
+		// RFC 9293, section 3.3.2: FIN-WAIT-2 ends only by the FIN of the other side. tcp(7) lets programs skip the
+		// state.
 		Expect(net.Client().Sockets(kernel.SocketFilter{Port: c.Local.Port()}).List()).To(BeEmpty())
 		lasts, _ := net.Client().Oracle().FINWait2(0, peers.NoFINWait2)
 		Expect(lasts.Latest).To(BeZero())
@@ -94,7 +94,7 @@ var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and res
 		Expect(states.States[len(states.States)-1]).To(Equal(kernel.Close))
 		Expect(states.States).NotTo(ContainElement(kernel.TimeWait))
 		Expect(reset.At).To(BeNumerically(">", fin.At))
-		// The server is in CLOSE-WAIT, where a reset is EPIPE (tcp_reset).
+		// The server is in CLOSE-WAIT, where RST means EPIPE (tcp_reset).
 		Expect(server.Steps[2].Err).To(MatchError(unix.EPIPE))
 		Expect(net.Client().Counters()).To(HaveCounters{counter: 1, "TcpOutRsts": 1})
 	},
@@ -104,7 +104,7 @@ var _ = DescribeTable("ends with the ACK of its FIN with TCP_LINGER2 -1, and res
 	Entry("closed in FIN-WAIT-2", peers.Steps(peers.CloseWrite(), peers.Sleep(harness.Settle), peers.Close()), "TcpExtTCPAbortOnLinger"),
 )
 
-var _ = It("repeats the FIN of a closed connection in silence, and gives up after tcp_orphan_retries", Label("long", "netem", "rfc9293"),
+var _ = It("retransmits an orphan's FIN with exponential back-off up to tcp_orphan_retries", Label("long", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip)
@@ -118,7 +118,8 @@ var _ = It("repeats the FIN of a closed connection in silence, and gives up afte
 		net.Client().AwaitSockets(0, kernel.SocketFilter{Port: c.Local.Port()})
 		waited := time.Since(began)
 
-		// tcp_orphan_retries 0 stands for 8, of an RTO that doubles (tcp_orphan_retries, tcp_write_timeout).
+		// tcp_orphan_retries 0 means 8 retransmissions with exponential back-off (tcp_orphan_retries,
+		// tcp_write_timeout).
 		expected := net.Client().Oracle().Silence(oracle.Flow{RTT: pathRTT, Orphan: true})
 		fins := wire.Stop().Segments(analysis.FINs)
 		lab.Measure("retransmits", len(fins)-1, expected.Count())

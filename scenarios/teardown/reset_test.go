@@ -11,14 +11,14 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("resets a connection that is closed with data unread", Label("quick", "netem", "rfc2525"), func(ctx SpecContext) {
+var _ = It("sends RST if a socket is closed with unread data", Label("quick", "netem", "rfc2525"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net,
 		peers.Steps(peers.Write(1000), peers.Try(peers.ReadAll())),
-		peers.Steps(peers.Sleep(harness.Settle), peers.Close())) // by then the data is there
+		peers.Steps(peers.Sleep(harness.Settle), peers.Close())) // by then the data has arrived
 	client := c.Client.Wait().Connections[0]
 
 	// RFC 2525, section 2.17: the other side must learn that its data was lost.
@@ -27,7 +27,7 @@ var _ = It("resets a connection that is closed with data unread", Label("quick",
 	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPAbortOnClose": 1, "TcpOutRsts": 1})
 })
 
-var _ = It("resets instead of closing with SO_LINGER and 0 s, and leaves no TIME-WAIT", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("sends RST instead of FIN with SO_LINGER 0, and skips TIME-WAIT", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())
@@ -35,26 +35,26 @@ var _ = It("resets instead of closing with SO_LINGER and 0 s, and leaves no TIME
 	c := connect(lab, net, peers.Steps(peers.Abort()), peers.Steps(peers.Try(peers.ReadAll())))
 	server := c.Server.Wait().Connections[0]
 
-	// RFC 9293, section 3.10.5: ABORT sends a reset, and forgets the connection at once.
+	// RFC 9293, section 3.10.5: ABORT sends RST, and drops the connection at once.
 	Expect(server.Steps[0].Err).To(MatchError(unix.ECONNRESET))
 	Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> R. 1:1(0) ack 1"))
 	Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPAbortOnData": 1, "TcpOutRsts": 1})
 	Expect(net.Client().Sockets(kernel.SocketFilter{Port: 80}).List()).To(BeEmpty())
 })
 
-var _ = It("takes one write after the other side has closed, and fails the next with EPIPE", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+var _ = It("writes once after the peer has closed, then fails with EPIPE", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
 	net := lab.Path(roundTrip)
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net, peers.Steps(
-		peers.ReadAll(), // the server has closed: that it reads no more, its FIN does not say
+		peers.ReadAll(), // the server has closed; its FIN does not tell that it will not read
 		peers.Try(peers.Write(1)), peers.Sleep(harness.Settle),
 		peers.Try(peers.Write(1)), peers.Try(peers.Write(1)),
 	), peers.Steps(peers.Close()))
 	steps := c.Client.Wait().Connections[0].Steps
 
-	// RFC 9293, section 3.6.1 (SHLD-3): data for a program that has closed is answered with a reset; in CLOSE-WAIT that is
+	// RFC 9293, section 3.6.1 (SHLD-3): data for a closed socket is answered with RST, which in CLOSE-WAIT means
 	// EPIPE (tcp_reset).
 	Expect(steps[1].Err).To(BeNil())
 	Expect(steps[3].Err).To(MatchError(unix.EPIPE))

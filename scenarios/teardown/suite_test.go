@@ -1,5 +1,5 @@
-// Package teardown shows how TCP connections end: in order, half, at the same time, not at all, and
-// with a reset.
+// Package teardown shows how TCP connections end: in order, half-closed, simultaneously, never, and
+// with RST.
 //
 //	make lab SUITES=./scenarios/teardown
 package teardown
@@ -18,10 +18,10 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestTeardown(t *testing.T) { harness.RunSpecs(t, "teardown") }
 
-// roundTrip of the path in all scenarios.
+// roundTrip is the RTT of the path in all scenarios.
 const roundTrip = 50 * time.Millisecond
 
-// connect connects a client to a server; both do steps.
+// connect connects a client to a server; each runs its steps.
 func connect(lab *harness.Lab, net *harness.Network, client, server []peers.Step) harness.Pair {
 	GinkgoHelper()
 	return lab.Connect(net.Client(), net.Server(), peers.Script{Steps: client}, peers.Script{Steps: server})

@@ -23,15 +23,17 @@ var _ = DescribeTable("stays in TIME-WAIT for 60 s,", Label("long", "netem", "li
 		net.Client().AwaitSockets(1, timeWait)
 		began := time.Now()
 
-		// TCP_TIMEWAIT_LEN (include/net/tcp.h), a constant; tcp_fin_timeout is of FIN-WAIT-2. Until its end connect(2)
-		// does not choose the port for the same peer once more (__inet_check_established), and the sockets show it.
+		// TCP_TIMEWAIT_LEN (include/net/tcp.h) is a constant; tcp_fin_timeout is for FIN-WAIT-2. Until the end
+		// connect(2) does not choose the port for the same peer again (__inet_check_established), and the socket is
+		// listed.
 		expected := net.Client().Oracle().TimeWait()
 		time.Sleep(expected.Earliest - margin - time.Since(began))
 		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, 1))
 		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
 		net.Client().AwaitSockets(0, timeWait)
 		lasted := time.Since(began)
-		// It began up to so long before it was seen: AwaitSockets looks each 5 ms at first, and that takes time.
+		// The state began up to this time before it was noticed: AwaitSockets polls each 5 ms at first, and polling
+		// takes time.
 		const looking = 20 * time.Millisecond
 		expected.Earliest -= looking
 		lab.Measure("TIME-WAIT", lasted, expected.LateBy(margin))

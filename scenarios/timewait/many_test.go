@@ -15,7 +15,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = DescribeTable("leaves one TIME-WAIT for each connection to the side that closes first:", Label("quick", "netem", "rfc9293"),
+var _ = DescribeTable("leaves one TIME-WAIT per connection on the active closer:", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext, client, server []peers.Step, onClient, onServer int) {
 		const connections = 20
 		lab := harness.NewLab(ctx)
@@ -30,7 +30,8 @@ var _ = DescribeTable("leaves one TIME-WAIT for each connection to the side that
 		serve.Wait()
 		time.Sleep(margin)
 
-		// RFC 9293, section 3.6.1: who sends the first FIN waits, so that the ACK of the other's can be repeated.
+		// RFC 9293, section 3.6.1: the sender of the first FIN waits, so that it can retransmit the ACK of the other
+		// FIN.
 		Expect(wire.Stop()).To(Contain(FourWayClose(), connections))
 		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, onClient*connections))
 		Expect(net.Server().Sockets()).To(HaveState(kernel.TimeWait, onServer*connections))
@@ -41,7 +42,7 @@ var _ = DescribeTable("leaves one TIME-WAIT for each connection to the side that
 	Entry("the server", closeSecond, closeFirst, 0, 1),
 )
 
-var _ = It("keeps no more in TIME-WAIT than tcp_max_tw_buckets, and counts those that it forgets at once", Label("quick", "netem", "linux"),
+var _ = It("limits sockets in TIME-WAIT to tcp_max_tw_buckets, and counts the overflow", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		const closes, buckets = 80, 50
 		lab := harness.NewLab(ctx)
@@ -51,7 +52,7 @@ var _ = It("keeps no more in TIME-WAIT than tcp_max_tw_buckets, and counts those
 		Expect(dial(lab, net, closes)).To(HaveEach(HaveField("Err", BeNil())))
 		time.Sleep(margin)
 
-		// inet_twsk_alloc, tcp_time_wait: the others are closed, and the peer does not notice.
+		// inet_twsk_alloc, tcp_time_wait: the others are closed at once, which the peer does not notice.
 		held, overflow := net.Client().Oracle().TimeWaits(closes)
 		Expect(held).To(Equal(buckets))
 		waiting := net.Client().Sockets(timeWait).List()

@@ -15,10 +15,10 @@ import (
 	"github.com/tcplab/tcplab/netns"
 )
 
-// tenPorts are all that a client has for connect(2) to choose from.
+// tenPorts limits connect(2) on a client to ten ports.
 var tenPorts = netns.IPv4("ip_local_port_range", "40000 40009")
 
-var _ = It("has a port for each connection to the same server, and EADDRNOTAVAIL for one more", Label("quick", "netem", "linux"),
+var _ = It("exhausts the ephemeral ports to one server, and fails with EADDRNOTAVAIL", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts))
@@ -32,12 +32,12 @@ var _ = It("has a port for each connection to the same server, and EADDRNOTAVAIL
 		Expect(connections[:ports]).To(HaveEach(HaveField("Err", BeNil())))
 		Expect(connections[ports].Err).To(MatchError(unix.EADDRNOTAVAIL))
 		lab.Measure("connections", len(wire.Stop().Segments(analysis.SYNs)), bounds.Exactly(ports), "ip_local_port_range")
-		// It stays so when all are closed, for they are in TIME-WAIT.
+		// All ports stay taken when the connections are closed, for they are in TIME-WAIT.
 		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, ports))
 		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
 	})
 
-// monotonic is the clock that the kernel looks at (ktime_get_seconds).
+// monotonic is the clock that the kernel uses (ktime_get_seconds).
 func monotonic() time.Duration {
 	GinkgoHelper()
 	var now unix.Timespec
@@ -45,7 +45,7 @@ func monotonic() time.Duration {
 	return time.Duration(now.Nano())
 }
 
-var _ = DescribeTable("takes a port from TIME-WAIT for the same server, if its last time stamp is older than a second,", Label("quick", "netem", "linux"),
+var _ = DescribeTable("reuses a port in TIME-WAIT if its last timestamp is older than a second,", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, reuse string, takes bool) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts, netns.IPv4("tcp_tw_reuse", reuse)))
@@ -55,13 +55,13 @@ var _ = DescribeTable("takes a port from TIME-WAIT for the same server, if its l
 		age, ok := net.Client().Oracle().TimeWaitReuse(false)
 		Expect(ok).To(Equal(takes))
 
-		// Before Linux 6.14 whole seconds are compared: within one of them nothing is older (tcp_twsk_unique).
-		const first = 50 * time.Millisecond // of a second: leaves the rest of it to act in
+		// Linux before 6.14 compares whole seconds: within one second nothing is older (tcp_twsk_unique).
+		const first = 50 * time.Millisecond // of a second: the rest of it is left for the test
 		time.Sleep(first + time.Second - monotonic()%time.Second)
 		second := monotonic().Truncate(time.Second)
 		Expect(dial(lab, net, ports)).To(HaveEach(HaveField("Err", BeNil())))
 		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
-		// That it took no longer, or else there is nothing to tell.
+		// If it took longer, the test would show nothing.
 		lab.Check("made within a second", monotonic()-second, bounds.AtMost(time.Second), "tcp_twsk_unique: whole seconds")
 		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, ports))
 

@@ -14,8 +14,8 @@ import (
 	"github.com/tcplab/tcplab/netns"
 )
 
-var _ = DescribeTable("takes a port from TIME-WAIT for the same server once tcp_tw_reuse_delay has passed,", Label("quick", "netem", "linux"),
-	ComponentSemVerConstraint("kernel", ">= 6.14.0"), // which has brought the sysctl
+var _ = DescribeTable("reuses a port in TIME-WAIT after a tcp_tw_reuse_delay of", Label("quick", "netem", "linux"),
+	ComponentSemVerConstraint("kernel", ">= 6.14.0"), // since when there is the sysctl
 	func(ctx SpecContext, delay time.Duration) {
 		lab := harness.NewLab(ctx)
 		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts, netns.IPv4("tcp_tw_reuse", 1),
@@ -25,16 +25,16 @@ var _ = DescribeTable("takes a port from TIME-WAIT for the same server once tcp_
 		age, ok := net.Client().Oracle().TimeWaitReuse(false)
 		Expect(ok).To(BeTrue())
 
-		// None is older than this, and all are older than now when it has passed (tcp_twsk_unique).
+		// None is older than begun, and all are older than closed (tcp_twsk_unique).
 		begun := monotonic()
 		Expect(dial(lab, net, ports)).To(HaveEach(HaveField("Err", BeNil())))
 		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, ports))
 		closed := monotonic()
 		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
-		// That it took no longer, or else there is nothing to tell.
+		// If it took longer, the test would show nothing.
 		lab.Check("made within the delay", monotonic()-begun, bounds.AtMost(age.Earliest), age.Source)
 
-		// The clock is one of milliseconds (tcp_clock_ms), and has to be past the delay.
+		// The clock has milliseconds (tcp_clock_ms), and has to be past the delay.
 		time.Sleep(closed + age.Latest - monotonic())
 		Expect(dial(lab, net, ports)).To(HaveEach(HaveField("Err", BeNil())))
 		counters := net.Client().Counters()

@@ -1,5 +1,5 @@
-// Package timewait shows what the side that closes a connection first is left with: TIME-WAIT, how long
-// and how many of them, and what happens when they have taken all ports.
+// Package timewait shows what the active closer of a connection keeps: sockets in TIME-WAIT, for
+// how long and how many, and what happens when they occupy all ports.
 //
 //	make lab SUITES=./scenarios/timewait
 package timewait
@@ -22,13 +22,13 @@ func TestTimeWait(t *testing.T) { harness.RunSpecs(t, "timewait") }
 const (
 	roundTrip = 20 * time.Millisecond
 
-	// margin is more than a process takes to start, or to arrive what is on its way.
+	// margin is longer than a process needs to start, or a packet in flight to arrive.
 	margin = 500 * time.Millisecond
 )
 
 var timeWait = kernel.SocketFilter{States: []kernel.State{kernel.TimeWait}}
 
-// What the two sides of a connection do so that one of them closes first.
+// Steps of the active and of the passive closer.
 var (
 	closeFirst  = peers.Steps(peers.CloseWrite(), peers.ReadAll())
 	closeSecond = peers.Steps(peers.ReadAll())

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tcplab/tcplab/harness/runner"
-	"github.com/tcplab/tcplab/harness/vm/guest"
+	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -30,10 +30,8 @@ func BenchmarkFlow(b *testing.B) {
 		b.Skip("boots guests: set TCPLAB_TEST_GUEST=1, or make bench")
 	}
 	var log bytes.Buffer
-	options := runner.Options{
-		Patterns: []string{"./testdata/flows"}, Clock: runner.Virtual, Seed: 1, Root: b.TempDir(), Jobs: 1, Fresh: true, Log: &log, Quiet: true,
-	}
-	session, err := runner.Open(b.Context(), options)
+	options := runner.RunOptions{Seed: 1, Root: b.TempDir(), Jobs: 1, Fresh: true, Quiet: true}
+	session, err := runner.Open(b.Context(), runner.SessionOptions{Patterns: []string{"./testdata/flows"}, Clock: runner.Virtual, Log: &log})
 	if err != nil {
 		b.Fatal(err)
 	}

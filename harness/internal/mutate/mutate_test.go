@@ -16,8 +16,8 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	tcplab "github.com/tcplab/tcplab/harness/runner"
-	"github.com/tcplab/tcplab/harness/vm/guest"
+	tcplab "github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -167,13 +167,12 @@ func failedTest(t *testing.T, m mutation, overlay string) string {
 func run(t *testing.T, m mutation, flags ...string) []*results.Record {
 	t.Helper()
 	var log bytes.Buffer
-	options := tcplab.Options{
-		Patterns: m.suites, BuildFlags: flags, Clock: tcplab.Virtual, Seed: 1, Root: t.TempDir(), Log: &log, Quiet: true,
-	}
+	session := tcplab.SessionOptions{Patterns: m.suites, BuildFlags: flags, Clock: tcplab.Virtual, Log: &log}
+	options := tcplab.RunOptions{Seed: 1, Root: t.TempDir(), Quiet: true}
 	if m.focus != "" {
 		options.Filter.Focus = []string{m.focus}
 	}
-	summary, err := tcplab.Run(t.Context(), options)
+	summary, err := tcplab.Run(t.Context(), session, options)
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", cmp.Or(m.name, "without any mutation"), err, &log)
 	}
@@ -185,7 +184,7 @@ func run(t *testing.T, m mutation, flags ...string) []*results.Record {
 func failed(records []*results.Record) []*results.Record {
 	var red []*results.Record
 	for _, r := range records {
-		if results.Count([]*results.Record{r}).Failed > 0 && r.Failure != nil && r.Failure.Location != "" {
+		if r.Verdict.Failed() && r.Failure != nil && r.Failure.Location != "" {
 			red = append(red, r)
 		}
 	}

@@ -13,7 +13,7 @@ type mutation struct {
 
 // few are specs of the two suites that between them look at each thing that is broken below: all of
 // the suites would notice no more, and take an hour.
-const few = "is refused|opens with three|sends what was lost"
+const few = "is refused|completes a three-way|retransmits what was lost"
 
 const (
 	handshake      = "github.com/tcplab/tcplab/scenarios/handshake"
@@ -23,7 +23,7 @@ const (
 	netns   = "github.com/tcplab/tcplab/netns"
 	oracle  = "github.com/tcplab/tcplab/harness/oracle"
 	peers   = "github.com/tcplab/tcplab/peers"
-	runner  = "github.com/tcplab/tcplab/harness/runner"
+	runner  = "github.com/tcplab/tcplab/internal/runner"
 )
 
 var mutations = []mutation{
@@ -57,7 +57,7 @@ var mutations = []mutation{
 		old:    "slices.Concat(role.first, c.Sysctls, role.settings)",
 		new:    "role.first",
 		suites: []string{handshake, retransmission},
-		focus:  "offers options by its sysctls|gives up after the time of tcp_retries2|no later than its RTO|but its time-out",
+		focus:  "negotiates the options|after tcp_retries2|no later than the RTO|by RTO alone",
 	},
 	{
 		name:   "counters are read in the namespace of the suite",
@@ -81,7 +81,7 @@ var mutations = []mutation{
 		old:    "First: m.first, Last: m.last, Step:",
 		new:    "First: m.first + 1, Last: m.last + 1, Step:",
 		suites: []string{retransmission},
-		focus:  "the last segment|a whole window",
+		focus:  "a lost last segment|a whole lost window",
 	},
 	{
 		name:   "the oracle is off by one retry",
@@ -89,81 +89,81 @@ var mutations = []mutation{
 		old:    "if p.most >= 0 && n >= p.most {",
 		new:    "if p.most >= 0 && n >= p.most+1 {",
 		suites: []string{handshake},
-		focus:  "ever more slowly",
+		focus:  "with exponential back-off",
 	},
 	{
 		name:  "specs of an Ordered container run apart",
-		file:  "harness/runner/ordered.go",
+		file:  "internal/runner/ordered.go",
 		old:   `ok && spec.Container != ""`,
 		new:   `ok && spec.Container != "" && false`,
 		tests: runner, match: "TestOrderedContainers$",
 	},
 	{
 		name:  "a filter takes an Ordered container apart",
-		file:  "harness/runner/ordered.go",
+		file:  "internal/runner/ordered.go",
 		old:   "spec.Selected, spec.Completes = true, true",
 		new:   "_ = spec",
 		tests: runner, match: "TestOrderedContainers$",
 	},
 	{
 		name:  "a test may call os.Exit(0)",
-		file:  "harness/runner/gotest.go",
+		file:  "internal/runner/gotest.go",
 		old:   `[]string{panicOnExit, `,
 		new:   `[]string{`,
 		tests: runner, match: "TestPlainTests",
 	},
 	{
 		name:  "nobody asks whether a test ran",
-		file:  "harness/runner/gotest.go",
+		file:  "internal/runner/gotest.go",
 		old:   "case len(l.ran) == 0:",
 		new:   "case false:",
 		tests: runner, match: "TestPlainTests",
 	},
 	{
 		name:  "a test that began need not end",
-		file:  "harness/runner/gotest.go",
+		file:  "internal/runner/gotest.go",
 		old:   `case l.unfinished() != "":`,
 		new:   `case false:`,
 		tests: runner, match: "TestPlainTests",
 	},
 	{
 		name:  "a guest's files go where the guest says",
-		file:  "harness/runner/virtual.go",
+		file:  "internal/runner/virtual.go",
 		old:   "return path.Join(dirs[0], filesDir, name)",
 		new:   "return name",
 		tests: runner, match: "TestPlace",
 	},
 	{
 		name:  "a spec's record is believed against Ginkgo's report",
-		file:  "harness/runner/verdict.go",
+		file:  "internal/runner/verdict.go",
 		old:   "case !record.Verdict.Failed() && record.Verdict != results.Verdict(judgement.State.String()):",
 		new:   "case false:",
 		tests: runner, match: "TestVerdict",
 	},
 	{
 		name:  "a record that is another's is believed",
-		file:  "harness/runner/verdict.go",
+		file:  "internal/runner/verdict.go",
 		old:   "case record.Suite != suite.Name || record.Scenario != spec.Text:",
 		new:   "case false:",
 		tests: runner, match: "TestRecordsThatAreNoRecords",
 	},
 	{
 		name:  "a record in the cache is believed",
-		file:  "harness/runner/cache.go",
+		file:  "internal/runner/cache.go",
 		old:   "if hash != string(saved) {",
 		new:   "if hash != string(saved) && false {",
 		tests: runner, match: "TestCacheThatIsDamaged",
 	},
 	{
 		name:  "a damaged entry of the cache stays",
-		file:  "harness/runner/cache.go",
+		file:  "internal/runner/cache.go",
 		old:   "os.RemoveAll(dir), os.RemoveAll(entry))",
 		new:   "os.RemoveAll(dir))",
 		tests: runner, match: "TestCacheThatIsDamaged",
 	},
 	{
 		name:  "a run of skips becomes the latest",
-		file:  "harness/runner/session.go",
+		file:  "internal/runner/session.go",
 		old:   "r.Verdict == results.Passed || r.Verdict.Failed()",
 		new:   "true",
 		tests: runner, match: "TestRunOfSkips",

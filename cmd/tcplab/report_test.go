@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/results"
+)
+
+func TestReportOfRuns(t *testing.T) {
+	g := NewWithT(t)
+	run := record(t, "a", 7)
+	output, err := tcplab("report", run)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(And(ContainSubstring("figure  7\n"), HaveSuffix("1 passed, 0 failed, 0 skipped\n")))
+
+	g.Expect(os.MkdirAll(filepath.Join(run, "suite", "killed"), 0o755)).To(Succeed())
+	output, err = tcplab("report", run, "--format", "github")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(Equal("::error title=tcplab::1 of 2 scenarios did not run to their end\n::notice title=tcplab::1 passed, 0 failed, 0 skipped\n"))
+
+	// The same scenario on the same kernel with the same seed: nobody could tell one from the other.
+	_, err = tcplab("report", run, record(t, "b", 7), "--format", "junit")
+	g.Expect(err).To(MatchError(results.ErrTwice))
+}
+
+// Without a run it is the newest one below the working directory.
+func TestReportOfTheLatestRun(t *testing.T) {
+	g := NewWithT(t)
+	t.Chdir(t.TempDir())
+	_, err := tcplab("report")
+	g.Expect(err).To(MatchError(os.ErrNotExist))
+	run, err := results.Create("results", "a")
+	g.Expect(err).NotTo(HaveOccurred())
+	r := &results.Record{Suite: "suite", Scenario: "scenario", Verdict: results.Failed, Failure: &results.Failure{Message: "it did not"}, Clock: results.ClockVirtual}
+	g.Expect(r.Write(run.Dir("suite", "scenario"))).To(Succeed())
+	g.Expect(run.MakeLatest()).To(Succeed())
+	output, err := tcplab("report", "--format", "markdown")
+	g.Expect(err).NotTo(HaveOccurred(), "of what failed, too")
+	g.Expect(output).To(And(ContainSubstring("\n    it did not\n    evidence: results/a/suite/scenario\n"), ContainSubstring("\n| suite | scenario | **failed** |")))
+}
+
+// A run leaves the same reports that the command makes of it afterwards.
+func TestReportFiles(t *testing.T) {
+	g := NewWithT(t)
+	run := record(t, "a", 7)
+	report, err := reportOf([]string{run})
+	g.Expect(err).NotTo(HaveOccurred())
+	dir := t.TempDir()
+	path := func(format string) string { return filepath.Join(dir, format) }
+	var wanted []string
+	for _, format := range results.Formats() {
+		if format != "junit" {
+			wanted = append(wanted, format+"="+path(format))
+		}
+	}
+	files, err := reportFiles(path("junit"), append(wanted, "github=-"))
+	g.Expect(err).NotTo(HaveOccurred())
+	for range 2 {
+		var out bytes.Buffer
+		for _, file := range files {
+			g.Expect(file.clear()).To(Succeed())
+			g.Expect(file.path).NotTo(BeAnExistingFile(), "of an earlier run")
+		}
+		g.Expect(writeReports(files, report, &out)).To(Succeed())
+		for _, format := range results.Formats() {
+			printed, err := tcplab("report", run, "--format", format)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(os.ReadFile(path(format))).To(Equal([]byte(printed)), format)
+			if format == "github" {
+				g.Expect(out.String()).To(Equal(printed))
+			}
+		}
+	}
+	g.Expect(reportFiles("", nil)).To(BeEmpty())
+}
+
+// One that cannot be written does not keep the others back.
+func TestReportsAreWrittenAllTheSame(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	files, err := reportFiles(filepath.Join(dir, "gone", "junit.xml"), []string{"json=" + filepath.Join(dir, "report.json")})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(writeReports(files, results.Report{}, io.Discard)).To(MatchError(os.ErrNotExist))
+	g.Expect(filepath.Join(dir, "report.json")).To(BeAnExistingFile())
+}

@@ -1,0 +1,232 @@
+package results
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tcplab/tcplab/internal/text"
+)
+
+// A Report is what came of the scenarios of one or several runs.
+type Report struct {
+	Records []*Record // reporters keep their order
+	// Missing counts the scenarios that were to leave a record and did not, because the run was ended before its time.
+	Missing int
+}
+
+// A Reporter writes a report in one format. Its error is the writer's, or about a record that the format cannot hold.
+// [Table] makes one; [JSON], [JUnit], [GitHub] and [Markdown] are the others.
+type Reporter func(w io.Writer, report Report) error
+
+// formats are the names of reporters, in the order in which people read of them.
+var formats = []struct {
+	name string
+	make func(TableOptions) Reporter
+}{
+	{"table", Table},
+	{"json", func(TableOptions) Reporter { return JSON }},
+	{"junit", func(TableOptions) Reporter { return JUnit }},
+	{"github", func(TableOptions) Reporter { return GitHub }},
+	{"markdown", func(TableOptions) Reporter { return Markdown }},
+}
+
+// Formats are the names that NewReporter takes.
+func Formats() []string {
+	var names []string
+	for _, f := range formats {
+		names = append(names, f.name)
+	}
+	return names
+}
+
+// NewReporter returns the reporter of that name. The options are for tables; the other formats do without.
+func NewReporter(format string, o TableOptions) (Reporter, error) {
+	for _, f := range formats {
+		if f.name == format {
+			return f.make(o), nil
+		}
+	}
+	return nil, fmt.Errorf("format %q: allowed are %s", format, strings.Join(Formats(), ", "))
+}
+
+// Report returns what there is of the run: its records, and how many scenarios have none. A run without any is an error.
+func (r *Run) Report() (Report, error) {
+	records, err := r.Records()
+	if err != nil {
+		return Report{}, err
+	}
+	unfinished, err := r.Unfinished()
+	if err != nil {
+		return Report{}, err
+	}
+	if len(records)+len(unfinished) == 0 {
+		return Report{}, fmt.Errorf("run %s has no record", r.path)
+	}
+	return Report{Records: records, Missing: len(unfinished)}, nil
+}
+
+// ErrTwice is for reports that have the same scenario, on the same kernel, with the same seed.
+var ErrTwice = errors.New("is in the report twice")
+
+// Join makes one report of several. Of a scenario that two of them have, kernel, clock, seed or protocol must differ: it
+// would be counted twice, and nobody could tell one from the other. That is an ErrTwice.
+func Join(reports ...Report) (Report, error) {
+	var all Report
+	seen := map[string]*Record{}
+	for _, report := range reports {
+		for _, r := range report.Records {
+			key := fmt.Sprintf("%q %q %v", r.Suite, r.Scenario, r.origin())
+			if other := seen[key]; other != nil {
+				return Report{}, fmt.Errorf("%s: %s %w (%s and %s), on %s: give one of them",
+					r.Suite, r.Scenario, ErrTwice, cmp.Or(other.dir, "-"), cmp.Or(r.dir, "-"), r.origin())
+			}
+			seen[key] = r
+		}
+		all.Records = append(all.Records, report.Records...)
+		all.Missing += report.Missing
+	}
+	return all, nil
+}
+
+// String is the tally, and what is missing.
+func (r Report) String() string {
+	return strings.TrimSuffix(Count(r.Records).String()+"; "+r.missing(), "; ")
+}
+
+// missing says that the report does not have all, or is empty.
+func (r Report) missing() string {
+	if r.Missing == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d scenarios did not run to their end", r.Missing, r.Missing+len(r.Records))
+}
+
+// An origin is what the records of one run have in common.
+type origin struct {
+	kernel, clock, seed, protocol string
+}
+
+func (r *Record) origin() origin {
+	o := origin{kernel: printable(r.Kernel.Release), clock: printable(r.Clock), seed: strconv.FormatUint(r.Seed, 10), protocol: "IPv4"}
+	if r.IPv6 {
+		o.protocol = "IPv6"
+	}
+	return o
+}
+
+// String is such as "kernel 6.1.0-56-amd64, virtual clock, seed 7, IPv4".
+func (o origin) String() string {
+	return fmt.Sprintf("kernel %s, %s clock, seed %s, %s", cmp.Or(o.kernel, "unknown"), cmp.Or(o.clock, "unknown"), o.seed, o.protocol)
+}
+
+// A section is the records of one origin. A run on several kernels has several.
+type section struct {
+	origin
+	records []*Record
+}
+
+// sections are the records by their origins, in the order of the first of each.
+func sections(records []*Record) []section {
+	var list []section
+	for _, r := range records {
+		o := r.origin()
+		i := slices.IndexFunc(list, func(s section) bool { return s.origin == o })
+		if i < 0 {
+			i, list = len(list), append(list, section{origin: o})
+		}
+		list[i].records = append(list[i].records, r)
+	}
+	return list
+}
+
+// explain is all that a record says of a failure: its message, where it was, the figures, and where the evidence is. Lines
+// stay lines. A message of more than most bytes is cut after a line.
+func explain(r *Record, most int) string {
+	var all strings.Builder
+	if f := r.Failure; f != nil {
+		all.WriteString(firstLines(f.Message, most))
+		if f.Location != "" {
+			all.WriteString("\nat " + f.Location)
+		}
+	}
+	for _, figure := range r.Figures {
+		all.WriteString("\n" + figure.String())
+	}
+	if r.dir != "" {
+		all.WriteString("\nevidence: " + r.dir)
+	}
+	return strings.TrimSpace(text.PrintableLines(all.String()))
+}
+
+// mostMessage is what services show of a message: GitHub takes 64 KB for an annotation, and 1 MB for all of a summary.
+const mostMessage = 8 << 10
+
+// firstLines are the lines of a message that have no more than so many bytes together.
+func firstLines(message string, most int) string {
+	if len(message) <= most {
+		return message
+	}
+	head := strings.ToValidUTF8(message[:most], "")
+	if end := strings.LastIndexByte(head, '\n'); end > 0 {
+		head = head[:end]
+	}
+	return fmt.Sprintf("%s\n%s %d more bytes in %s", head, ellipsis, len(message)-len(head), FileName)
+}
+
+// headline is the first line of why a scenario failed, or how it ended.
+func headline(r *Record) string {
+	line := ""
+	if r.Failure != nil {
+		line, _, _ = strings.Cut(strings.TrimSpace(r.Failure.Message), "\n")
+	}
+	return printable(cmp.Or(strings.TrimSpace(line), string(r.Verdict)))
+}
+
+// A skip is a reason for which scenarios did not run: on a machine without netem, most have the same.
+type skip struct {
+	reason string
+	count  int
+}
+
+func skips(records []*Record) []skip {
+	var list []skip
+	for _, r := range records {
+		if ran(r) {
+			continue
+		}
+		reason := skipReason(r)
+		i := slices.IndexFunc(list, func(s skip) bool { return s.reason == reason })
+		if i < 0 {
+			i, list = len(list), append(list, skip{reason: reason})
+		}
+		list[i].count++
+	}
+	return list
+}
+
+// String is such as "2 scenarios: netem is missing".
+func (s skip) String() string {
+	scenarios := "scenarios"
+	if s.count == 1 {
+		scenarios = "scenario"
+	}
+	return fmt.Sprintf("%d %s: %s", s.count, scenarios, s.reason)
+}
+
+// BusyLimit is how busy, in percent, the processor of a guest may be for a figure to be TCP's: docs/virtual-time.md has what was
+// measured.
+const BusyLimit = 80
+
+// tooBusy says that a record's figures may be the machine's, or is empty.
+func tooBusy(r *Record) string {
+	if r.Busy == nil || r.Busy.Allowed || r.Busy.Most <= BusyLimit {
+		return ""
+	}
+	return fmt.Sprintf("the guest was busy for %.0f %% of %v, from %v on: its figures may be the machine's. Give it a slower link, "+
+		"or a faster machine (--mips, now %d)", r.Busy.Most, short(r.Busy.For), short(r.Busy.From), r.Inputs.MIPS)
+}

@@ -1,0 +1,279 @@
+package results
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	. "github.com/onsi/gomega"
+)
+
+func reported(t testing.TB, format string, report Report) string {
+	t.Helper()
+	reporter, err := NewReporter(format, TableOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := reporter(&out, report); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// bothKernels are the lab's records once more on another kernel, as of two runs.
+func bothKernels(t *testing.T) Report {
+	t.Helper()
+	first, second := lab(t), lab(t)
+	for _, r := range second {
+		r.Kernel.Release = "6.12.95+deb12-amd64"
+	}
+	all, err := Join(Report{Records: first}, Report{Records: second, Missing: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// Each format has the lab in a golden file, and one of two kernels, with scenarios that are missing.
+func TestGoldenReports(t *testing.T) {
+	records := lab(t)
+	records[1].Busy = &Busy{Most: 99.3, For: Duration(10 * time.Second), From: Duration(time.Second)}
+	records[3].Scenario = "BBR | CUBIC: 100 %, <b>"
+	few := records[1:3] // all of a record is in a golden file of its own
+	files := map[string]string{}
+	t.Run("write", func(t *testing.T) {
+		t.Chdir(sources(t))
+		t.Setenv("GITHUB_WORKSPACE", "")
+		for _, format := range Formats() {
+			report := Report{Records: records}
+			if format == "json" {
+				report.Records = few
+			}
+			files["report-"+format+".txt"] = reported(t, format, report)
+		}
+		for _, format := range []string{"table", "github", "markdown"} { // the others have no other shape for them
+			files["report-"+format+"-kernels.txt"] = reported(t, format, bothKernels(t))
+		}
+	})
+	for name, text := range files {
+		t.Run(name, func(t *testing.T) { golden(t, name, []byte(text)) })
+	}
+}
+
+// sources is a folder with the file in which the lab's first scenario failed.
+func sources(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, file := range []string{"scenarios/handshake/timeout_test.go", "x:1,_test.go"} {
+		path := filepath.Join(dir, file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestFormats(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(Formats()).To(Equal([]string{"table", "json", "junit", "github", "markdown"}))
+	_, err := NewReporter("yaml", TableOptions{})
+	g.Expect(err).To(MatchError(`format "yaml": allowed are table, json, junit, github, markdown`))
+	for _, format := range Formats() {
+		reporter, err := NewReporter(format, TableOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(reporter(fullDisk{}, Report{Records: lab(t)})).To(MatchError("no space left"), format)
+		g.Expect(reported(t, format, Report{})).NotTo(BeEmpty(), format)
+	}
+}
+
+// Whatever a report is written as, it does not look complete where it is not.
+func TestEachFormatSaysWhatIsMissing(t *testing.T) {
+	for _, format := range Formats() {
+		missing := "2 of 3 scenarios did not run to their end"
+		if format == "json" {
+			missing = `"missing": 2`
+		}
+		NewWithT(t).Expect(reported(t, format, Report{Records: lab(t)[1:2], Missing: 2})).To(ContainSubstring(missing), format)
+	}
+}
+
+func TestJSONHasWholeRecords(t *testing.T) {
+	g := NewWithT(t)
+	records := lab(t)
+	var document jsonReport
+	g.Expect(json.Unmarshal([]byte(reported(t, "json", Report{Records: records, Missing: 3})), &document)).To(Succeed())
+	g.Expect(document.Schema).To(Equal(SchemaVersion))
+	g.Expect([]int{document.Passed, document.Failed, document.Skipped, document.Missing}).To(Equal([]int{4, 2, 3, 3}))
+	g.Expect(document.Scenarios).To(HaveLen(len(records)))
+	g.Expect(document.Scenarios[0].Folder).To(Equal(records[0].Dir()))
+	want, err := records[0].Encode()
+	g.Expect(err).NotTo(HaveOccurred())
+	got, err := document.Scenarios[0].Record.Encode()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(got)).To(Equal(string(want)))
+}
+
+func TestReportOfARun(t *testing.T) {
+	g := NewWithT(t)
+	run := newRun(t, "a")
+	_, err := run.Report()
+	g.Expect(err).To(MatchError(ContainSubstring("has no record")))
+	g.Expect(os.MkdirAll(run.Dir("s", "killed"), 0o755)).To(Succeed())
+	put(t, run, small("s", "x"), nil)
+	report, err := run.Report()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(report.Records).To(HaveLen(1))
+	g.Expect(report.String()).To(Equal("1 passed, 0 failed, 0 skipped; 1 of 2 scenarios did not run to their end"))
+	report.Missing = 0
+	g.Expect(report.String()).To(Equal("1 passed, 0 failed, 0 skipped"))
+
+	g.Expect(os.WriteFile(filepath.Join(run.Dir("s", "killed"), FileName), []byte("{}"), 0o644)).To(Succeed())
+	_, err = run.Report()
+	g.Expect(err).To(MatchError(ContainSubstring("not a record")))
+}
+
+func TestJoinRefusesTheSameTwice(t *testing.T) {
+	g := NewWithT(t)
+	_, err := Join(Report{Records: lab(t)}, Report{Records: lab(t)[:1]})
+	g.Expect(err).To(And(MatchError(ErrTwice), MatchError(ContainSubstring("on kernel 6.1.0-40-amd64, virtual clock, seed 7, IPv4: give one of them"))))
+	again := lab(t)[:1]
+	again[0].Seed++
+	all, err := Join(Report{Records: lab(t), Missing: 1}, Report{Records: again, Missing: 2})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(all.Records).To(HaveLen(len(lab(t)) + 1))
+	g.Expect(all.Missing).To(Equal(3))
+}
+
+// The escapes are those of GitHub's own toolkit.
+func TestGitHubEscapes(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(githubData("50 %\r\n%0A: a, b")).To(Equal("50 %25%0D%0A%250A: a, b"))
+	g.Expect(githubProperty("50 %\r\n%0A: a, b")).To(Equal("50 %25%0D%0A%250A%3A a%2C b"))
+	r := &Record{Suite: "s, t", Scenario: "a: 5 %\n::error::b", Verdict: Failed, Failure: &Failure{Message: "5 %\r\n::error::x, y"}}
+	g.Expect(reported(t, "github", Report{Records: []*Record{r}})).To(Equal("" +
+		"::error title=s%2C t%3A a%3A 5 %25 %3A%3Aerror%3A%3Ab::5 %25%0A::error::x, y\n" +
+		"::notice title=tcplab::0 passed, 1 failed, 0 skipped\n"))
+}
+
+func TestGitHubFindsTheSource(t *testing.T) {
+	g := NewWithT(t)
+	dir := sources(t)
+	t.Chdir(dir)
+	t.Setenv("GITHUB_WORKSPACE", "")
+	const file = "scenarios/handshake/timeout_test.go"
+	for location, want := range map[string]string{
+		file + ":41": "file=" + file + ",line=41,",
+		"github.com/tcplab/tcplab/" + file + ":7":     "file=" + file + ",line=7,",
+		filepath.Join(dir, file) + ":7":               "file=" + file + ",line=7,",
+		"example.com/mine/x:1,_test.go:3":             "file=x%3A1%2C_test.go,line=3,",
+		"example.com/mine/other_test.go:3":            "",
+		"/usr/lib/go/src/runtime/panic.go:9":          "",
+		"scenarios/handshake:3":                       "", // a folder
+		"../" + filepath.Base(dir) + "/" + file + ":": "",
+		"": "",
+	} {
+		g.Expect(githubPlace(&Failure{Location: location})).To(Equal(want), location)
+	}
+	g.Expect(githubPlace(nil)).To(BeEmpty())
+	t.Chdir("scenarios")
+	t.Setenv("GITHUB_WORKSPACE", dir)
+	g.Expect(githubPlace(&Failure{Location: "example.com/mine/handshake/timeout_test.go:41"})).To(Equal("file=" + file + ",line=41,"))
+}
+
+func TestFirstLines(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(firstLines("one\ntwo\n", 8)).To(Equal("one\ntwo\n"))
+	g.Expect(firstLines("one\ntwo\nthree", 9)).To(Equal("one\ntwo\n... 6 more bytes in record.json"))
+	g.Expect(firstLines("ééé", 3)).To(Equal("é\n... 4 more bytes in record.json"))
+}
+
+// cells counts the cells of a row of a Markdown table.
+func cells(line string) int {
+	return strings.Count(strings.ReplaceAll(strings.ReplaceAll(line, `\\`, ""), `\|`, ""), "|")
+}
+
+// checkMarkdown: each row of each table has as many cells as its head, and nothing is HTML but the break that is ours.
+func checkMarkdown(t *testing.T, page string) {
+	t.Helper()
+	columns := 0
+	for line := range strings.Lines(page) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case !strings.HasPrefix(line, "|"):
+			columns = 0
+		case columns == 0:
+			columns = cells(line)
+		case cells(line) != columns || !strings.HasSuffix(line, "|"):
+			t.Errorf("%d cells instead of %d: %q", cells(line), columns, line)
+		}
+		if !strings.HasPrefix(line, "    ") && strings.Contains(strings.ReplaceAll(line, "<br>", ""), "<") {
+			t.Errorf("HTML: %q", line)
+		}
+	}
+}
+
+// checkGitHub: each line is a command of ours, whatever a message says.
+func checkGitHub(t *testing.T, log string) {
+	t.Helper()
+	for line := range strings.Lines(log) {
+		command := compiled(`^::(error|warning|notice) (file=[^,:]+,line=\d+,)?title=[^,:]*::.*\n$`)
+		if !command.MatchString(line) || compiled(`%(?:$|[^2031AD]|.[^5ADC0])`).MatchString(strings.TrimSuffix(line, "\n")) {
+			t.Errorf("no command: %q", line)
+		}
+	}
+}
+
+// Whatever scenarios are called and say, a report is text of its format.
+func FuzzReporters(f *testing.F) {
+	f.Add("handshake", "A SYN | is retransmitted", "failed", "message\n  indented\x1b[31m ]]> & <b> 100 %\r\n::error::", 3)
+	f.Add("", "\xff\u200d", "panicked", "", 0)
+	f.Add("日本", "\n", "skipped", "\u0000\ufffe\\|", 1)
+	f.Fuzz(func(t *testing.T, suite, scenario, verdict, text string, missing int) {
+		report := Report{Missing: missing & 7, Records: []*Record{
+			{Suite: suite, Scenario: scenario, Verdict: Verdict(verdict), Clock: ClockReal, Reason: text, Busy: &Busy{Most: 99},
+				Failure: &Failure{Message: text, Location: text}, Kernel: Kernel{Release: text}, Figures: []Figure{{Name: text, Value: 1}, {Name: "n", Unit: text}}},
+			{Suite: suite, Scenario: text, Verdict: Skipped, Clock: ClockVirtual, Reason: text},
+			{Suite: text, Scenario: scenario, Verdict: Failed, Failure: &Failure{}},
+		}}
+		for _, format := range Formats() {
+			out := reported(t, format, report)
+			if !utf8.ValidString(out) || strings.ContainsAny(out, "\x00\x1b\x7f\r\u009b\u202e") {
+				t.Errorf("%s: %q", format, out)
+			}
+			switch format {
+			case "json":
+				var document jsonReport
+				if err := json.Unmarshal([]byte(out), &document); err != nil {
+					t.Errorf("%v in %s", err, out)
+				}
+			case "github":
+				checkGitHub(t, out)
+			case "markdown":
+				checkMarkdown(t, out)
+			}
+		}
+	})
+}
+
+func ExampleNewReporter() {
+	report := Report{Records: []*Record{{Suite: "handshake", Scenario: "opens", Verdict: Passed, Clock: ClockVirtual}}}
+	reporter, err := NewReporter("github", TableOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if err := reporter(os.Stdout, report); err != nil {
+		fmt.Println(err)
+	}
+	// Output: ::notice title=tcplab::1 passed, 0 failed, 0 skipped
+}
