@@ -16,10 +16,6 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// snapLength of a lab's captures: all headers, and enough of the payload to know it by.
-// What a scenario asserts is in the headers, and a guest's files lie in its memory.
-const snapLength = 160
-
 // A Capture records what passes some link ends, from its start until its Stop.
 type Capture struct {
 	ending
@@ -58,7 +54,7 @@ func (l *Lab) Capture(places ...Place) *Capture {
 		}
 	}
 	began := time.Now()
-	running, err := capture.Start(filepath.Join(l.dir, name), capture.Config{SnapLength: snapLength}, interfaces...)
+	running, err := capture.Start(filepath.Join(l.dir, name), capture.Config{SnapLength: rules.SnapLength}, interfaces...)
 	check(err)
 	c := &Capture{lab: l, file: name, ends: ends, began: began, running: running}
 	l.add(c)

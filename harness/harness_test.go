@@ -495,10 +495,10 @@ func TestEventsOfALab(t *testing.T) {
 	g.Expect(failed.Failure.Location).To(HaveSuffix("/" + want("events")))
 }
 
-func TestCrossingsOfALab(t *testing.T) {
+func TestTransitsOfALab(t *testing.T) {
 	t.Parallel()
 	needNamespaces(t)
-	if record := start(t, "crossings").finish(0).record(); record.Verdict != results.Passed {
+	if record := start(t, "transits").finish(0).record(); record.Verdict != results.Passed {
 		t.Error(record.Verdict)
 	}
 }

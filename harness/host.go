@@ -12,6 +12,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 
 	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/netns"
 )
@@ -100,7 +101,7 @@ func (h *Host) HasSysctl(key string) bool {
 // tick of the running kernel.
 func (h *Host) Oracle() oracle.Kernel {
 	ginkgo.GinkgoHelper()
-	version, err := kernel.RunningVersion()
+	version, err := kernelversion.Running()
 	check(err)
 	hz, err := oracle.RunningHZ()
 	check(err)

@@ -36,7 +36,7 @@ func kernelEvents(events []kernel.Event, start time.Time) []analysis.KernelEvent
 		case e.Kind == kernel.Retransmit && e.Err == 0:
 			k.Kind, k.Established = analysis.KernelRetransmit, e.State == kernel.Established
 		case e.Kind == kernel.CongestionChange && e.Congestion != nil:
-			k.Kind, k.State = analysis.KernelCongestionState, analysis.CongestionState(*e.Congestion)
+			k.Kind, k.State = analysis.KernelCongestionState, *e.Congestion
 		case e.Kind == kernel.Probe && e.Probe != nil:
 			k.Kind, k.Window = analysis.KernelReceive, e.Probe.SndCwnd
 		default:

@@ -7,7 +7,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 
-	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 )
 
 // kernelComponent is what a spec calls the kernel in Ginkgo's decorator for versions.
@@ -22,7 +22,7 @@ const kernelComponent = "kernel"
 // versions only where it is told them (--sem-ver-filter=kernel=6.1.0). A different kernel version is not a
 // missing capability, so the spec is skipped even with TCPLAB_REQUIRE=1.
 func skipOtherKernel() {
-	running, err := kernel.RunningVersion()
+	running, err := kernelversion.Running()
 	check(err)
 	if reason := misfit(ginkgo.CurrentSpecReport().ComponentSemVerConstraints()[kernelComponent], running); reason != "" {
 		ginkgo.Skip(reason)
@@ -31,7 +31,7 @@ func skipOtherKernel() {
 
 // misfit says why a kernel does not meet the conditions of a spec, or nothing if it does. Of a release only the
 // three numbers count: "-56-amd64" behind them would read as a version before that one.
-func misfit(conditions []string, running kernel.Version) string {
+func misfit(conditions []string, running kernelversion.Version) string {
 	fits := types.MustParseSemVerFilter(kernelComponent + "=" + running.String())
 	if fits(kernelComponent, conditions) {
 		return ""

@@ -5,12 +5,12 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 )
 
 func TestMisfit(t *testing.T) {
 	g := NewWithT(t)
-	debian, err := kernel.ParseVersion("6.1.0-56-amd64")
+	debian, err := kernelversion.Parse("6.1.0-56-amd64")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(misfit(nil, debian)).To(BeEmpty())
 	g.Expect(misfit([]string{">= 6.1.0"}, debian)).To(BeEmpty())

@@ -259,10 +259,14 @@ const rulesFile = "rules.json"
 
 // recordRules puts what the rules did into the record, and their hits beside it. They have been stopped.
 func (l *Lab) recordRules() error {
+	type hit struct {
+		At time.Duration `json:"at_ns"` // since the start of the spec
+		rules.Hit
+	}
 	type account struct {
 		End    string        `json:"end"`
 		Counts []rules.Count `json:"counts"`
-		Hits   []rules.Hit   `json:"hits"`
+		Hits   []hit         `json:"hits"`
 	}
 	var accounts []account
 	var errs []error
@@ -270,7 +274,11 @@ func (l *Lab) recordRules() error {
 		if !s.used() {
 			continue
 		}
-		accounts = append(accounts, account{s.end.String(), s.counts, s.hits})
+		a := account{End: s.end.String(), Counts: s.counts}
+		for _, h := range s.hits {
+			a.Hits = append(a.Hits, hit{h.Time.Sub(l.start), h})
+		}
+		accounts = append(accounts, a)
 		for i, r := range s.list {
 			if i >= len(s.counts) {
 				break

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness/analysis"
-	"github.com/tcplab/tcplab/harness/capture"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
@@ -47,7 +46,7 @@ func init() {
 			all, err := analysis.ReadFile(filepath.Join(lab.Dir(), wire.File()))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(slices.Collect(analysis.Where(slices.Values(all), analysis.NeverSent))).To(HaveExactElements(
-				And(HaveField("Interface", net.ToServer.String()+capture.DroppedSuffix), HaveField("Length", 1448))))
+				And(HaveField("Interface", net.ToServer.String()+analysis.DroppedSuffix), HaveField("Length", 1448))))
 			text, err := os.ReadFile(filepath.Join(lab.Dir(), wire.File()))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(string(text)).To(And(ContainSubstring(`drop (rule "drop data 5")`), ContainSubstring(`hold 30ms (rule "hold 30ms SYN-ACK`)))
@@ -117,13 +116,17 @@ func TestRulesOfASpec(t *testing.T) {
 	var accounts []struct {
 		End    string
 		Counts []rules.Count
-		Hits   []rules.Hit
+		Hits   []struct {
+			rules.Hit
+			At time.Duration `json:"at_ns"`
+		}
 	}
 	g.Expect(json.Unmarshal(text, &accounts)).To(Succeed())
 	g.Expect(accounts).To(HaveLen(2))
 	g.Expect(accounts[0].End).To(Equal("router/eth1"))
 	g.Expect(accounts[0].Hits).To(HaveExactElements(And(
 		HaveField("Rule", "drop data 5"), HaveField("Number", BeEquivalentTo(5)), HaveField("Packet", HaveLen(rules.SnapLength)))))
+	g.Expect(accounts[0].Hits[0].At).To(And(BeNumerically(">", lost.At), BeNumerically("<", record.Duration)), "since the start of the spec")
 	g.Expect(accounts[1].Counts).To(Equal([]rules.Count{{Rule: "hold 30ms SYN-ACK 1", Matched: 1, Acted: 1}}))
 }
 

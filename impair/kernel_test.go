@@ -20,6 +20,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/internal/ethernet"
 	"github.com/tcplab/tcplab/internal/statistics"
 )
 
@@ -162,7 +163,6 @@ type frame struct {
 const (
 	frameHeader = 16
 	frameSize   = 100 // payload, if a test does not say otherwise
-	ethernet    = 14
 )
 
 // send puts frames from first to last-1 into near, without a pause.
@@ -534,7 +534,7 @@ func TestAPerfectLinkDeliversAll(t *testing.T) {
 		g.Expect(f.number).To(Equal(i))
 		g.Expect(f.delay).To(BeNumerically("<", slack))
 	}
-	g.Expect(w.queue()).To(Equal(Stats{Packets: 100, Bytes: 100 * (frameSize + ethernet)}))
+	g.Expect(w.queue()).To(Equal(Stats{Packets: 100, Bytes: 100 * (frameSize + ethernet.HeaderLength)}))
 }
 
 func TestDelayDelays(t *testing.T) {
@@ -555,7 +555,7 @@ func TestChangeKeepsWhatIsQueued(t *testing.T) {
 	const long = time.Second
 	w.apply(Netem{Delay: long})
 	w.send(0, 50)
-	g.Expect(w.queue()).To(Equal(Stats{QueueLength: 50, Backlog: 50 * (frameSize + ethernet)}))
+	g.Expect(w.queue()).To(Equal(Stats{QueueLength: 50, Backlog: 50 * (frameSize + ethernet.HeaderLength)}))
 
 	w.change(Netem{Delay: 10 * ms, Loss: SimpleGilbert(1, 10), Rate: Rate{BitsPerSecond: Gbit}})
 	w.change(Netem{Delay: 10 * ms})
@@ -570,7 +570,7 @@ func TestChangeKeepsWhatIsQueued(t *testing.T) {
 		g.Expect(f.number).To(Equal(i))
 		g.Expect(f.delay).To(And(BeNumerically(">=", long), BeNumerically("<", long+slack)))
 	}
-	g.Expect(w.queue()).To(Equal(Stats{Packets: 60, Bytes: 60 * (frameSize + ethernet)}))
+	g.Expect(w.queue()).To(Equal(Stats{Packets: 60, Bytes: 60 * (frameSize + ethernet.HeaderLength)}))
 }
 
 func TestApplyAndClearDropWhatIsQueued(t *testing.T) {
@@ -809,7 +809,7 @@ func TestCorruptFlipsOneBit(t *testing.T) {
 		hits += flipped
 	}
 	t.Logf("%d of %d frames have a bit flipped in the payload", hits, n)
-	const inPayload = float64(size-frameHeader) / (size + ethernet)
+	const inPayload = float64(size-frameHeader) / (size + ethernet.HeaderLength)
 	NewWithT(t).Expect(float64(hits) / n).To(share(n, inPayload))
 }
 
@@ -843,7 +843,7 @@ func TestRateTakesTimeForEachPacket(t *testing.T) {
 	}{
 		{"bytes of the frame", Rate{BitsPerSecond: Mbit}, 1250},
 		{"packet overhead", Rate{BitsPerSecond: Mbit, PacketOverhead: 250}, 1000},
-		{"less the Ethernet header", Rate{BitsPerSecond: 86 * 8 * 100, PacketOverhead: -ethernet}, 100},
+		{"less the Ethernet header", Rate{BitsPerSecond: 86 * 8 * 100, PacketOverhead: -ethernet.HeaderLength}, 100},
 		// 1000 bytes are 20.8 cells of 48
 		{"cells", Rate{BitsPerSecond: 21 * 53 * 8 * 100, CellSize: 48, CellOverhead: 5}, 1000},
 	} {
@@ -851,7 +851,7 @@ func TestRateTakesTimeForEachPacket(t *testing.T) {
 			w := newWire(t)
 			g := NewWithT(t)
 			w.apply(Netem{Rate: test.rate, Limit: n})
-			w.sendSize(0, n, test.size-ethernet)
+			w.sendSize(0, n, test.size-ethernet.HeaderLength)
 			frames := w.receive(n)
 			began := frames[0].arrived - frames[0].delay
 			for i, f := range frames {
@@ -895,7 +895,7 @@ func TestSlotsLetBunchesGo(t *testing.T) {
 		slot Slot
 	}{
 		{"range", Slot{MinDelay: 40 * ms, MaxDelay: 40 * ms, Packets: 5}},
-		{"bytes", Slot{MinDelay: 40 * ms, MaxDelay: 40 * ms, Bytes: 5 * (frameSize + ethernet)}},
+		{"bytes", Slot{MinDelay: 40 * ms, MaxDelay: 40 * ms, Bytes: 5 * (frameSize + ethernet.HeaderLength)}},
 		{"distribution", Slot{Delay: 40 * ms, Jitter: 1, Packets: 5}},
 	} {
 		for _, change := range []bool{false, true} {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tcplab/tcplab/internal/ethernet"
 )
 
 // Bit rates, for [Rate]: decimal, as everywhere in networking.
@@ -307,7 +309,7 @@ func bitRate(bits int64) string {
 
 // Sizing of the limit; the formula is in the documentation of Netem.Limit.
 const (
-	limitPacket    = 1514    // bytes of a full frame: an MTU of 1500 and an Ethernet header
+	limitPacket    = ethernet.FrameLength
 	limitQueueMin  = 64      // packets; 64 KiB, a burst of TSQ or GSO size, are 46 segments of 1448
 	limitFreeRate  = 10e9    // bit/s that a link without a rate is sized for
 	limitFreeMin   = 1000    // packets, tc's own default

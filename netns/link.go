@@ -10,11 +10,13 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/ethernet"
 )
 
 const (
 	// DefaultMTU is Ethernet's (RFC 894).
-	DefaultMTU = 1500
+	DefaultMTU = ethernet.MTU
 
 	minMTU     = 68    // RFC 791, section 3.2; also ETH_MIN_MTU in include/uapi/linux/if_ether.h
 	minMTUIPv6 = 1280  // RFC 8200, section 5

@@ -92,7 +92,7 @@
 //
 // # What is measured
 //
-// Each connection in a [Result] has the state of its socket just before it was closed: [TCPInfo], the congestion
+// Each connection in a [Result] has the state of its socket just before it was closed: [tcpinfo.Info], the congestion
 // control, the buffers. A bulk or echo client closes first, and reads TCP_INFO when it has received the server's FIN.
 // The server closes only after it has read all, so everything that the client sent is acknowledged then, including
 // its FIN, and total_retrans is final. The state is CLOSE (7) by then, because the kernel keeps TIME-WAIT outside of

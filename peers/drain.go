@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // maxBlocked is the number of connections of a peer that are read in blocking calls: each takes a thread of the
@@ -48,7 +50,7 @@ func (s *socket) drain(ctx context.Context) (d drained, err error) {
 			return err
 		}
 		// Either may have ended the call: after a FIN the state is CLOSE_WAIT.
-		info, err := getTCPInfo(fd)
+		info, err := tcpinfo.Get(fd)
 		if err != nil {
 			return peerError("getsockopt TCP_INFO", "", err)
 		}
@@ -93,7 +95,7 @@ func drainBlocking(fd int) (d drained, err error) {
 // (tcpi_last_data_recv, in ticks of up to 10 ms), and now otherwise.
 func lastData(fd int, now time.Time) (time.Time, error) {
 	const tick = 10 * time.Millisecond // HZ=100, the longest
-	info, err := getTCPInfo(fd)
+	info, err := tcpinfo.Get(fd)
 	if err != nil {
 		return now, peerError("getsockopt TCP_INFO", "", err)
 	}

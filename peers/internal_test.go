@@ -15,8 +15,10 @@ import (
 	"testing/iotest"
 	"time"
 
-	"github.com/tcplab/tcplab/internal/testenv"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/testenv"
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 func TestTail(t *testing.T) {
@@ -91,49 +93,6 @@ func TestLineScanner(t *testing.T) {
 	}
 }
 
-func TestTCPInfoJSON(t *testing.T) {
-	info := TCPInfo{size: 104} // what Linux 2.6 fills, up to total_retrans
-	info.State, info.Total_retrans, info.Snd_wscale, info.Rto = 1, 42, 7, 201000
-	b, err := json.Marshal(info)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const head = `{"state":1,"ca_state":0,"retransmits":0,"probes":0,"backoff":0,"options":0,"snd_wscale":7,"rcv_wscale":0,` +
-		`"delivery_rate_app_limited":0,"fastopen_client_fail":0,"rto":201000,"ato":0,`
-	if s := string(b); !strings.HasPrefix(s, head) || !strings.HasSuffix(s, `,"total_retrans":42}`) {
-		t.Errorf("%s", s)
-	}
-	var back TCPInfo
-	if err := json.Unmarshal(b, &back); err != nil || back != info {
-		t.Errorf("%+v, %v, expected %+v", back, err, info)
-	}
-	for name, want := range map[string]bool{"total_retrans": true, "pacing_rate": false, "none": false} {
-		if info.Has(name) != want {
-			t.Errorf("Has(%q) is %v", name, !want)
-		}
-	}
-	for _, bad := range []string{`{"state":256}`, `{"rto":-1}`, `{"x":1}`, `[]`, `{"rto":"1"}`} {
-		if err := json.Unmarshal([]byte(bad), &back); err == nil {
-			t.Errorf("%s is taken", bad)
-		}
-	}
-}
-
-// Every field of the kernel's struct is there once.
-func TestTCPInfoFields(t *testing.T) {
-	seen := map[string]bool{}
-	last := uintptr(0)
-	for _, f := range tcpInfoFields {
-		if seen[f.name] || f.end < last {
-			t.Errorf("%s at %d after %d", f.name, f.end, last)
-		}
-		seen[f.name], last = true, f.end
-	}
-	if want := reflect.TypeFor[unix.TCPInfo]().NumField() - 1 + 4 + 3; len(tcpInfoFields) != want {
-		t.Errorf("%d fields, expected %d", len(tcpInfoFields), want)
-	}
-}
-
 func TestErrnoByName(t *testing.T) {
 	for _, errno := range []unix.Errno{unix.ECONNREFUSED, unix.ETIMEDOUT, unix.EPERM, unix.EHWPOISON} {
 		if got := errnoByName(unix.ErrnoName(errno)); got != errno {
@@ -149,19 +108,15 @@ func TestErrnoByName(t *testing.T) {
 
 // The longest result has to fit into a line.
 func TestLongestResultFits(t *testing.T) {
-	info := TCPInfo{size: tcpInfoFields[len(tcpInfoFields)-1].end}
-	v := reflect.ValueOf(&info).Elem()
-	for _, f := range tcpInfoFields {
-		v.FieldByIndex(f.index).SetUint(1<<(8*v.FieldByIndex(f.index).Type().Size()) - 1)
-	}
+	info := tcpinfo.Parse(bytes.Repeat([]byte{0xff}, 1<<10)) // every field is there, and the greatest number
 	addr := netip.MustParseAddrPort("[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535")
 	e := &PeerError{Op: "setsockopt TCP_CONGESTION", Addr: addr.String(), Errno: "EADDRNOTAVAIL", Message: strings.Repeat("x", 100)}
 	c := Connection{Local: addr, Remote: addr, ConnectTime: time.Hour, Sent: 1 << 62, Received: 1 << 62, Elapsed: time.Hour, Goodput: 1.0 / 3,
-		Congestion: "0123456789abcde", MSS: 65535, SendBuffer: 1 << 30, ReceiveBuffer: 1 << 30, TCPInfo: &info, Err: e}
+		Congestion: "0123456789abcde", MSS: 65535, SendBuffer: 1 << 30, ReceiveBuffer: 1 << 30, TCPInfo: info, Err: e}
 	connections := slices.Repeat([]Connection{c}, MaxConnections)
 	o := Outcome{Step: "set IP_BIND_ADDRESS_NO_PORT 1000000", Start: time.Hour, Elapsed: time.Hour, Bytes: 1 << 62, Err: e}
 	connections[0].Steps = slices.Repeat([]Outcome{o}, MaxOutcomes-MaxInspects)
-	o.TCPInfo = &info
+	o.TCPInfo = info
 	connections[0].Steps = append(connections[0].Steps, slices.Repeat([]Outcome{o}, MaxInspects)...)
 	b, err := json.Marshal(message{Type: typeResult, Result: &Result{Err: e, Connections: connections}})
 	if err != nil || len(b) >= maxMessageLine {

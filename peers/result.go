@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // Result is what a peer reports at its end. All durations come from the monotonic clock.
@@ -64,7 +66,7 @@ type Connection struct {
 
 	// TCPInfo is final if the connection was closed in order: the other side has acknowledged all that this side
 	// sent, including its FIN, so nothing can be retransmitted any more.
-	TCPInfo *TCPInfo `json:"tcp_info,omitempty"`
+	TCPInfo *tcpinfo.Info `json:"tcp_info,omitempty"`
 
 	Steps []Outcome `json:"steps,omitempty"` // of Script
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // Script is a client or a server that does exactly its steps, in order, and reports the outcome of each. It does
@@ -56,7 +58,7 @@ type Outcome struct {
 	Start   time.Duration `json:"start_ns"`           // since the script began, before its first connect(2) or accept(2)
 	Elapsed time.Duration `json:"elapsed_ns"`         // from its start to its end
 	Bytes   int64         `json:"bytes,omitempty"`    // written or read, also where there is an error
-	TCPInfo *TCPInfo      `json:"tcp_info,omitempty"` // of Inspect
+	TCPInfo *tcpinfo.Info `json:"tcp_info,omitempty"` // of Inspect
 	Err     *PeerError    `json:"error,omitempty"`
 }
 

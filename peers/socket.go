@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // socket is a TCP socket as the kernel makes it. Package net is not used, because it adds what an experiment has not
@@ -249,8 +251,8 @@ func (s *socket) finishPassive(ctx context.Context) error {
 	// The kernel wakes pollers at the change from LAST_ACK to CLOSE (tcp_done in net/ipv4/tcp.c).
 	var err error
 	waitErr := s.raw.Read(func(fd uintptr) bool {
-		var info *TCPInfo
-		if info, err = getTCPInfo(int(fd)); err != nil {
+		var info *tcpinfo.Info
+		if info, err = tcpinfo.Get(int(fd)); err != nil {
 			return true
 		}
 		if info.State != tcpClose {
@@ -278,8 +280,8 @@ func (s *socket) closeWrite() error {
 	return s.control(func(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) })
 }
 
-func (s *socket) tcpInfo() (info *TCPInfo, err error) {
-	err = s.control(func(fd int) (err error) { info, err = getTCPInfo(fd); return err })
+func (s *socket) tcpInfo() (info *tcpinfo.Info, err error) {
+	err = s.control(func(fd int) (err error) { info, err = tcpinfo.Get(fd); return err })
 	return info, err
 }
 
@@ -323,7 +325,7 @@ func (s *socket) describe(c *Connection) error {
 		if c.Congestion, err = getCongestion(fd); err != nil {
 			return peerError("getsockopt TCP_CONGESTION", "", err)
 		}
-		if c.TCPInfo, err = getTCPInfo(fd); err != nil {
+		if c.TCPInfo, err = tcpinfo.Get(fd); err != nil {
 			return peerError("getsockopt TCP_INFO", "", err)
 		}
 		return nil

@@ -27,19 +27,19 @@
 // record.json is one JSON object, UTF-8, indented, its members in the order of [Record]'s fields. The same record
 // gives the same bytes.
 //
-//	schema       1. Rises when a member is removed or changes its meaning; ignore members that you do not know.
+//	schema       3. Rises when a member is removed or changes its meaning; ignore members that you do not know.
 //	suite, scenario, labels
 //	verdict      passed, failed, skipped, pending, panicked, timedout, interrupted or aborted
 //	failure      message and location, if it did not pass
 //	reason       why it was skipped
 //	kernel       release, version and machine of the kernel whose TCP was tested
-//	clock        "virtual" or "real"; every duration outside host is on this clock
+//	clock        "virtual" or "real"; every time outside host is on this clock
 //	seed         a string of decimal digits, since jq 1.6 and JavaScript round numbers above 2^53
 //	inputs       QEMU's version and seed, and the hashes of the kernel, the initramfs and QEMU's command line: the
 //	             same inputs give the same bytes. Absent in real time.
-//	duration     of the spec
+//	duration_ns  of the spec
 //	topology     kind, hosts (name, addresses, sysctls that were set), links (two ends, mtu, offload)
-//	impairments  at (since the start), end, direction, asked, applied (as read back from the kernel), notes
+//	impairments  at_ns (since the start of the spec), end, direction, asked, applied (as read back from the kernel), notes
 //	peers        name, host, program, config, result, error
 //	counters     per host, what the kernel's counters rose by, under nstat's names, and the value of gauges
 //	             (TcpCurrEstab) at the end; those that are 0 are absent
@@ -50,7 +50,8 @@
 //	host         wall time, start, the machine, and artefacts that depend on them. The only part that may differ
 //	             between two runs of the same seed in virtual time.
 //
-// A duration is a string as Go writes it, exact to the nanosecond: "2m7.000000001s". A link end is "host/interface".
+// A time is in whole nanoseconds, and its name ends in _ns; only host.started is a date, by RFC 3339. A link end is
+// "host/interface". docs/results.md has the other files of a run, which follow the same rules.
 // Lists are never null. asked, applied, config and result are the JSON of whoever produced them (see [Raw]) and keep
 // the order of their members.
 //

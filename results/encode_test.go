@@ -70,12 +70,12 @@ func TestValidateNamesTheFault(t *testing.T) {
 		spoil func(*Record)
 		want  string
 	}{
-		{"schema", func(r *Record) { r.Schema = 7 }, `schema 7: unknown schema version; leave it 0 or set it to 2`},
+		{"schema", func(r *Record) { r.Schema = 7 }, `schema 7: unknown schema version; leave it 0 or set it to 3`},
 		{"no suite", func(r *Record) { r.Suite = "" }, `suite is empty`},
 		{"no scenario", func(r *Record) { r.Scenario = "" }, `scenario is empty`},
 		{"verdict", func(r *Record) { r.Verdict = "ok" }, `verdict "ok": allowed are "passed", "failed", "skipped"`},
 		{"clock", func(r *Record) { r.Clock = "" }, `clock "": allowed are "virtual" and "real"`},
-		{"duration", func(r *Record) { r.Duration = -1 }, `duration -1ns: must not be negative`},
+		{"duration", func(r *Record) { r.Duration = -1 }, `duration_ns -1ns: must not be negative`},
 		{"hash of inputs", func(r *Record) { r.Inputs.KernelSHA256 = "AB" }, `inputs.kernel_sha256 "AB": must be 64 lower-case hex digits`},
 		{"asked", func(r *Record) { r.Impairments[0].Asked = json.RawMessage("{") }, `impairments[0].asked is not JSON`},
 		{"result", func(r *Record) { r.Peers[1].Result = json.RawMessage("NaN") }, `peers[1].result (listen) is not JSON`},
@@ -91,7 +91,7 @@ func TestValidateNamesTheFault(t *testing.T) {
 		{"size", func(r *Record) { r.Artefacts[0].Size = -1 }, `artefacts[0].size -1: must not be negative`},
 		{"hash", func(r *Record) { r.Artefacts[0].SHA256 = hash("A") }, `artefacts[0].sha256 "AAAA`},
 		{"year", func(r *Record) { r.Host.Started = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) }, `host.started: year 10000`},
-		{"wall", func(r *Record) { r.Host.Wall = -5 }, `host.wall -5ns`},
+		{"wall", func(r *Record) { r.Host.Wall = -5 }, `host.wall_ns -5ns`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -134,11 +134,11 @@ func TestParseRefuses(t *testing.T) {
 		{"something after it", string(valid) + "{}", "after top-level value"},
 		{"an array", "[]", "not a record"},
 		{"another file", `{"name": "tcplab"}`, `not a record: it has no field "schema"`},
-		{"a newer schema", `{"schema": 3, "verdict": {"new": "shape"}}`, "unknown schema version 3: only version 2 can be read"},
-		{"an older schema", `{"schema": 1}`, "unknown schema version 1: only version 2 can be read"},
+		{"a newer schema", `{"schema": 4, "verdict": {"new": "shape"}}`, "unknown schema version 4: only version 3 can be read"},
+		{"an older schema", `{"schema": 2}`, "unknown schema version 2: only version 3 can be read"},
 		{"schema zero", `{"schema": 0}`, "unknown schema version 0"},
 		{"a bad path", strings.Replace(string(valid), `"peers/dial.log"`, `"../../dial.log"`, 1), "must stay inside"},
-		{"a bad duration", strings.Replace(string(valid), `"2m9.512000003s"`, `"long"`, 1), `invalid duration "long"`},
+		{"a bad duration", strings.Replace(string(valid), `129512000003`, `"2m9.512000003s"`, 1), "cannot unmarshal string"},
 		{"a seed that is a number", strings.Replace(string(valid), `"42"`, `42`, 1), "unquoted value into uint64"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -146,13 +146,13 @@ func TestParseRefuses(t *testing.T) {
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(tc.want)))
 		})
 	}
-	_, err = Parse(strings.NewReader(`{"schema": 3}`))
+	_, err = Parse(strings.NewReader(`{"schema": 4}`))
 	NewWithT(t).Expect(errors.Is(err, ErrSchema)).To(BeTrue())
 }
 
 func TestParseIgnoresNewFields(t *testing.T) {
 	g := NewWithT(t)
-	r, err := Parse(strings.NewReader(`{"schema": 2, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "colour": "blue"}`))
+	r, err := Parse(strings.NewReader(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "colour": "blue"}`))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.Suite).To(Equal("s"))
 }
@@ -165,19 +165,6 @@ func TestReadErrorsNameTheFile(t *testing.T) {
 	g.Expect(os.WriteFile(name, []byte(`{"schema": 99}`), 0o644)).To(Succeed())
 	_, err = Read(name)
 	g.Expect(err).To(And(MatchError(ErrSchema), MatchError(ContainSubstring(name))))
-}
-
-func TestDurationIsExact(t *testing.T) {
-	for _, d := range []Duration{0, 1, 999, 1000, 1500, Duration(time.Second), Duration(time.Minute + 1), math.MaxInt64, math.MinInt64} {
-		text, err := d.MarshalText()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var back Duration
-		if err := back.UnmarshalText(text); err != nil || back != d {
-			t.Errorf("%d is written %s and read as %d, %v", d, text, back, err)
-		}
-	}
 }
 
 func TestRaw(t *testing.T) {
@@ -306,7 +293,7 @@ type endless struct{ begun bool }
 func (e *endless) Read(p []byte) (int, error) {
 	if !e.begun {
 		e.begun = true
-		return copy(p, `{"schema": 2, "labels": [0`), nil
+		return copy(p, `{"schema": 3, "labels": [0`), nil
 	}
 	return copy(p, strings.Repeat(",0", 2048)), nil
 }
@@ -322,8 +309,8 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(data)
-	f.Add([]byte(`{"schema": 2, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "host": {"started": "9999-12-31T23:59:59-01:00"}}`))
-	f.Add([]byte(`{"schema": 2, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "peers": [{"config": null, "result": [1e999]}]}`))
+	f.Add([]byte(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "host": {"started": "9999-12-31T23:59:59-01:00"}}`))
+	f.Add([]byte(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "peers": [{"config": null, "result": [1e999]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := Parse(bytes.NewReader(data))
 		if err != nil {

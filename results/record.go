@@ -6,9 +6,11 @@ import (
 )
 
 // SchemaVersion is the version of the record's schema that this package writes, and the only one that it reads.
-// It rises when a field is removed or changes its meaning. A new field does not raise it: readers ignore names
-// that they do not know.
-const SchemaVersion = 2
+// It counts for all JSON files of a run, which docs/results.md lists. It rises when a field is removed or changes its
+// meaning. A new field does not raise it: readers ignore names that they do not know.
+//
+// Version 3: all times are whole nanoseconds, and their names end in _ns.
+const SchemaVersion = 3
 
 // FileName is the name of a record inside its scenario's folder.
 const FileName = "record.json"
@@ -61,7 +63,7 @@ type Record struct {
 	IPv6     bool     `json:"ipv6,omitempty"`  // the Internet protocol of the run, else IPv4
 	Seed     uint64   `json:"seed,string"`     // the seed of the scenario's own random choices
 	Inputs   Inputs   `json:"inputs,omitzero"` // what else the run depends on
-	Duration Duration `json:"duration"`        // of the spec, on Clock
+	Duration Duration `json:"duration_ns"`     // of the spec, on Clock
 
 	Topology    *Topology     `json:"topology,omitempty"`
 	Impairments []Impairment  `json:"impairments"` // in the order in which they were applied
@@ -141,7 +143,7 @@ type Link struct {
 // An Impairment is one setting of a link end. Asked and Applied are the impairment's own JSON (see Raw); both are
 // absent when it was cleared.
 type Impairment struct {
-	At        Duration        `json:"at"` // since the start of the spec, on its clock
+	At        Duration        `json:"at_ns"` // since the start of the spec, on its clock
 	End       string          `json:"end"`
 	Direction string          `json:"direction"`         // for example "egress", "client to server"
 	Asked     json.RawMessage `json:"asked,omitempty"`   // what the scenario wanted
@@ -201,8 +203,8 @@ type Busy struct {
 	// Most is of the busiest part of a second or more, between two things that the scenario did: Start, Wait and the like. It
 	// is absent if the scenario was shorter.
 	Most float64  `json:"most,omitempty"`
-	From Duration `json:"from,omitempty"` // where that part began, since the start of the spec
-	For  Duration `json:"for,omitempty"`  // how long it was
+	From Duration `json:"from_ns,omitempty"` // where that part began, since the start of the spec
+	For  Duration `json:"for_ns,omitempty"`  // how long it was
 	// Allowed is true of a scenario whose figures are counts, which a slow machine leaves as they are.
 	Allowed bool `json:"allowed,omitempty"`
 }
@@ -217,7 +219,7 @@ type Artefact struct {
 // HostPart is what depends on the machine that the run happened on and on the moment.
 type HostPart struct {
 	Started time.Time `json:"started,omitzero"` // written in UTC
-	Wall    Duration  `json:"wall"`             // of the spec, with the guest's boot if it had one
+	Wall    Duration  `json:"wall_ns"`          // of the spec, with the guest's boot if it had one
 	Kernel  Kernel    `json:"kernel,omitzero"`  // of the machine; with a guest, not the kernel that was tested
 	CPU     string    `json:"cpu,omitempty"`    // model name
 	CPUs    int       `json:"cpus,omitempty"`   // that the run could use
@@ -228,22 +230,5 @@ type HostPart struct {
 	Artefacts []Artefact `json:"artefacts"`
 }
 
-// A Duration is written as Go writes it, "1m3.000000001s", which is exact to the nanosecond: reading it back gives
-// the same value.
-type Duration time.Duration
-
-// String returns for example "2m7s" or "1.5ms".
-func (d Duration) String() string { return time.Duration(d).String() }
-
-// MarshalText is the inverse of UnmarshalText.
-func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
-
-// UnmarshalText reads what time.ParseDuration reads.
-func (d *Duration) UnmarshalText(text []byte) error {
-	parsed, err := time.ParseDuration(string(text))
-	if err != nil {
-		return err // it quotes the text
-	}
-	*d = Duration(parsed)
-	return nil
-}
+// A Duration is a [time.Duration]: in a record it is whole nanoseconds.
+type Duration = time.Duration

@@ -124,7 +124,8 @@ func (r *Run) Dir(suite, scenario string) string {
 func Folder(suite, scenario string) string { return path.Join(Slug(suite), Slug(scenario)) }
 
 // Records returns the run's records, sorted by suite and scenario. Records that cannot be read are joined in the
-// error; the others are returned all the same. A folder without a record is no error: see Unfinished.
+// error, those of another schema version as one error; the others are returned all the same. A folder without a record
+// is no error: see Unfinished.
 func (r *Run) Records() ([]*Record, error) {
 	dirs, err := r.scenarios()
 	if err != nil {
@@ -132,17 +133,25 @@ func (r *Run) Records() ([]*Record, error) {
 	}
 	var records []*Record
 	var faults []error
+	var otherSchema error
+	others := 0
 	for _, dir := range dirs {
 		rec, err := Read(filepath.Join(r.path, dir, FileName))
 		switch {
 		case err == nil:
 			records = append(records, rec)
+		case errors.Is(err, ErrSchema):
+			otherSchema = cmp.Or(otherSchema, err)
+			others++
 		case !errors.Is(err, fs.ErrNotExist):
 			faults = append(faults, err)
 		}
 	}
+	if others > 1 {
+		otherSchema = fmt.Errorf("%w (and %d more records of this run)", otherSchema, others-1)
+	}
 	Sort(records)
-	return records, errors.Join(faults...)
+	return records, errors.Join(append(faults, otherSchema)...)
 }
 
 // Sort sorts records by suite and scenario, as Records does.

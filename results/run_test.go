@@ -92,7 +92,7 @@ func TestRecordsGivesWhatCanBeRead(t *testing.T) {
 	run := newRun(t, "a")
 	put(t, run, small("a", "good"), nil)
 	bad := put(t, run, small("a", "bad"), nil)
-	g.Expect(os.WriteFile(filepath.Join(bad, FileName), []byte(`{"schema": 3}`), 0o644)).To(Succeed())
+	g.Expect(os.WriteFile(filepath.Join(bad, FileName), []byte(`{"schema": 4}`), 0o644)).To(Succeed())
 	killed := run.Dir("a", "killed")
 	g.Expect(os.MkdirAll(killed, 0o755)).To(Succeed())
 	g.Expect(os.WriteFile(filepath.Join(killed, "."+FileName+"123"), []byte(`{"sch`), 0o644)).To(Succeed())
@@ -101,6 +101,19 @@ func TestRecordsGivesWhatCanBeRead(t *testing.T) {
 	g.Expect(err).To(And(MatchError(ErrSchema), MatchError(ContainSubstring(bad))))
 	g.Expect(records).To(HaveLen(1))
 	g.Expect(run.Unfinished()).To(Equal([]string{killed}))
+}
+
+// An old run has hundreds of records, all with the same fault.
+func TestRecordsOfAnotherSchemaAreOneError(t *testing.T) {
+	g := NewWithT(t)
+	run := newRun(t, "a")
+	for _, scenario := range []string{"a", "b", "c"} {
+		dir := put(t, run, small("a", scenario), nil)
+		g.Expect(os.WriteFile(filepath.Join(dir, FileName), []byte(`{"schema": 2}`), 0o644)).To(Succeed())
+	}
+	_, err := run.Records()
+	g.Expect(err).To(MatchError(ErrSchema))
+	g.Expect(err.Error()).To(And(Not(ContainSubstring("\n")), ContainSubstring("version 2"), HaveSuffix("(and 2 more records of this run)")))
 }
 
 // Ginkgo runs specs in several processes; here they are goroutines, which share even less politely.

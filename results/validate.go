@@ -35,7 +35,7 @@ func (r *Record) Validate() error {
 		fault("clock %q: allowed are %q and %q", r.Clock, ClockVirtual, ClockReal)
 	}
 	if r.Duration < 0 {
-		fault("duration %v: must not be negative", r.Duration)
+		fault("duration_ns %v: must not be negative", r.Duration)
 	}
 	for _, h := range []struct{ field, hash string }{
 		{"kernel_sha256", r.Inputs.KernelSHA256},
@@ -48,7 +48,7 @@ func (r *Record) Validate() error {
 	}
 	for i, m := range r.Impairments {
 		if m.At < 0 {
-			fault("impairments[%d].at %v: must not be negative", i, m.At)
+			fault("impairments[%d].at_ns %v: must not be negative", i, m.At)
 		}
 		if !isJSON(m.Asked) {
 			fault("impairments[%d].asked is not JSON: use Raw", i)
@@ -112,7 +112,7 @@ func (r *Record) Validate() error {
 			fault("host.started: year %d: must be 1 to 9999 in UTC", y) // RFC 3339 has four digits
 		}
 		if r.Host.Wall < 0 {
-			fault("host.wall %v: must not be negative", r.Host.Wall)
+			fault("host.wall_ns %v: must not be negative", r.Host.Wall)
 		}
 	}
 	if len(faults) > 0 {

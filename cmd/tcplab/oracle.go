@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	kernels "github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/harness/oracle"
 )
 
@@ -50,7 +50,7 @@ Without --kernel it is this machine's, with its sysctls; with it, one with the d
 	flags.IntVar(&o.hz, "hz", 0, "its ticks a second (default: this machine's, or Debian's 250)")
 	flags.StringArrayVar(&o.sysctls, "sysctl", nil, "a setting, as KEY=VALUE (repeatable): "+strings.Join(oracle.Keys(), ", "))
 	flags.DurationVar(&o.rtt, "rtt", 0, "round-trip time of the path")
-	flags.BoolVar(&o.json, "json", false, "print JSON; times are in nanoseconds")
+	flags.BoolVar(&o.json, "json", false, "print JSON; times (_ns) are in nanoseconds")
 	return command
 }
 
@@ -60,8 +60,8 @@ func (o oracleOptions) kernel() (oracle.Kernel, error) {
 	if o.release == "" {
 		k, err = oracle.Running()
 	} else {
-		var version kernels.Version
-		version, err = kernels.ParseVersion(o.release)
+		var version kernelversion.Version
+		version, err = kernelversion.Parse(o.release)
 		k = oracle.Defaults(version)
 	}
 	if err != nil {
@@ -89,7 +89,7 @@ func (o oracleOptions) kernel() (oracle.Kernel, error) {
 type prophecy struct {
 	Kernel      string              `json:"kernel"`
 	HZ          int                 `json:"hz"`
-	RTT         time.Duration       `json:"rtt"`
+	RTT         time.Duration       `json:"rtt_ns"`
 	Sysctls     oracle.Sysctls      `json:"sysctls"`
 	Predictions []oracle.Prediction `json:"predictions"`
 }

@@ -32,7 +32,7 @@ func TestOracleRefuses(t *testing.T) {
 		says string
 		args []string
 	}{
-		{"want major.minor", []string{"--kernel", "six"}},
+		{"begin with major.minor", []string{"--kernel", "six"}},
 		{"want KEY=VALUE", []string{"--sysctl", "net.ipv4.tcp_sack"}},
 		{"unknown sysctl", []string{"--sysctl", "net.ipv4.no_such=1"}},
 		{"Linux 6.5 brought it", []string{"--kernel", "6.1", "--sysctl", "net.ipv4.tcp_syn_linear_timeouts=1"}},

@@ -68,7 +68,7 @@ type recovery struct {
 const minRTO = 200 * time.Millisecond
 
 // cause judges a retransmission: sure, if the kernel said so.
-func (d *Side) cause(s *Classified) (cause Cause, sure bool) {
+func (d *sideTracker) cause(s *Classified) (cause Cause, sure bool) {
 	told, known := d.kernelCause(s)
 	cause, sure = d.judge(s, told.cause, known)
 	if known && told.noTimeout && cause == CauseRTO {
@@ -77,7 +77,7 @@ func (d *Side) cause(s *Classified) (cause Cause, sure bool) {
 	return cause, sure
 }
 
-func (d *Side) judge(s *Classified, told Cause, known bool) (cause Cause, sure bool) {
+func (d *sideTracker) judge(s *Classified, told Cause, known bool) (cause Cause, sure bool) {
 	if s.Flags&FlagSYN != 0 {
 		return CauseSYN, known
 	}
@@ -117,7 +117,7 @@ func (d *Side) judge(s *Classified, told Cause, known bool) (cause Cause, sure b
 const maxRanges = 1000
 
 // repeat tells retransmissions from reordering.
-func (d *Side) repeat(s *Classified) {
+func (d *sideTracker) repeat(s *Classified) {
 	n := s.SequenceLength()
 	if n == 0 || s.Flags&FlagRST != 0 || s.Marks&(MarkKeepAlive|MarkZeroWindowProbe) != 0 {
 		return
@@ -156,7 +156,7 @@ func (d *Side) repeat(s *Classified) {
 
 // fastOpenAgain tells whether it is the data of a SYN, of which the SYN only was
 // acknowledged.
-func (d *Side) fastOpenAgain(s *Classified) bool {
+func (d *sideTracker) fastOpenAgain(s *Classified) bool {
 	return d.SYN != nil && d.SYN.Length > 0 && s.Flags&FlagSYN == 0 && d.ackedAny && d.acked == d.SYN.ISN+1 && s.Seq == d.acked
 }
 
@@ -165,13 +165,13 @@ const atOnceAgain = time.Millisecond
 
 // copied tells whether a segment is the one in front of it once more: one that was sent
 // again comes later, and, with timestamps, another time in it.
-func (d *Side) copied(s *Classified) bool {
+func (d *sideTracker) copied(s *Classified) bool {
 	p := &d.previous
 	return p.Src.IsValid() && s.Seq == p.Seq && s.Ack == p.Ack && s.Flags == p.Flags && s.Window == p.Window && s.Length == p.Length &&
 		s.Options == p.Options && s.At-p.At < atOnceAgain && s.At >= p.At
 }
 
-func (d *Side) retransmit(s *Classified) {
+func (d *sideTracker) retransmit(s *Classified) {
 	cause, sure := d.cause(s)
 	d.Causes[cause].add(s.Frame)
 	if sure {
@@ -194,7 +194,7 @@ func (d *Side) retransmit(s *Classified) {
 }
 
 // backOff makes rows of the timeouts of one segment.
-func (d *Side) backOff(s *Classified, cause Cause, sure bool) {
+func (d *sideTracker) backOff(s *Classified, cause Cause, sure bool) {
 	since := d.lastTimeout
 	if len(d.row) == 0 || s.Seq != d.timeoutSeq {
 		d.timeoutSeq, d.row, d.rowFrames = s.Seq, nil, nil

@@ -28,10 +28,6 @@ type FIN struct {
 	// AckFrame is the first segment that acknowledges it; 0 if there is none.
 	AckFrame int           `json:"ack_frame,omitempty"`
 	AckAt    time.Duration `json:"ack_at_ns,omitempty"`
-
-	next uint32 // the number that acknowledges it
-	// sawOther: it acknowledges the other side's FIN.
-	sawOther bool
 }
 
 // Close says how a connection ended.
@@ -91,13 +87,13 @@ type Reset struct {
 }
 
 // close notes the ends of the connection.
-func (c *Conversation) close(s *Classified, own, other *Side) {
+func (c *conversationTracker) close(s *Classified, own, other *sideTracker) {
 	if s.Flags&FlagFIN != 0 && own.FIN == nil {
-		own.FIN = &FIN{Frame: s.Frame, At: s.At, next: s.NextSeq()}
-		own.FIN.sawOther = other.FIN != nil && s.Flags&FlagACK != 0 && !before(s.Ack, other.FIN.next)
+		own.FIN, own.finNext = &FIN{Frame: s.Frame, At: s.At}, s.NextSeq()
+		own.finSawOther = other.FIN != nil && s.Flags&FlagACK != 0 && !before(s.Ack, other.finNext)
 		c.endedBy(own)
 	}
-	if fin := other.FIN; fin != nil && s.Flags&FlagACK != 0 && !before(s.Ack, fin.next) {
+	if fin := other.FIN; fin != nil && s.Flags&FlagACK != 0 && !before(s.Ack, other.finNext) {
 		if fin.AckFrame == 0 {
 			fin.AckFrame, fin.AckAt = s.Frame, s.At
 		}
@@ -116,17 +112,17 @@ func (c *Conversation) close(s *Classified, own, other *Side) {
 	}
 }
 
-func (c *Conversation) endedBy(d *Side) {
+func (c *conversationTracker) endedBy(d *sideTracker) {
 	switch {
 	case c.Close.First != "":
-	case d == &c.Client:
+	case d == &c.client:
 		c.Close.First = "client"
 	default:
 		c.Close.First = "server"
 	}
 }
 
-func (d *Side) resetReason(s *Classified, other *Side) ResetReason {
+func (d *sideTracker) resetReason(s *Classified, other *sideTracker) ResetReason {
 	acks := s.Flags&FlagACK != 0
 	switch {
 	case other.SYN != nil && d.SYN == nil && d.Segments == 1 && acks:
@@ -144,17 +140,17 @@ func (d *Side) resetReason(s *Classified, other *Side) ResetReason {
 	}
 }
 
-func (cl *Close) finish(c *Conversation) {
-	client, server := c.Client.FIN, c.Server.FIN
+func (cl *Close) finish(c *conversationTracker) {
+	client, server := c.client.FIN, c.server.FIN
 	acknowledged := client != nil && server != nil && client.AckFrame != 0 && server.AckFrame != 0
 	switch {
-	case (c.Client.Reset != nil || c.Server.Reset != nil) && !acknowledged:
+	case (c.client.Reset != nil || c.server.Reset != nil) && !acknowledged:
 		cl.How = CloseReset
 	case client == nil && server == nil:
 		cl.How = CloseOpen
 	case client == nil || server == nil:
 		cl.How = CloseHalf
-	case client.sawOther || server.sawOther:
+	case c.client.finSawOther || c.server.finSawOther:
 		cl.How = CloseNormal
 	default:
 		cl.How = CloseSimultaneous

@@ -147,8 +147,6 @@ type Side struct {
 	// FIN and Reset are nil if there was none.
 	FIN   *FIN   `json:"fin,omitempty"`
 	Reset *Reset `json:"reset,omitempty"`
-
-	*follower // until the end of the capture
 }
 
 // Conversation is what a capture tells about one connection.
@@ -185,8 +183,6 @@ type Conversation struct {
 
 	Close    Close     `json:"close"`
 	Findings []Finding `json:"findings,omitempty"`
-
-	ecn ecnState
 }
 
 // Conversations sums up each connection of a capture, in the order of their first
@@ -202,15 +198,39 @@ func Conversations(segments iter.Seq[Classified], events ...KernelEvent) []Conve
 	return b.finish()
 }
 
+// name is how a side is called in sentences.
+func (c *Conversation) name(d *Side) string {
+	if d == &c.Client {
+		return "the client"
+	}
+	return "the server"
+}
+
+func (c *Conversation) sides() [2]*Side { return [2]*Side{&c.Client, &c.Server} }
+
+func (c *Conversation) other(d *Side) *Side {
+	if d == &c.Client {
+		return &c.Server
+	}
+	return &c.Client
+}
+
+// conversationTracker makes a Conversation; client and server make its sides.
+type conversationTracker struct {
+	Conversation
+	client, server sideTracker
+	ecn            ecnState
+}
+
 // builder follows the conversations of a capture.
 type builder struct {
-	all      []*Conversation
-	byStream map[int]*Conversation
+	all      []*conversationTracker
+	byStream map[int]*conversationTracker
 	kernel   map[Flow][]kernelRetransmission
 }
 
 func newBuilder(events []KernelEvent) *builder {
-	return &builder{byStream: make(map[int]*Conversation), kernel: kernelRetransmissions(events)}
+	return &builder{byStream: make(map[int]*conversationTracker), kernel: kernelRetransmissions(events)}
 }
 
 func (b *builder) add(s *Classified) {
@@ -223,31 +243,34 @@ func (b *builder) add(s *Classified) {
 	c.add(s)
 }
 
-func (b *builder) open(s *Classified) *Conversation {
-	c := &Conversation{Stream: s.Stream, Interface: s.Interface, FirstFrame: s.Frame, Time: writable(s.Time), Start: s.At}
+func (b *builder) open(s *Classified) *conversationTracker {
+	c := &conversationTracker{Conversation: Conversation{
+		Stream: s.Stream, Interface: s.Interface, FirstFrame: s.Frame, Time: writable(s.Time), Start: s.At,
+	}}
 	client := s.Flow()
 	if SYNACKs(s.Segment) {
 		client = client.Reverse()
 	}
-	c.Client = Side{Addr: client.Src, follower: &follower{kernel: b.kernel[client]}}
-	c.Server = Side{Addr: client.Dst, follower: &follower{kernel: b.kernel[client.Reverse()]}}
+	c.Client.Addr, c.Server.Addr = client.Src, client.Dst
+	c.client = sideTracker{Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
+	c.server = sideTracker{Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
 	return c
 }
 
 func (b *builder) finish() []Conversation {
 	done := make([]Conversation, len(b.all))
 	for i, c := range b.all {
-		c.finish()
-		done[i] = *c
+		done[i] = c.finish()
 	}
 	return done
 }
 
-func (c *Conversation) add(s *Classified) {
-	own, other := &c.Client, &c.Server
+func (c *conversationTracker) add(s *Classified) {
+	own := &c.client
 	if s.Src != own.Addr {
-		own, other = other, own
+		own = &c.server
 	}
+	other := own.other
 	c.LastFrame, c.End = s.Frame, s.At
 	c.Completeness = s.Completeness
 	if s.Completeness&SawSYNACK != 0 {
@@ -270,31 +293,25 @@ func (c *Conversation) add(s *Classified) {
 	own.listen(s, other)
 }
 
-func (c *Conversation) finish() {
-	for _, d := range c.sides() {
+// finish returns what was tracked. It is called once.
+func (c *conversationTracker) finish() Conversation {
+	for _, d := range c.trackers() {
 		d.finish(c.End)
 	}
 	c.finishECN()
-	c.SimultaneousOpen = c.Client.bothOpen && c.Server.bothOpen
+	c.SimultaneousOpen = c.client.bothOpen && c.server.bothOpen
 	c.Close.finish(c)
 	c.find()
-	for _, d := range c.sides() {
-		d.follower = nil
-	}
+	return c.Conversation
 }
 
-func (c *Conversation) sides() [2]*Side { return [2]*Side{&c.Client, &c.Server} }
-
-func (c *Conversation) other(d *Side) *Side {
-	if d == &c.Client {
-		return &c.Server
-	}
-	return &c.Client
+func (c *conversationTracker) trackers() [2]*sideTracker {
+	return [2]*sideTracker{&c.client, &c.server}
 }
 
 // handshake takes the time on either side of the point of capture.
-func (c *Conversation) handshake(s *Classified, own *Side) {
-	client, server := &c.Client, &c.Server
+func (c *conversationTracker) handshake(s *Classified, own *sideTracker) {
+	client, server := &c.client, &c.server
 	switch {
 	case own == client && SYNs(s.Segment):
 		client.syns++

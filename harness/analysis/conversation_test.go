@@ -157,7 +157,7 @@ func checkConversations(t *testing.T, all []Classified) *Report {
 		b.add(&all[i])
 	}
 	for _, c := range b.all {
-		for _, d := range c.sides() {
+		for _, d := range c.trackers() {
 			if len(d.passed.ranges) > maxRanges || len(d.flight.live()) > maxUnacked || cap(d.flight.list) > 4*maxUnacked || len(d.row) > maxFrames {
 				t.Fatalf("%+v grows", d)
 			}

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 
 	"github.com/gopacket/gopacket/layers"
+
+	"github.com/tcplab/tcplab/internal/ethernet"
 )
 
 // verdict says what a packet turned out to be.
@@ -25,7 +27,7 @@ func decode(link layers.LinkType, data []byte, length int, s *Segment) verdict {
 	var header int // of the link layer
 	switch link {
 	case layers.LinkTypeEthernet:
-		header = 14
+		header = ethernet.HeaderLength
 		if len(data) >= header {
 			etherType = binary.BigEndian.Uint16(data[header-2:])
 		}

@@ -161,7 +161,7 @@ func (e *ecnState) mode() ECNMode {
 }
 
 // report takes note of what a segment of this side says by accurate ECN of what the other side has sent.
-func (d *Side) report(s *Classified, other *Side, handshake bool) {
+func (d *sideTracker) report(s *Classified, other *sideTracker, handshake bool) {
 	if s.Flags&(FlagSYN|FlagRST) != 0 || d.reflects(s, other) || d.afterEnd(s, other) {
 		return
 	}
@@ -190,21 +190,21 @@ func (d *Side) report(s *Classified, other *Side, handshake bool) {
 
 // reflects tells whether the segment's ACE is not the counter, but the SYN-ACK's codepoint: that is so in the ACK that
 // completes the handshake (RFC 9768, section 3.2.2.1).
-func (d *Side) reflects(s *Classified, other *Side) bool {
+func (d *sideTracker) reflects(s *Classified, other *sideTracker) bool {
 	return s.Length == 0 && s.Flags&(FlagFIN|FlagACK) == FlagACK && d.DataSegments == 0 &&
 		other.SYN != nil && !other.bothOpen && s.Ack == other.SYN.ISN+1
 }
 
 // afterEnd tells whether all that is left to a side is to acknowledge the other's FIN. Linux does that from TIME-WAIT, where
 // it has no counter any more, with an ACE of 0 (tcp_v4_timewait_ack).
-func (d *Side) afterEnd(s *Classified, other *Side) bool {
+func (d *sideTracker) afterEnd(s *Classified, other *sideTracker) bool {
 	return d.FIN != nil && other.FIN != nil && s.Length == 0 && s.Flags&FlagFIN == 0
 }
 
 // finishECN keeps only the feedback that the mode has.
-func (c *Conversation) finishECN() {
+func (c *conversationTracker) finishECN() {
 	c.ECN = c.ecn.mode()
-	for _, d := range c.sides() {
+	for _, d := range c.trackers() {
 		if c.ECN == ECNNone || c.ECN == ECNAccurate {
 			d.ECE = Frames{}
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 func TestRoundTrips(t *testing.T) {
@@ -348,7 +350,7 @@ func TestKernelEvents(t *testing.T) {
 	event := func(kind KernelEventKind, at time.Time) KernelEvent {
 		return KernelEvent{Kind: kind, Time: at, Local: client4, Remote: server4, Established: true}
 	}
-	state := func(frame int, s CongestionState) KernelEvent {
+	state := func(frame int, s tcpinfo.CongestionState) KernelEvent {
 		e := event(KernelCongestionState, at(frame).Add(-40*µs))
 		e.State = s
 		return e
@@ -369,11 +371,11 @@ func TestKernelEvents(t *testing.T) {
 	}{
 		{"none", nil, "tail loss probe [5], timeout [6 7 11]", 0},
 		{"retransmissions only", []KernelEvent{sent(5), sent(6), sent(7), sent(11)}, "tail loss probe [5], timeout [6 7 11]", 0},
-		{"states", []KernelEvent{sent(5), state(6, CongestionLoss), sent(6), sent(7), state(11, CongestionRecovery), sent(11)},
+		{"states", []KernelEvent{sent(5), state(6, tcpinfo.CongestionLoss), sent(6), sent(7), state(11, tcpinfo.CongestionRecovery), sent(11)},
 			"fast [11], tail loss probe [5], timeout [6], recovery [7]", 4},
-		{"states: all timeouts", []KernelEvent{state(5, CongestionLoss), sent(5), state(6, CongestionLoss), sent(6), state(7, CongestionLoss), sent(7)},
+		{"states: all timeouts", []KernelEvent{state(5, tcpinfo.CongestionLoss), sent(5), state(6, tcpinfo.CongestionLoss), sent(6), state(7, tcpinfo.CongestionLoss), sent(7)},
 			"timeout [5 6 7 11]", 3},
-		{"another connection's", []KernelEvent{state(1, CongestionOpen), other}, "tail loss probe [5], timeout [6 7 11]", 0},
+		{"another connection's", []KernelEvent{state(1, tcpinfo.CongestionOpen), other}, "tail loss probe [5], timeout [6 7 11]", 0},
 		{"windows: one timer, and the window is 1", []KernelEvent{window(3, 10), sent(7), window(8, 1)}, "tail loss probe [5], timeout [6 7 11]", 1},
 		{"windows: one timer, and the window is as before", []KernelEvent{window(3, 10), sent(11), window(11, 10)}, "tail loss probe [5 11], timeout [6 7]", 1},
 		{"windows: further timers", []KernelEvent{window(3, 10), sent(5), sent(6), sent(7), window(8, 1)}, "tail loss probe [5], timeout [6 7 11]", 2},
@@ -388,7 +390,7 @@ func TestKernelEvents(t *testing.T) {
 	for i := range segments {
 		segments[i].Time = segments[i].Time.Add(20 * ms)
 	}
-	events := []KernelEvent{state(5, CongestionLoss), sent(5)}
+	events := []KernelEvent{state(5, tcpinfo.CongestionLoss), sent(5)}
 	for i := range events {
 		events[i].Time = events[i].Time.Add(-20 * ms)
 	}

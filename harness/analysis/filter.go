@@ -97,13 +97,13 @@ func FINs(s Segment) bool { return s.Flags&FlagFIN != 0 }
 // WithData chooses the segments that have payload.
 func WithData(s Segment) bool { return s.Length > 0 }
 
-// droppedSuffix ends the name of an interface whose packets never were on a link: see package
-// capture, whose constant this is. This package reads files without it.
-const droppedSuffix = " dropped"
+// DroppedSuffix ends the name of an interface whose packets were dropped before they were on a
+// link: package capture writes such interfaces for what rules tell of.
+const DroppedSuffix = " dropped"
 
-// NeverSent chooses the segments that an impairment dropped before they were sent. Captures of
-// tcplab have them on interfaces of their own, since the rule tells of them.
-func NeverSent(s Segment) bool { return strings.HasSuffix(s.Interface, droppedSuffix) }
+// NeverSent chooses the segments that an impairment dropped before they were sent: those on an
+// interface with [DroppedSuffix].
+func NeverSent(s Segment) bool { return strings.HasSuffix(s.Interface, DroppedSuffix) }
 
 // Count returns the number of segments.
 func Count(segments iter.Seq[Segment]) int {

@@ -51,12 +51,12 @@ type Finding struct {
 // diagnosis is a Finding to be.
 type diagnosis struct {
 	kind              FindingKind
-	of                *Side
+	of                *sideTracker
 	seen, cause, next string
 	frames            Frames
 }
 
-func (c *Conversation) report(d diagnosis) {
+func (c *conversationTracker) report(d diagnosis) {
 	c.Findings = append(c.Findings, Finding{d.kind, d.of.Addr, d.seen, d.cause, d.next, d.frames.Count, slices.Clone(d.frames.First)})
 }
 
@@ -74,10 +74,10 @@ func found(all ...Frames) Frames {
 
 func frames(numbers ...int) Frames { return Frames{len(numbers), numbers} }
 
-func (c *Conversation) find() {
+func (c *conversationTracker) find() {
 	c.findCopies()
 	c.findOpening()
-	for _, d := range c.sides() {
+	for _, d := range c.trackers() {
 		c.findLoss(d)
 		c.findSpurious(d)
 		c.findReordering(d)
@@ -86,34 +86,26 @@ func (c *Conversation) find() {
 		c.findDelayedACKs(d)
 		c.findCongestion(d)
 	}
-	for _, d := range c.sides() {
+	for _, d := range c.trackers() {
 		c.findEnd(d)
 		c.findGaps(d)
 	}
 }
 
-func (c *Conversation) findCopies() {
-	copies := found(c.Client.Copies, c.Server.Copies)
+func (c *conversationTracker) findCopies() {
+	copies := found(c.client.Copies, c.server.Copies)
 	if copies.Count == 0 {
 		return
 	}
-	of := &c.Client
+	of := &c.client
 	if of.Copies.Count == 0 {
-		of = &c.Server
+		of = &c.server
 	}
 	c.report(diagnosis{CapturedTwice, of,
 		fmt.Sprintf("%s follow one that is the same in every field, in less than a millisecond.", plural(copies.Count, "segment")),
 		"The capture has packets twice, since they passed two of its interfaces (a bridge and its port, \"any\"), or the network duplicates packets (netem duplicate). They do not count as sent again.",
 		"Capture on one interface (tcpdump -i eth0). If they are still there, D-SACK blocks or IP identifications at the receiver show whether the network duplicates.",
 		copies})
-}
-
-// name is how a side is called in sentences.
-func (c *Conversation) name(d *Side) string {
-	if d == &c.Client {
-		return "the client"
-	}
-	return "the server"
 }
 
 func plural(n int, one string) string {
@@ -125,8 +117,8 @@ func plural(n int, one string) string {
 
 func sentence(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-func (c *Conversation) findOpening() {
-	client, server := &c.Client, &c.Server
+func (c *conversationTracker) findOpening() {
+	client, server := &c.client, &c.server
 	if client.SYN == nil {
 		return
 	}
@@ -169,17 +161,17 @@ func times(n int) string {
 	return thousands(int64(n)) + " times"
 }
 
-func (c *Conversation) findLoss(d *Side) {
+func (c *conversationTracker) findLoss(d *sideTracker) {
 	n := d.Repeated.Count + d.Filled.Count
 	if n == 0 || d.DataSegments == 0 {
 		return
 	}
-	seen := fmt.Sprintf("%s sent %s again, %s of those with data (%s).", sentence(c.name(d)), plural(n, "segment"),
+	seen := fmt.Sprintf("%s sent %s again, %s of those with data (%s).", sentence(d.name), plural(n, "segment"),
 		percent(n, d.DataSegments), d.causesText())
 	if d.Causes[CauseRTO].Count > 0 {
 		seen += fmt.Sprintf(" Waiting for timeouts took %s.", short(d.Stalled))
 	}
-	other := c.name(c.other(d))
+	other := d.other.name
 	var cause, next string
 	were := "all of them had"
 	if n == 1 {
@@ -190,19 +182,19 @@ func (c *Conversation) findLoss(d *Side) {
 		cause = fmt.Sprintf("A lossy link behind the point of capture: %s passed here before, so the loss was between here and %s, or of %s's ACKs on the way back.", were, other, other)
 		next = fmt.Sprintf("Capture nearer to %s and compare; look at drops along the way (tc -s qdisc, ip -s link).", other)
 	case d.Repeated.Count == 0:
-		cause = fmt.Sprintf("A lossy link in front of the point of capture: %s not passed here before, so the loss was between %s and here.", were, c.name(d))
-		next = fmt.Sprintf("Capture nearer to %s and compare; look at drops along the way (tc -s qdisc, ip -s link).", c.name(d))
+		cause = fmt.Sprintf("A lossy link in front of the point of capture: %s not passed here before, so the loss was between %s and here.", were, d.name)
+		next = fmt.Sprintf("Capture nearer to %s and compare; look at drops along the way (tc -s qdisc, ip -s link).", d.name)
 	default:
-		cause = fmt.Sprintf("Lossy links on both sides of the point of capture: %d had not passed here before, so they were lost on the way from %s; %d had.", d.Filled.Count, c.name(d), d.Repeated.Count)
+		cause = fmt.Sprintf("Lossy links on both sides of the point of capture: %d had not passed here before, so they were lost on the way from %s; %d had.", d.Filled.Count, d.name, d.Repeated.Count)
 		next = "Capture at both hosts and compare; look at drops along the way (tc -s qdisc, ip -s link)."
 	}
-	if d.SYN != nil && c.other(d).SYN != nil && (!d.SYN.Options.SACKPermitted || !c.other(d).SYN.Options.SACKPermitted) {
+	if d.SYN != nil && d.other.SYN != nil && (!d.SYN.Options.SACKPermitted || !d.other.SYN.Options.SACKPermitted) {
 		next += " SACK is off, so that only one loss can be repaired in a round trip: turn on net.ipv4.tcp_sack."
 	}
 	c.report(diagnosis{LossyLink, d, seen, cause, next, found(d.Repeated, d.Filled)})
 }
 
-func (d *Side) causesText() string {
+func (d *sideTracker) causesText() string {
 	var parts []string
 	for cause, f := range d.Causes {
 		if cause := Cause(cause); f.Count > 0 && cause != CauseSYN && cause != CauseSpurious {
@@ -212,44 +204,44 @@ func (d *Side) causesText() string {
 	return strings.Join(parts, ", ")
 }
 
-func (c *Conversation) findSpurious(d *Side) {
+func (c *conversationTracker) findSpurious(d *sideTracker) {
 	late := d.marked(MarkSpuriousRetransmission)
 	if late.Count+d.Unneeded.Count == 0 {
 		return
 	}
-	other := c.other(d)
+	other := d.other
 	var seen []string
 	if late.Count > 0 {
-		seen = append(seen, fmt.Sprintf("%s sent %s again behind the ACK of that.", sentence(c.name(d)), plural(late.Count, "segment")))
+		seen = append(seen, fmt.Sprintf("%s sent %s again behind the ACK of that.", sentence(d.name), plural(late.Count, "segment")))
 	}
 	if d.Unneeded.Count > 0 {
-		seen = append(seen, fmt.Sprintf("%s said %s that it had got data twice (D-SACK).", sentence(c.name(other)), times(d.Unneeded.Count)))
+		seen = append(seen, fmt.Sprintf("%s said %s that it had got data twice (D-SACK).", sentence(other.name), times(d.Unneeded.Count)))
 	}
 	var cause, next string
 	if fast := d.Causes[CauseFast].Count; fast > 0 && d.Unneeded.Count > 0 {
-		cause = fmt.Sprintf("Segments were not lost but late: the path behind the point of capture reorders or duplicates, and duplicate ACKs made %s send again.", c.name(d))
-		next = fmt.Sprintf("Look for parallel links or queues on the path, and at nstat TcpExtTCPDSACKRecv and TcpExtTCPSACKReorder on %s.", c.name(d))
+		cause = fmt.Sprintf("Segments were not lost but late: the path behind the point of capture reorders or duplicates, and duplicate ACKs made %s send again.", d.name)
+		next = fmt.Sprintf("Look for parallel links or queues on the path, and at nstat TcpExtTCPDSACKRecv and TcpExtTCPSACKReorder on %s.", d.name)
 	} else {
-		cause = fmt.Sprintf("%s's ACKs were lost or late, so that a timer of %s ran out: delay that grows suddenly (a full queue, a sleeping link), or loss on the way back.", sentence(c.name(other)), c.name(d))
+		cause = fmt.Sprintf("%s's ACKs were lost or late, so that a timer of %s ran out: delay that grows suddenly (a full queue, a sleeping link), or loss on the way back.", sentence(other.name), d.name)
 		next = "Compare the RTT's minimum with its maximum: a large ratio means queues. Look at nstat TcpExtTCPSpuriousRTOs."
 	}
 	c.report(diagnosis{SpuriousRetransmission, d, strings.Join(seen, " "), cause, next, found(late, d.Unneeded)})
 }
 
-func (c *Conversation) findReordering(d *Side) {
+func (c *conversationTracker) findReordering(d *sideTracker) {
 	if d.Reordered.Count == 0 {
 		return
 	}
 	c.report(diagnosis{Reordering, d,
-		fmt.Sprintf("%s of %s arrived behind later ones, without having passed before, within a round trip.", plural(d.Reordered.Count, "segment"), c.name(d)),
-		fmt.Sprintf("The path from %s to the point of capture reorders: parallel links, or queues served in turn; netem does it by jitter.", c.name(d)),
-		fmt.Sprintf("If it costs fast retransmissions, raise net.ipv4.tcp_reordering on %s, or mend the path.", c.name(d)),
+		fmt.Sprintf("%s of %s arrived behind later ones, without having passed before, within a round trip.", plural(d.Reordered.Count, "segment"), d.name),
+		fmt.Sprintf("The path from %s to the point of capture reorders: parallel links, or queues served in turn; netem does it by jitter.", d.name),
+		fmt.Sprintf("If it costs fast retransmissions, raise net.ipv4.tcp_reordering on %s, or mend the path.", d.name),
 		d.Reordered})
 }
 
 // findSilence: what is repeated until the end.
-func (c *Conversation) findSilence(d *Side) {
-	other := c.other(d)
+func (c *conversationTracker) findSilence(d *sideTracker) {
+	other := d.other
 	const few, smallest = 2, 536 // 536: what every host takes (RFC 9293, section 3.7.1)
 	if len(d.row) < few || d.timeoutLength == 0 || d.Reset != nil || other.Reset != nil || other.Segments == 0 {
 		return
@@ -261,27 +253,27 @@ func (c *Conversation) findSilence(d *Side) {
 	if d.timeoutLength >= smallest && d.timeoutLength > d.ackedLength {
 		c.report(diagnosis{MTUBlackHole, d,
 			fmt.Sprintf("%s sent a segment of %s %s and it was never acknowledged, while smaller ones were (up to %s of data).",
-				sentence(c.name(d)), plural(d.timeoutLength, "byte"), times(n+1), plural(d.ackedLength, "byte")),
+				sentence(d.name), plural(d.timeoutLength, "byte"), times(n+1), plural(d.ackedLength, "byte")),
 			"A path-MTU black hole: a link on the path has a smaller MTU, and the ICMP message that would say so does not come through (RFC 2923).",
-			fmt.Sprintf("ping -M do -s %d from %s; let ICMP type 3 code 4 (ICMPv6 type 2) pass, clamp the MSS, or set net.ipv4.tcp_mtu_probing=1.", d.timeoutLength+12, c.name(d)),
+			fmt.Sprintf("ping -M do -s %d from %s; let ICMP type 3 code 4 (ICMPv6 type 2) pass, clamp the MSS, or set net.ipv4.tcp_mtu_probing=1.", d.timeoutLength+12, d.name),
 			Frames{n, d.rowFrames}})
 		return
 	}
 	c.report(diagnosis{UnansweredData, d,
 		fmt.Sprintf("%s sent the same segment %s until the end of the capture, without an ACK; the last that was heard of %s is frame %d, %s before the end.",
-			sentence(c.name(d)), times(n+1), c.name(other), other.previous.Frame, short(c.End-other.previous.At)),
-		fmt.Sprintf("%s is gone without a word: host down, link down, or a firewall that forgot the connection.", sentence(c.name(other))),
-		fmt.Sprintf("Can %s be reached now (ping, a new connection)? If a new connection works, suspect state in a firewall or NAT.", c.name(other)),
+			sentence(d.name), times(n+1), other.name, other.previous.Frame, short(c.End-other.previous.At)),
+		fmt.Sprintf("%s is gone without a word: host down, link down, or a firewall that forgot the connection.", sentence(other.name)),
+		fmt.Sprintf("Can %s be reached now (ping, a new connection)? If a new connection works, suspect state in a firewall or NAT.", other.name),
 		Frames{n, d.rowFrames}})
 }
 
-func (c *Conversation) findWindow(sender *Side) {
-	d := c.other(sender)
+func (c *conversationTracker) findWindow(sender *sideTracker) {
+	d := sender.other
 	if f := d.marked(MarkZeroWindow); f.Count > 0 {
 		c.report(diagnosis{ClosedWindow, d,
-			fmt.Sprintf("%s closed its receive window for %s in all.", sentence(c.name(d)), short(d.WindowClosed)),
-			fmt.Sprintf("The program on %s reads more slowly than %s sends.", c.name(d), c.name(sender)),
-			fmt.Sprintf("What does that program wait for? On %s: ss -tm shows the unread bytes (Recv-Q).", c.name(d)),
+			fmt.Sprintf("%s closed its receive window for %s in all.", sentence(d.name), short(d.WindowClosed)),
+			fmt.Sprintf("The program on %s reads more slowly than %s sends.", d.name, sender.name),
+			fmt.Sprintf("What does that program wait for? On %s: ss -tm shows the unread bytes (Recv-Q).", d.name),
 			f})
 		return // that its window was full before is no news
 	}
@@ -290,15 +282,15 @@ func (c *Conversation) findWindow(sender *Side) {
 	if full.Count == 0 && (sender.DataSegments < 10 || sender.Limited*most < sender.DataSegments) {
 		return
 	}
-	seen := fmt.Sprintf("%s filled %s's window: %s of its %s with data left less than one segment of it.", sentence(c.name(sender)), c.name(d),
+	seen := fmt.Sprintf("%s filled %s's window: %s of its %s with data left less than one segment of it.", sentence(sender.name), d.name,
 		thousands(int64(sender.Limited)), plural(sender.DataSegments, "segment"))
 	rtt := max(c.InitialRTT, sender.RTT.Min)
 	if d.Window != nil && rtt > 0 {
 		seen += fmt.Sprintf(" At most %s per round trip of %s are %s.", plural(d.Window.Max, "byte"), short(rtt), bitRate(float64(d.Window.Max)*8/rtt.Seconds()))
 	}
-	cause := fmt.Sprintf("The receive window of %s limits the throughput, not the network.", c.name(d))
-	next := fmt.Sprintf("On %s: net.ipv4.tcp_rmem, and does the program set SO_RCVBUF (which turns off automatic sizing)?", c.name(d))
-	if c.Client.SYN != nil && c.Server.SYN != nil && (!c.Client.SYN.Options.HasWindowScale || !c.Server.SYN.Options.HasWindowScale) {
+	cause := fmt.Sprintf("The receive window of %s limits the throughput, not the network.", d.name)
+	next := fmt.Sprintf("On %s: net.ipv4.tcp_rmem, and does the program set SO_RCVBUF (which turns off automatic sizing)?", d.name)
+	if c.client.SYN != nil && c.server.SYN != nil && (!c.client.SYN.Options.HasWindowScale || !c.server.SYN.Options.HasWindowScale) {
 		cause += " Window scaling is not in use, so that it cannot exceed 65,535 bytes."
 		next = "net.ipv4.tcp_window_scaling on both hosts; a middlebox may strip the option: compare the SYN at both ends."
 	}
@@ -306,7 +298,7 @@ func (c *Conversation) findWindow(sender *Side) {
 }
 
 // limitedFrames are those that fill the window to the last byte, if there are any.
-func limitedFrames(full Frames, sender *Side) Frames {
+func limitedFrames(full Frames, sender *sideTracker) Frames {
 	full.Count = max(full.Count, sender.Limited)
 	if len(full.First) == 0 {
 		full.First = sender.limitedFirst.First
@@ -314,64 +306,64 @@ func limitedFrames(full Frames, sender *Side) Frames {
 	return full
 }
 
-func (c *Conversation) findDelayedACKs(d *Side) {
+func (c *conversationTracker) findDelayedACKs(d *sideTracker) {
 	const pattern = 3 // fewer may be chance
 	if d.awaited.Count < pattern {
 		return
 	}
-	sender := c.other(d)
+	sender := d.other
 	c.report(diagnosis{DelayedACK, d,
 		fmt.Sprintf("%s, %s held back a small segment until %s's delayed ACK came; that took %s more than a round trip.",
-			sentence(times(d.awaited.Count)), c.name(sender), c.name(d), short(d.awaiting)),
+			sentence(times(d.awaited.Count)), sender.name, d.name, short(d.awaiting)),
 		"Nagle's algorithm on the one side waits for the delayed ACK of the other: a program that writes one message in several small pieces and then waits for the answer.",
-		fmt.Sprintf("Let the program on %s write a message at once, or set TCP_NODELAY.", c.name(sender)),
+		fmt.Sprintf("Let the program on %s write a message at once, or set TCP_NODELAY.", sender.name),
 		d.awaited})
 }
 
-func (c *Conversation) findCongestion(d *Side) {
+func (c *conversationTracker) findCongestion(d *sideTracker) {
 	if c.ECN == ECNNone || d.CE.Count+d.ECE.Count+d.ACE.Count == 0 {
 		return // without ECN nobody has marked anything: the bits mean something else, or the headers are not sane
 	}
-	other := c.other(d)
+	other := d.other
 	var seen []string
 	if d.CE.Count > 0 {
-		seen = append(seen, fmt.Sprintf("%s of %s had the mark of a congested queue (CE).", plural(d.CE.Count, "packet"), c.name(d)))
+		seen = append(seen, fmt.Sprintf("%s of %s had the mark of a congested queue (CE).", plural(d.CE.Count, "packet"), d.name))
 	}
 	if d.ECE.Count > 0 {
-		seen = append(seen, fmt.Sprintf("%s says in %s that marked packets arrive (ECE).", sentence(c.name(d)), plural(d.ECE.Count, "segment")))
+		seen = append(seen, fmt.Sprintf("%s says in %s that marked packets arrive (ECE).", sentence(d.name), plural(d.ECE.Count, "segment")))
 	}
 	if d.ACE.Count > 0 {
-		seen = append(seen, fmt.Sprintf("%s says in %s that %s had arrived marked (ACE).", sentence(c.name(d)), plural(d.ACE.Count, "segment"), plural(d.CEReported, "more packet")))
+		seen = append(seen, fmt.Sprintf("%s says in %s that %s had arrived marked (ACE).", sentence(d.name), plural(d.ACE.Count, "segment"), plural(d.CEReported, "more packet")))
 	}
-	where := fmt.Sprintf("A queue between the point of capture and %s is full enough to mark packets of %s.", c.name(d), c.name(other))
+	where := fmt.Sprintf("A queue between the point of capture and %s is full enough to mark packets of %s.", d.name, other.name)
 	if d.CE.Count > 0 {
-		where = fmt.Sprintf("A queue between %s and the point of capture is full enough to mark packets.", c.name(d))
+		where = fmt.Sprintf("A queue between %s and the point of capture is full enough to mark packets.", d.name)
 	}
 	c.report(diagnosis{Congestion, d, strings.Join(seen, " "), where,
 		"Marks instead of losses: as it should be. tc -s qdisc on the path shows which queue it is (ecn_mark).",
 		found(d.CE, d.ECE, d.ACE)})
 }
 
-func (c *Conversation) findEnd(d *Side) {
-	other := c.other(d)
+func (c *conversationTracker) findEnd(d *sideTracker) {
+	other := d.other
 	const unanswered = 2 // one may still be on its way
 	if d.keepAlives.Count >= unanswered {
 		c.report(diagnosis{KeepAliveUnanswered, d,
-			fmt.Sprintf("%s asked with %s whether %s is alive, and got no answer.", sentence(c.name(d)), plural(d.keepAlives.Count, "keep-alive"), c.name(other)),
-			fmt.Sprintf("%s is gone without a word: host down, link down, or a firewall that forgot the idle connection.", sentence(c.name(other))),
-			fmt.Sprintf("Can %s be reached now? If so, keep-alives have to come more often than the firewall's or NAT's idle timeout (TCP_KEEPIDLE).", c.name(other)),
+			fmt.Sprintf("%s asked with %s whether %s is alive, and got no answer.", sentence(d.name), plural(d.keepAlives.Count, "keep-alive"), other.name),
+			fmt.Sprintf("%s is gone without a word: host down, link down, or a firewall that forgot the idle connection.", sentence(other.name)),
+			fmt.Sprintf("Can %s be reached now? If so, keep-alives have to come more often than the firewall's or NAT's idle timeout (TCP_KEEPIDLE).", other.name),
 			d.keepAlives})
 	}
 	r := d.Reset
 	if r == nil || r.Reason == ResetRefused || r.Reason == ResetKeepAlive {
 		return
 	}
-	seen := fmt.Sprintf("%s sent a reset: it %s.", sentence(c.name(d)), resetTexts[r.Reason])
-	cause, next := resetCause(r.Reason, c.name(d), c.name(other))
+	seen := fmt.Sprintf("%s sent a reset: it %s.", sentence(d.name), resetTexts[r.Reason])
+	cause, next := resetCause(r.Reason, d.name, other.name)
 	if r.ForeignTTL {
-		seen += fmt.Sprintf(" Its TTL is not that of %s's other packets.", c.name(d))
+		seen += fmt.Sprintf(" Its TTL is not that of %s's other packets.", d.name)
 		cause = "A machine on the path made it up: a firewall, an intrusion prevention system or a proxy. " + cause
-		next = fmt.Sprintf("Capture at %s: did it send the reset at all?", c.name(d))
+		next = fmt.Sprintf("Capture at %s: did it send the reset at all?", d.name)
 	}
 	c.report(diagnosis{ResetSeen, d, seen, cause, next, frames(r.Frame)})
 }
@@ -394,13 +386,13 @@ func resetCause(reason ResetReason, name, other string) (cause, next string) {
 	}
 }
 
-func (c *Conversation) findGaps(d *Side) {
+func (c *conversationTracker) findGaps(d *sideTracker) {
 	f := d.marked(MarkACKLostSegment)
 	if f.Count == 0 {
 		return
 	}
 	c.report(diagnosis{IncompleteCapture, d,
-		fmt.Sprintf("%s acknowledged what was not captured.", sentence(c.name(d))),
+		fmt.Sprintf("%s acknowledged what was not captured.", sentence(d.name)),
 		"The capture is missing packets, so other findings may be wrong: the capture dropped them, or they took another way.",
 		"How many packets did the capture drop (Wireshark: Statistics, Capture File Properties)? A smaller snap length or a larger buffer helps (tcpdump -s 128 -B 65536).",
 		f})

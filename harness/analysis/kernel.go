@@ -3,6 +3,8 @@ package analysis
 import (
 	"net/netip"
 	"time"
+
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // KernelEventKind is the tracepoint that an event is from.
@@ -17,19 +19,6 @@ const (
 	// KernelCongestionState: the state of congestion control was set
 	// (tcp/tcp_cong_state_set, Linux 5.19).
 	KernelCongestionState
-)
-
-// CongestionState is a state of Linux's congestion control (enum tcp_ca_state in
-// include/uapi/linux/tcp.h).
-type CongestionState uint8
-
-// The states.
-const (
-	CongestionOpen     CongestionState = iota // nothing is wrong
-	CongestionDisorder                        // duplicate ACKs or SACK blocks arrive
-	CongestionCWR                             // the window is reduced: ECN, or a full local queue
-	CongestionRecovery                        // fast recovery
-	CongestionLoss                            // a timeout, and what follows
 )
 
 // KernelEvent is what the kernel of a sender said at one of its tracepoints.
@@ -61,7 +50,7 @@ type KernelEvent struct {
 	// State is set for KernelCongestionState, and Window, the congestion window in
 	// segments, for KernelReceive. Established is set for KernelRetransmit, if the
 	// connection is in that state.
-	State       CongestionState
+	State       tcpinfo.CongestionState
 	Window      uint32
 	Established bool
 }
@@ -109,7 +98,7 @@ func kernelRetransmissions(events []KernelEvent) map[Flow][]kernelRetransmission
 type kernelSocket struct {
 	sent []kernelRetransmission
 
-	state   CongestionState
+	state   tcpinfo.CongestionState
 	timeout bool // Loss was set, and nothing sent since
 
 	window    uint32 // at the last segment that was received
@@ -123,15 +112,15 @@ func (k *kernelSocket) byState(e *KernelEvent) {
 	switch e.Kind {
 	case KernelCongestionState:
 		k.state = e.State
-		k.timeout = e.State == CongestionLoss
+		k.timeout = e.State == tcpinfo.CongestionLoss
 	case KernelRetransmit:
 		cause := CauseTLP
 		switch {
 		case k.timeout:
 			cause = CauseRTO
-		case k.state == CongestionLoss:
+		case k.state == tcpinfo.CongestionLoss:
 			cause = CauseRecovery
-		case k.state == CongestionRecovery:
+		case k.state == tcpinfo.CongestionRecovery:
 			cause = CauseFast
 		}
 		k.timeout = false
@@ -191,7 +180,7 @@ func (k *kernelSocket) judgeTimers(window uint32) {
 const kernelSlack = 2 * time.Millisecond
 
 // kernelCause finds what the kernel said about a retransmission.
-func (d *Side) kernelCause(s *Classified) (told kernelRetransmission, known bool) {
+func (d *sideTracker) kernelCause(s *Classified) (told kernelRetransmission, known bool) {
 	for d.kernelAt < len(d.kernel) {
 		k := d.kernel[d.kernelAt]
 		switch after := k.at.Sub(s.Time); {

@@ -27,6 +27,7 @@ import (
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // tracepoints are those that say something about retransmissions, and how their text
@@ -120,7 +121,7 @@ func parseTrace(t *testing.T, r io.Reader, offset time.Duration) (events []analy
 		}
 		e.Established = v["state"] == "TCP_ESTABLISHED"
 		if state, err := strconv.Atoi(v["cong_state"]); err == nil {
-			e.State = analysis.CongestionState(state)
+			e.State = tcpinfo.CongestionState(state)
 		} else if e.Kind == analysis.KernelCongestionState {
 			t.Fatalf("no state: %s", lines.Text())
 		}

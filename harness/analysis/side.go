@@ -2,9 +2,13 @@ package analysis
 
 import "time"
 
-// follower is what is remembered of a side while its segments are read. It does
-// not grow with the connection.
-type follower struct {
+// sideTracker makes a Side, and has what is remembered of it while its segments are
+// read. It does not grow with the connection.
+type sideTracker struct {
+	*Side
+	name  string // "the client" or "the server"
+	other *sideTracker
+
 	syns   int // SYNs or SYN-ACKs, repetitions too
 	synAt  time.Duration
 	spoken bool // the client acknowledged the SYN-ACK
@@ -51,6 +55,10 @@ type follower struct {
 	// other opens as well (RFC 9293, figure 7), and answered: there was one.
 	bothOpen, answered bool
 
+	// finNext acknowledges this side's FIN. finSawOther: the FIN acknowledges the other's.
+	finNext     uint32
+	finSawOther bool
+
 	keepAlives Frames // that the other side has not answered so far
 
 	// The last ACK was delayed, by lateBy, and nothing else is in flight. awaited are
@@ -71,7 +79,7 @@ type sentLength struct {
 
 func (c *Classified) size() uint32 { return uint32(c.SequenceLength()) }
 
-func (d *Side) count(s *Classified) {
+func (d *sideTracker) count(s *Classified) {
 	if d.Segments == 0 {
 		d.ttl = s.TTL
 	}
@@ -103,7 +111,7 @@ func (d *Side) count(s *Classified) {
 }
 
 // offer notes the receive window.
-func (d *Side) offer(s *Classified) {
+func (d *sideTracker) offer(s *Classified) {
 	if s.Flags&(FlagSYN|FlagRST|FlagACK) == FlagACK {
 		if d.Window == nil {
 			d.Window = &Window{Min: s.WindowSize, Max: s.WindowSize, ScaleKnown: s.ScaleKnown}
@@ -126,7 +134,7 @@ func (d *Side) offer(s *Classified) {
 // limit counts the segments behind which no whole segment fits into the window of the
 // other side. A sender fills it with whole segments (RFC 9293, section 3.8.6.2.1), so
 // that its last byte is seldom reached.
-func (d *Side) limit(s *Classified, other *Side) {
+func (d *sideTracker) limit(s *Classified, other *sideTracker) {
 	if s.Length == 0 || !other.edgeKnown || s.Flags&(FlagSYN|FlagRST) != 0 {
 		return
 	}
@@ -139,7 +147,7 @@ func (d *Side) limit(s *Classified, other *Side) {
 
 // segmentSize is the largest segment that this side may send, of data without
 // options.
-func (d *Side) segmentSize(other *Side) int {
+func (d *sideTracker) segmentSize(other *sideTracker) int {
 	const fallback = 536 // RFC 9293, section 3.7.1
 	if other.SYN == nil || other.SYN.Options.MSS == 0 {
 		return fallback
@@ -151,7 +159,7 @@ func (d *Side) segmentSize(other *Side) int {
 	return size
 }
 
-func (d *Side) learn(s *Classified) {
+func (d *sideTracker) learn(s *Classified) {
 	if s.Flags&FlagSYN != 0 && d.SYN == nil {
 		d.bothOpen = s.Flags&FlagACK == 0
 		d.SYN = &Offer{Frame: s.Frame, ISN: s.Seq, Length: s.Length, Window: int(s.Window), Options: s.Options}
@@ -159,8 +167,8 @@ func (d *Side) learn(s *Classified) {
 }
 
 // acknowledge takes note of an ACK, which d sent, of what the other side sent.
-func (d *Side) acknowledge(s *Classified, other *Side) {
-	o := other.follower
+func (d *sideTracker) acknowledge(s *Classified, other *sideTracker) {
+	o := other
 	was := o.acked
 	advances := o.ackedAny && before(o.acked, s.Ack)
 	if !o.ackedAny || advances {
@@ -204,7 +212,7 @@ func (d *Side) acknowledge(s *Classified, other *Side) {
 // lostAgain: the other side has got what was sent behind a timeout's retransmission, but
 // not that. It was lost as well, and from here on it is the SACK blocks that ask
 // (RFC 8985, section 6.2; in Linux FLAG_LOST_RETRANS).
-func (d *follower) lostAgain(ack uint32) {
+func (d *sideTracker) lostAgain(ack uint32) {
 	if d.recovering && d.byTimeout && d.sacked && before(d.recoverTo, d.sackedTo) && !before(d.timeoutSeq, ack) {
 		d.byTimeout = false
 	}
@@ -221,7 +229,7 @@ func duplicateBlock(ack uint32, blocks []Block) bool {
 }
 
 // send takes note of what takes sequence numbers.
-func (d *Side) send(s *Classified) {
+func (d *sideTracker) send(s *Classified) {
 	n := s.size()
 	if n == 0 || s.Flags&FlagRST != 0 || s.Marks&(MarkKeepAlive|MarkZeroWindowProbe) != 0 {
 		return
@@ -242,7 +250,7 @@ func (d *Side) send(s *Classified) {
 }
 
 // listen takes note that this side is alive, and of questions whether the other is.
-func (d *Side) listen(s *Classified, other *Side) {
+func (d *sideTracker) listen(s *Classified, other *sideTracker) {
 	d.previous = s.Segment
 	other.keepAlives = Frames{}
 	// Linux probes a closed window by what looks like a keep-alive.
@@ -269,7 +277,7 @@ const (
 )
 
 // delayed notes an ACK that came late although nothing else is in flight.
-func (d *Side) delayed(s *Classified, waited time.Duration, other *Side) {
+func (d *sideTracker) delayed(s *Classified, waited time.Duration, other *sideTracker) {
 	base := d.away
 	if base == 0 {
 		base = other.RTT.Min
@@ -278,7 +286,7 @@ func (d *Side) delayed(s *Classified, waited time.Duration, other *Side) {
 	d.lateAt, d.lateBy = s.At, waited-base
 }
 
-func (d *Side) finish(end time.Duration) {
+func (d *sideTracker) finish(end time.Duration) {
 	if d.closed {
 		d.WindowClosed += max(0, end-d.closedAt)
 	}
@@ -288,7 +296,7 @@ func (d *Side) finish(end time.Duration) {
 }
 
 // marked returns the frames with one mark.
-func (d *Side) marked(m Mark) Frames {
+func (d *sideTracker) marked(m Mark) Frames {
 	for i := range d.Marks {
 		if m == 1<<i {
 			return d.Marks[i]

@@ -11,6 +11,9 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/internal/ethernet"
 )
 
 // Runner runs a function on an OS thread that is in some network namespace.
@@ -70,7 +73,7 @@ const (
 	shortSnapLength     = 512
 	minRingBytes        = 2 * blockBytes // one to fill, one to read
 	maxRingBytes        = 1 << 30
-	minSnapLength       = 14     // the Ethernet header
+	minSnapLength       = ethernet.HeaderLength
 	maxSnapLength       = 262144 // libpcap's and Wireshark's limit for a packet
 	defaultBlockTimeout = 100 * time.Millisecond
 	minBlockTimeout     = time.Millisecond
@@ -287,8 +290,8 @@ func checkEnds(ends []Interface) error {
 			return fmt.Errorf("interface %d: name must not be empty", i)
 		case seen[e.Name]:
 			return fmt.Errorf("interface %d: name %q is given twice", i, e.Name)
-		case strings.HasSuffix(e.Name, DroppedSuffix):
-			return fmt.Errorf("interface %d: name %q: must not end in %q, which marks packets that were dropped", i, e.Name, DroppedSuffix)
+		case strings.HasSuffix(e.Name, analysis.DroppedSuffix):
+			return fmt.Errorf("interface %d: name %q: must not end in %q, which marks packets that were dropped", i, e.Name, analysis.DroppedSuffix)
 		case len(e.Name) > 1024:
 			return fmt.Errorf("interface %d: name of %d bytes: allowed are 1024", i, len(e.Name))
 		case e.Index < 0:

@@ -12,6 +12,8 @@ import (
 
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness/analysis"
 )
 
 // A Note tells of one packet what the capture cannot see: that a rule dropped it before it
@@ -33,13 +35,9 @@ type Note struct {
 	Comment string
 }
 
-// DroppedSuffix is what an interface's name has at its end if its packets never were on a
-// link: those of [Capture.AddDropped].
-const DroppedSuffix = " dropped"
-
 // AddDropped puts packets into the file that were dropped in front of the end, where the
 // capture does not see them: on their way out, before the device. They are on an interface
-// of their own, with [DroppedSuffix] behind the end's name, at their place in time, so that
+// of their own, with [analysis.DroppedSuffix] after the end's name, at their place in time, so that
 // whoever follows connections by interface does not take them for transmitted.
 //
 // An inbound packet that is dropped behind the device is in the capture already: see
@@ -232,7 +230,7 @@ func (c *Capture) droppedEnd(label string, notes []Note) (*end, comments, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	d := &end{name: label + DroppedSuffix, linkType: linkType, config: c.config, fd: -1, wake: -1, spool: s}
+	d := &end{name: label + analysis.DroppedSuffix, linkType: linkType, config: c.config, fd: -1, wake: -1, spool: s}
 	own := comments{}
 	for _, n := range notes {
 		if offset := d.spool.size; n.Comment != "" {

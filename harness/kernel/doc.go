@@ -1,6 +1,5 @@
-// Package kernel reads what the kernel says about itself: the network counters,
-// the TCP sockets and the qdiscs of a namespace, what happens to connections, and the
-// version.
+// Package kernel reads what the kernel reports about a network namespace: its counters,
+// its TCP sockets and its qdiscs, and the tracepoints of its connections.
 //
 // # Counters
 //

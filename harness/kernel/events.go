@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // ErrNoTracefs says that the kernel's trace events cannot be had.
@@ -83,7 +85,7 @@ var tracepoints = map[EventKind]struct {
 
 // An Event is what the kernel said at one of its tracepoints.
 type Event struct {
-	At   time.Duration `json:"at"` // by CLOCK_MONOTONIC
+	At   time.Duration `json:"at_ns"` // since boot, by CLOCK_MONOTONIC; a harness.Lab makes it since the start of the spec
 	Kind EventKind     `json:"kind"`
 
 	// Host is that of the local address, if [EventConfig] knows it.
@@ -104,7 +106,7 @@ type Event struct {
 	State State `json:"state,omitzero"`
 
 	// Congestion is set for CongestionChange.
-	Congestion *CongestionState `json:"cong_state,omitempty"`
+	Congestion *tcpinfo.CongestionState `json:"cong_state,omitempty"`
 
 	// Reason is why a packet was dropped (enum skb_drop_reason), and, from Linux 6.10
 	// on, why a reset was sent (enum sk_rst_reason): "NOT_SPECIFIED", "NO_SOCKET".
@@ -140,31 +142,6 @@ type ProbeValues struct {
 	SRTT     uint32 `json:"srtt"`     // microseconds
 	RcvWnd   uint32 `json:"rcv_wnd"`  // bytes
 }
-
-// CongestionState is a state of congestion control (enum tcp_ca_state in include/uapi/linux/tcp.h).
-type CongestionState uint8
-
-// The states.
-const (
-	CongestionOpen     CongestionState = iota // nothing is wrong
-	CongestionDisorder                        // duplicate ACKs or SACK blocks arrive
-	CongestionCWR                             // the window is reduced: ECN, or a full local queue
-	CongestionRecovery                        // fast recovery
-	CongestionLoss                            // a timeout, and what follows
-)
-
-var congestionStates = [...]string{"Open", "Disorder", "CWR", "Recovery", "Loss"}
-
-// String returns the name that ss(8) prints.
-func (s CongestionState) String() string {
-	if int(s) < len(congestionStates) {
-		return congestionStates[s]
-	}
-	return "congestion state " + strconv.Itoa(int(s))
-}
-
-// MarshalText is String.
-func (s CongestionState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // EventConfig says what to record. The zero value records everything.
 type EventConfig struct {
@@ -631,7 +608,7 @@ func parseEvent(kind EventKind, at uint64, r record) Event {
 			SndWnd: uint32(r.uint("snd_wnd")), SRTT: uint32(r.uint("srtt")), RcvWnd: uint32(r.uint("rcv_wnd")),
 		}
 	case CongestionChange:
-		state := CongestionState(r.uint("cong_state"))
+		state := tcpinfo.CongestionState(r.uint("cong_state"))
 		e.Congestion = &state
 	case Drop:
 		e.Reason, e.location = r.symbol("reason"), r.uint("location")

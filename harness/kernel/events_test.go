@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/subprocess"
 	"github.com/tcplab/tcplab/internal/testenv"
@@ -216,7 +217,7 @@ func TestEventsOfResets(t *testing.T) {
 	if dropped < 0 || dropped > refused {
 		t.Errorf("the SYN for which there is no socket is dropped as event %d, and the client is refused as event %d", dropped, refused)
 	}
-	if v, err := RunningVersion(); err != nil {
+	if v, err := kernelversion.Running(); err != nil {
 		t.Fatal(err)
 	} else if sent := of(events, ResetSent, closed, events[refused].Local); v.AtLeast(6, 10) {
 		if len(sent) != 1 || sent[0].Reason != "NO_SOCKET" || events[dropped].Local != closed {
@@ -588,7 +589,7 @@ func TestEventJSON(t *testing.T) {
 		}
 	}
 	text, err := json.Marshal(events[2])
-	want := `{"at":3221413117,"kind":"sock/inet_sock_set_state","local":"[fd00:1::1]:38002","remote":"[fd00:2::2]:4000","oldstate":"TCP_CLOSE","newstate":"TCP_SYN_SENT"}`
+	want := `{"at_ns":3221413117,"kind":"sock/inet_sock_set_state","local":"[fd00:1::1]:38002","remote":"[fd00:2::2]:4000","oldstate":"TCP_CLOSE","newstate":"TCP_SYN_SENT"}`
 	if err != nil || string(text) != want {
 		t.Errorf("%s, %v; want %s", text, err, want)
 	}

@@ -10,9 +10,10 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
-	"golang.org/x/sys/unix"
 )
 
 // routed is a client and a server with a router between them.

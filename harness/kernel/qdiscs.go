@@ -113,7 +113,7 @@ func qdiscStats(attrs *netlink.QdiscAttrs) QdiscStats {
 
 // A QdiscSample is a qdisc's counters at a time.
 type QdiscSample struct {
-	At time.Duration `json:"at"` // when it was read, by CLOCK_MONOTONIC
+	At time.Duration `json:"at_ns"` // when it was read, as of an [Event]
 	QdiscStats
 }
 

@@ -11,8 +11,8 @@ import (
 
 // A Sample is the sockets of a host at a time.
 type Sample struct {
-	// At is when the listing began, by CLOCK_MONOTONIC: the clock of the events.
-	At      time.Duration `json:"at"`
+	// At is when the listing began, as of an [Event].
+	At      time.Duration `json:"at_ns"`
 	Sockets []Socket      `json:"sockets"`
 }
 
@@ -118,7 +118,7 @@ func (d *diag) sample() (Sample, error) {
 
 // A Point is one socket at a time.
 type Point struct {
-	At time.Duration `json:"at"` // as in [Sample]
+	At time.Duration `json:"at_ns"` // as of an [Event]
 	Socket
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // ErrNoSockDiag says that the kernel lists no TCP sockets.
@@ -52,7 +52,7 @@ type Socket struct {
 
 	// TCPInfo is nil where there is no whole socket: in TIME-WAIT, in SYN-RECV, and in
 	// FIN-WAIT-2 once the process has closed it.
-	TCPInfo *TCPInfo `json:"tcp_info,omitempty"`
+	TCPInfo *tcpinfo.Info `json:"tcp_info,omitempty"`
 	// Memory is nil for the same sockets.
 	Memory *Memory `json:"skmeminfo,omitempty"`
 	// Congestion is the congestion control's name, "" for the same sockets.
@@ -116,7 +116,7 @@ const (
 // Timer is the timer of a socket that is due next.
 type Timer struct {
 	Kind    TimerKind     `json:"kind"`
-	Expires time.Duration `json:"expires"` // until then, in whole milliseconds
+	Expires time.Duration `json:"expires_ns"` // until then, in steps of a millisecond
 	// Retransmits counts the timer's consecutive expiries: retransmissions, or
 	// probes that were not answered.
 	Retransmits uint8 `json:"retrans"`
@@ -295,7 +295,7 @@ func (s *Socket) parseAttributes(b []byte) error {
 		case attrInfo:
 			// A listener's is there, and one of no bytes stands for none.
 			if len(v) > 0 {
-				s.TCPInfo = peers.ParseTCPInfo(v)
+				s.TCPInfo = tcpinfo.Parse(v)
 			}
 		case attrCong:
 			s.Congestion = strings.ToValidUTF8(unix.ByteSliceToString(v), "\ufffd") // JSON has nothing else

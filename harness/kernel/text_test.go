@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 func TestSocketText(t *testing.T) {
@@ -34,7 +36,7 @@ func TestSocketText(t *testing.T) {
 			t.Errorf("%q, want %q", got, tt.details)
 		}
 	}
-	info := Socket{TCPInfo: &TCPInfo{}, Memory: &Memory{1 << 31, 1 << 31, 1 << 31, 1 << 31, 1 << 31, 1 << 31, 1 << 31, 1 << 31, 1 << 31}}
+	info := Socket{TCPInfo: &tcpinfo.Info{}, Memory: &Memory{1 << 31, 1 << 31, 1 << 31, 1 << 31, 1 << 31, 1 << 31, 1 << 31, 1 << 31, 1 << 31}}
 	lines := strings.Split(info.Details(), "\n")
 	if len(lines) != 2 || len(lines[0]) > detailWidth || !strings.HasPrefix(lines[0], "tcp_info skmem rmem_alloc:2147483648 ") {
 		t.Errorf("%q", lines)

@@ -1,83 +1,62 @@
 package matchers
 
 import (
+	"cmp"
 	"fmt"
-	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/tcplab/tcplab/harness/analysis"
 )
 
-// A closing is how a connection ended on an interface, from its first FIN on.
+// A closing is how a connection ended on an interface.
 type closing struct {
-	fins  []analysis.Segment // the first FIN of each side, in order
-	acked []int              // the frame that acknowledges each, 0 for none
-	reset int                // the frame of a reset, 0 for none
+	fins  []analysis.Side // the sides that sent a FIN, in the order of their first
+	other analysis.Side   // where only one did, the other side
+	reset int             // the frame of the first reset, 0 for none
 }
 
-// closesOf follows the FINs of all connections, in the order of their first.
-func closesOf(segments []analysis.Segment) []*closing {
-	type where struct {
-		name string
-		low  netip.AddrPort
-		high netip.AddrPort
-	}
-	var all []*closing
-	open := map[where]*closing{}
-	for _, s := range segments {
-		key := where{s.Interface, s.Src, s.Dst}
-		if s.Dst.Compare(s.Src) < 0 {
-			key.low, key.high = s.Dst, s.Src
-		}
-		if s.Flags&analysis.FlagSYN != 0 {
-			delete(open, key) // the addresses are used again
-			continue
-		}
-		c := open[key]
-		if c == nil {
-			if s.Flags&analysis.FlagFIN == 0 {
-				continue
+// closesOf returns the connections that have a FIN, in the order of their first.
+func closesOf(segments []analysis.Segment) []closing {
+	var all []closing
+	for _, c := range analysis.Conversations(analysis.Classify(slices.Values(segments))) {
+		var one closing
+		for _, side := range []analysis.Side{c.Client, c.Server} {
+			if side.FIN == nil {
+				one.other = side
+			} else {
+				one.fins = append(one.fins, side)
 			}
-			c = &closing{}
-			open[key] = c
-			all = append(all, c)
+			if r := side.Reset; r != nil && (one.reset == 0 || r.Frame < one.reset) {
+				one.reset = r.Frame
+			}
 		}
-		c.add(s)
+		if len(one.fins) > 0 {
+			slices.SortFunc(one.fins, func(a, b analysis.Side) int { return cmp.Compare(a.FIN.Frame, b.FIN.Frame) })
+			all = append(all, one)
+		}
 	}
+	slices.SortStableFunc(all, func(a, b closing) int { return cmp.Compare(a.fins[0].FIN.Frame, b.fins[0].FIN.Frame) })
 	return all
 }
 
-func (c *closing) add(s analysis.Segment) {
-	if s.Flags&analysis.FlagRST != 0 {
-		c.reset = s.Frame
-		return
-	}
-	for i, fin := range c.fins {
-		if s.Src == fin.Dst && s.Flags&analysis.FlagACK != 0 && c.acked[i] == 0 && int32(s.Ack-fin.NextSeq()) >= 0 {
-			c.acked[i] = s.Frame
-		}
-	}
-	if s.Flags&analysis.FlagFIN != 0 && (len(c.fins) == 0 || len(c.fins) == 1 && c.fins[0].Src != s.Src) {
-		c.fins = append(c.fins, s)
-		c.acked = append(c.acked, 0)
-	}
+// complete reports whether both sides' FINs were acknowledged, and nothing was reset.
+func (c closing) complete() bool {
+	unanswered := func(d analysis.Side) bool { return d.FIN.AckFrame == 0 }
+	return len(c.fins) == 2 && !slices.ContainsFunc(c.fins, unanswered) && c.reset == 0
 }
 
-func (c *closing) complete() bool {
-	return len(c.fins) == 2 && c.acked[0] != 0 && c.acked[1] != 0 && c.reset == 0
-}
-
-func (c *closing) String() string {
+func (c closing) String() string {
 	var parts []string
-	for i, fin := range c.fins {
-		part := fmt.Sprintf("FIN of %v in frame %d, not acknowledged", fin.Src, fin.Frame)
-		if c.acked[i] != 0 {
-			part = fmt.Sprintf("FIN of %v in frame %d, acknowledged in frame %d", fin.Src, fin.Frame, c.acked[i])
+	for _, d := range c.fins {
+		part := fmt.Sprintf("FIN of %v in frame %d, not acknowledged", d.Addr, d.FIN.Frame)
+		if d.FIN.AckFrame != 0 {
+			part = fmt.Sprintf("FIN of %v in frame %d, acknowledged in frame %d", d.Addr, d.FIN.Frame, d.FIN.AckFrame)
 		}
 		parts = append(parts, part)
 	}
 	if len(c.fins) == 1 {
-		parts = append(parts, fmt.Sprintf("no FIN of %v", c.fins[0].Dst))
+		parts = append(parts, fmt.Sprintf("no FIN of %v", c.other.Addr))
 	}
 	if c.reset != 0 {
 		parts = append(parts, fmt.Sprintf("reset in frame %d", c.reset))

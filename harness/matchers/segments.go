@@ -237,11 +237,11 @@ func FourWayClose(first ...netip.AddrPort) Pattern {
 		count, index := 0, -1
 		var seen []string
 		for _, c := range closes {
-			if c.complete() && (len(first) == 0 || c.fins[0].Src == first[0]) {
+			if c.complete() && (len(first) == 0 || c.fins[0].Addr == first[0]) {
 				count++
 			}
 			if index < 0 {
-				index = p.indexOf(c.fins[0].Frame)
+				index = p.indexOf(c.fins[0].FIN.Frame)
 			}
 			seen = append(seen, c.String())
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/harness/bounds"
+	"github.com/tcplab/tcplab/internal/ethernet"
 )
 
 // InfiniteThreshold is TCP_INFO's slow-start threshold as long as slow start has no end (include/net/tcp.h:
@@ -95,8 +96,8 @@ func RenoAfterLoss(window int) int { return max(window/2, 2) }
 // others, 1997).
 func RenoResponse(p float64) float64 { return math.Sqrt(1.5 / p) }
 
-// frame is the size of a full frame in netem's eyes: an MTU of 1500 and an Ethernet header.
-const frame = 1514
+// frameBits is the size of a full frame as netem counts it.
+const frameBits = 8 * ethernet.FrameLength
 
 // A Bottleneck is a path of two netems, each of which delays by half of the RTT, where the one to the receiver has a
 // rate.
@@ -106,10 +107,10 @@ type Bottleneck struct {
 }
 
 // Frame is how long a full frame takes.
-func (b Bottleneck) Frame() time.Duration { return seconds(8 * frame / float64(b.Rate)) }
+func (b Bottleneck) Frame() time.Duration { return seconds(frameBits / float64(b.Rate)) }
 
 // BDP is the bandwidth-delay product in full frames: what fills the path, and no queue.
-func (b Bottleneck) BDP() float64 { return float64(b.Rate) * b.RTT.Seconds() / (8 * frame) }
+func (b Bottleneck) BDP() float64 { return float64(b.Rate) * b.RTT.Seconds() / frameBits }
 
 // FullQueueRTT is the RTT of a packet that found the last free place of a netem with a limit in packets.
 //

@@ -9,12 +9,12 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 )
 
 // Kernel is what decides on TCP's behaviour in one host: the kernel's version, its tick, and the host's sysctls.
 type Kernel struct {
-	Version kernel.Version
+	Version kernelversion.Version
 	HZ      int // ticks a second, a choice of who built the kernel; 0 is Debian's, 250
 	Sysctls Sysctls
 }
@@ -88,7 +88,7 @@ type sysctl struct {
 }
 
 // greatest is the greatest value that a kernel of that version takes.
-func (s sysctl) greatest(v kernel.Version) int {
+func (s sysctl) greatest(v kernelversion.Version) int {
 	if v.AtLeast(s.wider[0], s.wider[1]) {
 		return s.most
 	}
@@ -262,7 +262,7 @@ func Keys() []string {
 }
 
 // known tells whether a kernel of that version has the sysctl.
-func (s sysctl) known(v kernel.Version) bool { return v.AtLeast(s.since[0], s.since[1]) }
+func (s sysctl) known(v kernelversion.Version) bool { return v.AtLeast(s.since[0], s.since[1]) }
 
 func (s sysctl) store(to *Sysctls, values []int) {
 	for i, field := range s.fields(to) {
@@ -272,7 +272,7 @@ func (s sysctl) store(to *Sysctls, values []int) {
 
 // Defaults is a kernel as it comes, at 250 Hz. tcp_max_syn_backlog and tcp_max_tw_buckets go by the machine's memory:
 // they are those of a small guest.
-func Defaults(version kernel.Version) Kernel {
+func Defaults(version kernelversion.Version) Kernel {
 	k := Kernel{Version: version, HZ: debianHZ}
 	for _, s := range sysctls {
 		values := s.initial
@@ -301,7 +301,7 @@ func (k *Kernel) Set(key, value string) error {
 }
 
 // parse stores a value, if a kernel of that version allows it.
-func (s sysctl) parse(to *Sysctls, value string, v kernel.Version) error {
+func (s sysctl) parse(to *Sysctls, value string, v kernelversion.Version) error {
 	words := strings.Fields(value)
 	if len(words) != len(s.initial) {
 		return fmt.Errorf("sysctl %s: value %q: want %d numbers", s.key, value, len(s.initial))
@@ -330,7 +330,7 @@ type Host interface {
 
 // Read asks a host for its sysctls. Which of them there are decides, not the version: one that the host does not have
 // gets the value that behaves as a kernel without it.
-func Read(host Host, version kernel.Version, hz int) (Kernel, error) {
+func Read(host Host, version kernelversion.Version, hz int) (Kernel, error) {
 	k := Kernel{Version: version, HZ: hz}
 	var errs []error
 	for _, s := range sysctls {

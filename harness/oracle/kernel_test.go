@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	. "github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/netns"
 )
@@ -44,7 +45,7 @@ func newWorld(t *testing.T, sysctls ...string) world {
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { g.Expect(topology.Close()).To(Succeed()) })
 
-	version, err := kernel.RunningVersion()
+	version, err := kernelversion.Running()
 	g.Expect(err).NotTo(HaveOccurred())
 	hz, err := RunningHZ()
 	g.Expect(err).NotTo(HaveOccurred())

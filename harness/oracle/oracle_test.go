@@ -12,12 +12,12 @@ import (
 	gomegatypes "github.com/onsi/gomega/types"
 
 	"github.com/tcplab/tcplab/harness/bounds"
-	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 )
 
-func version(t *testing.T, release string) kernel.Version {
+func version(t *testing.T, release string) kernelversion.Version {
 	t.Helper()
-	v, err := kernel.ParseVersion(release)
+	v, err := kernelversion.Parse(release)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return v
 }

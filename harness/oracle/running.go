@@ -8,13 +8,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 )
 
 // Running is the kernel that this process runs on, with the sysctls of the network namespace that the calling thread
 // is in. It needs no privilege.
 func Running() (Kernel, error) {
-	version, err := kernel.RunningVersion()
+	version, err := kernelversion.Running()
 	if err != nil {
 		return Kernel{}, err
 	}

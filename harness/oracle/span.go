@@ -13,8 +13,8 @@ import (
 //
 //	lab.Measure("connect", connection.ConnectTime, syns.End)
 type Span struct {
-	Earliest time.Duration `json:"earliest"`
-	Latest   time.Duration `json:"latest"`
+	Earliest time.Duration `json:"earliest_ns"`
+	Latest   time.Duration `json:"latest_ns"`
 	Source   string        `json:"-"` // where the rule stands: an RFC, a function of the kernel; empty where it is the caller's
 }
 

@@ -17,8 +17,8 @@ import (
 // A Hit is one packet that a rule acted on.
 type Hit struct {
 	// Time is when the packet was offered to the link: before the action, before netem. It is of the clock that
-	// captures are stamped with.
-	Time   time.Time `json:"time"`
+	// captures are stamped with. JSON does not have it: who writes hits says since when they count.
+	Time   time.Time `json:"-"`
 	Rule   string    `json:"rule"`
 	Action string    `json:"action"`
 	// Number is the packet's number of its kind in its conversation, where the rule asks for numbers; 0 is a

@@ -8,7 +8,7 @@ import (
 
 	"github.com/onsi/ginkgo/v2/types"
 
-	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -30,7 +30,7 @@ func kernelConditions(suite types.Report, spec types.SpecReport) []string {
 // kernelFilter is Ginkgo's --sem-ver-filter for a kernel. Of a release only the three numbers count: "-56-amd64"
 // behind them would read as a version before that one.
 func kernelFilter(release string) (string, error) {
-	version, err := kernel.ParseVersion(release)
+	version, err := kernelversion.Parse(release)
 	if err != nil {
 		return "", err
 	}

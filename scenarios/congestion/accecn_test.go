@@ -15,6 +15,7 @@ import (
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // sinceAccECN: tcp_ecn can be 3 since Linux 7.0 (tcp_ecn_mode_max in net/ipv4/sysctl_net_ipv4.c).
@@ -30,8 +31,8 @@ const (
 type accurateFlow struct {
 	lab            *harness.Lab
 	net            *harness.Network
-	sender         peers.TCPInfo
-	receiver       peers.TCPInfo
+	sender         tcpinfo.Info
+	receiver       tcpinfo.Info
 	sent, came     []analysis.Segment // data, at the client and at the server
 	acks           []analysis.Segment // the server's, at the client, after its SYN-ACK
 	client, server analysis.Conversation

@@ -107,10 +107,10 @@ var _ = It("sends zero window probes forever while answered, and gives up after 
 
 		Expect(end).To(MatchError(unix.ETIMEDOUT))
 		zero := harness.First(wire.Stop().Segments(closed, analysis.On(net.Client().End("eth0").String())), "segments that close the window")
-		crossings := wire.Crossings(net.Client().End("eth0"), net.Server().End("eth0"), probing(zero.Ack))
+		probes := wire.Transits(net.Client().End("eth0"), net.Server().End("eth0"), probing(zero.Ack))
 		var answered []time.Duration
-		for _, c := range crossings {
-			if !c.Lost {
+		for _, c := range probes {
+			if !c.Lost() {
 				answered = append(answered, c.Sent.At-zero.At)
 			}
 		}
@@ -119,8 +119,8 @@ var _ = It("sends zero window probes forever while answered, and gives up after 
 		silenced := oracle.Exactly(10 * slowest).LateBy(2 * settle) // at most settle before the sleep, and the time that the lab takes after it
 		lab.Measure("answered probes", len(answered), expected.By(silenced))
 		harness.CheckEach(lab, "answered probes after", answered, expected[:len(answered)])
-		lab.Measure("unanswered probes", len(crossings)-len(answered), bounds.Exactly(retries), "tcp_retries2")
-		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPWinProbe": len(crossings), "TcpExtTCPAbortOnTimeout": 1})
+		lab.Measure("unanswered probes", len(probes)-len(answered), bounds.Exactly(retries), "tcp_retries2")
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPWinProbe": len(probes), "TcpExtTCPAbortOnTimeout": 1})
 	})
 
 var _ = It("gives up on a zero window after TCP_USER_TIMEOUT, although probes are answered", Label("quick", "netem", "linux"),

@@ -15,6 +15,7 @@ import (
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
 // sinceAccECN: tcp_ecn can be 3 to 5 since Linux 7.0 (tcp_ecn_mode_max in net/ipv4/sysctl_net_ipv4.c). Its default, 2, asks
@@ -99,7 +100,7 @@ func (c ecnCase) expectInUse(ecn oracle.ECN) {
 		Expect(c.data(side)).To(Equal([]said{expected}), side.Name())
 	}
 	const ecnOption = 8 // TCPI_OPT_ECN in include/uapi/linux/tcp.h
-	for _, info := range []*peers.TCPInfo{c.connected.Steps[3].TCPInfo, c.taken.Steps[3].TCPInfo} {
+	for _, info := range []*tcpinfo.Info{c.connected.Steps[3].TCPInfo, c.taken.Steps[3].TCPInfo} {
 		Expect(info.Options&ecnOption != 0).To(Equal(ecn != oracle.NoECN))
 		if c.client.Version.AtLeast(7, 0) {
 			Expect(info.Ecn_mode).To(BeEquivalentTo(ecn)) // TCPI_ECN_MODE_DISABLED, RFC3168, ACCECN

@@ -45,22 +45,13 @@ var _ = It("makes TCP answer each duplicate by DSACK, and retransmit nothing", L
 	net.ToServer.Impair(impair.Netem{Delay: 10 * time.Millisecond, Duplicate: impair.Duplicate{Percent: percent}})
 	sent, received := client.Wait(), server.Wait()
 
-	// Data segments that arrived once at the router, and twice at the server.
-	var before []uint32
-	arrived := map[uint32]int{}
-	for _, s := range wire.Stop().Segments(analysis.WithData) {
-		switch {
-		case s.Src != sent.Connections[0].Local || s.Direction != analysis.Inbound:
-		case s.Interface == net.Routers[0].End("eth0").String():
-			before = append(before, s.Seq)
-		default:
-			arrived[s.Seq]++
-		}
-	}
-	duplicated := make([]bool, len(before))
-	for i, seq := range before {
-		Expect(arrived[seq]).To(Or(Equal(1), Equal(2)), "segment %d", i)
-		duplicated[i] = arrived[seq] == 2
+	// Data segments that arrived once at the router, and once or twice at the server.
+	segments := wire.Stop().Segments(analysis.WithData, analysis.Going(analysis.Inbound), analysis.From(sent.Connections[0].Local.Addr()))
+	transits := analysis.Transits(slices.Values(segments), analysis.On(net.Routers[0].End("eth0").String()), analysis.On(net.Server().End("eth0").String()))
+	duplicated := make([]bool, len(transits))
+	for i, t := range transits {
+		Expect(t.Arrived).To(Or(HaveLen(1), HaveLen(2)), "segment %d", i)
+		duplicated[i] = len(t.Arrived) == 2
 	}
 	first := slices.Index(duplicated, true)
 	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))

@@ -11,6 +11,7 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/internal/ethernet"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -29,7 +30,7 @@ func late(net *harness.Network) time.Duration {
 }
 
 const (
-	ethernetHeader = 14
+	ethernetHeader = ethernet.HeaderLength
 	udpHeader      = 8
 )
 
@@ -169,25 +170,23 @@ func count(all []bool) int {
 // passage compares the TCP segments from client to server at the router and at the server. It returns the transit
 // times, and the segments that were lost. Segments must arrive in order.
 func passage(segments []analysis.Segment, net *harness.Network) (delays []time.Duration, lost []analysis.Segment) {
-	server := net.Server().IP()
-	same := func(a, b analysis.Segment) bool {
-		return a.Seq == b.Seq && a.Ack == b.Ack && a.Length == b.Length && a.Flags == b.Flags && a.Options.TSVal == b.Options.TSVal
-	}
-	var waiting []analysis.Segment
-	for _, s := range segments {
-		switch {
-		case s.Dst.Addr() != server || s.Direction != analysis.Inbound:
-		case s.Interface == net.Routers[0].End("eth0").String():
-			waiting = append(waiting, s)
-		default:
-			came := slices.IndexFunc(waiting, func(w analysis.Segment) bool { return same(w, s) })
-			Expect(came).To(BeNumerically(">=", 0), "arrived at the server, but not at the router: %v", s)
-			lost = append(lost, waiting[:came]...)
-			delays = append(delays, s.At-waiting[came].At)
-			waiting = waiting[came+1:]
+	GinkgoHelper()
+	toServer := analysis.All(analysis.To(net.Server().IP()), analysis.Going(analysis.Inbound))
+	atServer := analysis.All(toServer, analysis.On(net.Server().End("eth0").String()))
+	var frames []int
+	for _, t := range analysis.Transits(slices.Values(segments), analysis.All(toServer, analysis.On(net.Routers[0].End("eth0").String())), atServer) {
+		if t.Lost() {
+			lost = append(lost, t.Sent)
+			continue
+		}
+		delays = append(delays, t.Delay())
+		for _, s := range t.Arrived {
+			frames = append(frames, s.Frame)
 		}
 	}
-	return delays, append(lost, waiting...)
+	Expect(frames).To(HaveLen(analysis.Count(analysis.Where(slices.Values(segments), atServer))), "came to the server, but not to the router")
+	Expect(slices.IsSorted(frames)).To(BeTrue(), "in the order in which they left")
+	return delays, lost
 }
 
 // due is the transit time of a probe with that delay by netem.

@@ -56,8 +56,8 @@ var _ = DescribeTable("undoes the spurious retransmission of a late segment",
 
 		Expect(first.Hits()).To(HaveLen(1))
 		Expect(second.Hits()).To(HaveLen(1))
-		crossings := wire.Stop().Crossings(net.Client().End("eth0"), net.Server().End("eth0"), analysis.WithData)
-		Expect(crossings).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost", false))))
+		transits := wire.Stop().Transits(net.Client().End("eth0"), net.Server().End("eth0"), analysis.WithData)
+		Expect(transits).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost()", false))))
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPTSReorder": withTimestamps})
 	},
 	Entry("by its timestamp, and then waits for the next late one", 1, []string{"TcpExtTCPPartialUndo"}, 0),

@@ -36,8 +36,8 @@ var _ = DescribeTable("undoes a spurious RTO when late ACKs show that nothing wa
 		})
 		Expect(net.Server().Counters()).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
 		Expect(sender.TCPInfo.Snd_ssthresh).To(BeEquivalentTo(oracle.InfiniteThreshold))
-		crossings := wire.Stop().Crossings(net.Client().End("eth0"), net.Server().End("eth0"), analysis.WithData)
-		Expect(crossings).To(And(HaveLen(segments+1), HaveEach(HaveField("Lost", false))))
+		transits := wire.Stop().Transits(net.Client().End("eth0"), net.Server().End("eth0"), analysis.WithData)
+		Expect(transits).To(And(HaveLen(segments+1), HaveEach(HaveField("Lost()", false))))
 		Expect(hold.Hits()).NotTo(BeEmpty())
 	},
 	Entry("by timestamps (Eifel)", Label("rfc4015"), 1, 0),

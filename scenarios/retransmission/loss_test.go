@@ -94,12 +94,12 @@ var _ = It("loses exactly what the link dropped, and the rest arrives after its 
 	// Two captures, which do not know of the link, confirm its drops and its delay. No packet is early. Some can be
 	// late on a busy machine, but not most.
 	lost, delays := 0, []time.Duration{}
-	for _, crossing := range wire.Stop().Crossings(net.Client().End("eth0"), net.Server().End("eth0")) {
-		if crossing.Lost {
+	for _, transit := range wire.Stop().Transits(net.Client().End("eth0"), net.Server().End("eth0")) {
+		if transit.Lost() {
 			lost++
 			continue
 		}
-		delays = append(delays, crossing.Delay())
+		delays = append(delays, transit.Delay())
 	}
 	Expect(delays).NotTo(BeEmpty())
 	slices.Sort(delays)

@@ -30,15 +30,15 @@ var _ = It("recovers from 10 % random loss, and qdisc, capture and both hosts ag
 		time.Sleep(harness.Settle) // the last ACKs arrive, and no FIN is sent
 
 		lost, toRepair, early := 0, 0, 0
-		for i, crossing := range wire.Stop().Crossings(net.Client().End("eth0"), net.Server().End("eth0")) {
-			if !crossing.Lost {
+		for i, transit := range wire.Stop().Transits(net.Client().End("eth0"), net.Server().End("eth0")) {
+			if !transit.Lost() {
 				continue
 			}
 			lost++
 			if i < segments { // there are at least that many packets
 				early++
 			}
-			if crossing.Sent.SequenceLength() > 0 { // a pure ACK takes no sequence number, and is not retransmitted
+			if transit.Sent.SequenceLength() > 0 { // a pure ACK takes no sequence number, and is not retransmitted
 				toRepair++
 			}
 		}

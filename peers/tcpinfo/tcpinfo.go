@@ -1,4 +1,11 @@
-package peers
+// Package tcpinfo is the kernel's struct tcp_info: what a TCP socket says of itself, by getsockopt(TCP_INFO) and by
+// sock_diag.
+//
+// [Parse] takes the bytes of either, [Get] asks a socket. An older kernel fills less of the struct: [Info.Has] reports
+// which fields it has filled, and JSON has only those.
+//
+// The package imports nothing of tcplab. Its layout is that of little-endian machines.
+package tcpinfo
 
 import (
 	"encoding/json"
@@ -13,13 +20,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TCPInfo is the kernel's struct tcp_info (include/uapi/linux/tcp.h), the fields under the kernel's names: units are
+// Info is the kernel's struct tcp_info (include/uapi/linux/tcp.h), the fields under the kernel's names: units are
 // those of the kernel (rto, rtt, rttvar, min_rtt and the busy times in microseconds, the last_ times in milliseconds,
-// rates in bytes per second).
+// rates in bytes per second). Of a listener, Unacked is the length of the accept queue and Sacked its limit.
 //
-// The fields of bits, which [unix.TCPInfo] leaves out, are added. In JSON, names are in lower case and in the
-// kernel's order, and a field that the running kernel does not know is absent rather than 0 (see [TCPInfo.Has]).
-type TCPInfo struct {
+// The bit fields, which [unix.TCPInfo] leaves out, are added. In JSON, names are in lower case and in the
+// kernel's order, and a field that the running kernel does not know is absent rather than 0 (see [Info.Has]).
+type Info struct {
 	unix.TCPInfo
 	Snd_wscale                uint8 // window scale that the other side announced (RFC 7323)
 	Rcv_wscale                uint8 // window scale that this side announced
@@ -36,8 +43,8 @@ type TCPInfo struct {
 
 // Has reports whether the kernel filled the field with that name, in lower case as in JSON: "total_rto" is false
 // before Linux 6.7.
-func (t *TCPInfo) Has(name string) bool {
-	for _, f := range tcpInfoFields {
+func (t *Info) Has(name string) bool {
+	for _, f := range fields {
 		if f.name == name {
 			return f.end <= t.size
 		}
@@ -45,27 +52,27 @@ func (t *TCPInfo) Has(name string) bool {
 	return false
 }
 
-// tcpInfoField is one field of struct tcp_info: its name, its end in the kernel's struct, and access to it here.
-type tcpInfoField struct {
+// field is one field of struct tcp_info: its name, its end in the kernel's struct, and access to it here.
+type field struct {
 	name  string
 	end   uintptr
 	index []int
 }
 
-// tcpInfoFields lists the fields in the kernel's order.
-var tcpInfoFields = func() []tcpInfoField {
-	var fields []tcpInfoField
-	outer := reflect.TypeFor[TCPInfo]()
+// fields lists the fields in the kernel's order.
+var fields = func() []field {
+	var list []field
+	outer := reflect.TypeFor[Info]()
 	inner, _ := outer.FieldByName("TCPInfo")
 	for f := range inner.Type.Fields() {
 		if f.Name == "_" {
 			continue
 		}
-		fields = append(fields, tcpInfoField{strings.ToLower(f.Name), f.Offset + f.Type.Size(), []int{0, f.Index[0]}})
+		list = append(list, field{strings.ToLower(f.Name), f.Offset + f.Type.Size(), []int{0, f.Index[0]}})
 		if f.Name == "Received_ce_bytes" {
 			for _, name := range []string{"Ecn_mode", "Accecn_opt_seen", "Accecn_fail_mode"} {
 				b, _ := outer.FieldByName(name)
-				fields = append(fields, tcpInfoField{strings.ToLower(name), tcpInfoECN + 4, b.Index})
+				list = append(list, field{strings.ToLower(name), ecnOffset + 4, b.Index})
 			}
 		}
 		if f.Name != "Options" {
@@ -74,23 +81,23 @@ var tcpInfoFields = func() []tcpInfoField {
 		// The two bytes of bit fields stand between tcpi_options and tcpi_rto.
 		for i, name := range []string{"Snd_wscale", "Rcv_wscale", "Delivery_rate_app_limited", "Fastopen_client_fail"} {
 			b, _ := outer.FieldByName(name)
-			fields = append(fields, tcpInfoField{strings.ToLower(name), tcpInfoBits + 1 + uintptr(i/2), b.Index})
+			list = append(list, field{strings.ToLower(name), bitsOffset + 1 + uintptr(i/2), b.Index})
 		}
 	}
-	return fields
+	return list
 }()
 
-// tcpInfoBits is the offset of the two bytes of bit fields in struct tcp_info.
-const tcpInfoBits = unsafe.Offsetof(unix.TCPInfo{}.Options) + 1
+// bitsOffset is the offset of the two bytes of bit fields in struct tcp_info.
+const bitsOffset = unsafe.Offsetof(unix.TCPInfo{}.Options) + 1
 
-// tcpInfoECN is the offset of the 32 bits behind tcpi_received_ce_bytes.
-const tcpInfoECN = unsafe.Offsetof(unix.TCPInfo{}.Received_ce_bytes) + 4
+// ecnOffset is the offset of the 32 bits after tcpi_received_ce_bytes.
+const ecnOffset = unsafe.Offsetof(unix.TCPInfo{}.Received_ce_bytes) + 4
 
 // MarshalJSON writes the fields that the kernel filled, in the kernel's order.
-func (t TCPInfo) MarshalJSON() ([]byte, error) {
+func (t Info) MarshalJSON() ([]byte, error) {
 	v := reflect.ValueOf(t)
 	b := []byte{'{'}
-	for _, f := range tcpInfoFields {
+	for _, f := range fields {
 		if f.end > t.size {
 			continue
 		}
@@ -104,15 +111,15 @@ func (t TCPInfo) MarshalJSON() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote. Names that this version does not know are refused.
-func (t *TCPInfo) UnmarshalJSON(b []byte) error {
+// UnmarshalJSON reads what MarshalJSON wrote. A name that is no field, or a value that its field cannot hold, is an error.
+func (t *Info) UnmarshalJSON(b []byte) error {
 	var values map[string]uint64
 	if err := json.Unmarshal(b, &values); err != nil {
 		return fmt.Errorf("tcp_info: %w", err)
 	}
-	*t = TCPInfo{}
+	*t = Info{}
 	v := reflect.ValueOf(t).Elem()
-	for _, f := range tcpInfoFields {
+	for _, f := range fields {
 		value, ok := values[f.name]
 		if !ok {
 			continue
@@ -131,25 +138,27 @@ func (t *TCPInfo) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// ParseTCPInfo parses the kernel's struct tcp_info, which may be shorter or longer than known here: it grows with
-// each kernel.
-func ParseTCPInfo(b []byte) *TCPInfo {
-	t := &TCPInfo{}
+// Parse decodes the kernel's struct tcp_info, or as much of it as there is: newer kernels fill more. Bytes after the
+// fields that this package knows are ignored.
+func Parse(b []byte) *Info {
+	t := &Info{}
 	t.size = uintptr(copy(unsafe.Slice((*byte)(unsafe.Pointer(&t.TCPInfo)), unsafe.Sizeof(t.TCPInfo)), b))
 	// Little-endian layout: the field that is declared first has the low bits.
-	if t.size > tcpInfoBits+1 {
-		t.Snd_wscale, t.Rcv_wscale = b[tcpInfoBits]&0xf, b[tcpInfoBits]>>4
-		t.Delivery_rate_app_limited, t.Fastopen_client_fail = b[tcpInfoBits+1]&1, b[tcpInfoBits+1]>>1&3
+	if t.size > bitsOffset+1 {
+		t.Snd_wscale, t.Rcv_wscale = b[bitsOffset]&0xf, b[bitsOffset]>>4
+		t.Delivery_rate_app_limited, t.Fastopen_client_fail = b[bitsOffset+1]&1, b[bitsOffset+1]>>1&3
 	}
-	if t.size >= tcpInfoECN+4 {
-		t.Ecn_mode, t.Accecn_opt_seen, t.Accecn_fail_mode = b[tcpInfoECN]&3, b[tcpInfoECN]>>2&3, b[tcpInfoECN]>>4
+	if t.size >= ecnOffset+4 {
+		t.Ecn_mode, t.Accecn_opt_seen, t.Accecn_fail_mode = b[ecnOffset]&3, b[ecnOffset]>>2&3, b[ecnOffset]>>4
 	}
 	return t
 }
 
-// getTCPInfo reads TCP_INFO of a socket. unix.GetsockoptTCPInfo hides how much of the struct the kernel filled: on an
-// old kernel an absent field would look like a count of zero.
-func getTCPInfo(fd int) (*TCPInfo, error) {
+// Get reads TCP_INFO of the TCP socket with that file descriptor. The error is the kernel's [unix.Errno].
+//
+// It does not use [unix.GetsockoptTCPInfo], which hides how much of the struct the kernel filled: a field that an old
+// kernel does not know would look like a zero.
+func Get(fd int) (*Info, error) {
 	var raw [unsafe.Sizeof(unix.TCPInfo{})]byte
 	size := uint32(len(raw))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,
@@ -157,5 +166,5 @@ func getTCPInfo(fd int) (*TCPInfo, error) {
 	if errno != 0 {
 		return nil, errno
 	}
-	return ParseTCPInfo(raw[:size]), nil
+	return Parse(raw[:size]), nil
 }

@@ -1,0 +1,43 @@
+package docs
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/tcplab/tcplab/"
+
+// Leaves need nothing but these packages outside of the standard library, so that who uses one does not get the rest.
+var leaves = map[string][]string{
+	"kernelversion":  {"golang.org/x/sys/unix"},
+	"tcpinfo":        {"golang.org/x/sys/unix"},
+	"harness/bounds": nil,
+	"harness/analysis": {
+		"github.com/gopacket/gopacket", "github.com/gopacket/gopacket/endian", "github.com/gopacket/gopacket/layers",
+		"github.com/gopacket/gopacket/pcapgo", "golang.org/x/net/bpf", "golang.org/x/sys/unix", "golang.org/x/text/transform",
+		"golang.org/x/text/width", module + "internal/ethernet", module + "internal/text", module + "tcpinfo",
+	},
+	"harness/oracle": {"golang.org/x/sys/unix", module + "harness/bounds", module + "internal/ethernet", module + "kernelversion"},
+}
+
+func TestLeavesImportNothingElse(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skipf("needs the go command: %v", err)
+	}
+	for leaf, allowed := range leaves {
+		command := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./"+leaf)
+		command.Dir = ".."
+		output, err := command.Output()
+		if err != nil {
+			t.Errorf("%v: %v", command, err)
+			continue
+		}
+		for _, dependency := range strings.Fields(string(output)) {
+			if dependency != module+leaf && !slices.Contains(allowed, dependency) {
+				t.Errorf("%s needs %s: allowed are %q", leaf, dependency, allowed)
+			}
+		}
+	}
+}
