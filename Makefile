@@ -26,11 +26,11 @@ RACE   := $(shell command -v gcc >/dev/null && echo -race)
 OTHER_ARCH := $(if $(filter arm64,$(shell go env GOARCH)),amd64,arm64)
 GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-# Packages whose tests need root or netem: they run in a guest, whatever this machine is.
-PRIVILEGED := ./netns ./impair ./impair/rules ./impair/schedule ./peers ./harness ./harness/analysis ./harness/capture \
-              ./harness/kernel ./harness/oracle
+# Packages whose tests need root or netem: they run in a guest, whatever this machine is. And those whose tests boot guests.
+PRIVILEGED   = $(shell internal/testenv/packages guest)
+BOOTS_GUESTS = $(shell internal/testenv/packages boots)
 
-.PHONY: help hello lab plan test examples unit privileged reproducible seeds kernels mutate kill fuzz bench bench-compare lint setup clean
+.PHONY: help hello lab plan test examples unit privileged reproducible seeds kernels mutate kill fuzz bench bench-compare exported lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,8 +55,10 @@ plan:
 	  'This runs the tests that need nothing, then those that need root, in guests, and then' \
 	  'make lab. The first time it takes about half an hour on two cores, a quarter of it to compile.'
 
+# One of the examples has nginx as its server, where that is installed.
+examples: NGINX := $(addprefix --include ,$(wildcard /usr/sbin/nginx))
 examples: $(TCPLAB) ## run the examples, which are a module of their own, as a user's suites are
-	cd examples && go vet ./... && $(CURDIR)/$(TCPLAB) run ./... --results $(CURDIR)/results/examples --seed $(SEED)
+	cd examples && go vet ./... && $(CURDIR)/$(TCPLAB) run ./... $(NGINX) --results $(CURDIR)/results/examples --seed $(SEED)
 
 unit: ## run the tests that any machine can run
 	go vet ./...
@@ -66,7 +68,7 @@ unit: ## run the tests that any machine can run
 
 privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those that need root or netem
 	@$(TCPLAB) setup --virtual
-	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test -timeout $(TIMEOUT) ./internal/vm ./internal/runner ./cmd/tcplab
+	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test -timeout $(TIMEOUT) $(BOOTS_GUESTS)
 	$(TCPLAB) run $(PRIVILEGED) --clock virtual --memory 1024 --limit $(TIMEOUT) --seed $(SEED)
 
 reproducible: $(TCPLAB) ## run the suites twice with one seed and once with another; the bytes must show it
@@ -113,6 +115,9 @@ bench: setup ## measure what performance is claimed: a table, which docs/perform
 
 bench-compare: setup ## the same of another commit in turns with this one, compared by benchstat (REV=, COUNT=, BENCH=)
 	@internal/benchtable/compare '$(REV)' $(COUNT)
+
+exported: ## write docs/exported.md: how many names each package exports
+	go test ./docs -count 1 -run '^TestExportedNamesAreCounted$$' -update
 
 lint: ## check style
 	go run $(GOLANGCI_LINT) run ./...

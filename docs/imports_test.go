@@ -7,19 +7,17 @@ import (
 	"testing"
 )
 
-const module = "github.com/tcplab/tcplab/"
-
 // Leaves need nothing but these packages outside of the standard library, so that who uses one does not get the rest.
 var leaves = map[string][]string{
-	"kernelversion":  {"golang.org/x/sys/unix"},
-	"tcpinfo":        {"golang.org/x/sys/unix"},
-	"harness/bounds": nil,
+	"harness/kernelversion": {"golang.org/x/sys/unix"},
+	"peers/tcpinfo":         {"golang.org/x/sys/unix"},
+	"harness/bounds":        nil,
 	"harness/analysis": {
 		"github.com/gopacket/gopacket", "github.com/gopacket/gopacket/endian", "github.com/gopacket/gopacket/layers",
 		"github.com/gopacket/gopacket/pcapgo", "golang.org/x/net/bpf", "golang.org/x/sys/unix", "golang.org/x/text/transform",
-		"golang.org/x/text/width", module + "internal/ethernet", module + "internal/text", module + "tcpinfo",
+		"golang.org/x/text/width", module + "/internal/ethernet", module + "/internal/text", module + "/peers/tcpinfo",
 	},
-	"harness/oracle": {"golang.org/x/sys/unix", module + "harness/bounds", module + "internal/ethernet", module + "kernelversion"},
+	"harness/oracle": {"golang.org/x/sys/unix", module + "/harness/bounds", module + "/internal/ethernet", module + "/harness/kernelversion"},
 }
 
 func TestLeavesImportNothingElse(t *testing.T) {
@@ -35,7 +33,7 @@ func TestLeavesImportNothingElse(t *testing.T) {
 			continue
 		}
 		for _, dependency := range strings.Fields(string(output)) {
-			if dependency != module+leaf && !slices.Contains(allowed, dependency) {
+			if dependency != module+"/"+leaf && !slices.Contains(allowed, dependency) {
 				t.Errorf("%s needs %s: allowed are %q", leaf, dependency, allowed)
 			}
 		}

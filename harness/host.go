@@ -1,10 +1,8 @@
 package harness
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -85,16 +83,6 @@ func (h *Host) Sysctl(key string) int {
 		check(fmt.Errorf("sysctl %s on %s: %w", key, h.Name(), err))
 	}
 	return value
-}
-
-// HasSysctl reports whether the host's kernel has a sysctl.
-func (h *Host) HasSysctl(key string) bool {
-	ginkgo.GinkgoHelper()
-	_, err := h.Host.Sysctl(key)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		check(err)
-	}
-	return err == nil
 }
 
 // Oracle knows what TCP should do on the host: by its sysctls as they are now, and the version and

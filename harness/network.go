@@ -39,9 +39,6 @@ func (n *Network) Server() *Host { return n.Servers[0] }
 // Hosts are all hosts: clients, routers, servers.
 func (n *Network) Hosts() []*Host { return slices.Concat(n.Clients, n.Routers, n.Servers) }
 
-// Kind is the kind of topology, such as [netns.KindRouted].
-func (n *Network) Kind() string { return n.topology.Kind }
-
 // Impair sets the same on both directions, ToServer and ToClient: see [End.Impair].
 func (n *Network) Impair(netem impair.Netem) {
 	ginkgo.GinkgoHelper()
@@ -128,7 +125,7 @@ func (l *Lab) networkOf(t *netns.Topology) *Network {
 
 // describe is what the record has of the topology.
 func (n *Network) describe() *results.Topology {
-	topology := &results.Topology{Kind: n.Kind()}
+	topology := &results.Topology{Kind: n.topology.Kind}
 	for _, host := range n.Hosts() {
 		described := results.Host{Name: host.Name(), Sysctls: map[string]string{}}
 		for _, end := range host.Ends() {

@@ -22,38 +22,28 @@ import (
 
 	"github.com/tcplab/tcplab/internal/ethernet"
 	"github.com/tcplab/tcplab/internal/statistics"
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // The main thread outlives every goroutine, and would stay in a namespace that
 // a test has put it in.
 func init() { runtime.LockOSThread() }
 
-// unavailable skips, or fails where everything has to be there (the guest).
-func unavailable(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
-}
-
 // needNamespace puts the test into a network namespace of its own, on a thread
 // that ends with it.
 func needNamespace(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		unavailable(t, "needs root: makes a network namespace")
-	}
+	testenv.Root(t, "makes a network namespace")
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		unavailable(t, fmt.Sprintf("needs a network namespace: %v", err))
+		testenv.Missing(t, "needs a network namespace: "+err.Error())
 	}
 }
 
 func needNetem(t *testing.T) {
 	t.Helper()
 	if err := Probe(); err != nil {
-		unavailable(t, fmt.Sprintf("needs netem: %v", err))
+		testenv.Missing(t, "needs netem: "+err.Error())
 	}
 }
 
@@ -234,7 +224,7 @@ func TestProbeAnswersInALine(t *testing.T) {
 	if os.Geteuid() != 0 {
 		g.Expect(err).To(MatchError(ErrNotPermitted))
 	}
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
+	if testenv.Required() {
 		t.Fatal(err)
 	}
 }

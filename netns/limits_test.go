@@ -11,15 +11,14 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 )
 
 // TestSizeOfHashTableChangesNothingElse compares all of a host's sysctls below net.
 func TestSizeOfHashTableChangesNothingElse(t *testing.T) {
 	const childTable = "/proc/sys/net/ipv4/tcp_child_ehash_entries"
-	if os.Getenv("TCPLAB_CLOCK") != "virtual" {
-		t.Skip("sets a sysctl of the machine: only in a guest (tcplab run ./netns)")
-	}
+	testenv.InGuest(t, "sets a sysctl of the machine")
 	g := NewWithT(t)
 	before, err := os.ReadFile(childTable)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -39,7 +39,8 @@ func Func[Argument, Value any](name string, run func(*Task, Argument) (Value, er
 	case mainCalled.Load():
 		panic(fmt.Sprintf("peers.Func: %q comes after Main, so that its process would not know it: set a package variable to it", name))
 	case slices.Contains(Programs(), name) || name == (Command{}).program():
-		panic(fmt.Sprintf("peers.Func: there is a program %q already", name))
+		panic(fmt.Sprintf("peers.Func: name %q is taken: package peers has programs %q, and each Func needs a name of its own",
+			name, Programs()))
 	}
 	functions[name] = func(t *Task, text json.RawMessage) (json.RawMessage, error) {
 		var argument Argument

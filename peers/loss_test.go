@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -15,15 +16,6 @@ import (
 
 // namespace is a network namespace with its own thread. It is a Starter of processes in it.
 type namespace struct{ calls chan func() }
-
-// missing skips a test for want of something, or fails it where everything has to be there.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
 
 func newNamespace(t *testing.T) *namespace {
 	t.Helper()
@@ -41,7 +33,7 @@ func newNamespace(t *testing.T) *namespace {
 		}
 	}()
 	if err := <-entered; err != nil {
-		missing(t, "needs root: a network namespace: %v", err)
+		testenv.Missing(t, "needs root: a network namespace: "+err.Error())
 	}
 	t.Cleanup(func() { close(n.calls) })
 	return n
@@ -106,7 +98,7 @@ func TestTCPInfoIsFinalUnderLoss(t *testing.T) {
 			netlink.NetemQdiscAttrs{Latency: 2000, Limit: 10_000, Loss: 10}, // µs, packets, percent
 		))
 	}); err != nil {
-		missing(t, "needs sch_netem: %v", err)
+		testenv.Missing(t, "needs sch_netem: "+err.Error())
 	}
 
 	ctx := testContext(t)

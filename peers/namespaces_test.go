@@ -73,7 +73,7 @@ func newTwoHosts(t *testing.T) *twoHosts {
 			}
 			return netlink.LinkSetUp(link)
 		}); err != nil {
-			missing(t, "a veth link: %v", err)
+			testenv.Missing(t, "a veth link: "+err.Error())
 		}
 	}
 	// Until the kernel's link watch has seen the carrier, which the end that was brought up first got from the second

@@ -27,29 +27,29 @@ type runner interface {
 	run(*session) (*Result, error)
 }
 
+// programs are those that a process of ours runs. A new one is added here, and nowhere else.
+var programs = []programType{
+	typeOf[BulkServer](), typeOf[BulkClient](), typeOf[EchoServer](), typeOf[EchoClient](), typeOf[Accept](), typeOf[Dial](),
+	typeOf[Script](), typeOf[SYNFlood](), typeOf[ProbeReceiver](), typeOf[ProbeSender](),
+}
+
+// A programType is a type of Program, as the process that runs it knows it: by its name.
+type programType struct {
+	name   string
+	decode func(config []byte) (runner, error)
+}
+
+func typeOf[T runner]() programType {
+	var p T
+	return programType{p.program(), decodeRunner[T]}
+}
+
 // newRunner returns the program of that name with its configuration from JSON, validated.
 func newRunner(name string, config []byte) (runner, error) {
-	switch name {
-	case BulkServer{}.program():
-		return decodeRunner[BulkServer](config)
-	case BulkClient{}.program():
-		return decodeRunner[BulkClient](config)
-	case EchoServer{}.program():
-		return decodeRunner[EchoServer](config)
-	case EchoClient{}.program():
-		return decodeRunner[EchoClient](config)
-	case Accept{}.program():
-		return decodeRunner[Accept](config)
-	case Dial{}.program():
-		return decodeRunner[Dial](config)
-	case Script{}.program():
-		return decodeRunner[Script](config)
-	case SYNFlood{}.program():
-		return decodeRunner[SYNFlood](config)
-	case ProbeReceiver{}.program():
-		return decodeRunner[ProbeReceiver](config)
-	case ProbeSender{}.program():
-		return decodeRunner[ProbeSender](config)
+	for _, p := range programs {
+		if p.name == name {
+			return p.decode(config)
+		}
 	}
 	if functions[name] != nil {
 		return call{name: name, argument: slices.Clone(config)}, nil
@@ -63,10 +63,8 @@ func NameOf(p Program) string { return p.program() }
 // Programs returns the names that [Run] knows, those of functions last.
 func Programs() []string {
 	var names []string
-	for _, p := range []Program{
-		BulkServer{}, BulkClient{}, EchoServer{}, EchoClient{}, Accept{}, Dial{}, Script{}, SYNFlood{}, ProbeReceiver{}, ProbeSender{},
-	} {
-		names = append(names, p.program())
+	for _, p := range programs {
+		names = append(names, p.name)
 	}
 	return append(names, slices.Sorted(maps.Keys(functions))...)
 }

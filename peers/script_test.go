@@ -2,6 +2,7 @@ package peers_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers"
 	"golang.org/x/sys/unix"
 )
@@ -440,7 +442,7 @@ func (n *namespace) sysctl(t *testing.T, path, value string) {
 	t.Helper()
 	// /proc/sys/net is that of the thread that opens it.
 	if err := n.do(func() error { return os.WriteFile("/proc/sys/net/ipv4/"+path, []byte(value), 0) }); err != nil {
-		missing(t, "sysctl net.ipv4.%s: %v", path, err)
+		testenv.Missing(t, fmt.Sprintf("sysctl net.ipv4.%s: %v", path, err))
 	}
 }
 

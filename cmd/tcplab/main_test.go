@@ -12,6 +12,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/peers"
@@ -201,9 +202,7 @@ func TestDoctorNamesWhatItLooksAt(t *testing.T) {
 // TestRealClock runs a suite on the real clock of a kernel that has netem: that of a guest, so
 // that it can run anywhere.
 func TestRealClock(t *testing.T) {
-	if os.Getenv("TCPLAB_TEST_GUEST") != "1" {
-		t.Skip("boots a guest: set TCPLAB_TEST_GUEST=1, or make test")
-	}
+	testenv.BootsGuests(t)
 	g := NewWithT(t)
 	dir := t.TempDir()
 	program, suite := filepath.Join(dir, "tcplab"), filepath.Join(dir, "handshake.test")

@@ -8,6 +8,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
@@ -94,9 +95,7 @@ func TestBadInputIsRefusedBeforeAnythingIsCompiled(t *testing.T) {
 
 // A module that the kernel does not have is found out before anything is compiled, too; but it takes a kernel.
 func TestModulesThatTheKernelDoesNotHave(t *testing.T) {
-	if os.Getenv("TCPLAB_TEST_GUEST") != "1" {
-		t.Skip("needs a guest kernel: set TCPLAB_TEST_GUEST=1, or make test")
-	}
+	testenv.BootsGuests(t)
 	for _, command := range []string{"run", "seeds"} {
 		g := NewWithT(t)
 		called := withoutCompiler(t)

@@ -13,6 +13,7 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -20,24 +21,9 @@ import (
 // The main thread outlives every goroutine, and would stay in the namespace of a test that got it.
 func init() { runtime.LockOSThread() }
 
-// need skips the test, or fails it if TCPLAB_REQUIRE=1, when err says that
-// something is missing.
-func need(t testing.TB, err error) {
-	t.Helper()
-	if err == nil {
-		return
-	}
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
-		t.Fatalf("TCPLAB_REQUIRE=1: %v", err)
-	}
-	t.Skip(err)
-}
-
 func needRoot(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		need(t, errors.New("needs root: network namespaces and packet sockets"))
-	}
+	testenv.Root(t, "network namespaces and packet sockets")
 }
 
 // space is a network namespace that lives as long as its thread.
@@ -60,7 +46,7 @@ func newSpace(t testing.TB) *space {
 		}
 	}()
 	if err := <-ready; err != nil {
-		need(t, fmt.Errorf("needs network namespaces: %w", err))
+		testenv.Missing(t, "needs network namespaces: "+err.Error())
 	}
 	t.Cleanup(func() { close(s.work) })
 	return s

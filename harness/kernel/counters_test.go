@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"golang.org/x/sys/unix"
 )
 
@@ -167,10 +168,7 @@ func newRunner(t *testing.T) runner {
 	}()
 	t.Cleanup(func() { close(r) })
 	if err := <-ready; err != nil {
-		if os.Getenv("TCPLAB_REQUIRE") == "1" {
-			t.Fatalf("TCPLAB_REQUIRE=1: network namespace: %v", err)
-		}
-		t.Skipf("needs root: network namespace: %v", err)
+		testenv.Missing(t, "needs root: network namespace: "+err.Error())
 	}
 	return r
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/harness/kernelversion"
 	. "github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 )
 
@@ -32,9 +33,7 @@ type world struct {
 // newWorld builds the hosts in a guest, whose time costs nothing. Elsewhere the test is skipped.
 func newWorld(t *testing.T, sysctls ...string) world {
 	t.Helper()
-	if os.Getenv("TCPLAB_CLOCK") != "virtual" {
-		t.Skip("takes minutes of the kernel's time: tcplab run ./harness/oracle --clock virtual -- -test.v -test.run Kernel")
-	}
+	testenv.InGuest(t, "takes minutes of the kernel's time")
 	g := NewWithT(t)
 	var config netns.Config
 	for _, s := range sysctls {

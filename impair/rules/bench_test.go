@@ -4,10 +4,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"testing"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // loaded is the main program in the kernel, on no device: it is run by BPF_PROG_TEST_RUN.
@@ -24,11 +25,10 @@ func loaded(t testing.TB) (*Set, *ebpf.Program) {
 	if err == nil {
 		program, err = s.loadProgram("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes, maxRules))
 	}
-	switch {
-	case err == nil:
-	case os.Getenv("TCPLAB_REQUIRE") != "1" && (errors.Is(err, ErrNotPermitted) || errors.Is(err, ErrNotSupported)):
-		t.Skip(err)
-	default:
+	if errors.Is(err, ErrNotPermitted) || errors.Is(err, ErrNotSupported) {
+		testenv.Need(t, err)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return s, program

@@ -2,9 +2,7 @@ package rules_test
 
 import (
 	"context"
-	"errors"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -17,21 +15,10 @@ import (
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
-
-// need skips the test where something is missing, or fails it where everything has to be there (the guest).
-func need(t testing.TB, err error) {
-	t.Helper()
-	if err == nil {
-		return
-	}
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
-		t.Fatalf("TCPLAB_REQUIRE=1: %v", err)
-	}
-	t.Skip(err)
-}
 
 // A bench is a topology with a capture at each host, and one connection to be made.
 type bench struct {
@@ -55,10 +42,8 @@ const oneWay = 10 * time.Millisecond
 
 func newBench(t testing.TB, six bool, build func(netns.Config) (*netns.Topology, error), config netns.Config) *bench {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		need(t, errors.New("needs root: network namespaces and BPF"))
-	}
-	need(t, impair.Probe())
+	testenv.Root(t, "network namespaces and BPF")
+	testenv.Need(t, impair.Probe())
 	b := &bench{t: t, g: NewWithT(t), six: six}
 	var err error
 	b.net, err = build(config)

@@ -1,7 +1,6 @@
 package schedule_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -10,17 +9,13 @@ import (
 
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/schedule"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
 )
 
 // TestKernelTakesEachStep drives a real netem through a trace, and asks the kernel after each step what it has.
 func TestKernelTakesEachStep(t *testing.T) {
-	if err := impair.Probe(); err != nil {
-		if os.Getenv("TCPLAB_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testenv.Need(t, impair.Probe())
 	g := NewWithT(t)
 	net, err := netns.Direct(netns.Config{})
 	g.Expect(err).NotTo(HaveOccurred())

@@ -12,6 +12,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/results"
 )
@@ -19,26 +20,15 @@ import (
 // needGuests skips the test unless it may boot guests, and can.
 func needGuests(t *testing.T) {
 	t.Helper()
-	if os.Getenv("TCPLAB_TEST_GUEST") != "1" {
-		t.Skip("boots guests, for half a minute: set TCPLAB_TEST_GUEST=1, or make test")
-	}
-	missing := func(err error) {
-		if err == nil {
-			return
-		}
-		if os.Getenv("TCPLAB_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testenv.BootsGuests(t)
 	_, err := exec.LookPath("go")
-	missing(err)
+	testenv.Need(t, err)
 	_, _, err = Choose(Virtual)
-	missing(err)
+	testenv.Need(t, err)
 	cache, err := vm.CacheDir()
-	missing(err)
+	testenv.Need(t, err)
 	_, err = vm.CachedKernel(cache)
-	missing(err)
+	testenv.Need(t, err)
 }
 
 func runInGuests(t *testing.T, patterns []string, options RunOptions) (Summary, string) {

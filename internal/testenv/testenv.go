@@ -1,4 +1,8 @@
 // Package testenv is what tests of several packages need of the machine that they run on.
+//
+// Which tests make privileged runs where follows from what they call. A package whose tests call [BootsGuests] is tested on this
+// machine, with leave to boot guests. Any other whose tests call [Missing], [Need], [Root] or [InGuest] is tested inside a
+// guest, where nothing is missing. The script packages lists either kind.
 package testenv
 
 import (
@@ -14,13 +18,50 @@ import (
 	"github.com/tcplab/tcplab/internal/subprocess"
 )
 
-// Missing skips the test for want of something, or fails it where nothing may be missing: in a guest, which has all.
+// Required reports whether nothing may be missing (TCPLAB_REQUIRE=1): in a guest, which has all.
+func Required() bool { return os.Getenv("TCPLAB_REQUIRE") == "1" }
+
+// Missing skips the test because of what is missing, or fails it if [Required]. The text says what the test needs, and why
+// that is not there.
 func Missing(t testing.TB, what string) {
 	t.Helper()
-	if os.Getenv("TCPLAB_REQUIRE") == "1" {
+	if Required() {
 		t.Fatalf("TCPLAB_REQUIRE=1, but %s", what)
 	}
 	t.Skip(what)
+}
+
+// Need is Missing with the error that says what is missing, and nothing without an error.
+func Need(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		Missing(t, err.Error())
+	}
+}
+
+// Root skips the test, or fails it if [Required], unless it runs as root. The text says what for.
+func Root(t testing.TB, what string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		Missing(t, "needs root: "+what)
+	}
+}
+
+// InGuest skips the test outside of a guest, also if [Required]: it would change this machine, or take too long in real time.
+// The text says which.
+func InGuest(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("TCPLAB_CLOCK") != "virtual" {
+		t.Skip(why + ": only in a guest (tcplab run PACKAGE --clock virtual -- -test.v)")
+	}
+}
+
+// BootsGuests skips the test unless it may boot guests (TCPLAB_TEST_GUEST=1), which takes a while.
+func BootsGuests(t testing.TB) {
+	t.Helper()
+	if os.Getenv("TCPLAB_TEST_GUEST") != "1" {
+		t.Skip("boots guests: set TCPLAB_TEST_GUEST=1, or make test")
+	}
 }
 
 // Patience is how long to wait for what should come at once. It ends tests that would wait for ever, and says nothing

@@ -18,6 +18,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/internal/scratch"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/vm"
 )
 
@@ -57,15 +58,10 @@ func TestMain(m *testing.M) {
 // newBase makes a base with the fixture as /init, or skips where there is no guest to be had. Its state stays in no cache.
 func newBase(t testing.TB, change func(*vm.Config)) *vm.Base {
 	t.Helper()
-	if os.Getenv("TCPLAB_TEST_GUEST") != "1" {
-		t.Skip("boots guests, for a minute or two: set TCPLAB_TEST_GUEST=1, or make test")
-	}
+	testenv.BootsGuests(t)
 	need := func(err error) {
 		if errors.Is(err, vm.ErrNoQEMU) || errors.Is(err, vm.ErrNoKernel) {
-			if os.Getenv("TCPLAB_REQUIRE") == "1" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
+			testenv.Need(t, err)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/results"
 )
@@ -26,9 +27,7 @@ func TestMain(m *testing.M) {
 //
 //	TCPLAB_TEST_GUEST=1 go test -run '^$' -bench Flow -benchtime 1x ./harness/internal/bench
 func BenchmarkFlow(b *testing.B) {
-	if os.Getenv("TCPLAB_TEST_GUEST") != "1" {
-		b.Skip("boots guests: set TCPLAB_TEST_GUEST=1, or make bench")
-	}
+	testenv.BootsGuests(b)
 	var log bytes.Buffer
 	options := runner.RunOptions{Seed: 1, Root: b.TempDir(), Jobs: 1, Fresh: true, Quiet: true}
 	session, err := runner.Open(b.Context(), runner.SessionOptions{Patterns: []string{"./testdata/flows"}, Clock: runner.Virtual, Log: &log})
