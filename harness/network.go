@@ -62,10 +62,10 @@ func (l *Lab) Routed(config ...netns.Config) *Network {
 
 // Path is [Lab.Routed] with half of a round trip of delay each way, at the router: what most scenarios begin with. A later
 // [End.Impair] or [Network.Impair] takes the delay's place.
-func (l *Lab) Path(roundTrip time.Duration, config ...netns.Config) *Network {
+func (l *Lab) Path(rtt time.Duration, config ...netns.Config) *Network {
 	ginkgo.GinkgoHelper()
 	net := l.Routed(config...)
-	net.Impair(impair.Netem{Delay: roundTrip / 2})
+	net.Impair(impair.Netem{Delay: rtt / 2})
 	return net
 }
 

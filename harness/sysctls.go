@@ -4,7 +4,7 @@ import "github.com/tcplab/tcplab/netns"
 
 // Sysctls is a topology whose hosts all have these settings:
 //
-//	net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_sack", 0)))
+//	net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_sack", 0)))
 func Sysctls(settings ...netns.Setting) netns.Config { return netns.Config{Sysctls: settings} }
 
 // ClientSysctls is a topology whose clients have these settings.

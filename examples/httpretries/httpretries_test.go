@@ -84,13 +84,13 @@ var fetch = peers.Func("fetch", func(t *peers.Task, r request) (a answer, err er
 })
 
 const (
-	roundTrip = 40 * time.Millisecond
+	rtt       = 40 * time.Millisecond
 	hostDelay = 5 * time.Millisecond // what net/http and two hosts may add
 )
 
 // lostSYN has one client fetch once, on a path that loses the first SYN.
 func lostSYN(lab *harness.Lab, r request) (answer, oracle.Kernel) {
-	net := lab.Path(roundTrip)                                 // client - router - server
+	net := lab.Path(rtt)                                       // client - router - server
 	loss := net.ToServer.Rule(rules.Drop(rules.SYN).AtMost(1)) // each try is a new connection
 	address := net.Server().Addr(80).String()
 	r.URL = "http://" + address + "/"
@@ -115,7 +115,7 @@ var _ = It("retries once after a lost SYN if its timeout is shorter than TCP's R
 	got, _ := lostSYN(lab, request{Timeout: timeout, Tries: 3, Pause: pause})
 	Expect(got.Tries).To(Equal(2))
 	// A time-out, a pause, and then one round trip for the handshake and one for the request.
-	lab.Measure("took", got.Took, oracle.Exactly(timeout+pause+2*roundTrip).LateBy(hostDelay), "time-out, pause, two round trips")
+	lab.Measure("took", got.Took, oracle.Exactly(timeout+pause+2*rtt).LateBy(hostDelay), "time-out, pause, two round trips")
 })
 
 var _ = It("waits 1 s for TCP to retransmit a lost SYN if its timeout is longer", func(ctx SpecContext) {
@@ -123,6 +123,6 @@ var _ = It("waits 1 s for TCP to retransmit a lost SYN if its timeout is longer"
 	got, kernel := lostSYN(lab, request{Timeout: 3 * time.Second, Tries: 3})
 	Expect(got.Tries).To(Equal(1))
 	// RFC 6298, 2.1: the first RTO is 1 s. The oracle knows how late the kernel's timer may be. Then as above.
-	lab.Measure("took", got.Took, kernel.Connect(oracle.Connecting{}).Gaps[0].Plus(oracle.Exactly(2*roundTrip).LateBy(hostDelay)),
+	lab.Measure("took", got.Took, kernel.Connect(oracle.ConnectOptions{}).Gaps[0].Plus(oracle.Exactly(2*rtt).LateBy(hostDelay)),
 		"RFC 6298, 2.1: 1 s; two round trips")
 })

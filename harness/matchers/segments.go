@@ -185,12 +185,12 @@ func describe(o analysis.Options) string {
 
 // Handshake is the pattern of a three-way handshake (RFC 9293, section 3.5) without a
 // retransmission, whose round-trip time satisfies the matcher, if one is given.
-func Handshake(roundTrip ...types.GomegaMatcher) Pattern {
+func Handshake(rtt ...types.GomegaMatcher) Pattern {
 	return handshake("a handshake", func(h analysis.Handshake) (bool, error) {
 		if h.SYNs != 1 || h.SYNACKs != 1 {
 			return false, nil
 		}
-		return gomega.And(roundTrip...).Match(h.RTT())
+		return gomega.And(rtt...).Match(h.RTT())
 	})
 }
 

@@ -42,8 +42,8 @@ type accurateFlow struct {
 // accurately sends a number of full segments with accurate ECN over a path that may change them.
 func accurately(lab *harness.Lab, segments int64, path func(*harness.Network)) accurateFlow {
 	GinkgoHelper()
-	const roundTrip = 40 * time.Millisecond
-	net := lab.Path(roundTrip, netns.Config{
+	const rtt = 40 * time.Millisecond
+	net := lab.Path(rtt, netns.Config{
 		Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.IPv4("tcp_ecn", 3)),
 	})
 	path(net)

@@ -16,9 +16,9 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// longestRoundTrip is the longest time from a segment to the ACK of its last byte, until the first SACK block reports
+// longestRTT is the longest time from a segment to the ACK of its last byte, until the first SACK block reports
 // a loss. After that, ACKs also wait for retransmissions.
-func longestRoundTrip(segments []analysis.Segment) time.Duration {
+func longestRTT(segments []analysis.Segment) time.Duration {
 	var longest time.Duration
 	for s := range analysis.Classify(slices.Values(segments)) {
 		if len(s.Options.SACK()) > 0 {
@@ -29,7 +29,7 @@ func longestRoundTrip(segments []analysis.Segment) time.Duration {
 	return longest
 }
 
-func smoothedRoundTrips(socket []kernel.Point) []time.Duration {
+func smoothedRTTs(socket []kernel.Point) []time.Duration {
 	var all []time.Duration
 	for _, p := range socket {
 		all = append(all, time.Duration(p.TCPInfo.Rtt)*time.Microsecond)
@@ -60,8 +60,8 @@ var _ = DescribeTable("bufferbloat: RTT grows by the drain time of a full queue"
 		// The queue stays full for at least one RTT, until the sender learns of a loss. By then SRTT has grown as
 		// far.
 		full := path.FullQueueRTT(limit).LateBy(harness.HostDelay)
-		lab.Measure("longest RTT", longestRoundTrip(f.segments), full)
-		lab.Check("longest SRTT", slices.Max(smoothedRoundTrips(f.socket)), full)
+		lab.Measure("longest RTT", longestRTT(f.segments), full)
+		lab.Check("longest SRTT", slices.Max(smoothedRTTs(f.socket)), full)
 		// The queue alternates between full and one less than full: a sample may see either.
 		lab.Check("longest queue", longestQueue(queue.Stop().List()), bounds.Between(limit-1, limit), "netem's limit")
 		// Each dropped packet is retransmitted. There is no tolerance, so no margin.

@@ -18,13 +18,13 @@ import (
 
 var _ = It("reduces cwnd once for a CE mark, as for a loss, and retransmits nothing", Label("quick", "netem", "rfc3168"),
 	func(ctx SpecContext) {
-		const roundTrip = longRoundTrip
+		const rtt = longRTT
 		const marked = 75 // in the round of 80
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.IPv4("tcp_ecn", 1))})
+		net := lab.Path(rtt, netns.Config{Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.IPv4("tcp_ecn", 1))})
 		mark := net.ToServer.Rule(rules.MarkCE(rules.Data.Number(marked)))
 
-		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
+		f := transfer(lab, net, rtt/20, peers.BulkClient{
 			Connect: net.Server().Addr(port), Bytes: 300 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
@@ -51,7 +51,7 @@ var _ = It("reduces cwnd once for a CE mark, as for a loss, and retransmits noth
 		// window by one.
 		window := 80 + int(acks[first-1].Ack-f.data[10+20+40].Seq)/int(harness.MSS())
 		reduced := oracle.CubicAfterLoss(window)
-		Expect(plateaus(f.socket, roundTrip, threshold)).To(Equal([]int{oracle.InfiniteThreshold, reduced}))
-		Expect(begin(perRound(f.data, roundTrip), 5)).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))
+		Expect(plateaus(f.socket, rtt, threshold)).To(Equal([]int{oracle.InfiniteThreshold, reduced}))
+		Expect(begin(perRound(f.data, rtt), 5)).To(HaveExactElements(10, 20, 40, 80, BeNumerically("~", reduced, cubicSlack)))
 		lab.Measure("window after the mark", bounds.In(f.TCPInfo.Snd_ssthresh, "segments"), bounds.Exactly(reduced), "RFC 9438, 4.6")
 	})

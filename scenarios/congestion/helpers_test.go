@@ -57,17 +57,17 @@ func transfer(lab *harness.Lab, net *harness.Network, period time.Duration, clie
 	return f
 }
 
-// longRoundTrip keeps the rounds of slow start apart: in each round a delayed ACK can be 40 ms late (TCP_DELACK_MIN
+// longRTT keeps the rounds of slow start apart: in each round a delayed ACK can be 40 ms late (TCP_DELACK_MIN
 // in include/net/tcp.h), and so is what it releases in the next round.
-const longRoundTrip = 400 * time.Millisecond
+const longRTT = 400 * time.Millisecond
 
 // perRound returns the number of segments sent in each RTT. A round begins with the first segment that is sent almost
 // one RTT, or more, after the begin of the round before: what a delayed ACK releases belongs to the same round.
-func perRound(segments []analysis.Segment, roundTrip time.Duration) []int {
+func perRound(segments []analysis.Segment, rtt time.Duration) []int {
 	var numbers []int
 	var began time.Duration
 	for i, s := range segments {
-		if i == 0 || s.At-began > roundTrip-roundTrip/16 {
+		if i == 0 || s.At-began > rtt-rtt/16 {
 			numbers = append(numbers, 0)
 			began = s.At
 		}

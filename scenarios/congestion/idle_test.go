@@ -16,12 +16,12 @@ import (
 
 var _ = DescribeTable("an idle connection", Label("quick", "netem", "rfc2861", "rfc5681"),
 	func(ctx SpecContext, slowStartAfterIdle int, idle time.Duration, timeouts bounds.Range) {
-		const roundTrip = longRoundTrip
+		const rtt = longRTT
 		lab := harness.NewLab(ctx)
 		config := netns.Config{Sysctls: largeBuffers.Sysctls, ClientSysctls: []netns.Setting{
 			netns.IPv4("tcp_slow_start_after_idle", slowStartAfterIdle),
 		}}
-		net := lab.Path(roundTrip, config)
+		net := lab.Path(rtt, config)
 		wire := lab.Capture(net.Client())
 
 		server := net.Server().Addr(port)
@@ -29,15 +29,15 @@ var _ = DescribeTable("an idle connection", Label("quick", "netem", "rfc2861", "
 		client := lab.Start(net.Client(), peers.Script{
 			Connect: server, Socket: peers.Socket{Congestion: "reno"},
 			Steps: peers.Steps(
-				peers.Write((10+20+40)*harness.MSS()), peers.Sleep(2*roundTrip+idle), peers.Inspect(), // the third round is sent after two round trips
-				peers.Write(100*harness.MSS()), peers.Sleep(roundTrip/2), peers.Inspect(),
+				peers.Write((10+20+40)*harness.MSS()), peers.Sleep(2*rtt+idle), peers.Inspect(), // the third round is sent after two round trips
+				peers.Write(100*harness.MSS()), peers.Sleep(rtt/2), peers.Inspect(),
 			),
 		})
 		steps := client.Wait().Connections[0].Steps
 		before, after := steps[2].TCPInfo, steps[5].TCPInfo
 
 		data := wire.Stop().Segments(analysis.WithData)
-		rounds := perRound(data, roundTrip)
+		rounds := perRound(data, rtt)
 		Expect(begin(rounds, 3)).To(Equal([]int{10, 20, 40})) // RFC 6928, RFC 5681
 		Expect(len(rounds)).To(BeNumerically(">", 3), "rounds")
 		Expect(before.Snd_cwnd).To(BeEquivalentTo(80))

@@ -66,7 +66,7 @@ var _ = It("paces at 200 % of cwnd/SRTT in slow start, and at 120 % in congestio
 		}, peers.Socket{})
 
 		k := net.Client().Oracle()
-		rates := expectPaced(lab, k, f.socket, longestRoundTrip(f.segments)+harness.HostDelay)
+		rates := expectPaced(lab, k, f.socket, longestRTT(f.segments)+harness.HostDelay)
 		// HyStart has ended slow start, so that both ratios were sampled.
 		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPHystartTrainDetect", 1))
 		slowStart, after := k.PacingRatio(1, oracle.InfiniteThreshold), k.PacingRatio(1, 1)
@@ -99,27 +99,27 @@ func unpaced(net *harness.Network, _ int) bounds.Range {
 
 // paced bounds the duration of the burst with pacing. A delayed ACK makes the RTT longer.
 func paced(net *harness.Network, burst int) bounds.Range {
-	srtt := oracle.Exactly(longRoundTrip).LateBy(delayedACK(net.Server()) + harness.HostDelay)
+	srtt := oracle.Exactly(longRTT).LateBy(delayedACK(net.Server()) + harness.HostDelay)
 	return net.Client().Oracle().PacedBurst(burst, srtt).LateBy(harness.HostDelay).Range()
 }
 
 var _ = DescribeTable("CUBIC sends a window", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, pace func(*harness.Host), expected func(*harness.Lab, *harness.Network, int) bounds.Range) {
-		const roundTrip = longRoundTrip
+		const rtt = longRTT
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, largeBuffers)
+		net := lab.Path(rtt, largeBuffers)
 		pace(net.Client())
 
-		f := transfer(lab, net, roundTrip/10, peers.BulkClient{
+		f := transfer(lab, net, rtt/10, peers.BulkClient{
 			Connect: net.Server().Addr(port), Bytes: 150 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
-		Expect(perRound(f.data, roundTrip)).To(Equal([]int{10, 20, 40, 80})) // RFC 6928, RFC 5681
+		Expect(perRound(f.data, rtt)).To(Equal([]int{10, 20, 40, 80})) // RFC 6928, RFC 5681
 		fourth := f.data[10+20+40:]
 		lab.Measure("80 segments sent in", last(fourth).At-fourth[0].At, expected(lab, net, len(fourth)))
 		// The socket has a pacing rate, whether anything obeys it or not.
 		k := net.Client().Oracle()
-		rates := expectPaced(lab, k, f.socket, longestRoundTrip(f.segments)+harness.HostDelay)
+		rates := expectPaced(lab, k, f.socket, longestRTT(f.segments)+harness.HostDelay)
 		ratio := k.PacingRatio(1, oracle.InfiniteThreshold)
 		Expect(rates).To(HaveLen(1))
 		lab.Check("pacing rate", bounds.In(median(rates[ratio]), "%"), bounds.Exactly(ratio), "tcp_pacing_ss_ratio")

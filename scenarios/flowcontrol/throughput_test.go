@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	farTrip = 100 * time.Millisecond // RTT of the path in this file
-	rate    = 20 * impair.Mbit       // where the path has one
+	farRTT = 100 * time.Millisecond // RTT of the path in this file
+	rate   = 20 * impair.Mbit       // where the path has one
 
 	asked = 32 << 10 // SO_RCVBUF, where it is set
 
@@ -63,13 +63,13 @@ var _ = DescribeTable("sends one window per RTT", Label("long", "netem", "rfc732
 	func(ctx SpecContext, scaling string, server peers.Socket, size bounds.Range) {
 		const bytes = 2_000_000
 		lab := harness.NewLab(ctx)
-		net := lab.Path(farTrip, netns.Config{ServerSysctls: sysctl("net.ipv4.tcp_window_scaling", scaling)})
+		net := lab.Path(farRTT, netns.Config{ServerSysctls: sysctl("net.ipv4.tcp_window_scaling", scaling)})
 		wire := lab.Capture(net.Server())
 		sent, received := transfer(lab, net, bytes, server)
 		window := largestWindow(wire)
 
 		// At most one window per RTT (RFC 7323, section 1.1).
-		limit := oracle.Throughput(window, farTrip)
+		limit := oracle.Throughput(window, farRTT)
 		Expect(wire.Stop().Segments(analysis.SYNACKs)[0].Options.HasWindowScale).To(Equal(scaling == "1"))
 		if server.ReceiveBuffer > 0 {
 			// socket(7): the kernel doubles SO_RCVBUF for its overhead. The first window is half of that, in whole
@@ -93,14 +93,14 @@ var _ = DescribeTable("sends one window per RTT", Label("long", "netem", "rfc732
 const defaultBuffer = 131072
 
 // product is the bandwidth-delay product of the path, in bytes.
-const product = int(rate / 8 * int64(farTrip/time.Millisecond) / 1000)
+const product = int(rate / 8 * int64(farRTT/time.Millisecond) / 1000)
 
 var _ = DescribeTable("on a long fat network the window", Label("long", "netem", "linux"),
 	func(ctx SpecContext, moderate string, bytes int64, size, waiting bounds.Range) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(farTrip, netns.Config{ServerSysctls: slices.Concat(sysctl("net.ipv4.tcp_moderate_rcvbuf", moderate),
+		net := lab.Path(farRTT, netns.Config{ServerSysctls: slices.Concat(sysctl("net.ipv4.tcp_moderate_rcvbuf", moderate),
 			sysctl("net.ipv4.tcp_rmem", fmt.Sprintf("4096 %d 6291456", defaultBuffer)))})
-		net.ToServer.Impair(impair.Netem{Delay: farTrip / 2, Rate: impair.Rate{BitsPerSecond: rate}})
+		net.ToServer.Impair(impair.Netem{Delay: farRTT / 2, Rate: impair.Rate{BitsPerSecond: rate}})
 		wire := lab.Capture(net.Server())
 		sent, received := transfer(lab, net, bytes, peers.Socket{})
 		window := largestWindow(wire)

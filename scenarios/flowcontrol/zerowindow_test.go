@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	nearTrip = 20 * time.Millisecond // RTT of the path in this file
-	buffer   = 16 << 10              // SO_RCVBUF
-	bytes    = 200_000               // more than the receive buffer takes
+	nearRTT = 20 * time.Millisecond // RTT of the path in this file
+	buffer  = 16 << 10              // SO_RCVBUF
+	bytes   = 200_000               // more than the receive buffer takes
 
 	// settle is the time after which the window is zero: a few RTTs, and delayed ACKs of 40 ms.
 	settle = time.Second
@@ -51,12 +51,12 @@ func probing(edge uint32) analysis.Filter {
 var _ = It("zero window probes back off exponentially", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	const probes = 7
 	lab := harness.NewLab(ctx)
-	net := lab.Path(nearTrip)
+	net := lab.Path(nearRTT)
 	wire := lab.Capture(net.Client())
 	_, rto := stall(lab, net, peers.Socket{})
 
 	// RFC 9293, section 3.8.6.1: the first probe after an RTO, then exponential back-off.
-	expected := net.Client().Oracle().ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto}, probes)
+	expected := net.Client().Oracle().ZeroWindowProbes(oracle.ProbeOptions{RTT: oracle.Between(nearRTT, nearRTT+harness.HostDelay), RTO: rto}, probes)
 	time.Sleep(expected[probes-1].Latest)
 	zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
 	sent := wire.From(net.Client(), probing(zero.Ack))
@@ -71,7 +71,7 @@ var _ = It("zero window probes back off exponentially", Label("long", "netem", "
 
 var _ = It("resumes at once on a window update", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(nearTrip)
+	net := lab.Path(nearRTT)
 	wire := lab.Capture(net.Server())
 	pair, _ := stall(lab, net, peers.Socket{})
 	pair.Server.Continue()
@@ -84,7 +84,7 @@ var _ = It("resumes at once on a window update", Label("quick", "netem", "rfc929
 	update := harness.First(wire.From(net.Server(), later, analysis.Not(closed)), "window updates")
 	next := harness.First(wire.Segments(analysis.WithData, later), "segments with data after it")
 	Expect(update.Ack).To(Equal(zero.Ack))
-	lab.Measure("update to data", next.At-update.At, oracle.Between(nearTrip, nearTrip+harness.HostDelay).From("RTT; RFC 9293, 3.8.6.2.2"))
+	lab.Measure("update to data", next.At-update.At, oracle.Between(nearRTT, nearRTT+harness.HostDelay).From("RTT; RFC 9293, 3.8.6.2.2"))
 	Expect(received).To(BeEquivalentTo(bytes))
 	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPToZeroWindowAdv": 1, "TcpExtTCPFromZeroWindowAdv": 1})
 })
@@ -93,7 +93,7 @@ var _ = It("sends zero window probes forever while answered, and gives up after 
 	func(ctx SpecContext) {
 		const retries = 3
 		lab := harness.NewLab(ctx)
-		net := lab.Path(nearTrip, harness.ClientSysctls(netns.IPv4("tcp_retries2", 3)))
+		net := lab.Path(nearRTT, harness.ClientSysctls(netns.IPv4("tcp_retries2", 3)))
 		wire := lab.Capture(net.Client(), net.Server())
 		pair, rto := stall(lab, net, peers.Socket{})
 
@@ -115,7 +115,7 @@ var _ = It("sends zero window probes forever while answered, and gives up after 
 			}
 		}
 		// Far more probes than tcp_retries2: as many as fit into the time.
-		expected := net.Client().Oracle().ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto}, 10*retries)
+		expected := net.Client().Oracle().ZeroWindowProbes(oracle.ProbeOptions{RTT: oracle.Between(nearRTT, nearRTT+harness.HostDelay), RTO: rto}, 10*retries)
 		silenced := oracle.Exactly(10 * slowest).LateBy(2 * settle) // at most settle before the sleep, and the time that the lab takes after it
 		lab.Measure("answered probes", len(answered), expected.By(silenced))
 		harness.CheckEach(lab, "answered probes after", answered, expected[:len(answered)])
@@ -127,7 +127,7 @@ var _ = It("gives up on a zero window after TCP_USER_TIMEOUT, although probes ar
 	func(ctx SpecContext) {
 		const userTimeout = 5 * time.Second
 		lab := harness.NewLab(ctx)
-		net := lab.Path(nearTrip)
+		net := lab.Path(nearRTT)
 		wire := lab.Capture(net.Client())
 		pair, rto := stall(lab, net, peers.Socket{UserTimeout: userTimeout})
 		write := pair.Client.Wait().Connections[0].Steps[0]
@@ -139,7 +139,7 @@ var _ = It("gives up on a zero window after TCP_USER_TIMEOUT, although probes ar
 		sent := wire.From(net.Client(), probing(zero.Ack))
 		answers := wire.From(net.Server(), closed, func(s analysis.Segment) bool { return s.Frame > zero.Frame })
 		k := net.Client().Oracle()
-		situation := oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+harness.HostDelay), RTO: rto, UserTimeout: userTimeout}
+		situation := oracle.ProbeOptions{RTT: oracle.Between(nearRTT, nearRTT+harness.HostDelay), RTO: rto, UserTimeout: userTimeout}
 		expected := k.ZeroWindowProbes(situation, len(sent)+1)
 		over, ends := k.ZeroWindowEnd(situation)
 		Expect(ends).To(BeTrue())

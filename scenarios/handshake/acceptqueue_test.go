@@ -27,7 +27,7 @@ var _ = DescribeTable("fills the accept queue with backlog + 1 connections, and 
 	Label("quick", "netem", "linux"),
 	func(ctx SpecContext, backlog int) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip)
+		net := lab.Path(shortRTT)
 		wire := lab.Capture(net.Server())
 		k := net.Server().Oracle()
 
@@ -45,7 +45,7 @@ var _ = DescribeTable("fills the accept queue with backlog + 1 connections, and 
 		Expect(listener[0].SendQueue).To(BeEquivalentTo(backlog))
 		syns := len(wire.Stop().Segments(analysis.SYNs))
 		dropped := syns - k.AcceptQueue(backlog)
-		retry := net.Client().Oracle().Connect(oracle.Connecting{SYNCount: 1})
+		retry := net.Client().Oracle().Connect(oracle.ConnectOptions{SYNCount: 1})
 		lab.Check("unanswered SYNs", dropped, bounds.Between(1+retry.Fewest, 1+retry.Most), retry.End.Source)
 		Expect(wire.Segments(analysis.SYNACKs)).To(HaveLen(k.AcceptQueue(backlog)))
 		Expect(net.Server().Counters()).To(HaveCounters{
@@ -60,7 +60,7 @@ var _ = DescribeTable("on accept queue overflow the final ACK of the handshake",
 	func(ctx SpecContext, abort string, write types.GomegaMatcher, resets, pending int) {
 		const backlog = 3
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip, harness.ServerSysctls(netns.IPv4("tcp_abort_on_overflow", abort)))
+		net := lab.Path(shortRTT, harness.ServerSysctls(netns.IPv4("tcp_abort_on_overflow", abort)))
 		wire := lab.Capture(net.Server())
 
 		lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog, Never: true})

@@ -46,7 +46,7 @@ type ecnCase struct {
 // withECN makes a connection with these values of tcp_ecn, on a path that may change packets.
 func withECN(lab *harness.Lab, client, server int, path func(*harness.Network)) ecnCase {
 	GinkgoHelper()
-	net := lab.Path(shortTrip, netns.Config{ClientSysctls: tcpECN(client), ServerSysctls: tcpECN(server)})
+	net := lab.Path(shortRTT, netns.Config{ClientSysctls: tcpECN(client), ServerSysctls: tcpECN(server)})
 	if path != nil {
 		path(net)
 	}
@@ -219,7 +219,7 @@ var _ = It("disables accurate ECN in the second retransmission of the SYN-ACK, a
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		const lost = 2
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip, netns.Config{ClientSysctls: tcpECN(3), ServerSysctls: tcpECN(3)})
+		net := lab.Path(shortRTT, netns.Config{ClientSysctls: tcpECN(3), ServerSysctls: tcpECN(3)})
 		net.ToServer.Rule(rules.Drop(rules.HandshakeACK.First(lost)))
 		wire := lab.Capture(net.Client())
 		accept := lab.Start(net.Server(), peers.Script{

@@ -19,7 +19,7 @@ var _ = It("TCP Fast Open: gets a cookie on the first connection, sends data in 
 		const request, answer = 100, 200
 		lab := harness.NewLab(ctx)
 		// Bit 1 is for clients, bit 2 for servers (ip-sysctl.rst).
-		net := lab.Path(shortTrip, harness.Sysctls(netns.IPv4("tcp_fastopen", 3)))
+		net := lab.Path(shortRTT, harness.Sysctls(netns.IPv4("tcp_fastopen", 3)))
 		wire := lab.Capture(net.Server())
 
 		lab.Start(net.Server(), peers.Script{
@@ -52,7 +52,7 @@ var _ = It("TCP Fast Open: gets a cookie on the first connection, sends data in 
 
 		// The exchange takes one RTT instead of two.
 		total := func(c peers.Connection) time.Duration { return c.ConnectTime + c.Steps[0].Elapsed + c.Steps[1].Elapsed }
-		roundTrips := func(n time.Duration) oracle.Span { return oracle.Exactly(n * shortTrip).LateBy(harness.HostDelay) }
-		lab.Measure("first exchange", total(connections[0]), roundTrips(2), "RFC 7413, 3: two round trips")
-		lab.Measure("second exchange", total(connections[1]), roundTrips(1), "RFC 7413, 3: one round trip")
+		rtts := func(n time.Duration) oracle.Span { return oracle.Exactly(n * shortRTT).LateBy(harness.HostDelay) }
+		lab.Measure("first exchange", total(connections[0]), rtts(2), "RFC 7413, 3: two round trips")
+		lab.Measure("second exchange", total(connections[1]), rtts(1), "RFC 7413, 3: one round trip")
 	})

@@ -15,6 +15,6 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestHandshake(t *testing.T) { harness.RunSpecs(t, "handshake") }
 
 const (
-	// shortTrip is an RTT that is small against the initial RTO of one second.
-	shortTrip = 20 * time.Millisecond
+	// shortRTT is an RTT that is small against the initial RTO of one second.
+	shortRTT = 20 * time.Millisecond
 )

@@ -19,9 +19,9 @@ import (
 
 // firstFlight returns the data segments sent within an RTT of the first: before an ACK can arrive, which may seem to
 // be a grain early.
-func firstFlight(data []analysis.Segment, roundTrip time.Duration) []analysis.Segment {
+func firstFlight(data []analysis.Segment, rtt time.Duration) []analysis.Segment {
 	for i, segment := range data {
-		if segment.At-data[0].At >= roundTrip-oracle.Grain {
+		if segment.At-data[0].At >= rtt-oracle.Grain {
 			return data[:i]
 		}
 	}
@@ -31,7 +31,7 @@ func firstFlight(data []analysis.Segment, roundTrip time.Duration) []analysis.Se
 var _ = DescribeTable("retransmits a lost SYN", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext, lost int) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip)
+		net := lab.Path(shortRTT)
 		rule := net.ToServer.Rule(rules.Drop(rules.SYN.First(lost)))
 		wire := lab.Capture(net.Client())
 
@@ -43,7 +43,7 @@ var _ = DescribeTable("retransmits a lost SYN", Label("quick", "netem", "rfc6298
 
 		// RFC 6298, section 2.1: the RTO is one second. The retransmitted SYN is answered after an RTT.
 		k := net.Client().Oracle()
-		expected := k.Connect(oracle.Connecting{}).Sent[lost-1].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
+		expected := k.Connect(oracle.ConnectOptions{}).Sent[lost-1].Plus(oracle.Exactly(shortRTT)).LateBy(harness.HostDelay)
 		lab.Measure("connect", connection.ConnectTime, expected, "timer wheel, round trip")
 		Expect(rule.Count().Acted).To(BeEquivalentTo(lost))
 		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPSynRetrans", lost))
@@ -52,7 +52,7 @@ var _ = DescribeTable("retransmits a lost SYN", Label("quick", "netem", "rfc6298
 		window := k.InitialWindow(lost)
 		Expect(connection.Steps[0].TCPInfo.Snd_cwnd).To(BeEquivalentTo(window))
 		data := wire.Stop().DataFrom(net.Client())
-		flight := bounds.In(len(firstFlight(data, shortTrip)), "segments")
+		flight := bounds.In(len(firstFlight(data, shortRTT)), "segments")
 		lab.Measure("initial window", flight, bounds.Exactly(window), "RFC 6928; RFC 5681, 3.1")
 	},
 	Entry("once, and has an initial window of 10", 1),
@@ -61,7 +61,7 @@ var _ = DescribeTable("retransmits a lost SYN", Label("quick", "netem", "rfc6298
 
 var _ = It("connects after SYN-ACK loss, with both sides retransmitting", Label("quick", "netem", "rfc6298"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(shortTrip)
+	net := lab.Path(shortRTT)
 	net.ToClient.Rule(rules.Drop(rules.SYNACK.Number(1)))
 	wire := lab.Capture(net.Server())
 
@@ -73,7 +73,7 @@ var _ = It("connects after SYN-ACK loss, with both sides retransmitting", Label(
 	// retransmission also arrives half an RTT sooner. Whichever expires first, the connection takes an RTO and an
 	// RTT.
 	k := net.Client().Oracle()
-	expected := k.Connect(oracle.Connecting{}).Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
+	expected := k.Connect(oracle.ConnectOptions{}).Sent[0].Plus(oracle.Exactly(shortRTT)).LateBy(harness.HostDelay)
 	lab.Measure("connect", connection.ConnectTime, expected, "timer wheel, round trip")
 
 	// The client's timer always expires, as it was set first. The server answers the retransmitted SYN
@@ -95,7 +95,7 @@ var _ = It("connects after SYN-ACK loss, with both sides retransmitting", Label(
 var _ = It("stays in SYN-RECV if the final ACK is lost, until the SYN-ACK is retransmitted",
 	Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip)
+		net := lab.Path(shortRTT)
 		rule := net.ToServer.Rule(rules.Drop(rules.HandshakeACK.Number(1)))
 		wire := lab.Capture(net.Server())
 
@@ -103,20 +103,20 @@ var _ = It("stays in SYN-RECV if the final ACK is lost, until the SYN-ACK is ret
 		accept := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Count: 1})
 		dial := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Hold: peers.UntilStopped})
 		local := dial.Started().Local
-		time.Sleep(shortTrip)
+		time.Sleep(shortRTT)
 		Expect(net.Client().Sockets()).To(HaveState(kernel.Established, 1))
 		Expect(net.Server().Sockets(kernel.SocketFilter{Port: local.Port()})).To(HaveState(kernel.SynRecv, 1))
 		accept.Started()
 		connection := dial.Stop().Connections[0]
 
 		// The client connects in one RTT. The server needs the RTO of its SYN-ACK and two RTTs.
-		lab.Check("connect", connection.ConnectTime, oracle.Exactly(shortTrip).LateBy(harness.HostDelay), "one round trip")
+		lab.Check("connect", connection.ConnectTime, oracle.Exactly(shortRTT).LateBy(harness.HostDelay), "one round trip")
 		Expect(rule.Count().Acted).To(BeEquivalentTo(1))
 		handshakes := analysis.Handshakes(slices.Values(wire.Stop().Segments()))
 		Expect(handshakes).To(HaveLen(1))
 		Expect(handshakes[0].SYNACKs).To(Equal(2))
 		accepted := handshakes[0].ACK.At - handshakes[0].SYN.At
-		expected := net.Server().Oracle().SYNACKs().Sent[0].Plus(oracle.Exactly(shortTrip)).LateBy(harness.HostDelay)
+		expected := net.Server().Oracle().SYNACKs().Sent[0].Plus(oracle.Exactly(shortRTT)).LateBy(harness.HostDelay)
 		lab.Measure("accepted after", accepted, expected, "timer wheel, round trip")
 
 		// RFC 5961, section 4.2: a SYN-ACK on a connection is answered by a challenge ACK, which completes the

@@ -35,7 +35,7 @@ func inUse(c peers.Connection) options {
 var _ = DescribeTable("negotiates the options that both sides enable:", Label("quick", "netem", "rfc7323"),
 	func(ctx SpecContext, client, server []netns.Setting, syn, synack options) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip, netns.Config{ClientSysctls: client, ServerSysctls: server})
+		net := lab.Path(shortRTT, netns.Config{ClientSysctls: client, ServerSysctls: server})
 		wire := lab.Capture(net.Client())
 
 		accept := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Count: 1})
@@ -73,7 +73,7 @@ var _ = DescribeTable("limits segments to the smaller MSS of both sides:", Label
 			timestamps = 12 // RFC 7323, appendix A; they are part of what an MSS counts (RFC 6691)
 		)
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip, netns.Config{MTU: mtu})
+		net := lab.Path(shortRTT, netns.Config{MTU: mtu})
 		wire := lab.Capture(net.Client())
 
 		server := lab.Start(net.Server(), peers.Script{

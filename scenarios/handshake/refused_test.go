@@ -15,16 +15,16 @@ import (
 )
 
 var _ = It("is refused with RST by a closed port", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
-	const roundTrip = 50 * time.Millisecond
+	const rtt = 50 * time.Millisecond
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire, events := lab.Capture(net.Client()), lab.Events(net.Client())
 
 	client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80)})
 	connection := client.Wait().Connections[0]
 
 	Expect(connection.Err).To(MatchError(unix.ECONNREFUSED))
-	lab.Measure("refused after", connection.ConnectTime, oracle.Exactly(roundTrip).LateBy(harness.HostDelay), "one round trip")
+	lab.Measure("refused after", connection.ConnectTime, oracle.Exactly(rtt).LateBy(harness.HostDelay), "one round trip")
 
 	// RFC 9293, section 3.5.2: a closed port answers a SYN with a reset, and with nothing else.
 	Expect(net.Server().Counters()).To(HaveGrown("TcpOutRsts", 1))

@@ -15,9 +15,9 @@ import (
 
 var _ = It("simultaneous open: two crossing SYNs make one connection without a listener", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
-		const roundTrip = 200 * time.Millisecond // half of it is enough to start both processes
+		const rtt = 200 * time.Millisecond // half of it is enough to start both processes
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire, events := lab.Capture(net.Client()), lab.Events()
 		left, right := net.Client().Addr(4000), net.Server().Addr(4000)
 		start := func(host *harness.Host, from peers.Script) *harness.Peer {

@@ -28,7 +28,7 @@ var _ = It("retransmits the SYN-ACK as often as the listener's TCP_SYNCNT", Labe
 // expectSYNACKs checks the SYN-ACKs of a listener whose client does not answer. source explains their number.
 func expectSYNACKs(lab *harness.Lab, listener peers.Socket, source string) {
 	GinkgoHelper()
-	net := lab.Path(shortTrip)
+	net := lab.Path(shortRTT)
 	wire := lab.Capture(net.Server())
 
 	lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Socket: listener})

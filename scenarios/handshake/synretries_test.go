@@ -30,7 +30,7 @@ func connectInBlackhole(lab *harness.Lab, net *harness.Network) (retransmissions
 	// RFC 6298, 5.5 and 5.7: an RTO of one second that doubles with each retransmission. With tcp_syn_linear_timeouts
 	// (Linux 6.5) it doubles only after that many. The end comes after both numbers of retransmissions.
 	k := net.Client().Oracle()
-	syns := k.Connect(oracle.Connecting{})
+	syns := k.Connect(oracle.ConnectOptions{})
 	Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
 	sent := wire.Stop().Segments(analysis.SYNs)
 	harness.CheckEach(lab, "gaps between SYNs", analysis.Gaps(slices.Values(sent)), syns.Gaps[:syns.Most])

@@ -16,9 +16,9 @@ import (
 )
 
 var _ = It("completes a three-way handshake in one RTT", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
-	const roundTrip = 50 * time.Millisecond
+	const rtt = 50 * time.Millisecond
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire, events := lab.Capture(net.Client()), lab.Events()
 
 	accept := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Count: 1})
@@ -39,7 +39,7 @@ var _ = It("completes a three-way handshake in one RTT", Label("quick", "netem",
 	Expect(server).To(Follow(kernel.SynRecv, kernel.Established))
 
 	connection := dial.Stop().Connections[0]
-	expected := oracle.Exactly(roundTrip).LateBy(harness.HostDelay).From("RFC 9293, 3.5: one round trip")
+	expected := oracle.Exactly(rtt).LateBy(harness.HostDelay).From("RFC 9293, 3.5: one round trip")
 	lab.Measure("connect", connection.ConnectTime, expected)
 	Expect(wire.Stop().Segments()[:3]).To(BeExchange("> S", "< S. 0:0(0) ack 1", "> . 1:1(0) ack 1"))
 	Expect(wire).To(Contain(Handshake(), 1))

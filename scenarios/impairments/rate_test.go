@@ -57,13 +57,13 @@ var _ = DescribeTable("spaces packets by their serialization delay,", Label("qui
 
 var _ = It("limits goodput to rate less headers", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const (
-		rate, roundTrip, bytes = 5 * impair.Mbit, 20 * time.Millisecond, 3 << 20
-		packet                 = ethernetHeader + netns.DefaultMTU
+		rate, rtt, bytes = 5 * impair.Mbit, 20 * time.Millisecond, 3 << 20
+		packet           = ethernetHeader + netns.DefaultMTU
 	)
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
-	net.ToServer.Impair(impair.Netem{Delay: roundTrip / 2, Rate: impair.Rate{BitsPerSecond: rate}, Limit: 1000})
-	net.ToClient.Impair(impair.Netem{Delay: roundTrip / 2})
+	net.ToServer.Impair(impair.Netem{Delay: rtt / 2, Rate: impair.Rate{BitsPerSecond: rate}, Limit: 1000})
+	net.ToClient.Impair(impair.Netem{Delay: rtt / 2})
 
 	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
 	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})

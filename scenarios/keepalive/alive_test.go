@@ -20,7 +20,7 @@ var _ = It("keeps the connection while keepalives, one per TCP_KEEPIDLE, are ans
 	func(ctx SpecContext) {
 		const waited = 30 * time.Second // many times the time after which a blackhole would end it
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 
 		pair := lab.Connect(net.Client(), net.Server(),
@@ -31,12 +31,12 @@ var _ = It("keeps the connection while keepalives, one per TCP_KEEPIDLE, are ans
 
 		// Each answer restarts the idle time (tcp_keepalive_timer: keepalive_time_elapsed). TCP_KEEPINTVL has no
 		// effect.
-		expected := net.Client().Oracle().Keepalive(oracle.Keeping{Time: idle, Interval: interval}).Gaps[0]
+		expected := net.Client().Oracle().Keepalive(oracle.KeepaliveOptions{Time: idle, Interval: interval}).Gaps[0]
 		server := wire.Stop().From(net.Server())
 		received := harness.First(server, "segments of the server")
 		Expect(received).To(HaveField("Flags", analysis.FlagSYN|analysis.FlagACK))
 		sent := wire.From(net.Client(), probing(received.Ack))
-		answer := oracle.Between(roundTrip, roundTrip+harness.HostDelay)
+		answer := oracle.Between(rtt, rtt+harness.HostDelay)
 		due := oracle.Spans{expected}
 		for next := expected; next.Earliest < waited; {
 			next = next.Plus(answer).Plus(expected)
@@ -55,7 +55,7 @@ var _ = It("keeps the connection while keepalives, one per TCP_KEEPIDLE, are ans
 
 var _ = It("sends no keepalive probes without SO_KEEPALIVE", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_keepalive_time", 2), netns.IPv4("tcp_keepalive_intvl", 1)))
+	net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_keepalive_time", 2), netns.IPv4("tcp_keepalive_intvl", 1)))
 	forever := peers.Script{Steps: peers.Steps(peers.Sleep(peers.UntilStopped))}
 	pair := lab.Connect(net.Client(), net.Server(), forever, forever)
 	net.ToServer.Blackhole()

@@ -20,7 +20,7 @@ var _ = DescribeTable("sends keepalive probes, then RST, and fails with ETIMEDOU
 	Label("netem", "rfc9293"),
 	func(ctx SpecContext, count int, userTimeout time.Duration, source string) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 		socket := keeping
 		socket.KeepProbes, socket.UserTimeout = count, userTimeout
@@ -33,7 +33,7 @@ var _ = DescribeTable("sends keepalive probes, then RST, and fails with ETIMEDOU
 
 		// When nothing has been received for TCP_KEEPIDLE, a probe is sent each TCP_KEEPINTVL; and at the end RST
 		// (tcp_keepalive_timer).
-		expected := net.Client().Oracle().Keepalive(oracle.Keeping{
+		expected := net.Client().Oracle().Keepalive(oracle.KeepaliveOptions{
 			Time: idle, Interval: interval, Probes: count, UserTimeout: userTimeout,
 		})
 		synACKs := wire.Stop().Segments(analysis.SYNACKs)

@@ -109,7 +109,7 @@ var _ = It("escapes a PMTU blackhole with tcp_mtu_probing 1, and searches for th
 // silent is a flow whose first window of full segments is not acknowledged.
 func silent(net *harness.Network) oracle.Flow {
 	GinkgoHelper()
-	return oracle.Flow{RTT: oracle.Between(roundTrip, roundTrip+harness.HostDelay), InFlight: net.Client().Oracle().InitialWindow(0)}
+	return oracle.Flow{RTT: oracle.Between(rtt, rtt+harness.HostDelay), InFlight: net.Client().Oracle().InitialWindow(0)}
 }
 
 // search returns what tcp_mtu_probe finds between an MTU that fits and one that may: each probe is in the middle of

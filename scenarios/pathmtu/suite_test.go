@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestPathMTU(t *testing.T) { harness.RunSpecs(t, "pathmtu") }
 
 const (
-	roundTrip = 20 * time.Millisecond // of the path in all scenarios
+	rtt = 20 * time.Millisecond // of the path in all scenarios
 
 	wide   = netns.DefaultMTU // of the hosts' links
 	narrow = 1400             // of the bottleneck between the routers
@@ -31,7 +31,7 @@ const (
 func network(lab *harness.Lab, client ...netns.Setting) *harness.Network {
 	GinkgoHelper()
 	net := lab.Dumbbell(1, netns.Config{BottleneckMTU: narrow, ClientSysctls: client})
-	net.Impair(impair.Netem{Delay: roundTrip / 2})
+	net.Impair(impair.Netem{Delay: rtt / 2})
 	return net
 }
 

@@ -15,7 +15,7 @@ var _ = It("reports a segment duplicated by the network with a DSACK, and retran
 	func(ctx SpecContext) {
 		const segments = 20
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client(), net.Server())
 		duplicate := net.ToServer.Rule(rules.Duplicate(rules.Data.Number(5)))
 

@@ -20,9 +20,9 @@ var _ = DescribeTable("undoes the spurious retransmission of a late segment",
 	func(ctx SpecContext, withTimestamps int, undone []string, next int) {
 		// More than RACK's initial reordering window, RTT / 4, and less than the one after a DSACK, RTT / 2 (RFC
 		// 8985, 6.2).
-		const late, segments = 2 * roundTrip / 5, 20
+		const late, segments = 2 * rtt / 5, 20
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
 		wire := lab.Capture(net.Client(), net.Server())
 		first := net.ToServer.Rule(rules.Hold(late, rules.Data.Number(5)))
 		second := net.ToServer.Rule(rules.Hold(late, rules.Data.Number(segments+5)))

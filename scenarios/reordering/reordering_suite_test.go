@@ -15,6 +15,6 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestReordering(t *testing.T) { harness.RunSpecs(t, "reordering") }
 
 const (
-	// roundTrip is the RTT of the path in all scenarios. RACK's initial reordering window is a quarter of it.
-	roundTrip = 100 * time.Millisecond
+	// rtt is the RTT of the path in all scenarios. RACK's initial reordering window is a quarter of it.
+	rtt = 100 * time.Millisecond
 )

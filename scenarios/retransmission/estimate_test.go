@@ -33,16 +33,16 @@ var _ = It("computes the RTO from SRTT and RTTVAR, as RFC 6298 does from the cap
 
 		k := net.Client().Oracle()
 		estimate := k.NewEstimator()
-		roundTrips := roundTripsOf(wire.Stop().Segments(), exchanges)
-		estimate.Sample(roundTrips[0], true) // the handshake
+		rtts := rttsOf(wire.Stop().Segments(), exchanges)
+		estimate.Sample(rtts[0], true) // the handshake
 		// The RTO is a whole number of jiffies (usecs_to_jiffies). The kernel measures a longer RTT than the capture:
 		// it includes the time from the socket to the link.
 		beyond := func(variance time.Duration) oracle.Span {
 			return oracle.Between(variance, variance+k.Tick()).LateBy(harness.HostDelay)
 		}
 		least := k.RTOMax()
-		for i, roundTrip := range roundTrips[1:] {
-			estimate.Sample(roundTrip, true) // a round has one segment
+		for i, rtt := range rtts[1:] {
+			estimate.Sample(rtt, true) // a round has one segment
 			info := steps[3*i+2].TCPInfo
 			rto, srtt := time.Duration(info.Rto)*time.Microsecond, time.Duration(info.Rtt)*time.Microsecond
 			lab.Check("SRTT", srtt, oracle.Exactly(estimate.SRTT()).LateBy(harness.HostDelay), "RFC 6298, 2.3")
@@ -58,9 +58,9 @@ var _ = It("computes the RTO from SRTT and RTTVAR, as RFC 6298 does from the cap
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPTimeouts": 0})
 	})
 
-// roundTripsOf returns the RTTs of the SYN and of a number of exchanges of one segment each: from each segment of the
+// rttsOf returns the RTTs of the SYN and of a number of exchanges of one segment each: from each segment of the
 // client that takes a sequence number to the first ACK of it.
-func roundTripsOf(segments []analysis.Segment, exchanges int) []time.Duration {
+func rttsOf(segments []analysis.Segment, exchanges int) []time.Duration {
 	GinkgoHelper()
 	var times []time.Duration
 	var waiting *analysis.Segment

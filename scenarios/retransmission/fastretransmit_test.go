@@ -21,7 +21,7 @@ var _ = DescribeTable("fast retransmits a lost segment on the third duplicate AC
 	func(ctx SpecContext, sack int, recovery string) {
 		const segments, lost = 20, 5
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_sack", sack)))
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_sack", sack)))
 		wire := lab.Capture(net.Client())
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(lost)))
 		send(lab, net, segments*harness.MSS())
@@ -66,7 +66,7 @@ var _ = It("waits for the RTO after only two duplicate ACKs, without SACK", Labe
 	func(ctx SpecContext) {
 		const segments, lost = 7, 5
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_sack", 0)))
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_sack", 0)))
 		wire := lab.Capture(net.Client())
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(lost)))
 		send(lab, net, segments*harness.MSS())
@@ -90,7 +90,7 @@ var _ = It("waits for the RTO after only two duplicate ACKs, without SACK", Labe
 var _ = DescribeTable("recovers three losses of a window", Label("quick", "netem", "rfc6582"),
 	func(ctx SpecContext, sack int, apart time.Duration, source string) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_sack", sack)))
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_sack", sack)))
 		wire := lab.Capture(net.Client())
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.First(3)))
 		send(lab, net, 20*harness.MSS())
@@ -111,5 +111,5 @@ var _ = DescribeTable("recovers three losses of a window", Label("quick", "netem
 		})
 	},
 	Entry("in one RTT with SACK", 1, time.Duration(0), "RFC 6675: all in one round trip"),
-	Entry("in one RTT each with NewReno", 0, roundTrip, "RFC 6582, 3.2: a round trip each"),
+	Entry("in one RTT each with NewReno", 0, rtt, "RFC 6582, 3.2: a round trip each"),
 )

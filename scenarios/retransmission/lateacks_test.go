@@ -21,7 +21,7 @@ var _ = DescribeTable("undoes a spurious RTO when late ACKs show that nothing wa
 		// and not so late that the RTO estimated from these ACKs is too short for the next window.
 		const late, segments = 300 * time.Millisecond, 40
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
 		wire := lab.Capture(net.Client(), net.Server())
 		hold := net.ToClient.Rule(rules.Hold(late, rules.PureACK)) // but not the SYN-ACK, so that the measured RTT is short
 		// Reno, as CUBIC would end its slow start for the longer RTT (HyStart).

@@ -16,7 +16,7 @@ var _ = It("tolerates the loss of every other ACK, as ACKs are cumulative", Labe
 	func(ctx SpecContext) {
 		const segments = 100
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 		drop := net.ToClient.Rule(rules.Drop(rules.PureACK.Every(2)))
 		send(lab, net, segments*harness.MSS())
@@ -38,7 +38,7 @@ var _ = DescribeTable("loss of one in ten", Label("quick", "netem", "rfc5681"),
 	func(ctx SpecContext, ofData bool) {
 		const segments = 95 // so that the last one is not dropped: its TLP is another behaviour
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 		end, lost := net.ToClient, rules.PureACK.Every(10)
 		if ofData {

@@ -13,7 +13,7 @@ import (
 var _ = It("recovers a lost retransmission by RTO, if nothing was sent after it", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(5).Times(2)))
 		send(lab, net, 12*harness.MSS()) // the window of 10, and what the first ACK allows: all sent before the third duplicate
@@ -35,7 +35,7 @@ var _ = It("recovers a lost retransmission by RTO, if nothing was sent after it"
 var _ = It("recovers a lost retransmission by RACK, once a later transmission is delivered", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(5).Times(2)))
 		send(lab, net, 40*harness.MSS()) // 20 of them are still to be sent when the third duplicate ACK arrives

@@ -18,7 +18,7 @@ import (
 var _ = DescribeTable("with tcp_recovery 0 recovers a lost retransmission", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext, byRACK bool) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_recovery", 0)))
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_recovery", 0)))
 		k := net.Client().Oracle()
 		Expect(k.RACK()).To(Equal(byRACK))
 		wire := lab.Capture(net.Client())
@@ -44,7 +44,7 @@ var _ = DescribeTable("with tcp_recovery 0 recovers a lost retransmission", Labe
 		// "recovers a lost retransmission by RACK".
 		waited := v.again[1].At - v.again[0].At
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPFastRetrans": 2})
-		lab.Measure("retransmitted again after", waited, oracle.Between(roundTrip, 2*(roundTrip+harness.HostDelay)), "RFC 8985, 6.2")
+		lab.Measure("retransmitted again after", waited, oracle.Between(rtt, 2*(rtt+harness.HostDelay)), "RFC 8985, 6.2")
 	},
 	Entry("by RACK, always on", ComponentSemVerConstraint("kernel", ">= 6.17.0"), true),
 	Entry("by RTO, as RACK is off", ComponentSemVerConstraint("kernel", "< 6.17.0"), false),

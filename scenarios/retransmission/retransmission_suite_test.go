@@ -23,12 +23,12 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestRetransmission(t *testing.T) { harness.RunSpecs(t, "retransmission") }
 
 const (
-	delay     = 10 * time.Millisecond // one way
-	roundTrip = 2 * delay
+	delay = 10 * time.Millisecond // one way
+	rtt   = 2 * delay
 )
 
 // pathRTT is the RTT that a sender measures.
-var pathRTT = oracle.Between(roundTrip, roundTrip+harness.HostDelay)
+var pathRTT = oracle.Between(rtt, rtt+harness.HostDelay)
 
 // send lets a client send bytes in one write, waits until the server has read them and all is settled, and returns
 // the connection as the client sees it then.

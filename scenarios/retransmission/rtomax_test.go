@@ -20,7 +20,7 @@ var _ = DescribeTable("doubles the RTO in a blackhole only up to the maximum RTO
 		if sysctl != 0 {
 			settings = append(settings, netns.IPv4("tcp_rto_max_ms", int(sysctl/time.Millisecond)))
 		}
-		waited := expectRetriesInBlackhole(lab, lab.Path(roundTrip, harness.Sysctls(settings...)), peers.Socket{RTOMax: socket})
+		waited := expectRetriesInBlackhole(lab, lab.Path(rtt, harness.Sysctls(settings...)), peers.Socket{RTOMax: socket})
 
 		// ip-sysctl.rst, tcp_retries2: the number stands for the time of that many retransmissions with an RTO of 200
 		// ms at first (RFC 6298, 5.5 and 5.7, with another maximum). The first RTO after that time ends the

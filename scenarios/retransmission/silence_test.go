@@ -56,7 +56,7 @@ var _ = DescribeTable("retransmits with exponential back-off and fails with ETIM
 	Label("long", "netem", "rfc6298"),
 	func(ctx SpecContext, retries2 int, hypothetical time.Duration) {
 		lab := harness.NewLab(ctx)
-		waited := expectRetriesInBlackhole(lab, lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_retries2", retries2))), peers.Socket{})
+		waited := expectRetriesInBlackhole(lab, lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_retries2", retries2))), peers.Socket{})
 
 		// ip-sysctl.rst, tcp_retries2: the number stands for the time of that many retransmissions with an RTO of 200
 		// ms at first. RFC 6298, 5.5: each RTO is twice the one before, up to 120 s (TCP_RTO_MAX). The first RTO
@@ -74,7 +74,7 @@ var _ = DescribeTable("fails with ETIMEDOUT in a blackhole after a TCP_USER_TIME
 	func(ctx SpecContext, userTimeout time.Duration) {
 		lab := harness.NewLab(ctx)
 		// tcp_timer.c, tcp_clamp_rto_to_user_timeout: the last RTO is clamped to the rest of TCP_USER_TIMEOUT.
-		expectRetriesInBlackhole(lab, lab.Path(roundTrip), peers.Socket{UserTimeout: userTimeout})
+		expectRetriesInBlackhole(lab, lab.Path(rtt), peers.Socket{UserTimeout: userTimeout})
 	},
 	Entry("of 1 s", time.Second),
 	Entry("of 5 s", 5*time.Second),

@@ -31,7 +31,7 @@ var slowRTT = pathRTT.Plus(oracle.Exactly(harness.HostDelay))
 var _ = It("recovers two lost tail segments by a tail loss probe (TLP) after two RTTs", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 		slowAgain(net)
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Between(last-1, last)))
@@ -56,7 +56,7 @@ var _ = It("recovers two lost tail segments by a tail loss probe (TLP) after two
 var _ = It("recovers a lost last segment by a tail loss probe (TLP), no later than the RTO", Label("quick", "netem", "rfc8985"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(last)))
 		send(lab, net, last*harness.MSS())
@@ -78,7 +78,7 @@ var _ = It("recovers a lost last segment by a tail loss probe (TLP), no later th
 var _ = It("recovers a lost last segment by RTO alone, with tcp_early_retrans 0", Label("quick", "netem", "rfc6298"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.Sysctls(netns.IPv4("tcp_early_retrans", 0))) // ip-sysctl.rst: no tail loss probes
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_early_retrans", 0))) // ip-sysctl.rst: no tail loss probes
 		wire := lab.Capture(net.Client())
 		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(last)))
 		send(lab, net, last*harness.MSS())
@@ -98,7 +98,7 @@ var _ = It("recovers a lost last segment by RTO alone, with tcp_early_retrans 0"
 
 var _ = It("recovers a whole lost window by a TLP, without RTO", Label("quick", "netem", "rfc8985"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire := lab.Capture(net.Client())
 	window := net.Client().Oracle().InitialWindow(0)
 	slowAgain(net)

@@ -21,7 +21,7 @@ var _ = DescribeTable("coalesces small writes into one segment with TCP_CORK, se
 	func(ctx SpecContext, pull bool, expected func(oracle.Kernel) oracle.Span) {
 		const writes, bytes = 3, 100
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 
 		// The client makes the small writes as soon as it has the answer to a request.
@@ -44,6 +44,6 @@ var _ = DescribeTable("coalesces small writes into one segment with TCP_CORK, se
 	// tcp(7) says 200 ms. In fact it is the timer of zero window probes, an RTO (tcp_check_probe_timer,
 	// tcp_probe0_base).
 	Entry("after an RTO at the latest", false, func(k oracle.Kernel) oracle.Span {
-		return k.ZeroWindowProbes(oracle.Probing{RTT: roundTrips(1)}, 1)[0]
+		return k.ZeroWindowProbes(oracle.ProbeOptions{RTT: rtts(1)}, 1)[0]
 	}),
 )

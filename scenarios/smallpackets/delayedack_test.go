@@ -15,7 +15,7 @@ import (
 
 var _ = It("delays the ACK of a lone segment on an interactive connection", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire := lab.Capture(net.Server())
 
 	pair := lab.Connect(net.Client(), net.Server(),
@@ -24,7 +24,7 @@ var _ = It("delays the ACK of a lone segment on an interactive connection", Labe
 	pair.Client.Wait()
 
 	// RFC 9293, section 3.8.6.3: up to 0.5 s; Linux waits for TCP_DELACK_MIN.
-	expected := net.Server().Oracle().DelayedACK(roundTrip + harness.HostDelay)
+	expected := net.Server().Oracle().DelayedACK(rtt + harness.HostDelay)
 	data := wire.Stop().DataFrom(net.Client())
 	Expect(data).To(HaveLen(2))
 	lone := data[1]
@@ -37,11 +37,11 @@ var _ = It("delays the ACK of a lone segment on an interactive connection", Labe
 var _ = It("sends immediate ACKs (quickack) on a new one-way connection", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const writes = 5
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire := lab.Capture(net.Server())
 
 	pair := lab.Connect(net.Client(), net.Server(),
-		peers.Script{Steps: peers.Steps(peers.Repeat(writes, peers.Write(1), peers.Sleep(2*roundTrip)))},
+		peers.Script{Steps: peers.Steps(peers.Repeat(writes, peers.Write(1), peers.Sleep(2*rtt)))},
 		peers.Script{Steps: peers.Steps(peers.ReadAll())})
 	pair.Client.Wait()
 

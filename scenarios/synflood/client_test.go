@@ -16,12 +16,12 @@ import (
 // connect is a real client. It gives up before requests of the flood expire and the queue has room again.
 func connect(lab *harness.Lab, net *harness.Network) peers.Connection {
 	GinkgoHelper()
-	givesUp := net.Client().Oracle().Connect(oracle.Connecting{SYNCount: 1}).End.Latest
+	givesUp := net.Client().Oracle().Connect(oracle.ConnectOptions{SYNCount: 1}).End.Latest
 	expire := net.Server().Oracle().SYNACKsCrowded().End
 	lab.Check("client gives up after", givesUp, bounds.AtMost(expire.Earliest), expire.Source)
 	client := lab.Start(net.Client(), peers.Dial{
 		Connect: net.Server().Addr(80), Socket: peers.Socket{SYNRetries: 1},
-		Hold: roundTrip, // until the final ACK has arrived
+		Hold: rtt, // until the final ACK has arrived
 	})
 	return client.Wait().Connections[0]
 }

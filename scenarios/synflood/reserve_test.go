@@ -20,20 +20,20 @@ var _ = DescribeTable("reserves a quarter of tcp_max_syn_backlog for proven peer
 	func(ctx SpecContext, known bool) {
 		const most, long = 128, 512 // the listener's own queue does not fill up
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.ServerSysctls(netns.IPv4("tcp_syncookies", 0), netns.IPv4("tcp_max_syn_backlog", most),
+		net := lab.Path(rtt, harness.ServerSysctls(netns.IPv4("tcp_syncookies", 0), netns.IPv4("tcp_max_syn_backlog", most),
 			netns.IPv4("tcp_no_metrics_save", 0)))
 		lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: long})
 		if known {
 			// The RTT of an earlier, closed connection proves a peer to be alive (tcp_peer_is_proven;
 			// net/ipv4/tcp_metrics.c: tcp_update_metrics).
 			Expect(connect(lab, net).Err).To(BeNil())
-			time.Sleep(roundTrip)
+			time.Sleep(rtt)
 		}
 		wire := lab.Capture(net.Server())
 		lab.Start(net.Client(), peers.SYNFlood{
 			Connect: net.Server().Addr(80), From: net.Client().UnusedAddresses(), Count: syns,
 		}).Wait()
-		time.Sleep(roundTrip)
+		time.Sleep(rtt)
 
 		k := net.Server().Oracle()
 		held := k.SYNQueue(long)

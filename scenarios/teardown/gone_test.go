@@ -19,7 +19,7 @@ import (
 var _ = DescribeTable("closes the connection of a killed program", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext, unread int64, ending Pattern, sees types.GomegaMatcher) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 
 		client := peers.Steps(peers.Try(peers.ReadAll()))
@@ -36,7 +36,7 @@ var _ = DescribeTable("closes the connection of a killed program", Label("quick"
 		// exit(2) closes all files: with FIN as close(2), and with RST if data is unread (RFC 2525, 2.17).
 		Expect(wire.Stop().From(net.Server())).To(Contain(ending, 1))
 		Expect(steps[len(steps)-1].Err).To(sees)
-		lab.Measure("noticed after", noticed, oracle.Between(roundTrip/2, roundTrip+harness.Settle), "exit(2); half a round trip")
+		lab.Measure("noticed after", noticed, oracle.Between(rtt/2, rtt+harness.Settle), "exit(2); half a round trip")
 	},
 	Entry("with FIN", int64(0), Segments("FINs", analysis.FINs), BeNil()),
 	Entry("with RST, if data is unread", int64(1000), Reset(), MatchError(unix.ECONNRESET)),
@@ -44,7 +44,7 @@ var _ = DescribeTable("closes the connection of a killed program", Label("quick"
 
 var _ = It("never detects a dead peer on an idle connection without keepalive", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	c := connect(lab, net, peers.Steps(peers.Sleep(peers.UntilStopped)), peers.Steps(peers.Sleep(peers.UntilStopped)))
 	time.Sleep(harness.Settle)
 

@@ -14,7 +14,7 @@ import (
 var _ = It("completes a four-way close, and leaves TIME-WAIT to the active closer", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire, events := lab.Capture(net.Client()), lab.Events()
 
 		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await()))
@@ -35,7 +35,7 @@ var _ = It("completes a four-way close, and leaves TIME-WAIT to the active close
 var _ = It("still receives data after a half-close by shutdown(SHUT_WR)", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
 	const bytes = 100_000
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire, events := lab.Capture(net.Client()), lab.Events(net.Client())
 
 	c := connect(lab, net,
@@ -56,7 +56,7 @@ var _ = It("still receives data after a half-close by shutdown(SHUT_WR)", Label(
 var _ = It("simultaneous close: goes through CLOSING to TIME-WAIT on both sides", Label("quick", "netem", "tracefs", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(4 * roundTrip) // a FIN is in flight for longer than it takes to signal two processes
+		net := lab.Path(4 * rtt) // a FIN is in flight for longer than it takes to signal two processes
 		wire, events := lab.Capture(net.Client()), lab.Events()
 
 		c := connect(lab, net, peers.Steps(peers.Await()), peers.Steps(peers.Await()))

@@ -26,11 +26,11 @@ func seen(expected oracle.Span) oracle.Span {
 }
 
 // pathRTT is the RTT that a sender measures: the path, and up to 2 ms in the hosts.
-var pathRTT = oracle.Between(roundTrip, roundTrip+2*time.Millisecond)
+var pathRTT = oracle.Between(rtt, rtt+2*time.Millisecond)
 
 var _ = It("stays in CLOSE-WAIT forever if the program does not close", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire := lab.Capture(net.Server())
 
 	c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Sleep(peers.UntilStopped)))
@@ -51,7 +51,7 @@ var _ = It("stays in CLOSE-WAIT forever if the program does not close", Label("l
 var _ = It("drops an orphaned connection in FIN-WAIT-2 after tcp_fin_timeout", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.ClientSysctls(netns.IPv4("tcp_fin_timeout", 3)))
+		net := lab.Path(rtt, harness.ClientSysctls(netns.IPv4("tcp_fin_timeout", 3)))
 		wire := lab.Capture(net.Client())
 
 		c := connect(lab, net, peers.Steps(peers.Close()), peers.Steps(peers.ReadAll(), peers.Await(), peers.Write(1), peers.Sleep(harness.Settle), peers.Try(peers.Write(1))))
@@ -61,7 +61,7 @@ var _ = It("drops an orphaned connection in FIN-WAIT-2 after tcp_fin_timeout", L
 		waited := time.Since(began)
 
 		// tcp(7), tcp_fin_timeout; the RTO of 250 ms is too short to matter (tcp_rcv_state_process).
-		expected, _ := net.Client().Oracle().FINWait2(net.Client().Oracle().RTOAfterHandshake(roundTrip), 0)
+		expected, _ := net.Client().Oracle().FINWait2(net.Client().Oracle().RTOAfterHandshake(rtt), 0)
 		lab.Measure("FIN-WAIT-2", waited, seen(expected))
 
 		// Later segments are for a connection that no longer exists. The server is in CLOSE-WAIT, where RST means
@@ -75,7 +75,7 @@ var _ = It("drops an orphaned connection in FIN-WAIT-2 after tcp_fin_timeout", L
 var _ = DescribeTable("skips FIN-WAIT-2 with TCP_LINGER2 -1, and sends RST:", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, steps []peers.Step, counter string) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire, events := lab.Capture(net.Client()), lab.Events(net.Client())
 
 		c := lab.Connect(net.Client(), net.Server(),
@@ -107,7 +107,7 @@ var _ = DescribeTable("skips FIN-WAIT-2 with TCP_LINGER2 -1, and sends RST:", La
 var _ = It("retransmits an orphan's FIN with exponential back-off up to tcp_orphan_retries", Label("long", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 
 		c := connect(lab, net, peers.Steps(peers.Await()), peers.Steps(peers.Sleep(peers.UntilStopped)))

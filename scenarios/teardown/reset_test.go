@@ -13,7 +13,7 @@ import (
 
 var _ = It("sends RST if a socket is closed with unread data", Label("quick", "netem", "rfc2525"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net,
@@ -29,7 +29,7 @@ var _ = It("sends RST if a socket is closed with unread data", Label("quick", "n
 
 var _ = It("sends RST instead of FIN with SO_LINGER 0, and skips TIME-WAIT", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net, peers.Steps(peers.Abort()), peers.Steps(peers.Try(peers.ReadAll())))
@@ -44,7 +44,7 @@ var _ = It("sends RST instead of FIN with SO_LINGER 0, and skips TIME-WAIT", Lab
 
 var _ = It("writes once after the peer has closed, then fails with EPIPE", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net, peers.Steps(

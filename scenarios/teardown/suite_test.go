@@ -18,8 +18,8 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestTeardown(t *testing.T) { harness.RunSpecs(t, "teardown") }
 
-// roundTrip is the RTT of the path in all scenarios.
-const roundTrip = 50 * time.Millisecond
+// rtt is the RTT of the path in all scenarios.
+const rtt = 50 * time.Millisecond
 
 // connect connects a client to a server; each runs its steps.
 func connect(lab *harness.Lab, net *harness.Network, client, server []peers.Step) harness.Pair {

@@ -16,7 +16,7 @@ import (
 var _ = DescribeTable("stays in TIME-WAIT for 60 s,", Label("long", "netem", "linux"),
 	func(ctx SpecContext, finTimeout string) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.ClientSysctls(netns.IPv4("tcp_fin_timeout", finTimeout),
+		net := lab.Path(rtt, harness.ClientSysctls(netns.IPv4("tcp_fin_timeout", finTimeout),
 			netns.IPv4("ip_local_port_range", "40000 40000")))
 		serve(lab, net)
 		Expect(dial(lab, net, 1)[0].Err).To(BeNil())

@@ -19,7 +19,7 @@ var _ = DescribeTable("leaves one TIME-WAIT per connection on the active closer:
 	func(ctx SpecContext, client, server []peers.Step, onClient, onServer int) {
 		const connections = 20
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 		serve := lab.Start(net.Server(), peers.Script{
 			Listen: net.Server().Addr(80), Connections: connections, Together: true, Steps: server,
@@ -46,7 +46,7 @@ var _ = It("limits sockets in TIME-WAIT to tcp_max_tw_buckets, and counts the ov
 	func(ctx SpecContext) {
 		const closes, buckets = 80, 50
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.ClientSysctls(netns.IPv4("tcp_max_tw_buckets", buckets)))
+		net := lab.Path(rtt, harness.ClientSysctls(netns.IPv4("tcp_max_tw_buckets", buckets)))
 		wire := lab.Capture(net.Client())
 		serve(lab, net)
 		Expect(dial(lab, net, closes)).To(HaveEach(HaveField("Err", BeNil())))

@@ -21,7 +21,7 @@ var tenPorts = netns.IPv4("ip_local_port_range", "40000 40009")
 var _ = It("exhausts the ephemeral ports to one server, and fails with EADDRNOTAVAIL", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts))
+		net := lab.Path(rtt, harness.ClientSysctls(tenPorts))
 		wire := lab.Capture(net.Client())
 		serve(lab, net)
 		ports := net.Client().Oracle().EphemeralPorts()
@@ -48,7 +48,7 @@ func monotonic() time.Duration {
 var _ = DescribeTable("reuses a port in TIME-WAIT if its last timestamp is older than a second,", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, reuse string, takes bool) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts, netns.IPv4("tcp_tw_reuse", reuse)))
+		net := lab.Path(rtt, harness.ClientSysctls(tenPorts, netns.IPv4("tcp_tw_reuse", reuse)))
 		wire := lab.Capture(net.Client())
 		serve(lab, net)
 		ports := net.Client().Oracle().EphemeralPorts()

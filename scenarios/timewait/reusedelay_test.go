@@ -18,7 +18,7 @@ var _ = DescribeTable("reuses a port in TIME-WAIT after a tcp_tw_reuse_delay of"
 	ComponentSemVerConstraint("kernel", ">= 6.14.0"), // since when there is the sysctl
 	func(ctx SpecContext, delay time.Duration) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, harness.ClientSysctls(tenPorts, netns.IPv4("tcp_tw_reuse", 1),
+		net := lab.Path(rtt, harness.ClientSysctls(tenPorts, netns.IPv4("tcp_tw_reuse", 1),
 			netns.IPv4("tcp_tw_reuse_delay", delay.Milliseconds())))
 		serve(lab, net)
 		ports := net.Client().Oracle().EphemeralPorts()

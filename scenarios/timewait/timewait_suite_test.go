@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestTimeWait(t *testing.T) { harness.RunSpecs(t, "timewait") }
 
 const (
-	roundTrip = 20 * time.Millisecond
+	rtt = 20 * time.Millisecond
 
 	// margin is longer than a process needs to start, or a packet in flight to arrive.
 	margin = 500 * time.Millisecond

@@ -22,8 +22,8 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestFlows(t *testing.T) { harness.RunSpecs(t, "flows") }
 
-// roundTrip is that of the path.
-const roundTrip = 40 * time.Millisecond
+// rtt is that of the path.
+const rtt = 40 * time.Millisecond
 
 // userHz is how many ticks of /proc/stat are a second: USER_HZ of include/asm-generic/param.h.
 const userHz = 100
@@ -55,8 +55,8 @@ var _ = func() bool {
 			It(fmt.Sprintf("%d Mbit/s, %s", r.rate, observer.name), SpecTimeout(time.Minute), func(ctx SpecContext) {
 				lab := harness.NewLab(ctx)
 				net := lab.Routed()
-				net.ToServer.Impair(impair.Netem{Delay: roundTrip / 2, Rate: impair.Rate{BitsPerSecond: int64(r.rate) * 1e6}})
-				net.ToClient.Impair(impair.Netem{Delay: roundTrip / 2})
+				net.ToServer.Impair(impair.Netem{Delay: rtt / 2, Rate: impair.Rate{BitsPerSecond: int64(r.rate) * 1e6}})
+				net.ToClient.Impair(impair.Netem{Delay: rtt / 2})
 				observer.add(lab, net)
 				address := net.Server().Addr(5001)
 				lab.Start(net.Server(), peers.BulkServer{Listen: address})
