@@ -50,7 +50,7 @@ func (l *Lab) Capture(places ...Place) *Capture {
 	for _, place := range places {
 		for _, end := range place.Ends() {
 			ends = append(ends, end)
-			interfaces = append(interfaces, capture.Interface{In: end.Host(), Name: end.String(), Device: end.Name(), Index: end.Index()})
+			interfaces = append(interfaces, capture.Interface{Name: end.String(), Device: end.Device()})
 		}
 	}
 	began := time.Now()

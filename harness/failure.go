@@ -18,6 +18,7 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -214,7 +215,7 @@ func qdiscsOf(host *Host) ([]qdisc, error) {
 		all[i] = qdisc{Qdisc: q}
 		switch options := q.Options.(type) {
 		case *netlink.Netem: // which the library knows in part
-			n, err := impair.Read(impair.Device{NetNS: host.FD(), Name: q.Device})
+			n, err := impair.Read(netdev.Device{NetNS: host.FD(), Name: q.Device})
 			if err != nil {
 				all[i].Options = err.Error()
 				continue

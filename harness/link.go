@@ -8,6 +8,7 @@ import (
 
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -23,11 +24,6 @@ func (e *End) Host() *Host { return e.host }
 
 // Ends is the end alone, for what takes a [Place].
 func (e *End) Ends() []*End { return []*End{e} }
-
-// device is the end for package impair.
-func (e *End) device() impair.Device {
-	return impair.Device{NetNS: e.host.FD(), Name: e.Name(), Index: e.Index()}
-}
 
 // Impair sets what the link does to packets that leave through the end. An end that is impaired
 // already is changed in mid-run, without a loss of what is queued. A Netem without a seed
@@ -56,9 +52,9 @@ func (e *End) setNetem(n impair.Netem) (impair.Applied, error) {
 	e.lab.links.Lock()
 	defer e.lab.links.Unlock()
 	if e.queue() != nil {
-		return impair.Change(e.device(), n)
+		return impair.Change(e.Device(), n)
 	}
-	applied, err := impair.Apply(e.device(), n)
+	applied, err := impair.Apply(e.Device(), n)
 	if err == nil || isMismatch(err) {
 		e.lab.add(&queue{end: e})
 	}
@@ -70,7 +66,7 @@ type queue struct {
 	ending
 	end     *End
 	cleared bool
-	stats   *impair.Stats // once it is stopped, if it could be read
+	stats   *netdev.Stats // once it is stopped, if it could be read
 }
 
 func (q *queue) stage() stage { return stageQueues }
@@ -80,7 +76,7 @@ func (q *queue) stop() error {
 		if q.cleared {
 			return nil
 		}
-		stats, err := impair.ReadStats(q.end.device())
+		stats, err := impair.ReadStats(q.end.Device())
 		if err != nil {
 			return fmt.Errorf("queue of %s: %w", q.end, err)
 		}
@@ -91,14 +87,10 @@ func (q *queue) stop() error {
 
 // record is what the record has of the queue; nothing if there is no account.
 func (q *queue) record() []results.Queue {
-	s := q.stats
-	if s == nil {
+	if q.stats == nil {
 		return nil
 	}
-	return []results.Queue{{
-		End: q.end.String(), Kind: "netem", Bytes: s.Bytes, Packets: s.Packets, Drops: uint64(s.Drops),
-		Overlimits: uint64(s.Overlimits), Requeues: uint64(s.Requeues), Backlog: uint64(s.Backlog), Length: uint64(s.QueueLength),
-	}}
+	return []results.Queue{{End: q.end.String(), Kind: "netem", Stats: *q.stats}}
 }
 
 // queue returns the queue of an end that is impaired.
@@ -146,7 +138,7 @@ func (e *End) ClearImpairment() {
 	ginkgo.GinkgoHelper()
 	check(e.lab.jitterWithin())
 	at := e.lab.elapsed()
-	check(impair.Clear(e.device()))
+	check(impair.Clear(e.Device()))
 	e.lab.links.Lock()
 	if q := e.queue(); q != nil {
 		q.cleared = true
@@ -157,10 +149,10 @@ func (e *End) ClearImpairment() {
 
 // Queue reads the statistics of the qdisc on an impaired end: the link's own account of what it
 // sent and dropped.
-func (e *End) Queue() impair.Stats {
+func (e *End) Queue() netdev.Stats {
 	ginkgo.GinkgoHelper()
 	check(e.lab.faulty("read the queue of " + e.String()))
-	stats, err := impair.ReadStats(e.device())
+	stats, err := impair.ReadStats(e.Device())
 	check(err)
 	return stats
 }

@@ -106,7 +106,7 @@ func (e *End) rules() *ruleSet {
 }
 
 func (e *End) openRules() (*ruleSet, error) {
-	set, err := rules.Open(e.device())
+	set, err := rules.Open(e.Device())
 	if err != nil {
 		return nil, err
 	}

@@ -5,47 +5,12 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/netns/netdev"
 )
-
-// Device is a network device. The impairment acts on its egress.
-type Device struct {
-	// NetNS is a file descriptor of the device's network namespace. 0 is the
-	// namespace of the calling thread: lock the goroutine to its thread if that
-	// matters. A negative one, of a handle that was closed or never opened, is
-	// refused.
-	NetNS int
-
-	// Name or Index, or both (they must be of one device).
-	Name  string
-	Index int
-}
-
-// String is the name, or else "index 7".
-func (d Device) String() string {
-	if d.Name == "" {
-		return fmt.Sprintf("index %d", d.Index)
-	}
-	return d.Name
-}
-
-func (d Device) validate() error {
-	var c checker
-	if d.NetNS < 0 {
-		c.refuse("Device.NetNS", d.NetNS, "an open file descriptor of a namespace, or 0 for that of the calling thread")
-	}
-	if d.Name == "" && d.Index == 0 {
-		c.refuse("Device.Name", `""`, "a name, or an Index")
-	}
-	if len(d.Name) >= unix.IFNAMSIZ || strings.ContainsRune(d.Name, 0) {
-		c.refuse("Device.Name", d.Name, fmt.Sprintf("a name of 1 to %d bytes", unix.IFNAMSIZ-1))
-	}
-	c.integer("Device.Index", int64(d.Index), 0, math.MaxInt32, "")
-	return errors.Join(c.errs...)
-}
 
 // Errors for callers to decide on. They are wrapped: use errors.Is.
 var (
@@ -60,18 +25,15 @@ var (
 
 	// ErrNotNetem means that the device's root qdisc is not a netem.
 	ErrNotNetem = errors.New("the root qdisc is not a netem")
-
-	// ErrNoDevice means that the namespace has no such device.
-	ErrNoDevice = errors.New("no such device in this namespace")
 )
 
 // Apply makes n the root qdisc of d. It replaces any qdisc, netem or not, and packets in that queue, or that arrive
 // in that instant, are lost. Then Apply reads back what the kernel has.
 //
-// Errors: [*FieldError] (joined; nothing was done), [ErrNoNetem],
-// [ErrNotPermitted], [ErrNoDevice], [*MismatchError] (it was done, Applied
+// Errors: [*invalid.FieldError] (joined; nothing was done), [ErrNoNetem],
+// [ErrNotPermitted], [netdev.ErrNoDevice], [*MismatchError] (it was done, Applied
 // tells what).
-func Apply(d Device, n Netem) (Applied, error) {
+func Apply(d netdev.Device, n Netem) (Applied, error) {
 	return modify("apply", d, n, false)
 }
 
@@ -83,24 +45,22 @@ func Apply(d Device, n Netem) (Applied, error) {
 // Apply is exact to the nanosecond. A note says so.
 //
 // Errors: as Apply; [ErrNotNetem] if there is nothing to change.
-func Change(d Device, n Netem) (Applied, error) {
+func Change(d netdev.Device, n Netem) (Applied, error) {
 	return modify("change", d, n, true)
 }
 
-func modify(operation string, d Device, n Netem, change bool) (a Applied, err error) {
+func modify(operation string, d netdev.Device, n Netem, change bool) (a Applied, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%s netem on %s: %w", operation, d, err)
 		}
 	}()
-	if err := errors.Join(d.validate(), n.Validate()); err != nil {
+	r, err := prepare(n, change)
+	if err := errors.Join(d.Validate(), err); err != nil {
 		return Applied{}, err
 	}
-	sent, t, err := encode(n, change)
-	if err != nil {
-		return Applied{}, err // a distribution's file was changed since it was validated
-	}
-	payload, err := sent.marshal(t)
+	sent := r.encode()
+	payload, err := sent.marshal(r.tables)
 	if err != nil {
 		return Applied{}, err
 	}
@@ -127,12 +87,12 @@ func modify(operation string, d Device, n Netem, change bool) (a Applied, err er
 	if err != nil {
 		return Applied{}, fmt.Errorf("read back: %w", err)
 	}
-	return report(n, t, got, change), verify(sent, got)
+	return r.report(got), verify(sent, got)
 }
 
 // Clear removes the netem from d, with its queue. A device without a qdisc of its own is already clear: no error. Any
 // other root qdisc stays, with the error [ErrNotNetem].
-func Clear(d Device) error {
+func Clear(d netdev.Device) error {
 	err := with(d, func(l *link) error {
 		q, err := l.root()
 		if err != nil {
@@ -154,7 +114,7 @@ func Clear(d Device) error {
 
 // Read returns the netem that the kernel has on d, whoever set it. The kernel does not report the table of a
 // distribution: that is [Unreported]. The error is [ErrNotNetem] if there is no netem.
-func Read(d Device) (Netem, error) {
+func Read(d netdev.Device) (Netem, error) {
 	var n Netem
 	err := with(d, func(l *link) error {
 		q, err := l.netem()
@@ -171,54 +131,23 @@ func Read(d Device) (Netem, error) {
 	return n, nil
 }
 
-// Stats are the counters of a netem since it was applied.
-type Stats struct {
-	Packets uint64 `json:"packets"` // that left, duplicates included
-	Bytes   uint64 `json:"bytes"`   // of them, Ethernet headers included
-
-	// Drops counts packets that were lost, that were over the limit, and before
-	// Linux 7.2 also those that were marked and not dropped (ECN).
-	Drops      uint32 `json:"drops"`
-	Overlimits uint32 `json:"overlimits"` // netem itself leaves it 0
-	Requeues   uint32 `json:"requeues"`   // packets that Reorder sent at once, and those the device sent back
-
-	QueueLength uint32 `json:"queue_length"` // packets being held now
-	Backlog     uint32 `json:"backlog"`      // bytes of them
-
-	// Injected is what netem has done to packets, by its own counters; nil
-	// before Linux 7.2, which has none.
-	Injected *Injected `json:"injected,omitempty"`
-}
-
-// Injected is the kernel's struct tc_netem_xstats: how many packets were
-// impaired, each in what way.
-type Injected struct {
-	Delayed    uint64 `json:"delayed"`
-	Lost       uint64 `json:"lost"` // by the loss model, not by the limit
-	Corrupted  uint64 `json:"corrupted"`
-	Duplicated uint64 `json:"duplicated"`
-	Reordered  uint64 `json:"reordered"`
-	Marked     uint64 `json:"marked"` // CE instead of lost
-	Failed     uint64 `json:"failed"` // to be impaired: the kernel had no memory
-}
-
 // ReadStats reads the counters of the netem on d. If there is none it is
 // [ErrNotNetem].
-func ReadStats(d Device) (Stats, error) {
-	var s Stats
+func ReadStats(d netdev.Device) (netdev.Stats, error) {
+	var s netdev.Stats
 	err := with(d, func(l *link) error {
 		q, err := l.netem()
 		s = q.stats
 		return err
 	})
 	if err != nil {
-		return Stats{}, fmt.Errorf("read statistics of netem on %s: %w", d, err)
+		return netdev.Stats{}, fmt.Errorf("read statistics of netem on %s: %w", d, err)
 	}
 	return s, nil
 }
 
-func with(d Device, f func(*link) error) error {
-	if err := d.validate(); err != nil {
+func with(d netdev.Device, f func(*link) error) error {
+	if err := d.Validate(); err != nil {
 		return err
 	}
 	l, err := open(d)
@@ -272,7 +201,7 @@ type ifinfomsg struct {
 
 const ifinfomsgSize = 16
 
-func open(d Device) (*link, error) {
+func open(d netdev.Device) (*link, error) {
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: d.NetNS})
 	if err != nil {
 		return nil, translate(err)
@@ -291,7 +220,7 @@ func open(d Device) (*link, error) {
 func (l *link) close() { _ = l.Close() }
 
 // find looks the device up, and sees that name and index belong together.
-func (l *link) find(d Device) error {
+func (l *link) find(d netdev.Device) error {
 	data := pack(ifinfomsg{Index: int32(d.Index)})
 	if d.Index == 0 {
 		ae := netlink.NewAttributeEncoder()
@@ -307,7 +236,7 @@ func (l *link) find(d Device) error {
 		Data:   data,
 	})
 	if errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("%w (%w)", ErrNoDevice, err)
+		return fmt.Errorf("%w (%w)", netdev.ErrNoDevice, err)
 	}
 	if err != nil {
 		return translate(err)
@@ -319,8 +248,8 @@ func (l *link) find(d Device) error {
 	if err != nil {
 		return err
 	}
-	if d.Name != "" && d.Name != name {
-		return &FieldError{Field: "Device.Name", Value: d.Name, Allowed: fmt.Sprintf("%s, the name of index %d, or no Index", name, d.Index)}
+	if err := d.CheckName(name); err != nil {
+		return err
 	}
 	l.index = index
 	return nil
@@ -435,7 +364,7 @@ type qdisc struct {
 	index          int32
 	handle, parent uint32
 	options        []byte
-	stats          Stats
+	stats          netdev.Stats
 }
 
 // netem returns the root qdisc if it is one.
@@ -531,11 +460,11 @@ func parseQdisc(data []byte) (qdisc, error) {
 }
 
 // parseStats reads TCA_STATS2.
-func parseStats(data []byte) (Stats, error) {
-	var s Stats
+func parseStats(data []byte) (netdev.Stats, error) {
+	var s netdev.Stats
 	ad, err := netlink.NewAttributeDecoder(data)
 	if err != nil {
-		return Stats{}, fmt.Errorf("TCA_STATS2: %w", err)
+		return netdev.Stats{}, fmt.Errorf("TCA_STATS2: %w", err)
 	}
 	var packets64 uint64
 	for ad.Next() {
@@ -550,20 +479,20 @@ func parseStats(data []byte) (Stats, error) {
 		case attrStatsPkt64:
 			err = unpack("TCA_STATS_PKT64", ad.Bytes(), &packets64)
 		case attrStatsApp:
-			s.Injected = &Injected{}
+			s.Injected = &netdev.Injected{}
 			err = unpack("struct tc_netem_xstats", ad.Bytes(), s.Injected)
 		case attrStatsQueue:
 			var queue struct{ Length, Backlog, Drops, Requeues, Overlimits uint32 }
 			err = unpack("struct gnet_stats_queue", ad.Bytes(), &queue)
-			s.QueueLength, s.Backlog = queue.Length, queue.Backlog
-			s.Drops, s.Requeues, s.Overlimits = queue.Drops, queue.Requeues, queue.Overlimits
+			s.Length, s.Backlog = uint64(queue.Length), uint64(queue.Backlog)
+			s.Drops, s.Requeues, s.Overlimits = uint64(queue.Drops), uint64(queue.Requeues), uint64(queue.Overlimits)
 		}
 		if err != nil {
-			return Stats{}, err
+			return netdev.Stats{}, err
 		}
 	}
 	if err := ad.Err(); err != nil {
-		return Stats{}, fmt.Errorf("TCA_STATS2: %w", err)
+		return netdev.Stats{}, fmt.Errorf("TCA_STATS2: %w", err)
 	}
 	s.Packets = max(s.Packets, packets64)
 	return s, nil

@@ -4,7 +4,7 @@
 // A direction is the egress of one device. A link between two hosts has two ends and so two directions, each with its
 // own [Netem]. The zero Netem is a perfect link.
 //
-//	dev := impair.Device{NetNS: fd, Name: "eth0"}
+//	dev := netdev.Device{NetNS: fd, Name: "eth0"}
 //	got, err := impair.Apply(dev, impair.Netem{
 //		Delay: 20 * time.Millisecond,
 //		Loss:  impair.RandomLoss{Percent: 1},
@@ -14,7 +14,7 @@
 // [Apply] installs a netem, [Change] changes it without losing what is queued, [Clear] removes it, [Read] and
 // [ReadStats] return what the kernel has. Apply and Change read back what the kernel has and compare it with what was
 // asked, value by value: a difference within the kernel's resolution is a note in [Applied], any other is a
-// [*MismatchError]. Invalid input is refused before the kernel is called, by a [*FieldError] for each field.
+// [*MismatchError]. Invalid input is refused before the kernel is called, by a [*invalid.FieldError] for each field.
 //
 // # What it needs
 //
@@ -60,9 +60,9 @@
 //     corrupt, on Linux 6.6 and later. It does not cover which bit is flipped, the
 //     range of a slot, and the start value of any correlation. Earlier kernels
 //     ignore it (a note says so). In a guest in virtual time all of it repeats.
-//   - Stats.Drops counts losses and packets over the limit; before Linux 7.2 also
+//   - [netdev.Stats].Drops counts losses and packets over the limit; before Linux 7.2 also
 //     ECN marks (packets that were marked and delivered). Since then netem counts
-//     what it does to packets one by one: [Stats].Injected.
+//     what it does to packets one by one: [netdev.Stats].Injected.
 //   - Corrupt flips a bit of a packet's linear part, which of what a local TCP has
 //     sent is the headers only; since Linux 7.2 of the whole packet.
 //   - netem's limit counts the packets that are being delayed, too. See

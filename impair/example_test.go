@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 func ExampleNetem_Validate() {
@@ -16,7 +18,7 @@ func ExampleNetem_Validate() {
 	}.Validate()
 	fmt.Println(err)
 
-	if field, ok := errors.AsType[*impair.FieldError](err); ok {
+	if field, ok := errors.AsType[*invalid.FieldError](err); ok {
 		fmt.Println("first:", field.Field)
 	}
 	// Output:
@@ -63,7 +65,7 @@ func ExampleNetem_MarshalJSON() {
 
 // The link of one direction, impaired and, in mid-run, made worse.
 func ExampleApply() {
-	router := impair.Device{Name: "to-server"} // on the egress of a router
+	router := netdev.Device{Name: "to-server"} // on the egress of a router
 	bad := impair.Netem{Delay: 20 * time.Millisecond, Rate: impair.Rate{BitsPerSecond: 20 * impair.Mbit}}
 	applied, err := impair.Apply(router, bad)
 	if err != nil {

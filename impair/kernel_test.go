@@ -20,9 +20,11 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/internal/ethernet"
 	"github.com/tcplab/tcplab/internal/statistics"
 	"github.com/tcplab/tcplab/internal/testenv"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // The main thread outlives every goroutine, and would stay in a namespace that
@@ -51,7 +53,7 @@ func needNetem(t *testing.T) {
 // through its qdisc and arrive at far.
 type wire struct {
 	t         *testing.T
-	near, far Device
+	near, far netdev.Device
 	out, in   int // packet sockets
 	to        unix.SockaddrLinklayer
 }
@@ -86,8 +88,8 @@ func newWire(t *testing.T) *wire {
 
 	w := &wire{
 		t:    t,
-		near: Device{Name: "near", Index: near.Attrs().Index},
-		far:  Device{Name: "far", Index: far.Attrs().Index},
+		near: netdev.Device{Name: "near", Index: near.Attrs().Index},
+		far:  netdev.Device{Name: "far", Index: far.Attrs().Index},
 	}
 	w.out, w.in = packetSocket(t, near, 0), packetSocket(t, far, unix.ETH_P_ALL)
 	w.to = unix.SockaddrLinklayer{Ifindex: near.Attrs().Index, Protocol: htons(etherType), Halen: 6}
@@ -127,7 +129,7 @@ func (w *wire) change(n Netem) Applied {
 	return applied
 }
 
-func (w *wire) stats() Stats {
+func (w *wire) stats() netdev.Stats {
 	w.t.Helper()
 	s, err := ReadStats(w.near)
 	NewWithT(w.t).Expect(err).NotTo(HaveOccurred())
@@ -135,7 +137,7 @@ func (w *wire) stats() Stats {
 }
 
 // queue is what every qdisc counts: the statistics without those that netem has of its own since Linux 7.2.
-func (w *wire) queue() Stats {
+func (w *wire) queue() netdev.Stats {
 	w.t.Helper()
 	s := w.stats()
 	s.Injected = nil
@@ -252,24 +254,24 @@ func TestProbeLeavesNoThreadOrNamespaceBehind(t *testing.T) {
 
 func TestNoSuchDevice(t *testing.T) {
 	g := NewWithT(t)
-	_, err := Read(Device{Name: "no-such-device"})
-	g.Expect(err).To(MatchError(ErrNoDevice))
+	_, err := Read(netdev.Device{Name: "no-such-device"})
+	g.Expect(err).To(MatchError(netdev.ErrNoDevice))
 	g.Expect(err).To(MatchError(HavePrefix("read netem on no-such-device: no such device")))
-	_, err = Read(Device{Index: math.MaxInt32})
-	g.Expect(err).To(MatchError(ErrNoDevice))
-	g.Expect(Clear(Device{Name: "no-such-device"})).To(MatchError(ErrNoDevice))
-	_, err = ReadStats(Device{Name: "no-such-device"})
-	g.Expect(err).To(MatchError(ErrNoDevice))
-	_, err = Change(Device{Name: "no-such-device"}, Netem{})
-	g.Expect(err).To(MatchError(ErrNoDevice))
+	_, err = Read(netdev.Device{Index: math.MaxInt32})
+	g.Expect(err).To(MatchError(netdev.ErrNoDevice))
+	g.Expect(Clear(netdev.Device{Name: "no-such-device"})).To(MatchError(netdev.ErrNoDevice))
+	_, err = ReadStats(netdev.Device{Name: "no-such-device"})
+	g.Expect(err).To(MatchError(netdev.ErrNoDevice))
+	_, err = Change(netdev.Device{Name: "no-such-device"}, Netem{})
+	g.Expect(err).To(MatchError(netdev.ErrNoDevice))
 }
 
 func TestNameAndIndexHaveToBelongTogether(t *testing.T) {
 	g := NewWithT(t)
 	lo, err := netlink.LinkByName("lo")
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = Read(Device{Name: "eth7", Index: lo.Attrs().Index})
-	field, ok := errors.AsType[*FieldError](err)
+	_, err = Read(netdev.Device{Name: "eth7", Index: lo.Attrs().Index})
+	field, ok := errors.AsType[*invalid.FieldError](err)
 	g.Expect(ok).To(BeTrue(), "%v", err)
 	g.Expect(field.Allowed).To(ContainSubstring("lo, the name of index"))
 }
@@ -279,14 +281,14 @@ func TestNetNSHasToBeANamespace(t *testing.T) {
 	null, err := os.Open(os.DevNull)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer null.Close()
-	_, err = Read(Device{Name: "lo", NetNS: int(null.Fd())})
+	_, err = Read(netdev.Device{Name: "lo", NetNS: int(null.Fd())})
 	g.Expect(err).To(MatchError(unix.EINVAL))
 }
 
 func TestWithoutANetemThereIsNothingToReadOrChange(t *testing.T) {
 	needNamespace(t)
 	g := NewWithT(t)
-	lo := Device{Name: "lo"}
+	lo := netdev.Device{Name: "lo"}
 	_, err := Read(lo)
 	g.Expect(err).To(MatchError(ErrNotNetem))
 	_, err = ReadStats(lo)
@@ -312,7 +314,7 @@ func TestClearLeavesAnotherQdiscAlone(t *testing.T) {
 	needNamespace(t)
 	g := NewWithT(t)
 	pfifo(t, "lo")
-	lo := Device{Name: "lo"}
+	lo := netdev.Device{Name: "lo"}
 	g.Expect(Clear(lo)).To(MatchError(ErrNotNetem))
 	_, err := Read(lo)
 	g.Expect(err).To(MatchError(ContainSubstring("it is pfifo")))
@@ -324,7 +326,7 @@ func TestNoNetemIsATypedError(t *testing.T) {
 		t.Skip("needs a kernel without netem")
 	}
 	g := NewWithT(t)
-	_, err := Apply(Device{Name: "lo"}, Netem{Delay: ms})
+	_, err := Apply(netdev.Device{Name: "lo"}, Netem{Delay: ms})
 	g.Expect(err).To(MatchError(ErrNoNetem))
 	g.Expect(err).To(MatchError(ContainSubstring("linux-modules-extra")))
 }
@@ -334,9 +336,9 @@ func TestApplyReplacesAnyQdisc(t *testing.T) {
 	needNamespace(t)
 	g := NewWithT(t)
 	pfifo(t, "lo")
-	_, err := Apply(Device{Name: "lo"}, Netem{Delay: ms})
+	_, err := Apply(netdev.Device{Name: "lo"}, Netem{Delay: ms})
 	g.Expect(err).NotTo(HaveOccurred())
-	n, err := Read(Device{Name: "lo"})
+	n, err := Read(netdev.Device{Name: "lo"})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(n.Delay).To(Equal(ms))
 }
@@ -348,7 +350,7 @@ func TestADeviceInAnotherNamespace(t *testing.T) {
 	here, err := os.Open("/proc/thread-self/ns/net")
 	g.Expect(err).NotTo(HaveOccurred())
 	defer here.Close()
-	there := Device{Name: "lo", NetNS: int(here.Fd())}
+	there := netdev.Device{Name: "lo", NetNS: int(here.Fd())}
 
 	done := make(chan error)
 	go func() { // on a thread in the process's own namespace
@@ -356,11 +358,11 @@ func TestADeviceInAnotherNamespace(t *testing.T) {
 		done <- err
 	}()
 	g.Expect(<-done).To(Succeed())
-	n, err := Read(Device{Name: "lo"})
+	n, err := Read(netdev.Device{Name: "lo"})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(n.Delay).To(Equal(ms))
 	g.Expect(Clear(there)).To(Succeed())
-	_, err = Read(Device{Name: "lo"})
+	_, err = Read(netdev.Device{Name: "lo"})
 	g.Expect(err).To(MatchError(ErrNotNetem))
 }
 
@@ -374,7 +376,7 @@ func TestEveryOptionIsAppliedAndReadBack(t *testing.T) {
 	}
 	for _, operation := range []struct {
 		name string
-		do   func(Device, Netem) (Applied, error)
+		do   func(netdev.Device, Netem) (Applied, error)
 	}{{"apply", Apply}, {"change", Change}} {
 		for _, test := range list {
 			// A subtest would run on another thread, and in another namespace.
@@ -404,23 +406,15 @@ func TestEveryOptionIsAppliedAndReadBack(t *testing.T) {
 }
 
 // differences names the fields that the kernel has otherwise than asked.
-func differences(asked, got Netem) (fields []string) {
-	wanted := asked.values()
-	for i, v := range got.values() {
-		if v != wanted[i] {
-			fields = append(fields, v.field)
+func differences(asked, got Netem) (names []string) {
+	wanted, have := takeApart(asked), takeApart(got)
+	for _, f := range fields {
+		// A random loss of 0 % is no loss.
+		if f.name != "Loss model" && f.text(&wanted) != f.text(&have) {
+			names = append(names, f.name)
 		}
 	}
-	if asked.Limit != got.Limit {
-		fields = append(fields, "Limit")
-	}
-	if asked.Distribution != got.Distribution {
-		fields = append(fields, "Distribution")
-	}
-	if asked.Seed != got.Seed {
-		fields = append(fields, "Seed")
-	}
-	return fields
+	return names
 }
 
 // What go-tc, which shares no code with this package but the socket, reads from
@@ -438,8 +432,11 @@ func TestGoTCReadsTheSame(t *testing.T) {
 		}
 		g := NewWithT(t)
 		w.apply(test.netem)
-		want, _, err := encode(test.netem, false)
+		r, err := prepare(test.netem, false)
 		g.Expect(err).NotTo(HaveOccurred())
+		sent := r.encode()
+		want := func(name string) uint32 { return uint32(kept(sent, name)) }
+		long := func(name string) int64 { return int64(kept(sent, name)) }
 
 		objects, err := witness.Qdisc().Get()
 		g.Expect(err).NotTo(HaveOccurred(), test.name)
@@ -448,31 +445,31 @@ func TestGoTCReadsTheSame(t *testing.T) {
 		g.Expect(objects[i].Kind).To(Equal("netem"))
 		n := objects[i].Netem
 
-		g.Expect(*n.Latency64).To(Equal(want.latency), test.name)
-		g.Expect(*n.Jitter64).To(Equal(want.jitter), test.name)
-		g.Expect(n.Qopt.Limit).To(Equal(want.limit), test.name)
-		g.Expect(n.Qopt.Loss).To(Equal(want.loss), test.name)
-		g.Expect(n.Qopt.Gap).To(Equal(want.gap), test.name)
-		g.Expect(n.Qopt.Duplicate).To(Equal(want.duplicate), test.name)
-		g.Expect(*n.Corr).To(Equal(tc.NetemCorr{Delay: want.delayCorr, Loss: want.lossCorr, Dup: want.dupCorr}), test.name)
-		g.Expect(*n.Reorder).To(Equal(tc.NetemReorder{Probability: want.reorder, Correlation: want.reorderCorr}), test.name)
-		g.Expect(*n.Corrupt).To(Equal(tc.NetemCorrupt{Probability: want.corrupt, Correlation: want.corruptCorr}), test.name)
+		g.Expect(*n.Latency64).To(Equal(long("Delay")), test.name)
+		g.Expect(*n.Jitter64).To(Equal(long("Jitter")), test.name)
+		g.Expect(n.Qopt.Limit).To(Equal(want("Limit")), test.name)
+		g.Expect(n.Qopt.Loss).To(Equal(want("Loss.Percent")), test.name)
+		g.Expect(n.Qopt.Gap).To(Equal(want("Reorder.Gap")), test.name)
+		g.Expect(n.Qopt.Duplicate).To(Equal(want("Duplicate.Percent")), test.name)
+		g.Expect(*n.Corr).To(Equal(tc.NetemCorr{Delay: want("DelayCorrelation"), Loss: want("Loss.Correlation"), Dup: want("Duplicate.Correlation")}), test.name)
+		g.Expect(*n.Reorder).To(Equal(tc.NetemReorder{Probability: want("Reorder.Percent"), Correlation: want("Reorder.Correlation")}), test.name)
+		g.Expect(*n.Corrupt).To(Equal(tc.NetemCorrupt{Probability: want("Corrupt.Percent"), Correlation: want("Corrupt.Correlation")}), test.name)
 		g.Expect(*n.Rate).To(Equal(tc.NetemRate{
-			Rate: uint32(min(want.rate, math.MaxUint32)), PacketOverhead: want.packetOverhead,
-			CellSize: int32(want.cellSize), CellOverhead: want.cellOverhead,
+			Rate: uint32(min(long("Rate.BitsPerSecond"), math.MaxUint32)), PacketOverhead: int32(want("Rate.PacketOverhead")),
+			CellSize: int32(want("Rate.CellSize")), CellOverhead: int32(want("Rate.CellOverhead")),
 		}), test.name)
-		if want.rate > math.MaxUint32 {
-			g.Expect(*n.Rate64).To(Equal(want.rate), test.name)
+		if rate := kept(sent, "Rate.BitsPerSecond"); rate > math.MaxUint32 {
+			g.Expect(*n.Rate64).To(Equal(rate), test.name)
 		}
 		g.Expect(n.Ecn != nil && *n.Ecn == 1).To(Equal(test.netem.ECN), test.name)
 		if test.netem.Slot != (Slot{}) {
 			g.Expect(*n.Slot).To(Equal(tc.NetemSlot{
-				MinDelay: want.slotMin, MaxDelay: want.slotMax, MaxPackets: want.slotPackets, MaxBytes: want.slotBytes,
-				DistDelay: want.slotDistDelay, DistJitter: want.slotDistJitter,
+				MinDelay: long("Slot.MinDelay"), MaxDelay: long("Slot.MaxDelay"), MaxPackets: int32(want("Slot.Packets")), MaxBytes: int32(want("Slot.Bytes")),
+				DistDelay: long("Slot.Delay"), DistJitter: long("Slot.Jitter"),
 			}), test.name)
 		}
 		if n.PrngSeed != nil {
-			g.Expect(*n.PrngSeed).To(Equal(want.seed), test.name)
+			g.Expect(*n.PrngSeed).To(Equal(kept(sent, "Seed")), test.name)
 		}
 	}
 }
@@ -524,7 +521,7 @@ func TestAPerfectLinkDeliversAll(t *testing.T) {
 		g.Expect(f.number).To(Equal(i))
 		g.Expect(f.delay).To(BeNumerically("<", slack))
 	}
-	g.Expect(w.queue()).To(Equal(Stats{Packets: 100, Bytes: 100 * (frameSize + ethernet.HeaderLength)}))
+	g.Expect(w.queue()).To(Equal(netdev.Stats{Packets: 100, Bytes: 100 * (frameSize + ethernet.HeaderLength)}))
 }
 
 func TestDelayDelays(t *testing.T) {
@@ -545,11 +542,11 @@ func TestChangeKeepsWhatIsQueued(t *testing.T) {
 	const long = time.Second
 	w.apply(Netem{Delay: long})
 	w.send(0, 50)
-	g.Expect(w.queue()).To(Equal(Stats{QueueLength: 50, Backlog: 50 * (frameSize + ethernet.HeaderLength)}))
+	g.Expect(w.queue()).To(Equal(netdev.Stats{Length: 50, Backlog: 50 * (frameSize + ethernet.HeaderLength)}))
 
 	w.change(Netem{Delay: 10 * ms, Loss: SimpleGilbert(1, 10), Rate: Rate{BitsPerSecond: Gbit}})
 	w.change(Netem{Delay: 10 * ms})
-	g.Expect(w.stats().QueueLength).To(BeEquivalentTo(50))
+	g.Expect(w.stats().Length).To(BeEquivalentTo(50))
 
 	w.send(50, 60) // these overtake them
 	for i, f := range w.receive(10) {
@@ -560,7 +557,7 @@ func TestChangeKeepsWhatIsQueued(t *testing.T) {
 		g.Expect(f.number).To(Equal(i))
 		g.Expect(f.delay).To(And(BeNumerically(">=", long), BeNumerically("<", long+slack)))
 	}
-	g.Expect(w.queue()).To(Equal(Stats{Packets: 60, Bytes: 60 * (frameSize + ethernet.HeaderLength)}))
+	g.Expect(w.queue()).To(Equal(netdev.Stats{Packets: 60, Bytes: 60 * (frameSize + ethernet.HeaderLength)}))
 }
 
 func TestApplyAndClearDropWhatIsQueued(t *testing.T) {
@@ -569,7 +566,7 @@ func TestApplyAndClearDropWhatIsQueued(t *testing.T) {
 	w.apply(Netem{Delay: time.Hour})
 	w.send(0, 50)
 	w.apply(Netem{Delay: time.Hour})
-	g.Expect(w.queue()).To(Equal(Stats{}))
+	g.Expect(w.queue()).To(Equal(netdev.Stats{}))
 	w.send(0, 50)
 	g.Expect(Clear(w.near)).To(Succeed())
 	g.Expect(Clear(w.near)).To(Succeed())
@@ -584,7 +581,7 @@ func TestLossOf100PercentDropsAll(t *testing.T) {
 	w := newWire(t)
 	w.apply(Netem{Loss: RandomLoss{Percent: 100}})
 	w.send(0, 1000)
-	NewWithT(t).Expect(w.queue()).To(Equal(Stats{Drops: 1000}))
+	NewWithT(t).Expect(w.queue()).To(Equal(netdev.Stats{Drops: 1000}))
 	w.idle()
 }
 
@@ -745,7 +742,7 @@ func TestECNMarksInsteadOfDropping(t *testing.T) {
 		g.Expect(marked.Drops).To(BeEquivalentTo(1))
 	} else {
 		g.Expect(marked.Drops).To(BeZero())
-		g.Expect(*marked.Injected).To(Equal(Injected{Marked: 1}))
+		g.Expect(*marked.Injected).To(Equal(netdev.Injected{Marked: 1}))
 	}
 
 	header[1] = 0 // not capable
@@ -754,7 +751,7 @@ func TestECNMarksInsteadOfDropping(t *testing.T) {
 	g.Expect(lost.Packets).To(BeEquivalentTo(1))
 	g.Expect(lost.Drops).To(Equal(marked.Drops + 1))
 	if lost.Injected != nil {
-		g.Expect(*lost.Injected).To(Equal(Injected{Marked: 1, Lost: 1}))
+		g.Expect(*lost.Injected).To(Equal(netdev.Injected{Marked: 1, Lost: 1}))
 	}
 	w.idle()
 }
@@ -858,7 +855,7 @@ func TestTheLimitDropsWhatIsOver(t *testing.T) {
 	g := NewWithT(t)
 	w.apply(Netem{Delay: 100 * ms, Limit: 5})
 	w.send(0, 12)
-	g.Expect(w.stats().QueueLength).To(BeEquivalentTo(5))
+	g.Expect(w.stats().Length).To(BeEquivalentTo(5))
 	g.Expect(w.stats().Drops).To(BeEquivalentTo(7))
 	for i, f := range w.receive(5) {
 		g.Expect(f.number).To(Equal(i))

@@ -87,8 +87,18 @@ type Netem struct {
 // [FourState]; nil is no loss.
 type Loss interface {
 	fmt.Stringer
-	lossModel() string
+	lossModel() lossModel
 }
+
+// lossModel is the name of a model in records.
+type lossModel string
+
+const (
+	noLoss         lossModel = ""
+	randomModel    lossModel = "random"
+	gilbertModel   lossModel = "gilbert-elliott"
+	fourStateModel lossModel = "four-state"
+)
 
 // RandomLoss drops each packet with the same probability.
 type RandomLoss struct {
@@ -123,9 +133,9 @@ type FourState struct {
 	P13, P31, P32, P23, P14 Percent
 }
 
-func (RandomLoss) lossModel() string     { return "random" }
-func (GilbertElliott) lossModel() string { return "gilbert-elliott" }
-func (FourState) lossModel() string      { return "four-state" }
+func (RandomLoss) lossModel() lossModel     { return randomModel }
+func (GilbertElliott) lossModel() lossModel { return gilbertModel }
+func (FourState) lossModel() lossModel      { return fourStateModel }
 
 // String is like tc's "loss 1% 25%".
 func (l RandomLoss) String() string { return "loss " + withCorrelation(l.Percent, l.Correlation) }
@@ -142,45 +152,45 @@ func (l FourState) String() string {
 
 // Reorder sends packets without the delay. It needs a Delay.
 type Reorder struct {
-	Percent     Percent `json:"percent,omitzero"`
-	Correlation Percent `json:"correlation,omitzero"`
+	Percent     Percent
+	Correlation Percent
 
 	// Gap n keeps the first n-1 packets after a reordered one in order: with Percent 100 every n-th packet is sent
 	// without delay. 0 means 1: any packet.
-	Gap int `json:"gap,omitzero"`
+	Gap int
 }
 
 // Duplicate sends packets twice.
 type Duplicate struct {
-	Percent     Percent `json:"percent,omitzero"`
-	Correlation Percent `json:"correlation,omitzero"`
+	Percent     Percent
+	Correlation Percent
 }
 
 // Corrupt flips one random bit of a packet.
 type Corrupt struct {
-	Percent     Percent `json:"percent,omitzero"`
-	Correlation Percent `json:"correlation,omitzero"`
+	Percent     Percent
+	Correlation Percent
 }
 
 // Rate is a bottleneck: packets are serialized at this rate, one after the other.
 type Rate struct {
 	// BitsPerSecond is 0 (no bottleneck) or at least 8. It counts the bytes of
 	// the frame, Ethernet header included.
-	BitsPerSecond int64 `json:"bits_per_second,omitzero"`
+	BitsPerSecond int64
 
 	// PacketOverhead is added to the length of each packet, in bytes: -14 takes
 	// the Ethernet header off, 24 adds preamble, FCS and interframe gap. At
 	// least -14: more would make a small packet's length wrap around in the
 	// kernel, and stop the link.
-	PacketOverhead int32 `json:"packet_overhead,omitzero"`
+	PacketOverhead int32
 
 	// CellSize, if not 0, is the payload of the cells that a packet is cut into,
 	// in bytes, the last one filled up: 48 for ATM. 0 to 65535.
-	CellSize int32 `json:"cell_size,omitzero"`
+	CellSize int32
 
 	// CellOverhead is added for each cell, in bytes: 5 for ATM. More than
 	// -CellSize, up to 65535.
-	CellOverhead int32 `json:"cell_overhead,omitzero"`
+	CellOverhead int32
 }
 
 // Slot collects packets and releases them in bursts, as a link with time slots does (WiFi, DOCSIS, LTE). The time
@@ -207,49 +217,12 @@ func (s Slot) hasDistribution() bool {
 // set is not in it, and a perfect link is "perfect link".
 func (n Netem) String() string {
 	var words []string
-	add := func(format string, args ...any) { words = append(words, fmt.Sprintf(format, args...)) }
-
-	if n.Limit != 0 {
-		add("limit %d", n.Limit)
-	}
-	if n.Delay != 0 || n.Jitter != 0 || n.DelayCorrelation != 0 {
-		add("delay %v", n.Delay)
-		if n.Jitter != 0 || n.DelayCorrelation != 0 {
-			add("%v", n.Jitter)
+	for _, first := range []bool{true, false} {
+		for _, o := range options {
+			if text := o.text(&n); o.first == first && text != "" {
+				words = append(words, text)
+			}
 		}
-		if n.DelayCorrelation != 0 {
-			add("%v", n.DelayCorrelation)
-		}
-	}
-	if n.Distribution != Uniform {
-		add("distribution %v", n.Distribution)
-	}
-	if n.Loss != nil {
-		add("%v", n.Loss)
-	}
-	if n.ECN {
-		add("ecn")
-	}
-	if n.Reorder != (Reorder{}) {
-		add("reorder %s", withCorrelation(n.Reorder.Percent, n.Reorder.Correlation))
-		if n.Reorder.Gap != 0 {
-			add("gap %d", n.Reorder.Gap)
-		}
-	}
-	if n.Duplicate != (Duplicate{}) {
-		add("duplicate %s", withCorrelation(n.Duplicate.Percent, n.Duplicate.Correlation))
-	}
-	if n.Corrupt != (Corrupt{}) {
-		add("corrupt %s", withCorrelation(n.Corrupt.Percent, n.Corrupt.Correlation))
-	}
-	if n.Rate != (Rate{}) {
-		add("%v", n.Rate)
-	}
-	if n.Slot != (Slot{}) {
-		add("%v", n.Slot)
-	}
-	if n.Seed != 0 {
-		add("seed %d", n.Seed)
 	}
 	if len(words) == 0 {
 		return "perfect link"

@@ -5,18 +5,9 @@ import (
 	"fmt"
 	"math"
 	"time"
+
+	"github.com/tcplab/tcplab/harness/invalid"
 )
-
-// FieldError refuses one field of a [Netem] or a [Device].
-type FieldError struct {
-	Field   string // as in Go: "Loss.Percent"
-	Value   any    // what was given
-	Allowed string // what is allowed, or why it is not
-}
-
-func (e *FieldError) Error() string {
-	return fmt.Sprintf("impairment field %s: %v is not allowed: want %s", e.Field, e.Value, e.Allowed)
-}
 
 const (
 	// maxDelay keeps the kernel's clock arithmetic far from overflow; it is
@@ -31,46 +22,30 @@ const (
 // else, in two-byte values.
 const tablesMax = (math.MaxUint16 - 512) / 2
 
-// Validate tells what is wrong with n: a [*FieldError] for each field, joined,
+// Validate tells what is wrong with n: a [*invalid.FieldError] for each field, joined,
 // in the order of the fields; nil if all is well. It reads the files of
 // [Experimental] and [File] distributions, and needs neither root nor netem.
 func (n Netem) Validate() error {
-	var c checker
-
-	c.duration("Delay", n.Delay, maxDelay)
-	c.jitter("Jitter", n.Jitter, "Delay", n.Delay)
-	c.percent("DelayCorrelation", n.DelayCorrelation)
-	if n.DelayCorrelation > 0 && n.Jitter == 0 {
-		c.refuse("DelayCorrelation", n.DelayCorrelation, "0 without Jitter: a constant delay has no correlation")
-	}
-	c.distribution("Distribution", n.Distribution, n.Jitter)
-	c.loss(n.Loss)
-	if n.ECN && !loses(n.Loss) {
-		c.refuse("ECN", n.ECN, "false without Loss: ECN marks the packets that Loss would drop")
-	}
-
-	c.probability("Reorder", n.Reorder.Percent, n.Reorder.Correlation)
-	if n.Reorder.Percent > 0 && n.Delay == 0 {
-		c.refuse("Reorder.Percent", n.Reorder.Percent, "0 without Delay: a packet overtakes those that are delayed")
-	}
-	c.integer("Reorder.Gap", int64(n.Reorder.Gap), 0, math.MaxInt32, "packets")
-	if n.Reorder.Gap > 0 && n.Reorder.Percent == 0 {
-		c.refuse("Reorder.Gap", n.Reorder.Gap, "0 without Reorder.Percent")
-	}
-	c.probability("Duplicate", n.Duplicate.Percent, n.Duplicate.Correlation)
-	c.probability("Corrupt", n.Corrupt.Percent, n.Corrupt.Correlation)
-	c.rate(n.Rate)
-	c.integer("Limit", int64(n.Limit), 0, math.MaxInt32, "packets (0: sized to the bandwidth-delay product)")
-	c.slot(n.Slot)
-	c.tables(n)
+	c := n.check()
 	return errors.Join(c.errs...)
 }
 
-// A checker gathers what is wrong.
-type checker struct{ errs []error }
+func (n Netem) check() checker {
+	var c checker
+	for _, o := range options {
+		o.check(&c, &n)
+	}
+	return c
+}
+
+// A checker gathers what is wrong, and the tables that it has made of distributions.
+type checker struct {
+	errs   []error
+	tables tables
+}
 
 func (c *checker) refuse(field string, value any, allowed string) {
-	c.errs = append(c.errs, &FieldError{Field: field, Value: value, Allowed: allowed})
+	c.errs = append(c.errs, &invalid.FieldError{Of: "impairment", Field: field, Value: value, Allowed: "want " + allowed})
 }
 
 func (c *checker) duration(field string, d, largest time.Duration) {
@@ -112,28 +87,27 @@ func (c *checker) jitter(field string, jitter time.Duration, delayField string, 
 	}
 }
 
-func (c *checker) distribution(field string, d Distribution, jitter time.Duration) {
+// distribution returns the table, nil if there is none.
+func (c *checker) distribution(field string, d Distribution, jitter time.Duration) []int16 {
 	if d == Uniform {
-		return
+		return nil
 	}
 	if jitter == 0 {
 		c.refuse(field, d, "uniform without Jitter: there is nothing to distribute")
 	}
-	if _, err := d.table(); err != nil {
+	table, err := d.table()
+	if err != nil {
 		c.refuse(field, d, err.Error())
 	}
+	return table
 }
 
-// tables refuses two tables that do not fit into one netlink attribute together.
-func (c *checker) tables(n Netem) {
-	delay, err := n.Distribution.table()
-	slot, slotErr := n.Slot.Distribution.table()
-	if err != nil || slotErr != nil {
-		return // refused already
-	}
-	if sum := len(delay) + len(slot); sum > tablesMax {
-		c.refuse("Slot.Distribution", n.Slot.Distribution,
-			fmt.Sprintf("a table that leaves both distributions together at most %d values, not %d: netlink carries no more in an attribute", tablesMax, sum))
+// fit refuses two tables that do not fit into one netlink attribute together.
+func (c *checker) fit(slot Distribution) {
+	if sum := len(c.tables.delay) + len(c.tables.slot); sum > tablesMax {
+		c.refuse("Slot.Distribution", slot,
+			fmt.Sprintf("a table that leaves both distributions together at most %d values, not %d: "+
+				"netlink carries no more in an attribute", tablesMax, sum))
 	}
 }
 
@@ -219,7 +193,7 @@ func (c *checker) slot(s Slot) {
 	if s.Delay > 0 && s.Jitter == 0 {
 		c.refuse("Slot.Jitter", s.Jitter, "above 0 with Slot.Delay (netem switches slots off without); for a constant time set MinDelay = MaxDelay")
 	}
-	c.distribution("Slot.Distribution", s.Distribution, s.Jitter)
+	c.tables.slot = c.distribution("Slot.Distribution", s.Distribution, s.Jitter)
 	if s.hasRange() && s.hasDistribution() {
 		c.refuse("Slot", s, "either MinDelay and MaxDelay, or Delay, Jitter and Distribution")
 	}
@@ -229,4 +203,5 @@ func (c *checker) slot(s Slot) {
 	if (s.Packets > 0 || s.Bytes > 0) && !s.hasRange() && !s.hasDistribution() {
 		c.refuse("Slot", s, "a time from slot to slot (MaxDelay, or Delay and Jitter) for Packets or Bytes to count in")
 	}
+	c.fit(s.Distribution)
 }

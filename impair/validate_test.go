@@ -1,14 +1,21 @@
 package impair
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness/invalid"
+	"github.com/tcplab/tcplab/internal/golden"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 const ms = time.Millisecond
@@ -19,6 +26,7 @@ func TestValidateRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	delayed := func(n Netem) Netem { n.Delay = 20 * ms; return n }
+	var messages bytes.Buffer
 	for _, test := range []struct {
 		name    string
 		netem   Netem
@@ -95,17 +103,21 @@ func TestValidateRefuses(t *testing.T) {
 			g := NewWithT(t)
 			err := test.netem.Validate()
 			g.Expect(err).To(MatchError(ContainSubstring(test.message)))
-			field, ok := errors.AsType[*FieldError](err)
+			fmt.Fprintf(&messages, "# %s\n%s\n", test.name, strings.ReplaceAll(err.Error(), filepath.Dir(short), "DIR"))
+			field, ok := errors.AsType[*invalid.FieldError](err)
 			g.Expect(ok).To(BeTrue())
 			g.Expect(field.Field).To(Equal(test.field))
 
 			// Nor does it come as far as to look for the device.
-			_, err = Apply(Device{Name: "no-such-device"}, test.netem)
+			_, err = Apply(netdev.Device{Name: "no-such-device"}, test.netem)
 			g.Expect(err).To(MatchError(ContainSubstring(test.message)))
-			g.Expect(errors.Is(err, ErrNoDevice)).To(BeFalse())
-			_, err = Change(Device{Name: "no-such-device"}, test.netem)
+			g.Expect(errors.Is(err, netdev.ErrNoDevice)).To(BeFalse())
+			_, err = Change(netdev.Device{Name: "no-such-device"}, test.netem)
 			g.Expect(err).To(MatchError(ContainSubstring(test.message)))
 		})
+	}
+	if !t.Failed() {
+		golden.Compare(t, "refused.golden", messages.Bytes())
 	}
 }
 
@@ -140,22 +152,22 @@ func TestTablesThatDoNotFitTogetherAreRefused(t *testing.T) {
 
 	n.Slot.Distribution = Normal
 	g.Expect(n.Validate()).To(Succeed())
-	o, tables, err := encode(n, false)
+	r, err := prepare(n, false)
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = o.marshal(tables)
+	_, err = r.encode().marshal(r.tables)
 	g.Expect(err).NotTo(HaveOccurred())
 }
 
 func TestDeviceIsValidated(t *testing.T) {
 	for _, test := range []struct {
-		device  Device
+		device  netdev.Device
 		message string
 	}{
-		{Device{}, "Device.Name"},
-		{Device{Name: "lo", NetNS: -1}, "Device.NetNS: -1 is not allowed"},
-		{Device{Name: "sixteen-letters-"}, "1 to 15 bytes"},
-		{Device{Name: "a\x00b"}, "1 to 15 bytes"},
-		{Device{Index: -1}, "Device.Index"},
+		{netdev.Device{}, "Device.Name"},
+		{netdev.Device{Name: "lo", NetNS: -1}, "Device.NetNS: -1 is not allowed"},
+		{netdev.Device{Name: "sixteen-letters-"}, "1 to 15 bytes"},
+		{netdev.Device{Name: "a\x00b"}, "1 to 15 bytes"},
+		{netdev.Device{Index: -1}, "Device.Index"},
 	} {
 		g := NewWithT(t)
 		_, err := Read(test.device)

@@ -3,10 +3,13 @@ package impair
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/mdlayher/netlink"
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 func TestPercentIsEncodedAsInIproute2(t *testing.T) {
@@ -43,14 +46,17 @@ func TestPercentThatIsReadIsTheShortestThatIsStoredAlike(t *testing.T) {
 	}
 }
 
+const qoptSize = 24 // struct tc_netem_qopt
+
 func TestOptionsSurviveTheWire(t *testing.T) {
 	for _, test := range valid(t) {
 		for _, change := range []bool{false, true} {
 			t.Run(test.name, func(t *testing.T) {
 				g := NewWithT(t)
-				sent, tables, err := encode(test.netem, change)
+				r, err := prepare(test.netem, change)
 				g.Expect(err).NotTo(HaveOccurred())
-				payload, err := sent.marshal(tables)
+				sent := r.encode()
+				payload, err := sent.marshal(r.tables)
 				g.Expect(err).NotTo(HaveOccurred())
 				got, err := parseOptions(payload)
 				g.Expect(err).NotTo(HaveOccurred())
@@ -75,7 +81,7 @@ func TestOptionsBecomeTheNetemTheyWere(t *testing.T) {
 	for _, test := range valid(t) {
 		t.Run(test.name, func(t *testing.T) {
 			g := NewWithT(t)
-			o, _, err := encode(test.netem, false)
+			r, err := prepare(test.netem, false)
 			g.Expect(err).NotTo(HaveOccurred())
 			want := test.netem
 			want.Limit, _ = want.packetLimit()
@@ -88,7 +94,7 @@ func TestOptionsBecomeTheNetemTheyWere(t *testing.T) {
 			if change := changed[test.name]; change != nil {
 				change(&want)
 			}
-			g.Expect(o.netem()).To(Equal(want))
+			g.Expect(r.encode().netem()).To(Equal(want))
 		})
 	}
 }
@@ -97,51 +103,73 @@ func TestOptionsBecomeTheNetemTheyWere(t *testing.T) {
 // be 0, and the second of them would never happen.
 func TestFourStateHalvesDoNotWrapAround(t *testing.T) {
 	g := NewWithT(t)
-	o, _, err := encode(Netem{Loss: FourState{P13: 50, P14: 50, P31: 50, P32: 50}}, false)
+	r, err := prepare(Netem{Loss: FourState{P13: 50, P14: 50, P31: 50, P32: 50}}, false)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(o.gi.P13 + o.gi.P14).To(Equal(uint32(math.MaxUint32)))
-	g.Expect(o.gi.P31 + o.gi.P32).To(Equal(uint32(math.MaxUint32)))
+	sent := r.encode()
+	sum := func(a, b string) uint64 { return kept(sent, a) + kept(sent, b) }
+	g.Expect(sum("Loss.P13", "Loss.P14")).To(BeEquivalentTo(math.MaxUint32))
+	g.Expect(sum("Loss.P31", "Loss.P32")).To(BeEquivalentTo(math.MaxUint32))
 }
 
 func TestEveryAttributeIsSent(t *testing.T) {
 	g := NewWithT(t)
-	o, tables, err := encode(Netem{}, true)
+	r, err := prepare(Netem{}, true)
 	g.Expect(err).NotTo(HaveOccurred())
-	payload, err := o.marshal(tables)
+	payload, err := r.encode().marshal(r.tables)
 	g.Expect(err).NotTo(HaveOccurred())
 	attributes, err := netlink.UnmarshalAttributes(payload[qoptSize:])
 	g.Expect(err).NotTo(HaveOccurred())
-	var types []int
+	var types []attribute
 	for _, a := range attributes {
-		types = append(types, int(a.Type))
+		types = append(types, attribute(a.Type))
 	}
 	g.Expect(types).To(ConsistOf(attrCorr, attrReorder, attrCorrupt, attrRate, attrECN,
 		attrLatency64, attrJitter64, attrSlot, attrSeed))
 }
 
+// fieldOf is the entry of a name.
+func fieldOf(name string) field {
+	for _, f := range fields {
+		if f.name == name {
+			return f
+		}
+	}
+	panic(name)
+}
+
+// kept is what the kernel has of a field.
+func kept(w attributes, name string) uint64 { return fieldOf(name).kernel.get(w) }
+
+// changed is w with another value of a field, and without some attributes.
+func changed(w attributes, name string, v uint64, without ...attribute) attributes {
+	other := attributes{}
+	for a, data := range w {
+		if !slices.Contains(without, a) {
+			other[a] = slices.Clone(data)
+		}
+	}
+	fieldOf(name).kernel.put(other, v)
+	return other
+}
+
 func TestVerifyNamesWhatDiffers(t *testing.T) {
 	g := NewWithT(t)
-	sent, _, err := encode(full(), false)
+	r, err := prepare(full(), false)
 	g.Expect(err).NotTo(HaveOccurred())
+	sent := r.encode()
 
-	got := sent
-	got.ecn, got.latency = 0, 5
+	got := changed(changed(sent, "ECN", 0), "Delay", 5)
 	g.Expect(verify(sent, got)).To(MatchError("the kernel has another netem than asked: Delay: sent 20ms, got 5ns; ECN: sent 1, got 0"))
 
-	got = sent
-	got.seed = 1
-	g.Expect(verify(sent, got)).To(MatchError(ContainSubstring("Seed: sent 18446744073709551615, got 1")))
-	got.seedMissing = true
-	g.Expect(verify(sent, got)).To(Succeed())
+	g.Expect(verify(sent, changed(sent, "Seed", 1))).To(MatchError(ContainSubstring("Seed: sent 18446744073709551615, got 1")))
+	g.Expect(verify(sent, changed(sent, "Seed", 1, attrSeed))).To(Succeed())
 
-	got = sent
-	got.lossModel = lossGE
+	got = changed(sent, "Loss model", uint64(lossGE))
 	g.Expect(verify(sent, got)).To(MatchError(ContainSubstring("Loss model: sent random, got gilbert-elliott")))
 
-	sent.latency = 1000
-	got = sent
-	got.latency, got.nanosecondMissing = 1000-1000%tick, true
-	g.Expect(verify(sent, got)).To(Succeed())
+	sent = changed(sent, "Delay", 1000)
+	g.Expect(verify(sent, changed(sent, "Delay", 1000-1000%tick))).To(MatchError(ContainSubstring("Delay: sent 1µs, got 960ns")))
+	g.Expect(verify(sent, changed(sent, "Delay", 1000-1000%tick, attrLatency64, attrJitter64))).To(Succeed())
 }
 
 func TestNotesTellWhatBecameOfTheValues(t *testing.T) {
@@ -156,10 +184,9 @@ func TestNotesTellWhatBecameOfTheValues(t *testing.T) {
 		Seed:      7,
 		Duplicate: Duplicate{Percent: 1},
 	}
-	o, tables, err := encode(n, false)
+	r, err := prepare(n, false)
 	g.Expect(err).NotTo(HaveOccurred())
-	o.seed, o.seedMissing = 0, true
-	a := report(n, tables, o, false)
+	a := r.report(changed(r.encode(), "Seed", 0, attrSeed))
 	g.Expect(a.Asked).To(Equal(n))
 	g.Expect(a.Got.Distribution).To(Equal(Uniform))
 	g.Expect(a.Got.Slot.Distribution).To(Equal(Unreported))
@@ -173,16 +200,19 @@ func TestNotesTellWhatBecameOfTheValues(t *testing.T) {
 	}))
 
 	exact := Netem{Delay: 20 * ms, Loss: RandomLoss{Percent: 1}, Limit: 100}
-	o, tables, err = encode(exact, false)
+	r, err = prepare(exact, false)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(report(exact, tables, o, false)).To(Equal(Applied{Asked: exact, Got: exact}))
+	g.Expect(r.report(r.encode())).To(Equal(Applied{Asked: exact, Got: exact}))
+
+	// What there is no reason for is not given one.
+	g.Expect(r.report(changed(r.encode(), "ECN", 1)).Notes).To(Equal([]string{"ECN: asked false, got true"}))
 }
 
 func TestParseOptionsRefusesWhatIsShort(t *testing.T) {
 	g := NewWithT(t)
 	_, err := parseOptions(make([]byte, qoptSize-1))
 	g.Expect(err).To(MatchError(ContainSubstring("23 bytes, want at least 24")))
-	short, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: attrCorr, Data: []byte{1, 2, 3, 4}}})
+	short, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: uint16(attrCorr), Data: []byte{1, 2, 3, 4}}})
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = parseOptions(append(make([]byte, qoptSize), short...))
 	g.Expect(err).To(MatchError(ContainSubstring("TCA_NETEM_CORR: 4 bytes")))
@@ -190,11 +220,11 @@ func TestParseOptionsRefusesWhatIsShort(t *testing.T) {
 
 func FuzzParseOptions(f *testing.F) {
 	for _, n := range []Netem{{}, full(), {Loss: SimpleGilbert(1, 10)}, {Loss: FourState{P13: 1, P31: 9}}} {
-		o, tables, err := encode(n, false)
+		r, err := prepare(n, false)
 		if err != nil {
 			f.Fatal(err)
 		}
-		payload, err := o.marshal(tables)
+		payload, err := r.encode().marshal(r.tables)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -219,7 +249,7 @@ func FuzzParseQdisc(f *testing.F) {
 		{Type: attrStatsBasic, Data: stats},
 		{Type: attrStatsQueue, Data: pack([5]uint32{1, 2, 3, 4, 5})},
 		{Type: attrStatsPkt64, Data: pack(uint64(1 << 33))},
-		{Type: attrStatsApp, Data: pack(Injected{Marked: 1})},
+		{Type: attrStatsApp, Data: pack(netdev.Injected{Marked: 1})},
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -257,9 +287,9 @@ func TestParseQdisc(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(q).To(Equal(qdisc{
 		kind: "netem", index: 7, handle: 1 << 16, parent: handleRoot,
-		stats: Stats{
-			Packets: 2, Bytes: 3028, QueueLength: 1, Backlog: 2, Drops: 3, Requeues: 4, Overlimits: 5,
-			Injected: &Injected{Delayed: 1, Lost: 2, Corrupted: 3, Duplicated: 4, Reordered: 5, Marked: 6, Failed: 7},
+		stats: netdev.Stats{
+			Packets: 2, Bytes: 3028, Length: 1, Backlog: 2, Drops: 3, Requeues: 4, Overlimits: 5,
+			Injected: &netdev.Injected{Delayed: 1, Lost: 2, Corrupted: 3, Duplicated: 4, Reordered: 5, Marked: 6, Failed: 7},
 		},
 	}))
 }

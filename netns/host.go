@@ -15,6 +15,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/thread"
 )
 
 const (
@@ -56,7 +58,7 @@ func NewHost(name string, settings ...Setting) (*Host, error) {
 		return nil, fmt.Errorf("create host %q: %w", name, err)
 	}
 	var h *Host
-	err := throwAway(func() (err error) {
+	err := thread.Run(func() (err error) {
 		h, err = createHost(name, settings)
 		return err
 	})
@@ -164,7 +166,7 @@ func (h *Host) IPv6() netip.Addr {
 // A panic in f continues in the caller with the same value, and so does runtime.Goexit, which FailNow of package
 // testing uses.
 func (h *Host) Do(f func() error) error {
-	return throwAway(func() error {
+	return thread.Run(func() error {
 		if err := h.enter(); err != nil {
 			return err
 		}
@@ -172,7 +174,7 @@ func (h *Host) Do(f func() error) error {
 	})
 }
 
-// enter moves the calling thread, which must be one of onThread's, into the host.
+// enter moves the calling thread, which must be one of package thread's, into the host.
 func (h *Host) enter() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -244,7 +246,7 @@ func (h *Host) await(group uint, ready func() (bool, error)) error {
 	}
 	// Subscribe only now, as ready is almost always true at once. Then ask again, for what happened in between.
 	var events *nl.NetlinkSocket
-	err := throwAway(func() (err error) {
+	err := thread.Run(func() (err error) {
 		if err := unix.Setns(h.fd, unix.CLONE_NEWNET); err != nil {
 			return os.NewSyscallError("setns", err)
 		}

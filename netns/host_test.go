@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/internal/testenv"
+	"github.com/tcplab/tcplab/internal/thread"
 )
 
 func newHost(t testing.TB, name string, settings ...Setting) *Host {
@@ -125,7 +126,7 @@ func TestMainThreadIsLeftAlone(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 200 {
 		wg.Go(func() {
-			_ = throwAway(func() error {
+			_ = thread.Run(func() error {
 				if unix.Gettid() == unix.Getpid() {
 					t.Error("runs on the main thread")
 				}
@@ -196,7 +197,7 @@ func TestClosedHost(t *testing.T) {
 }
 
 func TestWithoutPrivileges(t *testing.T) {
-	err := throwAway(func() error {
+	err := thread.Run(func() error {
 		var none [2]unix.CapUserData
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		if err := unix.Capset(&header, &none[0]); err != nil { // of this thread

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/internal/ethernet"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 const (
@@ -76,6 +77,12 @@ func (e *End) Name() string { return e.name }
 
 // Index returns the index of the interface in its host.
 func (e *End) Index() int { return e.index }
+
+// Device returns the interface with its namespace, as what impairs or captures takes it. Once the host is closed it is
+// one that they refuse.
+func (e *End) Device() netdev.Device {
+	return netdev.Device{NetNS: e.host.FD(), Name: e.name, Index: e.index}
+}
 
 // MAC returns the interface's Ethernet address.
 func (e *End) MAC() net.HardwareAddr { return slices.Clone(e.mac) }

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 
 	"github.com/tcplab/tcplab/internal/subprocess"
+	"github.com/tcplab/tcplab/internal/thread"
 )
 
 // A child is a process that was started in a host.
@@ -31,7 +32,7 @@ func (h *Host) Start(cmd *exec.Cmd) (wait func() error, err error) {
 	subprocess.Bind(cmd)
 	c := &child{cmd: cmd, exited: make(chan struct{}), waited: make(chan struct{})}
 	started := make(chan error, 1)
-	onThread(func() {
+	thread.Start(func() {
 		// Pdeathsig fires when the thread ends that started the process, so this thread stays until then.
 		err := h.start(c)
 		started <- err

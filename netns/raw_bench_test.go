@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/thread"
 )
 
 // A rawHost is a namespace and nothing else.
@@ -19,7 +21,7 @@ type rawHost struct {
 }
 
 func newRawHost() (h rawHost, err error) {
-	err = throwAway(func() (err error) {
+	err = thread.Run(func() (err error) {
 		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return os.NewSyscallError("unshare", err)
 		}
@@ -82,7 +84,7 @@ func rawRouted() error {
 			return err
 		}
 	}
-	return throwAway(func() error {
+	return thread.Run(func() error {
 		if err := unix.Setns(router.fd, unix.CLONE_NEWNET); err != nil {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/thread"
 )
 
 // A Setting is a sysctl and its value, such as {"net.ipv4.tcp_sack", "0"}.
@@ -248,8 +250,8 @@ func explainOpen(parts []string, err error) error {
 
 // machineMode returns the permissions of a sysctl in the namespace that this process was started in.
 func machineMode(parts []string) (mode os.FileMode, err error) {
-	err = throwAway(func() error {
-		// /proc/self is the main thread, which onThread keeps where it is.
+	err = thread.Run(func() error {
+		// /proc/self is the main thread, which package thread keeps where it is.
 		fd, err := unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return err

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/tcplab/tcplab/internal/thread"
 )
 
 // The kinds of topology.
@@ -193,7 +195,7 @@ func build(kind string, c Config, r roles, join func(*Topology) error) (_ *Topol
 		}
 	}()
 	// All hosts are created by one thread, which ends in the namespace of the last one.
-	err = throwAway(func() error {
+	err = thread.Run(func() error {
 		if err := t.createHosts(c, r); err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func (Command) program() string { return "command" }
 func (p Command) Validate() error {
 	c := check{program: p.program()}
 	if p.Path == "" {
-		c.fail("Path", "not set", "needs the path or the name of a program")
+		c.fail("Path", nil, "needs the path or the name of a program")
 	}
 	for _, list := range []struct {
 		field  string

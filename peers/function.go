@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 // A Function is a Go function that can be started as a peer, in a process of its own: an HTTP server, a client with
@@ -97,7 +99,10 @@ func (c call) Validate() error {
 	case functions[c.name] == nil:
 		return fmt.Errorf("function %q: make it by Func", c.name)
 	case c.unfit != nil:
-		return &ConfigError{c.name, "argument", fmt.Sprintf("not fit for JSON (%v)", c.unfit), "fields that are exported, and no functions or channels"}
+		return &invalid.FieldError{
+			Of: c.name, Field: "argument", Value: fmt.Sprintf("what does not fit into JSON (%v)", c.unfit),
+			Allowed: "want fields that are exported, and no functions or channels",
+		}
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -208,8 +209,8 @@ func TestFunctionsAreRefused(t *testing.T) {
 		t.Error("a Function that Func has not made was started")
 	}
 	unfit := peers.Function[any, int](misbehave).With(make(chan int))
-	if config := (*peers.ConfigError)(nil); !errors.As(unfit.Validate(), &config) {
-		t.Errorf("got %v, expected a ConfigError for an argument that no JSON can carry", unfit.Validate())
+	if config := (*invalid.FieldError)(nil); !errors.As(unfit.Validate(), &config) {
+		t.Errorf("got %v, expected a FieldError for an argument that no JSON can carry", unfit.Validate())
 	}
 	defer func() {
 		if said := fmt.Sprint(recover()); !strings.Contains(said, "package variable") {

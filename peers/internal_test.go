@@ -202,10 +202,10 @@ func TestRunReturnsErrors(t *testing.T) {
 	}{
 		{"unknown program", "jump", `{}`, nil, nil, `unknown program "jump", known are ["bulk-server" "bulk-client"`},
 		{"no JSON", "dial", `{`, nil, nil, "dial: config: "},
-		{"refused configuration", "dial", `{}`, nil, nil, "dial: Connect is not set"},
+		{"refused configuration", "dial", `{}`, nil, nil, "dial field Connect is not set"},
 		{"refused option", "bulk-server", `{"listen":"127.0.0.1:0","congestion":"warp"}`, nil, nil, "setsockopt TCP_CONGESTION: ENOENT"},
 		{"context", "bulk-client", `{"connect":"127.0.0.1:1","bytes":1,"await_begin":true}`, over, nil, "begin: ECANCELED"},
-		{"refused step", "script", `{"connect":"127.0.0.1:1","steps":[{"do":"jump"}]}`, nil, nil, `script: Steps[0].Do is "jump"`},
+		{"refused step", "script", `{"connect":"127.0.0.1:1","steps":[{"do":"jump"}]}`, nil, nil, `script field Steps[0].Do: "jump" is not allowed`},
 		{"bad command", "accept", `{"listen":"127.0.0.1:0","never":true}`, nil, strings.NewReader("jump\n"), "commands: invalid character"},
 	} {
 		t.Run(x.name, func(t *testing.T) {

@@ -385,7 +385,7 @@ func (c *check) socket(s Socket, r role) {
 	for _, x := range s.settings(unix.AF_INET, r) {
 		o, _ := optionNamed(x.option)
 		if x.value < o.min || x.value > o.max {
-			c.fail(x.field, x.value, fmt.Sprintf("allowed are %d to %d (%s), or 0 for the kernel's choice", o.min, o.max, x.option))
+			c.fail(x.field, x.value, fmt.Sprintf("want %d to %d (%s), or 0 for the kernel's choice", o.min, o.max, x.option))
 		}
 	}
 	onlyFor := func(is bool, field string, set bool, what string) {

@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tcplab/tcplab/internal/testenv"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness/invalid"
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // everything is a value for each field of Socket that any socket can have.
@@ -184,7 +186,7 @@ func TestBadOptionsAreRefused(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			c := check{program: "p"}
 			c.socket(x.s, x.role)
-			var e *ConfigError
+			var e *invalid.FieldError
 			if !errors.As(c.err, &e) || e.Field != x.field {
 				t.Errorf("%v, expected an error about %s", c.err, x.field)
 			}

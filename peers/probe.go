@@ -65,7 +65,7 @@ func (p ProbeSender) Validate() error {
 	c.connect(p.Connect)
 	c.atMost("Count", int64(p.Count), maxProbes)
 	if p.Size != 0 && (p.Size < probeHeader || p.Size > maxDatagram) {
-		c.fail("Size", p.Size, fmt.Sprintf("allowed are %d to %d (bytes), or 0 for %d", probeHeader, maxDatagram, probeHeader))
+		c.fail("Size", p.Size, fmt.Sprintf("want %d to %d (bytes), or 0 for %d", probeHeader, maxDatagram, probeHeader))
 	}
 	c.duration("Interval", p.Interval)
 	c.atMost("TrafficClass", int64(p.TrafficClass), maxTrafficByte)

@@ -154,6 +154,6 @@ func TestProbeConfigIsRefused(t *testing.T) {
 		{peers.ProbeSender{Connect: to, TrafficClass: 256}, "TrafficClass"},
 		{peers.ProbeReceiver{}, "Listen"},
 	} {
-		contains(t, x.program.Validate(), x.field+" is ")
+		contains(t, x.program.Validate(), " field "+x.field)
 	}
 }

@@ -8,12 +8,14 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 // Program is what a peer does: [BulkServer], [BulkClient], [EchoServer], [EchoClient], [Accept], [Dial],
 // [Script], [SYNFlood], [ProbeReceiver], [ProbeSender], [Command], or a [Function] with its argument.
 type Program interface {
-	// Validate returns a *ConfigError if the configuration is refused. Start calls it before anything is started.
+	// Validate returns a *invalid.FieldError if the configuration is refused. Start calls it before anything is started.
 	Validate() error
 
 	program() string // the name in the protocol and in results
@@ -100,14 +102,14 @@ type check struct {
 
 func (c *check) fail(field string, value any, allowed string) {
 	if c.err == nil {
-		c.err = &ConfigError{c.program, field, value, allowed}
+		c.err = &invalid.FieldError{Of: c.program, Field: field, Value: value, Allowed: allowed}
 	}
 }
 
 func (c *check) address(field string, a netip.AddrPort) {
 	switch {
 	case !a.IsValid():
-		c.fail(field, "not set", "needs an address and a port, as in netip.MustParseAddrPort(\"10.0.0.2:5001\")")
+		c.fail(field, nil, "needs an address and a port, as in netip.MustParseAddrPort(\"10.0.0.2:5001\")")
 	case a.Addr().Is4In6():
 		c.fail(field, a, "an IPv4 address inside an IPv6 one; use the IPv4 address itself")
 	}
@@ -127,7 +129,7 @@ func (c *check) connect(a netip.AddrPort) {
 
 func (c *check) atMost(field string, value, most int64) {
 	if value < 0 || value > most {
-		c.fail(field, value, fmt.Sprintf("allowed are 0 to %d", most))
+		c.fail(field, value, fmt.Sprintf("want 0 to %d", most))
 	}
 }
 

@@ -247,18 +247,6 @@ func (e *ExitError) Error() string {
 // Unwrap returns Cause.
 func (e *ExitError) Unwrap() error { return e.Cause }
 
-// ConfigError refuses a field of the configuration of a program, before anything is started.
-type ConfigError struct {
-	Program string // "bulk-client"
-	Field   string // "MSS"
-	Value   any
-	Allowed string // what is allowed, or what to do
-}
-
-func (e *ConfigError) Error() string {
-	return fmt.Sprintf("%s: %s is %v: %s", e.Program, e.Field, e.Value, e.Allowed)
-}
-
 // Progress is the state of a transfer.
 type Progress struct {
 	Elapsed time.Duration `json:"elapsed_ns"` // since it started

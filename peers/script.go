@@ -111,16 +111,16 @@ func (p Script) Validate() error {
 	connections := int64(max(p.Connections, 1))
 	if c.err == nil && total*connections > MaxOutcomes {
 		c.fail("Steps", fmt.Sprintf("%d on %d connections", total, connections),
-			fmt.Sprintf("allowed are %d, with all repetitions", MaxOutcomes))
+			fmt.Sprintf("want %d at most, with all repetitions", MaxOutcomes))
 	}
 	if c.err == nil && inspects*connections > MaxInspects {
-		c.fail("Steps", fmt.Sprintf("%d times Inspect", inspects*connections), fmt.Sprintf("allowed are %d", MaxInspects))
+		c.fail("Steps", fmt.Sprintf("%d times Inspect", inspects*connections), fmt.Sprintf("want %d at most", MaxInspects))
 	}
 	if c.err == nil {
 		// The script has to fit into the first line to the peer, beside its name and the like.
 		const most = maxCommandLine - 1024
 		if b, err := json.Marshal(p); err != nil || len(b) > most {
-			c.fail("Steps", fmt.Sprintf("%d bytes of JSON", len(b)), fmt.Sprintf("allowed are %d: use Repeat", most))
+			c.fail("Steps", fmt.Sprintf("%d bytes of JSON", len(b)), fmt.Sprintf("want %d at most: use Repeat", most))
 		}
 	}
 	return c.err

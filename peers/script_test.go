@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers"
-	"golang.org/x/sys/unix"
 )
 
 // States of include/net/tcp_states.h.
@@ -576,15 +578,15 @@ func TestScriptRefused(t *testing.T) {
 		{"abort after repeated close", steps(peers.Repeat(1, peers.Close()), peers.Abort()), "Steps[1]", "closed by an earlier step"},
 		{"repeated close", steps(peers.Repeat(2, peers.Close())), "Steps[0]", "closes the socket the first time"},
 		{"field of another step", steps(peers.Step{Do: "write", Bytes: 1, Times: 2}), "Steps[0]", "belongs to another step"},
-		{"many steps", steps(peers.Repeat(100, peers.Repeat(101, peers.Write(1)))), "Steps", "allowed are 10000"},
-		{"very many steps", steps(peers.Repeat(10000, peers.Repeat(10000, peers.Repeat(10000, peers.Repeat(10000, peers.Repeat(10000, peers.Write(1))))))), "Steps", "allowed are 10000"},
-		{"many steps on many connections", peers.Script{Connect: addr, Connections: 4000, Steps: peers.Steps(peers.Write(1), peers.Write(1), peers.Read(1))}, "Steps", "allowed are 10000"},
-		{"much TCP_INFO", steps(peers.Repeat(2001, peers.Inspect())), "Steps", "allowed are 2000"},
+		{"many steps", steps(peers.Repeat(100, peers.Repeat(101, peers.Write(1)))), "Steps", "want 10000"},
+		{"very many steps", steps(peers.Repeat(10000, peers.Repeat(10000, peers.Repeat(10000, peers.Repeat(10000, peers.Repeat(10000, peers.Write(1))))))), "Steps", "want 10000"},
+		{"many steps on many connections", peers.Script{Connect: addr, Connections: 4000, Steps: peers.Steps(peers.Write(1), peers.Write(1), peers.Read(1))}, "Steps", "want 10000"},
+		{"much TCP_INFO", steps(peers.Repeat(2001, peers.Inspect())), "Steps", "want 2000"},
 		{"long configuration", steps(slices.Repeat(peers.Steps(peers.Write(1<<20)), 2000)...), "Steps", "use Repeat"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			_, err := peers.Start(testContext(t), nil, "p", x.p)
-			var e *peers.ConfigError
+			var e *invalid.FieldError
 			if !errors.As(err, &e) || e.Field != x.field || !strings.Contains(e.Allowed, x.part) {
 				t.Errorf("%v, expected one about %s that says %q", err, x.field, x.part)
 			}

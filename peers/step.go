@@ -166,7 +166,7 @@ func (c *check) steps(field string, steps []Step, closed bool, depth int) (total
 func (c *check) step(name string, s Step) {
 	within := func(field string, value, least, most int64) {
 		if value < least || value > most {
-			c.fail(name+"."+field, value, fmt.Sprintf("allowed are %d to %d", least, most))
+			c.fail(name+"."+field, value, fmt.Sprintf("want %d to %d", least, most))
 		}
 	}
 	rest := s // what is left when the fields of that step are taken away

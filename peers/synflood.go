@@ -56,7 +56,7 @@ func (f SYNFlood) Validate() error {
 	}
 	switch {
 	case !f.From.IsValid():
-		c.fail("From", "not set", "needs the addresses to send from, as in netip.MustParsePrefix(\"10.0.0.0/24\")")
+		c.fail("From", nil, "needs the addresses to send from, as in netip.MustParsePrefix(\"10.0.0.0/24\")")
 	case f.From != f.From.Masked():
 		c.fail("From", f.From, fmt.Sprintf("has bits beyond the prefix; use %v", f.From.Masked()))
 	case f.From.Addr().Is4() != f.Connect.Addr().Is4():

@@ -7,6 +7,8 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 func TestFloodSources(t *testing.T) {
@@ -95,7 +97,7 @@ func TestBadFloodsAreRefused(t *testing.T) {
 
 func expectRefused(t *testing.T, p Program, field string) {
 	t.Helper()
-	var e *ConfigError
+	var e *invalid.FieldError
 	if err := p.Validate(); !errors.As(err, &e) || e.Field != field {
 		t.Errorf("%+v: %v, expected an error about %s", p, err, field)
 	}

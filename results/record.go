@@ -3,6 +3,8 @@ package results
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // SchemaVersion is the version of the record's schema that this package writes, and the only one that it reads.
@@ -169,18 +171,11 @@ type CounterDiff struct {
 	Diff map[string]int64 `json:"diff"`
 }
 
-// A Queue is a qdisc's statistics at the end of the spec (struct gnet_stats_basic and gnet_stats_queue,
-// include/uapi/linux/gen_stats.h).
+// A Queue is a qdisc's statistics at the end of the spec.
 type Queue struct {
-	End        string `json:"end"`
-	Kind       string `json:"kind"` // "netem", "fq", ...
-	Bytes      uint64 `json:"bytes"`
-	Packets    uint64 `json:"packets"`
-	Drops      uint64 `json:"drops"`
-	Overlimits uint64 `json:"overlimits"`
-	Requeues   uint64 `json:"requeues"`
-	Backlog    uint64 `json:"backlog"` // bytes still queued
-	Length     uint64 `json:"length"`  // packets still queued
+	End  string `json:"end"`
+	Kind string `json:"kind"` // "netem", "fq", ...
+	netdev.Stats
 }
 
 // A Capture is a pcapng file and what it holds.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -92,7 +94,7 @@ func full(t testing.TB) *Record {
 			{Host: "client", Diff: map[string]int64{"TcpExtTCPSynRetrans": 6, "TcpExtTCPTimeouts": 7, "TcpAttemptFails": 1, "TcpOutSegs": 1}},
 			{Host: "server"},
 		},
-		Queues:   []Queue{{End: "router/eth1", Kind: "netem", Bytes: 518, Packets: 7, Drops: 2, Overlimits: 1, Requeues: 0, Backlog: 74, Length: 1}},
+		Queues:   []Queue{{End: "router/eth1", Kind: "netem", Stats: netdev.Stats{Bytes: 518, Packets: 7, Drops: 2, Overlimits: 1, Backlog: 74, Length: 1}}},
 		Captures: []Capture{{File: "client.pcapng", Interfaces: []CaptureInterface{{End: "client/eth0", Packets: 7, Dropped: 0}}}},
 		Figures: []Figure{
 			{Name: "SYN retransmissions", Value: 6, Whole: true, Bounds: within(6, 6, 1, .5, "net.ipv4.tcp_syn_retries")},

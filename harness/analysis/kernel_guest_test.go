@@ -27,6 +27,7 @@ import (
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
@@ -227,10 +228,9 @@ func testKernelTellsCauses(t *testing.T, loss impair.Loss, drive func(*testing.T
 			t.Error(err)
 		}
 	})
-	impaired := func(apply func(impair.Device, impair.Netem) (impair.Applied, error), end *netns.End, l impair.Loss) {
+	impaired := func(apply func(netdev.Device, impair.Netem) (impair.Applied, error), end *netns.End, l impair.Loss) {
 		t.Helper()
-		device := impair.Device{NetNS: end.Host().FD(), Name: end.Name()}
-		if _, err := apply(device, impair.Netem{Delay: 10 * time.Millisecond, Loss: l}); err != nil {
+		if _, err := apply(end.Device(), impair.Netem{Delay: 10 * time.Millisecond, Loss: l}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -239,7 +239,7 @@ func testKernelTellsCauses(t *testing.T, loss impair.Loss, drive func(*testing.T
 	stop := startTrace(t)
 	file := filepath.Join(t.TempDir(), "capture.pcapng")
 	near := topology.Client().Ends()[0]
-	wire, err := capture.Start(file, capture.Config{SnapLength: 128}, capture.Interface{In: near.Host(), Name: near.String(), Device: near.Name(), Index: near.Index()})
+	wire, err := capture.Start(file, capture.Config{SnapLength: 128}, capture.Interface{Name: near.String(), Device: near.Device()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,8 +17,8 @@ func BenchmarkStartStop(b *testing.B) {
 	for b.Loop() {
 		t0 := time.Now()
 		c, err := Start(path, Config{},
-			Interface{In: client, Name: "client", Device: "eth0"},
-			Interface{In: server, Name: "server", Device: "eth0"})
+			Interface{Name: "client", Device: client.device("eth0")},
+			Interface{Name: "server", Device: server.device("eth0")})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -50,8 +50,8 @@ func BenchmarkGigabit(b *testing.B) {
 				var c *Capture
 				if snap >= 0 {
 					c = start(b, Config{SnapLength: snap},
-						Interface{In: client, Name: "client", Device: "eth0"},
-						Interface{In: server, Name: "server", Device: "eth0"})
+						Interface{Name: "client", Device: client.device("eth0")},
+						Interface{Name: "server", Device: server.device("eth0")})
 				}
 				received := make(chan int64, 1)
 				go func() {

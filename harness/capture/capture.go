@@ -14,28 +14,16 @@ import (
 
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/internal/ethernet"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
-
-// Runner runs a function on an OS thread that is in some network namespace.
-// It returns the function's error, or its own when it could not enter.
-type Runner interface {
-	Do(func() error) error
-}
 
 // Interface is one end of a link to capture on.
 type Interface struct {
-	// In enters the device's network namespace. Nil means the namespace of the
-	// calling thread.
-	In Runner
 	// Name labels the end in the file, such as "client/eth0". It must be given
 	// and differ from the names of the other ends.
 	Name string
-	// Device is the device's name in its namespace. It may be empty if Index is
-	// given.
-	Device string
-	// Index is the device's index in its namespace; 0 means that it is looked
-	// up by Device.
-	Index int
+	// Device is where to capture. If it has both, the index counts.
+	Device netdev.Device
 }
 
 // Config says how to capture. The zero value captures every packet as a whole.
@@ -136,8 +124,6 @@ var (
 	ErrPermission = errors.New("needs CAP_NET_RAW over the network namespace (run as root)")
 	// ErrNoMemory: the kernel could not allocate the ring.
 	ErrNoMemory = errors.New("no kernel memory for the ring (ask for a smaller one with RingBytes)")
-	// ErrNoDevice: there is no such device in the namespace.
-	ErrNoDevice = errors.New("no such network device in the namespace")
 	// ErrUnsupported: the kernel lacks AF_PACKET or TPACKET_V3, or the device
 	// has a link layer that is neither Ethernet nor plain IP.
 	ErrUnsupported = errors.New("not supported")
@@ -172,7 +158,7 @@ func opError(op, name string, err error) error {
 	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOBUFS):
 		kind = ErrNoMemory
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		kind = ErrNoDevice
+		kind = netdev.ErrNoDevice
 	case errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.ENOPROTOOPT):
 		kind = ErrUnsupported
 	}
@@ -294,12 +280,9 @@ func checkEnds(ends []Interface) error {
 			return fmt.Errorf("interface %d: name %q: must not end in %q, which marks packets that were dropped", i, e.Name, analysis.DroppedSuffix)
 		case len(e.Name) > 1024:
 			return fmt.Errorf("interface %d: name of %d bytes: allowed are 1024", i, len(e.Name))
-		case e.Index < 0:
-			return fmt.Errorf("interface %s: index %d: must not be negative", e.Name, e.Index)
-		case e.Index == 0 && e.Device == "":
-			return fmt.Errorf("interface %s: device or index must be given", e.Name)
-		case len(e.Device) >= unix.IFNAMSIZ:
-			return fmt.Errorf("interface %s: device name %q: longer than %d bytes", e.Name, e.Device, unix.IFNAMSIZ-1)
+		}
+		if err := e.Device.Validate(); err != nil {
+			return fmt.Errorf("interface %s: %w", e.Name, err)
 		}
 		seen[e.Name] = true
 	}

@@ -17,10 +17,12 @@ import (
 	"time"
 
 	"github.com/gopacket/gopacket/pcapgo"
-	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/testenv"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 func start(t testing.TB, c Config, ends ...Interface) *Capture {
@@ -81,8 +83,8 @@ func transfer(t testing.TB, client, server *space, payload []byte) {
 func TestTCPConnectionOnBothEnds(t *testing.T) {
 	client, server := pair(t)
 	c := start(t, Config{},
-		Interface{In: client, Name: "client/eth0", Device: "eth0"},
-		Interface{In: server, Name: "server/eth0", Device: "eth0"})
+		Interface{Name: "client/eth0", Device: client.device("eth0")},
+		Interface{Name: "server/eth0", Device: server.device("eth0")})
 	payload := bytes.Repeat([]byte("0123456789abcdef"), 4096)
 	transfer(t, client, server, payload)
 	summary := stop(t, c)
@@ -194,7 +196,7 @@ func TestStopKeepsWhatWasSentBefore(t *testing.T) {
 	server.sink(t)
 	conn := client.dial(t, "udp4", "192.0.2.2:9")
 	for _, n := range []int{0, 1, 2, 500} {
-		c := start(t, Config{}, Interface{In: client, Name: "client", Device: "eth0"})
+		c := start(t, Config{}, Interface{Name: "client", Device: client.device("eth0")})
 		blast(t, conn, n, 64)
 		if s := stop(t, c); s.Packets() != uint64(n) || s.Dropped() != 0 {
 			t.Errorf("sent %d packets right before Stop, captured %+v", n, s)
@@ -216,7 +218,7 @@ func TestDropsAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	e, err := openEnd(Interface{In: client, Name: "client", Device: "eth0"}, config, dir)
+	e, err := openEnd(Interface{Name: "client", Device: client.device("eth0")}, config, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +274,7 @@ func TestSnapLengthAndFilter(t *testing.T) {
 		{"filter that cuts and snap", Config{Filter: constant, SnapLength: 60}, []int{60, 60}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := start(t, tt.config, Interface{In: client, Name: "client", Device: "eth0"})
+			c := start(t, tt.config, Interface{Name: "client", Device: client.device("eth0")})
 			blast(t, conn, 1, 100)
 			blast(t, conn, 1, 1000)
 			got := readFile(t, stop(t, c).Path)
@@ -327,8 +329,8 @@ func TestVLANTagsArePutBack(t *testing.T) {
 		for _, snap := range []int{0, 14, 40} {
 			t.Run(fmt.Sprintf("%s, snap length %d", tt.name, snap), func(t *testing.T) {
 				c := start(t, Config{SnapLength: snap},
-					Interface{In: client, Name: "client", Device: "eth0"},
-					Interface{In: server, Name: "server", Device: "eth0"})
+					Interface{Name: "client", Device: client.device("eth0")},
+					Interface{Name: "server", Device: server.device("eth0")})
 				client.rawSend(t, "eth0", want)
 				got := readFile(t, stop(t, c).Path)
 				if len(got.frames) != 2 {
@@ -363,7 +365,7 @@ func TestLinkThatGoesDownUpAndAway(t *testing.T) {
 		})
 	}
 	link(netlink.LinkSetDown)
-	c := start(t, Config{}, Interface{In: client, Name: "client", Device: "eth0"})
+	c := start(t, Config{}, Interface{Name: "client", Device: client.device("eth0")})
 	for range 3 {
 		link(netlink.LinkSetUp)
 		client.knows(t, server) // forgotten while it was down
@@ -385,7 +387,7 @@ func TestLinkThatGoesDownUpAndAway(t *testing.T) {
 
 func TestManyRoundsLeakNothing(t *testing.T) {
 	client, server := pair(t)
-	ends := []Interface{{In: client, Name: "a", Device: "eth0"}, {In: server, Name: "b", Device: "eth0"}}
+	ends := []Interface{{Name: "a", Device: client.device("eth0")}, {Name: "b", Device: server.device("eth0")}}
 	dir := t.TempDir()
 	round := func() {
 		c, err := Start(filepath.Join(dir, "x.pcapng"), Config{BlockTimeout: time.Millisecond}, ends...)
@@ -393,8 +395,8 @@ func TestManyRoundsLeakNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		stop(t, c)
-		if _, err := Start(filepath.Join(dir, "y.pcapng"), Config{}, ends[0], Interface{In: server, Name: "b", Device: "none"}); !errors.Is(err, ErrNoDevice) {
-			t.Fatalf("error %v, want ErrNoDevice", err)
+		if _, err := Start(filepath.Join(dir, "y.pcapng"), Config{}, ends[0], Interface{Name: "b", Device: server.device("none")}); !errors.Is(err, netdev.ErrNoDevice) {
+			t.Fatalf("error %v, want netdev.ErrNoDevice", err)
 		}
 	}
 	usage := func() (int, int) {
@@ -425,7 +427,7 @@ func TestManyRoundsLeakNothing(t *testing.T) {
 }
 
 func TestBadInput(t *testing.T) {
-	ok := Interface{Name: "a", Device: "lo"}
+	ok := Interface{Name: "a", Device: netdev.Device{Name: "lo"}}
 	for _, tt := range []struct {
 		name   string
 		path   string
@@ -435,11 +437,11 @@ func TestBadInput(t *testing.T) {
 	}{
 		{"no path", "", Config{}, []Interface{ok}, "path: must not be empty"},
 		{"no end", "x", Config{}, nil, "interfaces: at least one"},
-		{"no name", "x", Config{}, []Interface{{Device: "lo"}}, "name must not be empty"},
+		{"no name", "x", Config{}, []Interface{{Device: netdev.Device{Name: "lo"}}}, "name must not be empty"},
 		{"same name", "x", Config{}, []Interface{ok, ok}, `name "a" is given twice`},
-		{"no device", "x", Config{}, []Interface{{Name: "a"}}, "device or index"},
-		{"bad index", "x", Config{}, []Interface{{Name: "a", Index: -1}}, "index -1"},
-		{"long device", "x", Config{}, []Interface{{Name: "a", Device: "abcdefghijklmnop"}}, "longer than 15"},
+		{"no device", "x", Config{}, []Interface{{Name: "a"}}, "Device.Name: \"\" is not allowed"},
+		{"bad index", "x", Config{}, []Interface{{Name: "a", Device: netdev.Device{Index: -1}}}, "Device.Index: -1 is not allowed"},
+		{"long device", "x", Config{}, []Interface{{Name: "a", Device: netdev.Device{Name: "abcdefghijklmnop"}}}, "a name of 1 to 15 bytes"},
 		{"snap", "x", Config{SnapLength: 5}, []Interface{ok}, "snap length 5: allowed are 14 to 262144"},
 		{"ring", "x", Config{RingBytes: 1}, []Interface{ok}, "ring of 1 bytes"},
 		{"timeout", "x", Config{BlockTimeout: time.Minute}, []Interface{ok}, "block timeout 1m0s"},
@@ -459,7 +461,7 @@ func TestErrorsOfTheKernel(t *testing.T) {
 	needRoot(t)
 	s := newSpace(t)
 	path := filepath.Join(t.TempDir(), "x.pcapng")
-	lo := Interface{In: s, Name: "host/lo", Device: "lo"}
+	lo := Interface{Name: "host/lo", Device: s.device("lo")}
 	for _, tt := range []struct {
 		name   string
 		path   string
@@ -467,8 +469,8 @@ func TestErrorsOfTheKernel(t *testing.T) {
 		end    Interface
 		want   error
 	}{
-		{"no such device", path, Config{}, Interface{In: s, Name: "a", Device: "eth9"}, ErrNoDevice},
-		{"no such index", path, Config{}, Interface{In: s, Name: "a", Index: 99}, ErrNoDevice},
+		{"no such device", path, Config{}, Interface{Name: "a", Device: s.device("eth9")}, netdev.ErrNoDevice},
+		{"no such index", path, Config{}, Interface{Name: "a", Device: netdev.Device{NetNS: s.fd, Index: 99}}, netdev.ErrNoDevice},
 		{"no such folder", filepath.Join(path, "y"), Config{}, lo, fs.ErrNotExist},
 		{"bad filter", path, Config{Filter: []bpf.RawInstruction{{Op: 0xffff}}}, lo, unix.EINVAL},
 	} {
@@ -486,7 +488,7 @@ func TestOrdinaryUserIsRefused(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("needs an ordinary user, this is root")
 	}
-	_, err := Start(filepath.Join(t.TempDir(), "x.pcapng"), Config{}, Interface{Name: "a", Device: "lo"})
+	_, err := Start(filepath.Join(t.TempDir(), "x.pcapng"), Config{}, Interface{Name: "a", Device: netdev.Device{Name: "lo"}})
 	if !errors.Is(err, ErrPermission) || !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("error %v, want ErrPermission", err)
 	}
@@ -498,7 +500,7 @@ func TestStopReportsAFileThatCannotBeWritten(t *testing.T) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Start(filepath.Join(dir, "x.pcapng"), Config{}, Interface{In: newSpace(t), Name: "a", Device: "lo"})
+	c, err := Start(filepath.Join(dir, "x.pcapng"), Config{}, Interface{Name: "a", Device: newSpace(t).device("lo")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -519,8 +521,8 @@ func TestWiresharkReadsTheFile(t *testing.T) {
 	}
 	client, server := pair(t)
 	c := start(t, Config{},
-		Interface{In: client, Name: "client/eth0", Device: "eth0"},
-		Interface{In: server, Name: "server/eth0", Device: "eth0"})
+		Interface{Name: "client/eth0", Device: client.device("eth0")},
+		Interface{Name: "server/eth0", Device: server.device("eth0")})
 	transfer(t, client, server, make([]byte, 10000))
 	summary := stop(t, c)
 	run := func(name string, args ...string) string {

@@ -9,8 +9,8 @@
 // the [Summary] and in the file's interface statistics.
 //
 //	c, err := capture.Start("handshake.pcapng", capture.Config{},
-//		capture.Interface{In: client, Name: "client/eth0", Device: "eth0"},
-//		capture.Interface{In: server, Name: "server/eth0", Device: "eth0"})
+//		capture.Interface{Name: "client/eth0", Device: client.Device()},
+//		capture.Interface{Name: "server/eth0", Device: server.Device()})
 //	...
 //	summary, err := c.Stop()
 //

@@ -9,6 +9,8 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/thread"
 )
 
 // end is one packet socket with its ring, its spool and, from start on, the
@@ -36,7 +38,7 @@ type end struct {
 
 // openEnd opens everything but the ring.
 func openEnd(i Interface, c Config, dir string) (_ *end, err error) {
-	e := &end{name: i.Name, index: i.Index, config: c, fd: -1, wake: -1, done: make(chan struct{})}
+	e := &end{name: i.Name, index: i.Device.Index, config: c, fd: -1, wake: -1, done: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			e.close()
@@ -47,18 +49,13 @@ func openEnd(i Interface, c Config, dir string) (_ *end, err error) {
 		e.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		return err
 	}
-	if i.In != nil {
-		err = i.In.Do(open)
-	} else {
-		err = open()
-	}
-	if err != nil {
+	if err := inNamespace(i.Device.NetNS, open); err != nil {
 		return nil, opError("open a packet socket", e.name, err)
 	}
 	// From here on the socket, not the thread, knows the namespace.
 	if e.index == 0 {
-		if e.index, err = deviceIndex(e.fd, i.Device); err != nil {
-			return nil, opError("look up device "+i.Device, e.name, err)
+		if e.index, err = deviceIndex(e.fd, i.Device.Name); err != nil {
+			return nil, opError("look up device "+i.Device.Name, e.name, err)
 		}
 	}
 	if c.Filter != nil {
@@ -73,6 +70,19 @@ func openEnd(i Interface, c Config, dir string) (_ *end, err error) {
 		return nil, opError("create a spool file in "+dir, e.name, err)
 	}
 	return e, nil
+}
+
+// inNamespace runs f in a namespace, or in that of the calling thread if fd is 0.
+func inNamespace(fd int, f func() error) error {
+	if fd == 0 {
+		return f()
+	}
+	return thread.Run(func() error {
+		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter the namespace: %w", err)
+		}
+		return f()
+	})
 }
 
 func deviceIndex(fd int, device string) (int, error) {

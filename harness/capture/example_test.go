@@ -7,12 +7,13 @@ import (
 	"golang.org/x/net/bpf"
 
 	"github.com/tcplab/tcplab/harness/capture"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
-// Here the devices are in the namespace of the calling thread, so In is not set.
+// Here the devices are in the namespace of the calling thread, so NetNS is not set.
 func Example() {
 	c, err := capture.Start("lo.pcapng", capture.Config{SnapLength: 128},
-		capture.Interface{Name: "host/lo", Device: "lo"})
+		capture.Interface{Name: "host/lo", Device: netdev.Device{Name: "lo"}})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func ExampleConfig_filter() {
 		log.Fatal(err)
 	}
 	c, err := capture.Start("tcp.pcapng", capture.Config{Filter: filter},
-		capture.Interface{Name: "host/lo", Device: "lo"})
+		capture.Interface{Name: "host/lo", Device: netdev.Device{Name: "lo"}})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // The main thread outlives every goroutine, and would stay in the namespace of a test that got it.
@@ -29,6 +31,7 @@ func needRoot(t testing.TB) {
 // space is a network namespace that lives as long as its thread.
 type space struct {
 	work chan func()
+	fd   int // of the namespace
 
 	address  net.IP // of eth0, in a pair
 	hardware net.HardwareAddr
@@ -40,7 +43,12 @@ func newSpace(t testing.TB) *space {
 	ready := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
-		ready <- unix.Unshare(unix.CLONE_NEWNET)
+		ready <- func() (err error) {
+			if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+				s.fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			}
+			return err
+		}()
 		for f := range s.work {
 			f()
 		}
@@ -48,9 +56,16 @@ func newSpace(t testing.TB) *space {
 	if err := <-ready; err != nil {
 		testenv.Missing(t, "needs network namespaces: "+err.Error())
 	}
-	t.Cleanup(func() { close(s.work) })
+	t.Cleanup(func() {
+		close(s.work)
+		if err := unix.Close(s.fd); err != nil {
+			t.Error(err)
+		}
+	})
 	return s
 }
+
+func (s *space) device(name string) netdev.Device { return netdev.Device{NetNS: s.fd, Name: name} }
 
 func (s *space) Do(f func() error) error {
 	done := make(chan error)

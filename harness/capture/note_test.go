@@ -14,6 +14,8 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // segment is a packet of a connection from 10.0.1.1:40000 to 10.0.2.2:80.
@@ -191,7 +193,7 @@ func TestBadNotesAreRefused(t *testing.T) {
 }
 
 func TestNoEndIsNamedAsDroppedOnesAre(t *testing.T) {
-	err := checkEnds([]Interface{{Name: "client/eth0 dropped", Device: "eth0"}})
+	err := checkEnds([]Interface{{Name: "client/eth0 dropped", Device: netdev.Device{Name: "eth0"}}})
 	if err == nil || !strings.Contains(err.Error(), "marks packets that were dropped") {
 		t.Error(err)
 	}

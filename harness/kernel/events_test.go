@@ -135,7 +135,7 @@ func TestEventsOfALoss(t *testing.T) {
 	}
 	e := needEvents(t, EventConfig{})
 	client, server := pair(t, topology, topology.Server().IPv4(), options{}, options{})
-	device := impair.Device{NetNS: topology.ToServer.Host().FD(), Name: topology.ToServer.Name()}
+	device := topology.ToServer.Device()
 	if _, err := impair.Apply(device, impair.Netem{Loss: impair.RandomLoss{Percent: 100}}); err != nil {
 		t.Fatal(err)
 	}

@@ -7,34 +7,24 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
-// ErrNoQdisc says that a device has no root qdisc, or that there is no such device.
-var ErrNoQdisc = errors.New("no such device, or no qdisc at its root")
+// ErrNoQdisc says that a device has no root qdisc.
+var ErrNoQdisc = errors.New("no qdisc at the root of the device")
 
 // A Qdisc is a queueing discipline and what it has counted since it was made
 // (tc -s qdisc show).
 type Qdisc struct {
-	Device string `json:"device"`
-	Kind   string `json:"kind"` // "netem", "noqueue", "fq_codel"
-	Handle string `json:"handle"`
-	Parent string `json:"parent"` // "root" for the one that a device's packets enter
-	QdiscStats
+	Device       string `json:"device"`
+	Kind         string `json:"kind"` // "netem", "noqueue", "fq_codel"
+	Handle       string `json:"handle"`
+	Parent       string `json:"parent"` // "root" for the one that a device's packets enter
+	netdev.Stats        // the packets modulo 2^32, and never what netem injected: netdev.Stats of impair.ReadStats has both
 
 	// Options are the library's ([netlink.Qdisc]) for the kinds that it knows.
 	Options netlink.Qdisc `json:"-"`
-}
-
-// QdiscStats are a qdisc's counters (struct gnet_stats_basic and gnet_stats_queue,
-// include/uapi/linux/gen_stats.h).
-type QdiscStats struct {
-	Bytes      uint64 `json:"bytes"`      // that left
-	Packets    uint64 `json:"packets"`    // that left, modulo 2^32
-	Drops      uint64 `json:"drops"`      // packets
-	Overlimits uint64 `json:"overlimits"` // what that is depends on the kind
-	Requeues   uint64 `json:"requeues"`   // packets that the device would not take yet
-	Backlog    uint64 `json:"backlog"`    // bytes that wait
-	Length     uint64 `json:"length"`     // packets that wait
 }
 
 // ReadQdiscs lists the qdiscs of all devices of the network namespace that in enters, or
@@ -61,7 +51,7 @@ func ReadQdiscs(in Runner) ([]Qdisc, error) {
 	for i, q := range list {
 		attrs := q.Attrs()
 		qdiscs[i] = Qdisc{
-			Device: names[attrs.LinkIndex], Kind: q.Type(), Options: q, QdiscStats: qdiscStats(attrs),
+			Device: names[attrs.LinkIndex], Kind: q.Type(), Options: q, Stats: qdiscStats(attrs),
 			Handle: netlink.HandleStr(attrs.Handle), Parent: netlink.HandleStr(attrs.Parent),
 		}
 	}
@@ -100,12 +90,12 @@ func listQdiscs(h *netlink.Handle, link netlink.Link) ([]netlink.Qdisc, error) {
 	return nil, fmt.Errorf("%d tries: %w", tries, err)
 }
 
-func qdiscStats(attrs *netlink.QdiscAttrs) QdiscStats {
+func qdiscStats(attrs *netlink.QdiscAttrs) netdev.Stats {
 	if attrs.Statistics == nil {
-		return QdiscStats{}
+		return netdev.Stats{}
 	}
 	basic, queue := attrs.Statistics.Basic, attrs.Statistics.Queue
-	return QdiscStats{
+	return netdev.Stats{
 		Bytes: basic.Bytes, Packets: uint64(basic.Packets), Drops: uint64(queue.Drops), Overlimits: uint64(queue.Overlimits),
 		Requeues: uint64(queue.Requeues), Backlog: uint64(queue.Backlog), Length: uint64(queue.Qlen),
 	}
@@ -114,14 +104,14 @@ func qdiscStats(attrs *netlink.QdiscAttrs) QdiscStats {
 // A QdiscSample is a qdisc's counters at a time.
 type QdiscSample struct {
 	At time.Duration `json:"at_ns"` // when it was read, as of an [Event]
-	QdiscStats
+	netdev.Stats
 }
 
 // StartSamplingQdisc reads the counters of a device's root qdisc now and then on each
 // period, which is at least a millisecond. It is the device that it follows: if its
 // qdisc is replaced, the counters begin at zero again.
 //
-// The error to expect is [ErrNoQdisc].
+// The errors to expect are [netdev.ErrNoDevice] and [ErrNoQdisc].
 func StartSamplingQdisc(in Runner, device string, period time.Duration) (*Sampler[QdiscSample], error) {
 	what := "sample the qdisc of " + device
 	if err := checkPeriod(period); err != nil {
@@ -134,7 +124,7 @@ func StartSamplingQdisc(in Runner, device string, period time.Duration) (*Sample
 	link, err := h.LinkByName(device)
 	if err != nil {
 		h.Close()
-		return nil, fmt.Errorf("%s: %w (%w)", what, ErrNoQdisc, err)
+		return nil, fmt.Errorf("%s: %w (%w)", what, netdev.ErrNoDevice, err)
 	}
 	return startSampler(what, period, func() (QdiscSample, error) { return sampleRoot(h, link) }, h.Close)
 }

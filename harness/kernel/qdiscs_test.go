@@ -10,6 +10,7 @@ import (
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 func TestReadQdiscs(t *testing.T) {
@@ -29,7 +30,7 @@ func TestReadQdiscs(t *testing.T) {
 func TestSamplingOfNetem(t *testing.T) {
 	topology := routed(t, netns.Config{})
 	end := topology.ToServer
-	device := impair.Device{NetNS: end.Host().FD(), Name: end.Name()}
+	device := end.Device()
 	const delay = 20 * time.Millisecond
 	if _, err := impair.Apply(device, impair.Netem{Delay: delay, Loss: impair.RandomLoss{Percent: 20}, Seed: 1}); errors.Is(err, impair.ErrNoNetem) {
 		testenv.Missing(t, err.Error())
@@ -54,7 +55,7 @@ func TestSamplingOfNetem(t *testing.T) {
 	if first.Packets != 0 || first.Drops != 0 {
 		t.Errorf("first sample %+v: want nothing counted", first)
 	}
-	if last.Packets != stats.Packets || last.Bytes != stats.Bytes || last.Drops != uint64(stats.Drops) || last.Drops == 0 {
+	if last.Packets != stats.Packets || last.Bytes != stats.Bytes || last.Drops != stats.Drops || last.Drops == 0 {
 		t.Errorf("last sample %+v, and then %+v", last, stats)
 	}
 	longest, backlog := uint64(0), uint64(0)
@@ -72,7 +73,7 @@ func TestSamplingOfNetem(t *testing.T) {
 
 func TestSamplingOfAQdiscErrors(t *testing.T) {
 	topology := routed(t, netns.Config{})
-	if _, err := StartSamplingQdisc(topology.Client(), "eth7", time.Second); !errors.Is(err, ErrNoQdisc) {
+	if _, err := StartSamplingQdisc(topology.Client(), "eth7", time.Second); !errors.Is(err, netdev.ErrNoDevice) {
 		t.Errorf("no device: %v", err)
 	}
 	if _, err := StartSamplingQdisc(topology.Client(), "eth0", time.Microsecond); err == nil {

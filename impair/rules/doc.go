@@ -2,7 +2,7 @@
 // segment 5, once", "every other pure ACK", "everything for 300 ms". It drops, delays, duplicates, marks, bleaches or
 // corrupts them, counts its hits and reports each.
 //
-//	set, err := rules.Open(impair.Device{NetNS: router.FD(), Name: "eth1"})
+//	set, err := rules.Open(netdev.Device{NetNS: router.FD(), Name: "eth1"})
 //	if err != nil {
 //		return err
 //	}

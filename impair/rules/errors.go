@@ -6,6 +6,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // Errors for callers to decide on. They are wrapped: use errors.Is.
@@ -17,9 +19,6 @@ var (
 	// ErrNotPermitted: the process may not load BPF programs, or not change the device.
 	ErrNotPermitted = errors.New("not permitted: run as root (CAP_BPF and CAP_NET_ADMIN on the machine, CAP_NET_ADMIN over the device's namespace), " +
 		"or use a guest kernel, which needs no root: tcplab run")
-
-	// ErrNoDevice: the namespace has no such device, or it is not an Ethernet device.
-	ErrNoDevice = errors.New("no such Ethernet device in this namespace")
 
 	// ErrBusy: the device has a clsact or ingress qdisc already, of another Set or of somebody else.
 	ErrBusy = errors.New("the device has a clsact or ingress qdisc already: one Set has all rules of a device (tc qdisc show)")
@@ -48,7 +47,7 @@ func translate(err error) error {
 		// An unknown kind of qdisc, filter or action is ENOENT; an unknown helper is the verifier's.
 		kind = ErrNotSupported
 	case errors.Is(err, unix.ENODEV):
-		kind = ErrNoDevice
+		kind = netdev.ErrNoDevice
 	default:
 		return err
 	}

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // Rules read as what they do.
@@ -36,7 +36,7 @@ func ExampleRule_Validate() {
 
 // The whole use: it needs root.
 func ExampleOpen() {
-	set, err := rules.Open(impair.Device{Name: "eth1"})
+	set, err := rules.Open(netdev.Device{Name: "eth1"})
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -50,27 +50,23 @@ func newBench(t testing.TB, six bool, build func(netns.Config) (*netns.Topology,
 	b.g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { b.g.Expect(b.net.Close()).To(Succeed()) })
 	for _, end := range []*netns.End{b.net.ToServer, b.net.ToClient} {
-		_, err := impair.Apply(device(end), impair.Netem{Delay: oneWay})
+		_, err := impair.Apply(end.Device(), impair.Netem{Delay: oneWay})
 		b.g.Expect(err).NotTo(HaveOccurred())
 	}
 	for _, host := range []*netns.Host{b.net.Client(), b.net.Server()} {
 		path := filepath.Join(t.TempDir(), host.Name()+".pcapng")
 		end := host.Ends()[0]
-		c, err := capture.Start(path, capture.Config{}, capture.Interface{In: host, Name: end.String(), Device: end.Name(), Index: end.Index()})
+		c, err := capture.Start(path, capture.Config{}, capture.Interface{Name: end.String(), Device: end.Device()})
 		b.g.Expect(err).NotTo(HaveOccurred())
 		b.captures, b.paths = append(b.captures, c), append(b.paths, path)
 	}
 	return b
 }
 
-func device(end *netns.End) impair.Device {
-	return impair.Device{NetNS: end.Host().FD(), Name: end.Name(), Index: end.Index()}
-}
-
 // open makes a set on an end, with some rules.
 func (b *bench) open(end *netns.End, list ...rules.Rule) *rules.Set {
 	b.t.Helper()
-	set, err := rules.Open(device(end))
+	set, err := rules.Open(end.Device())
 	b.g.Expect(err).NotTo(HaveOccurred())
 	b.t.Cleanup(func() { b.g.Expect(set.Close()).To(Succeed()) })
 	for _, r := range list {

@@ -8,9 +8,11 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -417,7 +419,7 @@ func TestTrace(t *testing.T) {
 	eachFamily(t, func(t *testing.T, six bool) {
 		b := newBench(t, six, netns.Routed, netns.Config{})
 		end := b.net.ToServer
-		_, err := impair.Change(device(end), impair.Netem{Delay: oneWay, Loss: impair.RandomLoss{Percent: 10}})
+		_, err := impair.Change(end.Device(), impair.Netem{Delay: oneWay, Loss: impair.RandomLoss{Percent: 10}})
 		b.g.Expect(err).NotTo(HaveOccurred())
 		set := b.open(end, rules.Drop(rules.Data.Number(7)))
 		b.g.Expect(set.Trace(true)).To(Succeed())
@@ -426,7 +428,7 @@ func TestTrace(t *testing.T) {
 
 		offered, err := set.Offered()
 		b.g.Expect(err).NotTo(HaveOccurred())
-		stats, err := impair.ReadStats(device(end))
+		stats, err := impair.ReadStats(end.Device())
 		b.g.Expect(err).NotTo(HaveOccurred())
 		b.g.Expect(stats.Drops).NotTo(BeZero())
 		sent, arrived := only(client, toServer), only(server, toServer)
@@ -452,15 +454,15 @@ func TestOffload(t *testing.T) {
 func TestErrors(t *testing.T) {
 	b := newBench(t, false, netns.Routed, netns.Config{})
 	set := b.open(b.net.ToServer)
-	_, err := rules.Open(device(b.net.ToServer))
+	_, err := rules.Open(b.net.ToServer.Device())
 	b.g.Expect(err).To(MatchError(rules.ErrBusy))
-	_, err = rules.Open(impair.Device{NetNS: b.net.Client().FD(), Name: "eth7"})
-	b.g.Expect(err).To(MatchError(rules.ErrNoDevice))
+	_, err = rules.Open(netdev.Device{NetNS: b.net.Client().FD(), Name: "eth7"})
+	b.g.Expect(err).To(MatchError(netdev.ErrNoDevice))
 
 	_, err = set.Add(rules.Silence())
 	b.g.Expect(err).NotTo(HaveOccurred())
 	_, err = set.Add(rules.Silence())
-	var field *rules.FieldError
+	var field *invalid.FieldError
 	b.g.Expect(errors.As(err, &field)).To(BeTrue(), "%v", err)
 	b.g.Expect(field.Field).To(Equal("Rule.Name"))
 	for range 31 {
@@ -474,7 +476,7 @@ func TestErrors(t *testing.T) {
 	b.g.Expect(set.Close()).To(Succeed())
 	_, err = set.Hits()
 	b.g.Expect(err).To(MatchError(rules.ErrClosed))
-	again, err := rules.Open(device(b.net.ToServer))
+	again, err := rules.Open(b.net.ToServer.Device())
 	b.g.Expect(err).NotTo(HaveOccurred())
 	b.g.Expect(again.Close()).To(Succeed())
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 const (
@@ -28,19 +29,14 @@ const (
 // A link is a netlink socket in a device's namespace.
 type link struct {
 	*netlink.Handle
-	device impair.Device
+	device netdev.Device
 	index  int
 	mtu    int
 }
 
-func openLink(d impair.Device) (*link, error) {
-	switch {
-	case d.NetNS < 0:
-		return nil, &FieldError{"Device.NetNS", d.NetNS, "an open file descriptor of a namespace, or 0 for that of the calling thread"}
-	case d.Name == "" && d.Index <= 0:
-		return nil, &FieldError{"Device.Name", `""`, "a name, or an Index above 0"}
-	case len(d.Name) >= unix.IFNAMSIZ:
-		return nil, &FieldError{"Device.Name", d.Name, fmt.Sprintf("a name of 1 to %d bytes", unix.IFNAMSIZ-1)}
+func openLink(d netdev.Device) (*link, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
 	}
 	handle, err := newHandle(d.NetNS)
 	if err != nil {
@@ -64,7 +60,7 @@ func newHandle(namespace int) (*netlink.Handle, error) {
 func (l *link) close() { l.Close() }
 
 // find looks the device up, and sees that name and index belong together.
-func (l *link) find(d impair.Device) error {
+func (l *link) find(d netdev.Device) error {
 	var found netlink.Link
 	var err error
 	if d.Index > 0 {
@@ -75,16 +71,16 @@ func (l *link) find(d impair.Device) error {
 	var notFound netlink.LinkNotFoundError
 	switch {
 	case errors.As(err, &notFound):
-		return fmt.Errorf("%w (%w)", ErrNoDevice, err)
+		return fmt.Errorf("%w (%w)", netdev.ErrNoDevice, err)
 	case err != nil:
 		return translate(err)
 	}
 	attrs := found.Attrs()
-	if d.Name != "" && d.Name != attrs.Name {
-		return &FieldError{"Device.Name", d.Name, fmt.Sprintf("%s, the name of index %d, or no Index", attrs.Name, d.Index)}
+	if err := d.CheckName(attrs.Name); err != nil {
+		return err
 	}
 	if attrs.EncapType != "ether" && attrs.EncapType != "loopback" {
-		return fmt.Errorf("%w: its link layer is %q", ErrNoDevice, attrs.EncapType)
+		return fmt.Errorf("%w that is of Ethernet: its link layer is %q", netdev.ErrNoDevice, attrs.EncapType)
 	}
 	l.index, l.mtu = attrs.Index, attrs.MTU
 	return nil
@@ -191,7 +187,7 @@ func (l *link) addPair(n int, d time.Duration, back *ebpf.Program) (near int, er
 		return 0, err
 	}
 	// One packet after the other, as many as there can be in so long a time.
-	_, err = impair.Apply(impair.Device{NetNS: l.device.NetNS, Name: nearName, Index: near}, impair.Netem{Delay: d, Limit: holdLimit})
+	_, err = impair.Apply(netdev.Device{NetNS: l.device.NetNS, Name: nearName, Index: near}, impair.Netem{Delay: d, Limit: holdLimit})
 	if err != nil {
 		return 0, err
 	}

@@ -5,6 +5,8 @@ import (
 	"math"
 	"net/netip"
 	"strings"
+
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 // kind is a set of kinds of packets, as the BPF program sorts them.
@@ -57,7 +59,7 @@ type Match struct {
 	step        uint32 // 0 is 1
 	times       uint32 // of Data: 0 is not given
 	numbered    int    // how often a number was asked for: once makes sense
-	bad         []FieldError
+	bad         []*invalid.FieldError
 }
 
 // All kinds of packets. The flags of RFC 3168 (ECE, CWR), PSH and URG make no difference.
@@ -204,7 +206,7 @@ func (m Match) Destination(a netip.Addr) Match {
 // refuse keeps an error until the match is used, so that a match can be written in one expression.
 func (m Match) refuse(field string, value any, allowed string) Match {
 	// Copied, as two matches derived from one must not share their errors.
-	m.bad = append(m.bad[:len(m.bad):len(m.bad)], FieldError{Field: "Match." + field, Value: value, Allowed: allowed})
+	m.bad = append(m.bad[:len(m.bad):len(m.bad)], refusal("Match."+field, value, allowed))
 	return m
 }
 

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 type verb uint32
@@ -165,30 +167,24 @@ func (r Rule) String() string {
 	return s.String()
 }
 
-// FieldError refuses a part of a [Rule] or of [Options].
-type FieldError struct {
-	Field   string // "Rule.Limit", "Match.Number"
-	Value   any
-	Allowed string // what is allowed, or why it is not
-}
-
-func (e *FieldError) Error() string {
-	return fmt.Sprintf("%s: %v is not allowed: want %s", e.Field, e.Value, e.Allowed)
+// refusal says which field is wrong, and what is wanted of it.
+func refusal(field string, value any, want string) *invalid.FieldError {
+	return &invalid.FieldError{Field: field, Value: value, Allowed: "want " + want}
 }
 
 // maxTime is longer than any timer of TCP, and far from the ends of the kernel's clock.
 const maxTime = 24 * time.Hour
 
-// Validate returns what is wrong with a rule: a [*FieldError] for each fault, joined; nil if it is valid. It needs
+// Validate returns what is wrong with a rule: a [*invalid.FieldError] for each fault, joined; nil if it is valid. It needs
 // neither root nor BPF.
 func (r Rule) Validate() error {
 	var errs []error
 	refuse := func(field string, value any, allowed string) {
-		errs = append(errs, &FieldError{field, value, allowed})
+		errs = append(errs, refusal(field, value, allowed))
 	}
 	m := r.Match
 	for _, bad := range m.bad {
-		errs = append(errs, &bad)
+		errs = append(errs, bad)
 	}
 	if m.kind == 0 {
 		refuse("Rule.Match", m, "one that is made from this package's variables, such as Data")

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness/invalid"
 )
 
 func TestRuleInWords(t *testing.T) {
@@ -82,7 +84,7 @@ func TestValidate(t *testing.T) {
 			g.Expect(ok).To(BeTrue())
 			var fields []string
 			for _, one := range joined.Unwrap() {
-				var field *FieldError
+				var field *invalid.FieldError
 				g.Expect(errors.As(one, &field)).To(BeTrue())
 				fields = append(fields, field.Field)
 			}
@@ -105,7 +107,7 @@ func TestOptions(t *testing.T) {
 	g := NewWithT(t)
 	for _, n := range []int{-1, 1, 65535, 100_000, 512 << 20} {
 		o := Options{RingBytes: n}
-		var field *FieldError
+		var field *invalid.FieldError
 		g.Expect(errors.As(o.complete(), &field)).To(BeTrue())
 		g.Expect(field.Field).To(Equal("Options.RingBytes"))
 	}

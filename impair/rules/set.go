@@ -11,7 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
-	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/netns/netdev"
 )
 
 // Options of a set. The zero value works.
@@ -32,14 +32,15 @@ func (o *Options) complete() error {
 		o.RingBytes = defaultRingBytes
 	}
 	if n := o.RingBytes; n < minRingBytes || n > maxRingBytes || n&(n-1) != 0 {
-		return &FieldError{"Options.RingBytes", n, fmt.Sprintf("a power of two from %d to %d, or 0 for %d", minRingBytes, maxRingBytes, defaultRingBytes)}
+		return refusal("Options.RingBytes", n,
+			fmt.Sprintf("a power of two from %d to %d, or 0 for %d", minRingBytes, maxRingBytes, defaultRingBytes))
 	}
 	return nil
 }
 
 // A Set has the rules on the egress of one device. Its methods may be called from any goroutine.
 type Set struct {
-	device   impair.Device
+	device   netdev.Device
 	link     *link
 	maps     maps
 	programs []*ebpf.Program
@@ -67,8 +68,8 @@ type maps struct {
 // (qdisc_graft, dev_deactivate in net/sched). So open a set before netem has packets, and close it when they have
 // left. Rules can be added at any time.
 //
-// Errors: [*FieldError], [ErrNotSupported], [ErrNotPermitted], [ErrNoDevice], [ErrBusy].
-func Open(d impair.Device, options ...Options) (_ *Set, err error) {
+// Errors: [*invalid.FieldError], [ErrNotSupported], [ErrNotPermitted], [netdev.ErrNoDevice], [ErrBusy].
+func Open(d netdev.Device, options ...Options) (_ *Set, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("open rules on %s: %w", d, err)
@@ -185,7 +186,7 @@ func (i *Installed) Rule() Rule { return i.rule }
 
 // Add adds a rule after the existing ones, and lets it act.
 //
-// Errors: [*FieldError] (joined; nothing was done), [ErrFull], [ErrClosed], [ErrNotSupported].
+// Errors: [*invalid.FieldError] (joined; nothing was done), [ErrFull], [ErrClosed], [ErrNotSupported].
 func (s *Set) Add(r Rule) (_ *Installed, err error) {
 	defer func() {
 		if err != nil {
@@ -216,7 +217,7 @@ func (s *Set) Add(r Rule) (_ *Installed, err error) {
 			r.Name = fmt.Sprintf("%s #%d", r.title(), n)
 		}
 	case named(r.Name):
-		return nil, &FieldError{"Rule.Name", r.Name, "a name that no other rule of the set has"}
+		return nil, refusal("Rule.Name", r.Name, "a name that no other rule of the set has")
 	}
 	encoded := r.encode()
 	switch r.Action.verb {

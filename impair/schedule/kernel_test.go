@@ -20,8 +20,7 @@ func TestKernelTakesEachStep(t *testing.T) {
 	net, err := netns.Direct(netns.Config{})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer net.Close()
-	end := net.Client().Ends()[0]
-	device := impair.Device{NetNS: net.Client().FD(), Name: end.Name()}
+	device := net.Client().Ends()[0].Device()
 
 	// 2, 0, 1 and 3 opportunities in 100 ms each
 	trace, err := schedule.ParseTrace(strings.NewReader("10\n20\n250\n310\n320\n400\n"))

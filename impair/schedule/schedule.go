@@ -27,7 +27,7 @@ type Schedule struct {
 // ErrInvalid is in every error about a schedule or a trace: use errors.Is. The text says what is wrong.
 var ErrInvalid = errors.New("invalid schedule")
 
-func invalid(format string, args ...any) error {
+func refused(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
 }
 
@@ -38,25 +38,25 @@ func List(steps ...Step) (Schedule, error) {
 }
 
 // Validate returns what is wrong with a schedule: no step, a time that is negative or not after the one before, a
-// period that is not longer than the last time, an impairment that netem refuses (an [*impair.FieldError] for each
+// period that is not longer than the last time, an impairment that netem refuses (an [*invalid.FieldError] for each
 // field).
 func (s Schedule) Validate() error {
 	if len(s.Steps) == 0 {
-		return invalid("it has no steps")
+		return refused("it has no steps")
 	}
 	for i, step := range s.Steps {
 		switch {
 		case step.At < 0:
-			return invalid("step %d is at %v: allowed are 0 and more", i+1, step.At)
+			return refused("step %d is at %v: allowed are 0 and more", i+1, step.At)
 		case i > 0 && step.At <= s.Steps[i-1].At:
-			return invalid("step %d is at %v, not after step %d at %v", i+1, step.At, i, s.Steps[i-1].At)
+			return refused("step %d is at %v, not after step %d at %v", i+1, step.At, i, s.Steps[i-1].At)
 		}
 		if err := step.Netem.Validate(); err != nil {
 			return fmt.Errorf("%w: step %d, at %v: %w", ErrInvalid, i+1, step.At, err)
 		}
 	}
 	if last := s.Steps[len(s.Steps)-1].At; s.Period != 0 && s.Period <= last {
-		return invalid("the period is %v: allowed are 0, and what is longer than the last step's time, %v", s.Period, last)
+		return refused("the period is %v: allowed are 0, and what is longer than the last step's time, %v", s.Period, last)
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ func (s Schedule) At(t time.Duration) (impair.Netem, bool) {
 // length down.
 func Outages(up impair.Netem, period, down time.Duration) (Schedule, error) {
 	if down <= 0 || down >= period {
-		return Schedule{}, invalid("an outage of %v: allowed is more than 0, and less than the period, %v", down, period)
+		return Schedule{}, refused("an outage of %v: allowed is more than 0, and less than the period, %v", down, period)
 	}
 	s := Schedule{
 		Steps:  []Step{{0, up}, {period - down, dead(up)}},
@@ -120,16 +120,16 @@ func dead(n impair.Netem) impair.Netem {
 func Ramp(from, to impair.Netem, length time.Duration, steps int) (Schedule, error) {
 	const most = 1_000_000
 	if steps < 1 || steps > most {
-		return Schedule{}, invalid("a ramp in %d steps: allowed are 1 to %d", steps, most)
+		return Schedule{}, refused("a ramp in %d steps: allowed are 1 to %d", steps, most)
 	}
 	if length < time.Duration(steps) {
-		return Schedule{}, invalid("a ramp of %v in %d steps: a step has to take a nanosecond at least", length, steps)
+		return Schedule{}, refused("a ramp of %v in %d steps: a step has to take a nanosecond at least", length, steps)
 	}
 	if (from.Rate.BitsPerSecond == 0) != (to.Rate.BitsPerSecond == 0) {
-		return Schedule{}, invalid("a ramp from %v to %v: a rate of 0 is none at all, there is nothing between it and another", from.Rate, to.Rate)
+		return Schedule{}, refused("a ramp from %v to %v: a rate of 0 is none at all, there is nothing between it and another", from.Rate, to.Rate)
 	}
 	if between(from, to, 1) != to || between(from, to, 0) != from {
-		return Schedule{}, invalid("a ramp from %v to %v: only delay, jitter, rate, limit and the percentages of random loss, "+
+		return Schedule{}, refused("a ramp from %v to %v: only delay, jitter, rate, limit and the percentages of random loss, "+
 			"duplication, reordering and corruption can change, and a limit of 0 can only stay", from, to)
 	}
 	var s Schedule

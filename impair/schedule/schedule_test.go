@@ -10,6 +10,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/impair"
 )
 
@@ -40,7 +41,7 @@ func TestListIsChecked(t *testing.T) {
 		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(c.says)))
 		NewWithT(t).Expect(errors.Is(err, ErrInvalid)).To(BeTrue())
 	}
-	var field *impair.FieldError
+	var field *invalid.FieldError
 	_, err := List(Step{0, delay(-1)})
 	NewWithT(t).Expect(errors.As(err, &field)).To(BeTrue())
 }

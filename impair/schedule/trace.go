@@ -138,11 +138,11 @@ func (r Rate) BitsPerSecond() int64 {
 // opportunity at the very end of a window is in it, one at 0 in the first.
 func (t Trace) Rates(window time.Duration) ([]Rate, error) {
 	if window < time.Millisecond {
-		return nil, invalid("a window of %v: allowed are 1ms and more, the resolution of a trace", window)
+		return nil, refused("a window of %v: allowed are 1ms and more, the resolution of a trace", window)
 	}
 	length := t.Length()
 	if length == 0 {
-		return nil, invalid("the trace is empty")
+		return nil, refused("the trace is empty")
 	}
 	var rates []Rate
 	next := 0
@@ -174,7 +174,7 @@ func (t Trace) Rates(window time.Duration) ([]Rate, error) {
 // of twice that, and 64 packets at least (mahimahi's own queue has no end).
 func (t Trace) Schedule(base impair.Netem, window time.Duration) (Schedule, error) {
 	if base.Rate != (impair.Rate{}) {
-		return Schedule{}, invalid("base has a %v: the rate is the trace's", base.Rate)
+		return Schedule{}, refused("base has a %v: the rate is the trace's", base.Rate)
 	}
 	rates, err := t.Rates(window)
 	if err != nil {

@@ -18,7 +18,7 @@ var _ = It("changes mid-run without dropping or advancing queued packets", Label
 	const long, short, probes, queued = time.Second, 10 * time.Millisecond, 100, 50
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: long})
-	length := func() uint32 { return link.net.ToServer.Queue().QueueLength }
+	length := func() uint64 { return link.net.ToServer.Queue().Length }
 
 	link.begin(peers.ProbeSender{Count: probes, Interval: 2 * time.Millisecond})
 	Eventually(length).Should(BeNumerically(">=", queued))
@@ -47,7 +47,7 @@ var _ = It("adds a rule mid-run without dropping queued packets", Label("quick",
 	link := newLink(lab, impair.Netem{Delay: delay})
 	link.begin(peers.ProbeSender{Count: probes})
 	link.sender.Wait()
-	Eventually(func() uint32 { return link.net.ToServer.Queue().QueueLength }).Should(BeEquivalentTo(probes))
+	Eventually(func() uint64 { return link.net.ToServer.Queue().Length }).Should(BeEquivalentTo(probes))
 
 	// Attaching rules deactivates the device, which empties its queue (qdisc_graft, dev_deactivate).
 	rule := link.net.ToServer.Rule(rules.Drop(rules.Data))

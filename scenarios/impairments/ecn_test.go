@@ -12,6 +12,7 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -26,7 +27,7 @@ const (
 func markedPackets() string { return harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts") }
 
 // expectAccount checks the numbers of lost and of marked packets against the qdisc's statistics.
-func expectAccount(net *harness.Network, queue impair.Stats, lost, marked int) {
+func expectAccount(net *harness.Network, queue netdev.Stats, lost, marked int) {
 	GinkgoHelper()
 	dropped := lost
 	if net.Server().Oracle().NetemDropsMarks() {

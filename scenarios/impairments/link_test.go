@@ -12,6 +12,7 @@ import (
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/ethernet"
+	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -90,7 +91,7 @@ type account struct {
 	probes   []probe           // in the capture, by number
 	order    []int             // their numbers in the order of arrival at the server, duplicates included
 	received peers.ProbeResult // the receiver's count
-	queue    impair.Stats      // the statistics of the qdisc
+	queue    netdev.Stats      // the statistics of the qdisc
 	late     time.Duration     // how much a host may delay a single probe
 }
 
@@ -99,7 +100,7 @@ type account struct {
 func (l *link) account() account {
 	GinkgoHelper()
 	sent := l.sender.Wait().Probe.Sent
-	Eventually(func() uint32 { return l.net.ToServer.Queue().QueueLength }).WithTimeout(time.Minute).Should(BeZero())
+	Eventually(func() uint64 { return l.net.ToServer.Queue().Length }).WithTimeout(time.Minute).Should(BeZero())
 	a := account{received: *l.receiver.Stop().Probe, queue: l.net.ToServer.Queue(), late: late(l.net)}
 	a.read(l.wire.Stop().Frames(), l)
 	Expect(a.probes).To(HaveLen(sent), "probes that arrived at the router, and those that were sent")

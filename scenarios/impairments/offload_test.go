@@ -10,6 +10,7 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
+	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -23,7 +24,7 @@ var _ = It("drops a whole GSO packet at once if offload is on, so that a loss pe
 	net := lab.Routed(netns.Config{Offload: true}) // off in all other specs: gso_max_segs is 1
 	net.Impair(perfect)
 	wire := lab.Capture(net.Routers[0].End("eth0"), net.Server().End("eth0"))
-	queue := func() impair.Stats { return net.ToServer.Queue() }
+	queue := func() netdev.Stats { return net.ToServer.Queue() }
 
 	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
 	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
