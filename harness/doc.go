@@ -1,7 +1,7 @@
 // Package harness makes the world of one scenario and takes it down again: hosts, links,
 // impairments, peers, captures, counters, and at the end the record of all that.
 //
-// A scenario is a Ginkgo spec. It makes a [Lab] and asks it for everything else:
+// A scenario is a Ginkgo spec. It makes a [Lab], which builds a [Network] of hosts and links:
 //
 //	func TestMain(m *testing.M) { harness.Main(m) }
 //
@@ -9,14 +9,21 @@
 //
 //	var _ = It("is refused with RST by a closed port", func(ctx SpecContext) {
 //		lab := harness.NewLab(ctx)
-//		net := lab.Routed()
-//		net.ToServer.Impair(impair.Netem{Delay: 10 * time.Millisecond})
+//		net := lab.Path(20 * time.Millisecond) // client - router - server
 //
 //		client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80)})
 //
 //		Expect(client.Wait().Connections[0].Err).To(MatchError(unix.ECONNREFUSED))
 //		Expect(net.Server().Counters()).To(HaveGrown("TcpOutRsts", 1))
 //	})
+//
+// # Who does what
+//
+//	Lab      builds the network (Path, Routed, Direct, Dumbbell), starts programs (Start, Connect), captures and records events,
+//	         and keeps the record (Measure, Check, Note)
+//	Host     has counters, sysctls, sockets (Sockets, AwaitSockets, Sample) and addresses; its Oracle knows what its TCP should do
+//	End      of a link is impaired (Impair, Rule, Blackhole, Schedule), and has a queue (Queue, SampleQueue, Trace)
+//	Peer     is a program: Started, Waiting, Continue, Begin, Wait, Stop
 //
 // # One guest a spec
 //
@@ -44,11 +51,11 @@
 // What a scenario watches it starts with one word, before it acts, and reads afterwards. All of it
 // becomes part of the spec's record or an artefact beside it, whether it is read or not:
 //
-//	wire := lab.Capture(net.Client(), net.Server())       // capture.pcapng: both ends, one timeline
-//	events := lab.Events()                                // events.jsonl: the kernel's tracepoints
-//	sockets := net.Client().Sockets()                  // sockets.json: sock_diag, at each look
-//	samples := net.Client().Sample(10*time.Millisecond)       // samples.json: the same over time
-//	queue := net.ToServer.SampleQueue(10*time.Millisecond)    // queue.json: a qdisc over time
+//	wire := lab.Capture(net.Client(), net.Server())            // capture.pcapng: both ends, one timeline
+//	events := lab.Events()                                     // events.jsonl: the kernel's tracepoints
+//	sockets := net.Client().Sockets()                          // sockets.json: sock_diag, at each look
+//	samples := net.Client().Sample(10 * time.Millisecond)      // samples.json: the same over time
+//	queue := net.ToServer.SampleQueue(10 * time.Millisecond)   // queue.json: a qdisc over time
 //	...
 //	Expect(wire.Stop()).To(Contain(Handshake()))
 //	Expect(events.Stop().States(local, remote)).To(Follow(kernel.SynSent, kernel.Established))

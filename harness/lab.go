@@ -18,9 +18,10 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// A Lab is the world of one scenario. It belongs to one spec and is used from its goroutine.
+// A Lab is the world of one scenario: its topology, its lifetime, and the record of it. What a host does or has is the [Host]'s, what
+// happens on a link is its [End]'s, and what a program does is the [Peer]'s. A Lab belongs to one spec and is used from its goroutine.
 //
-// Its methods fail the spec when something goes wrong, so that a scenario reads as topology,
+// Its methods, and theirs, fail the spec when something goes wrong, so that a scenario reads as topology,
 // impairment, action and expectation.
 type Lab struct {
 	ctx    context.Context         // ends what waits: with the spec, or with a peer that ends as nobody asked for
@@ -130,7 +131,7 @@ func (l *Lab) Dir() string { return l.dir }
 // Seed is the seed of all that is random in the lab.
 func (l *Lab) Seed() uint64 { return l.seed }
 
-func (l *Lab) elapsed() results.Duration { return results.Duration(time.Since(l.start)) }
+func (l *Lab) elapsed() results.Duration { return time.Since(l.start) }
 
 // close takes the lab down, and completes the record: first all that is evidence, as it was
 // when the scenario ended, then what is running, then the network. Whatever fails on the way,

@@ -100,5 +100,5 @@ func TestScheduleOfASpec(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(record.Impairments).To(HaveLen(2))
 	g.Expect(string(record.Impairments[1].Asked)).To(ContainSubstring("60"))
-	g.Expect(time.Duration(record.Impairments[1].At - record.Impairments[0].At)).To(BeNumerically("~", 450*time.Millisecond, 100*time.Millisecond))
+	g.Expect(record.Impairments[1].At - record.Impairments[0].At).To(BeNumerically("~", 450*time.Millisecond, 100*time.Millisecond))
 }
