@@ -204,6 +204,22 @@ var fixtures = map[string]fixture{
 		ginkgo.BeforeSuite(func(ctx ginkgo.SpecContext) { NewLab(ctx) })
 		ginkgo.It("never begins", func() {})
 	}},
+	"both of a graph": {specs: func() {
+		ginkgo.It("impairs both of a graph", func(ctx ginkgo.SpecContext) {
+			var graph netns.Graph
+			graph.Link(graph.Host("a"), graph.Host("b"))
+			lab := NewLab(ctx)
+			net := lab.Build(&graph)
+			net.Impair(impair.Netem{}) // want: both of a graph
+		})
+	}},
+	"bad graph": {specs: func() {
+		ginkgo.It("has a bad graph", func(ctx ginkgo.SpecContext) {
+			var graph netns.Graph
+			graph.Link(graph.Host("a"), "b")
+			NewLab(ctx).Build(&graph) // want: bad graph
+		})
+	}},
 	"infinite figure": {specs: func() {
 		ginkgo.It("has an infinite figure", func(ctx ginkgo.SpecContext) {
 			NewLab(ctx).Note("share", math.Inf(1)) // want: infinite figure

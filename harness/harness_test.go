@@ -249,6 +249,8 @@ func TestSpecsThatDoNotPass(t *testing.T) {
 		{fixture: "bad topology", scenario: "has a bad topology", verdict: results.Failed, want: "bad topology", message: []string{"MTU 7"}},
 		{fixture: "lab of a BeforeEach", scenario: "uses the lab of a BeforeEach", verdict: results.Failed, want: "BeforeEach", message: []string{"new lab: in a BeforeEach"}},
 		{fixture: "lab of a BeforeAll", scenario: "ordered is first", verdict: results.Failed, want: "BeforeAll", message: []string{"new lab: in a BeforeAll"}},
+		{fixture: "both of a graph", scenario: "impairs both of a graph", verdict: results.Failed, want: "both of a graph", message: []string{"the topology is a graph"}},
+		{fixture: "bad graph", scenario: "has a bad graph", verdict: results.Failed, want: "bad graph", message: []string{`there is no host "b"`}},
 		{fixture: "infinite figure", scenario: "has an infinite figure", verdict: results.Failed, want: "infinite figure", message: []string{`figure "share": +Inf`}},
 		{fixture: "figure outside", scenario: "waits too long", verdict: results.Failed, want: "figure outside",
 			message: []string{"probe after 44 ms, expected 39 to 43 ms: RFC 8985, 7.2"}},

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/onsi/ginkgo/v2"
 
@@ -30,15 +29,7 @@ func (h *Host) Ends() []*End { return slices.Clone(h.ends) }
 // End is the host's link end of that name, such as "eth0": its first one.
 func (h *Host) End(name string) *End {
 	ginkgo.GinkgoHelper()
-	var names []string
-	for _, end := range h.ends {
-		if end.Name() == name {
-			return end
-		}
-		names = append(names, end.Name())
-	}
-	check(fmt.Errorf("%s has no link end %q: it has %s", h.Name(), name, strings.Join(names, ", ")))
-	return nil
+	return named(h.Name()+"'s link end", name, h.ends)
 }
 
 // IP is the address of the host's first link, of the run's family.

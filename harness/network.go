@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
@@ -16,19 +17,23 @@ import (
 
 // A Network is the topology of a lab. Its hosts and ends are those of package netns, with what a spec does to them.
 type Network struct {
-	Clients, Routers, Servers []*Host
+	Clients, Routers, Servers []*Host // a graph has neither clients nor servers
 	Links                     []*Link
 
 	// ToServer and ToClient are the ends on whose egress an impairment of that direction belongs: the router's two
-	// in a routed topology, the bottleneck's in a dumbbell, the hosts' own in a direct one. See [netns.Topology].
+	// in a routed topology, the bottleneck's in a dumbbell, the hosts' own in a direct one. That of a graph has none until
+	// they are set. See [netns.Topology].
 	ToServer, ToClient *End
 
 	topology *netns.Topology
-	lab      *Lab
+	hosts    []*Host
 }
 
 // A Link joins two hosts.
-type Link struct{ A, B *End }
+type Link struct {
+	*netns.Link
+	A, B *End
+}
 
 // Client is the first client.
 func (n *Network) Client() *Host { return n.Clients[0] }
@@ -36,12 +41,41 @@ func (n *Network) Client() *Host { return n.Clients[0] }
 // Server is the first server.
 func (n *Network) Server() *Host { return n.Servers[0] }
 
-// Hosts are all hosts: clients, routers, servers.
-func (n *Network) Hosts() []*Host { return slices.Concat(n.Clients, n.Routers, n.Servers) }
+// Hosts are all hosts: clients, routers, servers, or those of a graph in its order.
+func (n *Network) Hosts() []*Host { return slices.Clone(n.hosts) }
+
+// Host is the host or router of that name.
+func (n *Network) Host(name string) *Host {
+	ginkgo.GinkgoHelper()
+	return named("host", name, n.hosts)
+}
+
+// Link is the link of that name, which a graph's Link returns.
+func (n *Network) Link(name string) *Link {
+	ginkgo.GinkgoHelper()
+	return named("link", name, n.Links)
+}
+
+// named is the one of that name. If there is none it fails the spec, and says what there is.
+func named[T interface{ Name() string }](what, name string, all []T) T {
+	ginkgo.GinkgoHelper()
+	var names []string
+	for _, one := range all {
+		if one.Name() == name {
+			return one
+		}
+		names = append(names, one.Name())
+	}
+	check(fmt.Errorf("there is no %s %q, but %s", what, name, strings.Join(names, ", ")))
+	panic("unreachable")
+}
 
 // Impair sets the same on both directions, ToServer and ToClient: see [End.Impair].
 func (n *Network) Impair(netem impair.Netem) {
 	ginkgo.GinkgoHelper()
+	if n.ToServer == nil || n.ToClient == nil {
+		check(errors.New("impair both directions: the topology is a graph: impair ends of its links, or set its ToServer and ToClient"))
+	}
 	n.ToServer.Impair(netem)
 	n.ToClient.Impair(netem)
 }
@@ -91,7 +125,9 @@ func (l *Lab) build(make func(netns.Config) (*netns.Topology, error), config []n
 	check(useSmallTables())
 	topology, err := make(c)
 	check(err)
-	l.network, l.offload = l.networkOf(topology), c.Offload
+	l.network = l.networkOf(topology)
+	// One such link is enough: a router passes on packets of many segments as they are.
+	l.offload = slices.ContainsFunc(topology.Links, func(link *netns.Link) bool { return link.A.Offload() })
 	for _, host := range l.network.Hosts() {
 		host.before, err = kernel.ReadCounters(host)
 		check(err)
@@ -101,23 +137,25 @@ func (l *Lab) build(make func(netns.Config) (*netns.Topology, error), config []n
 
 // networkOf is a topology as the lab's: each host and each end is there once.
 func (l *Lab) networkOf(t *netns.Topology) *Network {
-	n := &Network{topology: t, lab: l}
-	ends := map[*netns.End]*End{}
-	hosts := func(of []*netns.Host) []*Host {
+	n := &Network{topology: t}
+	hosts, ends := map[*netns.Host]*Host{}, map[*netns.End]*End{}
+	for _, h := range t.Hosts() {
+		hosts[h] = &Host{Host: h, lab: l}
+		for _, e := range h.Ends() {
+			ends[e] = &End{End: e, host: hosts[h], lab: l}
+			hosts[h].ends = append(hosts[h].ends, ends[e])
+		}
+	}
+	ours := func(of []*netns.Host) []*Host {
 		var all []*Host
 		for _, h := range of {
-			host := &Host{Host: h, lab: l}
-			for _, e := range h.Ends() {
-				ends[e] = &End{End: e, host: host, lab: l}
-				host.ends = append(host.ends, ends[e])
-			}
-			all = append(all, host)
+			all = append(all, hosts[h])
 		}
 		return all
 	}
-	n.Clients, n.Routers, n.Servers = hosts(t.Clients), hosts(t.Routers), hosts(t.Servers)
+	n.hosts, n.Clients, n.Routers, n.Servers = ours(t.Hosts()), ours(t.Clients), ours(t.Routers), ours(t.Servers)
 	for _, link := range t.Links {
-		n.Links = append(n.Links, &Link{ends[link.A], ends[link.B]})
+		n.Links = append(n.Links, &Link{link, ends[link.A], ends[link.B]})
 	}
 	n.ToServer, n.ToClient = ends[t.ToServer], ends[t.ToClient]
 	return n
@@ -138,7 +176,7 @@ func (n *Network) describe() *results.Topology {
 	}
 	for _, link := range n.Links {
 		topology.Links = append(topology.Links, results.Link{
-			Ends: [2]string{link.A.String(), link.B.String()}, MTU: link.A.MTU(), Offload: n.lab.offload,
+			Ends: [2]string{link.A.String(), link.B.String()}, MTU: link.A.MTU(), Offload: link.A.Offload(),
 		})
 	}
 	return topology

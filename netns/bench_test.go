@@ -23,3 +23,17 @@ func BenchmarkRouted(b *testing.B) {
 func BenchmarkDumbbell10(b *testing.B) {
 	benchmark(b, func() (*Topology, error) { return Dumbbell(10, Config{}) })
 }
+
+// BenchmarkPlan is what a graph adds to the building of it.
+func BenchmarkPlan(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		graph *Graph
+	}{{"routed", chain(1)}, {"chain of 254", chain(254)}} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				mustPlan(b, c.graph)
+			}
+		})
+	}
+}

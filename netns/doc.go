@@ -1,5 +1,5 @@
 // Package netns builds hosts from network namespaces, and connects them by links. A host is an anonymous namespace, a
-// link is a pair of veth interfaces, and there are three ready-made topologies.
+// link is a pair of veth interfaces, and a topology is any graph of these. Three topologies are ready-made.
 //
 //	topology, err := netns.Routed(netns.Config{})
 //	if err != nil {
@@ -38,6 +38,25 @@
 // Clients and servers have their router as the default gateway for both families, and all hosts of a topology reach
 // each other. [Topology.ToServer] and [Topology.ToClient] name the ends at whose egress to impair that direction:
 // eth1 and eth0 of the router, and the two ends of link 200.
+//
+// # Any topology
+//
+// A [Graph] declares hosts, routers and links by name. [Graph.Plan] decides on the rest, without root: addresses as above, a
+// link's number being the place at which it is declared, and routes by the shortest path, for both families.
+// [Graph.Build] sets it up. What is wrong with a graph is refused before anything is created.
+//
+//	var graph netns.Graph
+//	client, server := graph.Host("client"), graph.Host("server")
+//	r1, r2 := graph.Router("r1"), graph.Router("r2")
+//	graph.Link(client, r1)
+//	graph.Link(r1, r2, netns.LinkConfig{Name: "primary"})
+//	backup := graph.Link(r1, r2, netns.LinkConfig{Name: "backup", MTU: 1400})
+//	graph.Link(r2, server)
+//	graph.Route(client, server, backup) // and nobody else's packets
+//	topology, err := graph.Build()
+//
+// The ends of all links can be impaired: topology.Link("primary").A is r1's, as r1 is the first that the link was declared
+// with. The examples of [Graph] are a chain, a parking lot, and two paths between a pair.
 //
 // # Nothing stays
 //

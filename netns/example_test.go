@@ -37,5 +37,8 @@ func ExampleRouted() {
 	}
 }
 
-// go test does not run an example that has no output to compare.
-func TestExampleRouted(*testing.T) { ExampleRouted() }
+// go test does not run examples that have no output to compare.
+func TestExamplesWithoutOutput(*testing.T) {
+	ExampleRouted()
+	ExampleGraph_Build()
+}

@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	maxHostName = 64
+	maxName = 64 // of a host, and of a link
 
 	// loopback is always the first interface of a namespace (net/core/dev.c, LOOPBACK_IFINDEX).
 	loopback = 1
@@ -42,6 +42,7 @@ type Host struct {
 	closed   bool
 	ends     []*End
 	settings []Setting
+	sources  []netip.Prefix // whose packets have routes of their own: see tableFor
 	children map[*child]struct{}
 }
 
@@ -54,7 +55,7 @@ var serial atomic.Uint64
 //
 // It returns [ErrNotPermitted] without root, and [ErrNotSupported] where the kernel lacks network namespaces.
 func NewHost(name string, settings ...Setting) (*Host, error) {
-	if err := errors.Join(checkHostName(name), checkSettings("settings", settings)); err != nil {
+	if err := errors.Join(checkName("host", name), checkSettings("settings", settings)); err != nil {
 		return nil, fmt.Errorf("create host %q: %w", name, err)
 	}
 	var h *Host
@@ -65,13 +66,14 @@ func NewHost(name string, settings ...Setting) (*Host, error) {
 	return h, err
 }
 
-func checkHostName(name string) error {
-	ok := name != "" && len(name) <= maxHostName && name[0] != '.' && name[0] != '-'
+// checkName checks the name of a host or of a link, whichever of is.
+func checkName(of, name string) error {
+	ok := name != "" && len(name) <= maxName && name[0] != '.' && name[0] != '-'
 	for _, r := range name {
 		ok = ok && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
 	}
 	if !ok {
-		return fmt.Errorf("host name %q: allowed are 1 to %d letters, digits, dots, dashes and underscores, starting with none of dot and dash", name, maxHostName)
+		return fmt.Errorf("%s name %q: allowed are 1 to %d letters, digits, dots, dashes and underscores, starting with none of dot and dash", of, name, maxName)
 	}
 	return nil
 }
@@ -142,7 +144,7 @@ func (h *Host) Ends() []*End {
 // IPv4 returns the IPv4 address of the host's first link, or the zero Addr when it has no link.
 func (h *Host) IPv4() netip.Addr {
 	if ends := h.Ends(); len(ends) > 0 {
-		return ends[0].ipv4.Addr()
+		return ends[0].plan.IPv4.Addr()
 	}
 	return netip.Addr{}
 }
@@ -151,7 +153,7 @@ func (h *Host) IPv4() netip.Addr {
 // that is too small for IPv6.
 func (h *Host) IPv6() netip.Addr {
 	if ends := h.Ends(); len(ends) > 0 {
-		return ends[0].ipv6.Addr()
+		return ends[0].plan.IPv6.Addr()
 	}
 	return netip.Addr{}
 }
@@ -201,16 +203,81 @@ func (h *Host) AddRoute(dst netip.Prefix, via netip.Addr) error {
 	case !via.IsValid() || via.Is4() != dst.Addr().Is4() || via.Zone() != "":
 		return fmt.Errorf("add route to %v via %v on host %s: allowed is a router's address of the same family, without zone", dst, via, h.name)
 	}
+	return h.addRoute(Route{To: dst, Via: via})
+}
+
+func (h *Host) addRoute(r Route) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		return fmt.Errorf("add route to %v on host %s: %w", dst, h.name, ErrClosed)
+		return fmt.Errorf("add route to %v on host %s: %w", r.To, h.name, ErrClosed)
 	}
-	if err := h.nl.RouteAdd(&netlink.Route{Dst: ipNet(dst), Gw: via.AsSlice()}); err != nil {
-		return fmt.Errorf("add route to %v via %v on host %s: %w", dst, via, h.name, err)
+	if err := h.addRouteLocked(r); err != nil {
+		return fmt.Errorf("add route %v on host %s: %w", r, h.name, err)
 	}
-	if err := h.markRouter(via); err != nil {
-		return fmt.Errorf("mark %v as a router on host %s: %w", via, h.name, err)
+	return nil
+}
+
+func (h *Host) addRouteLocked(r Route) error {
+	table, err := h.tableFor(r.From)
+	if err != nil {
+		return err
+	}
+	if err := h.nl.RouteAdd(&netlink.Route{Dst: ipNet(r.To), Gw: r.Via.AsSlice(), Table: table}); err != nil {
+		return err
+	}
+	if err := h.markRouter(r.Via); err != nil {
+		return fmt.Errorf("mark %v as a router: %w", r.Via, err)
+	}
+	if r.From.IsValid() {
+		return h.checkForwarding(r)
+	}
+	return nil
+}
+
+const (
+	// firstTable is the first of the tables for packets of one source. The kernel's own are 253 to 255.
+	firstTable = 1000
+
+	// sourceRule is the priority of the rules that choose them: after the local addresses (0), before the main table
+	// (32766).
+	sourceRule = 1000
+)
+
+// tableFor returns the routing table for packets from a source: 0, which stands for the main one, for packets from any.
+// The first time it adds the rule that leads there. What is not in the table is looked up in the main one.
+func (h *Host) tableFor(source netip.Prefix) (int, error) {
+	if !source.IsValid() {
+		return 0, nil
+	}
+	if i := slices.Index(h.sources, source); i >= 0 {
+		return firstTable + i, nil
+	}
+	rule := netlink.NewRule()
+	rule.Src, rule.Table, rule.Priority = ipNet(source), firstTable+len(h.sources), sourceRule
+	if source.Addr().Is6() {
+		rule.Family = unix.AF_INET6
+	}
+	if err := h.nl.RuleAdd(rule); err != nil {
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT) {
+			err = fmt.Errorf("%w: policy rules (CONFIG_IP_MULTIPLE_TABLES, CONFIG_IPV6_MULTIPLE_TABLES) are %w", err, ErrNotSupported)
+		}
+		return 0, fmt.Errorf("add rule for packets from %v: %w", source, err)
+	}
+	h.sources = append(h.sources, source)
+	return rule.Table, nil
+}
+
+// checkForwarding asks the kernel where it sends a packet that the route is for: rule, table and route have to agree.
+func (h *Host) checkForwarding(r Route) error {
+	got, err := h.nl.RouteGetWithOptions(r.To.Addr().AsSlice(), &netlink.RouteGetOptions{
+		SrcAddr: r.From.Addr().AsSlice(), IifIndex: h.ends[0].index,
+	})
+	if err != nil {
+		return fmt.Errorf("ask for the route: %w", err)
+	}
+	if len(got) != 1 || !got[0].Gw.Equal(r.Via.AsSlice()) {
+		return fmt.Errorf("the kernel sends such packets elsewhere: %v", got)
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func TestBadInputIsRefused(t *testing.T) {
 	long := strings.Repeat("x", 16)
 	// Hosts without a namespace: the kernel would have something else to say about them.
 	a, b := &Host{name: "a", serial: 1, fd: -1}, &Host{name: "b", serial: 2, fd: -1}
-	a.ends = []*End{{host: a, name: "eth0", number: 1}}
+	a.ends = []*End{{host: a, plan: EndPlan{Name: "eth0"}, number: 1}}
 	route := func(dst, via string) error {
 		d, _ := netip.ParsePrefix(dst)
 		v, _ := netip.ParseAddr(via)

@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -29,12 +30,17 @@ const (
 
 // LinkConfig configures a link. The zero value is a link with the MTU of Ethernet and one segment per packet.
 type LinkConfig struct {
+	// Name is the link's: 1 to 64 letters, digits, dots, dashes and underscores, starting with none of dot and dash. When
+	// empty, it is made of the names of its hosts: client-router.
+	Name string
+
 	// NameA and NameB name the interfaces at the two ends: up to 15 bytes. When empty, a host's interfaces are
 	// called eth0, eth1, ... in the order in which they are connected.
 	NameA, NameB string
 
 	// Number is the link's number in its network, 1 to 255. Addresses follow from it, so it must be unique where
-	// packets are forwarded between links. 0 takes the number after the highest that either host has.
+	// packets are forwarded between links. 0 takes the number after the highest that either host has, and in a [Graph] the
+	// lowest that no other link has.
 	Number int
 
 	// MTU is in bytes: 68 to 65535; 0 means 1500. Below 1280 the link has no IPv6 (RFC 8200).
@@ -48,19 +54,20 @@ type LinkConfig struct {
 // A Link joins two hosts by a pair of veth interfaces.
 type Link struct {
 	A, B *End
+
+	name string
 }
+
+// Name returns the name of the link, such as "client-router".
+func (l *Link) Name() string { return l.name }
 
 // An End is the interface at one end of a link.
 type End struct {
-	host  *Host
-	name  string
-	index int
-	mac   net.HardwareAddr
-	ipv4  netip.Prefix
-	ipv6  netip.Prefix
-	mtu   int
-
-	number int
+	host    *Host
+	plan    EndPlan
+	number  int // of the link
+	offload bool
+	index   int
 }
 
 // firstIndexA is above any index that the kernel assigns by itself: see create.
@@ -73,7 +80,7 @@ func (e *End) Ends() []*End { return []*End{e} }
 func (e *End) Host() *Host { return e.host }
 
 // Name returns the name of the interface in its host.
-func (e *End) Name() string { return e.name }
+func (e *End) Name() string { return e.plan.Name }
 
 // Index returns the index of the interface in its host.
 func (e *End) Index() int { return e.index }
@@ -81,37 +88,27 @@ func (e *End) Index() int { return e.index }
 // Device returns the interface with its namespace, as what impairs or captures takes it. Once the host is closed it is
 // one that they refuse.
 func (e *End) Device() netdev.Device {
-	return netdev.Device{NetNS: e.host.FD(), Name: e.name, Index: e.index}
+	return netdev.Device{NetNS: e.host.FD(), Name: e.plan.Name, Index: e.index}
 }
 
 // MAC returns the interface's Ethernet address.
-func (e *End) MAC() net.HardwareAddr { return slices.Clone(e.mac) }
+func (e *End) MAC() net.HardwareAddr { return slices.Clone(e.plan.MAC) }
 
 // IPv4 returns the interface's address, with the length of the link's prefix.
-func (e *End) IPv4() netip.Prefix { return e.ipv4 }
+func (e *End) IPv4() netip.Prefix { return e.plan.IPv4 }
 
 // IPv6 returns the interface's address, with the length of the link's prefix. It is the zero Prefix when the link's
 // MTU is too small for IPv6.
-func (e *End) IPv6() netip.Prefix { return e.ipv6 }
+func (e *End) IPv6() netip.Prefix { return e.plan.IPv6 }
 
 // MTU returns the interface's MTU in bytes.
-func (e *End) MTU() int { return e.mtu }
+func (e *End) MTU() int { return e.plan.MTU }
+
+// Offload reports whether the link was made with [LinkConfig].Offload: a packet can then be many segments.
+func (e *End) Offload() bool { return e.offload }
 
 // String returns the names of host and interface, such as "client/eth0".
-func (e *End) String() string { return e.host.name + "/" + e.name }
-
-// plan assigns the addresses of the end, from the number of the link and of the end: 1 for A, 2 for B.
-func (e *End) plan(number, end, mtu int) {
-	e.number = number
-	e.mtu = mtu
-	// Locally administered, unicast (IEEE 802, section 8.2).
-	e.mac = net.HardwareAddr{0x02, 0, 0, 0, byte(number), byte(end)}
-	e.ipv4 = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(number), byte(end)}), 24)
-	if mtu >= minMTUIPv6 {
-		// The number's decimal digits, so that link 107 is 10.0.107.0/24 and fd00:107::/64.
-		e.ipv6 = netip.PrefixFrom(netip.MustParseAddr(fmt.Sprintf("fd00:%d::%d", number, end)), 64)
-	}
-}
+func (e *End) String() string { return e.plan.String() }
 
 // Connect connects two hosts by a link: a veth pair that is created directly in the two namespaces. When it returns,
 // both interfaces have a carrier and their addresses, and are ready for use.
@@ -126,14 +123,19 @@ func Connect(a, b *Host, c LinkConfig) (*Link, error) {
 	case a.name == b.name:
 		return nil, fmt.Errorf("connect two hosts that are both called %s: allowed are two names", a.name)
 	}
-	l, err := connect(a, b, c)
+	return connect(a, b, func() (LinkPlan, error) { return planNext(a, b, c) })
+}
+
+// connect makes the link that plan returns, which can rely on that the hosts stay as they are meanwhile.
+func connect(a, b *Host, plan func() (LinkPlan, error)) (*Link, error) {
+	l, err := connectLocked(a, b, plan)
 	if err != nil {
 		return nil, fmt.Errorf("connect %s and %s: %w", a.name, b.name, err)
 	}
 	return l, nil
 }
 
-func connect(a, b *Host, c LinkConfig) (*Link, error) {
+func connectLocked(a, b *Host, plan func() (LinkPlan, error)) (*Link, error) {
 	// Lock in the order of creation, or two calls could deadlock.
 	first, second := a, b
 	if first.serial > second.serial {
@@ -148,14 +150,17 @@ func connect(a, b *Host, c LinkConfig) (*Link, error) {
 			return nil, fmt.Errorf("host %s: %w", h.name, ErrClosed)
 		}
 	}
-	l, err := planLink(a, b, c)
+	p, err := plan()
 	if err != nil {
 		return nil, err
 	}
-	if err := l.create(c.Offload); err != nil {
+	l := &Link{name: p.Name}
+	l.A = &End{host: a, plan: p.A, number: p.Number, offload: p.Offload}
+	l.B = &End{host: b, plan: p.B, number: p.Number, offload: p.Offload}
+	if err := l.create(); err != nil {
 		return nil, err
 	}
-	if err := l.configure(c.Offload); err != nil {
+	if err := l.configure(); err != nil {
 		if delErr := a.nl.LinkDel(byIndex(l.A.index)); delErr != nil {
 			err = errors.Join(err, fmt.Errorf("delete %v: %w", l.A, delErr))
 		}
@@ -173,55 +178,48 @@ func checkMTU(mtu int) error {
 	return nil
 }
 
-// planLink chooses names and addresses, and refuses what the kernel would not accept.
-func planLink(a, b *Host, c LinkConfig) (*Link, error) {
-	if err := checkMTU(c.MTU); err != nil {
-		return nil, err
-	}
+// check refuses what no link can be.
+func (c LinkConfig) check() error {
+	errs := []error{checkMTU(c.MTU)}
 	if c.Number < 0 || c.Number > maxLinkNumber {
-		return nil, fmt.Errorf("link number %d: allowed are 1 to %d, or 0 for the next", c.Number, maxLinkNumber)
+		errs = append(errs, fmt.Errorf("link number %d: allowed are 1 to %d, or 0 for the next", c.Number, maxLinkNumber))
 	}
-	l := &Link{A: &End{host: a, name: c.NameA}, B: &End{host: b, name: c.NameB}}
-	number, mtu := c.Number, c.MTU
-	if mtu == 0 {
-		mtu = DefaultMTU
+	if c.Name != "" {
+		errs = append(errs, checkName("link", c.Name))
 	}
-	next := 1
-	for _, e := range []*End{l.A, l.B} {
-		if err := e.planName(); err != nil {
-			return nil, err
-		}
-		for _, other := range e.host.ends {
-			if other.number == number {
-				return nil, fmt.Errorf("link number %d: host %s has it at %s", number, e.host.name, other.name)
-			}
-			next = max(next, other.number+1)
-		}
-	}
-	if number == 0 {
-		number = next
-	}
-	if number > maxLinkNumber {
-		return nil, fmt.Errorf("link number %d: a host has number %d already, give the link one that is free", number, maxLinkNumber)
-	}
-	l.A.plan(number, 1, mtu)
-	l.B.plan(number, 2, mtu)
-	return l, nil
+	return errors.Join(errs...)
 }
 
-func (e *End) planName() error {
-	if e.name == "" {
-		e.name = fmt.Sprintf("eth%d", len(e.host.ends))
+// planNext plans a link between two hosts that may have some.
+func planNext(a, b *Host, c LinkConfig) (LinkPlan, error) {
+	if err := c.check(); err != nil {
+		return LinkPlan{}, err
 	}
-	if err := checkInterfaceName(e.name); err != nil {
-		return fmt.Errorf("interface on host %s: %w", e.host.name, err)
-	}
-	for _, other := range e.host.ends {
-		if other.name == e.name {
-			return fmt.Errorf("interface %s: host %s has one of this name", e.name, e.host.name)
+	next := 1
+	for _, h := range []*Host{a, b} {
+		for _, e := range h.ends {
+			if e.number == c.Number {
+				return LinkPlan{}, fmt.Errorf("link number %d: host %s has it at %s", c.Number, h.name, e.Name())
+			}
+			next = max(next, e.number+1)
 		}
 	}
-	return nil
+	if c.Number == 0 && next > maxLinkNumber {
+		return LinkPlan{}, fmt.Errorf("link number %d: a host has number %d already, give the link one that is free",
+			next, maxLinkNumber)
+	}
+	c.Number = cmp.Or(c.Number, next)
+	c.Name = cmp.Or(c.Name, a.name+"-"+b.name)
+	return planLink(a.name, b.name, a.plans(), b.plans(), c)
+}
+
+// plans are the host's ends as they were planned.
+func (h *Host) plans() []EndPlan {
+	plans := make([]EndPlan, len(h.ends))
+	for i, e := range h.ends {
+		plans[i] = e.plan
+	}
+	return plans
 }
 
 // checkInterfaceName follows dev_valid_name in net/core/dev.c, and also refuses a name that the kernel would take for
@@ -237,23 +235,23 @@ func checkInterfaceName(name string) error {
 }
 
 // create creates the pair, with both interfaces down.
-func (l *Link) create(offload bool) error {
+func (l *Link) create() error {
 	a, b := l.A, l.B
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.HardwareAddr = a.name, a.mtu, a.mac
+	attrs.Name, attrs.MTU, attrs.HardwareAddr = a.plan.Name, a.plan.MTU, a.plan.MAC
 	// The kernel numbers the interfaces of each namespace separately, so both ends of a pair often have index 2. Then
 	// the link watch takes them for one interface without a lower device, and delays the carrier event by up to a
 	// second (net/core/link_watch.c, linkwatch_urgent_event). So A gets an index out of that range; B keeps its own.
 	attrs.Index = firstIndexA + a.number
 	// The default is one queue per CPU (drivers/net/veth.c, veth_get_num_queues).
 	attrs.NumTxQueues, attrs.NumRxQueues = 1, 1
-	if !offload {
+	if !a.offload {
 		attrs.GSOMaxSegs = 1
 	}
 	pair := &netlink.Veth{
 		LinkAttrs:        attrs,
-		PeerName:         b.name,
-		PeerHardwareAddr: b.mac,
+		PeerName:         b.plan.Name,
+		PeerHardwareAddr: b.plan.MAC,
 		PeerNamespace:    netlink.NsFd(b.host.fd),
 	}
 	if err := a.host.nl.LinkAdd(pair); err != nil {
@@ -270,13 +268,13 @@ func (l *Link) create(offload bool) error {
 }
 
 // configure sets up a created pair for use. The order matters: see Silence in the package documentation.
-func (l *Link) configure(offload bool) error {
-	link, err := l.B.host.nl.LinkByName(l.B.name)
+func (l *Link) configure() error {
+	link, err := l.B.host.nl.LinkByName(l.B.plan.Name)
 	if err != nil {
 		return fmt.Errorf("look up %v: %w", l.B, err)
 	}
 	l.B.index = link.Attrs().Index
-	if !offload {
+	if !l.B.offload {
 		// LinkAdd has no such attribute for the peer.
 		if err := l.B.host.nl.LinkSetGSOMaxSegs(link, 1); err != nil {
 			return fmt.Errorf("set gso_max_segs of %v to 1: %w", l.B, err)
@@ -289,7 +287,7 @@ func (l *Link) configure(offload bool) error {
 		}
 	}
 	for _, e := range ends {
-		if err := e.awaitCarrier(offload); err != nil {
+		if err := e.awaitCarrier(); err != nil {
 			return err
 		}
 	}
@@ -323,13 +321,13 @@ func (e *End) up() error {
 // awaitCarrier returns when packets can be sent. The end that came up first gets its carrier when the other one comes
 // up. Until the link watch of the kernel has processed that, its queue drops everything (net/core/link_watch.c).
 // Since Linux 6.8 asking for the state makes it do so at once (rtnl_getlink).
-func (e *End) awaitCarrier(offload bool) error {
+func (e *End) awaitCarrier() error {
 	err := e.host.await(unix.RTNLGRP_LINK, func() (bool, error) {
 		link, err := e.host.nl.LinkByIndex(e.index)
 		if err != nil {
 			return false, err
 		}
-		if segs := link.Attrs().GSOMaxSegs; !offload && segs != 1 {
+		if segs := link.Attrs().GSOMaxSegs; !e.offload && segs != 1 {
 			return false, fmt.Errorf("gso_max_segs is %d, not the 1 that was set", segs)
 		}
 		return link.Attrs().OperState == netlink.OperUp, nil
@@ -342,7 +340,7 @@ func (e *End) awaitCarrier(offload bool) error {
 
 // addAddresses adds the addresses of the end, and neighbour entries for those of its peer.
 func (e *End) addAddresses(peer *End) error {
-	for _, p := range [][2]netip.Prefix{{e.ipv4, peer.ipv4}, {e.ipv6, peer.ipv6}} {
+	for _, p := range [][2]netip.Prefix{{e.plan.IPv4, peer.plan.IPv4}, {e.plan.IPv6, peer.plan.IPv6}} {
 		own, other := p[0], p[1].Addr()
 		if !own.IsValid() {
 			continue
@@ -353,7 +351,7 @@ func (e *End) addAddresses(peer *End) error {
 			Family:       unix.AF_INET,
 			State:        netlink.NUD_PERMANENT,
 			IP:           other.AsSlice(),
-			HardwareAddr: peer.mac,
+			HardwareAddr: peer.plan.MAC,
 		}
 		if own.Addr().Is6() {
 			addr.Flags = unix.IFA_F_NODAD
@@ -372,18 +370,18 @@ func (e *End) addAddresses(peer *End) error {
 // awaitIPv6 returns when the host accepts packets to the IPv6 address of the end. A worker of the kernel adds the
 // local route, even without duplicate address detection (net/ipv6/addrconf.c, addrconf_dad_work).
 func (e *End) awaitIPv6() error {
-	if !e.ipv6.IsValid() {
+	if !e.plan.IPv6.IsValid() {
 		return nil
 	}
 	err := e.host.await(unix.RTNLGRP_IPV6_ROUTE, func() (bool, error) {
-		routes, err := e.host.nl.RouteGet(e.ipv6.Addr().AsSlice())
+		routes, err := e.host.nl.RouteGet(e.plan.IPv6.Addr().AsSlice())
 		if err != nil {
 			return false, err
 		}
 		return len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL, nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait for address %v of %v: %w", e.ipv6, e, err)
+		return fmt.Errorf("wait for address %v of %v: %w", e.plan.IPv6, e, err)
 	}
 	return nil
 }

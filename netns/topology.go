@@ -4,17 +4,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
-
-	"github.com/tcplab/tcplab/internal/thread"
 )
 
-// The kinds of topology.
+// The kinds of topology. Others are a [Graph] of one's own.
 const (
 	KindDirect   = "direct"
 	KindRouted   = "routed"
 	KindDumbbell = "dumbbell"
+	KindGraph    = "graph"
 )
 
 const (
@@ -25,12 +23,7 @@ const (
 	bottleneckLink = 200
 )
 
-var (
-	anyIPv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	anyIPv6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-)
-
-// Config configures a topology. The zero value works.
+// Config configures a ready-made topology. The zero value works.
 type Config struct {
 	// MTU of all links, in bytes: 68 to 65535; 0 means 1500. Below 1280 there is no IPv6 (RFC 8200).
 	MTU int
@@ -71,215 +64,76 @@ func (c Config) checkBottleneck(kind string) error {
 	return nil
 }
 
-// A Topology is a set of hosts and the links between them. Close removes all of it.
-type Topology struct {
-	Kind    string
-	Clients []*Host
-	Routers []*Host
-	Servers []*Host
-	Links   []*Link
-
-	// ToServer and ToClient are the ends at whose egress to impair that direction: those of the router in a routed
-	// topology, and of the bottleneck in a dumbbell. In a direct topology they are those of the hosts, where drops in
-	// the queue affect the local TCP.
-	ToServer, ToClient *End
-}
-
-// Client returns the first client.
-func (t *Topology) Client() *Host { return t.Clients[0] }
-
-// Server returns the first server.
-func (t *Topology) Server() *Host { return t.Servers[0] }
-
-// Hosts returns all hosts: clients, routers, servers.
-func (t *Topology) Hosts() []*Host { return slices.Concat(t.Clients, t.Routers, t.Servers) }
-
-// Close closes all hosts. Closing again does nothing.
-func (t *Topology) Close() error {
-	var errs []error
-	for _, h := range t.Hosts() {
-		errs = append(errs, h.Close())
-	}
-	return errors.Join(errs...)
-}
-
 // Direct builds a client and a server with one link between them.
 func Direct(c Config) (*Topology, error) {
-	roles := roles{clients: []string{"client"}, servers: []string{"server"}}
-	return build(KindDirect, c, roles, func(t *Topology) error {
-		if err := t.connect(c, joint{t.Client(), t.Server(), 1}); err != nil {
-			return err
-		}
-		t.ToServer, t.ToClient = t.Links[0].A, t.Links[0].B
-		return nil
-	})
+	g := c.preset(KindDirect)
+	link := g.link(g.client("client"), g.server("server"))
+	return g.build(func(t *Topology) (toServer, toClient *End) { return t.Link(link).A, t.Link(link).B })
 }
 
 // Routed builds a client and a server with a router between them.
 func Routed(c Config) (*Topology, error) {
-	roles := roles{clients: []string{"client"}, routers: []string{"router"}, servers: []string{"server"}}
-	return build(KindRouted, c, roles, func(t *Topology) error {
-		router := t.Routers[0]
-		if err := t.connect(c, joint{t.Client(), router, 1}, joint{router, t.Server(), 2}); err != nil {
-			return err
-		}
-		near, far := t.Links[0], t.Links[1]
-		t.ToServer, t.ToClient = far.A, near.B
-		return errors.Join(addGateway(near.A, near.B), addGateway(far.B, far.A))
-	})
+	g := c.preset(KindRouted)
+	client, router, server := g.client("client"), g.router("router"), g.server("server")
+	near, far := g.link(client, router), g.link(router, server)
+	return g.build(func(t *Topology) (toServer, toClient *End) { return t.Link(far).A, t.Link(near).B })
 }
 
 // Dumbbell builds 1 to 99 pairs of a client and a server. All clients are connected to one router, all servers to
-// another, and all pairs share the bottleneck, the link between the routers. It is the first of the links.
+// another, and all pairs share the link between the routers, which is called "bottleneck". It is the first of the
+// links.
 func Dumbbell(pairs int, c Config) (*Topology, error) {
 	if pairs < 1 || pairs > MaxPairs {
 		return nil, fmt.Errorf("build a %s topology of %d pairs: allowed are 1 to %d", KindDumbbell, pairs, MaxPairs)
 	}
-	roles := roles{routers: []string{"left", "right"}}
+	g := c.preset(KindDumbbell)
+	left, right := g.router("left"), g.router("right")
+	bottleneck := g.Link(left, right, LinkConfig{
+		Name: "bottleneck", Number: bottleneckLink, MTU: cmp.Or(c.BottleneckMTU, c.MTU), Offload: c.Offload,
+	})
 	for i := 1; i <= pairs; i++ {
-		roles.clients = append(roles.clients, fmt.Sprintf("client%d", i))
-		roles.servers = append(roles.servers, fmt.Sprintf("server%d", i))
+		client, server := g.client(fmt.Sprintf("client%d", i)), g.server(fmt.Sprintf("server%d", i))
+		g.Link(client, left, LinkConfig{Number: i, MTU: c.MTU, Offload: c.Offload})
+		g.Link(right, server, LinkConfig{Number: serverLinks + i, MTU: c.MTU, Offload: c.Offload})
 	}
-	return build(KindDumbbell, c, roles, func(t *Topology) error {
-		left, right := t.Routers[0], t.Routers[1]
-		narrow := c
-		narrow.MTU = cmp.Or(c.BottleneckMTU, c.MTU)
-		if err := t.connect(narrow, joint{left, right, bottleneckLink}); err != nil {
-			return err
-		}
-		bottleneck := t.Links[0]
-		t.ToServer, t.ToClient = bottleneck.A, bottleneck.B
-		for i := range pairs {
-			err := t.connect(c, joint{t.Clients[i], left, i + 1}, joint{right, t.Servers[i], serverLinks + i + 1})
-			if err != nil {
-				return err
-			}
-			near, far := t.Links[len(t.Links)-2], t.Links[len(t.Links)-1]
-			err = errors.Join(
-				addGateway(near.A, near.B),
-				addGateway(far.B, far.A),
-				// The routers have no default routes: with one to each other, a packet to an unknown address would
-				// loop over the bottleneck until its TTL ends.
-				addSubnet(left, far.B, bottleneck.B),
-				addSubnet(right, near.A, bottleneck.A),
-			)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return g.build(func(t *Topology) (toServer, toClient *End) { return t.Link(bottleneck).A, t.Link(bottleneck).B })
 }
 
-// roles are the names of the hosts to be created.
-type roles struct {
-	clients, routers, servers []string
+// A preset is the graph of a ready-made topology.
+type preset struct {
+	Graph
+	config Config
 }
 
-// A joint is a link to be made.
-type joint struct {
-	a, b   *Host
-	number int
+func (c Config) preset(kind string) *preset { return &preset{Graph{kind: kind}, c} }
+
+func (g *preset) client(name string) string {
+	return g.add(node{name: name, role: roleClient, settings: slices.Concat(g.config.Sysctls, g.config.ClientSysctls)})
 }
 
-// build creates the hosts, has them joined, and removes everything again if that does not succeed.
-func build(kind string, c Config, r roles, join func(*Topology) error) (_ *Topology, err error) {
-	if err := c.check(kind); err != nil {
-		return nil, fmt.Errorf("build a %s topology: %w", kind, err)
+func (g *preset) server(name string) string {
+	return g.add(node{name: name, role: roleServer, settings: slices.Concat(g.config.Sysctls, g.config.ServerSysctls)})
+}
+
+func (g *preset) router(name string) string {
+	return g.Router(name, slices.Concat(g.config.Sysctls, g.config.RouterSysctls)...)
+}
+
+func (g *preset) link(a, b string) string {
+	return g.Link(a, b, LinkConfig{MTU: g.config.MTU, Offload: g.config.Offload})
+}
+
+// build checks the configuration first, whose errors name its fields. Hosts are created clients first, then routers,
+// then servers.
+func (g *preset) build(directions func(*Topology) (toServer, toClient *End)) (*Topology, error) {
+	if err := g.config.check(g.kind); err != nil {
+		return nil, fmt.Errorf("build a %s topology: %w", g.kind, err)
 	}
-	t := &Topology{Kind: kind}
-	finished := false
-	defer func() {
-		if !finished {
-			err = errors.Join(err, t.Close())
-		}
-	}()
-	// All hosts are created by one thread, which ends in the namespace of the last one.
-	err = thread.Run(func() error {
-		if err := t.createHosts(c, r); err != nil {
-			return err
-		}
-		if err := join(t); err != nil {
-			return err
-		}
-		return t.setInterfaceSysctls(c)
-	})
+	slices.SortStableFunc(g.nodes, func(a, b node) int { return cmp.Compare(a.role, b.role) })
+	t, err := g.Build()
 	if err != nil {
-		return nil, fmt.Errorf("build a %s topology: %w", kind, err)
+		return nil, err
 	}
-	finished = true
+	t.ToServer, t.ToClient = directions(t)
 	return t, nil
-}
-
-// role is a group of hosts of a topology, and their settings.
-type role struct {
-	names    []string
-	hosts    *[]*Host
-	first    []Setting
-	settings []Setting
-}
-
-func (t *Topology) roles(c Config, r roles) []role {
-	return []role{
-		{r.clients, &t.Clients, nil, c.ClientSysctls},
-		{r.routers, &t.Routers, Forwarding(), c.RouterSysctls},
-		{r.servers, &t.Servers, nil, c.ServerSysctls},
-	}
-}
-
-func (t *Topology) createHosts(c Config, r roles) error {
-	for _, role := range t.roles(c, r) {
-		settings, _ := splitSettings(slices.Concat(role.first, c.Sysctls, role.settings))
-		for _, name := range role.names {
-			h, err := createHost(name, settings)
-			if err != nil {
-				return err
-			}
-			*role.hosts = append(*role.hosts, h)
-		}
-	}
-	return nil
-}
-
-func (t *Topology) setInterfaceSysctls(c Config) error {
-	for _, role := range t.roles(c, roles{}) {
-		_, settings := splitSettings(slices.Concat(c.Sysctls, role.settings))
-		for _, h := range *role.hosts {
-			for _, s := range settings {
-				if err := h.SetSysctl(s.Key, s.Value); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
-func (t *Topology) connect(c Config, joints ...joint) error {
-	for _, j := range joints {
-		link, err := Connect(j.a, j.b, LinkConfig{Number: j.number, MTU: c.MTU, Offload: c.Offload})
-		if err != nil {
-			return err
-		}
-		t.Links = append(t.Links, link)
-	}
-	return nil
-}
-
-// addGateway makes the router the default gateway of the host at the other end of its link.
-func addGateway(e, router *End) error {
-	return addRoutes(e.host, [2]netip.Prefix{anyIPv4, anyIPv6}, router)
-}
-
-// addSubnet adds a route from the host to the link of an end, through the router.
-func addSubnet(h *Host, e, router *End) error {
-	return addRoutes(h, [2]netip.Prefix{e.ipv4.Masked(), e.ipv6.Masked()}, router)
-}
-
-func addRoutes(h *Host, to [2]netip.Prefix, router *End) error {
-	err := h.AddRoute(to[0], router.ipv4.Addr())
-	if to[1].IsValid() && router.ipv6.IsValid() {
-		err = errors.Join(err, h.AddRoute(to[1], router.ipv6.Addr()))
-	}
-	return err
 }

@@ -120,7 +120,7 @@ type Inputs struct {
 
 // A Topology is the hosts and links of a scenario.
 type Topology struct {
-	Kind  string `json:"kind"` // "direct", "routed", "dumbbell"
+	Kind  string `json:"kind"` // "direct", "routed", "dumbbell"; "graph" is any other
 	Hosts []Host `json:"hosts"`
 	Links []Link `json:"links"`
 }
