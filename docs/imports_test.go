@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // Leaves need nothing but these packages outside of the standard library, so that who uses one does not get the rest.
@@ -21,9 +23,7 @@ var leaves = map[string][]string{
 }
 
 func TestLeavesImportNothingElse(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skipf("needs the go command: %v", err)
-	}
+	testenv.Program(t, "go", "to list packages")
 	for leaf, allowed := range leaves {
 		command := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./"+leaf)
 		command.Dir = ".."

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -123,6 +124,40 @@ func TestEachPackageSaysItsOneThing(t *testing.T) {
 		}
 		if !strings.HasPrefix(said, "Package "+p.Name+" ") && p.Name != "main" || said == "" {
 			t.Errorf("%s has no doc comment that begins with \"Package %s\"", p.folder(), p.Name)
+		}
+	}
+}
+
+// An example shows how a package is used, and runs where that needs no root.
+func TestEachImportablePackageHasAnExample(t *testing.T) {
+	example := regexp.MustCompile(`(?m)^func Example`)
+	for _, p := range listPackages(t) {
+		if !p.importable() {
+			continue
+		}
+		found := false
+		for _, name := range append(slices.Clone(p.TestGoFiles), p.XTestGoFiles...) {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = found || example.Match(text)
+		}
+		if !found {
+			t.Errorf("%s has no example: write one in example_test.go, with its output if it runs without root", p.folder())
+		}
+	}
+}
+
+// The table of packages has each that others can import, once.
+func TestArchitectureDescribesEachPackage(t *testing.T) {
+	document, err := os.ReadFile("architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range listPackages(t) {
+		if n := strings.Count(string(document), "\n| `"+p.folder()+"` | "); p.importable() && n != 1 {
+			t.Errorf("architecture.md has %d rows for %s in its table of packages, want 1", n, p.folder())
 		}
 	}
 }

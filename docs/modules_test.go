@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 const module = "github.com/tcplab/tcplab"
@@ -54,9 +56,7 @@ var modulePackages = sync.OnceValues(func() ([]listed, error) {
 // listPackages lists the module's packages, except those of testdata.
 func listPackages(t *testing.T) []listed {
 	t.Helper()
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the go command, to list packages")
-	}
+	testenv.Program(t, "go", "to list packages")
 	packages, err := modulePackages()
 	if err != nil {
 		t.Fatal(err)

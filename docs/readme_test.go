@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 func readREADME(t *testing.T) string {
@@ -31,7 +32,29 @@ func block(t *testing.T, fence, begin string) string {
 	return begin + content + "\n"
 }
 
-// userModule is a folder with the two files that the README has its reader make, as they stand there.
+// What stands around the README's statements on impairments.
+const (
+	impairmentsHead = `package mine
+
+import (
+	"time"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/profiles"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/impair/schedule"
+)
+
+func _(path *harness.Network, outages schedule.Schedule) (profiles.Profile, error) {
+`
+	impairmentsFoot = `
+	return link, err
+}
+`
+)
+
+// userModule is a folder with the two files that the README has its reader make, as they stand there, and its other Go code.
 func userModule(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -60,6 +83,8 @@ func userModule(t *testing.T) string {
 		"go.mod":       strings.ReplaceAll(module, replaced, "=> "+checkout+"\n"),
 		"go.sum":       string(sums),
 		"mine_test.go": block(t, "go", "package "),
+		// Statements, in a function that has what they speak of.
+		"impairments_test.go": impairmentsHead + block(t, "go", "path.ToServer.Impair(") + impairmentsFoot,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
@@ -70,11 +95,9 @@ func userModule(t *testing.T) string {
 
 // What a reader pastes compiles in a module of their own. Nothing is downloaded: all that it takes, this module takes as well.
 func TestREADMEsFileCompilesInAModuleOfItsOwn(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the go command, to compile the README's file")
-	}
+	testenv.Program(t, "go", "to compile the README's file")
 	dir := userModule(t)
-	formatted, err := exec.Command("gofmt", "-l", dir).CombinedOutput()
+	formatted, err := exec.Command("gofmt", "-l", filepath.Join(dir, "mine_test.go")).CombinedOutput()
 	if err != nil || len(formatted) > 0 {
 		t.Errorf("gofmt would change the README's file: %v %s", err, formatted)
 	}

@@ -16,7 +16,7 @@ import (
 // A scenario: topology, start, action, assertion. In a suite it is the value of a package variable, as in var _ = It(...), beside
 // a TestMain that calls Main and a test that calls RunSpecs.
 func Example() {
-	It("is refused with a reset where nobody listens", func(ctx SpecContext) {
+	It("is refused with RST by a closed port", func(ctx SpecContext) {
 		const rtt = 50 * time.Millisecond
 		lab := harness.NewLab(ctx)
 		net := lab.Path(rtt)

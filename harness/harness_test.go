@@ -695,9 +695,9 @@ func TestImpairmentsInTheRecord(t *testing.T) {
 		g.Expect(impairment.Direction).To(Equal("egress"))
 	}
 	g.Expect(ends).To(Equal([]string{"router/eth1", "router/eth0", "router/eth1", "router/eth0"}))
-	for i, delay := range []string{"5ms", "5ms", "7ms"} {
-		g.Expect(record.Impairments[i].Asked).To(ContainSubstring(`"delay": "` + delay + `"`))
-		g.Expect(record.Impairments[i].Applied).To(ContainSubstring(`"delay": "` + delay + `"`))
+	for i, delay := range []string{"5000000", "5000000", "7000000"} {
+		g.Expect(record.Impairments[i].Asked).To(ContainSubstring(`"delay_ns": ` + delay))
+		g.Expect(record.Impairments[i].Applied).To(ContainSubstring(`"delay_ns": ` + delay))
 		g.Expect(record.Impairments[i].Notes).To(ContainElement(HavePrefix("Limit")))
 	}
 	// Each has a seed of its own, which follows from that of the run; one that is asked for stays.

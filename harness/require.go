@@ -1,17 +1,11 @@
 package harness
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/onsi/ginkgo/v2"
-	"github.com/onsi/ginkgo/v2/types"
 
 	"github.com/tcplab/tcplab/harness/kernelversion"
+	"github.com/tcplab/tcplab/internal/constraint"
 )
-
-// kernelComponent is what a spec calls the kernel in Ginkgo's decorator for versions.
-const kernelComponent = "kernel"
 
 // skipOtherKernel skips a spec that is for other kernels than this. A spec that depends on the kernel's version says
 // so with Ginkgo's decorator
@@ -24,17 +18,7 @@ const kernelComponent = "kernel"
 func skipOtherKernel() {
 	running, err := kernelversion.Running()
 	check(err)
-	if reason := misfit(ginkgo.CurrentSpecReport().ComponentSemVerConstraints()[kernelComponent], running); reason != "" {
+	if reason := constraint.Unmet(ginkgo.CurrentSpecReport().ComponentSemVerConstraints()[constraint.Kernel], running); reason != "" {
 		ginkgo.Skip(reason)
 	}
-}
-
-// misfit says why a kernel does not meet the conditions of a spec, or nothing if it does. Of a release only the
-// three numbers count: "-56-amd64" behind them would read as a version before that one.
-func misfit(conditions []string, running kernelversion.Version) string {
-	fits := types.MustParseSemVerFilter(kernelComponent + "=" + running.String())
-	if fits(kernelComponent, conditions) {
-		return ""
-	}
-	return fmt.Sprintf("is for kernels %s; this is %s", strings.Join(conditions, " and "), running.Release)
 }

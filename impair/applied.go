@@ -62,7 +62,7 @@ func prepare(n Netem, change bool) (request, error) {
 	return r, nil
 }
 
-// report tells how the request became what the kernel has.
+// report compares the request with what the kernel has.
 func (r request) report(got attributes) Applied {
 	a := Applied{Asked: r.asked, Got: got.netem()}
 	note := func(format string, args ...any) { a.Notes = append(a.Notes, fmt.Sprintf(format, args...)) }

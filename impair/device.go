@@ -31,8 +31,8 @@ var (
 // in that instant, are lost. Then Apply reads back what the kernel has.
 //
 // Errors: [*invalid.FieldError] (joined; nothing was done), [ErrNoNetem],
-// [ErrNotPermitted], [netdev.ErrNoDevice], [*MismatchError] (it was done, Applied
-// tells what).
+// [ErrNotPermitted], [netdev.ErrNoDevice], [*MismatchError] (it was done; see
+// Applied).
 func Apply(d netdev.Device, n Netem) (Applied, error) {
 	return modify("apply", d, n, false)
 }
@@ -216,10 +216,10 @@ func open(d netdev.Device) (*link, error) {
 	return l, nil
 }
 
-// close closes the socket. What the kernel had to say it has said before.
+// close closes the socket. Its error says nothing new.
 func (l *link) close() { _ = l.Close() }
 
-// find looks the device up, and sees that name and index belong together.
+// find looks up the device, and checks that name and index belong together.
 func (l *link) find(d netdev.Device) error {
 	data := pack(ifinfomsg{Index: int32(d.Index)})
 	if d.Index == 0 {

@@ -35,27 +35,25 @@
 // Most of these are from the source, net/sched/sch_netem.c (after 6.6, and 6.18). Those marked * are measured by
 // tests of this package, in guests of Debian's 6.1 and 6.12.
 //
-//   - netem sees what the stack hands to the device. That can be a GSO
-//     super-packet of 64 KB, which is then lost, delayed or marked as one. Set
-//     the device's gso_max_segs to 1 for a packet per segment.
-//   - On the sending host netem's queue and drops talk back to the local TCP.
-//     Put it on a router between the hosts.
-//   - Jitter reorders packets, unless a rate is set. A jitter drawn from a table
-//     goes up to 4 times as far as Jitter, also below a delay of 0; such packets
-//     leave at once.
-//   - * DelayCorrelation has next to no effect, unless Jitter is above
+//   - netem sees the packets that the stack passes to the device. That can be a
+//     GSO packet of 64 KB, which is lost, delayed or marked as one. Set the
+//     device's gso_max_segs to 1 for one segment per packet.
+//   - On the sending host, netem's queue and drops affect the local TCP. Put it
+//     on a router between the hosts.
+//   - Jitter reorders packets, unless a rate is set. Jitter from a table is up to
+//     4 times Jitter, even below a delay of 0; such packets are not delayed.
+//   - * DelayCorrelation has almost no effect, unless Jitter is above
 //     2 s * (1 - correlation) and Uniform: the kernel correlates a 32-bit number
 //     and then takes it modulo twice the jitter in ns, or modulo the size of the
-//     table, which throws the correlation away.
-//   - * The other correlations change the share: correlated numbers crowd around
+//     table, which removes the correlation.
+//   - * The other correlations change the rate: correlated numbers concentrate in
 //     the middle, away from a threshold near the end. A RandomLoss of 5 % with a
-//     correlation of 50 % lost none of 20,000 packets. For bursts take
+//     correlation of 50 % lost none of 20,000 packets. For bursts use
 //     [GilbertElliott] or [FourState].
-//   - A loss model starts again in its good state at each Change, and so does
-//     the random sequence of Seed.
-//   - Packets that Reorder picks leave at once: they pass by the delay and by the
-//     rate.
-//   - A duplicate goes through netem once more, and can be lost there.
+//   - Each Change restarts the loss model in its good state, and the random
+//     sequence of Seed.
+//   - Packets selected by Reorder bypass the delay and the rate.
+//   - A duplicate passes netem once more, and can be lost there.
 //   - Seed covers loss, duplication, jitter and the choice of what to reorder or
 //     corrupt, on Linux 6.6 and later. It does not cover which bit is flipped, the
 //     range of a slot, and the start value of any correlation. Earlier kernels
@@ -63,12 +61,12 @@
 //   - [netdev.Stats].Drops counts losses and packets over the limit; before Linux 7.2 also
 //     ECN marks (packets that were marked and delivered). Since then netem counts
 //     what it does to packets one by one: [netdev.Stats].Injected.
-//   - Corrupt flips a bit of a packet's linear part, which of what a local TCP has
-//     sent is the headers only; since Linux 7.2 of the whole packet.
-//   - netem's limit counts the packets that are being delayed, too. See
-//     [Netem.Limit] for the size that is chosen when none is given.
-//   - * The kernel never unloads a distribution table, and never tells which one it
-//     has. Change to [Uniform] therefore loads a table that is uniform.
+//   - Corrupt flips a bit of a packet's linear part, which is only the headers in
+//     packets of a local TCP; since Linux 7.2 of the whole packet.
+//   - netem's limit includes delayed packets. See [Netem.Limit] for the size that
+//     is chosen when none is given.
+//   - * The kernel never unloads a distribution table, and never reports which one
+//     it has. So Change to [Uniform] loads a uniform table.
 //
 // # Netlink
 //

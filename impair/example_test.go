@@ -52,7 +52,7 @@ func ExampleNetem_MarshalJSON() {
 	fmt.Println(string(text))
 	// Output:
 	// {
-	//   "delay": "20ms",
+	//   "delay_ns": 20000000,
 	//   "loss": {
 	//     "model": "random",
 	//     "percent": 1

@@ -5,28 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 )
-
-// span is a duration in JSON: "20ms".
-type span time.Duration
-
-func (s span) MarshalText() ([]byte, error) { return []byte(time.Duration(s).String()), nil }
-
-func (s *span) UnmarshalText(text []byte) error {
-	d, err := time.ParseDuration(string(text))
-	*s = span(d)
-	return err
-}
-
-// inJSON is a pointer to the field as a record has it.
-func (f field) inJSON(p *parts) any {
-	v := f.at(p)
-	if d, ok := v.(*time.Duration); ok {
-		return (*span)(d)
-	}
-	return v
-}
 
 // path is the object that the field is in, "" for Netem's own, and its name there.
 func (f field) path() (object, name string) {
@@ -36,7 +15,7 @@ func (f field) path() (object, name string) {
 	return "", f.json
 }
 
-// MarshalJSON writes what is not zero: durations as strings ("20ms"), percentages as numbers, rates as bits per second,
+// MarshalJSON writes what is not zero: durations in nanoseconds ("delay_ns"), percentages as numbers, rates as bits per second,
 // the loss with the name of its model. It is a format: names are added, never changed.
 func (n Netem) MarshalJSON() ([]byte, error) {
 	p := takeApart(n)
@@ -65,7 +44,7 @@ func (n Netem) MarshalJSON() ([]byte, error) {
 			}
 			within = object
 		}
-		value, err := json.Marshal(f.inJSON(&p))
+		value, err := json.Marshal(f.at(&p))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.name, err)
 		}
@@ -97,7 +76,7 @@ func (n *Netem) UnmarshalJSON(data []byte) error {
 			objects[in] = o
 		}
 		if value, ok := objects[in][name]; ok {
-			if err := json.Unmarshal(value, f.inJSON(&p)); err != nil {
+			if err := json.Unmarshal(value, f.at(&p)); err != nil {
 				return fmt.Errorf("%s: %w", f.json, err)
 			}
 		}

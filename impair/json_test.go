@@ -8,7 +8,7 @@ import (
 
 // FuzzJSON: what is read of a record can be written, and is read again as the same.
 func FuzzJSON(f *testing.F) {
-	f.Add([]byte(`{"asked":{"delay":"25ms","jitter":"1us","loss":{"model":"gilbert-elliott","p":1,"r":10},"rate":{"rate":"1 Mbit/s"},"slot":{"min_delay":"1ms"}}}`))
+	f.Add([]byte(`{"asked":{"delay_ns":25000000,"jitter_ns":1000,"loss":{"model":"gilbert-elliott","p":1,"r":10},"rate":{"rate":"1 Mbit/s"},"slot":{"min_delay_ns":1000000}}}`))
 	f.Add([]byte(`{"got":{"loss":{"model":"four-state","p13":1},"limit":-1,"seed":18446744073709551615,"distribution":"normal"},"notes":["x"]}`))
 	written, err := json.Marshal(full())
 	if err != nil {

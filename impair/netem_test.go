@@ -74,13 +74,13 @@ func TestJSONIsReadable(t *testing.T) {
 		Rate:  Rate{BitsPerSecond: 20 * Mbit},
 	})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(string(text)).To(Equal(`{"delay":"20ms","loss":{"model":"gilbert-elliott","p":1,"r":10,"one_minus_h":100},"rate":{"bits_per_second":20000000}}`))
+	g.Expect(string(text)).To(Equal(`{"delay_ns":20000000,"loss":{"model":"gilbert-elliott","p":1,"r":10,"one_minus_h":100},"rate":{"bits_per_second":20000000}}`))
 
 	var n Netem
 	g.Expect(json.Unmarshal([]byte(`{"distribution":"uniform"}`), &n)).To(Succeed())
 	g.Expect(n).To(Equal(Netem{}))
 	g.Expect(json.Unmarshal([]byte(`{"loss":{"model":"bernoulli"}}`), &n)).To(MatchError(ContainSubstring(`loss model "bernoulli"`)))
-	g.Expect(json.Unmarshal([]byte(`{"delay":20}`), &n)).NotTo(Succeed())
+	g.Expect(json.Unmarshal([]byte(`{"delay_ns":"20ms"}`), &n)).NotTo(Succeed())
 	_, err = json.Marshal(Netem{Loss: &RandomLoss{Percent: 1}})
 	g.Expect(err).To(MatchError(ContainSubstring("*impair.RandomLoss")))
 }

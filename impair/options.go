@@ -35,7 +35,7 @@ var fields = func() (list []field) {
 // A field is a number, a switch or a name of [Netem].
 type field struct {
 	name string // in Go, which is what messages call it: "Slot.MinDelay"
-	json string // in a record, after the object that it is in: "slot.min_delay"
+	json string // in a record, after the object that it is in: "slot.min_delay_ns"
 	at   func(*parts) any
 
 	kernel figure // where the kernel has it; nil: it never says
@@ -174,9 +174,9 @@ var delayOption = option{
 		}
 	},
 	fields: []field{
-		numberField("Delay", "delay", func(p *parts) *time.Duration { return &p.Delay },
+		numberField("Delay", "delay_ns", func(p *parts) *time.Duration { return &p.Delay },
 			ticks{place{qopt, 0, u32}, place{attrLatency64, 0, nanoseconds}}).because(coarseTime),
-		numberField("Jitter", "jitter", func(p *parts) *time.Duration { return &p.Jitter },
+		numberField("Jitter", "jitter_ns", func(p *parts) *time.Duration { return &p.Jitter },
 			ticks{place{qopt, 20, u32}, place{attrJitter64, 0, nanoseconds}}).because(coarseTime),
 		percentField("DelayCorrelation", "delay_correlation", func(p *parts) *Percent { return &p.DelayCorrelation },
 			place{attrCorr, 0, u32}),
@@ -207,9 +207,12 @@ var lossOption = option{
 	},
 	check: func(c *checker, n *Netem) { c.loss(n.Loss) },
 	fields: append(append([]field{
-		field{name: "Loss model", json: "loss.model", at: func(p *parts) any { return &p.model }, kernel: modelFigure{}}.
-			keptAs("", func(p *parts) uint64 { return p.model.encode() }, func(p *parts, v uint64) { p.model = decodeModel(v) }).
-			explained(),
+		{
+			name: "Loss model", json: "loss.model", at: func(p *parts) any { return &p.model }, kernel: modelFigure{},
+			encode: func(p *parts) uint64 { return p.model.encode() },
+			decode: func(p *parts, v uint64) { p.model = decodeModel(v) },
+			silent: true,
+		},
 	}, correlated("Loss", "loss",
 		func(p *parts) *Percent { return &p.random.Percent }, func(p *parts) *Percent { return &p.random.Correlation },
 		place{qopt, 8, u32}, place{attrCorr, 4, u32})...,
@@ -290,7 +293,8 @@ var reorderOption = option{
 	},
 	fields: append(
 		correlated("Reorder", "reorder",
-			func(p *parts) *Percent { return &p.Reorder.Percent }, func(p *parts) *Percent { return &p.Reorder.Correlation },
+			func(p *parts) *Percent { return &p.Reorder.Percent },
+			func(p *parts) *Percent { return &p.Reorder.Correlation },
 			place{attrReorder, 0, u32}, place{attrReorder, 4, u32}),
 		numberField("Reorder.Gap", "reorder.gap", func(p *parts) *int { return &p.Reorder.Gap }, place{qopt, 12, u32}).
 			because("netem's least gap: any packet").
@@ -312,7 +316,8 @@ var duplicateOption = option{
 	},
 	check: func(c *checker, n *Netem) { c.probability("Duplicate", n.Duplicate.Percent, n.Duplicate.Correlation) },
 	fields: correlated("Duplicate", "duplicate",
-		func(p *parts) *Percent { return &p.Duplicate.Percent }, func(p *parts) *Percent { return &p.Duplicate.Correlation },
+		func(p *parts) *Percent { return &p.Duplicate.Percent },
+		func(p *parts) *Percent { return &p.Duplicate.Correlation },
 		place{qopt, 16, u32}, place{attrCorr, 8, u32}),
 }
 
@@ -325,7 +330,8 @@ var corruptOption = option{
 	},
 	check: func(c *checker, n *Netem) { c.probability("Corrupt", n.Corrupt.Percent, n.Corrupt.Correlation) },
 	fields: correlated("Corrupt", "corrupt",
-		func(p *parts) *Percent { return &p.Corrupt.Percent }, func(p *parts) *Percent { return &p.Corrupt.Correlation },
+		func(p *parts) *Percent { return &p.Corrupt.Percent },
+		func(p *parts) *Percent { return &p.Corrupt.Correlation },
 		place{attrCorrupt, 0, u32}, place{attrCorrupt, 4, u32}),
 }
 
@@ -381,17 +387,18 @@ var slotOption = option{
 	},
 	check: func(c *checker, n *Netem) { c.slot(n.Slot) },
 	fields: []field{
-		numberField("Slot.MinDelay", "slot.min_delay", func(p *parts) *time.Duration { return &p.Slot.MinDelay },
+		numberField("Slot.MinDelay", "slot.min_delay_ns", func(p *parts) *time.Duration { return &p.Slot.MinDelay },
 			place{attrSlot, 0, nanoseconds}),
-		numberField("Slot.MaxDelay", "slot.max_delay", func(p *parts) *time.Duration { return &p.Slot.MaxDelay },
+		numberField("Slot.MaxDelay", "slot.max_delay_ns", func(p *parts) *time.Duration { return &p.Slot.MaxDelay },
 			place{attrSlot, 8, nanoseconds}),
-		unlessRange(numberField("Slot.Delay", "slot.delay", func(p *parts) *time.Duration { return &p.Slot.Delay },
+		unlessRange(numberField("Slot.Delay", "slot.delay_ns", func(p *parts) *time.Duration { return &p.Slot.Delay },
 			place{attrSlot, 24, nanoseconds})),
-		unlessRange(numberField("Slot.Jitter", "slot.jitter", func(p *parts) *time.Duration { return &p.Slot.Jitter },
+		unlessRange(numberField("Slot.Jitter", "slot.jitter_ns", func(p *parts) *time.Duration { return &p.Slot.Jitter },
 			place{attrSlot, 32, nanoseconds})),
 		distributionField("Slot.Distribution", "slot.distribution",
 			func(p *parts) *Distribution { return &p.Slot.Distribution }),
-		numberField("Slot.Packets", "slot.packets", func(p *parts) *int { return &p.Slot.Packets }, place{attrSlot, 16, s32}),
+		numberField("Slot.Packets", "slot.packets", func(p *parts) *int { return &p.Slot.Packets },
+			place{attrSlot, 16, s32}),
 		numberField("Slot.Bytes", "slot.bytes", func(p *parts) *int { return &p.Slot.Bytes }, place{attrSlot, 20, s32}),
 	},
 }

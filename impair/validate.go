@@ -22,7 +22,7 @@ const (
 // else, in two-byte values.
 const tablesMax = (math.MaxUint16 - 512) / 2
 
-// Validate tells what is wrong with n: a [*invalid.FieldError] for each field, joined,
+// Validate returns what is wrong with n: a [*invalid.FieldError] for each field, joined,
 // in the order of the fields; nil if all is well. It reads the files of
 // [Experimental] and [File] distributions, and needs neither root nor netem.
 func (n Netem) Validate() error {

@@ -264,9 +264,24 @@ func FuzzParseQdisc(f *testing.F) {
 	}
 	f.Add(append(pack(tcmsg{Index: 7, Parent: handleRoot}), attributes...))
 	f.Add(append(pack(ifinfomsg{Index: 1}), attributes...))
+	unknown, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: 99, Data: []byte{1, 2, 3}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	// An attribute of a later kernel changes nothing.
 	f.Fuzz(func(t *testing.T, data []byte) {
-		_, _ = parseQdisc(data)
-		_, _, _ = parseLink(data)
+		longer := append(slices.Clone(data), unknown...)
+		aligned := len(data)%4 == 0
+		if q, err := parseQdisc(data); err == nil && aligned {
+			again, err := parseQdisc(longer)
+			NewWithT(t).Expect(again, err).To(Equal(q))
+		}
+		if name, index, err := parseLink(data); err == nil && aligned {
+			again, sameIndex, err := parseLink(longer)
+			if err != nil || again != name || sameIndex != index {
+				t.Fatalf("%q, %d became %q, %d, %v", name, index, again, sameIndex, err)
+			}
+		}
 	})
 }
 

@@ -158,7 +158,7 @@ type session struct {
 	beginOnce sync.Once
 	startOnce sync.Once
 
-	awaits int           // how often the program has come to an Await
+	awaits int           // how many times the program has reached an Await
 	goOn   chan struct{} // one for each command continue
 
 	reported error // of the result that was written, or the error written instead

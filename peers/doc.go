@@ -74,7 +74,7 @@
 //		Steps:   peers.Steps(peers.Write(100), peers.CloseWrite(), peers.ReadAll(), peers.Await(), peers.Close()),
 //	})
 //	...
-//	err = client.Continue(ctx) // waits until the client has come to its Await
+//	err = client.Continue(ctx) // waits until the client is at its Await
 //
 // The outcome of each step is in [Connection].Steps: bytes, times, and the errno of a step that may fail, with [Try].
 // Any other error ends the script, and Wait returns it. Several connections run one after the other, or concurrently

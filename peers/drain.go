@@ -67,7 +67,7 @@ const tcpCloseWait = 8
 
 func drainBlocking(fd int) (d drained, err error) {
 	buf := make([]byte, readSize) // nothing is written to it
-	flags := unix.MSG_TRUNC       // the first call returns with the first bytes, which tells when they came
+	flags := unix.MSG_TRUNC       // the first call returns with the first bytes, and so has their arrival
 	for {
 		n, _, err := unix.Recvfrom(fd, buf, flags)
 		if errors.Is(err, unix.EINTR) {

@@ -125,7 +125,7 @@ func start(ctx context.Context, on Starter, name string, p Program) (*Peer, erro
 	return peer, nil
 }
 
-// isBlank tells which characters no name has.
+// isBlank reports whether a character is not allowed in names.
 func isBlank(r rune) bool { return r <= ' ' || r == 0x7f }
 
 // commandLine is the command of a Command.
@@ -209,7 +209,7 @@ func (p *Peer) launch(ctx context.Context, on Starter, config *command) (err err
 	if p.isOurs {
 		p.stdinEnd = stdinW
 		p.stdin = &lineWriter{w: stdinW, max: maxCommandLine}
-		// After EPIPE, its exit status tells more.
+		// After EPIPE, its exit status says more.
 		if werr := p.stdin.write(config); werr != nil && !errors.Is(werr, unix.EPIPE) {
 			p.fail(fmt.Errorf("send the configuration: %w", werr))
 		}
@@ -225,7 +225,7 @@ func (p *Peer) launch(ctx context.Context, on Starter, config *command) (err err
 		if p.isOurs {
 			p.readMessages(&draining{stdoutR})
 		}
-		drain(stdoutR, &p.stdout) // of ours, what comes after a breach of the protocol
+		drain(stdoutR, &p.stdout) // for our own programs, output after a breach of the protocol
 	})
 	go func() {
 		exit := p.wait()
@@ -641,9 +641,9 @@ func (p *Peer) atAwait(ctx context.Context, then func()) (Waiting, error) {
 
 // Wait waits for the end of the peer and returns what it reported. The error is nil if the peer did its work, and
 // otherwise one of
-//   - *PeerError: it did not, for the reason that is also in Result.Err; what it has measured is in the result.
+//   - *PeerError: it failed, with the error that is also in Result.Err; the result has what it measured.
 //   - *ExitError: it ended without a result; errors.Is(err, ErrKilled) if it was killed from here.
-//   - that of ctx. The peer goes on then.
+//   - the error of ctx. The peer continues then.
 func (p *Peer) Wait(ctx context.Context) (Result, error) {
 	if err := p.await(ctx, p.done, "done"); err != nil {
 		return Result{}, err

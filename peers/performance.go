@@ -285,7 +285,7 @@ func (p *performance) doOne(step Step, actors []*actor, try bool) (goOn bool) {
 	return true
 }
 
-// joined puts something behind a message, if there is one.
+// joined appends a detail to a message, if there is one.
 func joined(message, more string) string {
 	if message == "" {
 		return more

@@ -91,7 +91,7 @@ func encodeConfig(p Program) (json.RawMessage, error) {
 	return b, nil
 }
 
-// UntilStopped, as a time to hold connections, means until [Peer.Stop].
+// UntilStopped is a time to hold connections: until [Peer.Stop].
 const UntilStopped = time.Duration(math.MaxInt64)
 
 // check keeps the first error of a configuration.

@@ -267,7 +267,7 @@ type Started struct {
 
 // Waiting reports that a Script, or a Function, is at an Await.
 type Waiting struct {
-	Number int `json:"number"` // of the Await among all that it has come to: 1 is the first
+	Number int `json:"number"` // of the Await, among all so far: 1 is the first
 }
 
 // goodput returns bytes in that time as bit/s.

@@ -43,9 +43,9 @@ type Change struct {
 	Missing, Extra bool
 }
 
-// Relative is the difference as a share of A, with its sign: 0.5 is half as much again. From zero it is
+// relative is the difference as a share of A, with its sign: 0.5 is half as much again. From zero it is
 // infinite, and it is not a number for what only one run has.
-func (c Change) Relative() float64 {
+func (c Change) relative() float64 {
 	if c.Missing || c.Extra {
 		return math.NaN()
 	}
@@ -53,7 +53,7 @@ func (c Change) Relative() float64 {
 }
 
 // slight tells whether both runs have the figure, with much the same value.
-func (c Change) slight() bool { return math.Abs(c.Relative()) < slight }
+func (c Change) slight() bool { return math.Abs(c.relative()) < slight }
 
 // weight orders changes: from nothing to something, or back, is 1, and nothing is more.
 func (c Change) weight() float64 {
@@ -73,8 +73,9 @@ func CompareBehaviour(a, b *Run, allCounters bool) (Behaviour, error) {
 		return Behaviour{}, fmt.Errorf("compare runs: neither %s nor %s has a record", a.path, b.path)
 	}
 	result := Behaviour{all: allCounters}
-	result.KernelA, result.SeedA = comesFrom(recordsA)
-	result.KernelB, result.SeedB = comesFrom(recordsB)
+	fromA, fromB := comesFrom(recordsA), comesFrom(recordsB)
+	result.KernelA, result.SeedA = fromA.Kernel, fromA.Seed
+	result.KernelB, result.SeedB = fromB.Kernel, fromB.Seed
 	type key struct{ suite, scenario string }
 	pairs := map[key][2]*Record{}
 	var order []key
@@ -102,12 +103,12 @@ func CompareBehaviour(a, b *Run, allCounters bool) (Behaviour, error) {
 	return result, nil
 }
 
-// comesFrom is what the records of a run have in common.
-func comesFrom(records []*Record) (kernel string, seed uint64) {
+// comesFrom is where the records of a run are from, or nothing where there are none.
+func comesFrom(records []*Record) Origin {
 	if len(records) == 0 {
-		return "", 0
+		return Origin{}
 	}
-	return records[0].Kernel.Release, records[0].Seed
+	return records[0].Origin()
 }
 
 // compare fills in what differs, and tells whether anything does.
@@ -325,7 +326,7 @@ func (c Change) texts() []string {
 	case c.Extra:
 		return []string{name, "absent", "->", after, ""}
 	}
-	return []string{name, before, "->", after, percent(c.Relative())}
+	return []string{name, before, "->", after, percent(c.relative())}
 }
 
 func percent(relative float64) string {

@@ -113,8 +113,8 @@ func TestCompareFigures(t *testing.T) {
 		{Name: "rate", Unit: "kbit/s", B: 5, Extra: true},
 		{Name: "new", Extra: true},
 	}))
-	g.Expect(changes[0].Relative()).To(Equal(1.0))
-	g.Expect(changes[2].Relative()).To(Satisfy(math.IsNaN))
+	g.Expect(changes[0].relative()).To(Equal(1.0))
+	g.Expect(changes[2].relative()).To(Satisfy(math.IsNaN))
 	g.Expect(changes[0].texts()).To(Equal([]string{"gap (2)", "2", "->", "4 s", "+100 %"}))
 	g.Expect(changes[1].texts()).To(Equal([]string{"rate", "5", "->", "absent", ""}))
 	g.Expect(changes[3].texts()).To(Equal([]string{"rate", "absent", "->", "5 kbit/s", ""}))

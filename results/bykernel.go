@@ -39,7 +39,7 @@ func CompareKernels(runs []*Run) (ByKernel, error) {
 		if len(of) == 0 {
 			return ByKernel{}, fmt.Errorf("compare kernels: %s has no record", run.path)
 		}
-		release, _ := comesFrom(of)
+		release := of[0].Kernel.Release
 		if slices.Contains(by.Kernels, release) {
 			return ByKernel{}, fmt.Errorf("compare kernels: two runs are of kernel %s: give one of each", release)
 		}

@@ -25,8 +25,8 @@ const (
 	Differs Kind = "differs" // both have it, with other bytes
 )
 
-// MaxValues bounds how many values of one record Compare lists.
-const MaxValues = 10
+// maxValues bounds how many values of one record Compare lists.
+const maxValues = 10
 
 // A Difference is one file that is not the same in two runs.
 type Difference struct {
@@ -37,7 +37,7 @@ type Difference struct {
 	Offset       int64 // of the first byte that differs, from 0
 	SizeA, SizeB int64 // bytes
 
-	// Of a record that differs: the first MaxValues values, in the record's order, and how many there are besides.
+	// Of a record that differs: the first maxValues values, in the record's order, and how many there are besides.
 	Values []ValueDifference
 	More   int
 }
@@ -134,50 +134,50 @@ func Compare(a, b *Run) ([]Difference, error) {
 	return all, nil
 }
 
-// A side is a scenario's folder in one of the runs. The zero value is a folder that does not exist.
-type side struct {
+// A folder is that of a scenario in one of two runs. The zero value is a folder that does not exist.
+type folder struct {
 	root   *os.Root
 	record []byte   // nil without a record
 	onDisk []string // files that Compare looks at, sorted
 	named  []string // files that the record lists as its artefacts
 }
 
-func openSide(run *Run, dir string) (*side, error) {
+func openFolder(run *Run, dir string) (*folder, error) {
 	full := filepath.Join(run.path, dir)
 	root, err := os.OpenRoot(full)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &side{}, nil
+		return &folder{}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &side{root: root}
-	if err := s.load(full); err != nil {
-		s.close()
+	f := &folder{root: root}
+	if err := f.load(full); err != nil {
+		f.close()
 		return nil, err
 	}
-	return s, nil
+	return f, nil
 }
 
-func (s *side) load(full string) error {
-	names, err := files(s.root)
+func (f *folder) load(full string) error {
+	names, err := files(f.root)
 	if err != nil {
 		return fmt.Errorf("%s: %w", full, err)
 	}
-	s.record, err = s.root.ReadFile(FileName)
+	f.record, err = f.root.ReadFile(FileName)
 	if errors.Is(err, fs.ErrNotExist) {
-		s.onDisk = names
+		f.onDisk = names
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	rec, err := Parse(bytes.NewReader(s.record))
+	rec, err := parse(bytes.NewReader(f.record))
 	if err != nil {
 		return fmt.Errorf("%s: %w", filepath.Join(full, FileName), err)
 	}
 	for _, a := range rec.Artefacts {
-		s.named = append(s.named, a.Path)
+		f.named = append(f.named, a.Path)
 	}
 	var host []string
 	if rec.Host != nil {
@@ -185,23 +185,23 @@ func (s *side) load(full string) error {
 			host = append(host, a.Path)
 		}
 	}
-	s.onDisk = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(host, name) })
+	f.onDisk = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(host, name) })
 	return nil
 }
 
-func (s *side) close() {
-	if s.root != nil {
-		_ = s.root.Close() // read only: there is nothing that an error could tell
+func (f *folder) close() {
+	if f.root != nil {
+		_ = f.root.Close() // read only: there is nothing that an error could tell
 	}
 }
 
 func compareScenario(runA, runB *Run, dir string) ([]Difference, error) {
-	a, err := openSide(runA, dir)
+	a, err := openFolder(runA, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer a.close()
-	b, err := openSide(runB, dir)
+	b, err := openFolder(runB, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -316,7 +316,7 @@ func compareRecords(a, b []byte) (d Difference, same bool, err error) {
 
 	d.Kind = Differs
 	compareValues("", objectA, objectB, func(v ValueDifference) {
-		if len(d.Values) == MaxValues {
+		if len(d.Values) == maxValues {
 			d.More++
 			return
 		}

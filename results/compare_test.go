@@ -65,8 +65,10 @@ func TestCompareRecords(t *testing.T) {
 			[]string{`topology.hosts[0].sysctls["net.ipv4.tcp_ecn"] "0" != "1"`}},
 		{"another length", func(r *Record) { r.Labels = r.Labels[:1] },
 			[]string{`labels[1] "slow" != absent`}},
-		{"the order of members", func(r *Record) { r.Impairments[0].Asked = json.RawMessage(`{"delay": "20ms", "loss": "33.3333 %"}`) },
-			[]string{`impairments[0].asked.keys_unsorted ["loss" "delay"] != ["delay" "loss"]`}},
+		{"the order of members", func(r *Record) {
+			r.Impairments[0].Asked = json.RawMessage(`{"delay_ns": 20000000, "loss": "33.3333 %"}`)
+		},
+			[]string{`impairments[0].asked.keys_unsorted ["loss" "delay_ns"] != ["delay_ns" "loss"]`}},
 		{"how a number is written", func(r *Record) { r.Peers[1].Result = json.RawMessage(`{"accepted": 0.0}`) },
 			[]string{`peers[1].result.accepted 0 != 0.0`}},
 		{"a long text", func(r *Record) { r.Failure.Message += " seven" },
@@ -91,8 +93,8 @@ func TestCompareBoundsTheList(t *testing.T) {
 		a.Labels = append(a.Labels, fmt.Sprint(i))
 	}
 	lines := compared(t, a, b, nil, nil)
-	g.Expect(lines).To(HaveLen(MaxValues + 1))
-	g.Expect(lines[MaxValues]).To(Equal("    and 15 more"))
+	g.Expect(lines).To(HaveLen(maxValues + 1))
+	g.Expect(lines[maxValues]).To(Equal("    and 15 more"))
 }
 
 func TestCompareFiles(t *testing.T) {

@@ -5,18 +5,18 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // The documentation's jq commands are run on the full record.
 func TestJQCommandsOfTheDocumentation(t *testing.T) {
-	if _, err := exec.LookPath("jq"); err != nil {
-		t.Skip("needs jq: apt-get install jq")
-	}
+	testenv.Program(t, "jq", "to run the queries of the package doc")
 	want := map[string]string{ // by how the command begins
 		`select(.failure)`:   "handshake: A SYN that nobody answers",
 		`. as $r | .figures`: "\tSYN retransmissions\t6\t\n",
 		`.counters[]`:        "6\n",
-		`.impairments[]`:     `{"end":"router/eth1","asked":{"loss":"33.3333 %","delay":"20ms"},"applied":{"delay":"20ms","loss":0.33333300008},"notes":["loss: 33.3333 % is 1431654336 / 2^32 in the kernel"]}` + "\n",
+		`.impairments[]`:     `{"end":"router/eth1","asked":{"loss":"33.3333 %","delay_ns":20000000},"applied":{"delay_ns":20000000,"loss":0.33333300008},"notes":["loss: 33.3333 % is 1431654336 / 2^32 in the kernel"]}` + "\n",
 		`[.captures[]`:       "0\n",
 		`.artefacts[]`:       hash("d") + "  client.pcapng\n" + hash("e") + "  peers/dial.log\n",
 		`del(.host)`:         `"suite": "handshake"`,

@@ -139,7 +139,7 @@ func Read(path string) (*Record, error) {
 		return nil, fmt.Errorf("read record: %w", err)
 	}
 	defer f.Close()
-	r, err := Parse(f)
+	r, err := parse(f)
 	if err != nil {
 		return nil, fmt.Errorf("read record %s: %w", path, err)
 	}
@@ -150,8 +150,8 @@ func Read(path string) (*Record, error) {
 // mostRecord bounds a record, which a scenario's own program can have written.
 const mostRecord = 16 << 20
 
-// Parse reads one record and nothing after it. It holds the record to the same rules as Write.
-func Parse(from io.Reader) (*Record, error) {
+// parse reads one record and nothing after it. It holds the record to the same rules as Write.
+func parse(from io.Reader) (*Record, error) {
 	data, err := io.ReadAll(io.LimitReader(from, mostRecord+1))
 	if err != nil {
 		return nil, err

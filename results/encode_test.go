@@ -20,6 +20,8 @@ import (
 
 	. "github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
+
+	"github.com/tcplab/tcplab/internal/golden"
 )
 
 func TestGoldenRecord(t *testing.T) {
@@ -27,7 +29,7 @@ func TestGoldenRecord(t *testing.T) {
 	r := full(t)
 	data, err := r.Encode()
 	g.Expect(err).NotTo(HaveOccurred())
-	golden(t, "record.json", data)
+	golden.Compare(t, "record.json", data)
 
 	back, err := Read(filepath.Join("testdata", "record.json"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -142,17 +144,17 @@ func TestParseRefuses(t *testing.T) {
 		{"a seed that is a number", strings.Replace(string(valid), `"42"`, `42`, 1), "unquoted value into uint64"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := Parse(strings.NewReader(tc.data))
+			_, err := parse(strings.NewReader(tc.data))
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(tc.want)))
 		})
 	}
-	_, err = Parse(strings.NewReader(`{"schema": 4}`))
+	_, err = parse(strings.NewReader(`{"schema": 4}`))
 	NewWithT(t).Expect(errors.Is(err, ErrSchema)).To(BeTrue())
 }
 
 func TestParseIgnoresNewFields(t *testing.T) {
 	g := NewWithT(t)
-	r, err := Parse(strings.NewReader(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "colour": "blue"}`))
+	r, err := parse(strings.NewReader(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "colour": "blue"}`))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.Suite).To(Equal("s"))
 }
@@ -299,7 +301,7 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func TestParseIsBounded(t *testing.T) {
-	_, err := Parse(&endless{})
+	_, err := parse(&endless{})
 	NewWithT(t).Expect(err).To(MatchError(ContainSubstring("more than 16777216 bytes")))
 }
 
@@ -312,7 +314,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "host": {"started": "9999-12-31T23:59:59-01:00"}}`))
 	f.Add([]byte(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "peers": [{"config": null, "result": [1e999]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := Parse(bytes.NewReader(data))
+		r, err := parse(bytes.NewReader(data))
 		if err != nil {
 			return
 		}
@@ -320,7 +322,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			t.Fatalf("what was read cannot be written: %v", err)
 		}
-		back, err := Parse(bytes.NewReader(first))
+		back, err := parse(bytes.NewReader(first))
 		if err != nil {
 			t.Fatalf("what was written cannot be read: %v\n%s", err, first)
 		}

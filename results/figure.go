@@ -31,10 +31,10 @@ type Bounds struct {
 	Source string `json:"source,omitempty"` // an RFC, a sysctl, a kernel constant, a formula
 }
 
-// Near reports whether a figure is so near to an edge that another kernel, compiler or machine could bring it out of
+// near reports whether a figure is so near to an edge that another kernel, compiler or machine could bring it out of
 // its bounds: by less than a share of their width. A time that is half a millisecond away from an edge is not: that is
 // more than a host does to a packet beyond what the edge allows for already.
-func (f Figure) Near(share float64) bool {
+func (f Figure) near(share float64) bool {
 	const far = 0.0005 // s
 	return f.Bounds != nil && f.Bounds.Share < share && (f.Unit != secondsUnit || f.Bounds.Margin < far)
 }

@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// GitHub writes annotations as workflow commands, one a line, for the log of a step of GitHub Actions: an error for each
+// writeGitHub writes annotations as workflow commands, one a line, for the log of a step of GitHub Actions: an error for each
 // scenario that failed, at its place in the source where that is below the working directory, then a warning for each that
 // kept its guest too busy, and a notice for each reason of a skip and for the tally. GitHub shows the first ten of a kind.
 // https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions
-func GitHub(w io.Writer, report Report) error {
+func writeGitHub(w io.Writer, report Report) error {
 	var out strings.Builder
 	add := func(command, properties, title, message string) {
 		fmt.Fprintf(&out, "::%s %stitle=%s::%s\n", command, properties, githubProperty(printable(title)), githubData(message))
@@ -22,7 +22,7 @@ func GitHub(w io.Writer, report Report) error {
 	title := func(r *Record) string {
 		name := r.Suite + ": " + r.Scenario
 		if several {
-			name += " (" + r.origin().String() + ")"
+			name += " (" + r.Origin().String() + ")"
 		}
 		return name
 	}

@@ -10,12 +10,12 @@ import (
 )
 
 // ThisKernel names the kernel that this process runs on.
-func ThisKernel() Kernel {
+func ThisKernel() Uname {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
-		return Kernel{} // uname(2) fails only on a bad address
+		return Uname{} // uname(2) fails only on a bad address
 	}
-	return Kernel{
+	return Uname{
 		Release: unix.ByteSliceToString(name.Release[:]),
 		Version: unix.ByteSliceToString(name.Version[:]),
 		Machine: unix.ByteSliceToString(name.Machine[:]),

@@ -9,7 +9,7 @@ import (
 	"github.com/tcplab/tcplab/internal/text"
 )
 
-// A jsonReport is the document that JSON writes.
+// A jsonReport is the document that writeJSON writes.
 type jsonReport struct {
 	Schema    int            `json:"schema"` // SchemaVersion, which is that of the records, too
 	Passed    int            `json:"passed"`
@@ -24,9 +24,9 @@ type jsonScenario struct {
 	Record *Record `json:"record"`
 }
 
-// JSON writes one document for programs: how many scenarios passed, failed, were skipped and are missing, and, in the
+// writeJSON writes one document for programs: how many scenarios passed, failed, were skipped and are missing, and, in the
 // records' order, each scenario's folder and whole record, of the schema in this package's documentation.
-func JSON(w io.Writer, report Report) error {
+func writeJSON(w io.Writer, report Report) error {
 	tally := Count(report.Records)
 	document := jsonReport{
 		Schema: SchemaVersion, Passed: tally.Passed, Failed: tally.Failed, Skipped: tally.Skipped, Missing: report.Missing,

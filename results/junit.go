@@ -67,10 +67,10 @@ func (t junitTime) MarshalText() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(t).Seconds(), 'f', 3, 64), nil
 }
 
-// JUnit writes the report that tools of continuous integration read: a test case for each record with the wall time that it
+// writeJUnit writes the report that tools of continuous integration read: a test case for each record with the wall time that it
 // took, why it failed and where its evidence is, or why it was skipped; and a test suite for each suite, kernel and seed,
 // which are among its properties. The records' order stays. What is missing is an error of a suite of its own.
-func JUnit(w io.Writer, report Report) error {
+func writeJUnit(w io.Writer, report Report) error {
 	document, err := xml.MarshalIndent(junitReport(report), "", "  ")
 	if err != nil {
 		return fmt.Errorf("JUnit report: %w", err)
@@ -87,15 +87,15 @@ func junitReport(report Report) junitSuites {
 	}
 	type key struct {
 		suite string
-		origin
+		Origin
 	}
 	index := map[key]int{}
 	started := map[key]time.Time{}
 	for _, r := range report.Records {
-		k := key{r.Suite, r.origin()}
+		k := key{r.Suite, r.Origin()}
 		i, known := index[k]
 		if !known {
-			i = document.add(printable(cmp.Or(r.Suite, "-")), junitPropertiesOf(k.origin))
+			i = document.add(printable(cmp.Or(r.Suite, "-")), junitPropertiesOf(k.Origin))
 			index[k] = i
 		}
 		class := r.Suite
@@ -130,8 +130,10 @@ func (d *junitSuites) add(name string, properties []junitProperty) int {
 // junitTimestamp is in UTC: the schemas allow no zone.
 func junitTimestamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05") }
 
-func junitPropertiesOf(o origin) []junitProperty {
-	return []junitProperty{{"kernel", o.kernel}, {"clock", o.clock}, {"seed", o.seed}, {"protocol", o.protocol}}
+func junitPropertiesOf(o Origin) []junitProperty {
+	return []junitProperty{
+		{"kernel", printable(o.Kernel)}, {"clock", printable(o.Clock)}, {"seed", strconv.FormatUint(o.Seed, 10)}, {"protocol", o.protocol()},
+	}
 }
 
 func junitStarted(r *Record) time.Time {
@@ -176,9 +178,9 @@ func junitText(s string) string {
 func (r *Record) wall() time.Duration {
 	switch {
 	case r.Host != nil && r.Host.Wall > 0:
-		return time.Duration(r.Host.Wall)
+		return r.Host.Wall
 	case r.Clock == ClockReal && r.Duration > 0:
-		return time.Duration(r.Duration)
+		return r.Duration
 	}
 	return 0
 }

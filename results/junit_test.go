@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/xml"
 	"errors"
-	"fmt"
 	"io"
 	"regexp"
 	"strconv"
@@ -143,7 +142,7 @@ func checkJUnit(t *testing.T, report []byte) map[string]element {
 func junit(t *testing.T, records []*Record) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	if err := JUnit(&out, Report{Records: records}); err != nil {
+	if err := writeJUnit(&out, Report{Records: records}); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -183,7 +182,7 @@ func TestJUnitKeepsKernelsApart(t *testing.T) {
 	var records []*Record
 	for _, release := range []string{"6.1.0-56-amd64", "6.12.95+deb12-amd64"} {
 		for seed := range uint64(2) {
-			records = append(records, &Record{Suite: "s", Scenario: "x", Verdict: Passed, Clock: ClockVirtual, Kernel: Kernel{Release: release}, Seed: seed, IPv6: true})
+			records = append(records, &Record{Suite: "s", Scenario: "x", Verdict: Passed, Clock: ClockVirtual, Kernel: Uname{Release: release}, Seed: seed, IPv6: true})
 		}
 	}
 	report := junit(t, records)
@@ -200,7 +199,7 @@ func TestJUnitKeepsKernelsApart(t *testing.T) {
 func TestJUnitSaysWhatIsMissing(t *testing.T) {
 	g := NewWithT(t)
 	var out bytes.Buffer
-	g.Expect(JUnit(&out, Report{Records: lab(t)[1:2], Missing: 2})).To(Succeed())
+	g.Expect(writeJUnit(&out, Report{Records: lab(t)[1:2], Missing: 2})).To(Succeed())
 	cases := checkJUnit(t, out.Bytes())
 	g.Expect(cases).To(HaveLen(2))
 	missing := cases["tcplab: all scenarios have run"].Children
@@ -210,7 +209,7 @@ func TestJUnitSaysWhatIsMissing(t *testing.T) {
 }
 
 func TestJUnitReturnsTheWritersError(t *testing.T) {
-	if err := JUnit(fullDisk{}, Report{Records: lab(t)}); err == nil || err.Error() != "no space left" {
+	if err := writeJUnit(fullDisk{}, Report{Records: lab(t)}); err == nil || err.Error() != "no space left" {
 		t.Error(err)
 	}
 }
@@ -224,12 +223,12 @@ func FuzzJUnit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, suite, scenario, verdict, text string, took int64) {
 		records := []*Record{
 			{Suite: suite, Scenario: scenario, Verdict: Verdict(verdict), Clock: ClockReal, Duration: Duration(took % 1e18), Reason: text,
-				Failure: &Failure{Message: text, Location: text}, Kernel: Kernel{Release: text}, Figures: []Figure{{Name: text, Value: 1}}},
+				Failure: &Failure{Message: text, Location: text}, Kernel: Uname{Release: text}, Figures: []Figure{{Name: text, Value: 1}}},
 			{Suite: suite, Scenario: text, Verdict: Skipped, Clock: ClockVirtual},
 			{Suite: text, Scenario: scenario, Verdict: Failed, Failure: &Failure{}},
 		}
 		var out bytes.Buffer
-		if err := JUnit(&out, Report{Records: records}); err != nil {
+		if err := writeJUnit(&out, Report{Records: records}); err != nil {
 			t.Fatal(err)
 		}
 		checkJUnit(t, out.Bytes())
@@ -242,18 +241,4 @@ func FuzzJUnit(f *testing.F) {
 			}
 		}
 	})
-}
-
-func ExampleJUnit() {
-	var out bytes.Buffer
-	records := []*Record{{Suite: "handshake", Scenario: "opens", Verdict: Passed, Clock: ClockVirtual, Seed: 7, Kernel: Kernel{Release: "6.1.0-56-amd64"}}}
-	if err := JUnit(&out, Report{Records: records}); err != nil {
-		fmt.Println(err)
-	}
-	for line := range strings.Lines(out.String()) {
-		if strings.Contains(line, "<testcase") {
-			fmt.Print(strings.TrimSpace(line))
-		}
-	}
-	// Output: <testcase name="opens" classname="handshake" time="0.000"></testcase>
 }

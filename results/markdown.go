@@ -31,10 +31,10 @@ func (p *markdownPage) head(titles ...string) {
 	p.WriteString(strings.Repeat("|---", len(titles)) + "|\n")
 }
 
-// Markdown writes a page, such as for the summary of a job of GitHub Actions: the tally as its title, what failed with the
+// writeMarkdown writes a page, such as for the summary of a job of GitHub Actions: the tally as its title, what failed with the
 // beginning of its message and its figures, a row for each scenario, why scenarios were skipped, and which kept their guest
 // too busy. Records of several kernels or seeds have a table each.
-func Markdown(w io.Writer, report Report) error {
+func writeMarkdown(w io.Writer, report Report) error {
 	var page markdownPage
 	fmt.Fprintf(&page, "## %s\n", Count(report.Records))
 	if missing := report.missing(); missing != "" {

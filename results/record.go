@@ -60,7 +60,7 @@ type Record struct {
 	// one process, and each can build on what those before it have left. Empty: it ran alone.
 	Together []string `json:"together,omitempty"`
 
-	Kernel   Kernel   `json:"kernel"`          // the kernel whose TCP was tested
+	Kernel   Uname    `json:"kernel"`          // the kernel whose TCP was tested
 	Clock    string   `json:"clock"`           // ClockVirtual or ClockReal
 	IPv6     bool     `json:"ipv6,omitempty"`  // the Internet protocol of the run, else IPv4
 	Seed     uint64   `json:"seed,string"`     // the seed of the scenario's own random choices
@@ -100,8 +100,8 @@ type Failure struct {
 	Location string `json:"location,omitempty"` // file:line
 }
 
-// Kernel names a kernel by the fields of uname(2).
-type Kernel struct {
+// Uname names a kernel by fields of uname(2).
+type Uname struct {
 	Release string `json:"release"` // for example "6.1.0-40-amd64"
 	Version string `json:"version"` // for example "#1 SMP PREEMPT_DYNAMIC Debian 6.1.153-1 (2025-09-20)"
 	Machine string `json:"machine"` // for example "x86_64"
@@ -215,7 +215,7 @@ type Artefact struct {
 type HostPart struct {
 	Started time.Time `json:"started,omitzero"` // written in UTC
 	Wall    Duration  `json:"wall_ns"`          // of the spec, with the guest's boot if it had one
-	Kernel  Kernel    `json:"kernel,omitzero"`  // of the machine; with a guest, not the kernel that was tested
+	Kernel  Uname     `json:"kernel,omitzero"`  // of the machine; with a guest, not the kernel that was tested
 	CPU     string    `json:"cpu,omitempty"`    // model name
 	CPUs    int       `json:"cpus,omitempty"`   // that the run could use
 	Memory  uint64    `json:"memory,omitempty"` // bytes

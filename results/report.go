@@ -2,11 +2,9 @@ package results
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tcplab/tcplab/internal/text"
@@ -20,7 +18,6 @@ type Report struct {
 }
 
 // A Reporter writes a report in one format. Its error is the writer's, or about a record that the format cannot hold.
-// [Table] makes one; [JSON], [JUnit], [GitHub] and [Markdown] are the others.
 type Reporter func(w io.Writer, report Report) error
 
 // formats are the names of reporters, in the order in which people read of them.
@@ -29,10 +26,10 @@ var formats = []struct {
 	make func(TableOptions) Reporter
 }{
 	{"table", Table},
-	{"json", func(TableOptions) Reporter { return JSON }},
-	{"junit", func(TableOptions) Reporter { return JUnit }},
-	{"github", func(TableOptions) Reporter { return GitHub }},
-	{"markdown", func(TableOptions) Reporter { return Markdown }},
+	{"json", func(TableOptions) Reporter { return writeJSON }},
+	{"junit", func(TableOptions) Reporter { return writeJUnit }},
+	{"github", func(TableOptions) Reporter { return writeGitHub }},
+	{"markdown", func(TableOptions) Reporter { return writeMarkdown }},
 }
 
 // Formats are the names that NewReporter takes.
@@ -44,7 +41,15 @@ func Formats() []string {
 	return names
 }
 
-// NewReporter returns the reporter of that name. The options are for tables; the other formats do without.
+// NewReporter returns the reporter of a format:
+//
+//	table     for people, see [Table]
+//	json      one document for programs: how many scenarios passed, failed, were skipped and are missing, and all records
+//	junit     XML that tools of continuous integration read, valid by Ant's schema and by Jenkins's
+//	github    annotations for the log of a step of GitHub Actions
+//	markdown  a page for people, such as for $GITHUB_STEP_SUMMARY
+//
+// The options are for tables; the other formats do without. Another format is an error that names these.
 func NewReporter(format string, o TableOptions) (Reporter, error) {
 	for _, f := range formats {
 		if f.name == format {
@@ -70,20 +75,17 @@ func (r *Run) Report() (Report, error) {
 	return Report{Records: records, Missing: len(unfinished)}, nil
 }
 
-// ErrTwice is for reports that have the same scenario, on the same kernel, with the same seed.
-var ErrTwice = errors.New("is in the report twice")
-
 // Join makes one report of several. Of a scenario that two of them have, kernel, clock, seed or protocol must differ: it
-// would be counted twice, and nobody could tell one from the other. That is an ErrTwice.
+// would be counted twice, and nobody could tell one from the other.
 func Join(reports ...Report) (Report, error) {
 	var all Report
 	seen := map[string]*Record{}
 	for _, report := range reports {
 		for _, r := range report.Records {
-			key := fmt.Sprintf("%q %q %v", r.Suite, r.Scenario, r.origin())
+			key := fmt.Sprintf("%q %q %v", r.Suite, r.Scenario, r.Origin())
 			if other := seen[key]; other != nil {
-				return Report{}, fmt.Errorf("%s: %s %w (%s and %s), on %s: give one of them",
-					r.Suite, r.Scenario, ErrTwice, cmp.Or(other.dir, "-"), cmp.Or(r.dir, "-"), r.origin())
+				return Report{}, fmt.Errorf("%s: %s is in the report twice (%s and %s), on %s: give one of them",
+					r.Suite, r.Scenario, cmp.Or(other.dir, "-"), cmp.Or(r.dir, "-"), r.Origin())
 			}
 			seen[key] = r
 		}
@@ -91,11 +93,6 @@ func Join(reports ...Report) (Report, error) {
 		all.Missing += report.Missing
 	}
 	return all, nil
-}
-
-// String is the tally, and what is missing.
-func (r Report) String() string {
-	return strings.TrimSuffix(Count(r.Records).String()+"; "+r.missing(), "; ")
 }
 
 // missing says that the report does not have all, or is empty.
@@ -106,27 +103,34 @@ func (r Report) missing() string {
 	return fmt.Sprintf("%d of %d scenarios did not run to their end", r.Missing, r.Missing+len(r.Records))
 }
 
-// An origin is what the records of one run have in common.
-type origin struct {
-	kernel, clock, seed, protocol string
+// An Origin is what tells the runs of one scenario apart, and the records of one run have in common.
+type Origin struct {
+	Kernel string // release of the kernel that was tested
+	Clock  string // ClockVirtual or ClockReal
+	Seed   uint64
+	IPv6   bool // else IPv4
 }
 
-func (r *Record) origin() origin {
-	o := origin{kernel: printable(r.Kernel.Release), clock: printable(r.Clock), seed: strconv.FormatUint(r.Seed, 10), protocol: "IPv4"}
-	if r.IPv6 {
-		o.protocol = "IPv6"
-	}
-	return o
+// Origin is of what run a record is.
+func (r *Record) Origin() Origin {
+	return Origin{Kernel: r.Kernel.Release, Clock: r.Clock, Seed: r.Seed, IPv6: r.IPv6}
 }
 
 // String is such as "kernel 6.1.0-56-amd64, virtual clock, seed 7, IPv4".
-func (o origin) String() string {
-	return fmt.Sprintf("kernel %s, %s clock, seed %s, %s", cmp.Or(o.kernel, "unknown"), cmp.Or(o.clock, "unknown"), o.seed, o.protocol)
+func (o Origin) String() string {
+	return fmt.Sprintf("kernel %s, %s clock, seed %d, %s", cmp.Or(printable(o.Kernel), "unknown"), cmp.Or(printable(o.Clock), "unknown"), o.Seed, o.protocol())
+}
+
+func (o Origin) protocol() string {
+	if o.IPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
 }
 
 // A section is the records of one origin. A run on several kernels has several.
 type section struct {
-	origin
+	Origin
 	records []*Record
 }
 
@@ -134,10 +138,10 @@ type section struct {
 func sections(records []*Record) []section {
 	var list []section
 	for _, r := range records {
-		o := r.origin()
-		i := slices.IndexFunc(list, func(s section) bool { return s.origin == o })
+		o := r.Origin()
+		i := slices.IndexFunc(list, func(s section) bool { return s.Origin == o })
 		if i < 0 {
-			i, list = len(list), append(list, section{origin: o})
+			i, list = len(list), append(list, section{Origin: o})
 		}
 		list[i].records = append(list[i].records, r)
 	}
@@ -218,13 +222,13 @@ func (s skip) String() string {
 	return fmt.Sprintf("%d %s: %s", s.count, scenarios, s.reason)
 }
 
-// BusyLimit is how busy, in percent, the processor of a guest may be for a figure to be TCP's: docs/virtual-time.md has what was
+// busyLimit is how busy, in percent, the processor of a guest may be for a figure to be TCP's: docs/virtual-time.md has what was
 // measured.
-const BusyLimit = 80
+const busyLimit = 80
 
 // tooBusy says that a record's figures may be the machine's, or is empty.
 func tooBusy(r *Record) string {
-	if r.Busy == nil || r.Busy.Allowed || r.Busy.Most <= BusyLimit {
+	if r.Busy == nil || r.Busy.Allowed || r.Busy.Most <= busyLimit {
 		return ""
 	}
 	return fmt.Sprintf("the guest was busy for %.0f %% of %v, from %v on: its figures may be the machine's. Give it a slower link, "+

@@ -1,7 +1,6 @@
 package results
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,26 +11,6 @@ import (
 
 	"github.com/tcplab/tcplab/netns/netdev"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-// golden compares with a file under testdata, or writes it with -update.
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != string(want) {
-		t.Errorf("%s differs; -update writes it anew. Got:\n%s", path, got)
-	}
-}
 
 func raw(t testing.TB, v any) []byte {
 	t.Helper()
@@ -57,13 +36,13 @@ func full(t testing.TB) *Record {
 			Location: "scenarios/handshake/timeout_test.go:41",
 		},
 		Reason: "",
-		Kernel: Kernel{Release: "6.1.0-40-amd64", Version: "#1 SMP PREEMPT_DYNAMIC Debian 6.1.153-1 (2025-09-20)", Machine: "x86_64"},
+		Kernel: Uname{Release: "6.1.0-40-amd64", Version: "#1 SMP PREEMPT_DYNAMIC Debian 6.1.153-1 (2025-09-20)", Machine: "x86_64"},
 		Clock:  ClockVirtual,
 		Seed:   18446744073709551615,
 		Inputs: Inputs{
 			QEMUVersion: "7.2.19", KernelSHA256: hash("a"), InitramfsSHA256: hash("b"), CommandLineSHA256: hash("c"), Seed: 42,
 		},
-		Duration: Duration(129*time.Second + 512*time.Millisecond + 3),
+		Duration: 129*time.Second + 512*time.Millisecond + 3,
 		Topology: &Topology{
 			Kind: "routed",
 			Hosts: []Host{
@@ -81,10 +60,10 @@ func full(t testing.TB) *Record {
 		Impairments: []Impairment{
 			{End: "router/eth1", Direction: "client -> server", Asked: raw(t, struct {
 				Loss  string `json:"loss"`
-				Delay string `json:"delay"`
-			}{"33.3333 %", "20ms"}), Applied: raw(t, map[string]any{"loss": 0.33333300008, "delay": "20ms"}),
+				Delay int    `json:"delay_ns"`
+			}{"33.3333 %", 20_000_000}), Applied: raw(t, map[string]any{"loss": 0.33333300008, "delay_ns": 20_000_000}),
 				Notes: []string{"loss: 33.3333 % is 1431654336 / 2^32 in the kernel"}},
-			{At: Duration(time.Second), End: "router/eth1", Direction: "client -> server"},
+			{At: time.Second, End: "router/eth1", Direction: "client -> server"},
 		},
 		Peers: []Peer{
 			{Name: "dial", Host: "client", Program: "echo", Config: raw(t, map[string]any{"address": "10.0.1.1:7"}), Error: "dial tcp 10.0.1.1:7: connect: connection timed out"},
@@ -106,8 +85,8 @@ func full(t testing.TB) *Record {
 		Artefacts: []Artefact{{Path: "client.pcapng", Size: 1032, SHA256: hash("d")}, {Path: "peers/dial.log", Size: 0, SHA256: hash("e")}},
 		Host: &HostPart{
 			Started:   time.Date(2026, 1, 2, 4, 5, 6, 7, time.FixedZone("", 3600)),
-			Wall:      Duration(6210 * time.Millisecond),
-			Kernel:    Kernel{Release: "6.18.0", Version: "#1 SMP", Machine: "x86_64"},
+			Wall:      6210 * time.Millisecond,
+			Kernel:    Uname{Release: "6.18.0", Version: "#1 SMP", Machine: "x86_64"},
 			CPU:       "AMD EPYC",
 			CPUs:      2,
 			Memory:    8 << 30,

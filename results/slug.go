@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// MaxSlug is the longest that Slug returns, in bytes: a listing still fits into 80 columns.
-	MaxSlug = 60
+	// maxSlug is the longest that Slug returns, in bytes: a listing still fits into 80 columns.
+	maxSlug = 60
 
 	// slugHash is how many hex digits tell slugs of the same words apart. With 40 bits, a thousand texts that all
 	// begin with the same words collide once in two million suites.
@@ -19,7 +19,7 @@ const (
 	slugMark = "_"
 )
 
-// Slug makes a file name of a text: lower-case ASCII letters, digits and hyphens, at most MaxSlug bytes, never
+// Slug makes a file name of a text: lower-case ASCII letters, digits and hyphens, at most maxSlug bytes, never
 // empty, never beginning with a hyphen or a dot.
 //
 // A text that is already of this form is returned as it is ("handshake"). Any other is brought into it, cut after a
@@ -27,12 +27,12 @@ const (
 // different names.
 func Slug(text string) string {
 	words := slugWords(text)
-	if words == text && text != "" && len(text) <= MaxSlug {
+	if words == text && text != "" && len(text) <= maxSlug {
 		return text
 	}
 	sum := sha256.Sum256([]byte(text))
 	hash := slugMark + hex.EncodeToString(sum[:])[:slugHash]
-	if room := MaxSlug - len(hash); len(words) > room {
+	if room := maxSlug - len(hash); len(words) > room {
 		cut := words[:room]
 		if i := strings.LastIndexByte(cut, '-'); words[room] != '-' && i > room/2 {
 			cut = cut[:i]

@@ -30,7 +30,7 @@ func TestSlugTellsTextsApart(t *testing.T) {
 	words := strings.Repeat("word-", 20)
 	texts := []string{
 		"", " ", ".", "unnamed", "a b", "a-b", "a  b", "A b", "a b.", "a_b", "a/b", "ä", "ö", "a-b-", "-a-b", "a--b",
-		words + "a", words + "b", strings.ToUpper(words), Slug("a b"), Slug(words), strings.Repeat("x", MaxSlug), strings.Repeat("x", MaxSlug+1),
+		words + "a", words + "b", strings.ToUpper(words), Slug("a b"), Slug(words), strings.Repeat("x", maxSlug), strings.Repeat("x", maxSlug+1),
 	}
 	seen := map[string]string{}
 	for _, text := range texts {
@@ -50,7 +50,7 @@ func FuzzSlug(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
 		slug := Slug(a)
-		if len(slug) > MaxSlug || !slugForm.MatchString(slug) {
+		if len(slug) > maxSlug || !slugForm.MatchString(slug) {
 			t.Errorf("Slug(%q) = %q", a, slug)
 		}
 		if a != b && slug == Slug(b) {

@@ -8,14 +8,6 @@ import (
 	"strings"
 )
 
-// An Origin is what tells the runs of one scenario apart.
-type Origin struct {
-	Kernel string // release
-	Seed   uint64
-}
-
-func (o Origin) String() string { return originList([]Origin{o}) }
-
 // A Spread is what became of one scenario in several runs, with other seeds and on other kernels.
 type Spread struct {
 	Suite, Scenario string
@@ -55,7 +47,7 @@ func Spreads(records []*Record) []Spread {
 }
 
 func (s *Spread) add(r *Record) {
-	origin := Origin{r.Kernel.Release, r.Seed}
+	origin := r.Origin()
 	switch {
 	case r.Verdict.Failed():
 		s.Failed = append(s.Failed, origin)
@@ -105,11 +97,11 @@ func Margins(spreads []Spread) []Margin {
 	return margins
 }
 
-// Near returns those of the margins that are below a limit: see [Figure.Near].
+// Near returns those of the margins that are below a limit, a share of the width between the bounds.
 func Near(margins []Margin, limit float64) []Margin {
 	var near []Margin
 	for _, m := range margins {
-		if m.Figure.Near(limit) {
+		if m.Figure.near(limit) {
 			near = append(near, m)
 		}
 	}
@@ -198,7 +190,7 @@ func (t *table) margins(margins []Margin, limit float64) {
 	}
 	for _, m := range near {
 		text := fmt.Sprintf("%s: %s: %s; margin %s, %s of the width, %s", m.Suite, m.Scenario, m.Figure,
-			quantity(m.Figure.Bounds.Margin, m.Figure.Unit), shareText(m.Figure.Bounds.Share), m.At)
+			quantity(m.Figure.Bounds.Margin, m.Figure.Unit), shareText(m.Figure.Bounds.Share), originList([]Origin{m.At}))
 		for i, line := range wrap(text, t.width-2*len(indent), messageLines) {
 			if i > 0 {
 				line = indent + line

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/internal/golden"
 )
 
 // within is a figure's bounds, with the margin that they give.
@@ -34,9 +36,9 @@ func TestSpreads(t *testing.T) {
 	kernel := records[0].Kernel.Release
 	spreads := Spreads(records)
 	g.Expect(spreads).To(HaveLen(3))
-	g.Expect(spreads[0].Failed).To(Equal([]Origin{{kernel, 1}, {kernel, 2}}))
+	g.Expect(spreads[0].Failed).To(Equal([]Origin{records[3].Origin(), records[6].Origin()}))
 	g.Expect(spreads[0].Figures).To(Equal([]FigureSpread{{
-		Name: "goodput", Unit: "Mbit/s", Min: 3.25, Max: 3.99, Nearest: records[4].Figures[0], At: Origin{kernel, 1},
+		Name: "goodput", Unit: "Mbit/s", Min: 3.25, Max: 3.99, Nearest: records[4].Figures[0], At: Origin{Kernel: kernel, Clock: ClockVirtual, Seed: 1},
 	}}))
 	g.Expect(spreads[1].Skipped).To(Equal(3))
 
@@ -48,7 +50,7 @@ func TestSpreads(t *testing.T) {
 
 	var out bytes.Buffer
 	g.Expect(SpreadTable(&out, spreads, .02, TableOptions{})).To(Succeed())
-	golden(t, "spread.txt", out.Bytes())
+	golden.Compare(t, "spread.txt", out.Bytes())
 	out.Reset()
 	g.Expect(SpreadTable(&out, nil, .02, TableOptions{})).To(Succeed())
 	g.Expect(out.String()).To(HaveSuffix("0 passed, 0 failed, 0 skipped\n"))
@@ -58,10 +60,10 @@ func TestSpreads(t *testing.T) {
 func TestNear(t *testing.T) {
 	g := NewWithT(t)
 	time := Figure{Name: "TIME-WAIT", Value: 60.001, Unit: "s", Bounds: within(60, 62, .001, .0005, "TCP_TIMEWAIT_LEN")}
-	g.Expect(time.Near(.02)).To(BeFalse())
+	g.Expect(time.near(.02)).To(BeFalse())
 	time.Bounds.Margin = .0001
-	g.Expect(time.Near(.02)).To(BeTrue())
+	g.Expect(time.near(.02)).To(BeTrue())
 	time.Bounds.Share = .1
-	g.Expect(time.Near(.02)).To(BeFalse())
-	g.Expect(Figure{Name: "marks", Value: 3}.Near(1)).To(BeFalse())
+	g.Expect(time.near(.02)).To(BeFalse())
+	g.Expect(Figure{Name: "marks", Value: 3}.near(1)).To(BeFalse())
 }

@@ -355,15 +355,15 @@ func number(v float64) string {
 
 // short prints a duration with three digits or so: "1.23s", "2m7s", "120ms", "250h".
 func short(d Duration) string {
-	size := time.Duration(d).Abs()
+	size := d.Abs()
 	if size >= 100*time.Hour {
-		return fmt.Sprintf("%dh", time.Duration(d)/time.Hour)
+		return fmt.Sprintf("%dh", d/time.Hour)
 	}
 	unit := time.Second
 	for size < 100*unit && unit > 1 {
 		unit /= 10
 	}
-	return time.Duration(d).Round(unit).String()
+	return d.Round(unit).String()
 }
 
 func virtualTime(r *Record) string {
@@ -375,7 +375,7 @@ func virtualTime(r *Record) string {
 
 func wallTime(r *Record) string {
 	if took := r.wall(); took > 0 {
-		return short(Duration(took))
+		return short(took)
 	}
 	return "-"
 }

@@ -11,11 +11,13 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/internal/golden"
 )
 
 // lab is what make lab could have left behind.
 func lab(t testing.TB) []*Record {
-	ms := Duration(time.Millisecond)
+	ms := time.Millisecond
 	timeout := full(t)
 	timeout.dir = "results/20260101-120000/handshake/" + Slug(timeout.Scenario)
 	records := []*Record{
@@ -62,7 +64,7 @@ func TestGoldenTable(t *testing.T) {
 		"table-140.txt":    {Width: 140},
 		"table-colour.txt": {Width: 100, Colour: true},
 	} {
-		t.Run(name, func(t *testing.T) { golden(t, name, []byte(render(t, lab(t), o))) })
+		t.Run(name, func(t *testing.T) { golden.Compare(t, name, []byte(render(t, lab(t), o))) })
 	}
 }
 
@@ -149,7 +151,7 @@ func TestTimes(t *testing.T) {
 	}{
 		{Record{Clock: ClockReal, Duration: 1500 * 1000}, "-", "1.5ms"},
 		{Record{Clock: ClockVirtual, Duration: 1500 * 1000}, "1.5ms", "-"},
-		{Record{Clock: ClockVirtual, Duration: 1500 * 1000, Host: &HostPart{Wall: Duration(time.Second)}}, "1.5ms", "1s"},
+		{Record{Clock: ClockVirtual, Duration: 1500 * 1000, Host: &HostPart{Wall: time.Second}}, "1.5ms", "1s"},
 		{Record{Clock: ClockVirtual, Verdict: Skipped}, "-", "-"},
 	} {
 		if virtual, wall := virtualTime(&c.record), wallTime(&c.record); virtual != c.virtual || wall != c.wall {
@@ -172,7 +174,7 @@ func TestShort(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 1: "1ns", 1234: "1.23µs", 120_345_678: "120ms", 1_234_567_890: "1.23s", 12_345 * time.Millisecond: "12.3s", 129_512 * time.Millisecond: "2m10s", -1234: "-1.23µs", 1<<63 - 1: "2562047h",
 	} {
-		if got := short(Duration(d)); got != want {
+		if got := short(d); got != want {
 			t.Errorf("short(%d) = %q, want %q", d, got, want)
 		}
 	}
@@ -222,9 +224,9 @@ func FuzzTable(f *testing.F) {
 
 func TestTableSaysWhatWasBusy(t *testing.T) {
 	records := []*Record{
-		{Suite: "congestion", Scenario: "fills 20 Mbit/s", Verdict: Passed, Clock: ClockVirtual, Busy: &Busy{Share: 20, Most: BusyLimit, For: Duration(10 * time.Second)}},
+		{Suite: "congestion", Scenario: "fills 20 Mbit/s", Verdict: Passed, Clock: ClockVirtual, Busy: &Busy{Share: 20, Most: busyLimit, For: 10 * time.Second}},
 		{Suite: "congestion", Scenario: "fills 200 Mbit/s", Verdict: Passed, Clock: ClockVirtual, Inputs: Inputs{MIPS: 500},
-			Busy: &Busy{Share: 60, Most: 99.3, From: Duration(time.Second), For: Duration(10 * time.Second)}},
+			Busy: &Busy{Share: 60, Most: 99.3, From: time.Second, For: 10 * time.Second}},
 	}
 	o := TableOptions{Width: 100}
 	text := render(t, records, o)

@@ -89,22 +89,18 @@ func compareKernels(out io.Writer, paths []string) error {
 
 // comparable tells whether two runs should have the same bytes.
 func comparable(a, b *results.Run) (bool, error) {
-	type origin struct {
-		kernel, clock string
-		seed          uint64
-	}
-	origins := map[origin]bool{}
+	origins := map[results.Origin]bool{}
 	for _, run := range []*results.Run{a, b} {
 		records, err := run.Records()
 		if err != nil {
 			return false, err
 		}
 		for _, r := range records {
-			origins[origin{r.Kernel.Release, r.Clock, r.Seed}] = true
+			origins[r.Origin()] = true
 		}
 	}
 	for o := range origins {
-		if o.clock != results.ClockVirtual {
+		if o.Clock != results.ClockVirtual {
 			return false, nil
 		}
 	}

@@ -181,7 +181,7 @@ func newArena(t *testing.T) *arena {
 
 // ownRepository writes an archive with the default kernel's package, put together from what the cache has of it, and a
 // configuration by which apt knows no other. It returns the package's version.
-func ownRepository(t *testing.T, base, cache string, kernel *vm.Kernel) (version string) {
+func ownRepository(t *testing.T, base, cache string, kernel *vm.GuestKernel) (version string) {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()

@@ -80,9 +80,7 @@ func TestBadUseIsRefused(t *testing.T) {
 
 func TestListShowsScenarios(t *testing.T) {
 	g := NewWithT(t)
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the go command, to compile suites")
-	}
+	testenv.Program(t, "go", "to compile suites")
 	output, err := tcplab("list", "../../scenarios/handshake", "--focus", "refused")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(output).To(Equal("handshake\n    is refused with RST by a closed port [quick netem tracefs rfc9293]\n"))
@@ -91,9 +89,7 @@ func TestListShowsScenarios(t *testing.T) {
 // make lab shows one scenario first: it has to be one, whatever becomes of the specs.
 func TestFirstScenarioOfMakeLab(t *testing.T) {
 	g := NewWithT(t)
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the go command, to compile suites")
-	}
+	testenv.Program(t, "go", "to compile suites")
 	makefile, err := os.ReadFile("../../Makefile")
 	g.Expect(err).NotTo(HaveOccurred())
 	first := regexp.MustCompile(`(?m)^FIRST +:= \./(\S+) --focus '(.*)'$`).FindSubmatch(makefile)

@@ -86,20 +86,28 @@ const standardOutput = "-"
 // reportFiles are the files that --junit FILE and --report FORMAT=FILE ask for.
 func reportFiles(junit string, wanted []string) ([]reportFile, error) {
 	var files []reportFile
+	add := func(flag, format, path string) error {
+		// Files have no colours, and the width of where they are read is not known.
+		reporter, err := results.NewReporter(format, results.TableOptions{})
+		if err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+		files = append(files, reportFile{flag: flag, path: path, report: reporter})
+		return nil
+	}
 	if junit != "" {
-		files = append(files, reportFile{flag: "--junit " + junit, path: junit, report: results.JUnit})
+		if err := add("--junit "+junit, "junit", junit); err != nil {
+			return nil, err
+		}
 	}
 	for _, text := range wanted {
 		format, path, _ := strings.Cut(text, "=")
 		if path == "" {
 			return nil, fmt.Errorf("--report %s: give it as FORMAT=FILE, such as markdown=summary.md", text)
 		}
-		// Files have no colours, and the width of where they are read is not known.
-		reporter, err := results.NewReporter(format, results.TableOptions{})
-		if err != nil {
-			return nil, fmt.Errorf("--report %s: %w", text, err)
+		if err := add("--report "+text, format, path); err != nil {
+			return nil, err
 		}
-		files = append(files, reportFile{flag: "--report " + text, path: path, report: reporter})
 	}
 	named := map[string]string{}
 	for _, f := range files {

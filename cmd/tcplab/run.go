@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -149,7 +148,7 @@ func addGuestFlags(command *cobra.Command, session *runner.SessionOptions, optio
 	flags.StringSliceVar(&session.Modules, "modules", nil, "more kernel modules to load in the guest")
 	flags.IntVar(&options.MemoryMiB, "memory", 0, "of a guest, in MiB (default 512)")
 	flags.IntVar(&options.MIPS, "mips", 0, fmt.Sprintf("how fast a guest is, in million instructions a second of its own time: one of %v (default %d)", vm.Speeds, vm.DefaultMIPS))
-	flags.DurationVar(&options.WallLimit, "limit", 10*time.Minute, "of a guest, in real time; then it says what it was doing, and is ended")
+	flags.DurationVar(&options.WallLimit, "limit", vm.DefaultWallLimit, "of a guest, in real time; then it says what it was doing, and is ended")
 }
 
 // refuseNone refuses numbers that are none: options take a zero for what was not said.

@@ -67,7 +67,7 @@ func nginx(address string) peers.Command {
 	return peers.Command{Path: "/usr/sbin/nginx", Args: []string{"-p", dir, "-c", "nginx.conf", "-e", "stderr"}}
 }
 
-var _ = It("answers a time-out later when the one segment of the answer is lost", func(ctx SpecContext) {
+var _ = It("answers one RTO later if the only segment of the answer is lost", func(ctx SpecContext) {
 	if _, err := exec.LookPath("/usr/sbin/nginx"); err != nil {
 		Skip("needs nginx in the guest: tcplab run ./nginx --include /usr/sbin/nginx")
 	}

@@ -14,18 +14,18 @@ type Cause uint8
 const (
 	// CauseSYN: a SYN or SYN-ACK that was not answered.
 	CauseSYN Cause = iota
-	// CauseFast: duplicate ACKs or SACK blocks asked for it, or, behind such, a
+	// CauseFast: duplicate ACKs or SACK blocks asked for it, or, after such, a
 	// partial ACK (RFC 5681, RFC 6675, RFC 6582).
 	CauseFast
 	// CauseTLP: the last segment again, after a round trip but sooner than a
-	// timeout can be, or in front of the timeouts of that segment: a tail loss
+	// timeout can be, or before the timeouts of that segment: a tail loss
 	// probe (RFC 8985, section 7).
 	CauseTLP
 	// CauseRTO: nobody asked, and a timeout's time had passed (RFC 6298). A tail
 	// loss probe for a single segment in flight waits as long. If no timeout
 	// follows, they look the same in a capture.
 	CauseRTO
-	// CauseRecovery: behind a timeout, what was sent after the lost segment.
+	// CauseRecovery: after a timeout, what was sent after the lost segment.
 	CauseRecovery
 	// CauseSpurious: all of it had been acknowledged; the ACK was still on its way.
 	CauseSpurious
@@ -53,7 +53,7 @@ func (c Cause) String() string {
 // recovery is what is remembered of a side's retransmissions.
 type recovery struct {
 	recovering bool
-	recoverTo  uint32 // behind what had been sent at the last timeout or request
+	recoverTo  uint32 // after what had been sent at the last timeout or request
 	byTimeout  bool
 	// The row of timeouts of one segment.
 	timeoutSeq    uint32
@@ -133,7 +133,7 @@ func (d *sideTracker) repeat(s *Classified) {
 		return
 	}
 	if d.bothOpen && SYNACKs(s.Segment) && !d.answered {
-		d.answered = true // behind its SYN: no SYN-ACK that was sent again
+		d.answered = true // after its SYN: no SYN-ACK that was sent again
 		return
 	}
 	filled := s.Marks.Has(MarkRetransmission) && !passed
@@ -154,7 +154,7 @@ func (d *sideTracker) repeat(s *Classified) {
 	d.retransmit(s)
 }
 
-// fastOpenAgain tells whether it is the data of a SYN, of which the SYN only was
+// fastOpenAgain reports whether it is the data of a SYN, of which the SYN only was
 // acknowledged.
 func (d *sideTracker) fastOpenAgain(s *Classified) bool {
 	return d.SYN != nil && d.SYN.Length > 0 && s.Flags&FlagSYN == 0 && d.ackedAny && d.acked == d.SYN.ISN+1 && s.Seq == d.acked
@@ -163,7 +163,7 @@ func (d *sideTracker) fastOpenAgain(s *Classified) bool {
 // atOnceAgain is too soon for any sender to send the same again.
 const atOnceAgain = time.Millisecond
 
-// copied tells whether a segment is the one in front of it once more: one that was sent
+// copied reports whether a segment is the one before it once more: one that was sent
 // again comes later, and, with timestamps, another time in it.
 func (d *sideTracker) copied(s *Classified) bool {
 	p := &d.previous
@@ -202,7 +202,7 @@ func (d *sideTracker) backOff(s *Classified, cause Cause, sure bool) {
 		d.rowSure = sure
 	}
 	wait := s.At - since
-	// The timeout behind a timeout takes twice as long, but that behind a tail loss
+	// The timeout after a timeout takes twice as long, but that after a tail loss
 	// probe just as long (RFC 8985, section 7.3).
 	if len(d.row) == 1 && cause == CauseRTO && !d.rowSure && wait < d.row[0]*3/2 {
 		d.Causes[CauseRTO].move(d.rowFrames[0], &d.Causes[CauseTLP])

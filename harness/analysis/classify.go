@@ -11,9 +11,9 @@ import (
 type Mark uint16
 
 // The marks, each with Wireshark's name and rule. "Expected" is the sequence number
-// behind the highest that was seen in the segment's direction.
+// after the highest that was seen in the segment's direction.
 const (
-	// MarkRetransmission: it has data, SYN or FIN in front of what was expected, and
+	// MarkRetransmission: it has data, SYN or FIN before what was expected, and
 	// is neither a keep-alive nor out of order. As with Wireshark's filter, fast
 	// and spurious retransmissions have this mark too.
 	MarkRetransmission Mark = 1 << iota
@@ -28,7 +28,7 @@ const (
 	// MarkDuplicateACK: no data, and sequence number, acknowledgement and window as
 	// in the segment before.
 	MarkDuplicateACK
-	// MarkLostSegment: it begins behind what was expected; something in between was
+	// MarkLostSegment: it begins after what was expected; something in between was
 	// not captured.
 	MarkLostSegment
 	// MarkACKLostSegment: it acknowledges what was not captured.
@@ -43,7 +43,7 @@ const (
 	MarkZeroWindowProbe
 	// MarkZeroWindowProbeACK: the answer to that, the window still being closed.
 	MarkZeroWindowProbeACK
-	// MarkKeepAlive: no or one byte, one in front of what was expected.
+	// MarkKeepAlive: no or one byte, one before what was expected.
 	MarkKeepAlive
 	// MarkKeepAliveACK: the answer to that.
 	MarkKeepAliveACK
@@ -59,7 +59,7 @@ var markNames = [...]string{
 	"keep_alive", "keep_alive_ack", "reused_ports",
 }
 
-// Has tells whether all of the marks are set.
+// Has reports whether all of the marks are set.
 func (m Mark) Has(marks Mark) bool { return m&marks == marks }
 
 // Names returns Wireshark's names of the marks that are set, without
@@ -105,14 +105,7 @@ func (c Completeness) names() []string {
 	return names
 }
 
-// Complete tells whether the handshake and the end of the connection were
-// captured.
-func (c Completeness) Complete() bool {
-	const handshake = SawSYN | SawSYNACK | SawACK
-	return c&handshake == handshake && c&(SawFIN|SawRST) != 0
-}
-
-// Classified is a segment and what the segments in front of it make of it.
+// Classified is a segment with what follows from it and the segments before it.
 type Classified struct {
 	Segment
 	Marks Mark
@@ -120,7 +113,7 @@ type Classified struct {
 	// first segments (tcp.stream).
 	Stream int
 	// RelativeSeq and RelativeAck are counted from the initial sequence number,
-	// or from one in front of the first number seen (tcp.seq, tcp.ack).
+	// or from one before the first number seen (tcp.seq, tcp.ack).
 	// RelativeAck is 0 without ACK.
 	RelativeSeq, RelativeAck uint32
 	// WindowSize is the window in bytes (tcp.window_size). WindowScale is the
@@ -149,7 +142,7 @@ type Classified struct {
 	RTO      time.Duration
 	RTOFrame int
 	// BytesInFlight are the bytes sent and neither acknowledged nor in a SACK
-	// block, this segment's among them; 0 if it has no data, or behind a lost
+	// block, this segment's among them; 0 if it has no data, or after a lost
 	// segment until the other side acknowledges again
 	// (tcp.analysis.bytes_in_flight).
 	BytesInFlight int
@@ -161,8 +154,8 @@ type Classified struct {
 	Completeness Completeness
 }
 
-// Classify follows the connections in segments and says of each segment what it
-// is. See [Classifier] for the rules.
+// Classify follows the connections in segments and marks each segment. See [Classifier]
+// for the rules.
 func Classify(segments iter.Seq[Segment]) iter.Seq[Classified] {
 	return func(yield func(Classified) bool) {
 		var c Classifier
@@ -177,7 +170,7 @@ func Classify(segments iter.Seq[Segment]) iter.Seq[Classified] {
 // Classifier follows connections and marks their segments, by the rules and with
 // the precedence of Wireshark 4.0 (epan/dissectors/packet-tcp.c), with its default
 // preferences. Its zero value is ready. Segments are given in the order of the
-// capture, and each is judged by those in front of it alone.
+// capture, and each is judged by those before it alone.
 //
 // The memory does not grow with a connection: per direction, the state and at most
 // 10,000 segments that were not acknowledged, as in Wireshark, of 24 bytes each.

@@ -56,7 +56,7 @@ func TestClassifyAgreesOnCaptures(t *testing.T) {
 	t.Logf("%d files, and %d interfaces of them alone: %v", files, interfaces, &total)
 }
 
-// corrupts tells whether the scenario of a capture had netem corrupt packets, by its record.
+// corrupts reports whether the scenario of a capture had netem corrupt packets, by its record.
 func corrupts(capture string) bool {
 	record, err := os.ReadFile(filepath.Join(filepath.Dir(capture), "record.json"))
 	return err == nil && strings.Contains(string(record), `"corrupt"`)

@@ -65,7 +65,7 @@ const (
 	ResetAbort ResetReason = "abort"
 )
 
-// What each reason means, behind "the server".
+// What each reason means, after "the server".
 var resetTexts = map[ResetReason]string{
 	ResetRefused:        "refuses the connection",
 	ResetNoConnection:   "knows no such connection (any more)",

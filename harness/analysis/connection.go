@@ -21,11 +21,11 @@ type side struct {
 
 	// started: next and contiguous are valid; heard: window, ack and last are.
 	started, heard bool
-	// next is behind the highest number sent, by nextFrame at nextAt.
+	// next is after the highest number sent, by nextFrame at nextAt.
 	next      uint32
 	nextFrame int
 	nextAt    time.Duration
-	// contiguous is behind the highest number without a gap in front of it.
+	// contiguous is after the highest number without a gap before it.
 	contiguous uint32
 	unacked    unacked
 
@@ -68,7 +68,7 @@ func newConnection(key endpoints, stream int) *connection {
 	return c
 }
 
-// reused tells whether the segment opens another connection than conn, and marks
+// reused reports whether the segment opens another connection than conn, and marks
 // SYNs that look like that.
 func reused(conn *connection, out *Classified) bool {
 	if out.Flags&FlagSYN == 0 {
@@ -143,7 +143,7 @@ type step struct {
 	conn     *connection
 	fwd, rev *side
 	size     uint32 // sequence numbers taken
-	end      uint32 // Seq behind the payload
+	end      uint32 // Seq after the payload
 }
 
 func (c *connection) step(out *Classified) step {
@@ -157,12 +157,12 @@ func (c *connection) step(out *Classified) step {
 	return st
 }
 
-// is tells whether one of the flags is set.
+// is reports whether one of the flags is set.
 func (p *step) is(flags Flags) bool { return p.Flags&flags != 0 }
 
 func (p *step) control() bool { return p.is(FlagSYN | FlagFIN | FlagRST) }
 
-// expected tells whether the segment begins where the one in front of it ended.
+// expected reports whether the segment begins where the one before it ended.
 func (p *step) expected() bool { return p.fwd.started && p.Seq == p.fwd.next }
 
 // repeatsACK: without data, in place, and with the acknowledgement number as before.
@@ -257,7 +257,7 @@ func (p *step) keepAlive() bool {
 	return p.Length <= 1 && p.fwd.started && p.Seq == p.fwd.next-1 && !p.control()
 }
 
-// windowFull cannot be told where the scale is not known.
+// windowFull is unknown where the window scale is.
 func (p *step) windowFull() bool {
 	if p.Length == 0 || p.control() || !p.rev.heard || p.rev.scale == scaleUnknown {
 		return false
@@ -311,7 +311,7 @@ const (
 	reorderLimit = 3 * time.Millisecond
 )
 
-// judgeRepetition: data, SYN or FIN in front of what was expected was sent again or
+// judgeRepetition: data, SYN or FIN before what was expected was sent again or
 // overtaken.
 func (p *step) judgeRepetition() {
 	if p.Marks.Has(MarkKeepAlive) {
@@ -319,7 +319,7 @@ func (p *step) judgeRepetition() {
 	}
 	behind := p.fwd.started && before(p.Seq, p.fwd.next)
 	if p.Length > 1 && p.fwd.started && p.Seq == p.fwd.next-1 {
-		behind = false // new data behind the byte of a zero-window probe
+		behind = false // new data after the byte of a zero-window probe
 	}
 	switch {
 	case p.spurious():
@@ -366,7 +366,7 @@ func (p *step) timeout() {
 	}
 }
 
-// counts tells whether the segment's numbers say what was sent. The byte of a probe
+// counts reports whether the segment's numbers say what was sent. The byte of a probe
 // will come again, and a reset in answer to a segment without ACK has number 0 (RFC
 // 9293, section 3.5.2).
 func (p *step) counts() bool {
@@ -432,7 +432,7 @@ func (p *step) inFlight() {
 	}
 }
 
-// measure takes the time from the last SYN to the first ACK behind it.
+// measure takes the time from the last SYN to the first ACK after it.
 func (p *step) measure() {
 	c := p.conn
 	if SYNs(p.Segment) {

@@ -11,8 +11,8 @@ const maxFrames = 20
 
 // Frames counts frames and keeps the numbers of the first twenty.
 type Frames struct {
-	Count int   `json:"count"`
-	First []int `json:"first,omitempty"`
+	Count int   `json:"count"`           // of all
+	First []int `json:"first,omitempty"` // in order
 }
 
 func (f *Frames) add(frame int) {
@@ -24,7 +24,7 @@ func (f *Frames) add(frame int) {
 
 // Times is a range of measured times.
 type Times struct {
-	Count int           `json:"count"`
+	Count int           `json:"count"` // of measurements
 	Min   time.Duration `json:"min_ns"`
 	Mean  time.Duration `json:"mean_ns"`
 	Max   time.Duration `json:"max_ns"`
@@ -55,10 +55,10 @@ type Offer struct {
 	Length int `json:"length,omitempty"`
 	// Window is in bytes; that of a SYN is never scaled (RFC 7323, section 2.2).
 	Window  int     `json:"window"`
-	Options Options `json:"options"`
+	Options Options `json:"options"` // of the SYN
 }
 
-// Window is the range of receive windows that a host offered behind its SYN, in
+// Window is the range of receive windows that a host offered after its SYN, in
 // bytes.
 type Window struct {
 	Min int `json:"min"`
@@ -68,9 +68,9 @@ type Window struct {
 	ScaleKnown bool `json:"scale_known"`
 }
 
-// Side is what one host of a conversation sent, and what that says about it.
+// Side is one host of a conversation: what it sent, and what follows from that.
 type Side struct {
-	Addr netip.AddrPort `json:"addr"`
+	Addr netip.AddrPort `json:"addr"` // of this host
 	// SYN is nil if none was captured.
 	SYN *Offer `json:"syn,omitempty"`
 	// Segments and Bytes count all that was sent, repetitions too; DataSegments
@@ -86,7 +86,7 @@ type Side struct {
 	// Marks counts frames by mark: index i belongs to Mark 1<<i.
 	Marks MarkFrames `json:"marks,omitzero"`
 	// Repeated are the segments that passed this point of capture before, as
-	// [Retransmissions] tells: what was lost was lost behind it. Filled are those
+	// [Retransmissions] tells: what was lost was lost after it. Filled are those
 	// that Wireshark takes for retransmissions, and that had not: what was lost
 	// was lost in front. Neither SYNs nor spurious retransmissions are among them.
 	// Reordered came late without having passed before.
@@ -97,14 +97,14 @@ type Side struct {
 	Filled    Frames `json:"filled,omitzero"`
 	Reordered Frames `json:"reordered,omitzero"`
 	// Copies are segments that are the same, in every field, as the one less than
-	// 1 ms in front of them: captured twice, or duplicated by the network. They
+	// 1 ms before them: captured twice, or duplicated by the network. They
 	// are not counted as sent again, but for Wireshark's marks.
 	Copies Frames `json:"copies,omitzero"`
 	// Unneeded counts the D-SACK blocks of the other side: it had what was sent
 	// again already (RFC 2883). The frames are the other side's.
 	Unneeded Frames `json:"unneeded,omitzero"`
 	// Causes counts all retransmissions by [Cause]. KernelKnows is for how many
-	// of them the kernel's own events told the cause.
+	// of them the kernel's own events gave the cause.
 	Causes      CauseFrames `json:"causes,omitzero"`
 	KernelKnows int         `json:"kernel_knows,omitempty"`
 	// BackOff are the times between successive timeouts of one segment, the
@@ -118,7 +118,7 @@ type Side struct {
 	// RTT is measured for each segment from its only transmission to the first
 	// ACK or SACK block that covers it. As Karn's algorithm wants it (RFC 6298,
 	// section 3), an ACK that covers anything that was sent again does not
-	// count, nor what waited behind a hole. It is the time from the point of
+	// count, nor what waited after a hole. It is the time from the point of
 	// capture to the other host and back: at the sender, all of the round trip.
 	RTT Times `json:"rtt,omitzero"`
 	// ACKDelays is measured for each ACK without data of this side that
@@ -131,7 +131,7 @@ type Side struct {
 	Window      *Window `json:"window,omitempty"` // nil if none was offered
 	// WindowClosed is for how long the window was closed in all.
 	WindowClosed time.Duration `json:"window_closed_ns,omitempty"`
-	// Limited counts segments behind which less than one segment of the other
+	// Limited counts segments after which less than one segment of the other
 	// side's window was left.
 	Limited int `json:"window_limited_segments,omitempty"`
 	// CE are packets that a queue had marked (congestion experienced), and ECE
@@ -149,27 +149,27 @@ type Side struct {
 	Reset *Reset `json:"reset,omitempty"`
 }
 
-// Conversation is what a capture tells about one connection.
+// Conversation is one connection, as far as it was captured.
 type Conversation struct {
-	Stream    int    `json:"stream"` // see [Classified]
-	Interface string `json:"interface,omitempty"`
+	Stream    int    `json:"stream"`              // see [Classified]
+	Interface string `json:"interface,omitempty"` // where it was captured; empty in a pcap file
 	// Client sent the SYN, or, if that was not captured, the first segment.
 	Client Side `json:"client"`
 	Server Side `json:"server"`
 
-	FirstFrame int `json:"first_frame"`
-	LastFrame  int `json:"last_frame"`
+	FirstFrame int `json:"first_frame"` // its first frame
+	LastFrame  int `json:"last_frame"`  // and its last
 	// Time is that of the first frame, unless it is nonsense; Start and End are
 	// since the first packet of the capture.
 	Time  time.Time     `json:"time,omitzero"`
 	Start time.Duration `json:"start_ns"`
 	End   time.Duration `json:"end_ns"`
 
-	Completeness Completeness `json:"completeness"`
+	Completeness Completeness `json:"completeness"` // which parts of it were captured
 	// InitialRTT is the time of the handshake (see [Classified]); 0 if it was not
 	// captured as a whole. ServerRTT and
 	// ClientRTT are its parts: from the point of capture to the server and back,
-	// and to the client and back. They tell where the capture was taken; they
+	// and to the client and back. They show where the capture was taken; they
 	// are 0 if a SYN or SYN-ACK was transmitted more than once.
 	InitialRTT time.Duration `json:"handshake_rtt_ns,omitempty"`
 	ServerRTT  time.Duration `json:"server_rtt_ns,omitempty"`
@@ -181,14 +181,14 @@ type Conversation struct {
 	// ECN is what the handshake has agreed on.
 	ECN ECNMode `json:"ecn,omitzero"`
 
-	Close    Close     `json:"close"`
-	Findings []Finding `json:"findings,omitempty"`
+	Close    Close     `json:"close"`              // how it ended
+	Findings []Finding `json:"findings,omitempty"` // what a person should look at
 }
 
 // Conversations sums up each connection of a capture, in the order of their first
 // segments. The memory for each does not grow with its length.
 //
-// The kernel's events, if there are any, tell why it sent segments again; see
+// The kernel's events, if there are any, say why segments were sent again; see
 // [KernelEvent].
 func Conversations(segments iter.Seq[Classified], events ...KernelEvent) []Conversation {
 	b := newBuilder(events)
@@ -249,11 +249,11 @@ func (b *builder) open(s *Classified) *conversationTracker {
 	}}
 	client := s.Flow()
 	if SYNACKs(s.Segment) {
-		client = client.Reverse()
+		client = client.reverse()
 	}
 	c.Client.Addr, c.Server.Addr = client.Src, client.Dst
 	c.client = sideTracker{Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
-	c.server = sideTracker{Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
+	c.server = sideTracker{Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.reverse()]}
 	return c
 }
 

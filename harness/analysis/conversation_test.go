@@ -3,17 +3,16 @@ package analysis
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/tcplab/tcplab/internal/golden"
 )
 
 func conversation(t *testing.T, lines []line) Conversation {
@@ -219,8 +218,6 @@ func checkRendering(t *testing.T, report *Report) {
 	}
 }
 
-var update = flag.Bool("update", false, "write the golden files in testdata anew")
-
 // TestReportText shows the text of every case: read the file, whenever it changes, as
 // somebody who has the problem.
 func TestReportText(t *testing.T) {
@@ -238,34 +235,11 @@ func TestReportText(t *testing.T) {
 		out.WriteString("\n\n")
 		checkRendering(t, report)
 	}
-	golden(t, "cases.txt", out.Bytes())
+	golden.Compare(t, "cases.txt", out.Bytes())
 	for line := range strings.Lines(out.String()) {
 		if n := utf8.RuneCountInString(line) - 1; n > textWidth {
 			t.Errorf("%d characters wide: %s", n, line)
 		}
-	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		gotLines, wantLines := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
-		for i := range min(len(gotLines), len(wantLines)) {
-			if gotLines[i] != wantLines[i] {
-				t.Fatalf("%s, line %d:\n%s\nwant\n%s\n(go test -update writes it anew)", file, i+1, gotLines[i], wantLines[i])
-			}
-		}
-		t.Fatalf("%s: %d lines, want %d", file, len(gotLines), len(wantLines))
 	}
 }
 

@@ -131,7 +131,7 @@ func TestDecodeOddPackets(t *testing.T) {
 	in6 := in4
 	in6.Src, in6.Dst = client6, server6
 	const ip = 14
-	// extended puts an extension header in front of TCP.
+	// extended puts an extension header before TCP.
 	extended := func(kind byte, header ...byte) func([]byte) []byte {
 		return func(b []byte) []byte {
 			header[0], b[ip+6] = b[ip+6], kind

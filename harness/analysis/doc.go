@@ -1,4 +1,4 @@
-// Package analysis says what a packet capture means for TCP.
+// Package analysis explains packet captures: TCP segments, conversations, retransmissions and their causes.
 //
 // It reads pcapng and pcap files, of either byte order and compressed with gzip
 // or not, and decodes the TCP segments in them, over IPv4 and IPv6, with VLAN

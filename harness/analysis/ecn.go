@@ -41,8 +41,8 @@ func decodeAccECN(kind byte, value []byte) (o AccECN, ok bool) {
 	return o, true
 }
 
-// HasCEB tells whether the option says how many bytes came with CE: it is the second field in both orders.
-func (o AccECN) HasCEB() bool { return o.Fields >= 2 }
+// hasCEB reports whether the option says how many bytes came with CE: it is the second field in both orders.
+func (o AccECN) hasCEB() bool { return o.Fields >= 2 }
 
 // ECNMode is which feedback of ECN a handshake has agreed on.
 type ECNMode uint8
@@ -126,7 +126,7 @@ type feedback struct {
 	counting bool // ace and ceb are valid
 	ace      uint8
 	ceb      uint32
-	seq, ack uint32 // of the segment that told them last
+	seq, ack uint32 // of the segment that had them last
 }
 
 // see takes note of a segment.
@@ -136,7 +136,7 @@ func (e *ecnState) see(s *Segment) {
 	case SYNs(*s):
 		e.asked, e.hasSYN = max(e.asked, ace), true
 	case SYNACKs(*s):
-		// A SYN-ACK without ECN that follows one with it only tells that nothing came back (section 3.1.4.2).
+		// A SYN-ACK without ECN that follows one with it only says that nothing came back (section 3.1.4.2).
 		if !e.hasSYNACK || e.answered == aceNone {
 			e.answered, e.hasSYNACK = ace, true
 		}
@@ -182,20 +182,20 @@ func (d *sideTracker) report(s *Classified, other *sideTracker, handshake bool) 
 		d.ACE.add(s.Frame)
 		f.ace = s.Flags.ACE()
 	}
-	if o := s.Options; o.HasAccECN && o.AccECN.HasCEB() {
+	if o := s.Options; o.HasAccECN && o.AccECN.hasCEB() {
 		d.CEBytesReported += int64((o.AccECN.CEB - f.ceb) & (1<<24 - 1))
 		f.ceb = o.AccECN.CEB
 	}
 }
 
-// reflects tells whether the segment's ACE is not the counter, but the SYN-ACK's codepoint: that is so in the ACK that
+// reflects reports whether the segment's ACE is not the counter, but the SYN-ACK's codepoint: that is so in the ACK that
 // completes the handshake (RFC 9768, section 3.2.2.1).
 func (d *sideTracker) reflects(s *Classified, other *sideTracker) bool {
 	return s.Length == 0 && s.Flags&(FlagFIN|FlagACK) == FlagACK && d.DataSegments == 0 &&
 		other.SYN != nil && !other.bothOpen && s.Ack == other.SYN.ISN+1
 }
 
-// afterEnd tells whether all that is left to a side is to acknowledge the other's FIN. Linux does that from TIME-WAIT, where
+// afterEnd reports whether all that is left to a side is to acknowledge the other's FIN. Linux does that from TIME-WAIT, where
 // it has no counter any more, with an ACE of 0 (tcp_v4_timewait_ack).
 func (d *sideTracker) afterEnd(s *Classified, other *sideTracker) bool {
 	return d.FIN != nil && other.FIN != nil && s.Length == 0 && s.Flags&FlagFIN == 0

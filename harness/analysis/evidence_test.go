@@ -386,7 +386,7 @@ func TestKernelEvents(t *testing.T) {
 			t.Errorf("%s: %s, %d of them by the kernel; want %s, %d", tt.name, got, c.KernelKnows, tt.want, tt.known)
 		}
 	}
-	// Further on, behind a delay, they are not the kernel's own times any more.
+	// Further on, after a delay, they are not the kernel's own times any more.
 	for i := range segments {
 		segments[i].Time = segments[i].Time.Add(20 * ms)
 	}

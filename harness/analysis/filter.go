@@ -34,18 +34,6 @@ func All(filters ...Filter) Filter {
 	}
 }
 
-// Any holds if one of the filters holds.
-func Any(filters ...Filter) Filter {
-	return func(s Segment) bool {
-		for _, f := range filters {
-			if f(s) {
-				return true
-			}
-		}
-		return false
-	}
-}
-
 // Not holds if the filter does not.
 func Not(f Filter) Filter { return func(s Segment) bool { return !f(s) } }
 
@@ -70,14 +58,10 @@ func To(a netip.Addr) Filter {
 // FromPort chooses by the source port.
 func FromPort(port uint16) Filter { return func(s Segment) bool { return s.Src.Port() == port } }
 
-// ToPort chooses by the destination port.
-func ToPort(port uint16) Filter { return func(s Segment) bool { return s.Dst.Port() == port } }
-
-// Of chooses one direction of a connection.
-func Of(f Flow) Filter { return func(s Segment) bool { return s.Flow() == f } }
-
 // Connection chooses both directions of a connection.
-func Connection(f Flow) Filter { return Any(Of(f), Of(f.Reverse())) }
+func Connection(f Flow) Filter {
+	return func(s Segment) bool { return s.Flow() == f || s.Flow() == f.reverse() }
+}
 
 // With chooses the segments that have all of the flags, and maybe others.
 func With(flags Flags) Filter { return func(s Segment) bool { return s.Flags&flags == flags } }
@@ -98,7 +82,7 @@ func FINs(s Segment) bool { return s.Flags&FlagFIN != 0 }
 func WithData(s Segment) bool { return s.Length > 0 }
 
 // DroppedSuffix ends the name of an interface whose packets were dropped before they were on a
-// link: package capture writes such interfaces for what rules tell of.
+// link: package capture writes such interfaces for what rules dropped.
 const DroppedSuffix = " dropped"
 
 // NeverSent chooses the segments that an impairment dropped before they were sent: those on an

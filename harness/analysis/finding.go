@@ -14,28 +14,28 @@ type FindingKind string
 
 // The kinds. docs/analysis.md says what evidence each needs.
 const (
-	CapturedTwice          FindingKind = "captured-twice"
-	UnansweredSYN          FindingKind = "unanswered-syn"
-	UnansweredSYNACK       FindingKind = "unanswered-syn-ack"
-	LostSYN                FindingKind = "lost-syn"
-	Refused                FindingKind = "refused"
-	LossyLink              FindingKind = "lossy-link"
-	SpuriousRetransmission FindingKind = "spurious-retransmission"
-	Reordering             FindingKind = "reordering"
-	MTUBlackHole           FindingKind = "mtu-black-hole"
-	UnansweredData         FindingKind = "unanswered-data"
-	ClosedWindow           FindingKind = "closed-window"
-	WindowLimited          FindingKind = "window-limited"
-	DelayedACK             FindingKind = "delayed-ack"
-	Congestion             FindingKind = "ecn-congestion"
-	KeepAliveUnanswered    FindingKind = "keep-alive-unanswered"
-	ResetSeen              FindingKind = "reset"
-	IncompleteCapture      FindingKind = "incomplete-capture"
+	CapturedTwice          FindingKind = "captured-twice"          // packets are in the capture twice
+	UnansweredSYN          FindingKind = "unanswered-syn"          // nobody answered the SYN
+	UnansweredSYNACK       FindingKind = "unanswered-syn-ack"      // nobody acknowledged the SYN-ACK
+	LostSYN                FindingKind = "lost-syn"                // a SYN or SYN-ACK was retransmitted
+	Refused                FindingKind = "refused"                 // a reset answered the SYN
+	LossyLink              FindingKind = "lossy-link"              // segments were lost and retransmitted
+	SpuriousRetransmission FindingKind = "spurious-retransmission" // segments were retransmitted without need
+	Reordering             FindingKind = "reordering"              // segments came out of order
+	MTUBlackHole           FindingKind = "mtu-black-hole"          // only large segments got no ACK
+	UnansweredData         FindingKind = "unanswered-data"         // the other host stopped answering
+	ClosedWindow           FindingKind = "closed-window"           // a receiver closed its window
+	WindowLimited          FindingKind = "window-limited"          // the receive window limited the sender
+	DelayedACK             FindingKind = "delayed-ack"             // Nagle's algorithm waited for delayed ACKs
+	Congestion             FindingKind = "ecn-congestion"          // queues marked packets with ECN
+	KeepAliveUnanswered    FindingKind = "keep-alive-unanswered"   // keep-alives got no answer
+	ResetSeen              FindingKind = "reset"                   // a reset ended the connection
+	IncompleteCapture      FindingKind = "incomplete-capture"      // the capture lacks packets
 )
 
 // Finding is something about a conversation that a person wants to know.
 type Finding struct {
-	Kind FindingKind `json:"kind"`
+	Kind FindingKind `json:"kind"` // what was found
 	// Host is the one that showed it.
 	Host netip.AddrPort `json:"host"`
 	// Seen is the evidence in the capture, Cause what it likely means, and Next

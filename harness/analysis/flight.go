@@ -10,10 +10,10 @@ import (
 // than Wireshark remembers; further ones are not measured.
 type flight struct {
 	list []flying
-	head int // those in front of it are gone
+	head int // those before it are gone
 }
 
-// flying is a segment that begins where the one in front of it ends.
+// flying is a segment that begins where the one before it ends.
 type flying struct {
 	end uint32
 	at  time.Duration
@@ -35,7 +35,7 @@ func (f *flight) add(end uint32, at time.Duration) {
 	f.list = append(f.list, flying{end: end, at: at})
 }
 
-// behind is the index of the first segment that ends behind seq.
+// behind is the index of the first segment that ends after seq.
 func (f *flight) behind(seq uint32) int {
 	live := f.live()
 	i, _ := slices.BinarySearchFunc(live, seq, func(e flying, seq uint32) int {
@@ -48,7 +48,7 @@ func (f *flight) behind(seq uint32) int {
 }
 
 // repeat marks what is sent again. If it is what was missing here, that is the
-// segment behind the hole, whose ACK waited as well.
+// segment after the hole, whose ACK waited as well.
 func (f *flight) repeat(seq, end uint32) {
 	live := f.live()
 	for i := f.behind(seq); i < len(live); i++ {

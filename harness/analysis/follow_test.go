@@ -63,7 +63,7 @@ func TestHandshakes(t *testing.T) {
 }
 
 func TestRetransmissions(t *testing.T) {
-	const top = 1<<32 - 1000 // a segment of 1000 from there wraps around behind it
+	const top = 1<<32 - 1000 // a segment of 1000 from there wraps around after it
 	d := func(seq uint32, n int) Segment { return seg(0, FlagACK, seq, 0, n) }
 	for _, tt := range []struct {
 		name string
@@ -102,19 +102,11 @@ func TestRetransmissions(t *testing.T) {
 				tt.in[i].Frame = i
 			}
 			var got string
-			n := 0
 			for r := range Retransmissions(slices.Values(tt.in)) {
 				got += fmt.Sprintf("%d:%d ", r.Frame, r.Again)
-				n++
 			}
 			if got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
-			}
-			for _, c := range CountRetransmissions(slices.Values(tt.in)) {
-				n -= c.Retransmitted
-			}
-			if n != 0 {
-				t.Errorf("the counts differ by %d", n)
 			}
 		})
 	}
@@ -153,19 +145,6 @@ func TestRetransmissionsAgainstBytes(t *testing.T) {
 	}
 }
 
-func TestCountRetransmissions(t *testing.T) {
-	d := seg(0, FlagACK, 0, 0, 10)
-	got := CountRetransmissions(slices.Values([]Segment{back(d), d, on("b", d), d, d, seg(0, FlagACK, 5, 0, 0)}))
-	want := []FlowCount{
-		{"a", d.Flow().Reverse(), 1, 0},
-		{"a", d.Flow(), 3, 2},
-		{"b", d.Flow(), 1, 0},
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
-	}
-}
-
 func TestFilters(t *testing.T) {
 	all := []Segment{
 		{Frame: 1, Interface: "a", Direction: Outbound, Src: client4, Dst: server4, Flags: FlagSYN},
@@ -187,8 +166,6 @@ func TestFilters(t *testing.T) {
 		{"From mapped", []Filter{From(netip.AddrFrom16(client4.Addr().As16()))}, []int{1, 3}},
 		{"To", []Filter{To(client6.Addr())}, []int{4}},
 		{"FromPort", []Filter{FromPort(80)}, []int{2, 4}},
-		{"ToPort", []Filter{ToPort(80)}, []int{1, 3, 5}},
-		{"Of", []Filter{Of(flow)}, []int{1, 3}},
 		{"Connection", []Filter{Connection(flow)}, []int{1, 2, 3}},
 		{"SYNs", []Filter{SYNs}, []int{1}},
 		{"SYNACKs", []Filter{SYNACKs}, []int{2}},
@@ -197,7 +174,6 @@ func TestFilters(t *testing.T) {
 		{"WithData", []Filter{WithData}, []int{3}},
 		{"With", []Filter{With(FlagACK | FlagPSH)}, []int{3}},
 		{"all of two", []Filter{On("b"), Going(Inbound)}, []int{3}},
-		{"Any", []Filter{Any(SYNs, RSTs)}, []int{1, 5}},
 		{"Not", []Filter{Not(All(On("b"), With(FlagACK)))}, []int{1, 2, 5}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

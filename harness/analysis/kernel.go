@@ -21,7 +21,7 @@ const (
 	KernelCongestionState
 )
 
-// KernelEvent is what the kernel of a sender said at one of its tracepoints.
+// KernelEvent is one firing of a tracepoint in the kernel of a sender.
 //
 // A capture shows that a segment was sent again, and lets one conclude why. The
 // kernel knows. None of its tracepoints says so outright: tcp_retransmit_skb has
@@ -38,11 +38,10 @@ const (
 //     or the reordering timer of RACK. Further ones are timeouts.
 //   - With KernelRetransmit alone, nothing.
 //
-// What this cannot tell: a retransmission because the path MTU shrank sets Loss as
-// well, and counts as timeout. Events that begin in mid-connection do not tell the
-// state at first.
+// The limits: a retransmission because the path MTU shrank sets Loss as well, and counts
+// as timeout. Where events begin in mid-connection, the state is unknown at first.
 type KernelEvent struct {
-	Kind KernelEventKind
+	Kind KernelEventKind // the tracepoint
 	// Time is by the clock of the capture, CLOCK_REALTIME. The kernel's events are
 	// recorded by CLOCK_MONOTONIC; read both clocks at once and add the difference.
 	Time          time.Time
@@ -94,7 +93,7 @@ func kernelRetransmissions(events []KernelEvent) map[Flow][]kernelRetransmission
 	return all
 }
 
-// kernelSocket is what the events so far tell about a socket.
+// kernelSocket is what is known of a socket from the events so far.
 type kernelSocket struct {
 	sent []kernelRetransmission
 
@@ -103,7 +102,7 @@ type kernelSocket struct {
 
 	window    uint32 // at the last segment that was received
 	received  time.Time
-	recovery  bool  // behind a timeout
+	recovery  bool  // after a timeout
 	timers    []int // of sent: what timers sent since then
 	windowSet bool
 }
@@ -156,8 +155,8 @@ func (k *kernelSocket) byWindow(e *KernelEvent) {
 	}
 }
 
-// judgeTimers tells whether the one retransmission that a timer sent was a timeout, by
-// the congestion window behind it.
+// judgeTimers reports whether the one retransmission that a timer sent was a timeout, by
+// the congestion window after it.
 func (k *kernelSocket) judgeTimers(window uint32) {
 	if len(k.timers) != 1 {
 		return
@@ -176,7 +175,7 @@ func (k *kernelSocket) judgeTimers(window uint32) {
 
 // kernelSlack is how far the kernel's time of a retransmission and that of its packet
 // at the sender's interface may be apart: the event follows on the way through the
-// host. Further on, behind a delay, packets are not the kernel's own any more.
+// host. Further on, after a delay, packets are not the kernel's own any more.
 const kernelSlack = 2 * time.Millisecond
 
 // kernelCause finds what the kernel said about a retransmission.

@@ -188,7 +188,7 @@ func TestKernelTellsCauses(t *testing.T) {
 			send(t, client, 10000)
 			time.Sleep(time.Second)
 			lose(nil)
-			// The FIN at once behind it may show that retransmissions were lost (RACK).
+			// The FIN at once after it may show that retransmissions were lost (RACK).
 		}, []analysis.Cause{analysis.CauseTLP, analysis.CauseRTO}},
 	} {
 		t.Run(tt.name, func(t *testing.T) { testKernelTellsCauses(t, tt.loss, tt.drive, tt.want) })

@@ -37,7 +37,7 @@ const (
 	sectionMagic = 0x1a2b3c4d
 )
 
-// blockFilter passes on the blocks of a pcapng file that tell of packets, and counts what pcapgo would keep of them.
+// blockFilter passes on the blocks of a pcapng file that are about packets, and counts what pcapgo would keep of them.
 // pcapgo keeps all interfaces, names and secrets, believes in lengths of packets, and reads on by itself until it comes
 // to a packet: one can only bound what it reads. Names and secrets, and what else is not known, do not get there.
 type blockFilter struct {

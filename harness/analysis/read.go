@@ -20,13 +20,13 @@ var (
 	// ErrFormat says that the input is not a capture file that can be read.
 	ErrFormat = errors.New("not a pcapng or pcap file")
 	// ErrDamaged says that the file ends in the middle of a packet or has nonsense in it.
-	// What is in front of that was read.
+	// What comes before that was read.
 	ErrDamaged = errors.New("the file is cut off or damaged")
 )
 
 // Interface is what a pcapng file says about an interface it was captured on.
 type Interface struct {
-	Name       string `json:"name"`
+	Name       string `json:"name"`                  // such as "client/eth0"
 	SnapLength int    `json:"snap_length,omitempty"` // bytes; 0 for whole packets
 	// Received and Dropped count packets by the interface statistics block;
 	// they are valid if there was one, HasStatistics. Received includes Dropped
@@ -92,7 +92,7 @@ func Open(path string) (*Reader, error) {
 func NewReader(r io.Reader) (*Reader, error) { return newReader(r, "") }
 
 // ReadFile reads all segments of a capture file. If it returns an error, the
-// segments are those in front of it.
+// segments are those before it.
 func ReadFile(path string) ([]Segment, error) {
 	r, err := Open(path)
 	if err != nil {
@@ -248,7 +248,7 @@ func newPcapSource(in io.Reader) (*pcapSource, error) {
 
 func (s *pcapSource) next() ([]byte, packet, error) {
 	data, info, err := s.r.ZeroCopyReadPacketData()
-	// A file that ends right behind a packet's header gives io.EOF as well.
+	// A file that ends right after a packet's header gives io.EOF as well.
 	if errors.Is(err, io.EOF) && info.CaptureLength > 0 {
 		err = io.ErrUnexpectedEOF
 	}

@@ -167,7 +167,7 @@ func TestReaderContinues(t *testing.T) {
 	}
 }
 
-// TestCutOffFiles cuts files off at every byte: what is in front of the cut is
+// TestCutOffFiles cuts files off at every byte: what is before the cut is
 // read, and unless that is at the end of a packet there is an error.
 func TestCutOffFiles(t *testing.T) {
 	in := records(t)

@@ -16,15 +16,15 @@ const SchemaVersion = 1
 // Times are in nanoseconds, their names end in _ns; what is 0, empty or not known is
 // left out, but for the fields that every conversation has.
 type Document struct {
-	Schema int       `json:"schema"`
-	Files  []*Report `json:"files"`
+	Schema int       `json:"schema"` // SchemaVersion
+	Files  []*Report `json:"files"`  // one for each capture
 }
 
 // Report is what there is to say about one capture.
 type Report struct {
-	File string `json:"file,omitempty"`
+	File string `json:"file,omitempty"` // the path that was given
 	Stats
-	Interfaces []Interface `json:"interfaces,omitempty"`
+	Interfaces []Interface `json:"interfaces,omitempty"` // of a pcapng file
 	// Start and End are the times of the first and the last TCP segment.
 	Start time.Time `json:"start,omitzero"`
 	End   time.Time `json:"end,omitzero"`
@@ -36,7 +36,7 @@ type Report struct {
 	Notes []string `json:"notes,omitempty"`
 	// Damaged: the file was not read to its end.
 	Damaged       bool           `json:"damaged,omitempty"`
-	Conversations []Conversation `json:"conversations"`
+	Conversations []Conversation `json:"conversations"` // in the order of their first segments
 }
 
 // Analyze reads a capture to its end, or to where it is damaged, and sums up its

@@ -34,46 +34,16 @@ func Retransmissions(segments iter.Seq[Segment]) iter.Seq[Retransmission] {
 	return func(yield func(Retransmission) bool) {
 		var t tracker
 		for s := range segments {
-			if d, again := t.add(s); again > 0 {
-				d.again++
-				if !yield(Retransmission{s, again}) {
-					return
-				}
+			if again := t.add(s); again > 0 && !yield(Retransmission{s, again}) {
+				return
 			}
 		}
 	}
 }
 
-// FlowCount counts what passed an interface in one direction of a connection.
-type FlowCount struct {
-	Interface string
-	Flow      Flow
-	// Segments is the number of segments that take sequence numbers, and
-	// Retransmitted how many of those are [Retransmissions].
-	Segments, Retransmitted int
-}
-
-// CountRetransmissions counts the [Retransmissions] of each direction of each
-// connection on each interface, also where there are none, in the order in which
-// they appeared. Connections that reuse addresses and ports count as one.
-func CountRetransmissions(segments iter.Seq[Segment]) []FlowCount {
-	var t tracker
-	for s := range segments {
-		if d, again := t.add(s); again > 0 {
-			d.again++
-		}
-	}
-	counts := make([]FlowCount, len(t.order))
-	for i, d := range t.order {
-		counts[i] = FlowCount{d.name, d.flow, d.segments, d.again}
-	}
-	return counts
-}
-
 // tracker knows what was sent in every direction.
 type tracker struct {
 	directions map[passing]*sent
-	order      []*sent
 	last       *sent // the one that was used last: most segments follow their like
 }
 
@@ -81,24 +51,22 @@ type tracker struct {
 // extended to 64 bits, so that they do not wrap around.
 type sent struct {
 	passing
-	segments, again int
 
 	started bool
 	syn     bool
 	isn     uint32
-	next    int64  // behind the highest number sent
-	tail    int64  // the beginning of the segment that next is behind of, without its SYN
+	next    int64  // after the highest number sent
+	tail    int64  // the beginning of the segment that ends at next, without its SYN
 	ranges  []span // sent before, in order, with gaps between them
 }
 
 type span struct{ from, to int64 }
 
-// add returns the segment's direction and how much of the segment had been sent
-// before. The direction is nil if the segment takes no sequence numbers.
-func (t *tracker) add(s Segment) (*sent, int) {
+// add returns how much of the segment's sequence space had been sent before.
+func (t *tracker) add(s Segment) int {
 	n := int64(s.SequenceLength())
 	if n == 0 || s.Flags&FlagRST != 0 {
-		return nil, 0
+		return 0
 	}
 	key := passingOf(s)
 	d := t.last
@@ -111,11 +79,9 @@ func (t *tracker) add(s Segment) (*sent, int) {
 			t.directions = make(map[passing]*sent)
 		}
 		t.directions[key] = d
-		t.order = append(t.order, d)
 	}
 	t.last = d
-	d.segments++
-	return d, d.add(s, n)
+	return d.add(s, n)
 }
 
 func (d *sent) add(s Segment, n int64) int {

@@ -21,18 +21,18 @@ type Segment struct {
 	// Direction is the packet's direction on the interface, if the file says so.
 	Direction Direction
 
-	Src, Dst netip.AddrPort
+	Src, Dst netip.AddrPort // an IPv4 address in IPv6 stays as it is in the packet
 	// TTL is IPv4's time to live or IPv6's hop limit, ECN the codepoint in the
 	// IP header (RFC 3168): 0 not capable, 1 ECT(1), 2 ECT(0), 3 CE.
 	TTL, ECN uint8
 
-	Seq, Ack uint32
-	Flags    Flags
+	Seq, Ack uint32 // as in the header
+	Flags    Flags  // the control bits
 	// Window is the field in the header, not scaled.
 	Window uint16
 	// Length is the number of payload bytes, by the IP header (tcp.len).
 	Length  int
-	Options Options
+	Options Options // of the TCP header
 }
 
 // Flow is one direction of a connection.
@@ -41,8 +41,8 @@ type Flow struct{ Src, Dst netip.AddrPort }
 // Flow returns the direction that the segment belongs to.
 func (s Segment) Flow() Flow { return Flow{s.Src, s.Dst} }
 
-// Reverse returns the other direction of the same connection.
-func (f Flow) Reverse() Flow { return Flow{f.Dst, f.Src} }
+// reverse returns the other direction of the same connection.
+func (f Flow) reverse() Flow { return Flow{f.Dst, f.Src} }
 
 // String returns "192.0.2.1:4711 > 192.0.2.2:80".
 func (f Flow) String() string { return f.Src.String() + " > " + f.Dst.String() }
@@ -60,7 +60,7 @@ func (s Segment) SequenceLength() int {
 	return n
 }
 
-// NextSeq is the sequence number behind the segment.
+// NextSeq is the sequence number after the segment.
 func (s Segment) NextSeq() uint32 { return s.Seq + uint32(s.SequenceLength()) }
 
 // String returns a line such as
@@ -109,15 +109,15 @@ type Flags uint16
 
 // The control bits (RFC 9293, section 3.1).
 const (
-	FlagFIN Flags = 1 << iota
-	FlagSYN
-	FlagRST
-	FlagPSH
-	FlagACK
-	FlagURG
-	FlagECE // RFC 3168
-	FlagCWR // RFC 3168
-	FlagAE  // accurate ECN, RFC 9768; once NS
+	FlagFIN Flags = 1 << iota // no more data from the sender
+	FlagSYN                   // synchronize sequence numbers
+	FlagRST                   // reset the connection
+	FlagPSH                   // push function
+	FlagACK                   // the acknowledgement number is valid
+	FlagURG                   // the urgent pointer is valid
+	FlagECE                   // RFC 3168
+	FlagCWR                   // RFC 3168
+	FlagAE                    // accurate ECN, RFC 9768; once NS
 )
 
 var flagNames = [...]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE"}
@@ -136,13 +136,13 @@ func (f Flags) String() string {
 // Options are the options of the TCP header.
 type Options struct {
 	MSS            uint16 // maximum segment size in bytes; 0 if absent (RFC 9293)
-	HasWindowScale bool
-	WindowScale    uint8 // shift count (RFC 7323)
-	SACKPermitted  bool  // RFC 2018
-	HasTimestamps  bool  // RFC 7323
-	TSVal, TSEcr   uint32
-	HasAccECN      bool // RFC 9768
-	AccECN         AccECN
+	HasWindowScale bool   // WindowScale is valid
+	WindowScale    uint8  // shift count (RFC 7323)
+	SACKPermitted  bool   // RFC 2018
+	HasTimestamps  bool   // RFC 7323
+	TSVal, TSEcr   uint32 // valid with HasTimestamps
+	HasAccECN      bool   // RFC 9768
+	AccECN         AccECN // valid with HasAccECN
 	// Incomplete: some options are missing, because the packet was cut off or
 	// an option's length is not possible.
 	Incomplete bool
@@ -151,7 +151,7 @@ type Options struct {
 	sackCount uint8
 }
 
-// Block is a range of sequence numbers in a SACK option: Right is the one behind
+// Block is a range of sequence numbers in a SACK option: Right is the one after
 // the last (RFC 2018).
 type Block struct{ Left, Right uint32 }
 

@@ -19,17 +19,17 @@ type sideTracker struct {
 
 	passed  sent   // this point of capture
 	flight  flight // to measure round trips
-	highest uint32 // behind all that was sent
+	highest uint32 // after all that was sent
 	spoke   bool   // highest and silentSince are valid
 	// silentSince is when anything with a sequence number was sent last, and
 	// firstData and lastData when data was sent or acknowledged.
 	silentSince, firstData, lastData time.Duration
-	dataEnd                          uint32 // behind the data that was sent last
+	dataEnd                          uint32 // after the data that was sent last
 
 	// What the other side has said about what this side sent.
 	acked    uint32
 	ackedAny bool
-	sacked   bool // the last ACK had SACK blocks behind acked, up to sackedTo
+	sacked   bool // the last ACK had SACK blocks after acked, up to sackedTo
 	sackedTo uint32
 	askedAt  time.Duration // of the last ACK
 	rtt      time.Duration // smoothed, RFC 6298
@@ -131,7 +131,7 @@ func (d *sideTracker) offer(s *Classified) {
 	}
 }
 
-// limit counts the segments behind which no whole segment fits into the window of the
+// limit counts the segments after which no whole segment fits into the window of the
 // other side. A sender fills it with whole segments (RFC 9293, section 3.8.6.2.1), so
 // that its last byte is seldom reached.
 func (d *sideTracker) limit(s *Classified, other *sideTracker) {
@@ -209,7 +209,7 @@ func (d *sideTracker) acknowledge(s *Classified, other *sideTracker) {
 	o.lostAgain(s.Ack)
 }
 
-// lostAgain: the other side has got what was sent behind a timeout's retransmission, but
+// lostAgain: the other side has got what was sent after a timeout's retransmission, but
 // not that. It was lost as well, and from here on it is the SACK blocks that ask
 // (RFC 8985, section 6.2; in Linux FLAG_LOST_RETRANS).
 func (d *sideTracker) lostAgain(ack uint32) {
@@ -218,7 +218,7 @@ func (d *sideTracker) lostAgain(ack uint32) {
 	}
 }
 
-// duplicateBlock tells whether the first block is a D-SACK: below the acknowledgement
+// duplicateBlock reports whether the first block is a D-SACK: below the acknowledgement
 // number, or within the second block (RFC 2883, section 4).
 func duplicateBlock(ack uint32, blocks []Block) bool {
 	first := blocks[0]

@@ -45,7 +45,7 @@ func (t *textWriter) line(format string, args ...any) {
 	_, _ = t.WriteString(strings.TrimRight(text.Printable(s), " ") + "\n") // Flush returns the error
 }
 
-// wrapped writes a paragraph behind a label; the other lines begin below its first word.
+// wrapped writes a paragraph after a label; the other lines begin below its first word.
 func (t *textWriter) wrapped(label, text string) {
 	indent := utf8.RuneCountInString(label)
 	line, n := label, indent

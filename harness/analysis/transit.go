@@ -7,7 +7,7 @@ import (
 
 // A Transit is a segment at one place, and what became of it at another.
 type Transit struct {
-	Sent    Segment
+	Sent    Segment   // at the one place
 	Arrived []Segment // at the other place, in order: none if it was lost, two if the network duplicated it
 }
 

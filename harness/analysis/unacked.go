@@ -18,8 +18,8 @@ type sentSegment struct {
 // order of the capture.
 type unacked struct {
 	list []sentSegment
-	head int // those in front of it are gone
-	// ordered: each begins at or behind the end of the one in front of it, and
+	head int // those before it are gone
+	// ordered: each begins at or after the end of the one before it, and
 	// all are within maxSpan, so that only the ends need to be looked at.
 	disordered bool
 }
@@ -53,12 +53,12 @@ func (u *unacked) add(e sentSegment) {
 	u.list = append(u.list, e)
 }
 
-// follows tells whether e lies behind end, and ends within maxSpan of start.
+// follows reports whether e lies after end, and ends within maxSpan of start.
 func follows(start, end uint32, e sentSegment) bool {
 	return !before(e.seq, end) && e.next-start < maxSpan && e.next != e.seq
 }
 
-// acknowledge removes what ends at or in front of ack, and returns the oldest
+// acknowledge removes what ends at or before ack, and returns the oldest
 // segment that ends just there.
 func (u *unacked) acknowledge(ack uint32) (match sentSegment, found bool) {
 	live := u.live()

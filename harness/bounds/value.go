@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Seconds is the unit of times.
-const Seconds = "s"
+// seconds is the unit of times.
+const seconds = "s"
 
 // A Value is a number with its unit.
 type Value struct {
-	Number float64
-	Unit   string // "s", "Mbit/s", "bytes", "%"; "" is a plain number
-	Whole  bool   // it counts something: between 7 and 8 there is nothing
+	Number float64 // in Unit; times are in seconds
+	Unit   string  // "s", "Mbit/s", "bytes", "%"; "" is a plain number
+	Whole  bool    // it counts something: between 7 and 8 there is nothing
 }
 
 // In is a number with a unit. It is whole if its type is: In(n, "segments").
@@ -66,7 +66,7 @@ type Number interface {
 func valueOf[T Number](n T) Value {
 	switch n := any(n).(type) {
 	case time.Duration:
-		return Value{Number: n.Seconds(), Unit: Seconds}
+		return Value{Number: n.Seconds(), Unit: seconds}
 	case float32:
 		return Value{Number: float64(n)}
 	case float64:

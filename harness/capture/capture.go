@@ -172,7 +172,7 @@ func opError(op, name string, err error) error {
 type Summary struct {
 	Path  string // of the pcapng file
 	Bytes int64  // its size
-	// Interfaces are the ends in the order of [Start], and behind them those of
+	// Interfaces are the ends in the order of [Start], and after them those of
 	// [Capture.AddDropped].
 	Interfaces []InterfaceSummary
 	Unplaced   int // comments that no packet was found for
@@ -180,7 +180,7 @@ type Summary struct {
 
 // InterfaceSummary says what was seen on one end.
 type InterfaceSummary struct {
-	Name    string
+	Name    string // as in the Interface
 	Packets uint64 // in the file
 	Dropped uint64 // that the kernel could not put into the ring (PACKET_STATISTICS)
 }

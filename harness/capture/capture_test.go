@@ -515,9 +515,7 @@ func TestStopReportsAFileThatCannotBeWritten(t *testing.T) {
 // TestWiresharkReadsTheFile is the judge that shares no code with us.
 func TestWiresharkReadsTheFile(t *testing.T) {
 	for _, program := range []string{"tshark", "capinfos"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("needs %s (Debian package tshark): %v", program, err)
-		}
+		testenv.Program(t, program, "to read the capture (Debian package tshark)")
 	}
 	client, server := pair(t)
 	c := start(t, Config{},

@@ -21,7 +21,7 @@
 // clock repeats itself, so does the file, byte for byte.
 //
 // Packets are seen where the kernel hands them to packet sockets: outbound ones
-// behind the qdisc, right before the driver; inbound ones before the protocol
+// after the qdisc, right before the driver; inbound ones before the protocol
 // stack. So netem on a device's egress acts before its outbound packets are seen.
 // What a capture shows can be a super-packet of up to 64 KB that segmentation
 // offload has not cut yet, unless the device's GSO is limited to one segment.

@@ -16,7 +16,7 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 )
 
-// A Note tells of one packet what the capture cannot see: that a rule dropped it before it
+// A Note says about one packet what the capture cannot see: that a rule dropped it before it
 // was sent, or what a rule did to it.
 type Note struct {
 	// At is when it happened, by the kernel's real-time clock, as the packets' times are.
@@ -35,12 +35,12 @@ type Note struct {
 	Comment string
 }
 
-// AddDropped puts packets into the file that were dropped in front of the end, where the
-// capture does not see them: on their way out, before the device. They are on an interface
+// AddDropped adds packets to the file that were dropped on their way out, before the device,
+// where the capture does not see them. They are on an interface
 // of their own, with [analysis.DroppedSuffix] after the end's name, at their place in time, so that
 // whoever follows connections by interface does not take them for transmitted.
 //
-// An inbound packet that is dropped behind the device is in the capture already: see
+// An inbound packet that is dropped after the device is in the capture already: see
 // [Capture.AddComments].
 //
 // It is called before Stop.

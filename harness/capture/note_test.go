@@ -15,6 +15,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/netns/netdev"
 )
 
@@ -200,9 +201,7 @@ func TestNoEndIsNamedAsDroppedOnesAre(t *testing.T) {
 }
 
 func TestTsharkShowsComments(t *testing.T) {
-	if _, err := exec.LookPath("tshark"); err != nil {
-		t.Skipf("needs tshark (Debian package tshark): %v", err)
-	}
+	testenv.Program(t, "tshark", "to read the capture (Debian package tshark)")
 	c := noted(t, 80, segment(t, 1, 100), nil, segment(t, 201, 100))
 	err := c.AddDropped(Note{At: milliseconds(1), Interface: "client/eth0", Data: segment(t, 101, 100), Outbound: true, Comment: "dropped by a rule: segment 2, once"})
 	if err != nil {

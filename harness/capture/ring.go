@@ -82,7 +82,7 @@ const (
 	blockHeader      = 48
 )
 
-// Offsets in struct tpacket3_hdr, and in the struct sockaddr_ll behind it.
+// Offsets in struct tpacket3_hdr, and in the struct sockaddr_ll after it.
 const (
 	packetNext    = 0
 	packetSec     = 4

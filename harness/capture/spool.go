@@ -55,7 +55,7 @@ func newSpool(dir string) (_ *spool, err error) {
 	return s, nil
 }
 
-const macAddresses = 12 // bytes in front of the place of a VLAN tag
+const macAddresses = 12 // bytes before the place of a VLAN tag
 
 // add appends a packet, with its VLAN tag put back, cut to snap bytes unless that
 // is 0. Errors are kept for flush.
@@ -125,7 +125,7 @@ func (s *spool) recordReader() *recordReader {
 	return &recordReader{r: bufio.NewReaderSize(io.NewSectionReader(s.records, 0, 1<<62), 64<<10), left: s.packets}
 }
 
-// next returns io.EOF behind the last record.
+// next returns io.EOF after the last record.
 func (r *recordReader) next() (record, error) {
 	if r.left == 0 {
 		return record{}, io.EOF
@@ -147,7 +147,7 @@ func (r *recordReader) next() (record, error) {
 	return rec, err
 }
 
-// window reads pieces of a file that lie mostly one behind the other.
+// window reads pieces of a file that lie mostly one after the other.
 type window struct {
 	f      io.ReaderAt
 	buffer []byte
@@ -182,5 +182,5 @@ func noEOF(err error) error {
 	return err
 }
 
-// outgoing tells the direction of a packet from the type that the kernel gave it.
+// outgoing reports the direction of a packet, by the type that the kernel gave it.
 func outgoing(kind uint8) bool { return kind == unix.PACKET_OUTGOING }

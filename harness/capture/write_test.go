@@ -73,7 +73,7 @@ func TestMergeOfMany(t *testing.T) {
 	for i := range int64(n) {
 		at := i * 10
 		if i%100 == 0 {
-			at += 2000 // swapped with the 200 behind it
+			at += 2000 // swapped with the 200 after it
 		}
 		times[0] = append(times[0], at)
 		times[1] = append(times[1], at+5)

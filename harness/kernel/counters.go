@@ -25,40 +25,33 @@ type Runner interface {
 // "TcpRetransSegs", "TcpExtTCPTimeouts", "IpExtInOctets" or "Ip6InReceives": at
 // one time, or, from [Counters.Since], what happened between two.
 //
-// Most are counters, which only grow. The rest are listed with [Gauge] and
-// [Setting].
+// Most are counters, which only grow. TcpCurrEstab and MPTcpExtMPCurrEstab are gauges:
+// numbers of things at a time. IpForwarding, IpDefaultTTL, TcpRtoAlgorithm, TcpRtoMin,
+// TcpRtoMax and TcpMaxConn are settings.
 type Counters map[string]int64
 
-// Kind says how a value behaves.
-type Kind int
+// kind says how a value behaves.
+type kind int
 
 const (
-	// Counter counts events, packets or octets since the namespace was made.
-	Counter Kind = iota
-	// Gauge is a number of things at a time: TcpCurrEstab, the connections in
-	// state ESTABLISHED or CLOSE_WAIT, and MPTcpExtMPCurrEstab.
-	Gauge
-	// Setting is a constant or configured value: IpForwarding, IpDefaultTTL,
-	// TcpRtoAlgorithm, TcpRtoMin, TcpRtoMax and TcpMaxConn.
-	Setting
+	counter kind = iota // events, packets or octets since the namespace was made
+	gauge               // a number of things at a time
+	setting             // a constant or configured value
 )
 
 // Everything else is a counter. RFC 4293 and 4022 have the types of what is in
 // /proc/net/snmp; of the kernel's own counters in /proc/net/netstat only MPTCP's
 // is ever decremented (net/mptcp/protocol.c, mptcp_set_state).
-var kinds = map[string]Kind{
-	"IpForwarding":        Setting,
-	"IpDefaultTTL":        Setting,
-	"TcpRtoAlgorithm":     Setting,
-	"TcpRtoMin":           Setting,
-	"TcpRtoMax":           Setting,
-	"TcpMaxConn":          Setting,
-	"TcpCurrEstab":        Gauge,
-	"MPTcpExtMPCurrEstab": Gauge,
+var kinds = map[string]kind{
+	"IpForwarding":        setting,
+	"IpDefaultTTL":        setting,
+	"TcpRtoAlgorithm":     setting,
+	"TcpRtoMin":           setting,
+	"TcpRtoMax":           setting,
+	"TcpMaxConn":          setting,
+	"TcpCurrEstab":        gauge,
+	"MPTcpExtMPCurrEstab": gauge,
 }
-
-// KindOf tells what kind of value a name stands for.
-func KindOf(name string) Kind { return kinds[name] }
 
 // The kernel lists ICMP messages by type only once there has been one of that
 // type, so not being listed means none.
@@ -67,7 +60,7 @@ var onDemand = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(
 // UnknownCounterError says that the kernel that was asked has no counter of that
 // name.
 type UnknownCounterError struct {
-	Name    string
+	Name    string   // that was asked for
 	Similar []string // names that it has and that may have been meant
 }
 
@@ -121,7 +114,7 @@ func (c Counters) similar(name string) []string {
 func (c Counters) Since(before Counters) Counters {
 	diff := make(Counters, len(c))
 	for name, v := range c {
-		if KindOf(name) == Counter {
+		if kinds[name] == counter {
 			v -= before[name]
 		}
 		diff[name] = v
@@ -136,7 +129,7 @@ func (c Counters) Names() []string { return slices.Sorted(maps.Keys(c)) }
 // that are not zero. Of a difference, that is what happened.
 func (c Counters) Nonzero() []string {
 	return slices.DeleteFunc(c.Names(), func(name string) bool {
-		return c[name] == 0 || KindOf(name) == Setting
+		return c[name] == 0 || kinds[name] == setting
 	})
 }
 

@@ -35,8 +35,8 @@
 // # Events
 //
 // [StartEvents] records changes of state, retransmissions, resets, dropped packets
-// and congestion windows, as the kernel's tracepoints tell them, and [States] says
-// through which states a connection went:
+// and congestion windows, by the kernel's tracepoints, and [PathOf] returns the states
+// that one side of a connection went through:
 //
 //	events, err := kernel.StartEvents(kernel.EventConfig{})
 //	...

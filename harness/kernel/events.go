@@ -39,7 +39,7 @@ type EventKind string
 // The events, and since which Linux they are there.
 const (
 	// StateChange is a change of a TCP socket's state (4.16). What follows on the
-	// end of the socket, TIME-WAIT and closed FIN-WAIT-2, has no events: see [States].
+	// end of the socket, TIME-WAIT and closed FIN-WAIT-2, has no events: see [PathOf].
 	StateChange EventKind = "sock/inet_sock_set_state"
 	// Retransmit is a segment that was sent again (4.16), or, from Linux 6.15 on, that
 	// was to be (Err is not 0).
@@ -51,11 +51,11 @@ const (
 	ResetSent EventKind = "tcp/tcp_send_reset"
 	// ResetReceived is a RST that ended a connection (4.15).
 	ResetReceived EventKind = "tcp/tcp_receive_reset"
-	// Probe tells the congestion window, and more, at each segment that a connection
-	// received in ESTABLISHED, before it has an effect (4.16).
+	// Probe has the congestion window, and more, at each segment that a connection in
+	// ESTABLISHED received, before the segment has an effect (4.16).
 	Probe EventKind = "tcp/tcp_probe"
-	// CongestionChange is a state of congestion control that was set, also to what it was
-	// (5.19): it tells why the segments that follow are sent again.
+	// CongestionChange is a state of congestion control that was set, even if it was the
+	// same before (5.19): it is why the segments that follow are sent again.
 	CongestionChange EventKind = "tcp/tcp_cong_state_set"
 	// Drop is an IP packet that the kernel dropped, and why (reasons since 5.17).
 	// Packets that netem loses are among them.
@@ -80,21 +80,21 @@ var tracepoints = map[EventKind]struct {
 	ResetReceived:    {"", []string{"skaddr", "saddr", "daddr"}},
 	Probe:            {"", []string{"saddr", "daddr", "data_len", "snd_nxt", "snd_una", "snd_cwnd", "ssthresh", "snd_wnd", "srtt", "rcv_wnd"}},
 	CongestionChange: {"", []string{"skaddr", "saddr", "daddr", "cong_state"}},
-	Drop:             {"protocol == 0x0800 || protocol == 0x86dd", []string{"skbaddr", "location", "protocol", "reason"}},
+	Drop:             {"protocol == 0x0800 || protocol == 0x86dd", []string{"skbaddr", "protocol", "reason"}},
 }
 
-// An Event is what the kernel said at one of its tracepoints.
+// An Event is one firing of a tracepoint. Which fields are set depends on Kind.
 type Event struct {
 	At   time.Duration `json:"at_ns"` // since boot, by CLOCK_MONOTONIC; a harness.Lab makes it since the start of the spec
-	Kind EventKind     `json:"kind"`
+	Kind EventKind     `json:"kind"`  // which tracepoint fired
 
 	// Host is that of the local address, if [EventConfig] knows it.
 	Host string `json:"host,omitempty"`
 
 	// Local and Remote are the addresses of the socket's own and of the other end,
 	// whatever the direction of the packet. IPv4 addresses of IPv6 sockets are shown
-	// as IPv4. A Drop has none, except where another event told of the same packet
-	// (a reset that answers it) or socket (from Linux 6.11 on).
+	// as IPv4. A Drop has none, unless another event is about the same packet (a reset
+	// that answers it) or socket (from Linux 6.11 on).
 	Local  netip.AddrPort `json:"local"`
 	Remote netip.AddrPort `json:"remote"`
 
@@ -111,8 +111,6 @@ type Event struct {
 	// Reason is why a packet was dropped (enum skb_drop_reason), and, from Linux 6.10
 	// on, why a reset was sent (enum sk_rst_reason): "NOT_SPECIFIED", "NO_SOCKET".
 	Reason string `json:"reason,omitempty"`
-	// Location is the kernel's function that dropped the packet: see [LocateDrops].
-	Location string `json:"location,omitempty"`
 	// Err is the negative error number of a retransmission that was not sent.
 	Err int `json:"err,omitempty"`
 
@@ -126,8 +124,7 @@ type Event struct {
 	// are of one socket while it lives. 0: there is none, or the kernel does not say.
 	Socket uint64 `json:"-"`
 
-	packet   uint64 // address of the struct sk_buff
-	location uint64
+	packet uint64 // address of the struct sk_buff
 }
 
 // ProbeValues are those of a connection, under the kernel's names and in its
@@ -154,8 +151,8 @@ type EventConfig struct {
 	BufferKiB int
 
 	// Host returns the name of the host that has an address, "" for none. Tracepoints
-	// do not tell the network namespace, so hosts that are to be told apart need
-	// different addresses: those of a topology have them, loopback addresses do not.
+	// do not have the network namespace, so hosts need different addresses: those of a
+	// topology have them, loopback addresses do not.
 	Host func(netip.Addr) string
 }
 
@@ -222,9 +219,9 @@ const instancePrefix = "tcplab-"
 
 var instances atomic.Uint64
 
-// StartEvents begins to record. It makes a tracing instance of its own, so that
-// it disturbs no other tracing and sees nothing of it, and that Stop removes. What
-// a killed process left behind is removed by the next one that starts. A
+// StartEvents begins to record. It makes a separate tracing instance, which Stop
+// removes, so that it neither disturbs other tracing nor sees it. What
+// a killed process left over is removed by the next one that starts. A
 // [PreparedInstance] is taken instead, and left for the next one, which empties it.
 //
 // It sees all of the machine: every host and every network namespace. It needs
@@ -305,7 +302,7 @@ func (e *Events) takePrepared(dir string) error {
 	return e.clear()
 }
 
-// isEmpty tells whether nothing has been in the buffers since they were emptied.
+// isEmpty reports whether nothing has been in the buffers since they were emptied.
 func (e *Events) isEmpty() (bool, error) {
 	files, err := filepath.Glob(filepath.Join(e.instance, "per_cpu/cpu*/stats"))
 	if err != nil {
@@ -611,8 +608,7 @@ func parseEvent(kind EventKind, at uint64, r record) Event {
 		state := tcpinfo.CongestionState(r.uint("cong_state"))
 		e.Congestion = &state
 	case Drop:
-		e.Reason, e.location = r.symbol("reason"), r.uint("location")
-		e.Socket = r.uint("rx_sk")
+		e.Reason, e.Socket = r.symbol("reason"), r.uint("rx_sk")
 	}
 	return e
 }
@@ -687,58 +683,37 @@ func relate(events []Event) {
 	}
 }
 
-// LocateDrops sets the Location of each Drop: the kernel function that dropped the
-// packet, such as "__dev_queue_xmit" for a queueing discipline. Where the kernel
-// hides its addresses (kptr_restrict) or has no symbols, it stays empty.
-//
-// The kernel prints all of its symbols for that, 150,000 and more. In virtual time
-// that takes a second, hence this is not part of [Events.Stop].
-func LocateDrops(events []Event) error {
-	var addresses []uint64
-	for _, e := range events {
-		if e.location != 0 {
-			addresses = append(addresses, e.location)
-		}
-	}
-	if len(addresses) == 0 {
-		return nil
-	}
-	slices.Sort(addresses)
-	addresses = slices.Compact(addresses)
-	file, err := os.Open("/proc/kallsyms")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a kernel without CONFIG_KALLSYMS
-	}
-	if err != nil {
-		return fmt.Errorf("locate drops: %w", err)
-	}
-	defer file.Close()
-	names, err := parseSymbols(file, addresses)
-	if err != nil {
-		return fmt.Errorf("locate drops: /proc/kallsyms: %w", err)
-	}
-	for i, e := range events {
-		events[i].Location = names[e.location]
-	}
-	return nil
-}
-
-// sameCall is more than passes between two events of one call of the kernel's.
+// sameCall is longer than the time between two events of one call into the kernel.
 const sameCall = time.Millisecond
 
-// States returns through which states a connection went, from its changes and
-// resets among events: [SynSent Established FinWait1 FinWait2 TimeWait], for
-// example. If the addresses were used again, the states of the later connection
-// follow.
+// A Path is the states that one side of a connection went through, such as [SynSent Established FinWait1 FinWait2
+// TimeWait].
+type Path struct {
+	Local, Remote netip.AddrPort // of that side
+	States        []State        // in order, without the first one
+	Events        []Event        // of that side, in order: what the states are known by
+}
+
+// PathOf returns the path of one side of a connection, from the changes of state and the resets among events. If the
+// addresses were used again, the states of the later connection follow.
 //
-// One of them is inferred. When a connection has nothing left but to wait, Linux
-// replaces its socket by a small one without events: all one sees is that a socket
-// in FIN-WAIT-2 or CLOSING is closed. It is taken for TimeWait if there was no
-// reset, so record ResetSent and ResetReceived, too. A reset can also be sent just
-// after, by the same call: with TCP_LINGER2 below 0 there is no small socket. If the other side has not sent
-// its FIN by then, the small socket first is in FIN-WAIT-2, and may end there, 60
-// seconds later: [ReadSockets] shows it.
-func States(events []Event, local, remote netip.AddrPort) []State {
+// TimeWait is inferred. When nothing is left but to wait, Linux replaces the socket by a small one that has no events:
+// one only sees that a socket in FIN-WAIT-2 or CLOSING is closed. Without a reset, that counts as TimeWait, so record
+// ResetSent and ResetReceived, too; a reset can also follow from the same call (TCP_LINGER2 below 0). If the other
+// side has not sent its FIN by then, the small socket first is in FIN-WAIT-2, and may end there 60 seconds later:
+// [ReadSockets] shows it.
+func PathOf(events []Event, local, remote netip.AddrPort) Path {
+	p := Path{Local: local, Remote: remote, States: statesOf(events, local, remote)}
+	for _, e := range events {
+		if e.Local == local && e.Remote == remote {
+			p.Events = append(p.Events, e)
+		}
+	}
+	return p
+}
+
+// statesOf returns the states of a [Path].
+func statesOf(events []Event, local, remote netip.AddrPort) []State {
 	var states []State
 	reset := false
 	var inferred *Event // that the last state is inferred from, if it is
@@ -767,22 +742,4 @@ func States(events []Event, local, remote netip.AddrPort) []State {
 		}
 	}
 	return states
-}
-
-// A Path is what one side of a connection went through.
-type Path struct {
-	Local, Remote netip.AddrPort // of that side
-	States        []State        // see [States]
-	Events        []Event        // all that it is known by, in order
-}
-
-// PathOf returns the states of a connection together with the events of that side.
-func PathOf(events []Event, local, remote netip.AddrPort) Path {
-	p := Path{Local: local, Remote: remote, States: States(events, local, remote)}
-	for _, e := range events {
-		if e.Local == local && e.Remote == remote {
-			p.Events = append(p.Events, e)
-		}
-	}
-	return p
 }

@@ -95,10 +95,10 @@ func TestEventsOfAConnection(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := States(events, here, there), []State{SynSent, Established, FinWait1, FinWait2, TimeWait}; !slices.Equal(got, want) {
+			if got, want := statesOf(events, here, there), []State{SynSent, Established, FinWait1, FinWait2, TimeWait}; !slices.Equal(got, want) {
 				t.Errorf("client's states %v, want %v", got, want)
 			}
-			if got, want := States(events, there, here), []State{SynRecv, Established, CloseWait, LastAck, Close}; !slices.Equal(got, want) {
+			if got, want := statesOf(events, there, here), []State{SynRecv, Established, CloseWait, LastAck, Close}; !slices.Equal(got, want) {
 				t.Errorf("server's states %v, want %v", got, want)
 			}
 			at := before
@@ -170,16 +170,10 @@ func TestEventsOfALoss(t *testing.T) {
 		}
 	}
 	// The segment and each retransmission but the last were dropped.
-	if err := LocateDrops(events); err != nil {
-		t.Fatal(err)
-	}
 	var drops int
 	for _, x := range events {
 		if x.Kind == Drop && (x.Reason == "QDISC_DROP" || x.Reason == "NOT_SPECIFIED") {
 			drops++
-			if x.Location == "" {
-				t.Errorf("drop %+v is nowhere", x)
-			}
 		}
 	}
 	if drops != len(sent) {
@@ -224,7 +218,7 @@ func TestEventsOfResets(t *testing.T) {
 			t.Errorf("resets %+v, drop %+v", sent, events[dropped])
 		}
 	}
-	if got, want := States(events, here, there), []State{SynSent, Established, Close}; !slices.Equal(got, want) {
+	if got, want := statesOf(events, here, there), []State{SynSent, Established, Close}; !slices.Equal(got, want) {
 		t.Errorf("states %v, want %v", got, want)
 	}
 }
@@ -608,24 +602,21 @@ func TestStatesOfAnEndInFinWait2(t *testing.T) {
 			{At: 2, Kind: StateChange, Local: local, Remote: remote, Old: FinWait2, New: Close},
 			{At: 2 + c.reset, Kind: ResetSent, Local: local, Remote: remote},
 		}
-		if got, want := States(events, local, remote), []State{FinWait2, c.last}; !slices.Equal(got, want) {
+		if got, want := statesOf(events, local, remote), []State{FinWait2, c.last}; !slices.Equal(got, want) {
 			t.Errorf("reset after %v: %v, expected %v", c.reset, got, want)
 		}
 	}
 }
 
-func ExampleStates() {
-	e, err := StartEvents(EventConfig{Kinds: []EventKind{StateChange, ResetSent, ResetReceived}})
-	if err != nil {
-		fmt.Println(err) // no tracefs, or not root
-		return
-	}
+func ExamplePathOf() {
 	local, remote := netip.MustParseAddrPort("10.0.1.1:40000"), netip.MustParseAddrPort("10.0.2.2:80")
-	// ... a connection between the two ...
-	events, lost, err := e.Stop()
-	if err != nil || lost != 0 {
-		fmt.Println(lost, err)
-		return
+	events := []Event{ // as Events.Stop returns them
+		{At: 1, Kind: StateChange, Local: local, Remote: remote, Old: Close, New: SynSent},
+		{At: 2, Kind: StateChange, Local: local, Remote: remote, Old: SynSent, New: Established},
+		{At: 3, Kind: ResetReceived, Local: local, Remote: remote},
+		{At: 4, Kind: StateChange, Local: local, Remote: remote, Old: Established, New: Close},
 	}
-	fmt.Println(States(events, local, remote))
+	path := PathOf(events, local, remote)
+	fmt.Println(path.States, len(path.Events))
+	// Output: [SYN-SENT ESTAB UNCONN] 4
 }

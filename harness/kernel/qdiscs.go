@@ -21,7 +21,7 @@ type Qdisc struct {
 	Kind         string `json:"kind"` // "netem", "noqueue", "fq_codel"
 	Handle       string `json:"handle"`
 	Parent       string `json:"parent"` // "root" for the one that a device's packets enter
-	netdev.Stats        // the packets modulo 2^32, and never what netem injected: netdev.Stats of impair.ReadStats has both
+	netdev.Stats        // its Packets are modulo 2^32, and it never has Injected: impair.ReadStats gives both
 
 	// Options are the library's ([netlink.Qdisc]) for the kinds that it knows.
 	Options netlink.Qdisc `json:"-"`
@@ -107,8 +107,8 @@ type QdiscSample struct {
 	netdev.Stats
 }
 
-// StartSamplingQdisc reads the counters of a device's root qdisc now and then on each
-// period, which is at least a millisecond. It is the device that it follows: if its
+// StartSamplingQdisc reads the counters of a device's root qdisc at once and then once
+// each period of a millisecond or more. It is the device that it follows: if its
 // qdisc is replaced, the counters begin at zero again.
 //
 // The errors to expect are [netdev.ErrNoDevice] and [ErrNoQdisc].

@@ -13,7 +13,7 @@ import (
 type Sample struct {
 	// At is when the listing began, as of an [Event].
 	At      time.Duration `json:"at_ns"`
-	Sockets []Socket      `json:"sockets"`
+	Sockets []Socket      `json:"sockets"` // as ReadSockets returns them
 }
 
 // minPeriod keeps the watching from being what is watched: a listing of sockets goes through the kernel's whole hash table of
@@ -38,9 +38,9 @@ type Sampler[T any] struct {
 	err     error
 }
 
-// StartSampling lists the sockets of in (see [ReadSockets]) now and then on each
-// period, which is at least a millisecond. A listing that takes longer than the
-// period has the next one left out.
+// StartSampling lists the sockets of in (see [ReadSockets]) at once and then once each
+// period of a millisecond or more, until [Sampler.Stop]. After a listing that took longer
+// than the period the next one is skipped.
 //
 // It samples because there is no event for most of what changes in a socket. For
 // changes of state, and for the congestion window at each acknowledgement, see
@@ -175,7 +175,7 @@ func AwaitSockets(ctx context.Context, in Runner, filter SocketFilter, wanted fu
 	}
 }
 
-// summary tells up to some sockets in a line.
+// summary lists the first few sockets in a line.
 func summary(sockets []Socket) string {
 	const most = 5
 	if len(sockets) == 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
-// ErrNoSockDiag says that the kernel lists no TCP sockets.
+// ErrNoSockDiag means that the kernel cannot list TCP sockets.
 var ErrNoSockDiag = errors.New("this kernel has no sock_diag for TCP: load the modules inet_diag and tcp_diag")
 
 // A Socket is a TCP socket as sock_diag(7) shows it. An IPv4 address that an IPv6
@@ -28,9 +28,9 @@ var ErrNoSockDiag = errors.New("this kernel has no sock_diag for TCP: load the m
 // to compare two of them, allow for one ACK.
 type Socket struct {
 	Family Family         `json:"family"` // of the socket, not of its addresses
-	Local  netip.AddrPort `json:"local"`
+	Local  netip.AddrPort `json:"local"`  // the wildcard address if it is bound to none
 	Remote netip.AddrPort `json:"remote"` // port 0: not connected
-	State  State          `json:"state"`
+	State  State          `json:"state"`  // by the kernel, see State
 
 	// Interface is the index of the one that the socket is bound to, 0 for none.
 	Interface uint32 `json:"interface,omitempty"`
@@ -42,8 +42,8 @@ type Socket struct {
 	// not; of a listener, how many connections may wait (the backlog).
 	SendQueue uint32 `json:"wqueue"`
 
-	Timer Timer  `json:"timer"`
-	UID   uint32 `json:"uid"`
+	Timer Timer  `json:"timer"` // the one that is due next
+	UID   uint32 `json:"uid"`   // the owner
 	Inode uint32 `json:"inode"` // 0 when no process has it any more
 
 	// Cookie is the kernel's number of this socket, which it never uses again
@@ -58,9 +58,9 @@ type Socket struct {
 	// Congestion is the congestion control's name, "" for the same sockets.
 	Congestion string `json:"cong,omitempty"`
 
-	// What the congestion control tells of itself. The kernel has this for three
-	// kinds only: of CUBIC and Reno there is nothing. Vegas is also told by
-	// illinois, veno, westwood and others that measure as Vegas does.
+	// The state of the congestion control itself. The kernel has this for three kinds
+	// only, not for CUBIC or Reno. Vegas is also set for illinois, veno, westwood and
+	// others that measure as Vegas does.
 	BBR   *BBRInfo   `json:"bbr,omitempty"`
 	Vegas *VegasInfo `json:"vegas,omitempty"`
 	DCTCP *DCTCPInfo `json:"dctcp,omitempty"`
@@ -106,16 +106,16 @@ type TimerKind string
 
 // The timers (net/ipv4/inet_diag.c, inet_sk_diag_fill).
 const (
-	TimerOff       TimerKind = "off"
+	TimerOff       TimerKind = "off"       // no timer is set
 	TimerOn        TimerKind = "on"        // retransmission, tail loss probe or reordering
 	TimerKeepalive TimerKind = "keepalive" // also of SYN+ACK, and of an orphan in FIN-WAIT-2
-	TimerTimeWait  TimerKind = "timewait"
-	TimerPersist   TimerKind = "persist" // zero window probe
+	TimerTimeWait  TimerKind = "timewait"  // the end of TIME-WAIT, or of a closed FIN-WAIT-2
+	TimerPersist   TimerKind = "persist"   // zero window probe
 )
 
 // Timer is the timer of a socket that is due next.
 type Timer struct {
-	Kind    TimerKind     `json:"kind"`
+	Kind    TimerKind     `json:"kind"`       // which timer
 	Expires time.Duration `json:"expires_ns"` // until then, in steps of a millisecond
 	// Retransmits counts the timer's consecutive expiries: retransmissions, or
 	// probes that were not answered.
@@ -125,18 +125,18 @@ type Timer struct {
 // Memory is what a socket holds, in bytes unless said otherwise (SK_MEMINFO_...
 // in include/uapi/linux/sock_diag.h).
 type Memory struct {
-	ReceiveAlloc uint32 `json:"rmem_alloc"`
-	ReceiveLimit uint32 `json:"rcvbuf"`
-	SendAlloc    uint32 `json:"wmem_alloc"` // handed to the device, not yet sent
-	SendLimit    uint32 `json:"sndbuf"`
-	Forward      uint32 `json:"fwd_alloc"` // reserved and not used
-	SendQueued   uint32 `json:"wmem_queued"`
-	Options      uint32 `json:"optmem"`
-	Backlog      uint32 `json:"backlog"` // received while a process held the socket
-	Drops        uint32 `json:"drops"`   // packets
+	ReceiveAlloc uint32 `json:"rmem_alloc"`  // received and not yet read, with overhead
+	ReceiveLimit uint32 `json:"rcvbuf"`      // SO_RCVBUF
+	SendAlloc    uint32 `json:"wmem_alloc"`  // handed to the device, not yet sent
+	SendLimit    uint32 `json:"sndbuf"`      // SO_SNDBUF
+	Forward      uint32 `json:"fwd_alloc"`   // reserved and not used
+	SendQueued   uint32 `json:"wmem_queued"` // written and not yet acknowledged, with overhead
+	Options      uint32 `json:"optmem"`      // ancillary memory: filters, options
+	Backlog      uint32 `json:"backlog"`     // received while a process held the socket
+	Drops        uint32 `json:"drops"`       // packets
 }
 
-// BBRInfo is what BBR says of itself (struct tcp_bbr_info).
+// BBRInfo is the state of BBR (struct tcp_bbr_info).
 type BBRInfo struct {
 	Bandwidth  uint64  `json:"bw"`          // estimated maximum, in bytes per second
 	MinRTT     uint32  `json:"min_rtt"`     // in microseconds; 4294967295: not yet measured
@@ -144,23 +144,22 @@ type BBRInfo struct {
 	CwndGain   float64 `json:"cwnd_gain"`   // factor, a multiple of 1/256
 }
 
-// VegasInfo is what Vegas says of itself (struct tcpvegas_info).
+// VegasInfo is the state of Vegas (struct tcpvegas_info).
 type VegasInfo struct {
-	Enabled uint32 `json:"enabled"`
-	RTTs    uint32 `json:"rttcnt"` // measured in this round trip
-	RTT     uint32 `json:"rtt"`    // in microseconds
-	MinRTT  uint32 `json:"minrtt"` // in microseconds
+	Enabled uint32 `json:"enabled"` // 1 while it measures
+	RTTs    uint32 `json:"rttcnt"`  // measured in this round trip
+	RTT     uint32 `json:"rtt"`     // in microseconds
+	MinRTT  uint32 `json:"minrtt"`  // in microseconds
 }
 
-// DCTCPInfo is what DCTCP says of itself (struct tcp_dctcp_info). Enabled is 0
-// where ECN was not negotiated: then it behaves as Reno, and Congestion is
-// "dctcp-reno".
+// DCTCPInfo is the state of DCTCP (struct tcp_dctcp_info). Enabled is 0 where ECN was
+// not negotiated: then DCTCP behaves as Reno, and Congestion is "dctcp-reno".
 type DCTCPInfo struct {
-	Enabled     uint16 `json:"enabled"`
-	CEState     uint16 `json:"ce_state"`
-	Alpha       uint32 `json:"alpha"`  // share of marks, of 1024
-	BytesMarked uint32 `json:"ab_ecn"` // acknowledged with ECE in this window
-	BytesTotal  uint32 `json:"ab_tot"` // acknowledged in this window
+	Enabled     uint16 `json:"enabled"`  // 1 with ECN
+	CEState     uint16 `json:"ce_state"` // 1 if the last packet was marked CE
+	Alpha       uint32 `json:"alpha"`    // share of marks, of 1024
+	BytesMarked uint32 `json:"ab_ecn"`   // acknowledged with ECE in this window
+	BytesTotal  uint32 `json:"ab_tot"`   // acknowledged in this window
 }
 
 // SocketFilter says which sockets to list. The zero value lists all.

@@ -32,9 +32,9 @@ func (s Socket) String() string {
 // detailWidth is where lines of Details are wrapped, in bytes.
 const detailWidth = 110
 
-// Details returns what the kernel tells of the socket beside what [Socket.String] has:
-// TCP_INFO, memory and congestion control, as far as it is not zero, by the kernel's names,
-// in lines of some 110 bytes; "" if there is nothing.
+// Details returns what [Socket.String] leaves out: the nonzero values of TCP_INFO, memory
+// and congestion control, by the kernel's names, in lines of up to some 110 bytes; "" if
+// there are none.
 func (s Socket) Details() string {
 	var words []string
 	for _, part := range []struct {
@@ -128,9 +128,6 @@ func (e Event) String() string {
 	}
 	if e.Reason != "" {
 		b.WriteString(" " + e.Reason)
-	}
-	if e.Location != "" {
-		b.WriteString(" at " + e.Location)
 	}
 	if e.Err != 0 {
 		fmt.Fprintf(&b, " error %d", e.Err)

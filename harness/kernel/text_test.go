@@ -61,7 +61,7 @@ func TestEventText(t *testing.T) {
 		{resent, "0.050113s client 10.0.1.1:40000 10.0.2.2:80 tcp_retransmit_skb in ESTAB error -113"},
 		{reset, "0.050113s client 10.0.1.1:40000 10.0.2.2:80 tcp_send_reset NO_SOCKET"},
 		{probe, "0.050113s client 10.0.1.1:40000 10.0.2.2:80 tcp_probe cwnd 10 ssthresh 7 srtt 40000 us snd_wnd 100 rcv_wnd 200 nxt 2 una 1 len 10"},
-		{Event{Kind: Drop, Reason: "QDISC_DROP", Location: "__dev_queue_xmit"}, "0.000000s kfree_skb QDISC_DROP at __dev_queue_xmit"},
+		{Event{Kind: Drop, Reason: "QDISC_DROP"}, "0.000000s kfree_skb QDISC_DROP"},
 	} {
 		if got := tt.event.String(); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -201,7 +200,7 @@ func parsePage(l layout, page []byte, f func(at uint64, data []byte) error) erro
 	const (
 		deltaBits   = 27
 		minEvent    = 4
-		commitBytes = 1<<deltaBits - 1 // above are flags: events were lost before this page, and how many is stored behind
+		commitBytes = 1<<deltaBits - 1 // above are flags: events were lost before this page, and how many is stored after
 		stampTop    = uint64(0xf8) << 56
 	)
 	little := binary.LittleEndian
@@ -275,31 +274,4 @@ func parseStats(r io.Reader) (lost uint64, err error) {
 		}
 	}
 	return lost, s.Err()
-}
-
-// parseSymbols returns in which functions addresses are, from /proc/kallsyms. The
-// addresses are in ascending order.
-func parseSymbols(r io.Reader, addresses []uint64) (map[uint64]string, error) {
-	const largest = 1 << 20 // of a function; beyond is no function's
-	starts, names := make([]uint64, len(addresses)), make(map[uint64]string)
-	s := newScanner(r)
-	for s.Scan() {
-		// ffffffff81a0b1c0 T tcp_v4_rcv	[module]
-		hex, rest, _ := strings.Cut(s.Text(), " ")
-		start, err := strconv.ParseUint(hex, 16, 64)
-		if err != nil {
-			return nil, err
-		}
-		if start == 0 || len(rest) < 3 || !strings.ContainsRune("tTwW", rune(rest[0])) {
-			continue
-		}
-		first, _ := slices.BinarySearch(addresses, start)
-		for i := first; i < len(addresses) && addresses[i]-start < largest; i++ {
-			if start > starts[i] {
-				starts[i] = start
-				names[addresses[i]], _, _ = strings.Cut(rest[2:], "\t")
-			}
-		}
-	}
-	return names, s.Err()
 }

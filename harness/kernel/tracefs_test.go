@@ -192,7 +192,7 @@ func FuzzParsePage(f *testing.F) {
 			if x.Kind == "" || (x.Probe != nil) != (x.Kind == Probe) {
 				t.Errorf("event %+v", x)
 			}
-			States(events, x.Local, x.Remote)
+			statesOf(events, x.Local, x.Remote)
 		}
 	})
 }
@@ -231,27 +231,6 @@ func TestParseStats(t *testing.T) {
 	}
 	if _, err := parseStats(strings.NewReader("overrun: many\n")); err == nil {
 		t.Error("many is a number")
-	}
-}
-
-func TestParseSymbols(t *testing.T) {
-	const text = "0000000000000000 A fixed_percpu_data\nffffffff81000000 T _text\nffffffff81000000 T alias\nffffffff81000100 t tcp_v4_rcv\n" +
-		"ffffffff81000180 d data\nffffffff82000000 T last\nffffffffc0000000 t netem_enqueue\t[sch_netem]\n"
-	want := map[uint64]string{
-		0xffffffff81000000: "_text", 0xffffffff810000ff: "_text", 0xffffffff81000190: "tcp_v4_rcv", 0xffffffffc0000123: "netem_enqueue",
-	}
-	names, err := parseSymbols(strings.NewReader(text), []uint64{
-		0xffffffff80000000, 0xffffffff81000000, 0xffffffff810000ff, 0xffffffff81000190, 0xffffffffa0000000, 0xffffffffc0000123,
-	})
-	if err != nil || fmt.Sprint(names) != fmt.Sprint(want) {
-		t.Errorf("%v, %v", names, err)
-	}
-	if _, err := parseSymbols(strings.NewReader("xyz T f\n"), nil); err == nil {
-		t.Error("xyz is an address")
-	}
-	// Hidden addresses.
-	if names, err := parseSymbols(strings.NewReader("0000000000000000 T f\n"), []uint64{1}); err != nil || len(names) != 0 {
-		t.Errorf("%v, %v", names, err)
 	}
 }
 
@@ -339,7 +318,7 @@ func TestDecodeFixtures(t *testing.T) {
 				{client(tt.refused), other, "[SYN-SENT UNCONN]"},
 				{other, client(tt.refused), "[]"},
 			} {
-				if got := fmt.Sprint(States(events, c.local, c.remote)); got != c.want {
+				if got := fmt.Sprint(statesOf(events, c.local, c.remote)); got != c.want {
 					t.Errorf("%v to %v: states %s, want %s", c.local, c.remote, got, c.want)
 				}
 			}
@@ -360,7 +339,7 @@ func TestStatesOfPortsUsedAgain(t *testing.T) {
 		change(Close, SynSent), change(SynSent, Established), change(Established, FinWait1), change(FinWait1, Closing), change(Closing, Close),
 	}
 	want := []State{SynSent, Established, FinWait1, FinWait2, Close, SynSent, Established, FinWait1, Closing, TimeWait}
-	if got := States(events, a, b); !slices.Equal(got, want) {
+	if got := statesOf(events, a, b); !slices.Equal(got, want) {
 		t.Errorf("states %v, want %v", got, want)
 	}
 }

@@ -71,14 +71,14 @@ func parseNumbers(s string) ([]int, error) {
 	return numbers, nil
 }
 
-// Compare returns -1, 0 or 1 where v is older than w, equal, or newer, by major, minor and patch.
-func (v Version) Compare(w Version) int {
+// compare returns -1, 0 or 1 where v is older than w, equal, or newer, by major, minor and patch.
+func (v Version) compare(w Version) int {
 	return cmp.Or(cmp.Compare(v.Major, w.Major), cmp.Compare(v.Minor, w.Minor), cmp.Compare(v.Patch, w.Patch))
 }
 
 // AtLeast reports whether v is major.minor or newer.
 func (v Version) AtLeast(major, minor int) bool {
-	return v.Compare(Version{Major: major, Minor: minor}) >= 0
+	return v.compare(Version{Major: major, Minor: minor}) >= 0
 }
 
 // String returns major.minor.patch, which is a semantic version.

@@ -39,7 +39,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if w, err := Parse(v.String()); err != nil || w.Compare(v) != 0 {
+		if w, err := Parse(v.String()); err != nil || w.compare(v) != 0 {
 			t.Errorf("%q: %v, and that again %v, %v", release, v, w, err)
 		}
 	})

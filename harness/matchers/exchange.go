@@ -223,6 +223,9 @@ func parseSequence(word string) (seq, end uint32, err error) {
 	return seq, end, nil
 }
 
+// back is the direction of what answers a segment.
+func back(s analysis.Segment) analysis.Flow { return analysis.Flow{Src: s.Dst, Dst: s.Src} }
+
 // exchangeOf are the segments of a connection as packets that say all.
 func exchangeOf(segments []analysis.Segment) ([]packet, error) {
 	if len(segments) == 0 {
@@ -237,7 +240,7 @@ func exchangeOf(segments []analysis.Segment) ([]packet, error) {
 	}
 	var all []packet
 	for _, s := range segments {
-		if s.Flow() != first.Flow() && s.Flow() != first.Flow().Reverse() {
+		if s.Flow() != first.Flow() && s.Flow() != back(first) {
 			return nil, fmt.Errorf("frame %d is of %v, and frame %d of %v: take one connection (analysis.Connection)",
 				first.Frame, first.Flow(), s.Frame, s.Flow())
 		}
@@ -252,7 +255,7 @@ func exchangeOf(segments []analysis.Segment) ([]packet, error) {
 			learn(s.Flow(), s.Seq-1)
 		}
 		if hasAck {
-			learn(s.Flow().Reverse(), s.Ack-1)
+			learn(back(s), s.Ack-1)
 		}
 		p := packet{
 			received: s.Direction == analysis.Inbound || s.Direction == analysis.Unknown && s.Flow() != first.Flow(),
@@ -260,7 +263,7 @@ func exchangeOf(segments []analysis.Segment) ([]packet, error) {
 		}
 		p.end = p.seq + uint32(s.Length)
 		if hasAck {
-			p.ack = s.Ack - base[s.Flow().Reverse()]
+			p.ack = s.Ack - base[back(s)]
 		}
 		all = append(all, p)
 	}

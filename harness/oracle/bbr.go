@@ -32,7 +32,7 @@ const (
 	bbrSourceBDP = "tcp_bbr.c: bbr_bdp, bbr_quantization_budget"
 )
 
-// BBR is what BBR has found out of a path, as a socket tells it. All that it does follows from that
+// BBR is BBR's model of a path, as a socket reports it (kernel.BBRInfo). All that BBR does follows from it
 // (draft-cardwell-iccrg-bbr-congestion-control-00).
 type BBR struct {
 	Bandwidth float64       // segments a second
@@ -124,7 +124,7 @@ func (b BBR) Cruise() Span {
 // Cycle is how long all eight phases last.
 func (b BBR) Cycle() Span { return b.Phase(BBRProbeGain).Plus(b.Phase(BBRYieldGain)).Plus(b.Cruise()) }
 
-// BBRProbesRTT is how long after it has found the least RTT, or ended the last such probe, BBR looks for it anew: 10 s
+// BBRProbesRTT is how long after it has found the least RTT, or ended the last such probe, BBR probes for it again: 10 s
 // and a jiffy by the kernel's count, with the next ACK (bbr_update_min_rtt).
 func (k Kernel) BBRProbesRTT(b BBR) Span {
 	return Between(bbrMinRTT, bbrMinRTT+k.Tick()+b.ackGap()+dispatch).From("tcp_bbr.c: bbr_min_rtt_win_sec")

@@ -9,7 +9,7 @@ import (
 const timeWait = 60 * time.Second
 
 // TimeWait is how long a connection stays in TIME_WAIT: 60 s, whatever tcp_fin_timeout says. Each segment of the peer
-// that is answered starts it anew, and each mere ACK in the window (tcp_minisocks.c: tcp_timewait_state_process).
+// that is answered starts it again, and so does each mere ACK in the window (tcp_minisocks.c: tcp_timewait_state_process).
 func (k Kernel) TimeWait() Span { return k.Timer(timeWait).From("TCP_TIMEWAIT_LEN, timer wheel") }
 
 // FINWait2 is how long a connection that its program has closed stays in FIN_WAIT2, where the peer never closes, with
@@ -35,7 +35,7 @@ func (k Kernel) FINWait2(rto, linger2 time.Duration) (whole, asOrphan Span) {
 	return asOrphan.Plus(k.Timer(max(timeout-timeWait, least))), asOrphan
 }
 
-// TimeWaits is what becomes of so many active closes at the same time: how many stay in TIME_WAIT (or in a small
+// TimeWaits is what becomes of that many active closes at the same time: how many stay in TIME_WAIT (or in a small
 // socket of FIN_WAIT2), and how many are over at once for tcp_max_tw_buckets, each counted by TcpExtTCPTimeWaitOverflow
 // (net/ipv4/inet_timewait_sock.c: inet_twsk_alloc).
 func (k Kernel) TimeWaits(closes int) (held, overflow int) {

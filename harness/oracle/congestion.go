@@ -76,8 +76,8 @@ func PacingAsACKComes(ratio, window int, srtt time.Duration, sample Span) bounds
 // pacingSource is of both ratios.
 const pacingSource = "tcp_update_pacing_rate: tcp_pacing_ss_ratio, tcp_pacing_ca_ratio"
 
-// PacedBurst is how long a burst takes that is paced while its window grows to so many segments in slow start, from the
-// first segment to the last: each leaves at a pacing rate between the one of half the window and the one of all of it
+// PacedBurst is the time from the first segment to the last of a paced burst of `window` segments, in the round of slow
+// start in which the window doubles to that: each leaves at a pacing rate between the one of half the window and the one of all of it
 // (net/ipv4/tcp_output.c: tcp_update_skb_after_send; net/sched/sch_fq.c).
 func (k Kernel) PacedBurst(window int, srtt Span) Span {
 	gaps := time.Duration(window - 1)
@@ -88,13 +88,13 @@ func (k Kernel) PacedBurst(window int, srtt Span) Span {
 		From("tcp_update_pacing_rate: tcp_pacing_ss_ratio")
 }
 
-// RenoAfterLoss is Reno's window after a loss: half of it (net/ipv4/tcp_cong.c: tcp_reno_ssthresh).
-func RenoAfterLoss(window int) int { return max(window/2, 2) }
+// renoAfterLoss is Reno's window after a loss: half of it (net/ipv4/tcp_cong.c: tcp_reno_ssthresh).
+func renoAfterLoss(window int) int { return max(window/2, 2) }
 
-// RenoResponse is Reno's average window, in segments, at a loss rate p (0 to 1, one loss in 1/p segments, evenly
+// renoResponse is Reno's average window, in segments, at a loss rate p (0 to 1, one loss in 1/p segments, evenly
 // spread): sqrt(3 / 2p), without delayed ACKs, which Linux counts by bytes (RFC 3649, 2; RFC 9438, 5.1; Mathis and
 // others, 1997).
-func RenoResponse(p float64) float64 { return math.Sqrt(1.5 / p) }
+func renoResponse(p float64) float64 { return math.Sqrt(1.5 / p) }
 
 // frameBits is the size of a full frame as netem counts it.
 const frameBits = 8 * ethernet.FrameLength

@@ -21,8 +21,8 @@ func TestCongestion(t *testing.T) {
 	g.Expect(k.InitialWindow(0)).To(Equal(10))
 	g.Expect(k.InitialWindow(1)).To(Equal(10))
 	g.Expect(k.InitialWindow(2)).To(Equal(1))
-	g.Expect(RenoAfterLoss(100)).To(Equal(50))
-	g.Expect(RenoAfterLoss(3)).To(Equal(2))
+	g.Expect(renoAfterLoss(100)).To(Equal(50))
+	g.Expect(renoAfterLoss(3)).To(Equal(2))
 	g.Expect(Throughput(UnscaledWindow, 100*time.Millisecond)).To(BeNumerically("~", 5.24e6, .01e6))
 }
 
@@ -92,9 +92,9 @@ func TestCubic(t *testing.T) {
 	// K is where it is back, and at 0 it is where the loss has brought it.
 	c := CubicCurveAfter(100)
 	g.Expect(c).To(Equal(CubicCurve{Most: 100, Least: 70}))
-	g.Expect(c.window(c.K())).To(BeNumerically("~", 100, 1e-6))
+	g.Expect(c.window(c.k())).To(BeNumerically("~", 100, 1e-6))
 	g.Expect(c.window(0)).To(BeNumerically("~", 70, 1e-6))
-	g.Expect(c.K().Seconds()).To(BeNumerically("~", 4.217, .005))
+	g.Expect(c.k().Seconds()).To(BeNumerically("~", 4.217, .005))
 	g.Expect(c.reno(0, time.Second)).To(BeNumerically("~", 70, 1e-9))
 	g.Expect(c.reno(10*time.Second, time.Second)).To(BeNumerically("~", 75.3, .01), "0.53 segments a round trip")
 }
@@ -141,7 +141,7 @@ func TestResponse(t *testing.T) {
 		{1e-7, 3873, 33332, 5927},
 		{1e-8, 12247, 187439, 33332},
 	} {
-		g.Expect(RenoResponse(row.p)).To(BeNumerically("~", row.reno, .025*row.reno), "%v", row.p)
+		g.Expect(renoResponse(row.p)).To(BeNumerically("~", row.reno, .025*row.reno), "%v", row.p)
 		g.Expect(CubicResponse(row.p, 100*time.Millisecond)).To(BeNumerically("~", row.cubicLong, .025*row.cubicLong), "%v", row.p)
 		g.Expect(CubicResponse(row.p, 10*time.Millisecond)).To(BeNumerically("~", row.cubicShort, .025*row.cubicShort), "%v", row.p)
 	}

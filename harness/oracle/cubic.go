@@ -32,13 +32,13 @@ type CubicCurve struct {
 // the loss before (tcp_cubic.c: fast_convergence).
 func CubicCurveAfter(window int) CubicCurve { return CubicCurve{window, CubicAfterLoss(window)} }
 
-// K is how long it takes back to the window that there was: the cube root of what is missing by C. As Reno, where that
+// k is how long it takes back to the window that there was: the cube root of what is missing by C. As Reno, where that
 // is faster, it takes less: see [CubicCurve.Round].
-func (c CubicCurve) K() time.Duration { return seconds(math.Cbrt(float64(c.Most-c.Least) / cubicC)) }
+func (c CubicCurve) k() time.Duration { return seconds(math.Cbrt(float64(c.Most-c.Least) / cubicC)) }
 
 // window is the window a time after the loss: C (t - K)^3 + W_max.
 func (c CubicCurve) window(t time.Duration) float64 {
-	past := (t - c.K()).Seconds()
+	past := (t - c.k()).Seconds()
 	return float64(c.Most) + cubicC*past*past*past
 }
 
@@ -61,8 +61,8 @@ func (c CubicCurve) Reduced() bounds.Range {
 	return bounds.Around(c.Least, roundingSlack).From("RFC 9438, 4.6; tcp_cubic.c: beta")
 }
 
-// Round is the range of the segments that are sent in round trip n after the recovery, from 0 on, where the one before
-// had so many.
+// Round is the range of the segments that are sent in round trip n after the recovery, counted from 0, where the round
+// trip before had `before` segments.
 //
 // In each round the window aims at where the curve is a round trip later (tcp_cubic.c: bictcp_update adds the least RTT
 // to the time). Each ACK adds what is missing by the window (RFC 9438, 4.4), so that 1/e of it is still missing after
@@ -77,11 +77,11 @@ func (c CubicCurve) Round(n, before int, rtt time.Duration) bounds.Range {
 	return bounds.Between(int(math.Ceil(least)), int(math.Floor(aim+slack))).From("RFC 9438, 4.2 to 4.4; bictcp_update")
 }
 
-// CubicResponse is CUBIC's average window, in segments, at a loss rate p as in [RenoResponse]: 1.054 * (RTT/p)^0.75, or
+// CubicResponse is CUBIC's average window, in segments, at a loss rate p as in [renoResponse]: 1.054 * (RTT/p)^0.75, or
 // Reno's where that is greater (RFC 9438, 5.1 and 5.2).
 func CubicResponse(p float64, rtt time.Duration) float64 {
 	factor := math.Pow(cubicC*(3+CubicBeta)/4/(1-CubicBeta), 0.25)
-	return max(factor*math.Pow(rtt.Seconds()/p, 0.75), RenoResponse(p))
+	return max(factor*math.Pow(rtt.Seconds()/p, 0.75), renoResponse(p))
 }
 
 // hyStart is where CUBIC leaves slow start before a queue overflows: when a round's least RTT is above delay, or when a
@@ -109,7 +109,7 @@ func (k Kernel) hyStart(leastRTT time.Duration, paced bool) hyStart {
 
 // HyStartTrainWindow is the window in which a train of ACKs ends slow start, where nothing paces: in the first round
 // that has more segments than come back in half of the least RTT and half a millisecond, once these have come back. An
-// ACK that is more than 2 ms behind the one before is in no train (tcp_cubic.c: hystart_ack_delta_us): on a slower path
+// ACK that is more than 2 ms after the one before is in no train (tcp_cubic.c: hystart_ack_delta_us): on a slower path
 // it never happens.
 //
 // late is by how much ACKs may come sooner or later than at the link's rate.
@@ -150,8 +150,8 @@ func hyStartWindow(least, most float64) bounds.Range {
 }
 
 // firstRound is the window at the beginning of the first round of slow start in which it is more than some segments. It
-// is less than the initial window doubled so many times, as a round can begin with an ACK that tells of the segment
-// before, too; what that leaves out doubles with each further round.
+// is less than the initial window doubled once a round, as a round can begin with an ACK that also covers the segment
+// before; what that leaves out doubles with each further round.
 func (k Kernel) firstRound(segments float64) (least, most float64) {
 	first := k.InitialWindow(0)
 	window, short := first, 0

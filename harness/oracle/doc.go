@@ -13,7 +13,7 @@
 //
 // # Times are ranges
 //
-// A timer of the kernel is late by up to an eighth: see [Kernel.Late]. So the answer to "when" is a [Span]; and where a time is
+// A timer of the kernel is late by up to an eighth (the timer wheel). So the answer to "when" is a [Span]; and where a time is
 // compared with what was seen, it can be early by the [Grain] of the evidence. And where a connection's end goes by the time that has passed, the lateness can decide on one retransmission
 // more or less: [Retry] has both numbers then. The network's own time is not in a span: add the path's delay where the
 // evidence was taken after it.

@@ -14,11 +14,11 @@ func TestECN(t *testing.T) {
 		"3": {AccurateECN, AccurateECN}, "4": {AccurateECN, ClassicECN}, "5": {AccurateECN, NoECN},
 	} {
 		k := with(t, defaults(t, "7.0"), "tcp_ecn="+value)
-		g.Expect([2]ECN{k.ECNTaken(), k.ECNAsked()}).To(Equal(want), value)
+		g.Expect([2]ECN{k.ecnTaken(), k.ecnAsked()}).To(Equal(want), value)
 	}
 	for _, release := range []string{"6.1", "6.12", "6.18", "7.3"} {
 		k := defaults(t, release)
-		g.Expect([2]ECN{k.ECNTaken(), k.ECNAsked()}).To(Equal([2]ECN{ClassicECN, NoECN}), release)
+		g.Expect([2]ECN{k.ecnTaken(), k.ecnAsked()}).To(Equal([2]ECN{ClassicECN, NoECN}), release)
 	}
 	old := defaults(t, "6.19")
 	g.Expect(old.Set("net.ipv4.tcp_ecn", "3")).To(MatchError(ContainSubstring("allowed are 0 to 2")))

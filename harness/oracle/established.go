@@ -13,8 +13,8 @@ type ProbeOptions struct {
 	UserTimeout time.Duration // TCP_USER_TIMEOUT; 0 is not set
 }
 
-// ZeroWindowProbes is when the first n probes of a closed window are sent, from the ACK that closed it on, or from the
-// write that found it closed. Each is answered, by an ACK that takes a round trip and starts the timer anew: the gaps
+// ZeroWindowProbes is when the first n probes of a closed window are sent, counted from the ACK that closed it, or from the
+// write that found it closed. Each is answered by an ACK, which takes an RTT and starts the timer again: the gaps
 // are the RTO (200 ms at least), doubling, and the round trip; 120 s at most. As long as they are answered it goes on
 // for ever (net/ipv4/tcp_timer.c: tcp_probe_timer; tcp_output.c: tcp_send_probe0; tcp_input.c: tcp_ack_probe;
 // include/net/tcp.h: tcp_probe0_when; RFC 9293, 3.8.6.1).
@@ -41,7 +41,7 @@ func (k Kernel) ZeroWindowEnd(p ProbeOptions) (end Span, ends bool) {
 // answeredProbes is the first n probes, if not before a user time-out has ended it, and when that is.
 func (k Kernel) answeredProbes(p ProbeOptions, n int) (probes Spans, end Span) {
 	timer := k.probeTimer(p, 0)
-	first := Between(timer.Earliest, timer.Latest+k.Late(timer.Latest))
+	first := Between(timer.Earliest, timer.Latest+k.late(timer.Latest))
 	var passed Span // since the first probe
 	for i := 1; len(probes) < n; i++ {
 		if p.UserTimeout > 0 {
@@ -61,7 +61,7 @@ func (k Kernel) answeredProbes(p ProbeOptions, n int) (probes Spans, end Span) {
 		if p.UserTimeout > 0 {
 			_, passed = k.clamp(timer, passed, p.UserTimeout, k.leastProbeTimer())
 		} else {
-			passed = passed.Plus(Between(timer.Earliest, timer.Latest+k.Late(timer.Latest)))
+			passed = passed.Plus(Between(timer.Earliest, timer.Latest+k.late(timer.Latest)))
 		}
 	}
 	return probes, end.From("tcp_probe_timer: TCP_USER_TIMEOUT")
@@ -72,7 +72,7 @@ func (k Kernel) leastProbeTimer() time.Duration { return 2 * k.Tick() }
 
 // probeTimer is the time to the next probe after n (include/net/tcp.h: tcp_probe0_base, tcp_probe0_when).
 func (k Kernel) probeTimer(p ProbeOptions, n int) Span {
-	rto := Between(k.RTO(p.RTT.Earliest, 0), k.RTO(p.RTT.Latest, 0))
+	rto := Between(k.rto(p.RTT.Earliest, 0), k.rto(p.RTT.Latest, 0))
 	if p.RTO != 0 {
 		rto = Exactly(p.RTO)
 	}
@@ -81,10 +81,10 @@ func (k Kernel) probeTimer(p ProbeOptions, n int) Span {
 	return k.backedOff(rto, min(n, doublings, k.Sysctls.Retries2))
 }
 
-// ZeroWindowSilence is what becomes of a sender whose probes are no longer answered: after tcp_retries2 of them it is
+// zeroWindowSilence is what becomes of a sender whose probes are no longer answered: after tcp_retries2 of them it is
 // ETIMEDOUT. (tcp_probe_timer: icsk_probes_out.) A TCP_USER_TIMEOUT ends it sooner; it counts from the first probe on,
 // and the last timer is cut to it (tcp_clamp_probe0_to_user_timeout).
-func (k Kernel) ZeroWindowSilence(p ProbeOptions) Retry {
+func (k Kernel) zeroWindowSilence(p ProbeOptions) Retry {
 	source := "tcp_probe_timer: tcp_retries2"
 	if p.UserTimeout != 0 {
 		source += ", TCP_USER_TIMEOUT"
@@ -105,7 +105,7 @@ type KeepaliveOptions struct {
 	UserTimeout time.Duration // TCP_USER_TIMEOUT; 0 is not set
 }
 
-// Keepalive is what an idle connection does whose peer is silent: probes, from the last segment that was received on,
+// Keepalive is what an idle connection does whose peer does not answer: probes, from the last segment that was received on,
 // then a reset to the peer and ETIMEDOUT to the program, an interval after the last probe. With a TCP_USER_TIMEOUT the
 // number of probes does not count: it ends at the first timer that the user time-out has passed at, after one probe at
 // least (net/ipv4/tcp_timer.c: tcp_keepalive_timer; RFC 9293, 3.8.4).
@@ -165,7 +165,7 @@ const (
 // (net/ipv4/tcp_output.c: tcp_send_delayed_ack, tcp_delack_max; tcp_input.c: tcp_event_data_recv).
 //
 // The ACK itself comes sooner where another full segment comes in, where data goes the other way, where the program's
-// read moves the window, and in quick-ACK mode: see [QuickACKs].
+// read moves the window, and in quick-ACK mode: see [Kernel.QuickACKs].
 func (k Kernel) DelayedACK(srtt time.Duration) Span {
 	most := mostDelay
 	if k.Version.AtLeast(6, 11) {
@@ -173,7 +173,7 @@ func (k Kernel) DelayedACK(srtt time.Duration) Span {
 	}
 	least := min(leastDelay, most)
 	most = min(most, max(k.inJiffies(srtt), leastDelay))
-	return Between(least, most+k.Late(most)).From("RFC 9293, 3.8.6.3; tcp_send_delayed_ack")
+	return Between(least, most+k.late(most)).From("RFC 9293, 3.8.6.3; tcp_send_delayed_ack")
 }
 
 // QuickACKs is how many segments are acknowledged at once at the start of a connection, after a pause of more than an

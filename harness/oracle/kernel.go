@@ -14,9 +14,9 @@ import (
 
 // Kernel is what decides on TCP's behaviour in one host: the kernel's version, its tick, and the host's sysctls.
 type Kernel struct {
-	Version kernelversion.Version
-	HZ      int // ticks a second, a choice of who built the kernel; 0 is Debian's, 250
-	Sysctls Sysctls
+	Version kernelversion.Version // decides what the sysctls do not
+	HZ      int                   // ticks a second, a choice of who built the kernel; 0 is Debian's, 250
+	Sysctls Sysctls               // of one host: a network namespace
 }
 
 // debianHZ is CONFIG_HZ of Debian's, Ubuntu's (up to 24.04) and SUSE's kernels; it is 100, 250, 300 or 1000.
@@ -261,7 +261,7 @@ func Keys() []string {
 	return keys
 }
 
-// known tells whether a kernel of that version has the sysctl.
+// known reports whether a kernel of that version has the sysctl.
 func (s sysctl) known(v kernelversion.Version) bool { return v.AtLeast(s.since[0], s.since[1]) }
 
 func (s sysctl) store(to *Sysctls, values []int) {
@@ -284,18 +284,15 @@ func Defaults(version kernelversion.Version) Kernel {
 	return k
 }
 
-// ErrUnknownSysctl means that the oracle does not look at a sysctl, or that a kernel of that version does not have it.
-var ErrUnknownSysctl = errors.New("unknown sysctl")
-
 // Set sets one sysctl from the text that the kernel would show or take, such as "32768 60999". Blanks around and
 // between numbers do not matter.
 func (k *Kernel) Set(key, value string) error {
 	i := slices.IndexFunc(sysctls, func(s sysctl) bool { return s.key == key })
 	if i < 0 {
-		return fmt.Errorf("sysctl %s: %w: the oracle looks at %s", key, ErrUnknownSysctl, strings.Join(Keys(), ", "))
+		return fmt.Errorf("sysctl %s: unknown sysctl: the oracle looks at %s", key, strings.Join(Keys(), ", "))
 	}
 	if s := sysctls[i]; !s.known(k.Version) {
-		return fmt.Errorf("sysctl %s: %w: Linux %d.%d brought it, this is %s", key, ErrUnknownSysctl, s.since[0], s.since[1], k.Version)
+		return fmt.Errorf("sysctl %s: unknown sysctl: Linux %d.%d brought it, this is %s", key, s.since[0], s.since[1], k.Version)
 	}
 	return sysctls[i].parse(&k.Sysctls, value, k.Version)
 }

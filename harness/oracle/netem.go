@@ -1,6 +1,6 @@
 package oracle
 
-// NetemDropsMarks tells whether netem's statistics have a packet that it marked instead of losing it (its flag ecn)
+// NetemDropsMarks reports whether netem's statistics have a packet that it marked instead of losing it (its flag ecn)
 // among the drops. It is so before Linux 7.2, which counts marks on their own (net/sched/sch_netem.c: netem_enqueue,
 // netem_dump_stats; struct tc_netem_xstats).
 func (k Kernel) NetemDropsMarks() bool { return !k.Version.AtLeast(7, 2) }

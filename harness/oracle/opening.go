@@ -39,13 +39,13 @@ func (k Kernel) WithSYNCount(count int) Kernel {
 	return k
 }
 
-// SYNACKs is what a listener does where nobody completes a handshake, if no more than half of its backlog waits so.
-// The time-out doubles from one second; the linear ones are not for SYN-ACKs. After the last the request is forgotten,
-// in silence. For a listener with TCP_SYNCNT see [Kernel.WithSYNCount]. (net/ipv4/inet_connection_sock.c: reqsk_timer_handler, syn_ack_recalc.)
+// SYNACKs is what a listener does where nobody completes a handshake, as long as such requests take no more than half of
+// its backlog. The time-out doubles from one second (tcp_syn_linear_timeouts is for SYNs only). After the last one the
+// request is dropped, and nothing is sent. For a listener with TCP_SYNCNT see [Kernel.WithSYNCount]. (net/ipv4/inet_connection_sock.c: reqsk_timer_handler, syn_ack_recalc.)
 func (k Kernel) SYNACKs() Retry { return k.synACKs(k.Sysctls.SYNACKRetries) }
 
-// SYNACKsCrowded is the same where requests take more than half of max(8, backlog), none of them new: the old ones are
-// given up after two retransmissions (reqsk_timer_handler, "reserve half of room for young embrions").
+// SYNACKsCrowded is the same where requests take more than half of max(8, backlog), and none of them is new: old ones are
+// dropped after two retransmissions (reqsk_timer_handler, "reserve half of room for young embrions").
 func (k Kernel) SYNACKsCrowded() Retry {
 	const leastRetries = 2
 	return k.synACKs(min(leastRetries, k.Sysctls.SYNACKRetries))
@@ -57,20 +57,6 @@ func (k Kernel) synACKs(retries int) Retry {
 		most:       retries,
 		sinceFirst: true,
 	}).from("RFC 6298, 5; reqsk_timer_handler: tcp_synack_retries")
-}
-
-// Crowded reports whether `requests` pending, `young` of them never retransmitted, make the listener drop old ones early,
-// and after how many retransmissions (reqsk_timer_handler).
-func (k Kernel) Crowded(requests, young, backlog int) (retries int, crowded bool) {
-	retries = k.Sysctls.SYNACKRetries
-	if 2*requests <= max(8, k.backlog(backlog)) {
-		return retries, false
-	}
-	const leastRetries = 2
-	for young *= 2; retries > leastRetries && requests >= young; young *= 2 {
-		retries--
-	}
-	return retries, true
 }
 
 // backlog is what listen(2) makes of its argument (net/socket.c: __sys_listen).
@@ -116,13 +102,14 @@ func (k Kernel) SYNQueueKnown(backlog int) int {
 
 // Flood is what becomes of SYNs that nobody completes.
 type Flood struct {
-	Held    int `json:"held"`    // in SYN_RECV
-	Cookies int `json:"cookies"` // answered by a cookie: TcpExtSyncookiesSent, TcpExtTCPReqQFullDoCookies
-	Dropped int `json:"dropped"` // not answered: TcpExtListenDrops
-	Full    int `json:"full"`    // of them, TcpExtTCPReqQFullDrop: the queue was full
+	Held    int // in SYN_RECV
+	Cookies int // answered by a cookie: TcpExtSyncookiesSent, TcpExtTCPReqQFullDoCookies
+	Dropped int // not answered: TcpExtListenDrops
+	Full    int // of them, TcpExtTCPReqQFullDrop: the queue was full
 }
 
-// SYNFlood is what a listener does with so many SYNs, of as many strangers, that come before the first is given up
+// SYNFlood is what a listener with that backlog does with `syns` SYNs from as many unused addresses, which all come
+// before the first request expires
 // (net/ipv4/tcp_input.c: tcp_conn_request, tcp_syn_flood_action).
 func (k Kernel) SYNFlood(syns, backlog int) Flood {
 	f := Flood{Held: min(syns, k.SYNQueue(backlog))}
@@ -139,7 +126,7 @@ func (k Kernel) SYNFlood(syns, backlog int) Flood {
 }
 
 // InitialWindow is how many segments a sender starts with, if the peer's window takes them (RFC 6928; include/net/tcp.h:
-// TCP_INIT_CWND), after so many retransmissions of its SYN or SYN-ACK: the first is forgiven, two leave one segment
+// TCP_INIT_CWND), when its SYN or SYN-ACK was retransmitted that often: the first is forgiven, two leave one segment
 // (net/ipv4/tcp_input.c: tcp_init_transfer; RFC 5681, 3.1).
 func (k Kernel) InitialWindow(retransmissions int) int {
 	const initialWindow = 10

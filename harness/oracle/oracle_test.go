@@ -61,7 +61,7 @@ func TestConnect(t *testing.T) {
 	newer := defaults(t, "6.12").Connect(ConnectOptions{})
 	g.Expect(sums(newer.Timers)).To(Equal([]float64{1, 2, 3, 4, 5, 7, 11, 19, 35, 67, 131}))
 	g.Expect(newer.Most).To(Equal(10))
-	least, most := newer.Timeouts()
+	least, most := timeouts(newer)
 	g.Expect([]int{least, most}).To(Equal([]int{11, 11}))
 
 	// measured on 6.18: 135 s; on 6.1: 129.5 s
@@ -133,22 +133,6 @@ func TestSYNACKs(t *testing.T) {
 	g.Expect(defaults(t, "6.12").WithSYNCount(0)).To(Equal(defaults(t, "6.12")))
 	g.Expect(sums(defaults(t, "6.12").SYNACKsCrowded().Timers)).To(Equal([]float64{1, 3, 7}))
 	g.Expect(sums(with(t, defaults(t, "6.12"), "tcp_synack_retries=0").SYNACKsCrowded().Timers)).To(Equal([]float64{1}))
-
-	k := defaults(t, "6.12")
-	for _, c := range []struct {
-		requests, young, backlog, retries int
-		crowded                           bool
-	}{
-		{4, 0, 8, 5, false}, // half of the room
-		{5, 5, 8, 5, true},  // all new
-		{9, 0, 8, 2, true},
-		{9, 2, 8, 3, true},     // young 4, 8: two less
-		{64, 0, 128, 5, false}, // half of 128
-	} {
-		retries, crowded := k.Crowded(c.requests, c.young, c.backlog)
-		g.Expect(retries).To(Equal(c.retries), "%+v", c)
-		g.Expect(crowded).To(Equal(c.crowded), "%+v", c)
-	}
 }
 
 // ip-sysctl.rst on tcp_retries2: "15 yields a hypothetical timeout of 924.6 seconds"; the others are of the formula, and
@@ -169,7 +153,7 @@ func TestModelTimeout(t *testing.T) {
 	g.Expect(small.modelTimeout(5, modelRTO)).To(Equal(4400 * time.Millisecond))
 }
 
-// BEHAVIOURS.md's figures have one digit behind the point.
+// BEHAVIOURS.md's figures have one digit after the point.
 func rounded(s Span) Span {
 	const half = 50 * time.Millisecond
 	return Between(s.Earliest-half, s.Latest+half)
@@ -188,7 +172,7 @@ func TestSilence(t *testing.T) {
 	g.Expect(939 * time.Second).To(r.End)
 	g.Expect(r.End.Earliest).To(BeNumerically(">=", 924600*time.Millisecond))
 	g.Expect(r.Probes).To(Equal(1))
-	least, most := r.Timeouts()
+	least, most := timeouts(r)
 	g.Expect([]int{least, most}).To(Equal([]int{16, 16}))
 
 	for retries2, measured := range map[string]time.Duration{"3": 6900, "5": 13500, "8": 107400} {
@@ -246,18 +230,18 @@ func TestRTO(t *testing.T) {
 		{20 * ms, 60 * ms, 260 * ms},
 		{200 * time.Second, 0, 120 * time.Second},
 	} {
-		g.Expect(k.RTO(c.srtt, c.rttvar)).To(Equal(c.rto), "%+v", c)
+		g.Expect(k.rto(c.srtt, c.rttvar)).To(Equal(c.rto), "%+v", c)
 	}
 	g.Expect(k.RTOAfterHandshake(100 * ms)).To(Equal(300 * ms))
 	g.Expect(k.RTOAfterHandshake(300 * ms)).To(Equal(900 * ms))
-	g.Expect(with(t, k, "tcp_rto_min_us=5000").RTO(20*ms, 0)).To(Equal(28*ms), "5 ms are two jiffies")
+	g.Expect(with(t, k, "tcp_rto_min_us=5000").rto(20*ms, 0)).To(Equal(28*ms), "5 ms are two jiffies")
 
-	timer, ok := k.LossProbe(20*ms, 2, 220*ms)
+	timer, ok := k.lossProbe(20*ms, 2, 220*ms)
 	g.Expect(timer).To(Equal(44*ms), "42 ms, in jiffies")
 	g.Expect(ok).To(BeTrue())
-	timer, _ = k.LossProbe(20*ms, 1, 220*ms)
+	timer, _ = k.lossProbe(20*ms, 1, 220*ms)
 	g.Expect(timer).To(Equal(220*ms), "240 ms, but not later than the RTO")
-	timer, _ = k.LossProbe(20*ms, 1, 500*ms)
+	timer, _ = k.lossProbe(20*ms, 1, 500*ms)
 	g.Expect(timer).To(Equal(240 * ms))
 }
 
@@ -267,20 +251,20 @@ func TestEstimator(t *testing.T) {
 	k := defaults(t, "6.12")
 	e := k.NewEstimator()
 	e.Sample(300*time.Millisecond, true)
-	g.Expect(e.RTO()).To(Equal(k.RTOAfterHandshake(300 * time.Millisecond)))
-	g.Expect(e.MDev()).To(Equal(150 * time.Millisecond))
+	g.Expect(e.rto()).To(Equal(k.RTOAfterHandshake(300 * time.Millisecond)))
+	g.Expect(mDev(e)).To(Equal(150 * time.Millisecond))
 
 	e.Sample(400*time.Millisecond, true)
 	g.Expect(e.SRTT()).To(Equal(312500 * time.Microsecond)) // 7/8 300 + 1/8 400
-	g.Expect(e.MDev()).To(Equal(137500 * time.Microsecond)) // 3/4 150 + 1/4 100
-	g.Expect(e.RTO()).To(Equal(k.inJiffies(912500 * 1000))) // the variance is still the greatest deviation: 600 ms
+	g.Expect(mDev(e)).To(Equal(137500 * time.Microsecond))  // 3/4 150 + 1/4 100
+	g.Expect(e.rto()).To(Equal(k.inJiffies(912500 * 1000))) // the variance is still the greatest deviation: 600 ms
 	g.Expect(e.RTTVar()).To(Equal(150 * time.Millisecond))
 	for range 100 {
 		e.Sample(300*time.Millisecond, true)
 	}
 	g.Expect(e.SRTT()).To(BeNumerically("~", 300*time.Millisecond, time.Millisecond))
 	g.Expect(4*e.RTTVar()).To(Equal(k.RTOMin()), "no less")
-	g.Expect(e.RTO()).To(Equal(504*time.Millisecond), "SRTT, which rounding keeps a microsecond above, and 200 ms")
+	g.Expect(e.rto()).To(Equal(504*time.Millisecond), "SRTT, which rounding keeps a microsecond above, and 200 ms")
 }
 
 func TestKeepalive(t *testing.T) {
@@ -315,10 +299,10 @@ func TestZeroWindow(t *testing.T) {
 	}
 	_, ends := k.ZeroWindowEnd(ProbeOptions{RTO: 200 * time.Millisecond})
 	g.Expect(ends).To(BeFalse(), "while they are answered")
-	r := with(t, k, "tcp_retries2=3").ZeroWindowSilence(ProbeOptions{RTO: 200 * time.Millisecond})
+	r := with(t, k, "tcp_retries2=3").zeroWindowSilence(ProbeOptions{RTO: 200 * time.Millisecond})
 	g.Expect(sums(r.Timers)).To(Equal([]float64{.2, .6, 1.4, 3}))
 	g.Expect(r.Most).To(Equal(3))
-	r = k.ZeroWindowSilence(ProbeOptions{RTO: 200 * time.Millisecond, UserTimeout: time.Second})
+	r = k.zeroWindowSilence(ProbeOptions{RTO: 200 * time.Millisecond, UserTimeout: time.Second})
 	g.Expect(r.End.Earliest).To(Equal(1200*time.Millisecond), "one second after the first probe")
 }
 
@@ -453,14 +437,14 @@ func TestTimerWheel(t *testing.T) {
 	for _, level := range []struct{ first, granularity int64 }{
 		{0, 1}, {63, 8}, {504, 64}, {4032, 512}, {32256, 4096}, {258048, 32768}, {2064384, 262144}, {16515072, 2097152},
 	} {
-		g.Expect(Granularity(level.first)).To(Equal(level.granularity), "%d", level.first)
+		g.Expect(wheelGranularity(level.first)).To(Equal(level.granularity), "%d", level.first)
 		if level.first > 0 {
-			g.Expect(Granularity(level.first-1)).To(Equal(level.granularity/8), "%d", level.first)
+			g.Expect(wheelGranularity(level.first-1)).To(Equal(level.granularity/8), "%d", level.first)
 		}
 	}
-	g.Expect(Expiry(1000, 1)).To(BeEquivalentTo(1002), "never the jiffy itself: the current one has begun")
-	g.Expect(Expiry(1000, 250)).To(BeEquivalentTo(1256))
-	g.Expect(Expiry(1006, 250)).To(BeEquivalentTo(1264), "a multiple of eight is rounded up, too")
+	g.Expect(expiry(1000, 1)).To(BeEquivalentTo(1002), "never the jiffy itself: the current one has begun")
+	g.Expect(expiry(1000, 250)).To(BeEquivalentTo(1256))
+	g.Expect(expiry(1006, 250)).To(BeEquivalentTo(1264), "a multiple of eight is rounded up, too")
 
 	// Whatever the phase, no timer is early, and none later than Late says.
 	k := defaults(t, "6.12")
@@ -469,15 +453,15 @@ func TestTimerWheel(t *testing.T) {
 		var worst time.Duration
 		for now := range int64(1024) {
 			begun := time.Duration(now) * k.Tick() // the jiffy's begin; the timer may be set until just before its end
-			fires := time.Duration(Expiry(now, k.Jiffies(d))) * k.Tick()
+			fires := time.Duration(expiry(now, k.jiffies(d))) * k.Tick()
 			g.Expect(fires - begun - k.Tick()).To(BeNumerically(">=", d))
 			worst = max(worst, fires-begun-d)
 		}
-		g.Expect(worst).To(BeNumerically("<=", k.Late(d)), "%v", d)
-		g.Expect(k.Late(d)-worst).To(BeNumerically("<=", dispatch+7*k.Tick()*time.Duration(Granularity(k.Jiffies(d)))), "%v", d)
+		g.Expect(worst).To(BeNumerically("<=", k.late(d)), "%v", d)
+		g.Expect(k.late(d)-worst).To(BeNumerically("<=", dispatch+7*k.Tick()*time.Duration(wheelGranularity(k.jiffies(d)))), "%v", d)
 	}
-	g.Expect(k.Late(time.Second)).To(Equal(33 * time.Millisecond))
-	g.Expect(k.Late(8 * time.Second)).To(Equal(257 * time.Millisecond))
+	g.Expect(k.late(time.Second)).To(Equal(33 * time.Millisecond))
+	g.Expect(k.late(8 * time.Second)).To(Equal(257 * time.Millisecond))
 }
 
 type fakeHost map[string]string
@@ -577,3 +561,17 @@ func TestSpansBy(t *testing.T) {
 		g.Expect(spans.By(c.then)).To(Equal(bounds.Between(c.fewest, c.most).From("a timer")), "%v", c.then)
 	}
 }
+
+// expiry is the jiffy at which a timer fires that is set in jiffy now to go off n jiffies later: the next multiple of
+// its level's granularity after its time, never that time itself (kernel/time/timer.c: calc_index).
+func expiry(now, n int64) int64 {
+	granularity := wheelGranularity(n)
+	return ((now+n)/granularity + 1) * granularity
+}
+
+// timeouts is by how much TcpExtTCPTimeouts grows, at least and at most: nothing is sent at the last one, and a probe
+// is none.
+func timeouts(r Retry) (fewest, most int) { return r.Fewest - r.Probes + 1, r.Most - r.Probes + 1 }
+
+// mDev is the mean deviation: TCP_INFO's tcpi_rttvar.
+func mDev(e *Estimator) time.Duration { return time.Duration(e.mdev4/4) * time.Microsecond }

@@ -2,16 +2,16 @@ package oracle
 
 import "time"
 
-// PathMTULife is how long a path MTU is remembered that an ICMP message told (net.ipv4.route.mtu_expires: 600 s;
+// PathMTULife is how long the path MTU from an ICMP message is remembered (net.ipv4.route.mtu_expires: 600 s;
 // net/ipv4/route.c: ip_rt_update_pmtu). It ends with the first packet after that time, not by a timer.
 func (k Kernel) PathMTULife() time.Duration {
 	return time.Duration(k.Sysctls.MTUExpires) * time.Second
 }
 
-// BlackHole is how a flow gets through a path that swallows its full segments, and the ICMP messages about them.
+// BlackHole is how a flow gets through a path-MTU black hole: a path that drops its full segments without an ICMP message.
 type BlackHole struct {
-	Found Span  `json:"found"` // when the first smaller segments leave, from the first transmission on
-	MSS   []int `json:"mss"`   // the payload of a segment: at Found, and after each further time-out
+	Found Span  // when the first smaller segments leave, from the first transmission on
+	MSS   []int // the payload of a segment: at Found, and after each further time-out
 }
 
 // BlackHole is what tcp_mtu_probing 1 and 2 do in a black hole: at the first time-out that finds tcp_retries1's time

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// A Prediction is one thing that TCP will do, for a person to read.
+// A Prediction is one behaviour of TCP, as text.
 type Prediction struct {
-	Subject   string `json:"subject"`
-	Behaviour string `json:"behaviour"`
-	Expected  string `json:"expected"`
+	Subject   string `json:"subject"`         // such as "opening"
+	Behaviour string `json:"behaviour"`       // what is predicted, such as "connect(2) gives up after"
+	Expected  string `json:"expected"`        // the prediction, with its unit
 	Times     Spans  `json:"times,omitempty"` // the spans that Expected speaks of, in nanoseconds
-	Source    string `json:"source"`
+	Source    string `json:"source"`          // an RFC, a function of the kernel, a sysctl
 }
 
-// Predictions lists what a kernel's TCP will do on a path with a round-trip time, without a cause to do otherwise: no
-// socket options set, one segment in flight, nobody answers where the peer matters.
+// Predictions lists what a kernel's TCP will do on a path with that RTT, by default: no socket options set, one segment in
+// flight, no answer where the peer matters.
 func (k Kernel) Predictions(rtt time.Duration) []Prediction {
 	var list []Prediction
 	add := func(subject, behaviour, expected, source string, times ...Span) {
@@ -32,7 +32,7 @@ func (k Kernel) Predictions(rtt time.Duration) []Prediction {
 	k.predictPath(add, path)
 	k.predictCongestion(add, rtt)
 	add("timers", "a timer of 200 ms, 1 s, 60 s is late by at most",
-		fmt.Sprintf("%v, %v, %v", k.Late(200*time.Millisecond), k.Late(time.Second), k.Late(time.Minute)),
+		fmt.Sprintf("%v, %v, %v", k.late(200*time.Millisecond), k.late(time.Second), k.late(time.Minute)),
 		"kernel/time/timer.c: calc_wheel_index")
 	return list
 }
@@ -69,13 +69,13 @@ func (k Kernel) predictOpening(add adder) {
 	add("opening", "200 SYNs to listen(8)", fmt.Sprintf("%d held, %d cookies, %d dropped", f.Held, f.Cookies, f.Dropped), "tcp_conn_request")
 	add("opening", "listen(8) without accept(2)", fmt.Sprintf("%d connections wait", k.AcceptQueue(backlog)), "sk_acceptq_is_full")
 	add("opening", "ECN that connect(2) asks for, and that listen(2) takes",
-		fmt.Sprintf("%v, %v", k.ECNAsked(), k.ECNTaken()), "tcp_ecn; RFC 3168, RFC 9768")
+		fmt.Sprintf("%v, %v", k.ecnAsked(), k.ecnTaken()), "tcp_ecn; RFC 3168, RFC 9768")
 	add("opening", "connections to one address and port", strconv.Itoa(k.EphemeralPorts()), "inet_hash_connect; ip_local_port_range")
 }
 
 func (k Kernel) predictSilence(add adder, path Span) {
 	flow := Flow{RTT: path}
-	rto := Between(k.RTO(path.Earliest, 0), k.RTO(path.Latest, 0))
+	rto := Between(k.rto(path.Earliest, 0), k.rto(path.Latest, 0))
 	add("silence", "RTO on a clean path", until(rto), "tcp_set_rto; RFC 6298, 2", rto)
 	first := Between(k.RTOAfterHandshake(path.Earliest), k.RTOAfterHandshake(path.Latest))
 	add("silence", "RTO after the handshake", until(first), "tcp_rtt_estimator; RFC 6298, 2.2", first)
@@ -102,6 +102,8 @@ func (k Kernel) predictIdle(add adder, path Span) {
 	if end, ok := k.ZeroWindowEnd(ProbeOptions{RTT: path, UserTimeout: 5 * time.Second}); ok {
 		add("idle", "the same, TCP_USER_TIMEOUT 5 s, ends after", until(end), "tcp_probe_timer", end)
 	}
+	silence := k.zeroWindowSilence(ProbeOptions{RTT: path})
+	add("idle", "the same, unanswered, gives up after", until(silence.End), "tcp_probe_timer: tcp_retries2", silence.End)
 	keepalive := k.Keepalive(KeepaliveOptions{})
 	if len(keepalive.Sent) > 0 {
 		add("idle", "first keepalive probe after", until(keepalive.Sent[0]), "tcp_keepalive_timer", keepalive.Sent[0])
@@ -110,7 +112,7 @@ func (k Kernel) predictIdle(add adder, path Span) {
 }
 
 func (k Kernel) predictClosing(add adder, path Span) {
-	whole, _ := k.FINWait2(k.RTO(path.Latest, 0), 0)
+	whole, _ := k.FINWait2(k.rto(path.Latest, 0), 0)
 	add("closing", "FIN_WAIT2 after close(2) lasts", until(whole), "tcp_fin_time, tcp_time_wait", whole)
 	add("closing", "TIME_WAIT lasts", until(k.TimeWait()), "TCP_TIMEWAIT_LEN", k.TimeWait())
 	add("closing", "TIME_WAITs at most", strconv.Itoa(k.Sysctls.MaxTWBuckets), "inet_twsk_alloc")
@@ -136,18 +138,18 @@ func (k Kernel) predictPath(add adder, path Span) {
 func (k Kernel) predictCongestion(add adder, rtt time.Duration) {
 	rounds := strings.Trim(fmt.Sprint(k.SlowStart(300)), "[]")
 	add("congestion", "300 segments, in rounds of", rounds, "tcp_slow_start; RFC 6928")
-	rto := k.RTO(rtt, 0)
+	rto := k.rto(rtt, 0)
 	add("congestion", "window of 100 after 2 s idle", strconv.Itoa(k.windowAfterIdle(100, 2*time.Second, rto)), "tcp_cwnd_restart; RFC 2861")
 	h := k.hyStart(rtt, false)
 	add("congestion", "HyStart ends slow start at an RTT of", h.delay.String(), "hystart_update", Exactly(h.delay))
 	add("congestion", "HyStart ends slow start at a train of", h.train.String(), "hystart_update", Exactly(h.train))
 	add("congestion", "CUBIC's and Reno's window of 100 after a loss",
-		fmt.Sprintf("%d, %d", CubicAfterLoss(100), RenoAfterLoss(100)), "cubictcp_recalc_ssthresh, tcp_reno_ssthresh")
-	back := CubicCurveAfter(100).K()
+		fmt.Sprintf("%d, %d", CubicAfterLoss(100), renoAfterLoss(100)), "cubictcp_recalc_ssthresh, tcp_reno_ssthresh")
+	back := CubicCurveAfter(100).k()
 	add("congestion", "CUBIC is back at 100 after", back.Round(time.Millisecond).String(), "RFC 9438, 4.2", Exactly(back))
 	if rtt > 0 {
 		mbit := func(p float64) string {
-			return fmt.Sprintf("%.3g, %.3g Mbit/s", CubicResponse(p, rtt)*1448*8/rtt.Seconds()/1e6, RenoResponse(p)*1448*8/rtt.Seconds()/1e6)
+			return fmt.Sprintf("%.3g, %.3g Mbit/s", CubicResponse(p, rtt)*1448*8/rtt.Seconds()/1e6, renoResponse(p)*1448*8/rtt.Seconds()/1e6)
 		}
 		add("congestion", "CUBIC and Reno at 0.1 % loss", mbit(.001), "RFC 9438, 5.2; RFC 3649, 2")
 		add("congestion", "CUBIC and Reno at 1 % loss", mbit(.01), "RFC 9438, 5.2; RFC 3649, 2")

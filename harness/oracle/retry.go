@@ -7,35 +7,32 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 )
 
-// Retry is what a sender does that gets no answer: it repeats itself, ever more slowly, and gives up.
+// Retry is what a sender does that gets no answer: it retransmits with back-off, and gives up.
 //
 // Times count from the first transmission. Where the end goes by the time that has passed, the timers' lateness can
 // decide whether one more is sent; then Fewest is not Most, and the lists have what is sent at most.
 type Retry struct {
 	// Timers are what the timer is set to, at least: before each repetition, and, last, before giving up.
-	Timers []time.Duration `json:"timers"`
+	Timers []time.Duration
 
 	// Gaps are the same with their lateness, and with what is not known of the sender's RTO: the gaps in a capture.
-	Gaps Spans `json:"gaps"`
+	Gaps Spans
 
 	// Sent is when each repetition leaves.
-	Sent Spans `json:"sent"`
+	Sent Spans
 
 	// Probes is how many of the repetitions, the first ones, are tail loss probes: 0 or 1. They are in Sent, and no
 	// time-outs.
-	Probes int `json:"probes"`
+	Probes int
 
 	// End is when it gives up.
-	End Span `json:"end"`
+	End Span
 
 	// Fewest and Most are how many repetitions there are. TcpExtTCPTimeouts grows by one more than those that are no
 	// probes: nothing is sent at the last time-out.
-	Fewest int `json:"fewest"`
-	Most   int `json:"most"`
+	Fewest int
+	Most   int
 }
-
-// Timeouts is by how much TcpExtTCPTimeouts grows, at least and at most.
-func (r Retry) Timeouts() (fewest, most int) { return r.Fewest - r.Probes + 1, r.Most - r.Probes + 1 }
 
 // from names the source of all times.
 func (r Retry) from(source string) Retry {
@@ -91,12 +88,12 @@ func (k Kernel) retry(p plan) Retry {
 	)
 	for n := 0; ; n++ {
 		timer := p.timer(n)
-		gap := Between(timer.Earliest, timer.Latest+k.Late(timer.Latest))
+		gap := Between(timer.Earliest, timer.Latest+k.late(timer.Latest))
 		counting := p.sinceFirst || n > 0
 		switch {
 		case counting && n > 0 && p.userTimeout > 0:
 			timer, passed = k.clamp(timer, passed, p.userTimeout, cmp.Or(p.leastTimer, k.Tick()))
-			gap = Between(timer.Earliest, timer.Latest+k.Late(timer.Latest))
+			gap = Between(timer.Earliest, timer.Latest+k.late(timer.Latest))
 			at = stamp.Plus(passed)
 		case counting:
 			passed = passed.Plus(gap)
@@ -130,7 +127,7 @@ func (k Kernel) retry(p plan) Retry {
 	}
 }
 
-// over tells whether a time-out after n retransmissions surely, or possibly, is the last; and after what time at the
+// over reports whether a time-out after n retransmissions surely, or possibly, is the last; and after what time at the
 // earliest, if it goes by time.
 func (p plan) over(n int, passed Span) (sure, possible bool, limit time.Duration) {
 	if p.most >= 0 && n >= p.most {
@@ -160,7 +157,7 @@ func (k Kernel) clamp(timer, passed Span, user, least time.Duration) (cut, after
 	)
 	after = Between(
 		max(min(passed.Earliest+timer.Earliest, user), passed.Earliest),
-		min(passed.Latest+timer.Latest, max(user, passed.Latest)+least)+k.Late(cut.Latest),
+		min(passed.Latest+timer.Latest, max(user, passed.Latest)+least)+k.late(cut.Latest),
 	)
 	return cut, after
 }

@@ -27,25 +27,25 @@ func (k Kernel) WithRTOMax(most time.Duration) Kernel {
 	return k
 }
 
-// RACK tells whether losses are found by RACK, that is by time (RFC 8985), so that a retransmission that is lost too is
-// found by what was sent behind it. Before Linux 6.17 it can be switched off (tcp_recovery, bit 0): then losses are found
-// by the count of duplicate ACKs and SACK blocks alone (RFC 6675), and a lost retransmission by a time-out
+// RACK reports whether losses are found by RACK, that is by time (RFC 8985): then a retransmission that is lost as well is
+// found by the ACK of what was sent after it. Before Linux 6.17 RACK can be off (tcp_recovery, bit 0): then losses are
+// found by the number of duplicate ACKs and SACK blocks alone (RFC 6675), and a lost retransmission by a time-out
 // (net/ipv4/tcp_input.c: tcp_is_rack, tcp_identify_packet_loss; tcp_recovery.c: tcp_rack_detect_loss).
 func (k Kernel) RACK() bool { return k.Sysctls.Recovery&1 != 0 || k.Version.AtLeast(6, 17) }
 
-// RTO is the retransmission time-out of an estimate: SRTT + max(200 ms, 4 RTTVAR), rounded up to jiffies, at most
+// rto is the retransmission time-out of an estimate: SRTT + max(200 ms, 4 RTTVAR), rounded up to jiffies, at most
 // 120 s (net/ipv4/tcp_input.c: tcp_set_rto; RFC 6298, 2.3, with the minimum on the variance and not on the sum).
 //
 // RTTVAR is not TCP_INFO's tcpi_rttvar, which is the latest mean deviation: the kernel takes its greatest value of the
 // last round trip, and lets it fall by a quarter a round. [Estimator] follows that.
-func (k Kernel) RTO(srtt, rttvar time.Duration) time.Duration {
+func (k Kernel) rto(srtt, rttvar time.Duration) time.Duration {
 	return min(k.inJiffies(srtt+max(k.RTOMin(), 4*rttvar)), k.RTOMax())
 }
 
 // RTOAfterHandshake is the RTO from the one sample that a handshake gives: the SRTT is the sample and RTTVAR half of
 // it (RFC 6298, 2.2), so it is RTT + 200 ms up to a round trip of 100 ms, and three times the round trip above. A clean
 // path brings it down to RTT + 200 ms within some rounds.
-func (k Kernel) RTOAfterHandshake(rtt time.Duration) time.Duration { return k.RTO(rtt, rtt/2) }
+func (k Kernel) RTOAfterHandshake(rtt time.Duration) time.Duration { return k.rto(rtt, rtt/2) }
 
 // Estimator follows the kernel's estimate of the round-trip time, sample by sample (net/ipv4/tcp_input.c:
 // tcp_rtt_estimator). It is RFC 6298's, with two changes: the deviation falls at an eighth of the pace when the samples
@@ -57,11 +57,11 @@ type Estimator struct {
 	srtt8, mdev4, mdevMax4, rttvar4 int64
 }
 
-// NewEstimator returns an estimator without a sample.
+// NewEstimator returns an estimator that has no sample yet.
 func (k Kernel) NewEstimator() *Estimator { return &Estimator{kernel: k} }
 
-// Sample takes in a round-trip time. newRound tells that it acknowledges what was sent after the round before had been
-// acknowledged: once a round trip.
+// Sample adds an RTT measurement. newRound is true for the first sample of each round trip: the one that acknowledges what
+// was sent after the previous round had been acknowledged.
 func (e *Estimator) Sample(rtt time.Duration, newRound bool) {
 	m := max(rtt.Microseconds(), 1)
 	floor := e.kernel.RTOMin().Microseconds()
@@ -95,25 +95,22 @@ func (e *Estimator) Sample(rtt time.Duration, newRound bool) {
 // SRTT is the smoothed round-trip time: TCP_INFO's tcpi_rtt.
 func (e *Estimator) SRTT() time.Duration { return time.Duration(e.srtt8/8) * time.Microsecond }
 
-// MDev is the mean deviation: TCP_INFO's tcpi_rttvar.
-func (e *Estimator) MDev() time.Duration { return time.Duration(e.mdev4/4) * time.Microsecond }
-
 // RTTVar is RFC 6298's RTTVAR, of which the RTO has four: the greatest mean deviation of a round trip, and a quarter of
 // TCP_RTO_MIN at least. TCP_INFO does not have it.
 func (e *Estimator) RTTVar() time.Duration { return time.Duration(e.rttvar4/4) * time.Microsecond }
 
-// RTO is the retransmission time-out: TCP_INFO's tcpi_rto.
-func (e *Estimator) RTO() time.Duration {
+// rto is the retransmission time-out: TCP_INFO's tcpi_rto.
+func (e *Estimator) rto() time.Duration {
 	rto := time.Duration(e.srtt8/8+e.rttvar4) * time.Microsecond
 	return min(e.kernel.inJiffies(rto), e.kernel.RTOMax())
 }
 
-// LossProbe is when a tail loss probe is sent after the last transmission or acknowledgement, if there is one: 2 SRTT
+// lossProbe is when a tail loss probe is sent after the last transmission or acknowledgement, if there is one: 2 SRTT
 // and 2 ms, or, for a single segment, whose ACK may be delayed, 2 SRTT and the least RTO; never later than the RTO. It
 // takes SACK on both sides, tcp_early_retrans 3 or 4, and no loss that is being repaired (net/ipv4/tcp_output.c:
 // tcp_schedule_loss_probe; RFC 8985, 7.2). The 2 ms are of Linux 6.6, and of stable releases since the end of 2023; in older
 // ones they are two jiffies.
-func (k Kernel) LossProbe(srtt time.Duration, inFlight int, rto time.Duration) (timer time.Duration, ok bool) {
+func (k Kernel) lossProbe(srtt time.Duration, inFlight int, rto time.Duration) (timer time.Duration, ok bool) {
 	const leastTimer = 2 * time.Millisecond // TCP_TIMEOUT_MIN_US
 	if k.Sysctls.EarlyRetrans < 3 || k.Sysctls.SACK == 0 {
 		return 0, false
@@ -128,22 +125,22 @@ func (k Kernel) LossProbe(srtt time.Duration, inFlight int, rto time.Duration) (
 // TailLossProbe is when a tail loss probe is sent after the last transmission or acknowledgement, on a path whose RTT has not
 // varied from that. It is the zero Span where the sysctls allow none.
 func (k Kernel) TailLossProbe(rtt Span, inFlight int) Span {
-	earliest, ok := k.LossProbe(rtt.Earliest, inFlight, k.RTO(rtt.Earliest, 0))
+	earliest, ok := k.lossProbe(rtt.Earliest, inFlight, k.rto(rtt.Earliest, 0))
 	if !ok {
 		return Span{}
 	}
-	latest, _ := k.LossProbe(rtt.Latest, inFlight, k.RTO(rtt.Latest, 0))
-	return Between(earliest, latest+k.Late(latest)).From("RFC 8985, 7.2; tcp_schedule_loss_probe")
+	latest, _ := k.lossProbe(rtt.Latest, inFlight, k.rto(rtt.Latest, 0))
+	return Between(earliest, latest+k.late(latest)).From("RFC 8985, 7.2; tcp_schedule_loss_probe")
 }
 
 // RetransmissionTimer is when the retransmission timer goes off after it was set, on a path whose RTT has not varied from
 // that.
 func (k Kernel) RetransmissionTimer(rtt Span) Span {
-	latest := k.RTO(rtt.Latest, 0)
-	return Between(k.RTO(rtt.Earliest, 0), latest+k.Late(latest)).From("RFC 6298, 2 and 5; tcp_set_rto")
+	latest := k.rto(rtt.Latest, 0)
+	return Between(k.rto(rtt.Earliest, 0), latest+k.late(latest)).From("RFC 6298, 2 and 5; tcp_set_rto")
 }
 
-// Flow is an established connection whose segments are no longer answered.
+// Flow is an established connection that gets no answer any more.
 type Flow struct {
 	// RTT is the round-trip time that has been measured until then: from the path's delay to that and what the hosts
 	// take. A range of a millisecond can be one of a jiffy in the RTO, which doubles with each time-out.
@@ -158,7 +155,7 @@ type Flow struct {
 	NoProbe     bool          // no tail loss probe, for another reason than the sysctls: a loss is being repaired
 }
 
-// Silence is what a flow does in silence: a tail loss probe, then retransmissions, the time-out doubling up to 120 s,
+// Silence is what a flow does without any answer: a tail loss probe, then retransmissions, the RTO doubling up to 120 s,
 // and ETIMEDOUT. Only then, at a time-out, does it end, once the time since the first retransmission is no less than
 // tcp_retries2 would take from an RTO of 200 ms (924.6 s for 15), whatever the RTO really is.
 //
@@ -169,7 +166,7 @@ type Flow struct {
 // RTO has grown to 120 s. (net/ipv4/tcp_timer.c: tcp_write_timeout, tcp_orphan_retries, tcp_model_timeout;
 // tcp_output.c: tcp_send_loss_probe; ip-sysctl.rst.)
 func (k Kernel) Silence(f Flow) Retry {
-	rto := Between(k.RTO(f.RTT.Earliest, 0), k.RTO(f.RTT.Latest, 0))
+	rto := Between(k.rto(f.RTT.Earliest, 0), k.rto(f.RTT.Latest, 0))
 	if f.RTO != 0 {
 		rto = Exactly(f.RTO)
 	}
@@ -221,14 +218,14 @@ func (k Kernel) orphanLimit(rto time.Duration) time.Duration {
 	return k.modelTimeout(retries, modelRTO)
 }
 
-// prependProbe puts a tail loss probe before all. The RTO starts anew with it, so all else comes later.
+// prependProbe puts a tail loss probe before all. The RTO starts again with it, so all else comes later.
 func (k Kernel) prependProbe(r *Retry, f Flow, rto Span) {
-	earliest, ok := k.LossProbe(f.RTT.Earliest, f.InFlight, rto.Earliest)
-	latest, _ := k.LossProbe(f.RTT.Latest, f.InFlight, rto.Latest)
+	earliest, ok := k.lossProbe(f.RTT.Earliest, f.InFlight, rto.Earliest)
+	latest, _ := k.lossProbe(f.RTT.Latest, f.InFlight, rto.Latest)
 	if !ok {
 		return
 	}
-	probe := Between(earliest, latest+k.Late(latest))
+	probe := Between(earliest, latest+k.late(latest))
 	for i := range r.Sent {
 		r.Sent[i] = r.Sent[i].Plus(probe)
 	}

@@ -13,23 +13,23 @@ import (
 //
 //	lab.Measure("connect", connection.ConnectTime, syns.End)
 type Span struct {
-	Earliest time.Duration `json:"earliest_ns"`
-	Latest   time.Duration `json:"latest_ns"`
-	Source   string        `json:"-"` // where the rule stands: an RFC, a function of the kernel; empty where it is the caller's
+	Earliest time.Duration `json:"earliest_ns"` // itself in the span
+	Latest   time.Duration `json:"latest_ns"`   // itself in the span
+	Source   string        `json:"-"`           // where the rule stands: an RFC, a function of the kernel; empty where it is the caller's
 }
 
 // Grain is by how much evidence can be earlier than a rule of the kernel's allows. No edge of what is seen is exact:
 //
 //   - The kernel counts jiffies, and a tick that is due is counted only when its interrupt comes; on an idle CPU, when the next
 //     interrupt of any kind comes (tick_irq_enter). What then runs in one soft interrupt, such as a packet that passes a
-//     router and the host behind it, goes on with the jiffy of its start: a timer that it sets past the edge of a tick fires
+//     router and the host after it, goes on with the jiffy of its start: a timer that it sets past the edge of a tick fires
 //     by as much too early.
 //   - A time is seen from packet to packet, or from one system call's return to another's, and the kernel's work lies between
 //     those and its clock: of the first event, it makes what is seen longer, of the second, shorter. Timers that fire in one
 //     tick are worked off one after the other.
 //
 // Each is some 10 us to 200 us in a guest at 500 million instructions a second; none is more than a host takes for all that a
-// tick or a packet causes, which [Kernel.Late] allows for at the other end, too.
+// tick or a packet causes, which the latest end of a [Kernel.Timer] allows for, too.
 const Grain = dispatch
 
 // Exactly is the span that is one point in time.
@@ -38,8 +38,8 @@ func Exactly(d time.Duration) Span { return Span{Earliest: d, Latest: d} }
 // Between is the span from one time to another.
 func Between(earliest, latest time.Duration) Span { return Span{Earliest: earliest, Latest: latest} }
 
-// Contains reports whether d, as it was seen, lies in the span. It may be by a grain early.
-func (s Span) Contains(d time.Duration) bool { return s.Earliest-Grain <= d && d <= s.Latest }
+// contains reports whether d, as it was seen, lies in the span. It may be by a grain early.
+func (s Span) contains(d time.Duration) bool { return s.Earliest-Grain <= d && d <= s.Latest }
 
 // Range is the span as bounds of what is seen.
 func (s Span) Range() bounds.Range { return bounds.Between(s.Earliest-Grain, s.Latest).From(s.Source) }
@@ -76,13 +76,13 @@ func (s Span) String() string {
 	return fmt.Sprintf("%v to %v", s.Earliest, s.Latest)
 }
 
-// Match is for Gomega: it tells whether a [time.Duration] lies in the span.
+// Match is for Gomega: it reports whether a [time.Duration] lies in the span.
 func (s Span) Match(actual any) (bool, error) {
 	d, ok := actual.(time.Duration)
 	if !ok {
 		return false, fmt.Errorf("a span takes a time.Duration, not a %T", actual)
 	}
-	return s.Contains(d), nil
+	return s.contains(d), nil
 }
 
 // FailureMessage is for Gomega.
@@ -117,7 +117,7 @@ func (s Spans) By(then Span) bounds.Range {
 	return bounds.Between(fewest, most).From(source)
 }
 
-// Match is for Gomega: it tells whether each duration of a []time.Duration lies in its span.
+// Match is for Gomega: it reports whether each duration of a []time.Duration lies in its span.
 func (s Spans) Match(actual any) (bool, error) {
 	list, ok := actual.([]time.Duration)
 	if !ok {
@@ -129,7 +129,7 @@ func (s Spans) Match(actual any) (bool, error) {
 // outside is the index of the first duration that is not in its span, or -1.
 func (s Spans) outside(list []time.Duration) int {
 	for i := range min(len(list), len(s)) {
-		if !s[i].Contains(list[i]) {
+		if !s[i].contains(list[i]) {
 			return i
 		}
 	}

@@ -11,13 +11,10 @@ import (
 	"github.com/tcplab/tcplab/impair"
 )
 
-// Counted says how a source states its delay.
-type Counted string
-
-// A source states the delay of each direction, or the RTT, which is halved for each.
+// A source gives the delay of each direction, or that of both together, which is halved for each.
 const (
-	OneWay    Counted = "one way"
-	RoundTrip Counted = "round trip"
+	countedOneWay    = "one way"
+	countedRoundTrip = "round trip"
 )
 
 // Profile is a link between a user and the network.
@@ -29,27 +26,27 @@ type Profile struct {
 	DownRate, UpRate int64
 
 	// Delays are one way, whatever the source counts.
-	DownDelay, UpDelay time.Duration
+	downDelay, upDelay time.Duration
 
 	// Loss of packets, or nil.
-	DownLoss, UpLoss impair.Loss
+	downLoss, upLoss impair.Loss
 
 	// MTU of the link, in bytes. It is a topology's, not netem's.
-	MTU int
+	mtu int
 
-	Counted Counted // what the source's delay is
-	Source  string  // where the figures stand
-	Doubt   string  // what could not be looked up there, or is our own choice; "" is nothing
+	Counted string // what the delay of the source is: "one way" or "round trip"
+	Source  string // where the figures stand
+	Doubt   string // what could not be looked up there, or is our own choice; "" is nothing
 }
 
 // RTT is the delay of both directions together.
-func (p Profile) RTT() time.Duration { return p.DownDelay + p.UpDelay }
+func (p Profile) RTT() time.Duration { return p.downDelay + p.upDelay }
 
 // Down is what the link does to packets to the user.
-func (p Profile) Down() impair.Netem { return p.netem(p.DownRate, p.DownDelay, p.DownLoss) }
+func (p Profile) Down() impair.Netem { return p.netem(p.DownRate, p.downDelay, p.downLoss) }
 
 // Up is what the link does to packets from the user.
-func (p Profile) Up() impair.Netem { return p.netem(p.UpRate, p.UpDelay, p.UpLoss) }
+func (p Profile) Up() impair.Netem { return p.netem(p.UpRate, p.upDelay, p.upLoss) }
 
 // netem is the impairment of one direction. Its limit is the packets in the delay line (netem counts them, too) and a
 // queue of one bandwidth-delay product of the RTT: what Reno needs to keep the link full. The queue has at least 64
@@ -62,7 +59,7 @@ func (p Profile) netem(rate int64, delay time.Duration, loss impair.Loss) impair
 	}
 	const header = 14 // Ethernet's, which netem counts
 	packets := func(d time.Duration) int {
-		return int(math.Ceil(float64(rate) * d.Seconds() / 8 / float64(p.MTU+header)))
+		return int(math.Ceil(float64(rate) * d.Seconds() / 8 / float64(p.mtu+header)))
 	}
 	const burst, initialWindow = 64, 10
 	least := max(min(burst, packets(time.Second)), initialWindow)
@@ -124,7 +121,7 @@ func near(name string) []string {
 	return found[:min(len(found), most)]
 }
 
-// sharesWord tells whether two names have a word in common, apart from a source's name.
+// sharesWord reports whether two names have a word in common, apart from a source's name.
 func sharesWord(a, b string) bool {
 	separator := func(r rune) bool { return strings.ContainsRune("-_ ", r) }
 	_, kind, _ := strings.Cut(b, "-")

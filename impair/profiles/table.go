@@ -11,7 +11,7 @@ const (
 	mbit = impair.Mbit
 	ms   = time.Millisecond
 
-	ethernet = 1500 // bytes: no source tells an MTU
+	ethernet = 1500 // bytes: no source states an MTU
 )
 
 // Sources, and what of them could be looked up.
@@ -36,15 +36,15 @@ func losing(p impair.Percent) impair.Loss { return impair.RandomLoss{Percent: p}
 
 // roundTrip completes a profile of a source that counts the round trip.
 func roundTrip(p Profile, rtt time.Duration) Profile {
-	p.Counted, p.MTU = RoundTrip, ethernet
-	p.DownDelay, p.UpDelay = rtt/2, rtt/2
+	p.Counted, p.mtu = countedRoundTrip, ethernet
+	p.downDelay, p.upDelay = rtt/2, rtt/2
 	return p
 }
 
 func appleLink(name, title string, down, up int64, downDelay, upDelay time.Duration, loss impair.Loss) Profile {
 	return Profile{
-		Name: "apple-" + name, Title: title, DownRate: down, UpRate: up, DownDelay: downDelay, UpDelay: upDelay,
-		DownLoss: loss, UpLoss: loss, MTU: ethernet, Counted: OneWay, Source: apple, Doubt: appleDoubt,
+		Name: "apple-" + name, Title: title, DownRate: down, UpRate: up, downDelay: downDelay, upDelay: upDelay,
+		downLoss: loss, upLoss: loss, mtu: ethernet, Counted: countedOneWay, Source: apple, Doubt: appleDoubt,
 	}
 }
 
@@ -122,7 +122,7 @@ var profiles = []Profile{
 	roundTrip(Profile{
 		Name: "bad-wifi", Title: "Wi-Fi at the edge of its reach", DownRate: 20 * mbit, UpRate: 10 * mbit,
 		// 1 % of packets begin a burst, which each packet ends with 20 %: bursts of 5, 4.76 % lost.
-		DownLoss: impair.SimpleGilbert(1, 20), UpLoss: impair.SimpleGilbert(1, 20),
+		downLoss: impair.SimpleGilbert(1, 20), upLoss: impair.SimpleGilbert(1, 20),
 		Source: "the model: E. N. Gilbert, Capacity of a burst-noise channel, 1960",
 		Doubt: "all figures are our choice, for teaching. Measured Wi-Fi has longer tails than the model: L. Carvalho and others, " +
 			"A New Packet Loss Model of the IEEE 802.11g Wireless Network for Multimedia Communications, IEEE",

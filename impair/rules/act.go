@@ -41,7 +41,7 @@ func (p *program) act() {
 	p.corrupt()
 }
 
-// hold sends the packet to the pair that holds packets so long.
+// hold sends the packet to the pair that delays packets by that time.
 func (p *program) hold() {
 	// hold: skb->mark = MARK_MAGIC;
 	// return bpf_redirect(r->Operand, 0);
@@ -105,7 +105,7 @@ func (p *program) undo() {
 	p.goTo("pass")
 }
 
-// corrupt sends the packet on to the filters that fill in the checksum and invert a byte. The mark tells which: the
+// corrupt passes the packet to the filters that fill in the checksum and invert a byte. The mark says which: the
 // first of the payload, or else the low byte of the window.
 func (p *program) corrupt() {
 	// corrupt: at = p->Payload ? p->Body : p->Offset + 15;
@@ -189,8 +189,8 @@ func (p *program) pair() {
 	)
 }
 
-// replacePair clears the bits in R9 of the pair on the stack, puts it back to R8 in the frame, and corrects the checksum
-// that is so many bytes behind.
+// replacePair clears the bits in R9 of the pair on the stack, writes it back to R8 in the frame, and corrects the
+// checksum, which is at an offset after it.
 func (p *program) replacePair(correct asm.BuiltinFunc, checksum int32) {
 	// old = pair; pair = old & ~bits;
 	p.add(

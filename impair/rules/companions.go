@@ -6,8 +6,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
-// assembleCorrupt makes the program behind the filter that fills in the checksum: it inverts the byte that the mark
-// tells.
+// assembleCorrupt makes the program after the filter that fills in the checksum: it inverts the byte given by the
+// mark.
 func assembleCorrupt(f fds) asm.Instructions {
 	p := &program{fds: f}
 	// at = skb->mark;

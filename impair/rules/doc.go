@@ -14,7 +14,7 @@
 // # What it needs
 //
 // Root, and Linux 6.1 or later with the modules sch_ingress and cls_bpf; Corrupt needs cls_matchall and act_csum, Hold
-// needs veth and sch_netem. Errors tell what is missing: [ErrNotPermitted], [ErrNotSupported].
+// needs veth and sch_netem. Errors say what is missing: [ErrNotPermitted], [ErrNotSupported].
 //
 // # How it works
 //
@@ -28,14 +28,17 @@
 //   - Hold sends the packet through a veth pair inside the namespace, whose netem delays it, and from its far end back
 //     to the device. The pair is made with the first such rule; only held packets see it.
 //   - Duplicate sends a clone ahead of the packet.
-//   - MarkCE acts on ECN-capable packets only, as a router would (RFC 3168): others pass, which the hit tells.
+//   - MarkCE acts on ECN-capable packets only, as a router would (RFC 3168): others pass, and the hit says so.
 //   - Bleach clears the ECN field of the IP header, ClearFlags flags of ECN in the TCP header: what broken routers and
-//     middleboxes do (RFC 9768, section 3.2.2). Where nothing is to be cleared, the hit tells so.
+//     middleboxes do (RFC 9768, section 3.2.2). If there is nothing to clear, the hit says so.
 //   - Corrupt inverts a byte: the first of the payload, or else the low byte of the window. On a veth the checksum of
-//     a local TCP is not computed yet and the receiver would not look at it (CHECKSUM_PARTIAL), so that the action
-//     csum fills it in first, as netem does with skb_checksum_help.
+//     a local TCP is not computed yet, and the receiver does not check it (CHECKSUM_PARTIAL). So the action csum fills
+//     it in first, as netem does with skb_checksum_help.
 //
 // Hold, Duplicate and Corrupt use the packet's mark (SO_MARK, fwmark): a packet loses a mark that it had.
+//
+// In the code each block of the program stands below the C that it is. testdata lists the instructions; after a change
+// that is meant: go test ./impair/rules -run Listing -update.
 //
 // # Conversations and numbers
 //

@@ -23,11 +23,11 @@ var (
 	// ErrBusy: the device has a clsact or ingress qdisc already, of another Set or of somebody else.
 	ErrBusy = errors.New("the device has a clsact or ingress qdisc already: one Set has all rules of a device (tc qdisc show)")
 
-	// ErrFull: the set has had as many rules as it can.
-	ErrFull = fmt.Errorf("a set takes at most %d rules in its time, removed ones included", maxRules)
+	// errFull: the set has had as many rules as it can.
+	errFull = fmt.Errorf("a set takes at most %d rules in its time, removed ones included", maxRules)
 
-	// ErrClosed: the set is closed.
-	ErrClosed = errors.New("the set of rules is closed")
+	// errClosed: the set is closed.
+	errClosed = errors.New("the set of rules is closed")
 
 	// ErrIncomplete: hits or counts are incomplete. The error says what is missing.
 	ErrIncomplete = errors.New("the account of the rules is incomplete")

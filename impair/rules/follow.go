@@ -86,7 +86,7 @@ func (p *program) follow() {
 	p.followOpening()
 }
 
-// followPayload tells data from its retransmissions, and from a pure ACK.
+// followPayload separates data, its retransmissions, and pure ACKs.
 func (p *program) followPayload() {
 	// if (!p->Payload) goto no_payload;
 	p.load(asm.R1, asm.R7, unsafe.Offsetof(packet{}.Payload))

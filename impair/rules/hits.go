@@ -33,7 +33,7 @@ type Hit struct {
 	Packet Bytes  `json:"packet"`
 }
 
-// does tells whether the action has changed such a packet.
+// does reports whether the action changes such a packet.
 func (a Action) does(r *report) bool {
 	switch a.verb {
 	case verbMarkCE, verbBleach:
@@ -44,7 +44,7 @@ func (a Action) does(r *report) bool {
 	return true
 }
 
-// Dropped tells whether the packet was dropped.
+// Dropped reports whether the packet was dropped.
 func (h Hit) Dropped() bool { return h.Action == verbDrop.String() }
 
 // Offered is one packet that was offered to the link while the set was traced, before rules and netem.
@@ -152,7 +152,7 @@ func (r *reporter) collect() ([]report, error) {
 			return nil, err
 		}
 	case <-r.done:
-		return nil, ErrClosed
+		return nil, errClosed
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -59,7 +59,7 @@ func newHandle(namespace int) (*netlink.Handle, error) {
 
 func (l *link) close() { l.Close() }
 
-// find looks the device up, and sees that name and index belong together.
+// find looks up the device, and checks that name and index belong together.
 func (l *link) find(d netdev.Device) error {
 	var found netlink.Link
 	var err error
@@ -152,8 +152,8 @@ func (l *link) addChecksum() error {
 	return nil
 }
 
-// addPair makes the pair that holds packets for d: what is sent into the near end comes out of the far one so much
-// later, and goes back to the device. It returns the near end's index.
+// addPair makes the pair that delays packets for d: a packet sent into the near end comes out of the far end after
+// the delay, and is sent back to the device. It returns the index of the near end.
 func (l *link) addPair(n int, d time.Duration, back *ebpf.Program) (near int, err error) {
 	// The index is unique in the namespace; two devices may both have pairs.
 	nearName, farName := fmt.Sprintf("hold%d.%d", l.index, n), fmt.Sprintf("back%d.%d", l.index, n)
@@ -186,13 +186,13 @@ func (l *link) addPair(n int, d time.Duration, back *ebpf.Program) (near int, er
 	if err := l.addProgram(far, ingress, priorityRules, "return", back); err != nil {
 		return 0, err
 	}
-	// One packet after the other, as many as there can be in so long a time.
+	// In order, and as many packets as there can be in that time.
 	_, err = impair.Apply(netdev.Device{NetNS: l.device.NetNS, Name: nearName, Index: near}, impair.Netem{Delay: d, Limit: holdLimit})
 	if err != nil {
 		return 0, err
 	}
-	// The near end last: when it comes up it has a carrier already, and its queue works at once (veth_open,
-	// dev_activate). The pair carries nothing of its own: no addresses, no multicast, no neighbours.
+	// The near end last: when it comes up it already has a carrier, and its queue works at once (veth_open,
+	// dev_activate). The pair sends nothing by itself: it has no addresses, no multicast, no neighbours.
 	for _, end := range []netlink.Link{farLink, nearLink} {
 		err := errors.Join(
 			l.LinkSetIP6AddrGenMode(end, nl.IN6_ADDR_GEN_MODE_NONE),

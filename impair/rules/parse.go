@@ -68,7 +68,7 @@ func (p *program) parseIPv4() {
 		asm.And.Imm(asm.R1, 3),
 	)
 	p.store(asm.R7, unsafe.Offsetof(packet{}.ECN), asm.R1)
-	// A fragment has no TCP header, or does not tell how long the segment is.
+	// A fragment has no TCP header, or not the length of the segment.
 	const moreFragmentsAndOffset = 0x3fff
 	// if (ntohs(iph->frag_off) & (IP_MF | IP_OFFSET)) goto parsed;
 	p.loadBig(asm.R1, header+6, asm.Half)
@@ -224,7 +224,7 @@ func (p *program) parseTCP() {
 	p.sortTCP()
 }
 
-// sortTCP finds the kinds that the flags, in R2, tell. It gathers them in R1.
+// sortTCP derives the kinds from the flags in R2, and collects them in R1.
 func (p *program) sortTCP() {
 	// kinds = KIND_PACKET | KIND_SEGMENT;
 	p.add(asm.Mov.Imm(asm.R1, int32(kindPacket|kindSegment)))

@@ -6,7 +6,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
-// What a program tells clsact (linux/pkt_cls.h).
+// Return values of a program in clsact (linux/pkt_cls.h).
 const (
 	tcUnspec = -1 // go on to the next filter
 	tcOK     = 0

@@ -53,7 +53,7 @@ type Set struct {
 	settings  settings
 	capacity  int // rules that the program can ask
 	installed []*Installed
-	pairs     map[time.Duration]int // near end's index, for packets that are held so long
+	pairs     map[time.Duration]int // index of the near end, by the delay of its pair
 	corrupts  bool                  // the filters for Corrupt are there
 }
 
@@ -186,7 +186,7 @@ func (i *Installed) Rule() Rule { return i.rule }
 
 // Add adds a rule after the existing ones, and lets it act.
 //
-// Errors: [*invalid.FieldError] (joined; nothing was done), [ErrFull], [ErrClosed], [ErrNotSupported].
+// Errors: [*invalid.FieldError] (joined; nothing was done), [ErrNotSupported], or that the set is full or closed.
 func (s *Set) Add(r Rule) (_ *Installed, err error) {
 	defer func() {
 		if err != nil {
@@ -200,9 +200,9 @@ func (s *Set) Add(r Rule) (_ *Installed, err error) {
 	defer s.mu.Unlock()
 	switch {
 	case s.closed:
-		return nil, ErrClosed
+		return nil, errClosed
 	case len(s.installed) == maxRules:
-		return nil, ErrFull
+		return nil, errFull
 	}
 	if err := s.load(); err != nil {
 		return nil, err
@@ -302,7 +302,7 @@ func (i *Installed) Enable() error {
 
 func (i *Installed) enable() error {
 	if i.set.closed {
-		return i.failed("enable", ErrClosed)
+		return i.failed("enable", errClosed)
 	}
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
@@ -343,7 +343,7 @@ func (i *Installed) Disable() error {
 
 func (i *Installed) disable() error {
 	if i.set.closed {
-		return i.failed("disable", ErrClosed)
+		return i.failed("disable", errClosed)
 	}
 	i.set.settings.Rules[i.index].Active = 0
 	if err := i.set.write(); err != nil {
@@ -361,7 +361,7 @@ func (s *Set) Trace(on bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return fmt.Errorf("trace %s: %w", s.device, ErrClosed)
+		return fmt.Errorf("trace %s: %w", s.device, errClosed)
 	}
 	if err := s.load(); err != nil {
 		return fmt.Errorf("trace %s: %w", s.device, err)
@@ -404,7 +404,7 @@ func (s *Set) Counts() ([]Count, error) {
 func (s *Set) counters() (counters, error) {
 	var c counters
 	if s.closed {
-		return c, fmt.Errorf("count hits on %s: %w", s.device, ErrClosed)
+		return c, fmt.Errorf("count hits on %s: %w", s.device, errClosed)
 	}
 	if s.capacity == 0 {
 		return c, nil // there was no rule yet
@@ -415,7 +415,7 @@ func (s *Set) counters() (counters, error) {
 	return c, nil
 }
 
-// complete tells what the set could not do or report.
+// complete returns an error that says what the set could not do or report.
 func (s *Set) complete(c counters) error {
 	var errs []error
 	for _, fault := range []struct {

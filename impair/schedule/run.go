@@ -15,15 +15,12 @@ type Done struct {
 
 	// Began and Ended are the begin and the end of its application, since the start of the schedule. Began is At or
 	// later; the change took effect between the two.
-	Began time.Duration `json:"began"`
-	Ended time.Duration `json:"ended"`
+	Began time.Duration `json:"began_ns"`
+	Ended time.Duration `json:"ended_ns"`
 
 	// Skipped says that the step was not applied, as the next one was already due.
 	Skipped bool `json:"skipped,omitzero"`
 }
-
-// Late is how late the step began.
-func (d Done) Late() time.Duration { return d.Began - d.At }
 
 // Run applies the steps of a schedule at their times, counted from now. If several steps are already due when one is
 // done, only the last of them is applied, and the others are reported as skipped: a slow apply loses steps, but
@@ -37,7 +34,7 @@ func Run(ctx context.Context, s Schedule, apply func(impair.Netem) error) ([]Don
 	}
 	start := time.Now()
 	var done []Done
-	next, stop := iter.Pull(s.All())
+	next, stop := iter.Pull(s.all())
 	defer stop()
 	for step, ok := next(); ok; {
 		if err := sleepUntil(ctx, start.Add(step.At)); err != nil {
@@ -71,7 +68,7 @@ func sleepUntil(ctx context.Context, t time.Time) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return context.Cause(ctx) // both at once is the end, not luck
+		return context.Cause(ctx) // if both are due, the end wins: no chance decides
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

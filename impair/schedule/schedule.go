@@ -11,7 +11,7 @@ import (
 
 // A Step is an impairment and the time from which it applies, since the start of the schedule.
 type Step struct {
-	At    time.Duration `json:"at"` // in nanoseconds
+	At    time.Duration `json:"at_ns"`
 	Netem impair.Netem  `json:"netem"`
 }
 
@@ -21,7 +21,7 @@ type Schedule struct {
 	Steps []Step `json:"steps"`
 
 	// Period is the time after which the steps begin again, forever; 0 means never.
-	Period time.Duration `json:"period,omitzero"`
+	Period time.Duration `json:"period_ns,omitzero"`
 }
 
 // ErrInvalid is in every error about a schedule or a trace: use errors.Is. The text says what is wrong.
@@ -61,8 +61,8 @@ func (s Schedule) Validate() error {
 	return nil
 }
 
-// All returns the steps with their times from the schedule's begin; without an end, if it has a period.
-func (s Schedule) All() iter.Seq[Step] {
+// all returns the steps with their times from the schedule's begin; without an end, if it has a period.
+func (s Schedule) all() iter.Seq[Step] {
 	return func(yield func(Step) bool) {
 		for round := time.Duration(0); ; round += s.Period {
 			for _, step := range s.Steps {

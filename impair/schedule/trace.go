@@ -12,17 +12,17 @@ import (
 	"github.com/tcplab/tcplab/impair"
 )
 
-// Opportunity is what a line of a trace stands for, in bytes. mahimahi's manual says 1500; its program counts 1504, an
+// opportunity is what a line of a trace stands for, in bytes. mahimahi's manual says 1500; its program counts 1504, an
 // IP packet of 1500 and the 4 bytes that a TUN device puts before it (mahimahi, src/frontend/link_queue.hh:
 // PACKET_SIZE).
-const Opportunity = 1504
+const opportunity = 1504
 
-// A Trace is a link's rate over time in mahimahi's format: a line for each opportunity to deliver [Opportunity] bytes,
+// A Trace is a link's rate over time in mahimahi's format: a line for each opportunity to deliver 1504 bytes,
 // with its time in whole milliseconds, none before the one above it. The last line's time is the length, after which
 // the trace begins again (mm-link(1); mahimahi, src/frontend/link_queue.cc).
 type Trace struct {
-	// Opportunities are the lines, in milliseconds.
-	Opportunities []int64
+	// opportunities are the lines, in milliseconds.
+	opportunities []int64
 }
 
 // The bounds of a trace that ParseTrace takes.
@@ -31,14 +31,14 @@ const (
 	maxMilliseconds  = 365 * 24 * 3600 * 1000 // a year
 )
 
-// A TraceError says what is wrong with a trace, and in which line.
-type TraceError struct {
+// A traceError says what is wrong with a trace, and in which line.
+type traceError struct {
 	Line int    // from 1; 0 if it is the trace as a whole
 	Text string // the line, if it can be shown
 	Want string
 }
 
-func (e *TraceError) Error() string {
+func (e *traceError) Error() string {
 	switch {
 	case e.Line == 0:
 		return "trace: want " + e.Want
@@ -47,40 +47,40 @@ func (e *TraceError) Error() string {
 	}
 }
 
-// Is makes a TraceError an [ErrInvalid].
-func (e *TraceError) Is(target error) bool { return target == ErrInvalid }
+// Is makes a traceError an [ErrInvalid].
+func (e *traceError) Is(target error) bool { return target == ErrInvalid }
 
 // ParseTrace reads a trace. As mahimahi does, it refuses an empty line, a time that goes back, a trace without a line,
-// and one that takes no time. What is wrong with the text is a [*TraceError].
+// and one that takes no time. What is wrong with the text is an [ErrInvalid] that says in which line.
 func ParseTrace(r io.Reader) (Trace, error) {
 	var t Trace
 	var last int64
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		text := lines.Text()
-		number := len(t.Opportunities) + 1
+		number := len(t.opportunities) + 1
 		ms, err := strconv.ParseUint(text, 10, 63)
 		at := int64(ms)
 		switch {
 		case err != nil || at > maxMilliseconds:
-			return Trace{}, &TraceError{number, cut(text), fmt.Sprintf("a time in milliseconds, 0 to %d", int64(maxMilliseconds))}
+			return Trace{}, &traceError{number, cut(text), fmt.Sprintf("a time in milliseconds, 0 to %d", int64(maxMilliseconds))}
 		case at < last:
-			return Trace{}, &TraceError{number, text, fmt.Sprintf("a time that is not before the line above, %d", last)}
+			return Trace{}, &traceError{number, text, fmt.Sprintf("a time that is not before the line above, %d", last)}
 		case number > maxOpportunities:
-			return Trace{}, &TraceError{number, text, fmt.Sprintf("at most %d lines", maxOpportunities)}
+			return Trace{}, &traceError{number, text, fmt.Sprintf("at most %d lines", maxOpportunities)}
 		}
-		t.Opportunities = append(t.Opportunities, at)
+		t.opportunities = append(t.opportunities, at)
 		last = at
 	}
 	switch err := lines.Err(); {
 	case errors.Is(err, bufio.ErrTooLong):
-		return Trace{}, &TraceError{len(t.Opportunities) + 1, "(very long)", "a time in milliseconds"}
+		return Trace{}, &traceError{len(t.opportunities) + 1, "(very long)", "a time in milliseconds"}
 	case err != nil:
 		return Trace{}, fmt.Errorf("read trace: %w", err)
-	case len(t.Opportunities) == 0:
-		return Trace{}, &TraceError{Want: "a line at least"}
+	case len(t.opportunities) == 0:
+		return Trace{}, &traceError{Want: "a line at least"}
 	case last == 0:
-		return Trace{}, &TraceError{Want: "a last line above 0: the trace has to take some time"}
+		return Trace{}, &traceError{Want: "a last line above 0: the trace has to take some time"}
 	}
 	return t, nil
 }
@@ -94,27 +94,19 @@ func cut(text string) string {
 	return text
 }
 
-// Length is the time after which the trace begins again.
-func (t Trace) Length() time.Duration {
-	if len(t.Opportunities) == 0 {
+// length is the time after which the trace begins again.
+func (t Trace) length() time.Duration {
+	if len(t.opportunities) == 0 {
 		return 0
 	}
-	return time.Duration(t.Opportunities[len(t.Opportunities)-1]) * time.Millisecond
-}
-
-// Mean is the trace's average rate, in bits a second.
-func (t Trace) Mean() float64 {
-	if t.Length() == 0 {
-		return 0
-	}
-	return float64(len(t.Opportunities)) * Opportunity * 8 / t.Length().Seconds()
+	return time.Duration(t.opportunities[len(t.opportunities)-1]) * time.Millisecond
 }
 
 // LongestGap is the longest time without an opportunity, including the one from the end to the next begin. A window
 // of that length always has one.
 func (t Trace) LongestGap() time.Duration {
 	var last, longest int64
-	for _, at := range t.Opportunities {
+	for _, at := range t.opportunities {
 		longest = max(longest, at-last)
 		last = at
 	}
@@ -122,35 +114,35 @@ func (t Trace) LongestGap() time.Duration {
 	return time.Duration(longest) * time.Millisecond
 }
 
-// A Rate is the average rate of a trace in a window.
-type Rate struct {
-	At            time.Duration
-	Length        time.Duration
-	Opportunities int
+// A windowRate is the average rate of a trace in a window.
+type windowRate struct {
+	at            time.Duration
+	length        time.Duration
+	opportunities int
 }
 
-// BitsPerSecond is the average rate of the window.
-func (r Rate) BitsPerSecond() int64 {
-	return int64(math.Round(float64(r.Opportunities) * Opportunity * 8 / r.Length.Seconds()))
+// bitsPerSecond is the average rate of the window.
+func (r windowRate) bitsPerSecond() int64 {
+	return int64(math.Round(float64(r.opportunities) * opportunity * 8 / r.length.Seconds()))
 }
 
-// Rates counts the opportunities in windows of a length, a millisecond at least; the last window can be shorter. An
+// rates counts the opportunities in windows of a length, a millisecond at least; the last window can be shorter. An
 // opportunity at the very end of a window is in it, one at 0 in the first.
-func (t Trace) Rates(window time.Duration) ([]Rate, error) {
+func (t Trace) rates(window time.Duration) ([]windowRate, error) {
 	if window < time.Millisecond {
 		return nil, refused("a window of %v: allowed are 1ms and more, the resolution of a trace", window)
 	}
-	length := t.Length()
+	length := t.length()
 	if length == 0 {
 		return nil, refused("the trace is empty")
 	}
-	var rates []Rate
+	var rates []windowRate
 	next := 0
 	for at := time.Duration(0); at < length; at += window {
-		rate := Rate{At: at, Length: min(window, length-at)}
-		end := at + rate.Length
-		for next < len(t.Opportunities) && time.Duration(t.Opportunities[next])*time.Millisecond <= end {
-			rate.Opportunities++
+		rate := windowRate{at: at, length: min(window, length-at)}
+		end := at + rate.length
+		for next < len(t.opportunities) && time.Duration(t.opportunities[next])*time.Millisecond <= end {
+			rate.opportunities++
 			next++
 		}
 		rates = append(rates, rate)
@@ -176,40 +168,40 @@ func (t Trace) Schedule(base impair.Netem, window time.Duration) (Schedule, erro
 	if base.Rate != (impair.Rate{}) {
 		return Schedule{}, refused("base has a %v: the rate is the trace's", base.Rate)
 	}
-	rates, err := t.Rates(window)
+	rates, err := t.rates(window)
 	if err != nil {
 		return Schedule{}, err
 	}
 	if base.Limit == 0 {
 		base.Limit = limit(base, rates)
 	}
-	s := Schedule{Period: t.Length()}
-	var last Rate
+	s := Schedule{Period: t.length()}
+	var last windowRate
 	for i, rate := range rates {
-		if i > 0 && rate.BitsPerSecond() == last.BitsPerSecond() {
+		if i > 0 && rate.bitsPerSecond() == last.bitsPerSecond() {
 			continue
 		}
 		last = rate
 		n := dead(base)
-		if rate.Opportunities > 0 {
-			const overhead = Opportunity - 1500 - 14 // in place of the Ethernet header
+		if rate.opportunities > 0 {
+			const overhead = opportunity - 1500 - 14 // in place of the Ethernet header
 			n = base
-			n.Rate = impair.Rate{BitsPerSecond: rate.BitsPerSecond(), PacketOverhead: overhead}
+			n.Rate = impair.Rate{BitsPerSecond: rate.bitsPerSecond(), PacketOverhead: overhead}
 		}
-		s.Steps = append(s.Steps, Step{rate.At, n})
+		s.Steps = append(s.Steps, Step{rate.at, n})
 	}
 	return s, s.Validate()
 }
 
 // limit is a queue for the fastest window.
-func limit(base impair.Netem, rates []Rate) int {
+func limit(base impair.Netem, rates []windowRate) int {
 	const least = 64
 	var fastest int64
 	for _, r := range rates {
-		fastest = max(fastest, r.BitsPerSecond())
+		fastest = max(fastest, r.bitsPerSecond())
 	}
-	const tableReach = 4 // a distribution's table goes so many times the jitter
+	const tableReach = 4 // a table of a distribution reaches this many times the jitter
 	held := base.Delay + tableReach*base.Jitter
-	line := math.Ceil(float64(fastest) / 8 / Opportunity * held.Seconds())
+	line := math.Ceil(float64(fastest) / 8 / opportunity * held.Seconds())
 	return int(min(line+max(2*line, least), math.MaxInt32))
 }

@@ -42,8 +42,7 @@ func TestParseTraceRefuses(t *testing.T) {
 func TestTraceOfOneLine(t *testing.T) {
 	g := NewWithT(t)
 	trace := parse(t, "1\n")
-	g.Expect(trace.Length()).To(Equal(time.Millisecond))
-	g.Expect(trace.Mean()).To(BeNumerically("~", 12.032e6, 1)) // 1504 bytes, not 1500
+	g.Expect(trace.length()).To(Equal(time.Millisecond))
 	s, err := trace.Schedule(impair.Netem{}, 100*time.Millisecond)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(s.Period).To(Equal(time.Millisecond))
@@ -55,10 +54,10 @@ func TestTraceRates(t *testing.T) {
 	g := NewWithT(t)
 	// 0 to 10 ms: 3 (0, 4, 10); to 20: none; to 30: 1; to 34: 2
 	trace := parse(t, "0\n4\n10\n25\n34\n34")
-	rates, err := trace.Rates(10 * ms)
+	rates, err := trace.rates(10 * ms)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(rates).To(Equal([]Rate{{0, 10 * ms, 3}, {10 * ms, 10 * ms, 0}, {20 * ms, 10 * ms, 1}, {30 * ms, 4 * ms, 2}}))
-	g.Expect(rates[0].BitsPerSecond()).To(BeEquivalentTo(3_609_600)) // 3 * 1504 * 8 / 10 ms
+	g.Expect(rates).To(Equal([]windowRate{{0, 10 * ms, 3}, {10 * ms, 10 * ms, 0}, {20 * ms, 10 * ms, 1}, {30 * ms, 4 * ms, 2}}))
+	g.Expect(rates[0].bitsPerSecond()).To(BeEquivalentTo(3_609_600)) // 3 * 1504 * 8 / 10 ms
 	g.Expect(trace.LongestGap()).To(Equal(15 * ms))
 
 	s, err := trace.Schedule(impair.Netem{Delay: 20 * ms}, 10*ms)
@@ -74,7 +73,7 @@ func TestTraceRates(t *testing.T) {
 		g.Expect(step.Netem.Loss).To(BeNil())
 	}
 
-	_, err = trace.Rates(ms - 1)
+	_, err = trace.rates(ms - 1)
 	g.Expect(err).To(MatchError(ErrInvalid))
 	_, err = trace.Schedule(impair.Netem{Rate: impair.Rate{BitsPerSecond: impair.Mbit}}, 10*ms)
 	g.Expect(err).To(MatchError(ContainSubstring("the rate is the trace's")))
@@ -104,24 +103,24 @@ func FuzzParseTrace(f *testing.F) {
 			return
 		}
 		width := time.Duration(window) * time.Millisecond
-		if window < 1 || window > 1_000_000_000 || trace.Length()/width > 10_000 {
+		if window < 1 || window > 1_000_000_000 || trace.length()/width > 10_000 {
 			return
 		}
-		rates, err := trace.Rates(width)
+		rates, err := trace.rates(width)
 		if err != nil {
 			t.Fatal(err)
 		}
 		sum, length := 0, time.Duration(0)
 		for _, r := range rates {
-			sum += r.Opportunities
-			length += r.Length
+			sum += r.opportunities
+			length += r.length
 		}
-		if sum != len(trace.Opportunities) || length != trace.Length() {
-			t.Fatalf("%d opportunities in %v, want %d in %v", sum, length, len(trace.Opportunities), trace.Length())
+		if sum != len(trace.opportunities) || length != trace.length() {
+			t.Fatalf("%d opportunities in %v, want %d in %v", sum, length, len(trace.opportunities), trace.length())
 		}
 		if width >= trace.LongestGap() {
 			for i, r := range rates[:len(rates)-1] {
-				if r.Opportunities == 0 {
+				if r.opportunities == 0 {
 					t.Fatalf("window %d is silent, though no gap is longer", i)
 				}
 			}

@@ -17,7 +17,7 @@ func Set(record *results.Record, report types.SpecReport) {
 	record.Scenario = report.FullText()
 	record.Labels = report.Labels()
 	record.Verdict = results.Verdict(report.State.String())
-	record.Duration = results.Duration(report.RunTime)
+	record.Duration = report.RunTime
 	record.Failure, record.Reason = nil, ""
 	switch {
 	case report.State.Is(types.SpecStateSkipped):

@@ -51,7 +51,7 @@ func TestSet(t *testing.T) {
 			Set(record, c.report)
 			g.Expect(record.Scenario).To(Equal("a spec opens"))
 			g.Expect(record.Labels).To(Equal([]string{"outer", "inner"}))
-			g.Expect(record.Duration).To(Equal(results.Duration(time.Second)))
+			g.Expect(record.Duration).To(Equal(time.Second))
 			g.Expect(record.Failure).To(Equal(c.failure))
 			g.Expect(record.Reason).To(Equal(c.reason))
 			g.Expect(WasToRun(c.report)).To(Equal(c.wasToRun))

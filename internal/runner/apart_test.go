@@ -10,6 +10,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/results"
 )
@@ -86,9 +87,7 @@ func TestInitIsTheCommand(t *testing.T) {
 	if runtime.GOARCH != guest.Arch {
 		t.Skip("the command of this machine, " + runtime.GOARCH + ", is not what guests run")
 	}
-	if _, err := exec.LookPath("make"); err != nil {
-		t.Skip("needs make")
-	}
+	testenv.Program(t, "make", "to build as make does")
 	g := NewWithT(t)
 	binary := filepath.Join(t.TempDir(), "tcplab")
 	build := exec.Command("make", "-C", "../..", binary, "TCPLAB="+binary)

@@ -9,9 +9,9 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// Check refuses options that no session can have, before anything is compiled or downloaded. Messages name the
+// check refuses options that no session can have, before anything is compiled or downloaded. Messages name the
 // command's flags, as the others of this package do.
-func (o SessionOptions) Check() error {
+func (o SessionOptions) check() error {
 	if len(o.Kernels) > 1 && slices.Contains(o.Kernels, "") {
 		return errors.New("--kernel: there is no name before, after or between commas")
 	}
@@ -25,7 +25,7 @@ func (o SessionOptions) Check() error {
 
 // Check refuses options that no run can have, as that of the session's does.
 func (o RunOptions) Check() error {
-	if err := o.Filter.Validate(); err != nil {
+	if err := o.Filter.validate(); err != nil {
 		return err
 	}
 	if o.Jobs < 0 {

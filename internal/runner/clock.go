@@ -29,8 +29,8 @@ func ParseClock(name string) (Clock, error) {
 	return "", fmt.Errorf("clock %q: allowed are %s, %s and %s", name, Auto, Virtual, Real)
 }
 
-// ErrCannotRun is for a clock that this machine cannot offer.
-var ErrCannotRun = errors.New("cannot run here")
+// errCannotRun is for a clock that this machine cannot offer.
+var errCannotRun = errors.New("cannot run here")
 
 // Choose decides on a clock and says why in one line. An error says what is missing and
 // what to do.
@@ -38,15 +38,15 @@ func Choose(wanted Clock) (Clock, string, error) {
 	realErr := RealClock()
 	if wanted == Real || wanted == Auto && realErr == nil {
 		if realErr != nil {
-			return "", "", fmt.Errorf("real clock: %w: %w; the virtual clock may: --clock virtual", ErrCannotRun, realErr)
+			return "", "", fmt.Errorf("real clock: %w: %w; the virtual clock may: --clock virtual", errCannotRun, realErr)
 		}
 		return Real, "this kernel has sch_netem, and this is root", nil
 	}
 	if _, err := vm.FindQEMU(); err != nil {
 		if wanted == Auto {
-			return "", "", fmt.Errorf("%w on the real clock: %w; nor on the virtual one: %w", ErrCannotRun, realErr, err)
+			return "", "", fmt.Errorf("%w on the real clock: %w; nor on the virtual one: %w", errCannotRun, realErr, err)
 		}
-		return "", "", fmt.Errorf("virtual clock: %w: %w", ErrCannotRun, err)
+		return "", "", fmt.Errorf("virtual clock: %w: %w", errCannotRun, err)
 	}
 	if wanted == Virtual {
 		return Virtual, "as asked", nil

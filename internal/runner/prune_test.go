@@ -51,9 +51,9 @@ func TestCacheHasALimit(t *testing.T) {
 func TestLimitsOfTheCacheAreChecked(t *testing.T) {
 	for _, variable := range []string{vm.RunsLimitVariable, vm.KernelsLimitVariable, vm.SuitesLimitVariable, vm.StatesLimitVariable} {
 		g := NewWithT(t)
-		g.Expect(SessionOptions{}.Check()).To(Succeed())
+		g.Expect(SessionOptions{}.check()).To(Succeed())
 		t.Setenv(variable, "much")
-		g.Expect(SessionOptions{}.Check()).To(MatchError(ContainSubstring(variable+"=much")), variable)
+		g.Expect(SessionOptions{}.check()).To(MatchError(ContainSubstring(variable+"=much")), variable)
 		t.Setenv(variable, "")
 	}
 }

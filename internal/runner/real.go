@@ -14,6 +14,8 @@ import (
 
 	"github.com/onsi/ginkgo/v2/types"
 
+	"github.com/tcplab/tcplab/harness/kernelversion"
+	"github.com/tcplab/tcplab/internal/constraint"
 	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/internal/subprocess"
 	"github.com/tcplab/tcplab/internal/vm/guest"
@@ -27,7 +29,7 @@ const interruptGrace = 45 * time.Second
 // runReal runs the suites on this kernel, one after the other: side by side they would
 // disturb each other's timing.
 func (s *Session) runReal(ctx context.Context, suites []*Suite, run *results.Run, options RunOptions) ([]*results.Record, error) {
-	fit, err := kernelFilter(results.ThisKernel().Release)
+	running, err := kernelversion.Parse(results.ThisKernel().Release)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +41,7 @@ func (s *Session) runReal(ctx context.Context, suites []*Suite, run *results.Run
 			continue
 		}
 		task.Set("%d of %d done, now %s", i, len(suites), suite.Name)
-		records, err := s.runHere(ctx, suite, run, fit, options)
+		records, err := s.runHere(ctx, suite, run, constraint.Filter(running), options)
 		all = append(all, records...)
 		if err != nil {
 			return all, err

@@ -66,7 +66,7 @@ func (o RunOptions) environment(clock Clock, results string) []string {
 }
 
 // record is what the runner knows of each scenario of a run, whoever tells the rest.
-func (o RunOptions) record(clock Clock, kernel results.Kernel) results.Record {
+func (o RunOptions) record(clock Clock, kernel results.Uname) results.Record {
 	return results.Record{Clock: string(clock), Kernel: kernel, Seed: o.Seed, IPv6: o.IPv6}
 }
 

@@ -42,7 +42,7 @@ func TestChoose(t *testing.T) {
 		g.Expect(clock).To(Equal(Real))
 		g.Expect(why).NotTo(BeEmpty())
 	} else {
-		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(errCannotRun))
 		g.Expect(err).To(MatchError(ContainSubstring(realErr.Error())))
 		g.Expect(err.Error()).To(HaveSuffix("--clock virtual"))
 	}
@@ -53,7 +53,7 @@ func TestChoose(t *testing.T) {
 		g.Expect(clock).To(Equal(Virtual))
 		g.Expect(why).To(Equal("as asked"))
 	} else {
-		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(errCannotRun))
 	}
 
 	clock, why, err = Choose(Auto)
@@ -64,7 +64,7 @@ func TestChoose(t *testing.T) {
 		g.Expect(clock).To(Equal(Virtual))
 		g.Expect(why).To(Equal(because(realErr)))
 	default:
-		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(errCannotRun))
 		g.Expect(err).To(MatchError(ContainSubstring(realErr.Error())))
 		g.Expect(err).To(MatchError(qemuErr))
 	}
@@ -75,7 +75,7 @@ func TestChoose(t *testing.T) {
 func TestChooseForAKernel(t *testing.T) {
 	g := NewWithT(t)
 	_, _, err := chooseFor(SessionOptions{Clock: Real, Kernels: []string{"6.1"}})
-	g.Expect(err).To(MatchError(ErrCannotRun))
+	g.Expect(err).To(MatchError(errCannotRun))
 	g.Expect(err).To(MatchError(ContainSubstring("kernel 6.1 on the real clock")))
 	_, qemuErr := vm.FindQEMU()
 	for _, clock := range []Clock{"", Auto, Virtual} {
@@ -104,7 +104,7 @@ func TestSplitMisfits(t *testing.T) {
 		"6.12.95+deb12-amd64": {"any", "new"},
 		"4.19.0-27-amd64":     {"any"},
 	} {
-		kernel := results.Kernel{Release: release}
+		kernel := results.Uname{Release: release}
 		suites, misfits, err := splitMisfits([]*Suite{suite}, kernel)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(texts(suites[0], selected)).To(Equal(fit), release)
@@ -115,7 +115,7 @@ func TestSplitMisfits(t *testing.T) {
 			g.Expect(m.kernel).To(Equal(kernel))
 		}
 	}
-	_, _, err := splitMisfits([]*Suite{suite}, results.Kernel{Release: "next"})
+	_, _, err := splitMisfits([]*Suite{suite}, results.Uname{Release: "next"})
 	g.Expect(err).To(HaveOccurred())
 }
 
@@ -124,14 +124,14 @@ func TestChooseWithoutQEMU(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	g := NewWithT(t)
 	_, _, err := Choose(Virtual)
-	g.Expect(err).To(MatchError(ErrCannotRun))
+	g.Expect(err).To(MatchError(errCannotRun))
 	g.Expect(err).To(MatchError(vm.ErrNoQEMU))
 	if RealClock() != nil {
 		_, _, err = Choose(Auto)
-		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(errCannotRun))
 		g.Expect(err).To(MatchError(vm.ErrNoQEMU))
 		_, err = Run(t.Context(), SessionOptions{Patterns: []string{"./testdata/no-such"}}, RunOptions{})
-		g.Expect(err).To(MatchError(ErrCannotRun))
+		g.Expect(err).To(MatchError(errCannotRun))
 	}
 }
 
@@ -273,7 +273,7 @@ func TestCacheThatIsDamaged(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			record.Duration = results.Duration(9 * time.Hour)
+			record.Duration = 9 * time.Hour
 			return record.Write(filepath.Join(entry, entryFolder))
 		},
 		"no hash of the record": func(entry string) error { return os.Remove(filepath.Join(entry, entryHash)) },
@@ -350,7 +350,7 @@ const reportOfOneSpec = `[{"SpecReports": [
 func TestVerdict(t *testing.T) {
 	suite := &Suite{Name: "handshake", Path: "example.org/handshake", Ginkgo: true}
 	spec := &Spec{Text: "a spec opens", Labels: []string{"quick"}}
-	kernel := results.Kernel{Release: "6.1.0-40-amd64", Machine: "x86_64"}
+	kernel := results.Uname{Release: "6.1.0-40-amd64", Machine: "x86_64"}
 	panicked := &vm.GuestError{Kind: vm.ErrPanic, Detail: "Kernel panic - not syncing: sysrq", Console: []string{"last words"}}
 	failure := &results.Failure{Message: "Expected 1 to equal 2", Location: "x_test.go:7"}
 
@@ -423,7 +423,7 @@ func TestVerdict(t *testing.T) {
 			report := c.report
 			if c.record != nil {
 				record := *c.record
-				record.Kernel = results.Kernel{Release: "of the guest"}
+				record.Kernel = results.Uname{Release: "of the guest"}
 				record.Suite, record.Scenario, record.Clock = suite.Name, spec.Text, results.ClockVirtual
 				g.Expect(writeRecord(&record, dir)).To(Succeed())
 				if report == "" { // as the harness and Ginkgo do, who are of one mind

@@ -51,7 +51,7 @@ func Open(ctx context.Context, options SessionOptions) (*Session, error) {
 }
 
 func open(ctx context.Context, options SessionOptions, apart bool) (*Session, error) {
-	if err := options.Check(); err != nil {
+	if err := options.check(); err != nil {
 		return nil, err
 	}
 	clock, why, err := chooseFor(options)
@@ -145,7 +145,7 @@ func chooseFor(options SessionOptions) (Clock, string, error) {
 		return Choose(wanted)
 	}
 	if wanted == Real {
-		return "", "", fmt.Errorf("kernel %s on the real clock: %w: that is the clock of this machine's own kernel; leave out one or the other", named, ErrCannotRun)
+		return "", "", fmt.Errorf("kernel %s on the real clock: %w: that is the clock of this machine's own kernel; leave out one or the other", named, errCannotRun)
 	}
 	clock, _, err := Choose(Virtual)
 	return clock, "a guest kernel is named", err
@@ -246,27 +246,27 @@ func (s *Session) list(ctx context.Context, filter Filter) ([]*Suite, error) {
 }
 
 // kernel finds the kernel to run on: a guest's, or on the real clock this machine's.
-func (s *Session) kernel(ctx context.Context, name string) (*vm.Kernel, results.Kernel, error) {
+func (s *Session) kernel(ctx context.Context, name string) (*vm.GuestKernel, results.Uname, error) {
 	if s.clock == Real {
 		return nil, results.ThisKernel(), nil
 	}
 	name = cmp.Or(name, s.guests.kernels[0])
 	if _, ok := s.guests.releases[name]; !ok {
-		return nil, results.Kernel{}, fmt.Errorf("kernel %s is none of the session's: %s", name, strings.Join(s.guests.kernels, ", "))
+		return nil, results.Uname{}, fmt.Errorf("kernel %s is none of the session's: %s", name, strings.Join(s.guests.kernels, ", "))
 	}
 	guest, err := s.guestKernel(ctx, name) // once more: a run can be hours after the one before it
 	if err != nil {
-		return nil, results.Kernel{}, err
+		return nil, results.Uname{}, err
 	}
 	s.log.once("guest kernel: %s (%s)", guest.Release, guest.Source)
 	if err := s.makeBase(guest); err != nil {
-		return nil, results.Kernel{}, err
+		return nil, results.Uname{}, err
 	}
-	return guest, results.Kernel{Release: guest.Release, Machine: "x86_64"}, nil
+	return guest, results.Uname{Release: guest.Release, Machine: "x86_64"}, nil
 }
 
 // guestKernel finds a guest's kernel, which has the modules that are asked for.
-func (s *Session) guestKernel(ctx context.Context, name string) (*vm.Kernel, error) {
+func (s *Session) guestKernel(ctx context.Context, name string) (*vm.GuestKernel, error) {
 	kernel, err := vm.FindKernel(ctx, vm.KernelOptions{
 		Name: name, Progress: func(line string) { s.log.printf("%s", line) },
 	})
@@ -280,7 +280,7 @@ func (s *Session) guestKernel(ctx context.Context, name string) (*vm.Kernel, err
 }
 
 // makeBase makes what the guests of all suites share, unless it is there.
-func (s *Session) makeBase(kernel *vm.Kernel) error {
+func (s *Session) makeBase(kernel *vm.GuestKernel) error {
 	of := fmt.Sprintf("%q %q", kernel.SHA256, s.guests.modules)
 	if s.base != nil && s.baseOf == of {
 		return nil

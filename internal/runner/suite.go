@@ -113,8 +113,8 @@ func (f Filter) args() []string {
 	return args
 }
 
-// Validate finds out what Ginkgo would refuse.
-func (f Filter) Validate() error {
+// validate finds out what Ginkgo would refuse.
+func (f Filter) validate() error {
 	for _, expression := range append(append([]string{}, f.Focus...), f.Skip...) {
 		if _, err := regexp.Compile(expression); err != nil {
 			return fmt.Errorf("focus and skip take regular expressions: %w", err)
@@ -618,7 +618,7 @@ var errNoSpecs = errors.New("no spec matches")
 
 // List compiles the suites that the patterns name and lists their specs.
 func List(ctx context.Context, patterns []string, filter Filter) ([]*Suite, error) {
-	if err := filter.Validate(); err != nil {
+	if err := filter.validate(); err != nil {
 		return nil, err
 	}
 	kept, err := openKept(&logger{}) // the list is right without it

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // module is where the suites of the tests are.
@@ -18,9 +19,7 @@ const module = "github.com/tcplab/tcplab/internal/runner/testdata/"
 
 func needGo(t *testing.T) {
 	t.Helper()
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the go command, to compile suites")
-	}
+	testenv.Program(t, "go", "to compile suites")
 }
 
 func texts(suite *Suite, which func(Spec) bool) []string {
@@ -232,7 +231,7 @@ func TestBadFilters(t *testing.T) {
 			}
 		}
 	}
-	if err := (Filter{Focus: []string{"a|b"}, Skip: []string{"c"}, Labels: "x || !y"}).Validate(); err != nil {
+	if err := (Filter{Focus: []string{"a|b"}, Skip: []string{"c"}, Labels: "x || !y"}).validate(); err != nil {
 		t.Error(err)
 	}
 }

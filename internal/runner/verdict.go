@@ -48,7 +48,7 @@ func judge(suite *Suite, specs []*Spec, dirs []string, report string, known resu
 	if specs == nil {
 		record := &known
 		record.Suite, record.Scenario = suite.Name, suite.scenario()
-		record.Verdict, record.Duration = results.Passed, results.Duration(end.ran)
+		record.Verdict, record.Duration = results.Passed, end.ran
 		if failure != "" {
 			fail(record, failure)
 		} else if end.tests != nil {
@@ -78,7 +78,7 @@ func failed(record *results.Record) bool { return record.Verdict.Failed() }
 func judgeSpec(suite *Suite, spec *Spec, dir string, reported []types.Report, reportErr error, known results.Record, end ending) *results.Record {
 	made := known
 	made.Suite, made.Scenario, made.Labels = suite.Name, spec.Text, spec.Labels
-	made.Verdict, made.Duration = results.Passed, results.Duration(end.ran)
+	made.Verdict, made.Duration = results.Passed, end.ran
 
 	record, err := results.Read(filepath.Join(dir, results.FileName))
 	left := err == nil

@@ -40,7 +40,7 @@ type work struct {
 	suite  *Suite
 	specs  []*Spec // in their order; nil: all of it
 	image  func() (*vm.Image, error)
-	kernel results.Kernel // what is known of it without the harness in the guest
+	kernel results.Uname // what is known of it without the harness in the guest
 }
 
 // scenarios are the texts under which the work is recorded.
@@ -96,13 +96,13 @@ func (w work) place(name string) string {
 }
 
 // works are what the guests of a run have to do.
-func (s *Session) works(suites []*Suite, kernel *vm.Kernel, options RunOptions) []work {
+func (s *Session) works(suites []*Suite, kernel *vm.GuestKernel, options RunOptions) []work {
 	var works []work
 	for _, suite := range suites {
 		w := work{
 			suite:  suite,
 			image:  func() (*vm.Image, error) { return s.image(suite, options) },
-			kernel: results.Kernel{Release: kernel.Release, Machine: "x86_64"},
+			kernel: results.Uname{Release: kernel.Release, Machine: "x86_64"},
 		}
 		if !suite.Ginkgo {
 			works = append(works, w)
@@ -116,7 +116,7 @@ func (s *Session) works(suites []*Suite, kernel *vm.Kernel, options RunOptions) 
 	return works
 }
 
-func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.Run, kernel *vm.Kernel, options RunOptions) ([]*results.Record, error) {
+func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.Run, kernel *vm.GuestKernel, options RunOptions) ([]*results.Record, error) {
 	cache, err := vm.CacheDir()
 	if err != nil {
 		return nil, err
@@ -469,7 +469,7 @@ func ginkgoSeed(seed uint64) int64 { return int64(seed &^ (1 << 63)) }
 func hostPart(started time.Time) *results.HostPart {
 	part := results.ThisHost()
 	part.Started = started
-	part.Wall = results.Duration(time.Since(started))
+	part.Wall = time.Since(started)
 	return &part
 }
 

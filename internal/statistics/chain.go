@@ -16,9 +16,9 @@ type LossChain struct {
 // settled is how small a difference of probabilities is none any more.
 const settled = 1e-15
 
-// Stationary returns the share of packets that meet the chain in each state, in the long run, if it
+// stationary returns the share of packets that meet the chain in each state, in the long run, if it
 // starts in the first.
-func (c LossChain) Stationary() []float64 {
+func (c LossChain) stationary() []float64 {
 	share := make([]float64, len(c.Next))
 	share[0] = 1
 	for {
@@ -48,18 +48,18 @@ func (c LossChain) step(weights []float64) []float64 {
 // Share is the share of packets that are lost, in the long run.
 func (c LossChain) Share() float64 {
 	var share float64
-	for i, p := range c.Stationary() {
+	for i, p := range c.stationary() {
 		share += p * c.Loss[i]
 	}
 	return share
 }
 
-// Deviation is the standard deviation of the share among n packets, for many packets: with the
+// deviation is the standard deviation of the share among n packets, for many packets: with the
 // covariance of each packet with all that come after it.
-func (c LossChain) Deviation(n int) float64 {
+func (c LossChain) deviation(n int) float64 {
 	share := c.Share()
 	variance := share * (1 - share)
-	weights := c.Stationary()
+	weights := c.stationary()
 	for i := range weights {
 		weights[i] *= c.Loss[i] // of the states of packets that are lost
 	}
@@ -80,6 +80,6 @@ func (c LossChain) Deviation(n int) float64 {
 
 // Lost is between which shares of n packets, in percent, are lost, but for a chance of miss: by the central limit theorem.
 func (c LossChain) Lost(n int, miss float64) bounds.Range {
-	far := Sigmas(miss) * c.Deviation(n)
+	far := Sigmas(miss) * c.deviation(n)
 	return bounds.Around(100*c.Share(), 100*far).In("%").From("the chain's stationary distribution")
 }

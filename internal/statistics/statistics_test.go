@@ -151,7 +151,7 @@ func TestLossChain(t *testing.T) {
 		}
 	}
 	independent := chains["independent"].chain
-	if got, want := independent.Deviation(10_000), math.Sqrt(0.1*0.9/10_000); math.Abs(got-want) > 1e-9 {
+	if got, want := independent.deviation(10_000), math.Sqrt(0.1*0.9/10_000); math.Abs(got-want) > 1e-9 {
 		t.Errorf("deviation of independent losses: %v, expected %v", got, want)
 	}
 }
@@ -178,7 +178,7 @@ func TestLossChainDeviates(t *testing.T) {
 		_, got := Moments(shares)
 		// The deviation of a deviation, for a normal distribution.
 		const tolerance = 4 / math.Sqrt2 / 31.6
-		if want := x.chain.Deviation(n); math.Abs(got-want) > tolerance*want {
+		if want := x.chain.deviation(n); math.Abs(got-want) > tolerance*want {
 			t.Errorf("%s: deviation %v, expected %v", name, got, want)
 		}
 	}

@@ -47,6 +47,15 @@ func Root(t testing.TB, what string) {
 	}
 }
 
+// Program skips the test where a program is not installed, also if [Required]: a guest has none but those that are packed into it.
+// The text says what for.
+func Program(t testing.TB, name, what string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("needs %s, %s: %v", name, what, err)
+	}
+}
+
 // InGuest skips the test outside of a guest, also if [Required]: it would change this machine, or take too long in real time.
 // The text says which.
 func InGuest(t testing.TB, why string) {

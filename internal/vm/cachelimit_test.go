@@ -94,7 +94,7 @@ func TestCheckModules(t *testing.T) {
 	kernel, _, err := m.fetch(DefaultKernel)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(kernel.CheckModules(nil)).To(Succeed())
-	g.Expect(kernel.CheckModules(DefaultModules)).To(Succeed())
+	g.Expect(kernel.CheckModules(defaultModules)).To(Succeed())
 	err = kernel.CheckModules([]string{"sch_netem", "sch_none"})
 	g.Expect(err).To(MatchError(ErrNoModule))
 	g.Expect(err).To(MatchError("kernel 6.1.0-48-amd64: no such module: sch_none"))

@@ -43,7 +43,7 @@ func CheckMIPS(mips int) error {
 }
 
 // CheckModules refuses names of modules that a kernel neither has nor has built in.
-func (k *Kernel) CheckModules(names []string) error {
+func (k *GuestKernel) CheckModules(names []string) error {
 	if len(names) == 0 {
 		return nil
 	}

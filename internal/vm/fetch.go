@@ -12,8 +12,8 @@ import (
 )
 
 // fetchKernel downloads and unpacks the kernel that a name means now, unless the store has it.
-func fetchKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
-	kernel, err := withPlaces(options, func(a *places) (*Kernel, error) {
+func fetchKernel(ctx context.Context, options KernelOptions) (*GuestKernel, error) {
+	kernel, err := withPlaces(options, func(a *places) (*GuestKernel, error) {
 		place, offer, err := a.look(ctx, options.Name)
 		if err != nil {
 			return nil, err
@@ -58,7 +58,7 @@ func withPlaces[T any](options KernelOptions, use func(*places) (T, error)) (res
 }
 
 // fetch downloads a kernel and lets names mean it.
-func (p *places) fetch(ctx context.Context, place *place, offer Offer) (*Kernel, error) {
+func (p *places) fetch(ctx context.Context, place *place, offer Offer) (*GuestKernel, error) {
 	s := p.options.store()
 	source := imagePackage + offer.Release + "_" + offer.Version
 	kernel, folder, err := p.stored(s, offer)
@@ -87,7 +87,7 @@ func (p *places) fetch(ctx context.Context, place *place, offer Offer) (*Kernel,
 }
 
 // stored finds a kernel that has been unpacked from the very packages of an offer, with more modules or without.
-func (p *places) stored(s store, offer Offer) (*Kernel, string, error) {
+func (p *places) stored(s store, offer Offer) (*GuestKernel, string, error) {
 	for _, parts := range [][]aptPackage{offer.parts, slices.Concat(offer.parts, offer.extra)} {
 		var hashes []string
 		for _, part := range parts {
@@ -103,7 +103,7 @@ func (p *places) stored(s store, offer Offer) (*Kernel, string, error) {
 
 // download downloads a kernel's packages and unpacks them. Ubuntu's flavours differ in where they have netem: if the modules
 // are not enough, the package with more of them is taken as well.
-func (p *places) download(ctx context.Context, s store, place *place, offer Offer, source string) (*Kernel, string, error) {
+func (p *places) download(ctx context.Context, s store, place *place, offer Offer, source string) (*GuestKernel, string, error) {
 	dir, err := os.MkdirTemp(p.dir, "packages-")
 	if err != nil {
 		return nil, "", fmt.Errorf("kernel cache: %w", err)

@@ -24,7 +24,7 @@ func newMachine(t *testing.T, setup aptSetup) *machine {
 }
 
 // do fetches or finds a kernel, and tells what was said meanwhile.
-func (m *machine) do(name string, with func(KernelOptions) (*Kernel, error)) (*Kernel, string, error) {
+func (m *machine) do(name string, with func(KernelOptions) (*GuestKernel, error)) (*GuestKernel, string, error) {
 	m.said = nil
 	options := m.options
 	options.Name = name
@@ -32,12 +32,12 @@ func (m *machine) do(name string, with func(KernelOptions) (*Kernel, error)) (*K
 	return kernel, strings.Join(m.said, "\n"), err
 }
 
-func (m *machine) fetch(name string) (*Kernel, string, error) {
-	return m.do(name, func(o KernelOptions) (*Kernel, error) { return FetchKernel(m.t.Context(), o) })
+func (m *machine) fetch(name string) (*GuestKernel, string, error) {
+	return m.do(name, func(o KernelOptions) (*GuestKernel, error) { return FetchKernel(m.t.Context(), o) })
 }
 
-func (m *machine) find(name string) (*Kernel, string, error) {
-	return m.do(name, func(o KernelOptions) (*Kernel, error) { return FindKernel(m.t.Context(), o) })
+func (m *machine) find(name string) (*GuestKernel, string, error) {
+	return m.do(name, func(o KernelOptions) (*GuestKernel, error) { return FindKernel(m.t.Context(), o) })
 }
 
 // debianArchive has the suites of Debian's archive in November 2026, and one kernel or two in each.

@@ -21,6 +21,7 @@ import (
 	"github.com/u-root/u-root/pkg/cpio"
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/vm/guest"
 )
 
@@ -432,9 +433,7 @@ func TestCPUTime(t *testing.T) {
 
 // On a machine of another architecture apt is told to look for the guests' packages.
 func TestPackagesAreForGuests(t *testing.T) {
-	if _, err := exec.LookPath("apt-config"); err != nil {
-		t.Skip("needs apt-config")
-	}
+	testenv.Program(t, "apt-config", "to compare with apt's own")
 	g := NewWithT(t)
 	host := filepath.Join(t.TempDir(), "apt.conf")
 	g.Expect(os.WriteFile(host, []byte(`APT::Architecture "arm64"; APT::Architectures { "arm64"; };`), 0o644)).To(Succeed())

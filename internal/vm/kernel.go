@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// A Kernel is one that a guest can boot.
-type Kernel struct {
+// A GuestKernel is one that a guest can boot, with its modules.
+type GuestKernel struct {
 	Release string // uname -r
 	Source  string // where it is from, in words: a package's name and version, or a path
 	SHA256  string // of the uncompressed image, computed from the file
@@ -20,7 +20,7 @@ type Kernel struct {
 
 // unchanged fails if the image is no longer the file that was hashed: a run's record would name another kernel than
 // the one that its guests booted.
-func (k *Kernel) unchanged() error {
+func (k *GuestKernel) unchanged() error {
 	now, err := os.Stat(k.image)
 	if err != nil {
 		return fmt.Errorf("kernel image: %w", err)
@@ -111,7 +111,7 @@ func (o KernelOptions) store() store { return openStore(o.Cache, o.Progress) }
 //   - a folder that packages were unpacked into;
 //   - an image: a vmlinuz, or a vmlinux. Its modules are expected where packages have them: in lib/modules/RELEASE
 //     of the folder above it, beside it, or of this machine. Or in a folder that is named behind a colon.
-func FindKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
+func FindKernel(ctx context.Context, options KernelOptions) (*GuestKernel, error) {
 	options, err := options.complete()
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func FindKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
 // FetchKernel downloads the newest kernel of a name, unless the cache has that very package. It needs apt-get, and for
 // all but the distribution's own an archive of Debian's, of whatever release, among its sources; no root: the system's
 // package lists and sources stay as they are.
-func FetchKernel(ctx context.Context, options KernelOptions) (*Kernel, error) {
+func FetchKernel(ctx context.Context, options KernelOptions) (*GuestKernel, error) {
 	options, err := options.complete()
 	if err != nil {
 		return nil, err

@@ -149,10 +149,10 @@ func vmlinuz(t testing.TB, release string) []byte {
 func moduleFiles(t testing.TB, dir string, c compression) (files, more map[string]string) {
 	t.Helper()
 	files, more = map[string]string{}, map[string]string{}
-	for i, name := range DefaultModules {
+	for i, name := range defaultModules {
 		content := c.encode(t, testModule(name))
 		path := filepath.Join(dir, "kernel/net/sched", name+".ko"+c.suffix)
-		if i < len(DefaultModules)-3 {
+		if i < len(defaultModules)-3 {
 			files[path] = string(content)
 		} else {
 			more[path] = string(content)

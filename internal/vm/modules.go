@@ -13,10 +13,10 @@ import (
 	"strings"
 )
 
-// DefaultModules are loaded into every guest: what hosts, links, impairments and evidence
+// defaultModules are loaded into every guest: what hosts, links, impairments and evidence
 // need. Those that the kernel has built in, or that do not exist for it and are marked
 // optional there, are passed over.
-var DefaultModules = []string{
+var defaultModules = []string{
 	"virtio_pci", "virtio_console", // the ports to the host
 	"veth", "ifb", "dummy",
 	"sch_netem", "sch_tbf", "sch_htb", "sch_fq", "sch_fq_codel",

@@ -48,7 +48,7 @@ func splitVersion(text string) version.Version {
 }
 
 // find returns the kernel that a name means, or nil.
-func (l StoredList) find(name string) *Stored {
+func (l storedList) find(name string) *Stored {
 	var found *Stored
 	for i := range l {
 		kernel := &l[i]
@@ -64,7 +64,7 @@ func (l StoredList) find(name string) *Stored {
 
 // named finds a kernel by its name, or none. One that is damaged is removed: the same name is then fetched anew, and
 // does not quietly become an older kernel.
-func (s store) named(name string) (*Kernel, error) {
+func (s store) named(name string) (*GuestKernel, error) {
 	stored, err := s.list()
 	if err != nil {
 		return nil, err

@@ -21,8 +21,8 @@ type ownFiles struct {
 
 // ownKernel opens a kernel that was named by its path, or by several with colons between them. (Not commas, which stand
 // between kernels, and not a plus sign, which Debian's packages have in their names.)
-func ownKernel(ctx context.Context, s store, name string) (*Kernel, error) {
-	kernel, err := func() (*Kernel, error) {
+func ownKernel(ctx context.Context, s store, name string) (*GuestKernel, error) {
+	kernel, err := func() (*GuestKernel, error) {
 		files, err := classify(name)
 		if err != nil {
 			return nil, err
@@ -35,7 +35,7 @@ func ownKernel(ctx context.Context, s store, name string) (*Kernel, error) {
 	return kernel, nil
 }
 
-func (f ownFiles) kernel(ctx context.Context, s store, name string) (*Kernel, error) {
+func (f ownFiles) kernel(ctx context.Context, s store, name string) (*GuestKernel, error) {
 	switch {
 	case len(f.packages) > 0 && len(f.images)+len(f.folders) > 0:
 		return nil, errors.New("these are packages, and others that are none: name either, or unpack the packages into one folder")
@@ -121,7 +121,7 @@ func isRPM(content []byte) bool { return bytes.HasPrefix(content, []byte(rpmMagi
 
 // addImage opens an image of the user's, with the modules that belong to it. An uncompressed one is booted from where it
 // is; what was unpacked of another is kept by the hash of the image, so that one that has changed is another kernel.
-func (s store) addImage(path, source string, folders []string) (*Kernel, error) {
+func (s store) addImage(path, source string, folders []string) (*GuestKernel, error) {
 	image, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func (s store) addImage(path, source string, folders []string) (*Kernel, error) 
 	return kernel, nil
 }
 
-func (s store) openImage(path string, image []byte, release string) (*Kernel, error) {
+func (s store) openImage(path string, image []byte, release string) (*GuestKernel, error) {
 	if bytes.HasPrefix(image, elfMagic) {
 		if err := checkBootable(image); err != nil {
 			return nil, err
@@ -154,7 +154,7 @@ func (s store) openImage(path string, image []byte, release string) (*Kernel, er
 		if path, err = filepath.Abs(path); err != nil {
 			return nil, err
 		}
-		return &Kernel{Release: release, SHA256: hashOf(image), image: path, file: info}, nil
+		return &GuestKernel{Release: release, SHA256: hashOf(image), image: path, file: info}, nil
 	}
 	folder := "image-" + hashOf(image)[:16]
 	if kernel, err := s.take(folder); err != nil || kernel != nil {

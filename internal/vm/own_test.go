@@ -10,7 +10,7 @@ import (
 )
 
 // find finds a kernel with a cache of the test's own, and tells what was said meanwhile.
-func find(t *testing.T, cache, name string) (*Kernel, string, error) {
+func find(t *testing.T, cache, name string) (*GuestKernel, string, error) {
 	t.Helper()
 	var said []string
 	kernel, err := FindKernel(t.Context(), KernelOptions{Name: name, Cache: cache, Progress: func(line string) { said = append(said, line) }})
@@ -18,16 +18,16 @@ func find(t *testing.T, cache, name string) (*Kernel, string, error) {
 }
 
 // expectKernel checks what a kernel is: that its image is testKernel's, and its modules those that a guest needs.
-func expectKernel(g *WithT, kernel *Kernel, release string) {
+func expectKernel(g *WithT, kernel *GuestKernel, release string) {
 	g.Expect(kernel).NotTo(BeNil())
 	g.Expect(kernel.Release).To(Equal(release))
 	g.Expect(kernel.SHA256).To(Equal(hashOf(testKernel(release))))
 	g.Expect(os.ReadFile(kernel.image)).To(Equal(testKernel(release)))
 	tree, err := openModules(kernel.modules)
 	g.Expect(err).NotTo(HaveOccurred())
-	modules, err := tree.resolve(DefaultModules)
+	modules, err := tree.resolve(defaultModules)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(modules).To(HaveLen(len(DefaultModules)))
+	g.Expect(modules).To(HaveLen(len(defaultModules)))
 	for _, m := range modules {
 		g.Expect(m.Content).To(Equal(testModule(m.Name)))
 	}

@@ -151,7 +151,7 @@ func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFil
 
 	readyLimit, wallLimit := job.ReadyLimit, job.WallLimit
 	if readyLimit == 0 {
-		readyLimit = DefaultReadyLimit
+		readyLimit = defaultReadyLimit
 	}
 	if wallLimit == 0 {
 		wallLimit = DefaultWallLimit

@@ -2,10 +2,11 @@ package vm
 
 import (
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // A repository is an archive of Debian packages on this machine's disk, which apt reads as it reads any.
@@ -16,9 +17,7 @@ type repository struct {
 func newRepository(t *testing.T) repository {
 	t.Helper()
 	for _, program := range []string{"apt-get", "apt-cache"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("needs %s, to read an archive of packages: %v", program, err)
-		}
+		testenv.Program(t, program, "to read an archive of packages")
 	}
 	return repository{dir: t.TempDir()}
 }

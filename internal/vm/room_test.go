@@ -91,7 +91,7 @@ func TestStateWithoutRoom(t *testing.T) {
 	memory, err := newMemory(1)
 	g.Expect(err).NotTo(HaveOccurred())
 	slot := &stateSlot{state: &machineState{disk: disk, memory: memory, console: []byte("booted")}}
-	base := &Base{kernel: &Kernel{image: "vmlinux"}, states: map[guestSize]*stateSlot{Job{}.guestSize(): slot}}
+	base := &Base{kernel: &GuestKernel{image: "vmlinux"}, states: map[guestSize]*stateSlot{Job{}.guestSize(): slot}}
 	files := &guestFiles{}
 	for _, file := range files.own() {
 		*file, err = unnamedFile()

@@ -122,8 +122,8 @@ var (
 	loadArguments    = append(append([]string{"-S"}, goOnArguments...), diskArguments...)
 )
 
-// runGuest runs a guest to its end, from wherever it can begin.
-func (b *Base) runGuest(ctx context.Context, job Job, files *guestFiles) (ending, error) {
+// runToEnd runs a guest to its end, from wherever it can begin.
+func (b *Base) runToEnd(ctx context.Context, job Job, files *guestFiles) (ending, error) {
 	start, err := b.begin(ctx, job, files)
 	if err != nil {
 		return ending{}, err

@@ -18,7 +18,7 @@ import (
 func storing(cache string) (*Base, *[]string) {
 	said := &[]string{}
 	return &Base{
-		qemu: QEMU{Version: "1"}, qemuBuild: func() string { return "a" }, kernel: &Kernel{SHA256: "2"}, sha256: "3", cache: cache,
+		qemu: QEMU{Version: "1"}, qemuBuild: func() string { return "a" }, kernel: &GuestKernel{SHA256: "2"}, sha256: "3", cache: cache,
 		progress: func(line string) { *said = append(*said, line) }, states: map[guestSize]*stateSlot{},
 	}, said
 }
@@ -82,7 +82,7 @@ func TestStatesAreKeptApart(t *testing.T) {
 	for name, change := range map[string]func(*Base, *Job){
 		"version":   func(b *Base, _ *Job) { b.qemu.Version = "9" },
 		"build":     func(b *Base, _ *Job) { b.qemuBuild = func() string { return "b" } },
-		"kernel":    func(b *Base, _ *Job) { b.kernel = &Kernel{SHA256: "9"} },
+		"kernel":    func(b *Base, _ *Job) { b.kernel = &GuestKernel{SHA256: "9"} },
 		"initramfs": func(b *Base, _ *Job) { b.sha256 = "9" },
 		"memory":    func(_ *Base, j *Job) { j.MemoryMiB = 600 },
 	} {

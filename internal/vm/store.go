@@ -103,7 +103,7 @@ var verified sync.Map // folder's path to os.FileInfo of its image
 
 // open opens a folder of the store. It reads all files of it: what is kept beside a file says nothing about the file. The
 // error is errDamaged if any is not as it was when it was unpacked.
-func (s store) open(folder string) (*Kernel, error) {
+func (s store) open(folder string) (*GuestKernel, error) {
 	dir := s.path(folder)
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func (s store) open(folder string) (*Kernel, error) {
 	if err := json.Unmarshal(text, &m); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", errDamaged, manifestFile, err)
 	}
-	kernel := &Kernel{Release: m.Release, Source: m.Source, SHA256: m.Files[imageFile], image: filepath.Join(dir, imageFile)}
+	kernel := &GuestKernel{Release: m.Release, Source: m.Source, SHA256: m.Files[imageFile], image: filepath.Join(dir, imageFile)}
 	if m.Modules {
 		kernel.modules = filepath.Join(dir, modulesDir)
 	}
@@ -144,7 +144,7 @@ func (s store) open(folder string) (*Kernel, error) {
 
 // take opens a folder if it is there and whole. One that is damaged is removed, and said; then, as if it had never
 // been there, there is no kernel and no error.
-func (s store) take(folder string) (*Kernel, error) {
+func (s store) take(folder string) (*GuestKernel, error) {
 	kernel, err := s.open(folder)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -167,7 +167,7 @@ func (s store) remove(folder string) error {
 
 // add makes a folder of the store, which fill puts files into. It is whole or absent. Somebody else may have been
 // faster: then theirs is as good.
-func (s store) add(folder string, fill func(dir string) (manifest, error)) (*Kernel, error) {
+func (s store) add(folder string, fill func(dir string) (manifest, error)) (*GuestKernel, error) {
 	dir, cleanup, err := s.temporary()
 	if err != nil {
 		return nil, err
@@ -240,7 +240,7 @@ func shortHash(text string) string {
 
 // addPackages unpacks the packages of one kernel, unless that has been done. An empty source is replaced by the name and
 // version of the package that has the image.
-func (s store) addPackages(ctx context.Context, paths []string, source string) (*Kernel, string, error) {
+func (s store) addPackages(ctx context.Context, paths []string, source string) (*GuestKernel, string, error) {
 	var hashes []string
 	for _, path := range paths {
 		hash, err := hashFile(path)
@@ -316,19 +316,19 @@ type Stored struct {
 // Default tells whether it is the one that is taken without a name.
 func (k *Stored) Default() bool { return !k.Links[DefaultKernel].IsZero() }
 
-// A StoredList has the kernels of a cache.
-type StoredList []Stored
+// A storedList has the kernels of a cache.
+type storedList []Stored
 
 // StoredKernels lists the kernels of a cache, unpacked from packages: the default first, then by
 // version. Of an image that was named by its path there is only a copy, and no name: it is not
 // among them.
-func StoredKernels(cache string) (StoredList, error) {
+func StoredKernels(cache string) (storedList, error) {
 	s := openStore(cache, nil)
 	s.sweep()
 	return s.list()
 }
 
-func (s store) list() (StoredList, error) {
+func (s store) list() (storedList, error) {
 	dirs, err := filepath.Glob(s.path("packages-*"))
 	if err != nil {
 		return nil, err
@@ -337,7 +337,7 @@ func (s store) list() (StoredList, error) {
 	if err != nil {
 		return nil, err
 	}
-	var stored StoredList
+	var stored storedList
 	for _, dir := range dirs {
 		text, err := os.ReadFile(filepath.Join(dir, manifestFile))
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // put unpacks a kernel into a cache, as if it had been fetched.
-func put(t *testing.T, cache, release, version string, names ...string) *Kernel {
+func put(t *testing.T, cache, release, version string, names ...string) *GuestKernel {
 	t.Helper()
 	s := openStore(cache, func(string) {})
 	paths := writeDebs(t, t.TempDir(), debianWhole(t, release, version), noCompression)

@@ -92,7 +92,7 @@ func arrange(tree, imagePath, dir string) (release string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := found.resolve(DefaultModules); err != nil {
+	if _, err := found.resolve(defaultModules); err != nil {
 		return "", fmt.Errorf("%w: name the package with more modules as well (Ubuntu: linux-modules-extra-%s; Fedora: kernel-modules-extra)",
 			err, release)
 	}

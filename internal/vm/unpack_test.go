@@ -112,7 +112,7 @@ func TestUnpackDeb(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred(), c.suffix)
 		g.Expect(id.String()).To(Equal("linux-image-6.1.0-48-amd64_6.1.172-1"))
 		g.Expect(hashes).To(HaveKeyWithValue("boot/vmlinuz-6.1.0-48-amd64", hashOf(vmlinuz(t, "6.1.0-48-amd64"))))
-		g.Expect(hashes).To(HaveLen(3 + len(DefaultModules)))
+		g.Expect(hashes).To(HaveLen(3 + len(defaultModules)))
 		if expected == nil {
 			expected = hashes
 		}
@@ -162,7 +162,7 @@ func TestUnpackRPM(t *testing.T) {
 		packed, err := hashTree(tree)
 		g.Expect(err).NotTo(HaveOccurred())
 		maps.DeleteFunc(packed, func(name, _ string) bool { return !wanted(name) })
-		g.Expect(packed).To(HaveLen(3 + len(DefaultModules)))
+		g.Expect(packed).To(HaveLen(3 + len(defaultModules)))
 		g.Expect(all).To(Equal(packed), "format "+format)
 	}
 }

@@ -20,11 +20,11 @@ import (
 
 // Config describes a base: what is the same for all guests, whatever their program is.
 type Config struct {
-	Kernel *Kernel
+	Kernel *GuestKernel
 	// Init is a program for linux/amd64 that calls guest.Main first. Empty: this very executable, which
 	// has to be one.
 	Init string
-	// Modules are loaded beside DefaultModules, with what they depend on.
+	// Modules are loaded beside defaultModules, with what they depend on.
 	Modules []string
 	// Cache is the folder in which the state of a guest that has booted is kept, for all who have the same base, below
 	// "states". Empty: it is kept for as long as the base, in the directory for temporary files.
@@ -48,8 +48,8 @@ type Contents struct {
 const (
 	DefaultMemoryMiB = 512
 	DefaultMIPS      = 500
-	// DefaultReadyLimit bounds a boot, which takes some 3 s, in QEMU's CPU time: on a busy machine the same boot takes long.
-	DefaultReadyLimit = 2 * time.Minute
+	// defaultReadyLimit bounds a boot, which takes some 3 s, in QEMU's CPU time: on a busy machine the same boot takes long.
+	defaultReadyLimit = 2 * time.Minute
 	// DefaultWallLimit bounds a guest in wall time: the guest's own time-outs count virtual time,
 	// and a guest that waits without a timer would hang for ever.
 	DefaultWallLimit = 10 * time.Minute
@@ -61,7 +61,7 @@ const (
 // booted, and the others begin there.
 type Base struct {
 	qemu      QEMU
-	kernel    *Kernel
+	kernel    *GuestKernel
 	initramfs *os.File // without a name, so that it goes when the last holder does
 	sha256    string   // of the initramfs
 	qemuBuild func() string
@@ -90,7 +90,7 @@ func NewBase(c Config) (*Base, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build guest image: kernel %s: %w", c.Kernel.Release, err)
 	}
-	modules, err := tree.resolve(append(append([]string{}, DefaultModules...), c.Modules...))
+	modules, err := tree.resolve(append(append([]string{}, defaultModules...), c.Modules...))
 	if err != nil {
 		return nil, fmt.Errorf("build guest image: kernel %s: %w", c.Kernel.Release, err)
 	}
@@ -182,7 +182,7 @@ type Job struct {
 
 	MemoryMiB  int           // 0: DefaultMemoryMiB
 	MIPS       int           // how many million instructions it executes in a second of its own time; 0: DefaultMIPS
-	ReadyLimit time.Duration // in CPU time; 0: DefaultReadyLimit
+	ReadyLimit time.Duration // in CPU time; 0: defaultReadyLimit
 	WallLimit  time.Duration // in wall time; 0: DefaultWallLimit
 
 	// Boot has the guest boot by itself, though its bytes are the same where it begins where another one has booted, and
@@ -286,7 +286,7 @@ func (i *Image) Run(ctx context.Context, job Job) (Result, error) {
 	defer files.close()
 
 	start := time.Now()
-	ended, err := i.base.runGuest(ctx, job, files)
+	ended, err := i.base.runToEnd(ctx, job, files)
 	result := Result{Wall: time.Since(start), Inputs: inputs}
 	result.Unkept = i.base.unkept(job.guestSize())
 	if err != nil {

@@ -101,7 +101,7 @@ func newImage(t testing.TB, base *vm.Base, change func(*vm.Contents)) *vm.Image 
 }
 
 // cachedKernel is the kernel that is taken without a name, if nothing has to be downloaded for it.
-func cachedKernel(ctx context.Context) (*vm.Kernel, error) {
+func cachedKernel(ctx context.Context) (*vm.GuestKernel, error) {
 	cache, err := vm.CacheDir()
 	if err != nil {
 		return nil, err

@@ -39,8 +39,8 @@ func (d Device) String() string {
 	return d.Name
 }
 
-// Validate tells what is wrong with d: an [*invalid.FieldError] for each field, joined; nil if all is well. It does not
-// look whether there is such a device.
+// Validate returns what is wrong with d: an [*invalid.FieldError] for each field, joined; nil if it is valid. It does
+// not check that the device exists.
 func (d Device) Validate() error {
 	var errs []error
 	refuse := func(field string, value any, allowed string) {
@@ -81,18 +81,17 @@ type Stats struct {
 	// Linux 7.2 also those that were marked and not dropped (ECN).
 	Drops      uint64 `json:"drops"`
 	Overlimits uint64 `json:"overlimits"` // what that is depends on the kind; netem leaves it 0
-	Requeues   uint64 `json:"requeues"`   // packets that the device sent back, and of netem those that Reorder sent at once
+	Requeues   uint64 `json:"requeues"`   // packets that the device sent back, and in netem those that Reorder did not delay
 
 	Backlog uint64 `json:"backlog"` // bytes that wait now
 	Length  uint64 `json:"length"`  // packets that wait now
 
-	// Injected is what netem has done to packets, by its own counters; nil before Linux 7.2, which has none, and for
-	// other kinds.
+	// Injected are netem's own counters of what it did to packets; nil before Linux 7.2, which has none, and for
+	// other qdiscs.
 	Injected *Injected `json:"injected,omitempty"`
 }
 
-// Injected is the kernel's struct tc_netem_xstats: how many packets were
-// impaired, each in what way.
+// Injected is the kernel's struct tc_netem_xstats: how many packets netem has impaired, and how.
 type Injected struct {
 	Delayed    uint64 `json:"delayed"`
 	Lost       uint64 `json:"lost"` // by the loss model, not by the limit

@@ -17,6 +17,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	tcplab "github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/results"
 )
@@ -66,9 +67,7 @@ func TestOverlay(t *testing.T) {
 
 // Each mutation must fit today's source and compile, or it would prove nothing.
 func TestMutationsApply(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("needs the go command")
-	}
+	testenv.Program(t, "go", "to list packages")
 	names := map[string]bool{}
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {

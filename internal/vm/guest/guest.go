@@ -140,11 +140,11 @@ func prepareTracing() error {
 	if _, err := os.Stat(instances); errors.Is(err, fs.ErrNotExist) {
 		return nil // a kernel without tracing: who needs it says so
 	}
-	instance := filepath.Join(instances, TracingInstance)
+	instance := filepath.Join(instances, tracingInstance)
 	if err := os.Mkdir(instance, 0o700); err != nil {
 		return fmt.Errorf("prepare tracing: %w", err)
 	}
-	for _, setting := range [][2]string{{"tracing_on", "0"}, {"trace_clock", "mono"}, {"buffer_size_kb", strconv.Itoa(TracingBufferKiB)}} {
+	for _, setting := range [][2]string{{"tracing_on", "0"}, {"trace_clock", "mono"}, {"buffer_size_kb", strconv.Itoa(tracingBufferKiB)}} {
 		if err := os.WriteFile(filepath.Join(instance, setting[0]), []byte(setting[1]), 0); err != nil {
 			return fmt.Errorf("prepare tracing: set %q: %w", setting[1], err)
 		}

@@ -40,11 +40,11 @@ const (
 	StatusEntry    = "status.json"
 )
 
-// TracingInstance is the name of the tracing instance that a guest has from its boot on, TracingBufferKiB the size of its buffer
+// tracingInstance is the name of the tracing instance that a guest has from its boot on, tracingBufferKiB the size of its buffer
 // for each CPU: those that package kernel looks for, and asks for.
 const (
-	TracingInstance  = "tcplab"
-	TracingBufferKiB = 4096
+	tracingInstance  = "tcplab"
+	tracingBufferKiB = 4096
 )
 
 // ArtefactsEnv names, to the program, the directory whose files reach the host.

@@ -10,8 +10,8 @@ import (
 
 // /init does without package kernel, and what it prepares has to be what that package looks for.
 func TestTracingIsWhatIsLookedFor(t *testing.T) {
-	if TracingInstance != kernel.PreparedInstance || TracingBufferKiB != kernel.DefaultBufferKiB {
-		t.Errorf("instance %q of %d KiB, looked for is %q of %d KiB", TracingInstance, TracingBufferKiB, kernel.PreparedInstance, kernel.DefaultBufferKiB)
+	if tracingInstance != kernel.PreparedInstance || tracingBufferKiB != kernel.DefaultBufferKiB {
+		t.Errorf("instance %q of %d KiB, looked for is %q of %d KiB", tracingInstance, tracingBufferKiB, kernel.PreparedInstance, kernel.DefaultBufferKiB)
 	}
 }
 

@@ -1,0 +1,4 @@
+package oracle
+
+// Timeouts is for the tests that ask a kernel.
+var Timeouts = timeouts
