@@ -44,10 +44,9 @@ import (
 	"github.com/tcplab/tcplab/impair/profiles"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/impair/schedule"
-	"github.com/tcplab/tcplab/netns"
 )
 
-func _(lab *harness.Lab, path *netns.Topology, outages schedule.Schedule) (profiles.Profile, error) {
+func _(path *harness.Network, outages schedule.Schedule) (profiles.Profile, error) {
 `
 	impairmentsFoot = `
 	return link, err
@@ -85,7 +84,7 @@ func userModule(t *testing.T) string {
 		"go.sum":       string(sums),
 		"mine_test.go": block(t, "go", "package "),
 		// Statements, in a function that has what they speak of.
-		"impairments_test.go": impairmentsHead + block(t, "go", "lab.Impair(") + impairmentsFoot,
+		"impairments_test.go": impairmentsHead + block(t, "go", "path.ToServer.Impair(") + impairmentsFoot,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)

@@ -109,7 +109,7 @@ func howBusy(moments []moment) *results.Busy {
 			break
 		}
 		if most := share(from, moments[to]); most > busy.Most {
-			busy.Most, busy.From, busy.For = most, results.Duration(from.at-first.at), results.Duration(moments[to].at-from.at)
+			busy.Most, busy.From, busy.For = most, from.at-first.at, moments[to].at-from.at
 		}
 	}
 	return busy

@@ -3,6 +3,7 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"time"
@@ -12,41 +13,40 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/capture"
 	"github.com/tcplab/tcplab/impair/rules"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/results"
 )
 
-// A Capture records what passes some link ends, from its start until it is read.
+// A Capture records what passes some link ends, from its start until its Stop.
 type Capture struct {
+	ending
 	lab     *Lab
 	file    string
-	ends    []*netns.End
+	ends    []*End
 	began   time.Time
-	running recorder
-	ended   bool
-	told    bool // that it dropped packets
+	running packetRecorder
+	summary capture.Summary // once it is stopped
 	read    []analysis.Segment
 }
 
-// recorder is what a Capture needs of a *capture.Capture.
-type recorder interface {
+// packetRecorder is what a Capture needs of a *capture.Capture.
+type packetRecorder interface {
 	AddDropped(...capture.Note) error
 	AddComments(...capture.Note) error
 	Stop() (capture.Summary, error)
 }
 
 // A Place is where packets can be recorded: a link end, or a host, which stands for all its ends.
-type Place interface{ Ends() []*netns.End }
+type Place interface{ Ends() []*End }
 
 // Capture starts to record the packets at some places into one file of the spec's artefacts. What
-// rules and schedules do meanwhile ([Lab.Rule], [Lab.Schedule]), at any end, is marked in it: a packet
+// rules and schedules do meanwhile ([End.Rule], [End.Schedule]), at any end, is marked in it: a packet
 // that a rule dropped is in the file on an interface of its own, a packet that it held or duplicated has
 // a comment, and so has the first packet behind a step of a schedule.
 func (l *Lab) Capture(places ...Place) *Capture {
 	ginkgo.GinkgoHelper()
 	name := l.artefact("capture", "pcapng")
 	var interfaces []capture.Interface
-	var ends []*netns.End
+	var ends []*End
 	for _, place := range places {
 		for _, end := range place.Ends() {
 			ends = append(ends, end)
@@ -57,35 +57,72 @@ func (l *Lab) Capture(places ...Place) *Capture {
 	running, err := capture.Start(filepath.Join(l.dir, name), capture.Config{SnapLength: rules.SnapLength}, interfaces...)
 	check(err)
 	c := &Capture{lab: l, file: name, ends: ends, began: began, running: running}
-	l.captures = append(l.captures, c)
+	l.add(c)
+	return c
+}
+
+// Stop ends the capture, for it to be read. A capture that dropped packets fails the spec: nothing could be concluded from it.
+func (c *Capture) Stop() *Capture {
+	ginkgo.GinkgoHelper()
+	check(c.stop())
 	return c
 }
 
 // File is the name of the capture's file, in the folder of the spec's record.
 func (c *Capture) File() string { return c.file }
 
-// Segments ends the capture and returns its TCP segments that pass the filters. A capture that
-// dropped packets fails the spec: nothing could be concluded from it.
+// Segments are the capture's TCP segments that pass the filters.
 //
 // What a rule dropped before it was sent is not among them (see [analysis.NeverSent]), but
 // counts in the numbers of the frames, which are those of the file.
 func (c *Capture) Segments(filters ...analysis.Filter) []analysis.Segment {
 	ginkgo.GinkgoHelper()
-	_, err := c.stop()
+	segments, err := c.Read()
 	check(err)
-	if c.read == nil { // a scenario asks for them again and again
-		c.read, err = analysis.ReadFile(c.path())
-		check(err)
-	}
-	return slices.Collect(analysis.Where(slices.Values(c.read), analysis.Not(analysis.NeverSent), analysis.All(filters...)))
+	return slices.Collect(analysis.Where(slices.Values(segments), filters...))
 }
 
-// Frames ends the capture and returns its packets of any kind, not decoded: for what is not TCP, and
+// Read is Segments for a matcher, which has a place for an error.
+func (c *Capture) Read() ([]analysis.Segment, error) {
+	if err := c.over(c.file); err != nil {
+		return nil, err
+	}
+	if c.read == nil { // a scenario asks for them again and again
+		all, err := analysis.ReadFile(c.path())
+		if err != nil {
+			return nil, err
+		}
+		c.read = slices.DeleteFunc(all, analysis.NeverSent)
+	}
+	return c.read, nil
+}
+
+// From is [Capture.Segments] of what a host sent, by its addresses.
+func (c *Capture) From(host *Host, filters ...analysis.Filter) []analysis.Segment {
+	ginkgo.GinkgoHelper()
+	return c.Segments(sentBy(host), analysis.All(filters...))
+}
+
+// DataFrom is [Capture.From] of segments with payload.
+func (c *Capture) DataFrom(host *Host, filters ...analysis.Filter) []analysis.Segment {
+	ginkgo.GinkgoHelper()
+	return c.From(host, analysis.WithData, analysis.All(filters...))
+}
+
+// sentBy is a filter for what has one of a host's addresses as its source.
+func sentBy(host *Host) analysis.Filter {
+	addresses := map[netip.Addr]bool{}
+	for _, end := range host.Ends() {
+		addresses[end.IPv4().Addr()], addresses[end.IPv6().Addr()] = true, true
+	}
+	return func(s analysis.Segment) bool { return addresses[s.Src.Addr()] }
+}
+
+// Frames are the capture's packets of any kind, not decoded: for what is not TCP, and
 // for what the link has damaged.
 func (c *Capture) Frames() []analysis.Frame {
 	ginkgo.GinkgoHelper()
-	_, err := c.stop()
-	check(err)
+	check(c.over(c.file))
 	frames, err := analysis.ReadFrames(c.path())
 	check(err)
 	return frames
@@ -93,29 +130,26 @@ func (c *Capture) Frames() []analysis.Frame {
 
 func (c *Capture) path() string { return filepath.Join(c.lab.dir, c.file) }
 
-// stop ends the capture. That it dropped packets is an error, once.
-func (c *Capture) stop() (capture.Summary, error) {
-	if !c.ended {
-		c.ended = true
-		if err := c.annotate(); err != nil {
-			_, stopErr := c.running.Stop()
-			return capture.Summary{}, errors.Join(err, stopErr)
+func (c *Capture) stage() stage { return stagePackets }
+
+func (c *Capture) stop() error {
+	return c.once(func() error {
+		noted := c.annotate()
+		summary, err := c.running.Stop()
+		if err := errors.Join(noted, err); err != nil {
+			return err
 		}
-	}
-	summary, err := c.running.Stop()
-	if err != nil {
-		return summary, err
-	}
-	if dropped := summary.Dropped(); dropped > 0 && !c.told {
-		c.told = true
-		return summary, fmt.Errorf("capture %s: %d packets were dropped by the capture itself: nothing can be concluded from it", c.file, dropped)
-	}
-	return summary, nil
+		c.summary = summary
+		if dropped := summary.Dropped(); dropped > 0 {
+			return fmt.Errorf("capture %s: %d packets were dropped by the capture itself: nothing can be concluded from it", c.file, dropped)
+		}
+		return nil
+	})
 }
 
 // annotate notes what rules and schedules did while the capture ran.
 func (c *Capture) annotate() error {
-	for _, s := range c.lab.schedules {
+	for _, s := range recordersOf[*Schedule](c.lab) {
 		for _, step := range s.steps() {
 			note := capture.Note{At: step.at, Interface: s.end.String(), Comment: step.comment(s.end)}
 			if step.at.Before(c.began) {
@@ -129,7 +163,7 @@ func (c *Capture) annotate() error {
 			}
 		}
 	}
-	for _, s := range c.lab.rules {
+	for _, s := range recordersOf[*ruleSet](c.lab) {
 		hits, err := s.set.Hits()
 		if err != nil && !errors.Is(err, rules.ErrIncomplete) { // which the record says
 			return err
@@ -158,15 +192,14 @@ func (c *Capture) annotate() error {
 	return nil
 }
 
-func (l *Lab) recordCapture(c *Capture) error {
-	summary, err := c.stop()
-	if summary.Path == "" {
-		return err // there is no file
+// record is what the record has of a capture that was stopped; nothing if there is no file.
+func (c *Capture) record() []results.Capture {
+	if c.summary.Path == "" {
+		return nil
 	}
 	record := results.Capture{File: c.file}
-	for _, end := range summary.Interfaces {
+	for _, end := range c.summary.Interfaces {
 		record.Interfaces = append(record.Interfaces, results.CaptureInterface{End: end.Name, Packets: end.Packets, Dropped: end.Dropped})
 	}
-	l.record.Captures = append(l.record.Captures, record)
-	return err
+	return []results.Capture{record}
 }

@@ -22,13 +22,13 @@ func (l *Lab) recordCounters() error {
 	text := []byte("[")
 	var names []string
 	var errs []error
-	for _, host := range l.topology.Hosts() {
+	for _, host := range l.network.Hosts() {
 		after, err := kernel.ReadCounters(host)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("counters of %s: %w", host.Name(), err))
 			continue
 		}
-		before := l.before[host]
+		before := host.before
 		if !areNames(names, after) {
 			names = after.Names() // of the first host, as a rule: all hosts have one kernel
 		}
@@ -48,7 +48,7 @@ func (l *Lab) recordCounters() error {
 			difference.Diff[name] = since[name]
 		}
 		l.record.Counters = append(l.record.Counters, difference)
-		errs = append(errs, l.memoryPressure(host, since))
+		errs = append(errs, host.memoryPressure(since))
 	}
 	text = append(text, "\n]\n"...)
 	return errors.Join(append(errs, renameio.WriteFile(filepath.Join(l.dir, countersFile), text, 0o644))...)

@@ -1,7 +1,7 @@
 // Package harness makes the world of one scenario and takes it down again: hosts, links,
 // impairments, peers, captures, counters, and at the end the record of all that.
 //
-// A scenario is a Ginkgo spec. It makes a [Lab] and asks it for everything else:
+// A scenario is a Ginkgo spec. It makes a [Lab], which builds a [Network] of hosts and links:
 //
 //	func TestMain(m *testing.M) { harness.Main(m) }
 //
@@ -9,14 +9,21 @@
 //
 //	var _ = It("is refused with RST by a closed port", func(ctx SpecContext) {
 //		lab := harness.NewLab(ctx)
-//		net := lab.Routed()
-//		lab.Impair(net.ToServer, impair.Netem{Delay: 10 * time.Millisecond})
+//		net := lab.Path(20 * time.Millisecond) // client - router - server
 //
-//		client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
+//		client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80)})
 //
-//		Expect(lab.Wait(client).Connections[0].Err).To(MatchError(unix.ECONNREFUSED))
-//		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
+//		Expect(client.Wait().Connections[0].Err).To(MatchError(unix.ECONNREFUSED))
+//		Expect(net.Server().Counters()).To(HaveGrown("TcpOutRsts", 1))
 //	})
+//
+// # Who does what
+//
+//	Lab      builds the network (Path, Routed, Direct, Dumbbell), starts programs (Start, Connect), captures and records events,
+//	         and keeps the record (Measure, Check, Note)
+//	Host     has counters, sysctls, sockets (Sockets, AwaitSockets, Sample) and addresses; its Oracle knows what its TCP should do
+//	End      of a link is impaired (Impair, Rule, Blackhole, Schedule), and has a queue (Queue, SampleQueue, Trace)
+//	Peer     is a program: Started, Waiting, Continue, Begin, Wait, Stop
 //
 // # One guest a spec
 //
@@ -32,10 +39,10 @@
 // A peer that ends as nobody asked for fails the spec, waited for or not: by a crash, by a panic, by the OOM killer, with an
 // exit status other than 0. What it said on standard error is in the message, and all of it in NAME.stderr.txt. Whatever the
 // lab waits for just then ends at once with that as the cause, and so does an Eventually that asks the lab. Signal, Kill
-// and [Lab.Stop] are no faults, nor is what the lab ends itself when the spec has ended; [MayFail] allows anything.
+// and [Peer.Stop] are no faults, nor is what the lab ends itself when the spec has ended; [MayFail] allows anything.
 //
 //	iperf := lab.Start(net.Client(), peers.Command{Path: "iperf3", Args: ...}, harness.MayFail)
-//	Expect(lab.Wait(iperf).Command.ExitCode).To(Equal(1))
+//	Expect(iperf.Wait().Command.ExitCode).To(Equal(1))
 //
 // What a program leaves behind in a host, such as a daemon, is killed with the host.
 //
@@ -44,18 +51,22 @@
 // What a scenario watches it starts with one word, before it acts, and reads afterwards. All of it
 // becomes part of the spec's record or an artefact beside it, whether it is read or not:
 //
-//	wire := lab.Capture(net.Client(), net.Server())       // capture.pcapng: both ends, one timeline
-//	events := lab.Events()                                // events.jsonl: the kernel's tracepoints
-//	sockets := lab.Sockets(net.Client())                  // sockets.json: sock_diag, at each look
-//	samples := lab.Sample(net.Client(), 10*time.Millisecond)       // samples.json: the same over time
-//	queue := lab.SampleQueue(net.ToServer, 10*time.Millisecond)    // queue.json: a qdisc over time
+//	wire := lab.Capture(net.Client(), net.Server())            // capture.pcapng: both ends, one timeline
+//	events := lab.Events()                                     // events.jsonl: the kernel's tracepoints
+//	sockets := net.Client().Sockets()                          // sockets.json: sock_diag, at each look
+//	samples := net.Client().Sample(10 * time.Millisecond)      // samples.json: the same over time
+//	queue := net.ToServer.SampleQueue(10 * time.Millisecond)   // queue.json: a qdisc over time
 //	...
-//	Expect(wire).To(Contain(Handshake()))
-//	Expect(events.States(local, remote)).To(Follow(kernel.SynSent, kernel.Established))
+//	Expect(wire.Stop()).To(Contain(Handshake()))
+//	Expect(events.Stop().States(local, remote)).To(Follow(kernel.SynSent, kernel.Established))
 //	Eventually(sockets).Should(HaveState(kernel.TimeWait, 100))
-//	Expect(samples.Connection(local, remote)).To(HaveEach(HaveField("Congestion", "bbr")))
-//	Expect(queue.List()).To(HaveEach(HaveField("Length", BeNumerically("<=", limit))))
-//	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
+//	Expect(samples.Stop().Connection(local, remote)).To(HaveEach(HaveField("Congestion", "bbr")))
+//	Expect(queue.Stop().List()).To(HaveEach(HaveField("Length", BeNumerically("<=", limit))))
+//	Expect(net.Server().Counters()).To(HaveGrown("TcpOutRsts", 1))
+//
+// All of these live alike, and so do rules, traces and schedules: the lab starts them, Stop ends them and returns them, and what the
+// spec does not stop the lab does when the spec has ended. A capture, events and samples are read once they are stopped; to read them
+// before fails the spec. Sockets, rules and traces can be read while they run.
 //
 // A capture that dropped packets, and a recording that lost events, fail the spec, read or not.
 // Times of events and samples are since the start of the spec; those of segments since the first

@@ -22,11 +22,11 @@ func Example() {
 		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 
-		client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
-		connection := lab.Wait(client).Connections[0]
+		client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80)})
+		connection := client.Wait().Connections[0]
 
 		Expect(connection.Err).To(MatchError(unix.ECONNREFUSED))
 		lab.Measure("refused after", connection.ConnectTime, oracle.Exactly(rtt).LateBy(2*time.Millisecond), "one round trip")
-		Expect(wire).To(Contain(Reset(), 1))
+		Expect(wire.Stop()).To(Contain(Reset(), 1))
 	})
 }

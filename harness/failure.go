@@ -18,7 +18,6 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/results"
 )
@@ -41,11 +40,11 @@ func (l *Lab) keepFailure() string {
 			fmt.Fprintf(&summary, "%s cannot be written: %v\n", name, err)
 		}
 	}
-	for _, c := range l.captures {
+	for _, c := range recordersOf[*Capture](l) {
 		summary.WriteString(c.tail())
 	}
-	if l.topology != nil {
-		for _, host := range l.topology.Hosts() {
+	if l.network != nil {
+		for _, host := range l.network.Hosts() {
 			name := host.Name()
 			sockets, err := kernel.ReadSockets(host, kernel.SocketFilter{})
 			text := socketsText(sockets, err)
@@ -54,7 +53,7 @@ func (l *Lab) keepFailure() string {
 			qdiscs, qdiscErr := qdiscsOf(host)
 			keep(name+"-qdiscs.json", asJSON(qdiscs, qdiscErr))
 			keep(name+"-routes.txt", []byte(routesOf(host)))
-			fmt.Fprintf(&summary, "%s:\n%s", name, indented(l.countersText(host)+queuesText(qdiscs, qdiscErr)+text))
+			fmt.Fprintf(&summary, "%s:\n%s", name, indented(host.countersText()+queuesText(qdiscs, qdiscErr)+text))
 		}
 	}
 	for _, peer := range l.peers {
@@ -97,12 +96,12 @@ func (c *Capture) tail() string {
 	return text.String()
 }
 
-func (l *Lab) countersText(host *netns.Host) string {
-	now, err := kernel.ReadCounters(host)
+func (h *Host) countersText() string {
+	now, err := kernel.ReadCounters(h)
 	if err != nil {
 		return fmt.Sprintf("counters cannot be read: %v\n", err)
 	}
-	since := now.Since(l.before[host])
+	since := now.Since(h.before)
 	line := "counters:"
 	for _, name := range since.Nonzero() {
 		line += fmt.Sprintf(" %s %d", name, since[name])
@@ -206,7 +205,7 @@ type qdisc struct {
 	Options any `json:"options,omitempty"`
 }
 
-func qdiscsOf(host *netns.Host) ([]qdisc, error) {
+func qdiscsOf(host *Host) ([]qdisc, error) {
 	list, err := kernel.ReadQdiscs(host)
 	if err != nil {
 		return nil, err
@@ -231,7 +230,7 @@ func qdiscsOf(host *netns.Host) ([]qdisc, error) {
 }
 
 // routesOf lists a host's interfaces, routes and neighbours.
-func routesOf(host *netns.Host) string {
+func routesOf(host *Host) string {
 	var text strings.Builder
 	list := func(title string, lines []string, err error) {
 		fmt.Fprintf(&text, "%s:\n", title)

@@ -19,23 +19,24 @@ func TestUpperHalf(t *testing.T) {
 	}
 }
 
-func TestStrangersAreNobody(t *testing.T) {
+func TestUnusedAddressesAreNobodys(t *testing.T) {
 	needNamespaces(t)
 	topology, err := netns.Routed(netns.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer topology.Close()
+	network := new(Lab).networkOf(topology)
 	for _, family := range []string{"4", "6"} {
 		t.Setenv(familyVariable, family)
-		strangers := Strangers(topology.Client())
-		if !strangers.IsValid() {
-			t.Fatalf("IPv%s: no strangers", family)
+		unused := network.Client().UnusedAddresses()
+		if !unused.IsValid() {
+			t.Fatalf("IPv%s: no unused addresses", family)
 		}
 		for _, host := range topology.Hosts() {
 			for _, end := range host.Ends() {
-				if strangers.Contains(end.IPv4().Addr()) || strangers.Contains(end.IPv6().Addr()) {
-					t.Errorf("IPv%s: %v of %s is one of the strangers, %v", family, end, host.Name(), strangers)
+				if unused.Contains(end.IPv4().Addr()) || unused.Contains(end.IPv6().Addr()) {
+					t.Errorf("IPv%s: %v of %s is one of the unused, %v", family, end, host.Name(), unused)
 				}
 			}
 		}
@@ -43,8 +44,8 @@ func TestStrangersAreNobody(t *testing.T) {
 		if family == "6" {
 			subnet = topology.Client().Ends()[0].IPv6()
 		}
-		if !subnet.Contains(strangers.Addr()) {
-			t.Errorf("IPv%s: %v is not in the client's subnet, %v", family, strangers, subnet)
+		if !subnet.Contains(unused.Addr()) {
+			t.Errorf("IPv%s: %v is not in the client's subnet, %v", family, unused, subnet)
 		}
 	}
 }

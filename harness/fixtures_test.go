@@ -45,16 +45,15 @@ var fixtures = map[string]fixture{
 			ginkgo.It("is recorded", ginkgo.Label("rfc9293"), func(ctx ginkgo.SpecContext) {
 				lab := NewLab(ctx)
 				net := lab.Direct(netns.Config{MTU: 1400, ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_sack", Value: "0"}}})
-				wire := lab.Capture(net.Client().Ends()[0], net.Server().Ends()[0])
-				server := lab.Start(net.Server(), peers.EchoServer{Listen: Addr(net.Server(), 7), Backlog: backlog})
-				client := lab.Start(net.Client(), peers.EchoClient{Connect: Addr(net.Server(), 7), Requests: 3, Size: 100})
-				Expect(lab.Wait(client).Echo).NotTo(BeNil())
-				lab.Wait(server)
-				Expect(wire.Segments()).To(HaveEach(HaveField("Flags", Not(Equal(analysis.FlagRST)))))
-				Expect(lab.Counters(net.Client())).To(HaveKeyWithValue("TcpActiveOpens", int64(1)))
-				Expect(lab.Sysctl(net.Server(), "net.ipv4.tcp_sack")).To(Equal(0))
-				Expect(lab.HasSysctl(net.Server(), "net.ipv4.no_such_thing")).To(BeFalse())
-				again := lab.Capture(net.Server().Ends()[0]) // and nobody reads it
+				wire := lab.Capture(net.Client().End("eth0"), net.Server().End("eth0"))
+				server := lab.Start(net.Server(), peers.EchoServer{Listen: net.Server().Addr(7), Backlog: backlog})
+				client := lab.Start(net.Client(), peers.EchoClient{Connect: net.Server().Addr(7), Requests: 3, Size: 100})
+				Expect(client.Wait().Echo).NotTo(BeNil())
+				server.Wait()
+				Expect(wire.Stop().Segments()).To(HaveEach(HaveField("Flags", Not(Equal(analysis.FlagRST)))))
+				Expect(net.Client().Counters()).To(HaveKeyWithValue("TcpActiveOpens", int64(1)))
+				Expect(net.Server().Sysctl("net.ipv4.tcp_sack")).To(Equal(0))
+				again := lab.Capture(net.Server().End("eth0")) // and nobody reads it
 				Expect(again).NotTo(BeNil())
 				Expect(os.MkdirAll(filepath.Join(lab.Dir(), "notes"), 0o755)).To(Succeed())
 				Expect(os.WriteFile(filepath.Join(lab.Dir(), "notes", "own.txt"), []byte("own\n"), 0o644)).To(Succeed())
@@ -92,8 +91,8 @@ var fixtures = map[string]fixture{
 		ginkgo.It("times out", ginkgo.SpecTimeout(10*time.Second), func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			net := lab.Direct()
-			server := lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80), Backlog: backlog})
-			lab.Wait(server) // want: timed out
+			server := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog})
+			server.Wait() // want: timed out
 		})
 	}},
 
@@ -135,7 +134,7 @@ var fixtures = map[string]fixture{
 		ginkgo.It("leaves a daemon", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			host := lab.Direct().Server()
-			lab.Wait(lab.Start(host, this(daemonVariable+"=1")))
+			lab.Start(host, this(daemonVariable+"=1")).Wait()
 			Expect(host.Processes()).To(HaveLen(1))
 		})
 	}},
@@ -155,7 +154,7 @@ var fixtures = map[string]fixture{
 			lab.Capture(net.Client())
 			server, _ := busy(lab, net)
 			fmt.Fprintln(held, "busy")
-			lab.Wait(server)
+			server.Wait()
 		})
 		ginkgo.AfterEach(func(ctx ginkgo.SpecContext) {
 			fmt.Fprintln(held, "busy")
@@ -205,18 +204,13 @@ var fixtures = map[string]fixture{
 		ginkgo.BeforeSuite(func(ctx ginkgo.SpecContext) { NewLab(ctx) })
 		ginkgo.It("never begins", func() {})
 	}},
-	"both of nothing": {specs: func() {
-		ginkgo.It("impairs both of nothing", func(ctx ginkgo.SpecContext) {
-			NewLab(ctx).ImpairBoth(impair.Netem{}) // want: both of nothing
-		})
-	}},
 	"both of a graph": {specs: func() {
 		ginkgo.It("impairs both of a graph", func(ctx ginkgo.SpecContext) {
 			var graph netns.Graph
 			graph.Link(graph.Host("a"), graph.Host("b"))
 			lab := NewLab(ctx)
-			lab.Build(&graph)
-			lab.ImpairBoth(impair.Netem{}) // want: both of a graph
+			net := lab.Build(&graph)
+			net.Impair(impair.Netem{}) // want: both of a graph
 		})
 	}},
 	"bad graph": {specs: func() {
@@ -255,7 +249,7 @@ var fixtures = map[string]fixture{
 		ginkgo.It("loses more than there is", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			net := lab.Direct()
-			lab.Impair(net.ToServer, impair.Netem{Loss: impair.RandomLoss{Percent: 130}}) // want: bad impairment
+			net.ToServer.Impair(impair.Netem{Loss: impair.RandomLoss{Percent: 130}}) // want: bad impairment
 		})
 	}},
 	"bad peer": {specs: func() {
@@ -276,8 +270,8 @@ var fixtures = map[string]fixture{
 		ginkgo.It("listens twice", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			net := lab.Direct()
-			lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80)})
-			lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80)}) // want: peer cannot begin
+			lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80)})
+			lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80)}) // want: peer cannot begin
 		})
 	}},
 
@@ -290,7 +284,7 @@ var fixtures = map[string]fixture{
 	"peer exits, waited for": {specs: func() {
 		ginkgo.It("waits for a peer that exits", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
-			lab.Wait(lab.Start(lab.Direct().Client(), exits(3))) // want: peer exits, waited for
+			lab.Start(lab.Direct().Client(), exits(3)).Wait() // want: peer exits, waited for
 		})
 	}},
 	"peer is killed": {specs: func() {
@@ -307,9 +301,9 @@ var fixtures = map[string]fixture{
 			lab := NewLab(ctx)
 			net := lab.Direct()
 			server, _ := busy(lab, net)
-			waiting := lab.Start(net.Client(), peers.Accept{Listen: Addr(net.Client(), 80), Backlog: backlog})
+			waiting := lab.Start(net.Client(), peers.Accept{Listen: net.Client().Addr(80), Backlog: backlog})
 			time.AfterFunc(50*time.Millisecond, func() { kill(server) })
-			lab.Wait(waiting) // want: server is killed
+			waiting.Wait() // want: server is killed
 		})
 	}},
 	"no socket": {specs: func() {
@@ -317,7 +311,7 @@ var fixtures = map[string]fixture{
 			lab := NewLab(ctx)
 			net := lab.Direct()
 			lab.Start(net.Server(), exits(3))
-			lab.AwaitSockets(net.Server(), 1, kernel.SocketFilter{States: []kernel.State{kernel.Listen}, Port: 80}) // want: no socket
+			net.Server().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.Listen}, Port: 80}) // want: no socket
 		})
 	}},
 	"no listener": {specs: func() {
@@ -325,7 +319,7 @@ var fixtures = map[string]fixture{
 			lab := NewLab(ctx)
 			net := lab.Direct()
 			lab.Start(net.Server(), exits(0))
-			lab.AwaitSockets(net.Server(), 1, kernel.SocketFilter{States: []kernel.State{kernel.Listen}}) // want: no listener
+			net.Server().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.Listen}}) // want: no listener
 		})
 	}},
 	"no socket to be seen": {specs: func() {
@@ -333,7 +327,7 @@ var fixtures = map[string]fixture{
 			lab := NewLab(ctx)
 			net := lab.Direct()
 			lab.Start(net.Server(), exits(3))
-			Eventually(lab.Sockets(net.Server())).WithTimeout(time.Hour).Should(matchers.HaveState(kernel.Listen)) // want: no socket to be seen
+			Eventually(net.Server().Sockets()).WithTimeout(time.Hour).Should(matchers.HaveState(kernel.Listen)) // want: no socket to be seen
 		})
 	}},
 	"no counter": {specs: func() {
@@ -342,7 +336,7 @@ var fixtures = map[string]fixture{
 			net := lab.Direct()
 			lab.Start(net.Client(), exits(3))
 			Eventually(func() kernel.Counters {
-				return lab.Counters(net.Client()) // want: no counter
+				return net.Client().Counters() // want: no counter
 			}).WithTimeout(time.Hour).Should(HaveKeyWithValue("TcpActiveOpens", int64(1)))
 		})
 	}},
@@ -359,16 +353,16 @@ var fixtures = map[string]fixture{
 			lab := NewLab(ctx)
 			net := lab.Direct()
 			<-lab.Start(net.Client(), exits(3), MayFail).Done()
-			Expect(lab.Wait(lab.Start(net.Client(), exits(4), MayFail)).Command.ExitCode).To(Equal(4))
-			lab.Wait(lab.Start(net.Client(), exits(0)))
-			server := lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80), Backlog: backlog}, MayFail)
+			Expect(lab.Start(net.Client(), exits(4), MayFail).Wait().Command.ExitCode).To(Equal(4))
+			lab.Start(net.Client(), exits(0)).Wait()
+			server := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog}, MayFail)
 			kill(server)
-			Expect(lab.Wait(server).Err).To(MatchError(ContainSubstring("ended by SIGKILL before it had a result")))
+			Expect(server.Wait().Err).To(MatchError(ContainSubstring("ended by SIGKILL before it had a result")))
 			for _, end := range []func(*Peer){
 				func(p *Peer) { p.Kill() },
 				func(p *Peer) { Expect(p.Signal(unix.SIGKILL)).To(Succeed()) },
 				func(p *Peer) { Expect(p.Signal(unix.SIGTERM)).To(Succeed()) },
-				func(p *Peer) { lab.Stop(p) },
+				func(p *Peer) { p.Stop() },
 			} {
 				peer := lab.Start(net.Client(), idles())
 				end(peer)
@@ -380,8 +374,7 @@ var fixtures = map[string]fixture{
 
 	"endless schedule": {specs: func() {
 		ginkgo.It("waits for the end of a schedule that has none", func(ctx ginkgo.SpecContext) {
-			s := &Schedule{lab: NewLab(ctx), plan: schedule.Schedule{Period: time.Second}}
-			s.end = s.lab.Direct().ToServer
+			s := &Schedule{end: NewLab(ctx).Direct().ToServer, plan: schedule.Schedule{Period: time.Second}}
 			s.Wait() // want: endless schedule
 		})
 	}},
@@ -392,11 +385,11 @@ var fixtures = map[string]fixture{
 			net := lab.Direct()
 			wire := lab.Capture(net.Client(), net.Server())
 			server, _ := busy(lab, net)
-			lab.Started(server)
-			dial := lab.Start(net.Client(), peers.Dial{Connect: Addr(net.Server(), 80), Hold: peers.UntilStopped})
-			lab.Started(dial) // or it would be stopped before it has sent anything
-			lab.Stop(dial)
-			Expect(wire).To(matchers.Contain(matchers.Reset(), 2)) // want: explained
+			server.Started()
+			dial := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Hold: peers.UntilStopped})
+			dial.Started() // or it would be stopped before it has sent anything
+			dial.Stop()
+			Expect(wire.Stop()).To(matchers.Contain(matchers.Reset(), 2)) // want: explained
 		})
 	}},
 	"capture drops": {specs: func() {
@@ -408,13 +401,32 @@ var fixtures = map[string]fixture{
 			lab := NewLab(ctx)
 			wire := lab.Capture(lab.Direct().Client())
 			dropping(wire)
-			Expect(wire.Segments()).To(BeEmpty()) // want: read capture
+			Expect(wire.Stop().Segments()).To(BeEmpty()) // want: read capture
+		})
+	}},
+	"running capture": {specs: func() {
+		ginkgo.It("reads a capture that runs", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			wire := lab.Capture(lab.Direct().Client())
+			Expect(wire).To(matchers.Contain(matchers.Reset(), 0)) // want: running capture
+		})
+	}},
+	"running samples": {specs: func() {
+		ginkgo.It("reads samples that are still taken", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			lab.Direct().Client().Sample(time.Millisecond).List() // want: running samples
+		})
+	}},
+	"stopped sockets": {specs: func() {
+		ginkgo.It("looks once more", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			lab.Direct().Client().Sockets().Stop().List() // want: stopped sockets
 		})
 	}},
 	"two filters": {specs: func() {
 		ginkgo.It("has two filters", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
-			lab.Sockets(lab.Direct().Client(), kernel.SocketFilter{}, kernel.SocketFilter{}) // want: two filters
+			lab.Direct().Client().Sockets(kernel.SocketFilter{}, kernel.SocketFilter{}) // want: two filters
 		})
 	}},
 	"events of nothing": {specs: func() {
@@ -425,29 +437,29 @@ var fixtures = map[string]fixture{
 	"bad period": {specs: func() {
 		ginkgo.It("samples too fast", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
-			lab.SampleQueue(lab.Direct().ToServer, time.Microsecond) // want: bad period
+			lab.Direct().ToServer.SampleQueue(time.Microsecond) // want: bad period
 		})
 	}},
 	"observes": {specs: func() {
 		ginkgo.It("observes", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			net := lab.Direct()
-			sockets := lab.Sockets(net.Client())
+			sockets := net.Client().Sockets()
 			Expect(sockets).NotTo(matchers.HaveState(kernel.Established))
-			samples := lab.Sample(net.Client(), time.Millisecond)
-			queue := lab.SampleQueue(net.ToServer, time.Millisecond)
-			server := lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80), Backlog: backlog})
-			client := lab.Start(net.Client(), peers.Dial{Connect: Addr(net.Server(), 80), Hold: peers.UntilStopped})
-			lab.Started(server)
+			samples := net.Client().Sample(time.Millisecond)
+			queue := net.ToServer.SampleQueue(time.Millisecond)
+			server := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog})
+			client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Hold: peers.UntilStopped})
+			server.Started()
 			Eventually(sockets).Should(matchers.HaveState(kernel.Established, 1))
 			Consistently(sockets, 50*time.Millisecond).Should(matchers.HaveState(kernel.Established))
-			accepted := lab.AwaitSockets(net.Server(), 1, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
-			series := samples.Connection(accepted[0].Remote, accepted[0].Local)
+			accepted := net.Server().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
+			series := samples.Stop().Connection(accepted[0].Remote, accepted[0].Local)
 			Expect(series).NotTo(BeEmpty())
 			Expect(series[len(series)-1].TCPInfo.Snd_mss).To(BeEquivalentTo(1448))
 			Expect(samples.List()).To(HaveLen(len(samples.List())), "it ends once")
-			Expect(queue.List()).To(HaveEach(And(HaveField("Drops", BeZero()), HaveField("Length", BeZero()))))
-			lab.Stop(client)
+			Expect(queue.Stop().List()).To(HaveEach(And(HaveField("Drops", BeZero()), HaveField("Length", BeZero()))))
+			client.Stop()
 		})
 	}},
 	"events": {specs: func() {
@@ -455,12 +467,12 @@ var fixtures = map[string]fixture{
 			lab := NewLab(ctx)
 			net := lab.Direct()
 			events := lab.Events(net.Client()) // want: events
-			server := lab.Start(net.Server(), peers.Accept{Listen: Addr(net.Server(), 80), Backlog: backlog, Count: 1})
-			client := lab.Start(net.Client(), peers.Dial{Connect: Addr(net.Server(), 80), Hold: peers.UntilStopped})
-			lab.Started(server)
-			connection := lab.Stop(client).Connections[0]
+			server := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog, Count: 1})
+			client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Hold: peers.UntilStopped})
+			server.Started()
+			connection := client.Stop().Connections[0]
 			Expect(connection.Err).To(BeNil())
-			states := events.States(connection.Local, connection.Remote)
+			states := events.Stop().States(connection.Local, connection.Remote)
 			Expect(states.States[:2]).To(Equal([]kernel.State{kernel.SynSent, kernel.Established}))
 			Expect(states.Events[0].At).To(And(BeNumerically(">", 0), BeNumerically("<", time.Since(lab.start))))
 			Expect(events.States(connection.Remote, connection.Local).States).To(BeEmpty(), "only the client was asked for")
@@ -471,15 +483,15 @@ var fixtures = map[string]fixture{
 			lab := NewLab(ctx)
 			net := lab.Direct()
 			wire := lab.Capture(net.Client(), net.Server())
-			server := lab.Start(net.Server(), peers.EchoServer{Listen: Addr(net.Server(), 7), Backlog: backlog})
-			client := lab.Start(net.Client(), peers.EchoClient{Connect: Addr(net.Server(), 7), Requests: 3, Size: 100})
-			lab.Wait(client)
-			lab.Wait(server)
-			sent := wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0])
+			server := lab.Start(net.Server(), peers.EchoServer{Listen: net.Server().Addr(7), Backlog: backlog})
+			client := lab.Start(net.Client(), peers.EchoClient{Connect: net.Server().Addr(7), Requests: 3, Size: 100})
+			client.Wait()
+			server.Wait()
+			sent := wire.Stop().Transits(net.Client().End("eth0"), net.Server().End("eth0"))
 			Expect(sent).To(HaveLen(len(wire.Segments(analysis.On("client/eth0"), analysis.Going(analysis.Outbound)))))
 			Expect(sent).To(HaveEach(And(
 				HaveField("Arrived", HaveExactElements(HaveField("Interface", "server/eth0"))), HaveField("Delay()", BeNumerically(">=", 0)))))
-			Expect(wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)).To(HaveLen(3))
+			Expect(wire.Transits(net.Client().End("eth0"), net.Server().End("eth0"), analysis.WithData)).To(HaveLen(3))
 		})
 	}},
 
@@ -491,8 +503,8 @@ var fixtures = map[string]fixture{
 			lab.Capture(net.Client())
 			busy(lab, net)
 			lab.Note("answer", 42)
-			lab.impaired = append(lab.impaired, net.ToServer)
-			Expect(net.Close()).To(Succeed())
+			lab.add(&queue{end: net.ToServer})
+			Expect(net.topology.Close()).To(Succeed())
 		})
 	}},
 	"symbolic link": {specs: func() {
@@ -565,14 +577,14 @@ var fixtures = map[string]fixture{
 		ginkgo.It("impairs", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			net := lab.Routed()
-			lab.ImpairBoth(impair.Netem{Delay: 5 * time.Millisecond})
-			lab.Impair(net.ToServer, impair.Netem{Delay: 7 * time.Millisecond, Seed: 99})
-			server := lab.Start(net.Server(), peers.EchoServer{Listen: Addr(net.Server(), 7), Backlog: backlog})
-			client := lab.Start(net.Client(), peers.EchoClient{Connect: Addr(net.Server(), 7)})
-			lab.Wait(client)
-			lab.Wait(server)
-			Expect(lab.Queue(net.ToServer).Packets).To(BeNumerically(">=", 3))
-			lab.ClearImpairment(net.ToClient)
+			net.Impair(impair.Netem{Delay: 5 * time.Millisecond})
+			net.ToServer.Impair(impair.Netem{Delay: 7 * time.Millisecond, Seed: 99})
+			server := lab.Start(net.Server(), peers.EchoServer{Listen: net.Server().Addr(7), Backlog: backlog})
+			client := lab.Start(net.Client(), peers.EchoClient{Connect: net.Server().Addr(7)})
+			client.Wait()
+			server.Wait()
+			Expect(net.ToServer.Queue().Packets).To(BeNumerically(">=", 3))
+			net.ToClient.ClearImpairment()
 		})
 		ginkgo.It("needs no lab", func() {})
 	}},
@@ -581,10 +593,10 @@ var fixtures = map[string]fixture{
 // dropping makes a capture believe that it dropped packets.
 func dropping(c *Capture) { c.running = dropped{c.running} }
 
-type dropped struct{ recorder }
+type dropped struct{ packetRecorder }
 
 func (d dropped) Stop() (capture.Summary, error) {
-	summary, err := d.recorder.Stop()
+	summary, err := d.packetRecorder.Stop()
 	summary.Interfaces = slices.Clone(summary.Interfaces)
 	summary.Interfaces[0].Dropped = 3
 	return summary, err
@@ -594,21 +606,21 @@ func waits() {
 	ginkgo.It("waits", func(ctx ginkgo.SpecContext) {
 		lab := NewLab(ctx)
 		net := lab.Routed()
-		lab.Capture(net.Client().Ends()[0], net.Server().Ends()[0])
+		lab.Capture(net.Client().End("eth0"), net.Server().End("eth0"))
 		server, _ := busy(lab, net)
 		fmt.Fprintln(os.NewFile(3, "held"), "busy")
-		lab.Wait(server) // want: interrupted
+		server.Wait() // want: interrupted
 	})
 	ginkgo.It("does not begin", func() {})
 }
 
 // busy starts a server and a client that are connected, and another program, which nothing ends.
-func busy(lab *Lab, net *netns.Topology) (server, client *Peer) {
+func busy(lab *Lab, net *Network) (server, client *Peer) {
 	ginkgo.GinkgoHelper()
-	address := Addr(net.Server(), 80)
+	address := net.Server().Addr(80)
 	server = lab.Start(net.Server(), peers.Accept{Listen: address, Backlog: backlog})
 	client = lab.Start(net.Client(), peers.Dial{Connect: address, Hold: peers.UntilStopped})
-	lab.Started(client)
+	client.Started()
 	lab.Start(net.Client(), idles())
 	return server, client
 }

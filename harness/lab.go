@@ -7,24 +7,21 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 
-	"github.com/tcplab/tcplab/harness/kernel"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/netns"
-	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/results"
 )
 
-// A Lab is the world of one scenario. It belongs to one spec and is used from its goroutine.
+// A Lab is the world of one scenario: its topology, its lifetime, and the record of it. What a host does or has is the [Host]'s, what
+// happens on a link is its [End]'s, and what a program does is the [Peer]'s. A Lab belongs to one spec and is used from its goroutine.
 //
-// Its methods fail the spec when something goes wrong, so that a scenario reads as topology,
+// Its methods, and theirs, fail the spec when something goes wrong, so that a scenario reads as topology,
 // impairment, action and expectation.
 type Lab struct {
 	ctx    context.Context         // ends what waits: with the spec, or with a peer that ends as nobody asked for
@@ -39,23 +36,19 @@ type Lab struct {
 	seeded  int        // impairments that have got a seed of their own
 	actions *rand.Rand // when the harness acts: see jitter
 
-	topology  *netns.Topology
-	offload   bool
-	before    map[*netns.Host]kernel.Counters
-	pressured []*netns.Host // whose memory may run short
-	links     sync.Mutex    // of impaired, which schedules change in goroutines of their own
-	impaired  []*netns.End  // in the order in which they first were
-	schedules []*Schedule
-	rules     []*ruleSet // likewise
-	peers     []*Peer
-	captures  []*Capture
-	record    *results.Record
+	network *Network
+	offload bool
+	links   sync.Mutex // while an end is impaired, which schedules do in goroutines of their own
+	peers   []*Peer
+	record  *results.Record
+
+	recording sync.Mutex // of recorders, likewise
+	recorders []recorder // in the order in which they were started
 
 	busy        sync.Mutex // of moments, which the ends of peers add to, and so of what is added to peers
 	moments     []moment   // how busy the guest was
 	busyAllowed bool
 
-	observers []observer
 	artefacts map[string]int // how many there are of each kind
 
 	closed   sync.Once
@@ -99,7 +92,6 @@ func newLab(ctx ginkgo.SpecContext) (*Lab, error) {
 		began:     began,
 		seed:      uint64(suiteConfig.RandomSeed),
 		actions:   actionsOf(uint64(suiteConfig.RandomSeed)),
-		before:    map[*netns.Host]kernel.Counters{},
 		record:    &results.Record{},
 		artefacts: map[string]int{},
 	}
@@ -139,195 +131,7 @@ func (l *Lab) Dir() string { return l.dir }
 // Seed is the seed of all that is random in the lab.
 func (l *Lab) Seed() uint64 { return l.seed }
 
-// Direct builds client and server with one link between them: impairments act on the hosts'
-// own egress, where they talk back to the sending TCP. See [Lab.Routed].
-func (l *Lab) Direct(config ...netns.Config) *netns.Topology {
-	ginkgo.GinkgoHelper()
-	return l.build(netns.Direct, config)
-}
-
-// Routed builds client, router and server. Impairments act at the router: on its egress to
-// the server (ToServer) and to the client (ToClient).
-func (l *Lab) Routed(config ...netns.Config) *netns.Topology {
-	ginkgo.GinkgoHelper()
-	return l.build(netns.Routed, config)
-}
-
-// Path is [Lab.Routed] with half of a round trip of delay each way, at the router: what most scenarios begin with. A later
-// [Lab.Impair] or [Lab.ImpairBoth] takes the delay's place.
-func (l *Lab) Path(roundTrip time.Duration, config ...netns.Config) *netns.Topology {
-	ginkgo.GinkgoHelper()
-	net := l.Routed(config...)
-	l.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
-	return net
-}
-
-// Dumbbell builds pairs of clients and servers that share one link between two routers.
-func (l *Lab) Dumbbell(pairs int, config ...netns.Config) *netns.Topology {
-	ginkgo.GinkgoHelper()
-	return l.build(func(c netns.Config) (*netns.Topology, error) { return netns.Dumbbell(pairs, c) }, config)
-}
-
-func (l *Lab) build(make func(netns.Config) (*netns.Topology, error), config []netns.Config) *netns.Topology {
-	ginkgo.GinkgoHelper()
-	if l.topology != nil {
-		check(errors.New("build topology: the lab has one"))
-	}
-	var c netns.Config
-	switch len(config) {
-	case 0:
-	case 1:
-		c = config[0]
-	default:
-		check(fmt.Errorf("build topology: %d configurations, at most one makes sense", len(config)))
-	}
-	check(useSmallTables())
-	topology, err := make(c)
-	check(err)
-	l.topology = topology
-	// One such link is enough: a router passes on packets of many segments as they are.
-	l.offload = slices.ContainsFunc(topology.Links, func(link *netns.Link) bool { return link.A.Offload() })
-	for _, host := range topology.Hosts() {
-		counters, err := kernel.ReadCounters(host)
-		check(err)
-		l.before[host] = counters
-	}
-	return topology
-}
-
-// Impair sets what the link does to packets that leave through an end. An end that is impaired
-// already is changed in mid-run, without a loss of what is queued. A Netem without a seed
-// gets one that follows from the lab's. What the kernel made of it is recorded.
-func (l *Lab) Impair(end *netns.End, n impair.Netem) impair.Applied {
-	ginkgo.GinkgoHelper()
-	if n.Seed == 0 {
-		n.Seed = l.nextSeed()
-	}
-	check(l.readyForRules(end))
-	check(l.jitterWithin())
-	at := l.elapsed()
-	applied, setErr := l.setNetem(end, n)
-	if setErr != nil && !isMismatch(setErr) {
-		check(fmt.Errorf("%s: %w", end, setErr)) // nothing was done
-	}
-	check(l.recordImpairment(at, end, applied))
-	if setErr != nil {
-		check(fmt.Errorf("%s: %w", end, setErr))
-	}
-	return applied
-}
-
-// setNetem impairs an end, or changes how it is impaired. It can be called from any goroutine.
-func (l *Lab) setNetem(end *netns.End, n impair.Netem) (impair.Applied, error) {
-	l.links.Lock()
-	defer l.links.Unlock()
-	if slices.Contains(l.impaired, end) {
-		return impair.Change(end.Device(), n)
-	}
-	applied, err := impair.Apply(end.Device(), n)
-	if err == nil || isMismatch(err) {
-		l.impaired = append(l.impaired, end)
-	}
-	return applied, err
-}
-
-// isMismatch reports whether the kernel has set something, but not what was asked for.
-func isMismatch(err error) bool {
-	var mismatch *impair.MismatchError
-	return errors.As(err, &mismatch)
-}
-
-// recordImpairment records what was set on an end, and what the kernel made of it.
-func (l *Lab) recordImpairment(at results.Duration, end *netns.End, applied impair.Applied) error {
-	asked, err := results.Raw(applied.Asked)
-	if err != nil {
-		return err
-	}
-	got, err := results.Raw(applied.Got)
-	if err != nil {
-		return err
-	}
-	l.record.Impairments = append(l.record.Impairments, results.Impairment{
-		At: at, End: end.String(), Direction: "egress", Asked: asked, Applied: got, Notes: applied.Notes,
-	})
-	return nil
-}
-
-// nextSeed gives each impairment of a scenario a sequence of its own: two directions must not lose the same packets. The
-// factor is 2^64 divided by the golden ratio, which spreads small numbers over all bits.
-func (l *Lab) nextSeed() uint64 {
-	seed := (l.seed+1)*0x9e3779b97f4a7c15 + uint64(l.seeded)
-	l.seeded++
-	return seed
-}
-
-// ImpairBoth sets the same on both directions of the topology.
-func (l *Lab) ImpairBoth(n impair.Netem) {
-	ginkgo.GinkgoHelper()
-	if l.topology == nil {
-		check(errors.New("impair both directions: the lab has no topology yet"))
-	}
-	if l.topology.ToServer == nil || l.topology.ToClient == nil {
-		check(errors.New("impair both directions: the topology is a graph: impair ends of its links, or set its ToServer and ToClient"))
-	}
-	l.Impair(l.topology.ToServer, n)
-	l.Impair(l.topology.ToClient, n)
-}
-
-// ClearImpairment makes the link perfect again. What was queued is lost.
-func (l *Lab) ClearImpairment(end *netns.End) {
-	ginkgo.GinkgoHelper()
-	check(l.jitterWithin())
-	at := l.elapsed()
-	check(impair.Clear(end.Device()))
-	l.links.Lock()
-	l.impaired = slices.DeleteFunc(l.impaired, func(impaired *netns.End) bool { return impaired == end })
-	l.links.Unlock()
-	l.record.Impairments = append(l.record.Impairments, results.Impairment{At: at, End: end.String(), Direction: "egress"})
-}
-
-// Queue reads the statistics of the qdisc on an impaired end: the link's own account of what it
-// sent and dropped.
-func (l *Lab) Queue(end *netns.End) netdev.Stats {
-	ginkgo.GinkgoHelper()
-	check(l.faulty("read the queue of " + end.String()))
-	stats, err := impair.ReadStats(end.Device())
-	check(err)
-	return stats
-}
-
-// Counters are what a host's kernel counted since the topology was built, by nstat's names.
-func (l *Lab) Counters(host *netns.Host) kernel.Counters {
-	ginkgo.GinkgoHelper()
-	check(l.faulty("read the counters of " + host.Name()))
-	now, err := kernel.ReadCounters(host)
-	check(err)
-	return now.Since(l.before[host])
-}
-
-// Sysctl reads a number from a host's sysctls.
-func (l *Lab) Sysctl(host *netns.Host, key string) int {
-	ginkgo.GinkgoHelper()
-	text, err := host.Sysctl(key)
-	check(err)
-	value, err := strconv.Atoi(text)
-	if err != nil {
-		check(fmt.Errorf("sysctl %s on %s: %w", key, host.Name(), err))
-	}
-	return value
-}
-
-// HasSysctl tells whether a host's kernel knows a sysctl.
-func (l *Lab) HasSysctl(host *netns.Host, key string) bool {
-	ginkgo.GinkgoHelper()
-	_, err := host.Sysctl(key)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		check(err)
-	}
-	return err == nil
-}
-
-func (l *Lab) elapsed() results.Duration { return results.Duration(time.Since(l.start)) }
+func (l *Lab) elapsed() results.Duration { return time.Since(l.start) }
 
 // close takes the lab down, and completes the record: first all that is evidence, as it was
 // when the scenario ended, then what is running, then the network. Whatever fails on the way,
@@ -340,28 +144,24 @@ func (l *Lab) close(report types.SpecReport) (summary string, err error) {
 		defer func() {
 			l.end()
 			l.cancel(nil)
-			if l.topology != nil {
-				err = errors.Join(err, l.topology.Close())
+			if l.network != nil {
+				err = errors.Join(err, l.network.topology.Close())
 			}
 			l.setClosed()
 		}()
 		errs := l.faults(report) // before anything that is done here can be the cause
 		errs = append(errs, l.mark())
 		l.record.Busy = l.howBusy()
-		if l.topology != nil {
-			l.record.Topology = describe(l.topology)
+		if l.network != nil {
+			l.record.Topology = l.network.describe()
 			errs = append(errs, l.recordCounters())
 		}
-		for _, s := range l.schedules {
-			errs = append(errs, s.stop())
+		errs = append(errs, l.stopAll(), l.recordRules())
+		for _, q := range recordersOf[*queue](l) {
+			l.record.Queues = append(l.record.Queues, q.record()...)
 		}
-		errs = append(errs, l.recordQueues())
-		for _, c := range l.captures {
-			errs = append(errs, l.recordCapture(c))
-		}
-		errs = append(errs, l.recordRules()) // behind the captures, which ask the rules what they did
-		for _, o := range l.observers {
-			errs = append(errs, o.end())
+		for _, c := range recordersOf[*Capture](l) {
+			l.record.Captures = append(l.record.Captures, c.record()...)
 		}
 		if report.Failed() || errors.Join(errs...) != nil {
 			summary = l.keepFailure()
@@ -372,39 +172,6 @@ func (l *Lab) close(report types.SpecReport) (summary string, err error) {
 		err = errors.Join(errs...)
 	})
 	return summary, err
-}
-
-func (l *Lab) recordQueues() error {
-	var errs []error
-	for _, end := range l.impaired {
-		stats, err := impair.ReadStats(end.Device())
-		if err != nil {
-			errs = append(errs, fmt.Errorf("queue of %s: %w", end, err))
-			continue
-		}
-		l.record.Queues = append(l.record.Queues, results.Queue{End: end.String(), Kind: "netem", Stats: stats})
-	}
-	return errors.Join(errs...)
-}
-
-func describe(t *netns.Topology) *results.Topology {
-	topology := &results.Topology{Kind: t.Kind}
-	for _, host := range t.Hosts() {
-		described := results.Host{Name: host.Name(), Sysctls: map[string]string{}}
-		for _, end := range host.Ends() {
-			described.Addresses = append(described.Addresses, end.IPv4().String(), end.IPv6().String())
-		}
-		for _, setting := range host.Sysctls() {
-			described.Sysctls[setting.Key] = setting.Value
-		}
-		topology.Hosts = append(topology.Hosts, described)
-	}
-	for _, link := range t.Links {
-		topology.Links = append(topology.Links, results.Link{
-			Ends: [2]string{link.A.String(), link.B.String()}, MTU: link.A.MTU(), Offload: link.A.Offload(),
-		})
-	}
-	return topology
 }
 
 // The lab of the spec that runs in this process. A spec that is tried several times

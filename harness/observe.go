@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -19,14 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness/kernel"
-	"github.com/tcplab/tcplab/netns"
 )
-
-// An observer watches something until it is read or the spec ends. Ending it twice does no harm.
-type observer interface {
-	// end stops it and writes its artefact.
-	end() error
-}
 
 // monotonic is CLOCK_MONOTONIC, by which the kernel package tells times.
 func monotonic() (time.Duration, error) {
@@ -80,21 +72,28 @@ func anyRows[T any](rows []T) func(yield func(any) bool) {
 
 // Sockets are the TCP sockets of a host, as they are each time that somebody looks:
 //
-//	Eventually(lab.Sockets(client)).Should(HaveState(kernel.TimeWait, 100))
+//	Eventually(client.Sockets()).Should(HaveState(kernel.TimeWait, 100))
 type Sockets struct {
-	lab      *Lab
-	host     *netns.Host
+	ending
+	host     *Host
 	filter   kernel.SocketFilter
 	file     string
 	readings []kernel.Sample
 }
 
-// Sockets returns the sockets of a host that pass the filter, if there is one. What is read is
+// Sockets returns the sockets of the host that pass the filter, if there is one. What is read is
 // kept in the artefact sockets.json: of readings in a row with the same states, the last.
-func (l *Lab) Sockets(host *netns.Host, filter ...kernel.SocketFilter) *Sockets {
+func (h *Host) Sockets(filter ...kernel.SocketFilter) *Sockets {
 	ginkgo.GinkgoHelper()
-	s := &Sockets{lab: l, host: host, filter: atMostOne(filter), file: l.artefact("sockets", "json")}
-	l.observers = append(l.observers, s)
+	s := &Sockets{host: h, filter: atMostOne(filter), file: h.lab.artefact("sockets", "json")}
+	h.lab.add(s)
+	return s
+}
+
+// Stop ends the looking. What was read is kept, and nothing more can be.
+func (s *Sockets) Stop() *Sockets {
+	ginkgo.GinkgoHelper()
+	check(s.stop())
 	return s
 }
 
@@ -109,10 +108,13 @@ func (s *Sockets) List() []kernel.Socket {
 // Read is List for a matcher, which has a place for an error.
 func (s *Sockets) Read() ([]kernel.Socket, error) {
 	ginkgo.GinkgoHelper()
-	if err := s.lab.faulty("read the sockets of " + s.host.Name()); err != nil {
+	if err := s.host.lab.faulty("read the sockets of " + s.host.Name()); err != nil {
 		return nil, err
 	}
-	at := s.lab.elapsed()
+	if s.stopped {
+		return nil, fmt.Errorf("read the sockets of %s: they have been stopped", s.host.Name())
+	}
+	at := s.host.lab.elapsed()
 	sockets, err := kernel.ReadSockets(s.host, s.filter)
 	if errors.Is(err, kernel.ErrNoSockDiag) {
 		unavailable(err)
@@ -135,41 +137,45 @@ func sameState(a, b kernel.Socket) bool {
 	return a.Local == b.Local && a.Remote == b.Remote && a.State == b.State
 }
 
-func (s *Sockets) end() error {
-	return s.lab.writeRows(s.file, "host", s.host.Name(), "readings", anyRows(s.readings))
+func (s *Sockets) stage() stage { return stageWatchers }
+
+func (s *Sockets) stop() error {
+	return s.once(func() error {
+		return s.host.lab.writeRows(s.file, "host", s.host.Name(), "readings", anyRows(s.readings))
+	})
 }
 
-// AwaitSockets waits until a host has as many sockets that pass the filter as said, and returns
+// AwaitSockets waits until the host has as many sockets that pass the filter as said, and returns
 // them. It looks every 5 milliseconds, in long waits every hundredth of the time waited, and waits
 // as long as the spec may take, or until it is plain that they cannot come any more: a peer has ended as nobody asked for,
-// or listeners are wanted where no program runs any more. What it saw last is kept as [Lab.Sockets] keeps it.
-func (l *Lab) AwaitSockets(host *netns.Host, count int, filter kernel.SocketFilter) []kernel.Socket {
+// or listeners are wanted where no program runs any more. What it saw last is kept as [Host.Sockets] keeps it.
+func (h *Host) AwaitSockets(count int, filter kernel.SocketFilter) []kernel.Socket {
 	ginkgo.GinkgoHelper()
-	s := l.Sockets(host, filter)
-	ctx, giveUp := context.WithCancelCause(l.ctx)
+	s := h.Sockets(filter)
+	ctx, giveUp := context.WithCancelCause(h.lab.ctx)
 	defer giveUp(nil)
-	sockets, err := kernel.AwaitSockets(ctx, host, filter, func(list []kernel.Socket) bool {
+	sockets, err := kernel.AwaitSockets(ctx, h, filter, func(list []kernel.Socket) bool {
 		if len(list) < count && slices.Equal(filter.States, []kernel.State{kernel.Listen}) {
-			if err := l.noListener(host); err != nil {
+			if err := h.noListener(); err != nil {
 				giveUp(err)
 			}
 		}
 		return len(list) == count
 	})
-	s.keep(kernel.Sample{At: time.Duration(l.elapsed()), Sockets: sockets})
+	s.keep(kernel.Sample{At: time.Duration(h.lab.elapsed()), Sockets: sockets})
 	if err != nil {
-		err = fmt.Errorf("wait for %d sockets of %s: %w", count, host.Name(), err)
+		err = fmt.Errorf("wait for %d sockets of %s: %w", count, h.Name(), err)
 	}
 	checkAvailable(err, kernel.ErrNoSockDiag)
 	return sockets
 }
 
-// noListener returns an error if nobody is left in a host who could listen: its peers have ended, and so has all that they
+// noListener returns an error if nobody is left in the host who could listen: its peers have ended, and so has all that they
 // have started.
-func (l *Lab) noListener(host *netns.Host) error {
+func (h *Host) noListener() error {
 	var ended []string
-	for _, peer := range l.peers {
-		if peer.host != host {
+	for _, peer := range h.lab.peers {
+		if peer.host != h {
 			continue
 		}
 		select {
@@ -182,68 +188,74 @@ func (l *Lab) noListener(host *netns.Host) error {
 	if len(ended) == 0 {
 		return nil // the spec has means of its own
 	}
-	if left, err := host.Processes(); err != nil || len(left) > 0 {
+	if left, err := h.Processes(); err != nil || len(left) > 0 {
 		return err
 	}
-	return fmt.Errorf("no program runs in %s any more that could listen: ended are %s", host.Name(), strings.Join(ended, ", "))
+	return fmt.Errorf("no program runs in %s any more that could listen: ended are %s", h.Name(), strings.Join(ended, ", "))
 }
 
-// series is what a sampler has read, once it has ended.
+// series is what a sampler reads.
 type series[T any] struct {
+	ending
+	file    string
 	sampler *kernel.Sampler[T]
 	rebase  func(*T) // to the start of the spec
 	write   func([]T) error
-
-	once sync.Once
-	list []T
-	err  error
+	list    []T // once it is stopped
 }
 
-func (s *series[T]) end() error {
-	s.once.Do(func() {
-		s.list, s.err = s.sampler.Stop()
+func (s *series[T]) stage() stage { return stageWatchers }
+
+func (s *series[T]) stop() error {
+	return s.once(func() error {
+		var err error
+		s.list, err = s.sampler.Stop()
 		for i := range s.list {
 			s.rebase(&s.list[i])
 		}
-		s.err = errors.Join(s.err, s.write(s.list))
+		return errors.Join(err, s.write(s.list))
 	})
-	return s.err
 }
 
-// List ends the sampling and returns what was read, in order. Times are since the start of
-// the spec.
+// List is what was read, in order. Times are since the start of the spec.
 func (s *series[T]) List() []T {
 	ginkgo.GinkgoHelper()
-	err := s.end()
-	s.err = nil // it is told once
-	check(err)
+	check(s.over(s.file))
 	return s.list
 }
 
 // Samples are the sockets of a host over time.
 type Samples struct{ series[kernel.Sample] }
 
-// Sample reads the sockets of a host that pass the filter, if there is one, on each period of a
-// millisecond or more, until [Samples.List] is called or the spec ends. Where the machine is busy samples
-// are late, by tens of milliseconds at times: what counts is the time that each has. The artefact is
-// samples.json.
-func (l *Lab) Sample(host *netns.Host, period time.Duration, filter ...kernel.SocketFilter) *Samples {
+// Stop ends the sampling, for it to be read.
+func (s *Samples) Stop() *Samples {
 	ginkgo.GinkgoHelper()
-	sampler, err := kernel.StartSampling(host, period, atMostOne(filter))
-	checkAvailable(err, kernel.ErrNoSockDiag)
-	file := l.artefact("samples", "json")
-	s := &Samples{series[kernel.Sample]{
-		sampler: sampler,
-		rebase:  func(x *kernel.Sample) { x.At -= l.began },
-		write: func(list []kernel.Sample) error {
-			return l.writeRows(file, "host", host.Name(), "samples", anyRows(list))
-		},
-	}}
-	l.observers = append(l.observers, s)
+	check(s.stop())
 	return s
 }
 
-// Connection ends the sampling and returns the course of one side of a connection.
+// Sample reads the sockets of the host that pass the filter, if there is one, on each period of a
+// millisecond or more, until its Stop or the end of the spec. Where the machine is busy samples
+// are late, by tens of milliseconds at times: what counts is the time that each has. The artefact is
+// samples.json.
+func (h *Host) Sample(period time.Duration, filter ...kernel.SocketFilter) *Samples {
+	ginkgo.GinkgoHelper()
+	sampler, err := kernel.StartSampling(h, period, atMostOne(filter))
+	checkAvailable(err, kernel.ErrNoSockDiag)
+	l, file := h.lab, h.lab.artefact("samples", "json")
+	s := &Samples{series[kernel.Sample]{
+		file:    file,
+		sampler: sampler,
+		rebase:  func(x *kernel.Sample) { x.At -= l.began },
+		write: func(list []kernel.Sample) error {
+			return l.writeRows(file, "host", h.Name(), "samples", anyRows(list))
+		},
+	}}
+	l.add(s)
+	return s
+}
+
+// Connection is the course of one side of a connection.
 func (s *Samples) Connection(local, remote netip.AddrPort) []kernel.Point {
 	ginkgo.GinkgoHelper()
 	return kernel.Series(s.List(), local, remote)
@@ -253,37 +265,43 @@ func (s *Samples) Connection(local, remote netip.AddrPort) []kernel.Point {
 // sent and dropped.
 type QueueSamples struct{ series[kernel.QdiscSample] }
 
-// SampleQueue reads the counters of an end's root qdisc on each period of a millisecond or more,
-// until [QueueSamples.List] is called or the spec ends. The artefact is queue.json.
-func (l *Lab) SampleQueue(end *netns.End, period time.Duration) *QueueSamples {
+// Stop ends the sampling, for it to be read.
+func (s *QueueSamples) Stop() *QueueSamples {
 	ginkgo.GinkgoHelper()
-	sampler, err := kernel.StartSamplingQdisc(end.Host(), end.Name(), period)
+	check(s.stop())
+	return s
+}
+
+// SampleQueue reads the counters of the end's root qdisc on each period of a millisecond or more,
+// until its Stop or the end of the spec. The artefact is queue.json.
+func (e *End) SampleQueue(period time.Duration) *QueueSamples {
+	ginkgo.GinkgoHelper()
+	sampler, err := kernel.StartSamplingQdisc(e.host, e.Name(), period)
 	if err != nil {
-		check(fmt.Errorf("%s: %w", end, err))
+		check(fmt.Errorf("%s: %w", e, err))
 	}
-	file := l.artefact("queue", "json")
+	l, file := e.lab, e.lab.artefact("queue", "json")
 	s := &QueueSamples{series[kernel.QdiscSample]{
+		file:    file,
 		sampler: sampler,
 		rebase:  func(x *kernel.QdiscSample) { x.At -= l.began },
 		write: func(list []kernel.QdiscSample) error {
-			return l.writeRows(file, "end", end.String(), "samples", anyRows(list))
+			return l.writeRows(file, "end", e.String(), "samples", anyRows(list))
 		},
 	}}
-	l.observers = append(l.observers, s)
+	l.add(s)
 	return s
 }
 
 // Events are what the kernel's tracepoints tell of the lab's hosts, from the start of the
-// recording until it is read.
+// recording until its Stop.
 type Events struct {
+	ending
 	lab     *Lab
 	file    string
-	hosts   []*netns.Host
+	hosts   []*Host
 	running *kernel.Events
-
-	once sync.Once
-	list []kernel.Event
-	err  error
+	list    []kernel.Event // once it is stopped
 }
 
 // Events starts to record what happens to the connections of some hosts, or of all of the
@@ -295,16 +313,16 @@ type Events struct {
 //
 // Where the kernel has no tracefs, or lacks one of the events, the spec is skipped with the reason;
 // with TCPLAB_REQUIRE=1 it fails.
-func (l *Lab) Events(hosts ...*netns.Host) *Events {
+func (l *Lab) Events(hosts ...*Host) *Events {
 	ginkgo.GinkgoHelper()
-	if l.topology == nil {
+	if l.network == nil {
 		check(errors.New("record events: the lab has no topology yet"))
 	}
 	if len(hosts) == 0 {
-		hosts = l.topology.Hosts()
+		hosts = l.network.Hosts()
 	}
 	names := map[netip.Addr]string{}
-	for _, host := range l.topology.Hosts() {
+	for _, host := range l.network.Hosts() {
 		for _, end := range host.Ends() {
 			names[end.IPv4().Addr()] = host.Name()
 			names[end.IPv6().Addr()] = host.Name()
@@ -318,33 +336,41 @@ func (l *Lab) Events(hosts ...*netns.Host) *Events {
 	}
 	checkAvailable(err, kernel.ErrNoTracefs, os.ErrPermission)
 	e := &Events{lab: l, file: l.artefact("events", "jsonl"), hosts: hosts, running: running}
-	l.observers = append(l.observers, e)
+	l.add(e)
 	return e
 }
 
-// List ends the recording and returns the events in order. Times are since the start of the spec.
-// Events that were lost for want of room fail the spec: nothing could be concluded from the rest.
-func (e *Events) List() []kernel.Event {
+// Stop ends the recording, for it to be read. Events that were lost for want of room fail the spec: nothing could be concluded from
+// the rest.
+func (e *Events) Stop() *Events {
 	ginkgo.GinkgoHelper()
-	err := e.end()
-	e.err = nil // it is told once
-	check(err)
-	return e.list
+	check(e.stop())
+	return e
 }
 
-// States ends the recording and returns through which states one side of a connection went: the
-// one that has the address local.
+// List is the events in order. Times are since the start of the spec.
+func (e *Events) List() []kernel.Event {
+	ginkgo.GinkgoHelper()
+	list, err := e.Read()
+	check(err)
+	return list
+}
+
+// Read is List for a matcher, which has a place for an error.
+func (e *Events) Read() ([]kernel.Event, error) { return e.list, e.over(e.file) }
+
+// States are those that one side of a connection went through: the one that has the address local.
 func (e *Events) States(local, remote netip.AddrPort) kernel.Path {
 	ginkgo.GinkgoHelper()
 	return kernel.PathOf(e.List(), local, remote)
 }
 
-func (e *Events) end() error {
-	e.once.Do(func() { e.err = e.stop() })
-	return e.err
-}
+func (e *Events) stage() stage { return stageWatchers }
 
-func (e *Events) stop() error {
+func (e *Events) stop() error { return e.once(e.keep) }
+
+// keep ends the recording, and writes what it has of the hosts.
+func (e *Events) keep() error {
 	all, lost, err := e.running.Stop()
 	if err != nil {
 		return fmt.Errorf("%s: %w", e.file, err)
@@ -372,7 +398,7 @@ func (e *Events) wants(event kernel.Event) bool {
 	if !event.Local.IsValid() {
 		return event.Kind == kernel.Drop
 	}
-	return slices.ContainsFunc(e.hosts, func(host *netns.Host) bool { return host.Name() == event.Host })
+	return slices.ContainsFunc(e.hosts, func(host *Host) bool { return host.Name() == event.Host })
 }
 
 // atMostOne returns the filter, or the one that lists all.

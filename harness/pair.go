@@ -5,7 +5,6 @@ import (
 
 	"github.com/onsi/ginkgo/v2"
 
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -20,18 +19,18 @@ type Pair struct {
 
 // Connect starts two scripts that are connected to each other, and returns when they are: the first connection is there
 // on both sides. Scripts without Connect and Listen meet at port 80 of the server.
-func (l *Lab) Connect(client, server *netns.Host, clientScript, serverScript peers.Script) Pair {
+func (l *Lab) Connect(client, server *Host, clientScript, serverScript peers.Script) Pair {
 	ginkgo.GinkgoHelper()
 	if !serverScript.Listen.IsValid() {
-		serverScript.Listen = Addr(server, pairPort)
+		serverScript.Listen = server.Addr(pairPort)
 	}
 	if !clientScript.Connect.IsValid() {
 		clientScript.Connect = serverScript.Listen
 	}
 	p := Pair{Server: l.Start(server, serverScript)}
 	p.Client = l.Start(client, clientScript)
-	started := l.Started(p.Client)
-	l.Started(p.Server)
+	started := p.Client.Started()
+	p.Server.Started()
 	p.Local, p.Remote = started.Local, started.Remote
 	return p
 }

@@ -20,14 +20,14 @@ func init() {
 				peers.Script{Steps: peers.Steps(peers.Write(5), peers.Await())},
 				peers.Script{Backlog: backlog, Steps: peers.Steps(peers.Read(5), peers.ReadAll())})
 
-			Expect(pair.Local.Addr()).To(Equal(IP(net.Client())))
-			Expect(pair.Remote).To(Equal(Addr(net.Server(), 80)))
-			Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List()).To(HaveLen(1))
-			lab.Continue(pair.Client)
-			Expect(lab.Wait(pair.Server).Connections[0].Received).To(BeEquivalentTo(5))
-			lab.Wait(pair.Client)
+			Expect(pair.Local.Addr()).To(Equal(net.Client().IP()))
+			Expect(pair.Remote).To(Equal(net.Server().Addr(80)))
+			Expect(net.Client().Sockets(kernel.SocketFilter{Port: pair.Local.Port()}).List()).To(HaveLen(1))
+			pair.Client.Continue()
+			Expect(pair.Server.Wait().Connections[0].Received).To(BeEquivalentTo(5))
+			pair.Client.Wait()
 
-			other := lab.Connect(net.Client(), net.Server(), peers.Script{}, peers.Script{Listen: Addr(net.Server(), 81), Backlog: backlog})
+			other := lab.Connect(net.Client(), net.Server(), peers.Script{}, peers.Script{Listen: net.Server().Addr(81), Backlog: backlog})
 			Expect(other.Remote.Port()).To(BeEquivalentTo(81))
 		})
 	}}

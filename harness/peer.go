@@ -12,7 +12,6 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/results"
 )
@@ -20,7 +19,8 @@ import (
 // A Peer is a program that runs in one of the lab's hosts.
 type Peer struct {
 	*peers.Peer
-	host    *netns.Host
+	lab     *Lab
+	host    *Host
 	program peers.Program
 
 	mayFail  bool
@@ -31,11 +31,11 @@ type Peer struct {
 type PeerOption func(*Peer)
 
 // MayFail lets a program end in any way: by a signal, by a panic, with any exit status. The spec looks for itself, at what
-// [Lab.Wait] returns: the Command of a result has the status, and the Err of one of package peers' own programs says how
-// it ended. Without it only what the spec has asked for by Signal, Kill or [Lab.Stop] is no failure.
+// [Peer.Wait] returns: the Command of a result has the status, and the Err of one of package peers' own programs says how
+// it ended. Without it only what the spec has asked for by Signal, Kill or [Peer.Stop] is no failure.
 //
 //	curl := lab.Start(net.Client(), peers.Command{Path: "curl", Args: ...}, harness.MayFail)
-//	Expect(lab.Wait(curl).Command.ExitCode).To(Equal(28)) // it has timed out
+//	Expect(curl.Wait().Command.ExitCode).To(Equal(28)) // it has timed out
 func MayFail(p *Peer) { p.mayFail = true }
 
 // Start starts a program in a host and waits until it is ready: until a server listens, until a
@@ -44,13 +44,13 @@ func MayFail(p *Peer) { p.mayFail = true }
 // One that ends as nobody asked for (see [peers.Peer.Fault]) fails the spec, whether somebody waits for it or not: a crash,
 // a panic, the OOM killer, an exit status other than 0. Whatever the lab waits for just then fails at once, with that as
 // the cause. [MayFail] allows it.
-func (l *Lab) Start(host *netns.Host, program peers.Program, options ...PeerOption) *Peer {
+func (l *Lab) Start(host *Host, program peers.Program, options ...PeerOption) *Peer {
 	ginkgo.GinkgoHelper()
 	name := fmt.Sprintf("%s-%d", host.Name(), len(l.peers)+1)
 	check(l.jitter())
-	started, err := peers.Start(l.life, host, name, program)
+	started, err := peers.Start(l.life, host.Host, name, program)
 	check(err)
-	peer := &Peer{Peer: started, host: host, program: program}
+	peer := &Peer{Peer: started, lab: l, host: host, program: program}
 	for _, option := range options {
 		option(peer)
 	}
@@ -147,47 +147,53 @@ func (p *Peer) checkResult(err error) {
 	p.check(err)
 }
 
-// Started waits until a program has its first connection: a client's is established, a server
+// Started waits until the program has its first connection: a client's is established, a server
 // has accepted one.
-func (l *Lab) Started(peer *Peer) peers.Started {
+func (p *Peer) Started() peers.Started {
 	ginkgo.GinkgoHelper()
-	started, err := peer.Peer.Started(l.ctx)
-	peer.check(err)
+	started, err := p.Peer.Started(p.lab.ctx)
+	p.check(err)
 	return started
 }
 
-// Wait waits until a program has ended and returns what it reported. That it could not do its
-// work fails the spec, and so does an end that nobody asked for: see [Lab.Start].
-func (l *Lab) Wait(peer *Peer) peers.Result {
+// Begin lets a program that was started with AwaitBegin begin.
+func (p *Peer) Begin() {
 	ginkgo.GinkgoHelper()
-	result, err := peer.Peer.Wait(l.ctx)
-	peer.checkResult(err)
-	check(l.mark())
+	p.check(p.Peer.Begin())
+}
+
+// Wait waits until the program has ended and returns what it reported. That it could not do its
+// work fails the spec, and so does an end that nobody asked for: see [Lab.Start].
+func (p *Peer) Wait() peers.Result {
+	ginkgo.GinkgoHelper()
+	result, err := p.Peer.Wait(p.lab.ctx)
+	p.checkResult(err)
+	check(p.lab.mark())
 	return result
 }
 
 // Waiting waits until a script stands at an Await: it has done all the steps before.
-func (l *Lab) Waiting(peer *Peer) {
+func (p *Peer) Waiting() {
 	ginkgo.GinkgoHelper()
-	_, err := peer.Peer.Waiting(l.ctx)
-	peer.check(err)
+	_, err := p.Peer.Waiting(p.lab.ctx)
+	p.check(err)
 }
 
 // Continue waits as Waiting does, and lets the script go on.
-func (l *Lab) Continue(peer *Peer) {
+func (p *Peer) Continue() {
 	ginkgo.GinkgoHelper()
-	check(l.jitter())
-	peer.check(peer.Peer.Continue(l.ctx))
-	check(l.mark())
+	check(p.lab.jitter())
+	p.check(p.Peer.Continue(p.lab.ctx))
+	check(p.lab.mark())
 }
 
-// Stop asks a program to finish, and then does as Wait.
-func (l *Lab) Stop(peer *Peer) peers.Result {
+// Stop asks the program to finish, and then does as Wait.
+func (p *Peer) Stop() peers.Result {
 	ginkgo.GinkgoHelper()
-	check(l.jitter())
-	result, err := peer.Peer.Stop(l.ctx)
-	peer.checkResult(err)
-	check(l.mark())
+	check(p.lab.jitter())
+	result, err := p.Peer.Stop(p.lab.ctx)
+	p.checkResult(err)
+	check(p.lab.mark())
 	return result
 }
 

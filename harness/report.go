@@ -9,13 +9,12 @@ import (
 	"github.com/tcplab/tcplab/harness/kernel"
 )
 
-// Report ends the capture and sums up its conversations, as "tcplab analyze" does. With the events
-// of the hosts that sent, which it ends as well, it knows the causes of retransmissions from the
+// Report sums up the capture's conversations, as "tcplab analyze" does. With the events
+// of the hosts that sent it knows the causes of retransmissions from the
 // kernel rather than by conclusion.
 func (c *Capture) Report(events ...*Events) *analysis.Report {
 	ginkgo.GinkgoHelper()
-	_, err := c.stop()
-	check(err)
+	check(c.over(c.file))
 	var told []analysis.KernelEvent
 	for _, e := range events {
 		told = append(told, kernelEvents(e.List(), c.lab.start)...)

@@ -16,88 +16,112 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/impair/rules"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/results"
 )
 
 // ruleSet is the rules on one link end.
 type ruleSet struct {
-	end  *netns.End
+	ending
+	end  *End
 	set  *rules.Set
 	list []*Rule
 
 	traced bool
+	counts []rules.Count // once it is stopped
+	hits   []rules.Hit   // likewise
 }
 
-// A Rule is one that acts on chosen packets at a link end.
+func (s *ruleSet) stage() stage { return stageRules }
+
+// stop keeps what the rules did, and removes them. What is known is kept, also if it is not all.
+func (s *ruleSet) stop() error {
+	return s.once(func() error {
+		var errs []error
+		if s.used() {
+			var err error
+			s.counts, err = s.set.Counts()
+			errs = append(errs, err)
+			s.hits, err = s.set.Hits()
+			if !errors.Is(err, rules.ErrIncomplete) { // Counts has said so
+				errs = append(errs, err)
+			}
+		}
+		return errors.Join(append(errs, s.set.Close())...)
+	})
+}
+
+// used tells whether anything was asked of the set, which every end has that is impaired.
+func (s *ruleSet) used() bool { return len(s.list) > 0 || s.traced }
+
+// A Rule is one that acts on chosen packets at a link end, from its start until its Stop. What it did can be read at any time.
 type Rule struct {
-	lab       *Lab
 	installed *rules.Installed
-	end       *netns.End
+	end       *End
 	record    int // which of the record's impairments it is
 }
 
-// Rule lets a rule act on the packets that leave through an end, from now on and beside what Impair does there; a
+// Rule lets a rule act on the packets that leave through the end, from now on and beside what Impair does there; a
 // packet comes to the rule first. Several rules on an end see a packet in their order, and the first that selects it
 // acts. It is recorded; each packet that it hit stands in rules.json.
-func (l *Lab) Rule(end *netns.End, rule rules.Rule) *Rule {
+func (e *End) Rule(rule rules.Rule) *Rule {
 	ginkgo.GinkgoHelper()
 	check(rule.Validate()) // before the end gets a set
-	set := l.ruleSet(end)
-	check(l.jitterWithin())
-	at := l.elapsed()
+	set := e.ruleSet()
+	check(e.lab.jitterWithin())
+	at := e.lab.elapsed()
 	installed, err := set.set.Add(rule)
 	check(err)
 	asked, err := results.Raw(installed.Rule())
 	check(err)
-	r := &Rule{lab: l, installed: installed, end: end, record: len(l.record.Impairments)}
-	l.record.Impairments = append(l.record.Impairments, results.Impairment{
-		At: at, End: end.String(), Direction: "egress", Asked: asked,
+	r := &Rule{installed: installed, end: e, record: len(e.lab.record.Impairments)}
+	e.lab.record.Impairments = append(e.lab.record.Impairments, results.Impairment{
+		At: at, End: e.String(), Direction: "egress", Asked: asked,
 	})
 	set.list = append(set.list, r)
 	return r
 }
 
-// ruleSet returns the set of an end, which the first rule makes.
-func (l *Lab) ruleSet(end *netns.End) *ruleSet {
+// ruleSet returns the set of the end, which the first rule makes.
+func (e *End) ruleSet() *ruleSet {
 	ginkgo.GinkgoHelper()
-	if s := l.rulesAt(end); s != nil {
+	if s := e.rules(); s != nil {
 		return s
 	}
-	if l.offload {
-		check(fmt.Errorf("rules on %s: the topology was built with Offload, so that packets have several segments: build it without", end))
+	if e.lab.offload {
+		check(fmt.Errorf("rules on %s: the topology was built with Offload, so that packets have several segments: build it without", e))
 	}
-	s, err := l.openRules(end)
+	s, err := e.openRules()
 	check(err)
 	return s
 }
 
-// rulesAt returns the set of an end that has one.
-func (l *Lab) rulesAt(end *netns.End) *ruleSet {
-	i := slices.IndexFunc(l.rules, func(s *ruleSet) bool { return s.end == end })
+// rules returns the set of an end that has one.
+func (e *End) rules() *ruleSet {
+	sets := recordersOf[*ruleSet](e.lab)
+	i := slices.IndexFunc(sets, func(s *ruleSet) bool { return s.end == e })
 	if i < 0 {
 		return nil
 	}
-	return l.rules[i]
+	return sets[i]
 }
 
-func (l *Lab) openRules(end *netns.End) (*ruleSet, error) {
-	set, err := rules.Open(end.Device())
+func (e *End) openRules() (*ruleSet, error) {
+	set, err := rules.Open(e.Device())
 	if err != nil {
 		return nil, err
 	}
-	s := &ruleSet{end: end, set: set}
-	l.rules = append(l.rules, s)
+	s := &ruleSet{end: e, set: set}
+	e.lab.add(s)
 	return s, nil
 }
 
-// readyForRules opens the set of an end before netem comes there. Later it would empty netem's queue (see [rules.Open]), so that
+// readyForRules opens the set of the end before netem comes there. Later it would empty netem's queue (see [rules.Open]), so that
 // the first rule of a scenario would lose what is on its way.
-func (l *Lab) readyForRules(end *netns.End) error {
-	if l.offload || l.rulesAt(end) != nil {
+func (e *End) readyForRules() error {
+	if e.lab.offload || e.rules() != nil {
 		return nil
 	}
-	_, err := l.openRules(end)
+	_, err := e.openRules()
 	if errors.Is(err, rules.ErrNotSupported) {
 		return nil // then there will be no rules
 	}
@@ -108,7 +132,7 @@ func (l *Lab) readyForRules(end *netns.End) error {
 // the spec.
 func (r *Rule) Hits() []rules.Hit {
 	ginkgo.GinkgoHelper()
-	check(r.lab.faulty("read what a rule hit at " + r.end.String()))
+	check(r.end.lab.faulty("read what a rule hit at " + r.end.String()))
 	hits, err := r.installed.Hits()
 	check(err)
 	return hits
@@ -117,90 +141,100 @@ func (r *Rule) Hits() []rules.Hit {
 // Count is how many packets the rule selected, and acted on.
 func (r *Rule) Count() rules.Count {
 	ginkgo.GinkgoHelper()
-	check(r.lab.faulty("count what a rule hit at " + r.end.String()))
+	check(r.end.lab.faulty("count what a rule hit at " + r.end.String()))
 	count, err := r.installed.Count()
 	check(err)
 	return count
 }
 
-// End ends what the rule does. What it holds still comes.
-func (r *Rule) End() {
+// Stop ends what the rule does. What it holds still comes.
+func (r *Rule) Stop() *Rule {
 	ginkgo.GinkgoHelper()
-	check(r.lab.jitterWithin())
+	check(r.end.lab.jitterWithin())
 	check(r.installed.Disable())
+	return r
 }
 
 // Resume lets the rule act again, as if it had been added now; its numbers go on.
 func (r *Rule) Resume() {
 	ginkgo.GinkgoHelper()
-	check(r.lab.jitterWithin())
+	check(r.end.lab.jitterWithin())
 	check(r.installed.Enable())
 }
 
-// Silence drops everything that leaves through an end, until its End. Nobody is told, as behind a cable that was cut.
-// Silence both ends of a topology for both directions.
-func (l *Lab) Silence(end *netns.End) *Rule {
+// Blackhole drops everything that leaves through the end, until its Stop. Nobody is told, as behind a cable that was cut.
+// Both directions of a topology are two blackholes.
+func (e *End) Blackhole() *Rule {
 	ginkgo.GinkgoHelper()
-	return l.Rule(end, rules.Silence().Named(l.silenceName(end)))
+	return e.Rule(rules.Silence().Named(e.blackholeName()))
 }
 
-// SilenceFor drops everything that leaves through an end, for a time. The kernel ends it, on the nanosecond.
-func (l *Lab) SilenceFor(end *netns.End, d time.Duration) *Rule {
+// BlackholeFor drops everything that leaves through the end, for a time. The kernel ends it, on the nanosecond.
+func (e *End) BlackholeFor(d time.Duration) *Rule {
 	ginkgo.GinkgoHelper()
-	return l.Rule(end, rules.Silence().For(d).Named(l.silenceName(end)))
+	return e.Rule(rules.Silence().For(d).Named(e.blackholeName()))
 }
 
-// silenceName numbers the silences of an end: two rules need two names.
-func (l *Lab) silenceName(end *netns.End) string {
-	if s := l.rulesAt(end); s != nil && len(s.list) > 0 {
+// blackholeName numbers the blackholes of an end: two rules need two names.
+func (e *End) blackholeName() string {
+	if s := e.rules(); s != nil && len(s.list) > 0 {
 		return fmt.Sprintf("silence #%d", len(s.list)+1)
 	}
 	return "silence"
 }
 
-// Trace records every packet that is offered to the link at an end, before rules and netem, from now on. See
-// [Lab.Offered].
-func (l *Lab) Trace(end *netns.End) {
+// A Trace records every packet that is offered to the link at an end, from its start until its Stop. It can be read at any time.
+type Trace struct{ set *ruleSet }
+
+// Trace starts to record every packet that is offered to the link at the end, before rules and netem.
+func (e *End) Trace() *Trace {
 	ginkgo.GinkgoHelper()
-	set := l.ruleSet(end)
+	set := e.ruleSet()
 	check(set.set.Trace(true))
 	set.traced = true
+	return &Trace{set}
+}
+
+// Stop ends the trace.
+func (t *Trace) Stop() *Trace {
+	ginkgo.GinkgoHelper()
+	check(t.set.set.Trace(false))
+	return t
 }
 
 // Offered are the packets that were offered to the link while it was traced. What of them a capture on the same end
 // does not have, the link lost.
-func (l *Lab) Offered(end *netns.End) []rules.Offered {
+func (t *Trace) Offered() []rules.Offered {
 	ginkgo.GinkgoHelper()
-	offered, err := l.ruleSet(end).set.Offered()
+	offered, err := t.set.set.Offered()
 	check(err)
 	return offered
 }
 
 // Unreachable is a destination that a router reports as unreachable.
 type Unreachable struct {
-	lab    *Lab
-	router *netns.Host
+	router *Host
 	dst    netip.Addr
 }
 
-// Unreachable lets a router answer what it should forward to an address with ICMP: host unreachable (RFC 1812,
-// section 5.2.7.1), or for IPv6 no route to destination (RFC 4443, section 3.1), until its End. The kernel bounds how
+// Unreachable lets the host, a router, answer what it should forward to an address with ICMP: host unreachable (RFC 1812,
+// section 5.2.7.1), or for IPv6 no route to destination (RFC 4443, section 3.1), until its Stop. The kernel bounds how
 // many such messages it sends to one host (net.ipv4.icmp_ratelimit, net.ipv6.icmp.ratelimit).
-func (l *Lab) Unreachable(router *netns.Host, dst netip.Addr) *Unreachable {
+func (h *Host) Unreachable(dst netip.Addr) *Unreachable {
 	ginkgo.GinkgoHelper()
 	if !dst.IsValid() {
-		check(fmt.Errorf("make an address unreachable at %s: the address is not valid", router.Name()))
+		check(fmt.Errorf("make an address unreachable at %s: the address is not valid", h.Name()))
 	}
-	u := &Unreachable{lab: l, router: router, dst: dst}
-	check(l.jitterWithin())
-	check(u.failed("make", router.Netlink().RouteAdd(u.route())))
+	u := &Unreachable{router: h, dst: dst}
+	check(h.lab.jitterWithin())
+	check(u.failed("make", h.Netlink().RouteAdd(u.route())))
 	return u
 }
 
-// End lets the router forward to the address again.
-func (u *Unreachable) End() {
+// Stop lets the router forward to the address again.
+func (u *Unreachable) Stop() {
 	ginkgo.GinkgoHelper()
-	check(u.lab.jitterWithin())
+	check(u.router.lab.jitterWithin())
 	check(u.failed("end making", u.router.Netlink().RouteDel(u.route())))
 }
 
@@ -223,7 +257,7 @@ func (u *Unreachable) failed(operation string, err error) error {
 // rulesFile has all that the rules did: for each end its rules' counts and hits.
 const rulesFile = "rules.json"
 
-// recordRules puts the counts into the record and the hits beside it, and removes the rules.
+// recordRules puts what the rules did into the record, and their hits beside it. They have been stopped.
 func (l *Lab) recordRules() error {
 	type hit struct {
 		At time.Duration `json:"at_ns"` // since the start of the spec
@@ -236,32 +270,23 @@ func (l *Lab) recordRules() error {
 	}
 	var accounts []account
 	var errs []error
-	for _, s := range l.rules {
-		if len(s.list) == 0 && !s.traced {
-			errs = append(errs, s.set.Close())
+	for _, s := range recordersOf[*ruleSet](l) {
+		if !s.used() {
 			continue
 		}
-		// What is known is recorded, also if it is not all.
-		counts, err := s.set.Counts()
-		errs = append(errs, err)
-		hits, err := s.set.Hits()
-		if err != nil && !errors.Is(err, rules.ErrIncomplete) { // Counts has said so
-			errs = append(errs, err)
-		}
-		a := account{End: s.end.String(), Counts: counts}
-		for _, h := range hits {
+		a := account{End: s.end.String(), Counts: s.counts}
+		for _, h := range s.hits {
 			a.Hits = append(a.Hits, hit{h.Time.Sub(l.start), h})
 		}
 		accounts = append(accounts, a)
 		for i, r := range s.list {
-			if i >= len(counts) {
+			if i >= len(s.counts) {
 				break
 			}
-			applied, err := results.Raw(counts[i])
+			applied, err := results.Raw(s.counts[i])
 			errs = append(errs, err)
 			l.record.Impairments[r.record].Applied = applied
 		}
-		errs = append(errs, s.set.Close())
 	}
 	if len(accounts) == 0 {
 		return errors.Join(errs...)

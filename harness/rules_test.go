@@ -26,23 +26,23 @@ func init() {
 		ginkgo.It("acts on chosen packets", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			net := lab.Routed()
-			lab.ImpairBoth(impair.Netem{Delay: 5 * time.Millisecond})
-			lab.Trace(net.ToServer)
-			lost := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5)))
-			late := lab.Rule(net.ToClient, rules.Hold(30*time.Millisecond, rules.SYNACK.First(1)))
+			net.Impair(impair.Netem{Delay: 5 * time.Millisecond})
+			trace := net.ToServer.Trace()
+			lost := net.ToServer.Rule(rules.Drop(rules.Data.Number(5)))
+			late := net.ToClient.Rule(rules.Hold(30*time.Millisecond, rules.SYNACK.First(1)))
 			wire := lab.Capture(net.Routers[0])
-			server := lab.Start(net.Server(), peers.BulkServer{Listen: Addr(net.Server(), 80), Backlog: backlog})
-			client := lab.Start(net.Client(), peers.BulkClient{Connect: Addr(net.Server(), 80), Bytes: 20 * 1448})
-			connection := lab.Wait(client).Connections[0]
-			lab.Wait(server)
+			server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(80), Backlog: backlog})
+			client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(80), Bytes: 20 * 1448})
+			connection := client.Wait().Connections[0]
+			server.Wait()
 
 			Expect(lost.Count()).To(Equal(rules.Count{Rule: "drop data 5", Matched: 1, Acted: 1}))
 			Expect(lost.Hits()).To(HaveLen(1))
 			Expect(late.Hits()).To(HaveExactElements(HaveField("Action", "hold 30ms")))
 			Expect(connection.ConnectTime).To(BeNumerically(">=", 40*time.Millisecond))
-			Expect(lab.Counters(net.Client())).To(HaveKeyWithValue("TcpRetransSegs", int64(1)))
+			Expect(net.Client().Counters()).To(HaveKeyWithValue("TcpRetransSegs", int64(1)))
 			// What rules did stands in the capture: the lost segment was never sent, and is there with a comment.
-			Expect(wire.Segments(analysis.On(net.ToServer.String()), analysis.WithData)).To(HaveLen(20))
+			Expect(wire.Stop().Segments(analysis.On(net.ToServer.String()), analysis.WithData)).To(HaveLen(20))
 			all, err := analysis.ReadFile(filepath.Join(lab.Dir(), wire.File()))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(slices.Collect(analysis.Where(slices.Values(all), analysis.NeverSent))).To(HaveExactElements(
@@ -51,7 +51,7 @@ func init() {
 			Expect(err).NotTo(HaveOccurred())
 			Expect(string(text)).To(And(ContainSubstring(`drop (rule "drop data 5")`), ContainSubstring(`hold 30ms (rule "hold 30ms SYN-ACK`)))
 			// Two ends of one link: what was offered and not dropped has passed the queue.
-			Expect(lab.Offered(net.ToServer)).To(HaveLen(int(lab.Queue(net.ToServer).Packets) + 1))
+			Expect(trace.Offered()).To(HaveLen(int(net.ToServer.Queue().Packets) + 1))
 		})
 	}}
 	fixtures["silence"] = fixture{netem: true, specs: func() {
@@ -60,17 +60,17 @@ func init() {
 			lab := NewLab(ctx)
 			net := lab.Routed()
 			dial := func() peers.Connection {
-				program := peers.Dial{Connect: Addr(net.Server(), 80), Timeout: patience}
-				return lab.Wait(lab.Start(net.Client(), program)).Connections[0]
+				program := peers.Dial{Connect: net.Server().Addr(80), Timeout: patience}
+				return lab.Start(net.Client(), program).Wait().Connections[0]
 			}
-			silence := lab.Silence(net.ToClient)
+			silence := net.ToClient.Blackhole()
 			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
-			silence.End()
+			silence.Stop()
 			Expect(dial().Err).To(MatchError(unix.ECONNREFUSED))
 			silence.Resume()
 			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
-			silence.End()
-			lab.SilenceFor(net.ToServer, time.Hour)
+			silence.Stop()
+			net.ToServer.BlackholeFor(time.Hour)
 			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
 			Expect(silence.Count().Acted).To(BeEquivalentTo(2))
 
@@ -78,15 +78,15 @@ func init() {
 				program peers.Dial
 				errno   unix.Errno // net/ipv4/icmp.c, icmp_err_convert; net/ipv6/icmp.c, tab_unreach
 			}{
-				{peers.Dial{Connect: Addr(net.Server(), 80)}, unix.EHOSTUNREACH},
+				{peers.Dial{Connect: net.Server().Addr(80)}, unix.EHOSTUNREACH},
 				{peers.Dial{Connect: netip.AddrPortFrom(net.Server().IPv6(), 80)}, unix.ENETUNREACH},
 			} {
-				unreachable := lab.Unreachable(net.Routers[0], one.program.Connect.Addr())
-				connection := lab.Wait(lab.Start(net.Client(), one.program)).Connections[0]
+				unreachable := net.Routers[0].Unreachable(one.program.Connect.Addr())
+				connection := lab.Start(net.Client(), one.program).Wait().Connections[0]
 				// Linux gives up in SYN_SENT, as RFC 5461 describes (tcp_v4_err, tcp_v6_err), before the first retransmission.
 				Expect(connection.Err).To(MatchError(one.errno))
 				Expect(connection.ConnectTime).To(BeNumerically("<", time.Second))
-				unreachable.End()
+				unreachable.Stop()
 			}
 		})
 	}}
@@ -94,7 +94,7 @@ func init() {
 		ginkgo.It("refuses", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			net := lab.Routed(netns.Config{Offload: true})
-			lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(5)))
+			net.ToServer.Rule(rules.Drop(rules.Data.Number(5)))
 		})
 	}}
 }

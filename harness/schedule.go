@@ -11,14 +11,13 @@ import (
 
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/schedule"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/results"
 )
 
-// A Schedule is an impairment that changes over time, while it runs.
+// A Schedule is an impairment that changes over time, from its start until it is over or its Stop.
 type Schedule struct {
-	lab   *Lab
-	end   *netns.End
+	ending
+	end   *End
 	plan  schedule.Schedule
 	ended context.CancelFunc
 	done  chan struct{}
@@ -26,9 +25,8 @@ type Schedule struct {
 	mutex   sync.Mutex
 	applied []scheduled
 
-	once sync.Once
-	list []schedule.Done
-	err  error
+	list []schedule.Done // once it is done
+	err  error           // likewise
 }
 
 // scheduled is a step that was applied.
@@ -37,7 +35,7 @@ type scheduled struct {
 	applied impair.Applied
 }
 
-func (s scheduled) comment(end *netns.End) string {
+func (s scheduled) comment(end *End) string {
 	text, err := results.Raw(s.applied.Asked)
 	if err != nil {
 		return fmt.Sprintf("impairment of %s changed", end)
@@ -45,21 +43,21 @@ func (s scheduled) comment(end *netns.End) string {
 	return fmt.Sprintf("impairment of %s changed to %s", end, text)
 }
 
-// Schedule changes the impairment of an end over time, from now until the schedule is over, until
+// Schedule changes the impairment of the end over time, from now until the schedule is over, until
 // Stop or until the spec ends; what it has set then stays. The end must not be impaired otherwise
 // meanwhile. Each step stands in the record with its time, and in captures as a comment on the
 // first packet behind it.
 //
 // Netems without a seed get one that follows from the lab's, the same in all steps.
-func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
+func (e *End) Schedule(plan schedule.Schedule) *Schedule {
 	ginkgo.GinkgoHelper()
 	check(plan.Validate())
-	ctx, cancel := context.WithCancel(l.life)
-	s := &Schedule{lab: l, end: end, plan: plan, ended: cancel, done: make(chan struct{})}
-	seed := l.nextSeed()
-	check(l.readyForRules(end))
-	check(l.jitterWithin())
-	l.schedules = append(l.schedules, s)
+	ctx, cancel := context.WithCancel(e.lab.life)
+	s := &Schedule{end: e, plan: plan, ended: cancel, done: make(chan struct{})}
+	seed := e.lab.nextSeed()
+	check(e.readyForRules())
+	check(e.lab.jitterWithin())
+	e.lab.add(s)
 	go func() {
 		defer close(s.done)
 		s.list, s.err = schedule.Run(ctx, plan, func(n impair.Netem) error {
@@ -67,9 +65,9 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 				n.Seed = seed
 			}
 			at := time.Now()
-			got, err := l.setNetem(end, n)
+			got, err := e.setNetem(n)
 			if err != nil {
-				return fmt.Errorf("%s: %w", end, err)
+				return fmt.Errorf("%s: %w", e, err)
 			}
 			s.mutex.Lock()
 			defer s.mutex.Unlock()
@@ -80,9 +78,8 @@ func (l *Lab) Schedule(end *netns.End, plan schedule.Schedule) *Schedule {
 	return s
 }
 
-// Wait waits until a schedule without a period is over, and returns what became of its steps. With a period it never is,
-// which fails the spec.
-func (s *Schedule) Wait() []schedule.Done {
+// Wait waits until a schedule without a period is over, and stops it. With a period it never is, which fails the spec.
+func (s *Schedule) Wait() *Schedule {
 	ginkgo.GinkgoHelper()
 	if s.plan.Period != 0 {
 		check(fmt.Errorf("wait for the schedule of %s: it begins again every %v, for ever: use Stop", s.end, s.plan.Period))
@@ -90,34 +87,44 @@ func (s *Schedule) Wait() []schedule.Done {
 	began := time.Now()
 	select {
 	case <-s.done:
-	case <-s.lab.ctx.Done():
+	case <-s.end.lab.ctx.Done():
 		check(fmt.Errorf("wait for the schedule of %s: after %v %d of its %d steps are done: %w",
-			s.end, time.Since(began).Round(time.Millisecond), len(s.steps()), len(s.plan.Steps), context.Cause(s.lab.ctx)))
+			s.end, time.Since(began).Round(time.Millisecond), len(s.steps()), len(s.plan.Steps), context.Cause(s.end.lab.ctx)))
 	}
 	return s.Stop()
 }
 
-// Stop ends the schedule and returns what became of its steps.
-func (s *Schedule) Stop() []schedule.Done {
+// Stop ends the schedule. What it has set stays.
+func (s *Schedule) Stop() *Schedule {
 	ginkgo.GinkgoHelper()
 	check(s.stop())
+	return s
+}
+
+// Steps are what became of the steps of a schedule that has been stopped.
+func (s *Schedule) Steps() []schedule.Done {
+	ginkgo.GinkgoHelper()
+	check(s.over("the schedule of " + s.end.String()))
 	return s.list
 }
 
+func (s *Schedule) stage() stage { return stageChanges }
+
 // stop ends the schedule and records its steps. That it is ended before it is over is no error.
 func (s *Schedule) stop() error {
-	s.ended()
-	<-s.done
-	s.once.Do(func() {
-		if errors.Is(s.err, context.Canceled) {
-			s.err = nil
+	return s.once(func() error {
+		s.ended()
+		<-s.done
+		err := s.err
+		if errors.Is(err, context.Canceled) {
+			err = nil
 		}
 		for _, step := range s.steps() {
-			at := results.Duration(step.at.Sub(s.lab.start))
-			s.err = errors.Join(s.err, s.lab.recordImpairment(at, s.end, step.applied))
+			at := results.Duration(step.at.Sub(s.end.lab.start))
+			err = errors.Join(err, s.end.recordImpairment(at, step.applied))
 		}
+		return err
 	})
-	return s.err
 }
 
 func (s *Schedule) steps() []scheduled {

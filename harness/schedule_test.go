@@ -22,22 +22,22 @@ func init() {
 			lab := NewLab(ctx)
 			net := lab.Routed()
 			wire := lab.Capture(net.Client())
-			server := lab.Start(net.Server(), peers.EchoServer{Listen: Addr(net.Server(), 7)})
-			client := lab.Start(net.Client(), peers.EchoClient{Connect: Addr(net.Server(), 7), Requests: 8, Interval: 100 * time.Millisecond, AwaitBegin: true})
-			running := lab.Schedule(net.ToServer, schedule.Schedule{Steps: []schedule.Step{
+			server := lab.Start(net.Server(), peers.EchoServer{Listen: net.Server().Addr(7)})
+			client := lab.Start(net.Client(), peers.EchoClient{Connect: net.Server().Addr(7), Requests: 8, Interval: 100 * time.Millisecond, AwaitBegin: true})
+			running := net.ToServer.Schedule(schedule.Schedule{Steps: []schedule.Step{
 				{At: 0, Netem: impair.Netem{Delay: 10 * time.Millisecond}},
 				{At: 450 * time.Millisecond, Netem: impair.Netem{Delay: 60 * time.Millisecond}},
 			}})
-			Expect(client.Begin()).To(Succeed())
-			steps := running.Wait()
-			result := lab.Wait(client)
-			lab.Wait(server)
+			client.Begin()
+			steps := running.Wait().Steps()
+			result := client.Wait()
+			server.Wait()
 
 			Expect(steps).To(HaveLen(2))
 			Expect(steps[1].Began).To(BeNumerically(">=", 450*time.Millisecond))
 			Expect(result.Echo.Min).To(BeNumerically("<", 30*time.Millisecond))
 			Expect(result.Echo.Max).To(BeNumerically(">=", 60*time.Millisecond))
-			wire.Segments()
+			wire.Stop().Segments()
 			text, err := os.ReadFile(filepath.Join(lab.Dir(), wire.File()))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(strings.Count(string(text), "impairment of router/eth1 changed to")).To(Equal(2))
@@ -51,8 +51,8 @@ func init() {
 			lab := NewLab(ctx)
 			net := lab.Routed()
 			loss := impair.Netem{Loss: impair.RandomLoss{Percent: 10}}
-			first := lab.Schedule(net.ToServer, schedule.Schedule{Steps: []schedule.Step{{Netem: loss}}})
-			lab.Impair(net.ToClient, loss)
+			first := net.ToServer.Schedule(schedule.Schedule{Steps: []schedule.Step{{Netem: loss}}})
+			net.ToClient.Impair(loss)
 			first.Wait()
 		})
 	}}
@@ -60,9 +60,9 @@ func init() {
 		ginkgo.It("ends before its first step", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			net := lab.Routed()
-			lab.Schedule(net.ToServer, schedule.Schedule{Steps: []schedule.Step{{At: time.Hour, Netem: impair.Netem{Delay: time.Second}}}})
-			lab.Impair(net.ToServer, impair.Netem{Delay: time.Millisecond}) // until then somebody else may
-			lab.Schedule(net.ToClient, schedule.Schedule{Steps: []schedule.Step{{At: time.Hour, Netem: impair.Netem{Delay: time.Second}}}})
+			net.ToServer.Schedule(schedule.Schedule{Steps: []schedule.Step{{At: time.Hour, Netem: impair.Netem{Delay: time.Second}}}})
+			net.ToServer.Impair(impair.Netem{Delay: time.Millisecond}) // until then somebody else may
+			net.ToClient.Schedule(schedule.Schedule{Steps: []schedule.Step{{At: time.Hour, Netem: impair.Netem{Delay: time.Second}}}})
 		})
 	}}
 }
@@ -100,5 +100,5 @@ func TestScheduleOfASpec(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(record.Impairments).To(HaveLen(2))
 	g.Expect(string(record.Impairments[1].Asked)).To(ContainSubstring("60"))
-	g.Expect(time.Duration(record.Impairments[1].At - record.Impairments[0].At)).To(BeNumerically("~", 450*time.Millisecond, 100*time.Millisecond))
+	g.Expect(record.Impairments[1].At - record.Impairments[0].At).To(BeNumerically("~", 450*time.Millisecond, 100*time.Millisecond))
 }

@@ -13,11 +13,11 @@ import (
 //	graph.Link(client, router)
 //	far := graph.Link(router, server)
 //	net := lab.Build(&graph)
-//	lab.Impair(net.Link(far).A, impair.Netem{Delay: 10 * time.Millisecond})
+//	net.Link(far).A.Impair(impair.Netem{Delay: 10 * time.Millisecond})
 //
-// Such a network has neither clients nor servers but those of its names, and no directions: [Lab.ImpairBoth] needs
+// Such a network has neither clients nor servers but those of its names, and no directions: [Network.Impair] needs
 // ToServer and ToClient to be set.
-func (l *Lab) Build(graph *netns.Graph) *netns.Topology {
+func (l *Lab) Build(graph *netns.Graph) *Network {
 	ginkgo.GinkgoHelper()
 	return l.build(func(netns.Config) (*netns.Topology, error) { return graph.Build() }, nil)
 }

@@ -24,6 +24,12 @@ type Setting struct {
 	Value string
 }
 
+// IPv4 is the setting of a sysctl below net.ipv4, where those of TCP are, for IPv6 too: IPv4("tcp_sack", 0). The value is written
+// as fmt.Sprint does.
+func IPv4(name string, value any) Setting {
+	return Setting{Key: "net.ipv4." + name, Value: fmt.Sprint(value)}
+}
+
 // defaults are set in every host before anything else. The package's documentation gives the reasons.
 var defaults = []Setting{
 	{"net.ipv4.tcp_no_metrics_save", "1"},

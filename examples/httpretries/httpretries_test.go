@@ -84,29 +84,29 @@ var fetch = peers.Func("fetch", func(t *peers.Task, r request) (a answer, err er
 })
 
 const (
-	roundTrip = 40 * time.Millisecond
+	rtt       = 40 * time.Millisecond
 	hostDelay = 5 * time.Millisecond // what net/http and two hosts may add
 )
 
 // lostSYN has one client fetch once, on a path that loses the first SYN.
 func lostSYN(lab *harness.Lab, r request) (answer, oracle.Kernel) {
-	net := lab.Path(roundTrip)                                      // client - router - server
-	loss := lab.Rule(net.ToServer, rules.Drop(rules.SYN).AtMost(1)) // each try is a new connection
-	address := harness.Addr(net.Server(), 80).String()
+	net := lab.Path(rtt)                                       // client - router - server
+	loss := net.ToServer.Rule(rules.Drop(rules.SYN).AtMost(1)) // each try is a new connection
+	address := net.Server().Addr(80).String()
 	r.URL = "http://" + address + "/"
 
 	server := lab.Start(net.Server(), serve.With(address))
-	got, err := fetch.Value(lab.Wait(lab.Start(net.Client(), fetch.With(r))))
+	got, err := fetch.Value(lab.Start(net.Client(), fetch.With(r)).Wait())
 	Expect(err).NotTo(HaveOccurred())
-	requests, err := serve.Value(lab.Stop(server))
+	requests, err := serve.Value(server.Stop())
 	Expect(err).NotTo(HaveOccurred())
 	lab.Check("requests that came", requests, bounds.Exactly(1), "a SYN has no request in it")
 
 	// Two witnesses: the link's own account of what it dropped, and how often the kernel retransmitted. A try that was
 	// given up has taken its SYN's timer along.
 	Expect(loss.Hits()).To(HaveLen(1))
-	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 2-got.Tries))
-	return got, lab.Oracle(net.Client())
+	Expect(net.Client().Counters()).To(HaveGrown("TcpRetransSegs", 2-got.Tries))
+	return got, net.Client().Oracle()
 }
 
 var _ = It("retries once after a lost SYN if its timeout is shorter than TCP's RTO", func(ctx SpecContext) {
@@ -115,7 +115,7 @@ var _ = It("retries once after a lost SYN if its timeout is shorter than TCP's R
 	got, _ := lostSYN(lab, request{Timeout: timeout, Tries: 3, Pause: pause})
 	Expect(got.Tries).To(Equal(2))
 	// A time-out, a pause, and then one round trip for the handshake and one for the request.
-	lab.Measure("took", got.Took, oracle.Exactly(timeout+pause+2*roundTrip).LateBy(hostDelay), "time-out, pause, two round trips")
+	lab.Measure("took", got.Took, oracle.Exactly(timeout+pause+2*rtt).LateBy(hostDelay), "time-out, pause, two round trips")
 })
 
 var _ = It("waits 1 s for TCP to retransmit a lost SYN if its timeout is longer", func(ctx SpecContext) {
@@ -123,6 +123,6 @@ var _ = It("waits 1 s for TCP to retransmit a lost SYN if its timeout is longer"
 	got, kernel := lostSYN(lab, request{Timeout: 3 * time.Second, Tries: 3})
 	Expect(got.Tries).To(Equal(1))
 	// RFC 6298, 2.1: the first RTO is 1 s. The oracle knows how late the kernel's timer may be. Then as above.
-	lab.Measure("took", got.Took, kernel.Connect(oracle.Connecting{}).Gaps[0].Plus(oracle.Exactly(2*roundTrip).LateBy(hostDelay)),
+	lab.Measure("took", got.Took, kernel.Connect(oracle.ConnectOptions{}).Gaps[0].Plus(oracle.Exactly(2*rtt).LateBy(hostDelay)),
 		"RFC 6298, 2.1: 1 s; two round trips")
 })

@@ -72,23 +72,23 @@ var _ = It("answers one RTO later if the only segment of the answer is lost", fu
 		Skip("needs nginx in the guest: tcplab run ./nginx --include /usr/sbin/nginx")
 	}
 	const (
-		roundTrip = 40 * time.Millisecond
+		rtt       = 40 * time.Millisecond
 		hostDelay = 10 * time.Millisecond // what nginx, net/http and two hosts may add
 	)
 	lab := harness.NewLab(ctx)
-	path := lab.Path(roundTrip) // client - router - server
-	loss := lab.Rule(path.ToClient, rules.Drop(rules.Data.Number(1)))
-	address := harness.Addr(path.Server(), 80).String()
+	path := lab.Path(rtt) // client - router - server
+	loss := path.ToClient.Rule(rules.Drop(rules.Data.Number(1)))
+	address := path.Server().Addr(80).String()
 
 	lab.Start(path.Server(), nginx(address))
-	lab.AwaitSockets(path.Server(), 1, kernel.SocketFilter{States: []kernel.State{kernel.Listen}}) // a program is ready when it runs
-	took, err := download.Value(lab.Wait(lab.Start(path.Client(), download.With("http://"+address+"/hello.txt"))))
+	path.Server().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.Listen}}) // a program is ready when it runs
+	took, err := download.Value(lab.Start(path.Client(), download.With("http://"+address+"/hello.txt")).Wait())
 	Expect(err).NotTo(HaveOccurred())
 
 	// One round trip for the handshake, one for request and answer; and the timer of the server, which has one segment in flight:
 	// a tail loss probe then waits for a delayed ACK as well (RFC 8985, 7.2).
-	probe := lab.Oracle(path.Server()).TailLossProbe(oracle.Exactly(roundTrip).LateBy(hostDelay), 1)
-	lab.Measure("took", took, probe.Plus(oracle.Exactly(2*roundTrip).LateBy(hostDelay)), "two round trips")
+	probe := path.Server().Oracle().TailLossProbe(oracle.Exactly(rtt).LateBy(hostDelay), 1)
+	lab.Measure("took", took, probe.Plus(oracle.Exactly(2*rtt).LateBy(hostDelay)), "two round trips")
 	Expect(loss.Hits()).To(HaveLen(1))
-	Expect(lab.Counters(path.Server())).To(HaveGrown("TcpRetransSegs", 1))
+	Expect(path.Server().Counters()).To(HaveGrown("TcpRetransSegs", 1))
 })

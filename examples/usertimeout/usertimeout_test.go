@@ -68,31 +68,31 @@ var wait = peers.Func("wait", func(t *peers.Task, c call) (outcome, error) {
 })
 
 const (
-	roundTrip = 40 * time.Millisecond
+	rtt       = 40 * time.Millisecond
 	hostDelay = 5 * time.Millisecond // what two hosts and the Go runtime may add
 )
 
 var _ = DescribeTable("a read from a blackhole ends with ETIMEDOUT",
 	func(ctx SpecContext, userTimeout time.Duration) {
 		lab := harness.NewLab(ctx)
-		network := lab.Path(roundTrip) // client - router - server
-		address := harness.Addr(network.Server(), 80)
+		network := lab.Path(rtt) // client - router - server
+		address := network.Server().Addr(80)
 		lab.Capture(network.Client(), network.Server())
 		lab.Start(network.Server(), peers.Script{Listen: address, Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
 		client := lab.Start(network.Client(), wait.With(call{address.String(), userTimeout}))
-		lab.Waiting(client)
-		blackhole := lab.Silence(network.ToServer)
-		lab.Continue(client)
-		got, err := wait.Value(lab.Wait(client))
+		client.Waiting()
+		blackhole := network.ToServer.Blackhole()
+		client.Continue()
+		got, err := wait.Value(client.Wait())
 		Expect(err).NotTo(HaveOccurred())
 		Expect(got.Errno).To(Equal(unix.ETIMEDOUT))
 
 		// What the kernel of this guest does follows from RFC 6298, its sysctls (tcp_retries2) and TCP_USER_TIMEOUT (RFC 5482).
-		rtt := oracle.Exactly(roundTrip).LateBy(hostDelay)
-		expected := lab.Oracle(network.Client()).Silence(oracle.Flow{RTT: rtt, UserTimeout: userTimeout})
+		flow := oracle.Flow{RTT: oracle.Exactly(rtt).LateBy(hostDelay), UserTimeout: userTimeout}
+		expected := network.Client().Oracle().Silence(flow)
 		lab.Measure("gave up after", got.After, expected.End.LateBy(hostDelay))
 		lab.Measure("retransmits", len(blackhole.Hits())-1, expected.Count())
-		Expect(lab.Counters(network.Client())).To(HaveGrown("TcpExtTCPAbortOnTimeout", 1))
+		Expect(network.Client().Counters()).To(HaveGrown("TcpExtTCPAbortOnTimeout", 1))
 	},
 	Entry("after a quarter of an hour by default", time.Duration(0)),
 	Entry("after 5 s with a TCP_USER_TIMEOUT of 5 s", 5*time.Second),

@@ -1,17 +1,19 @@
 // Package matchers has Gomega words for evidence of TCP: a few that compose, not one for each
 // counter.
 //
-//	Expect(lab.Counters(client)).To(HaveGrown("TcpExtTCPTimeouts", 1))
-//	Expect(lab.Counters(server)).To(HaveGrown("TcpInSegs", BeNumerically(">=", 2)))
+//	Expect(client.Counters()).To(HaveGrown("TcpExtTCPTimeouts", 1))
+//	Expect(server.Counters()).To(HaveGrown("TcpInSegs", BeNumerically(">=", 2)))
+//	Expect(client.Counters()).To(HaveCounters{"TcpRetransSegs": 2, "TcpExtTCPTimeouts": 0})
+//	Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> ."))
 //	Expect(wire).To(Contain(Handshake(BeNumerically("~", 50*time.Millisecond, hostDelay))))
 //	Expect(wire).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
 //	Expect(wire).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(1460))), 2))
 //	Expect(wire).To(Contain(FourWayClose(client)))
 //	Expect(wire).NotTo(Contain(Reset()))
 //	Expect(wire).To(Contain(Segments("pure ACKs", pureACKs), BeNumerically("<", 10)))
-//	Expect(events).To(HaveRetransmissions(3))
+//	Expect(events.Stop()).To(HaveRetransmissions(3))
 //	Expect(events.States(local, remote)).To(Follow(kernel.SynSent, kernel.Established))
-//	Eventually(lab.Sockets(client)).Should(HaveState(kernel.TimeWait, 100))
+//	Eventually(client.Sockets()).Should(HaveState(kernel.TimeWait, 100))
 //
 // Where a number is expected, a matcher can stand as well. A failure shows what was expected,
 // what was seen, and the evidence around it: the ten packets nearby with the numbers of their frames

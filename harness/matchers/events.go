@@ -72,14 +72,17 @@ func history(path kernel.Path) string {
 }
 
 // eventsOf takes what has events: a slice, or a recording.
-func eventsOf(actual any) ([]kernel.Event, bool) {
+func eventsOf(actual any) (events []kernel.Event, ok bool, err error) {
 	switch a := actual.(type) {
 	case []kernel.Event:
-		return a, true
-	case interface{ List() []kernel.Event }:
-		return a.List(), true
+		return a, true, nil
+	case interface {
+		Read() ([]kernel.Event, error)
+	}:
+		events, err = a.Read()
+		return events, true, err
 	default:
-		return nil, false
+		return nil, false, nil
 	}
 }
 

@@ -75,8 +75,17 @@ func accurate() []analysis.Segment {
 // recording is a capture, as a Lab has it.
 type recording []analysis.Segment
 
-func (r recording) Segments(...analysis.Filter) []analysis.Segment { return r }
-func (r recording) File() string                                   { return "capture-2.pcapng" }
+func (r recording) Read() ([]analysis.Segment, error) { return r, nil }
+func (r recording) File() string                      { return "capture-2.pcapng" }
+
+// running is what cannot be read yet.
+type running struct{ recording }
+
+func (running) Read() ([]analysis.Segment, error) { return nil, errors.New("it still runs") }
+
+type runningEvents struct{}
+
+func (runningEvents) Read() ([]kernel.Event, error) { return nil, errors.New("it still runs") }
 
 // sockets are two in TIME-WAIT and one that is connected; they list themselves.
 type sockets struct{}
@@ -160,6 +169,10 @@ func TestMatchersHold(t *testing.T) {
 	counters := kernel.Counters{"TcpRetransSegs": 1, "TcpOutSegs": 5}
 	g.Expect(counters).To(HaveGrown("TcpRetransSegs", 1))
 	g.Expect(counters).To(HaveGrown("TcpOutSegs", BeNumerically(">=", 5)))
+	counters["TcpExtTCPTimeouts"] = 0
+	g.Expect(counters).To(HaveCounters{"TcpRetransSegs": 1, "TcpExtTCPTimeouts": 0, "TcpOutSegs": BeNumerically(">", 4)})
+	g.Expect(counters).NotTo(HaveCounters{"TcpRetransSegs": 1, "TcpExtTCPTimeouts": 1})
+	g.Expect(counters).To(HaveCounters{"TcpRetransSegs": uint32(1)})
 }
 
 func TestFailuresExplainThemselves(t *testing.T) {
@@ -176,6 +189,15 @@ func TestFailuresExplainThemselves(t *testing.T) {
 		{
 			"counter by a matcher", kernel.Counters{"TcpRetransSegs": 3}, HaveGrown("TcpRetransSegs", And(BeNumerically(">", 1), BeNumerically("<", 3))),
 			[]string{"TcpRetransSegs: Expected <int64>: 3 to be < <int>: 3"},
+		},
+		{
+			"counters", kernel.Counters{"TcpRetransSegs": 3, "TcpExtTCPTimeouts": 2, "TcpOutSegs": 9, "TcpInSegs": 4},
+			HaveCounters{"TcpRetransSegs": 1, "TcpExtTCPTimeouts": 0, "TcpOutSegs": 9, "TcpInSegs": BeNumerically(">", 4)},
+			[]string{
+				"Expected to have counters grown by TcpExtTCPTimeouts 0, TcpInSegs as its matcher says, TcpOutSegs 9, TcpRetransSegs 1\n",
+				"Seen: TcpExtTCPTimeouts: 2, expected 0; TcpInSegs: Expected <int64>: 4 to be > <int>: 4; TcpRetransSegs: 3, expected 1\n",
+				"All that changed:\n", "TcpOutSegs                       9",
+			},
 		},
 		{
 			"retransmissions", connection(), HaveRetransmissions(0),
@@ -253,6 +275,10 @@ func TestNegatedFailuresReadWell(t *testing.T) {
 			kernel.Counters{"TcpRetransSegs": 3}, HaveGrown("TcpRetransSegs", BeNumerically(">", 1)),
 			"Expected not to have grown in TcpRetransSegs\nSeen: TcpRetransSegs: Expected <int64>: 3 not to be > <int>: 1\n",
 		},
+		{
+			kernel.Counters{"TcpRetransSegs": 3}, HaveCounters{"TcpRetransSegs": 3},
+			"Expected not to have counters grown by TcpRetransSegs 3\nSeen: all of them\nAll that changed:",
+		},
 		{closed(true), Contain(Reset()), "Expected not to contain resets\nSeen: 1 of 9 segments are resets\nPackets 1 to 9"},
 		{sockets{}, HaveState(kernel.Established), "Expected not to have sockets in ESTAB\nSeen: sockets in ESTAB: Expected <int>: 1 not to be >= <int>: 1\n"},
 		{connection(), HaveRetransmissions(1), "Expected not to have 1 retransmissions\nSeen: retransmissions: 1\n"},
@@ -270,6 +296,12 @@ func TestWhatCannotBeJudgedIsAnError(t *testing.T) {
 	_, err := HaveGrown("TcpRetransSegz", 1).Match(kernel.Counters{"TcpRetransSegs": 1})
 	var unknown *kernel.UnknownCounterError
 	g.Expect(err).To(BeAssignableToTypeOf(unknown), "a slip of the pen does not read as zero")
+	_, err = HaveCounters{"TcpRetransSegz": 1, "TcpRetransSegs": 1, "TcpOutSegz": 0}.Match(kernel.Counters{"TcpRetransSegs": 1})
+	g.Expect(err).To(MatchError(And(ContainSubstring("TcpRetransSegz"), ContainSubstring("TcpOutSegz"))), "each of them")
+	_, err = HaveCounters{}.Match(kernel.Counters{"TcpRetransSegs": 1})
+	g.Expect(err).To(MatchError("HaveCounters names no counter"))
+	_, err = HaveCounters{"TcpRetransSegs": "one"}.Match(kernel.Counters{"TcpRetransSegs": 1})
+	g.Expect(err).To(MatchError(HavePrefix("TcpRetransSegs: ")))
 	for actual, m := range map[any]types.GomegaMatcher{
 		sockets{}: HaveState(kernel.Listen, 1, 2), "no field": Contain(SYN(HaveField("Mss", 1))), "two addresses": Contain(FourWayClose(client, server)),
 	} {
@@ -279,8 +311,15 @@ func TestWhatCannotBeJudgedIsAnError(t *testing.T) {
 		_, err := m.Match(actual)
 		g.Expect(err).To(HaveOccurred())
 	}
+	_, err = Contain(Handshake()).Match(running{})
+	g.Expect(err).To(MatchError(HaveSuffix("it still runs")))
+	_, err = BeExchange("> S").Match(running{})
+	g.Expect(err).To(MatchError(HaveSuffix("it still runs")))
+	_, err = HaveRetransmissions(0).Match(runningEvents{})
+	g.Expect(err).To(MatchError(HaveSuffix("it still runs")))
 	for _, m := range []types.GomegaMatcher{
 		HaveGrown("x", 1), Contain(Handshake()), HaveRetransmissions(1), HaveState(kernel.Listen), Follow(kernel.Listen),
+		HaveCounters{"x": 1},
 	} {
 		_, err := m.Match("text")
 		g.Expect(err).To(MatchError(ContainSubstring("not a string")))

@@ -18,7 +18,7 @@ const shown = 10
 
 // A recording is what a Lab captures.
 type recording interface {
-	Segments(...analysis.Filter) []analysis.Segment
+	Read() ([]analysis.Segment, error)
 	File() string
 }
 
@@ -36,7 +36,8 @@ func packetsOf(actual any) (packets, error) {
 	case iter.Seq[analysis.Segment]:
 		return packets{segments: slices.Collect(a)}, nil
 	case recording:
-		return packets{a.Segments(), a.File()}, nil
+		segments, err := a.Read()
+		return packets{segments, a.File()}, err
 	default:
 		return packets{}, fmt.Errorf("takes segments (a slice, a sequence, or a capture), not a %T", actual)
 	}
@@ -184,12 +185,12 @@ func describe(o analysis.Options) string {
 
 // Handshake is the pattern of a three-way handshake (RFC 9293, section 3.5) without a
 // retransmission, whose round-trip time satisfies the matcher, if one is given.
-func Handshake(roundTrip ...types.GomegaMatcher) Pattern {
+func Handshake(rtt ...types.GomegaMatcher) Pattern {
 	return handshake("a handshake", func(h analysis.Handshake) (bool, error) {
 		if h.SYNs != 1 || h.SYNACKs != 1 {
 			return false, nil
 		}
-		return gomega.And(roundTrip...).Match(h.RTT())
+		return gomega.And(rtt...).Match(h.RTT())
 	})
 }
 
@@ -261,7 +262,9 @@ func HaveRetransmissions(expected any) types.GomegaMatcher {
 		judge: func(actual any) (finding, error) {
 			var count int
 			var evidence string
-			if events, ok := eventsOf(actual); ok {
+			if events, ok, err := eventsOf(actual); err != nil {
+				return finding{}, err
+			} else if ok {
 				count, evidence = retransmitted(events)
 			} else {
 				packets, err := packetsOf(actual)

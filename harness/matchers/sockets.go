@@ -12,7 +12,7 @@ import (
 
 // HaveState succeeds if as many sockets as said, or as satisfy the matcher, are in a state; at
 // least one if no number is given. It takes a slice of sockets or what lists them
-// (Lab.Sockets), which it asks each time that Eventually does. That they cannot be read ends an Eventually.
+// (Host.Sockets), which it asks each time that Eventually does. That they cannot be read ends an Eventually.
 func HaveState(state kernel.State, count ...any) types.GomegaMatcher {
 	return &matcher{
 		claim: "have sockets in " + state.String() + times(count),

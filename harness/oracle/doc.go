@@ -1,7 +1,7 @@
 // Package oracle computes what a host's TCP should do, from its sysctls and its kernel's version.
 //
 //	k, err := oracle.Read(host, version, hz) // or oracle.Running(), or oracle.Defaults(version)
-//	syns := k.Connect(oracle.Connecting{})
+//	syns := k.Connect(oracle.ConnectOptions{})
 //
 //	lab.Measure("gave up after", connection.ConnectTime, syns.End)
 //	harness.CheckEach(lab, "gaps between SYNs", gaps, syns.Gaps[:len(gaps)])

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Probing is a sender that waits for a closed window to open.
-type Probing struct {
+// ProbeOptions is what the probes of a closed window depend on: the path, and what the program has set on its socket.
+type ProbeOptions struct {
 	RTT         Span          // the round-trip time that has been measured
 	RTO         time.Duration // if known, from TCP_INFO; else RTT + 200 ms
 	UserTimeout time.Duration // TCP_USER_TIMEOUT; 0 is not set
@@ -21,7 +21,7 @@ type Probing struct {
 //
 // Unless there is a TCP_USER_TIMEOUT, which ends it ([Kernel.ZeroWindowEnd]): then there are no more probes than can be
 // sent until then.
-func (k Kernel) ZeroWindowProbes(p Probing, n int) Spans {
+func (k Kernel) ZeroWindowProbes(p ProbeOptions, n int) Spans {
 	probes, _ := k.answeredProbes(p, n)
 	return probes
 }
@@ -30,7 +30,7 @@ func (k Kernel) ZeroWindowProbes(p Probing, n int) Spans {
 // are answered, from the ACK that closed it on, as in [Kernel.ZeroWindowProbes]. It counts from the first probe on, which
 // starts a clock that only an open window stops, and the last timer is cut to it (net/ipv4/tcp_timer.c: tcp_probe_timer,
 // icsk_probes_tstamp; tcp_clamp_probe0_to_user_timeout). Without one, it never ends.
-func (k Kernel) ZeroWindowEnd(p Probing) (end Span, ends bool) {
+func (k Kernel) ZeroWindowEnd(p ProbeOptions) (end Span, ends bool) {
 	if p.UserTimeout == 0 {
 		return Span{}, false
 	}
@@ -39,7 +39,7 @@ func (k Kernel) ZeroWindowEnd(p Probing) (end Span, ends bool) {
 }
 
 // answeredProbes is the first n probes, if not before a user time-out has ended it, and when that is.
-func (k Kernel) answeredProbes(p Probing, n int) (probes Spans, end Span) {
+func (k Kernel) answeredProbes(p ProbeOptions, n int) (probes Spans, end Span) {
 	timer := k.probeTimer(p, 0)
 	first := Between(timer.Earliest, timer.Latest+k.late(timer.Latest))
 	var passed Span // since the first probe
@@ -71,7 +71,7 @@ func (k Kernel) answeredProbes(p Probing, n int) (probes Spans, end Span) {
 func (k Kernel) leastProbeTimer() time.Duration { return 2 * k.Tick() }
 
 // probeTimer is the time to the next probe after n (include/net/tcp.h: tcp_probe0_base, tcp_probe0_when).
-func (k Kernel) probeTimer(p Probing, n int) Span {
+func (k Kernel) probeTimer(p ProbeOptions, n int) Span {
 	rto := Between(k.rto(p.RTT.Earliest, 0), k.rto(p.RTT.Latest, 0))
 	if p.RTO != 0 {
 		rto = Exactly(p.RTO)
@@ -84,7 +84,7 @@ func (k Kernel) probeTimer(p Probing, n int) Span {
 // zeroWindowSilence is what becomes of a sender whose probes are no longer answered: after tcp_retries2 of them it is
 // ETIMEDOUT. (tcp_probe_timer: icsk_probes_out.) A TCP_USER_TIMEOUT ends it sooner; it counts from the first probe on,
 // and the last timer is cut to it (tcp_clamp_probe0_to_user_timeout).
-func (k Kernel) zeroWindowSilence(p Probing) Retry {
+func (k Kernel) zeroWindowSilence(p ProbeOptions) Retry {
 	source := "tcp_probe_timer: tcp_retries2"
 	if p.UserTimeout != 0 {
 		source += ", TCP_USER_TIMEOUT"
@@ -97,8 +97,8 @@ func (k Kernel) zeroWindowSilence(p Probing) Retry {
 	}).from(source)
 }
 
-// Keeping is what a program has set on a socket with SO_KEEPALIVE.
-type Keeping struct {
+// KeepaliveOptions is what a program has set on a socket with SO_KEEPALIVE.
+type KeepaliveOptions struct {
 	Time        time.Duration // TCP_KEEPIDLE; 0 is tcp_keepalive_time
 	Interval    time.Duration // TCP_KEEPINTVL; 0 is tcp_keepalive_intvl
 	Probes      int           // TCP_KEEPCNT; 0 is tcp_keepalive_probes
@@ -111,7 +111,7 @@ type Keeping struct {
 // least (net/ipv4/tcp_timer.c: tcp_keepalive_timer; RFC 9293, 3.8.4).
 //
 // The kernel compares whole jiffies, so the first probe can be a tick early.
-func (k Kernel) Keepalive(c Keeping) Retry {
+func (k Kernel) Keepalive(c KeepaliveOptions) Retry {
 	const second = time.Second
 	idle := cmp.Or(c.Time, time.Duration(k.Sysctls.KeepaliveTime)*second)
 	interval := cmp.Or(c.Interval, time.Duration(k.Sysctls.KeepaliveInterval)*second)

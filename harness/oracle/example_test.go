@@ -14,7 +14,7 @@ func ExampleKernel_Connect() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	syns := oracle.Defaults(version).Connect(oracle.Connecting{})
+	syns := oracle.Defaults(version).Connect(oracle.ConnectOptions{})
 	for i, gap := range syns.Gaps[:2] {
 		fmt.Printf("SYN %d comes after %v\n", i+2, gap)
 	}

@@ -161,15 +161,15 @@ func (w world) lasts(host *netns.Host, state int) time.Duration {
 func TestKernelConnect(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		Connecting
+		ConnectOptions
 		sysctls []string
 	}{
 		{name: "default"},
-		{name: "one", Connecting: Connecting{SYNCount: 1}},
-		{name: "two", Connecting: Connecting{SYNCount: 2}},
-		{name: "three", Connecting: Connecting{SYNCount: 3}},
-		{name: "user time-out", Connecting: Connecting{UserTimeout: 2500 * time.Millisecond}},
-		{name: "short time-out", Connecting: Connecting{UserTimeout: 500 * time.Millisecond}},
+		{name: "one", ConnectOptions: ConnectOptions{SYNCount: 1}},
+		{name: "two", ConnectOptions: ConnectOptions{SYNCount: 2}},
+		{name: "three", ConnectOptions: ConnectOptions{SYNCount: 3}},
+		{name: "user time-out", ConnectOptions: ConnectOptions{UserTimeout: 2500 * time.Millisecond}},
+		{name: "short time-out", ConnectOptions: ConnectOptions{UserTimeout: 500 * time.Millisecond}},
 		{name: "sysctl", sysctls: []string{"tcp_syn_retries=4"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -188,7 +188,7 @@ func TestKernelConnect(t *testing.T) {
 			err := unix.Connect(fd, address(w.Server().Ends()[0].IPv4().Addr(), 80))
 			took := time.Since(begun)
 
-			expected := w.client.Connect(c.Connecting)
+			expected := w.client.Connect(c.ConnectOptions)
 			w.g.Expect(errors.Is(err, unix.ETIMEDOUT)).To(BeTrue(), "%v", err)
 			w.g.Expect(took).To(expected.End.LateBy(wakeUp))
 			w.g.Expect(w.count(w.Client(), "TcpExtTCPSynRetrans")).To(And(BeNumerically(">=", expected.Fewest), BeNumerically("<=", expected.Most)))
@@ -267,11 +267,11 @@ func TestKernelOrphan(t *testing.T) {
 func TestKernelKeepalive(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		keeping Keeping
+		keeping KeepaliveOptions
 	}{
-		{"three probes", Keeping{Time: 2 * time.Second, Interval: time.Second, Probes: 3}},
-		{"user time-out", Keeping{Time: 2 * time.Second, Interval: time.Second, Probes: 9, UserTimeout: 5500 * time.Millisecond}},
-		{"user time-out on a tick", Keeping{Time: 2 * time.Second, Interval: time.Second, Probes: 9, UserTimeout: 5 * time.Second}},
+		{"three probes", KeepaliveOptions{Time: 2 * time.Second, Interval: time.Second, Probes: 3}},
+		{"user time-out", KeepaliveOptions{Time: 2 * time.Second, Interval: time.Second, Probes: 9, UserTimeout: 5500 * time.Millisecond}},
+		{"user time-out on a tick", KeepaliveOptions{Time: 2 * time.Second, Interval: time.Second, Probes: 9, UserTimeout: 5 * time.Second}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w, keeping := newWorld(t), c.keeping

@@ -5,8 +5,8 @@ import "time"
 // initialRTO is the time-out before there is a measurement (RFC 6298, 2.1; include/net/tcp.h: TCP_TIMEOUT_INIT).
 const initialRTO = time.Second
 
-// Connecting is what a program that connects has set on its socket.
-type Connecting struct {
+// ConnectOptions is what a program that connects has set on its socket.
+type ConnectOptions struct {
 	SYNCount    int           // TCP_SYNCNT: takes the place of tcp_syn_retries; 0 is not set
 	UserTimeout time.Duration // TCP_USER_TIMEOUT; 0 is not set
 }
@@ -18,7 +18,7 @@ type Connecting struct {
 // tcp_syn_retries would take without the linear ones. With few retries the second comes first: TCP_SYNCNT 1 ends after
 // 3 s and two retransmissions on Linux 6.5 and later, after 3 s and one before (net/ipv4/tcp_timer.c:
 // tcp_write_timeout, tcp_retransmit_timer; RFC 6298, 5.5 and 5.7).
-func (k Kernel) Connect(c Connecting) Retry {
+func (k Kernel) Connect(c ConnectOptions) Retry {
 	retries := k.WithSYNCount(c.SYNCount).Sysctls.SYNRetries
 	linear := k.Sysctls.SYNLinearTimeouts
 	return k.retry(plan{

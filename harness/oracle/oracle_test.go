@@ -53,12 +53,12 @@ func sums(gaps []time.Duration) []float64 {
 // 127seconds"; of 6.12: 67 and 131; and on tcp_syn_linear_timeouts: 1, 1, 1, 1, 1, 2, 4.
 func TestConnect(t *testing.T) {
 	g := NewWithT(t)
-	old := defaults(t, "6.1").Connect(Connecting{})
+	old := defaults(t, "6.1").Connect(ConnectOptions{})
 	g.Expect(sums(old.Timers)).To(Equal([]float64{1, 3, 7, 15, 31, 63, 127}))
 	g.Expect(old.End.Earliest).To(Equal(127 * time.Second))
 	g.Expect([]int{old.Fewest, old.Most}).To(Equal([]int{6, 6}))
 
-	newer := defaults(t, "6.12").Connect(Connecting{})
+	newer := defaults(t, "6.12").Connect(ConnectOptions{})
 	g.Expect(sums(newer.Timers)).To(Equal([]float64{1, 2, 3, 4, 5, 7, 11, 19, 35, 67, 131}))
 	g.Expect(newer.Most).To(Equal(10))
 	least, most := timeouts(newer)
@@ -83,7 +83,7 @@ func TestConnectGaps(t *testing.T) {
 			if sum := sums(gaps[:len(gaps)-1]); sum[len(sum)-1] >= float64(int(2)<<k.Sysctls.SYNRetries-1) {
 				continue
 			}
-			r := k.Connect(Connecting{})
+			r := k.Connect(ConnectOptions{})
 			g.Expect(r.Timers).To(Equal(gaps), "%s retries, %s linear", retries, linear)
 			g.Expect(r.Sent).To(HaveLen(len(gaps) - 1))
 		}
@@ -104,18 +104,18 @@ func TestConnectEndsByTime(t *testing.T) {
 		{"6.1", 2, 7 * time.Second, 2},
 		{"6.12", 3, 19 * time.Second, 7}, // at 11 s 6 retransmissions, model 15 s
 	} {
-		r := defaults(t, c.release).Connect(Connecting{SYNCount: c.count})
+		r := defaults(t, c.release).Connect(ConnectOptions{SYNCount: c.count})
 		g.Expect(r.End.Earliest).To(Equal(c.end), "%+v", c)
 		g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{c.sent, c.sent}), "%+v", c)
 	}
 	// TCP_USER_TIMEOUT cuts the last timer to itself.
-	r := defaults(t, "6.12").Connect(Connecting{UserTimeout: 2500 * time.Millisecond})
+	r := defaults(t, "6.12").Connect(ConnectOptions{UserTimeout: 2500 * time.Millisecond})
 	g.Expect(sums(r.Timers)[:2]).To(Equal([]float64{1, 2}))
 	g.Expect(r.End.Earliest).To(Equal(2500 * time.Millisecond))
 	g.Expect(r.End.Latest).To(BeNumerically("<", 2600*time.Millisecond))
 	g.Expect(r.Most).To(Equal(2))
 	// One that is shorter than the first time-out ends with the one after it, a jiffy later.
-	r = defaults(t, "6.12").Connect(Connecting{UserTimeout: 500 * time.Millisecond})
+	r = defaults(t, "6.12").Connect(ConnectOptions{UserTimeout: 500 * time.Millisecond})
 	g.Expect(r.End.Earliest).To(BeNumerically("~", time.Second, 10*time.Millisecond))
 	g.Expect(r.Most).To(Equal(1))
 }
@@ -270,39 +270,39 @@ func TestEstimator(t *testing.T) {
 func TestKeepalive(t *testing.T) {
 	g := NewWithT(t)
 	k := defaults(t, "6.12")
-	r := k.Keepalive(Keeping{Time: 2 * time.Second, Interval: time.Second, Probes: 3})
+	r := k.Keepalive(KeepaliveOptions{Time: 2 * time.Second, Interval: time.Second, Probes: 3})
 	g.Expect(sums(r.Timers)).To(Equal([]float64{2, 3, 4, 5}))
 	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{3, 3}))
 	g.Expect(5 * time.Second).To(r.End)
 
-	r = k.Keepalive(Keeping{Time: 2 * time.Second, Interval: time.Second, Probes: 9, UserTimeout: 5500 * time.Millisecond})
+	r = k.Keepalive(KeepaliveOptions{Time: 2 * time.Second, Interval: time.Second, Probes: 9, UserTimeout: 5500 * time.Millisecond})
 	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{4, 4}))
 	g.Expect(6100 * time.Millisecond).To(r.End)
 	// Just on a timer: the timers before are late by a jiffy at least, so it has passed.
-	r = k.Keepalive(Keeping{Time: 2 * time.Second, Interval: time.Second, Probes: 9, UserTimeout: 5 * time.Second})
+	r = k.Keepalive(KeepaliveOptions{Time: 2 * time.Second, Interval: time.Second, Probes: 9, UserTimeout: 5 * time.Second})
 	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{3, 3}))
 	// A user time-out shorter than the idle time still waits for one probe.
-	r = k.Keepalive(Keeping{Time: 2 * time.Second, Interval: time.Second, UserTimeout: time.Second})
+	r = k.Keepalive(KeepaliveOptions{Time: 2 * time.Second, Interval: time.Second, UserTimeout: time.Second})
 	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{1, 1}))
 
 	// ip-sysctl.rst: 2 hours, and "~11 minutes of retries" for 9 probes of 75 s.
-	g.Expect(k.Keepalive(Keeping{}).End.Earliest).To(BeNumerically("~", 2*time.Hour+9*75*time.Second, time.Second))
+	g.Expect(k.Keepalive(KeepaliveOptions{}).End.Earliest).To(BeNumerically("~", 2*time.Hour+9*75*time.Second, time.Second))
 }
 
 func TestZeroWindow(t *testing.T) {
 	g := NewWithT(t)
 	k := defaults(t, "6.12")
 	// Up to 20 ms, as delayed ACKs of the stalling reader are in the estimate.
-	probes := k.ZeroWindowProbes(Probing{RTT: Between(0, 20*time.Millisecond)}, 7)
+	probes := k.ZeroWindowProbes(ProbeOptions{RTT: Between(0, 20*time.Millisecond)}, 7)
 	for i, at := range []float64{.22, .64, 1.5, 3.2, 6.7, 13.6, 27} { // measured
 		g.Expect(time.Duration(at*float64(time.Second))).To(rounded(probes[i]), "%d", i)
 	}
-	_, ends := k.ZeroWindowEnd(Probing{RTO: 200 * time.Millisecond})
+	_, ends := k.ZeroWindowEnd(ProbeOptions{RTO: 200 * time.Millisecond})
 	g.Expect(ends).To(BeFalse(), "while they are answered")
-	r := with(t, k, "tcp_retries2=3").zeroWindowSilence(Probing{RTO: 200 * time.Millisecond})
+	r := with(t, k, "tcp_retries2=3").zeroWindowSilence(ProbeOptions{RTO: 200 * time.Millisecond})
 	g.Expect(sums(r.Timers)).To(Equal([]float64{.2, .6, 1.4, 3}))
 	g.Expect(r.Most).To(Equal(3))
-	r = k.zeroWindowSilence(Probing{RTO: 200 * time.Millisecond, UserTimeout: time.Second})
+	r = k.zeroWindowSilence(ProbeOptions{RTO: 200 * time.Millisecond, UserTimeout: time.Second})
 	g.Expect(r.End.Earliest).To(Equal(1200*time.Millisecond), "one second after the first probe")
 }
 
@@ -310,7 +310,7 @@ func TestZeroWindow(t *testing.T) {
 func TestZeroWindowUserTimeout(t *testing.T) {
 	g := NewWithT(t)
 	k := defaults(t, "6.1")
-	p := Probing{RTT: Between(20*time.Millisecond, 22*time.Millisecond), UserTimeout: 10 * time.Second}
+	p := ProbeOptions{RTT: Between(20*time.Millisecond, 22*time.Millisecond), UserTimeout: 10 * time.Second}
 	end, ends := k.ZeroWindowEnd(p)
 	g.Expect(ends).To(BeTrue())
 	g.Expect(10290 * time.Millisecond).To(end) // measured
@@ -319,7 +319,7 @@ func TestZeroWindowUserTimeout(t *testing.T) {
 	g.Expect(end.Latest).To(BeNumerically("<", end.Earliest+400*time.Millisecond))
 
 	probes := k.ZeroWindowProbes(p, 8)
-	g.Expect(probes).To(Equal(k.ZeroWindowProbes(Probing{RTT: p.RTT}, 5)), "0.22, 0.68, 1.6, 3.3, 6.8 s; the next were at 13.9")
+	g.Expect(probes).To(Equal(k.ZeroWindowProbes(ProbeOptions{RTT: p.RTT}, 5)), "0.22, 0.68, 1.6, 3.3, 6.8 s; the next were at 13.9")
 	g.Expect(k.ZeroWindowProbes(p, 3)).To(HaveLen(3))
 	for _, probe := range probes {
 		g.Expect(probe.Latest).To(BeNumerically("<", end.Earliest))
@@ -520,7 +520,7 @@ func TestRunning(t *testing.T) {
 	k, err := Running()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(k.HZ).To(BeElementOf(100, 250, 300, 1000))
-	g.Expect(k.Connect(Connecting{}).Most).To(BeNumerically(">", 0))
+	g.Expect(k.Connect(ConnectOptions{}).Most).To(BeNumerically(">", 0))
 }
 
 func TestSpansMatch(t *testing.T) {

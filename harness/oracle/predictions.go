@@ -56,7 +56,7 @@ func short(d time.Duration) string {
 func until(s Span) string { return fmt.Sprintf("%s to %s s", short(s.Earliest), short(s.Latest)) }
 
 func (k Kernel) predictOpening(add adder) {
-	syns := k.Connect(Connecting{})
+	syns := k.Connect(ConnectOptions{})
 	add("opening", "SYNs again, in silence, at", at(syns.Sent)+" s", "tcp_write_timeout; RFC 6298, 5", syns.Sent...)
 	add("opening", "connect(2) gives up after", until(syns.End), "tcp_write_timeout, tcp_model_timeout", syns.End)
 	synACKs := k.SYNACKs()
@@ -97,14 +97,14 @@ func (k Kernel) predictSilence(add adder, path Span) {
 func (k Kernel) predictIdle(add adder, path Span) {
 	ack := k.DelayedACK(path.Earliest)
 	add("idle", "delayed ACK after", until(ack), "tcp_send_delayed_ack", ack)
-	probes := k.ZeroWindowProbes(Probing{RTT: path}, 7)
+	probes := k.ZeroWindowProbes(ProbeOptions{RTT: path}, 7)
 	add("idle", "probes of a closed window at", at(probes)+" s", "tcp_probe0_when; RFC 9293, 3.8.6.1", probes...)
-	if end, ok := k.ZeroWindowEnd(Probing{RTT: path, UserTimeout: 5 * time.Second}); ok {
+	if end, ok := k.ZeroWindowEnd(ProbeOptions{RTT: path, UserTimeout: 5 * time.Second}); ok {
 		add("idle", "the same, TCP_USER_TIMEOUT 5 s, ends after", until(end), "tcp_probe_timer", end)
 	}
-	silence := k.zeroWindowSilence(Probing{RTT: path})
+	silence := k.zeroWindowSilence(ProbeOptions{RTT: path})
 	add("idle", "the same, unanswered, gives up after", until(silence.End), "tcp_probe_timer: tcp_retries2", silence.End)
-	keepalive := k.Keepalive(Keeping{})
+	keepalive := k.Keepalive(KeepaliveOptions{})
 	if len(keepalive.Sent) > 0 {
 		add("idle", "first keepalive probe after", until(keepalive.Sent[0]), "tcp_keepalive_timer", keepalive.Sent[0])
 	}

@@ -2,8 +2,8 @@
 // and WebPageTest call 3G, DSL or Wi-Fi; and satellites, a data centre and a bad Wi-Fi.
 //
 //	p, err := profiles.Get("chrome-slow-4g")
-//	lab.Impair(net.ToServer, p.Up())   // what the client sends
-//	lab.Impair(net.ToClient, p.Down()) // what it receives
+//	net.ToServer.Impair(p.Up())   // what the client sends
+//	net.ToClient.Impair(p.Down()) // what it receives
 //
 // Each profile names the source of its figures, says whether they could be verified there, and whether the source
 // counts delay one way or as RTT. docs/profiles.md is the table of all.

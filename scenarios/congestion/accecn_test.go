@@ -30,7 +30,7 @@ const (
 // An accurateFlow is a transfer with accurate ECN, as seen by captures at both ends and by both sockets.
 type accurateFlow struct {
 	lab            *harness.Lab
-	net            *netns.Topology
+	net            *harness.Network
 	sender         tcpinfo.Info
 	receiver       tcpinfo.Info
 	sent, came     []analysis.Segment // data, at the client and at the server
@@ -40,33 +40,33 @@ type accurateFlow struct {
 }
 
 // accurately sends a number of full segments with accurate ECN over a path that may change them.
-func accurately(lab *harness.Lab, segments int64, path func(*netns.Topology)) accurateFlow {
+func accurately(lab *harness.Lab, segments int64, path func(*harness.Network)) accurateFlow {
 	GinkgoHelper()
-	const roundTrip = 40 * time.Millisecond
-	net := lab.Path(roundTrip, netns.Config{
-		Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.Setting{Key: "net.ipv4.tcp_ecn", Value: "3"}),
+	const rtt = 40 * time.Millisecond
+	net := lab.Path(rtt, netns.Config{
+		Sysctls: append(slices.Clone(largeBuffers.Sysctls), netns.IPv4("tcp_ecn", 3)),
 	})
 	path(net)
-	f := accurateFlow{lab: lab, net: net, segment: int(segment()) - lab.Oracle(net.Client()).AccECNOption()}
+	f := accurateFlow{lab: lab, net: net, segment: int(harness.MSS()) - net.Client().Oracle().AccECNOption()}
 	bytes := segments * int64(f.segment)
 	near, far := lab.Capture(net.Client()), lab.Capture(net.Server())
 	accept := lab.Start(net.Server(), peers.Script{
-		Listen: harness.Addr(net.Server(), port), Steps: peers.Steps(peers.ReadAll(), peers.Inspect()),
+		Listen: net.Server().Addr(port), Steps: peers.Steps(peers.ReadAll(), peers.Inspect()),
 	})
 	dial := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), port),
+		Connect: net.Server().Addr(port),
 		Socket:  peers.Socket{Congestion: "reno"}, // without HyStart, which would end slow start too
 		// The client closes first. If it did not, it would get an ACK from a socket in TIME-WAIT, where Linux keeps
 		// no counter: the ACE of 0 would count as marks (tcp_v4_timewait_ack).
 		Steps: peers.Steps(peers.Write(bytes), peers.Sleep(time.Second), peers.Inspect(), peers.CloseWrite(), peers.ReadAll()),
 	})
-	f.sender = *lab.Wait(dial).Connections[0].Steps[2].TCPInfo
-	f.receiver = *lab.Wait(accept).Connections[0].Steps[1].TCPInfo
+	f.sender = *dial.Wait().Connections[0].Steps[2].TCPInfo
+	f.receiver = *accept.Wait().Connections[0].Steps[1].TCPInfo
 
-	Expect(near).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
-	f.sent = near.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
-	f.came = far.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
-	f.acks = near.Segments(analysis.From(harness.IP(net.Server())), analysis.Not(analysis.SYNACKs))
+	Expect(near.Stop()).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
+	f.sent = near.DataFrom(net.Client())
+	f.came = far.Stop().DataFrom(net.Client())
+	f.acks = near.From(net.Server(), analysis.Not(analysis.SYNACKs))
 	f.client = harness.First(near.Report().Conversations, "conversations")
 	f.server = harness.First(far.Report().Conversations, "conversations")
 	Expect(f.sent).To(HaveLen(int(segments)), "segments sent, none of them again")
@@ -108,15 +108,15 @@ var _ = DescribeTable("accurate ECN counts every CE mark in ACE, and its bytes i
 		const segments = 100
 		lab := harness.NewLab(ctx)
 		var mark *harness.Rule
-		f := accurately(lab, segments, func(net *netns.Topology) {
-			mark = lab.Rule(net.ToServer, rules.MarkCE(rules.Data.Between(first, first+marks-1)))
+		f := accurately(lab, segments, func(net *harness.Network) {
+			mark = net.ToServer.Rule(rules.MarkCE(rules.Data.Between(first, first+marks-1)))
 		})
 		Expect(mark.Hits()).To(And(HaveLen(marks), HaveEach(HaveField("Done", true))))
 		marked := marks * f.segment
 
 		// What arrived: by the capture, by the server's IP counters, and by its socket.
 		Expect(slices.DeleteFunc(f.codepoints(), func(c uint8) bool { return c != ce })).To(HaveLen(marks))
-		Expect(lab.Counters(f.net.Server())).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), marks))
+		Expect(f.net.Server().Counters()).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), marks))
 		Expect(f.receiver.Received_ce).To(BeEquivalentTo(marks))
 		Expect(f.receiver.Received_ce_bytes).To(BeEquivalentTo(marked))
 		Expect(f.receiver.Received_e0_bytes).To(BeEquivalentTo(segments*f.segment - marked))
@@ -135,7 +135,7 @@ var _ = DescribeTable("accurate ECN counts every CE mark in ACE, and its bytes i
 		lab.Measure("counted by ACE", f.sender.Delivered_ce, bounds.Exactly(marks), "RFC 9768, 3.2.2")
 		lab.Measure("counted by the option", bounds.In(f.sender.Delivered_ce_bytes, "bytes"), bounds.Exactly(marked), "RFC 9768, 3.2.3")
 		Expect(f.sender.Delivered_e0_bytes).To(BeEquivalentTo(segments*f.segment - marked))
-		Expect(lab.Counters(f.net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", marks), HaveGrown("TcpRetransSegs", 0)))
+		Expect(f.net.Client().Counters()).To(HaveCounters{"TcpExtTCPDeliveredCE": marks, "TcpRetransSegs": 0})
 
 		// Reno reacts as to the echo of RFC 3168: it leaves slow start.
 		Expect(f.sender.Snd_ssthresh).To(BeNumerically("<", infiniteThreshold))
@@ -149,9 +149,9 @@ var _ = It("accurate ECN reports no CE marks if the path bleaches them, which it
 		const segments, marks = 100, 10
 		lab := harness.NewLab(ctx)
 		var mark, bleach *harness.Rule
-		f := accurately(lab, segments, func(net *netns.Topology) {
-			mark = lab.Rule(net.Links[0].A, rules.MarkCE(rules.Data.Between(40, 40+marks-1))) // as a queue near the client would
-			bleach = lab.Rule(net.ToServer, rules.Bleach(rules.Data))
+		f := accurately(lab, segments, func(net *harness.Network) {
+			mark = net.Client().End("eth0").Rule(rules.MarkCE(rules.Data.Between(40, 40+marks-1))) // as a queue near the client would
+			bleach = net.ToServer.Rule(rules.Bleach(rules.Data))
 		})
 		Expect(mark.Hits()).To(And(HaveLen(marks), HaveEach(HaveField("Done", true))))
 		Expect(bleach.Hits()).To(And(HaveLen(segments), HaveEach(HaveField("Done", true))))
@@ -161,7 +161,7 @@ var _ = It("accurate ECN reports no CE marks if the path bleaches them, which it
 		// ECT(0), and E0B does not grow (RFC 9768, section 3.2.2.3).
 		Expect(f.client.Client.CE.Count).To(Equal(marks))
 		Expect(f.codepoints()).To(HaveEach(BeEquivalentTo(notECT)))
-		Expect(lab.Counters(f.net.Server())).To(HaveGrown(harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"), 0))
+		Expect(f.net.Server().Counters()).To(HaveCounters{harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts"): 0})
 		Expect([]uint32{f.receiver.Received_ce, f.receiver.Received_e0_bytes, f.receiver.Received_ce_bytes}).To(HaveEach(BeZero()))
 		Expect(f.acks[len(f.acks)-1].Flags.ACE()).To(Equal(oracle.ACE(0)))
 		option := f.option()
@@ -171,7 +171,7 @@ var _ = It("accurate ECN reports no CE marks if the path bleaches them, which it
 		Expect([]uint32{f.sender.Delivered_ce, f.sender.Delivered_e0_bytes, f.sender.Delivered_ce_bytes}).To(HaveEach(BeZero()))
 		Expect(f.sender.Accecn_fail_mode).To(BeZero())
 		Expect(f.sender.Snd_ssthresh).To(BeEquivalentTo(infiniteThreshold))
-		Expect(lab.Counters(f.net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", 0), HaveGrown("TcpRetransSegs", 0)))
+		Expect(f.net.Client().Counters()).To(HaveCounters{"TcpExtTCPDeliveredCE": 0, "TcpRetransSegs": 0})
 		Expect([]int{f.client.Server.CEReported, f.server.Client.CE.Count}).To(HaveEach(BeZero()))
 		lab.Note("marks", marks)
 		lab.Measure("counted by ACE", f.sender.Delivered_ce, bounds.Exactly(0), "RFC 9768, 3.2.2.3: bleached")

@@ -15,7 +15,6 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -23,14 +22,14 @@ import (
 const samplePeriod = 10 * time.Millisecond
 
 // bbrFlow sends a number of segments with BBR over a link without loss.
-func bbrFlow(lab *harness.Lab, net *netns.Topology, path oracle.Bottleneck, segments int64) flow {
+func bbrFlow(lab *harness.Lab, net *harness.Network, path oracle.Bottleneck, segments int64) flow {
 	GinkgoHelper()
-	impairBottleneck(lab, net, path, queueLimit)
+	impairBottleneck(net, path, queueLimit)
 	f := transfer(lab, net, samplePeriod, peers.BulkClient{
-		Connect: harness.Addr(net.Server(), port), Bytes: segments * segment(), Socket: peers.Socket{Congestion: "bbr"},
+		Connect: net.Server().Addr(port), Bytes: segments * harness.MSS(), Socket: peers.Socket{Congestion: "bbr"},
 	}, peers.Socket{})
 	Expect(f.Connection.Congestion).To(Equal("bbr"))
-	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 0))
+	Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
 	Expect(len(phases(f.socket))).To(BeNumerically(">", 2), "phases")
 	return f
 }
@@ -51,8 +50,8 @@ func checkModel(lab *harness.Lab, m oracle.BBR, path oracle.Bottleneck) {
 	GinkgoHelper()
 	carried := 1 / path.Frame().Seconds()
 	lab.Check("bandwidth found", bounds.In(m.Bandwidth, "segments/s"),
-		bounds.Around(carried, carried*hostDelay.Seconds()/path.RTT.Seconds()), "tcp_rate_gen")
-	lab.Check("min RTT found", m.MinRTT, oracle.Exactly(path.RTT).LateBy(hostDelay), "of the SYN, which is short")
+		bounds.Around(carried, carried*harness.HostDelay.Seconds()/path.RTT.Seconds()), "tcp_rate_gen")
+	lab.Check("min RTT found", m.MinRTT, oracle.Exactly(path.RTT).LateBy(harness.HostDelay), "of the SYN, which is short")
 }
 
 // A phase is a time in which BBR keeps its gains. Its begin and its end each lie between two samples.
@@ -80,9 +79,9 @@ func (p phase) most() time.Duration { return p.until - p.after }
 func (p phase) check(lab *harness.Lab, name string, expected oracle.Span) {
 	GinkgoHelper()
 	if r := expected.Range(); r.Lower > 0 {
-		lab.Check(name+", at most", p.most()+hostDelay, bounds.AtLeast(expected.Earliest-oracle.Grain), r.Source)
+		lab.Check(name+", at most", p.most()+harness.HostDelay, bounds.AtLeast(expected.Earliest-oracle.Grain), r.Source)
 	}
-	lab.Check(name+", at least", p.least()-hostDelay, bounds.AtMost(expected.Latest), expected.Source)
+	lab.Check(name+", at least", p.least()-harness.HostDelay, bounds.AtMost(expected.Latest), expected.Source)
 }
 
 // phases splits samples into phases, without the last one, which has no end.
@@ -109,7 +108,7 @@ func inFlight(f flow) []int {
 	var counts []int
 	for s := range analysis.Classify(slices.Values(f.segments)) {
 		if s.Length > 0 && s.Src == f.Local {
-			counts = append(counts, s.BytesInFlight/int(segment()))
+			counts = append(counts, s.BytesInFlight/int(harness.MSS()))
 		}
 	}
 	return counts
@@ -180,7 +179,7 @@ var _ = It("BBR paces at 2.885 times the bandwidth in STARTUP, then empties the 
 		first := seen[2].points[0]
 		Expect(first.BBR.CwndGain).To(Equal(oracle.BBRWindowGain))
 		checkModel(lab, model(first), path)
-		lab.Check("in flight after DRAIN", first.TCPInfo.Unacked, model(first).AfterDrain(first.At+hostDelay-seen[2].after))
+		lab.Check("in flight after DRAIN", first.TCPInfo.Unacked, model(first).AfterDrain(first.At+harness.HostDelay-seen[2].after))
 
 		// The wire: the most segments in flight, then the fewest sent in one RTT.
 		flight := inFlight(f)
@@ -189,7 +188,7 @@ var _ = It("BBR paces at 2.885 times the bandwidth in STARTUP, then empties the 
 		started, drained := model(last(seen[0].points)), model(last(seen[1].points))
 		lab.Measure("most in flight in STARTUP", bounds.In(most, "segments"), started.MostInStartup())
 		lab.Measure("fewest sent in an RTT in DRAIN", bounds.In(fewest, "segments"),
-			drained.Sent(oracle.BBRDrainGain, path.RTT, hostDelay))
+			drained.Sent(oracle.BBRDrainGain, path.RTT, harness.HostDelay))
 		lab.Note("BDP of the path", bounds.In(path.BDP(), "segments"))
 	})
 
@@ -225,8 +224,8 @@ var _ = It("BBR cycles through eight PROBE_BW gains: 1.25, 0.75, and six times 1
 		half := path.RTT / 2
 		counts := sent(f.data[len(f.data)/2:], half)
 		most, fewest := bounds.In(slices.Max(counts), "segments"), bounds.In(slices.Min(counts), "segments")
-		lab.Measure("most sent in half an RTT", most, found.Sent(oracle.BBRProbeGain, half, hostDelay))
-		lab.Measure("fewest sent in half an RTT", fewest, found.Sent(oracle.BBRYieldGain, half, hostDelay))
+		lab.Measure("most sent in half an RTT", most, found.Sent(oracle.BBRProbeGain, half, harness.HostDelay))
+		lab.Measure("fewest sent in half an RTT", fewest, found.Sent(oracle.BBRYieldGain, half, harness.HostDelay))
 	})
 
 var _ = It("BBR enters PROBE_RTT, four segments in flight for 200 ms, when its min RTT is 10 s old", Label("long", "netem", "linux"),
@@ -237,7 +236,7 @@ var _ = It("BBR enters PROBE_RTT, four segments in flight for 200 ms, when its m
 		f := bbrFlow(lab, net, path, 3500)
 
 		// The socket.
-		k := lab.Oracle(net.Client())
+		k := net.Client().Oracle()
 		seen := phases(f.socket)
 		found := model(last(seen[0].points))
 		checkModel(lab, found, path)
@@ -257,7 +256,7 @@ var _ = It("BBR enters PROBE_RTT, four segments in flight for 200 ms, when its m
 			// does not count. A sender with nothing in flight gets its window back before the ACK that ends the phase
 			// (bbr_cwnd_event).
 			for _, point := range p.points[1:] {
-				if point.At < p.after+lasts.Earliest-hostDelay {
+				if point.At < p.after+lasts.Earliest-harness.HostDelay {
 					Expect(window(point)).To(Equal(oracle.BBRLeastWindow))
 				}
 			}

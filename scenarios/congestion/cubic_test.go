@@ -14,35 +14,36 @@ import (
 
 var _ = It("CUBIC reduces cwnd by 30 % on a loss, regrows along a cubic curve, and exceeds W_max", Label("long", "netem", "rfc9438"),
 	func(ctx SpecContext) {
-		const roundTrip = longRoundTrip
+		const rtt = longRTT
 		const lost, window = 75, 80 + 4 // the fifth segment of the round of 80: by then four more are acknowledged
 		curve := oracle.CubicCurveAfter(window)
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, largeBuffers)
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
+		net := lab.Path(rtt, largeBuffers)
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(lost)))
 
-		f := transfer(lab, net, roundTrip/20, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 1750 * segment(), Socket: peers.Socket{Congestion: "cubic"},
+		f := transfer(lab, net, rtt/20, peers.BulkClient{
+			Connect: net.Server().Addr(port), Bytes: 1750 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(And(
-			HaveGrown("TcpRetransSegs", 1), HaveGrown("TcpExtTCPSackRecovery", 1), HaveGrown("TcpExtTCPTimeouts", 0)))
-		thresholds := plateaus(f.socket, roundTrip, threshold)
+		Expect(net.Client().Counters()).To(HaveCounters{
+			"TcpRetransSegs": 1, "TcpExtTCPSackRecovery": 1, "TcpExtTCPTimeouts": 0,
+		})
+		thresholds := plateaus(f.socket, rtt, threshold)
 		Expect(begin(thresholds, 2)).To(HaveExactElements(oracle.InfiniteThreshold, Not(BeZero())))
 		lab.Measure("ssthresh after a loss at 84 segments", bounds.In(thresholds[1], "segments"), bounds.Exactly(curve.Least),
 			"RFC 9438, 4.6; tcp_cubic.c: beta")
 
 		// On the wire, the burst of an RTT is the window. In the fifth round the segment is retransmitted and the
 		// window is reduced; the cubic curve begins in the round after.
-		rounds := perRound(f.data, roundTrip)
+		rounds := perRound(f.data, rtt)
 		Expect(len(rounds)).To(BeNumerically(">", 15), "rounds")
 		Expect(begin(rounds, 4)).To(Equal([]int{10, 20, 40, 80}))
 		lab.Check("segments in the round of the loss", rounds[4], curve.Reduced())
 		grown := rounds[5 : len(rounds)-1] // the last round has only the rest
 		before := curve.Least
 		for n, burst := range grown {
-			lab.Check("segments in a round", burst, curve.Round(n, before, roundTrip))
+			lab.Check("segments in a round", burst, curve.Round(n, before, rtt))
 			before = burst
 		}
 		beyond := bounds.AtLeast(window + 1 + cubicSlack) // windows and bursts are rounded

@@ -20,10 +20,8 @@ import (
 const port = 5001
 
 // largeBuffers hold more than any flow here has in flight, so that only cwnd limits a flow.
-var largeBuffers = netns.Config{Sysctls: []netns.Setting{
-	{Key: "net.ipv4.tcp_wmem", Value: "4096 4194304 16777216"},
-	{Key: "net.ipv4.tcp_rmem", Value: "4096 4194304 16777216"},
-}}
+var largeBuffers = harness.Sysctls(netns.IPv4("tcp_wmem", "4096 4194304 16777216"),
+	netns.IPv4("tcp_rmem", "4096 4194304 16777216"))
 
 // A flow is a bulk transfer from a client to a server.
 type flow struct {
@@ -34,42 +32,42 @@ type flow struct {
 }
 
 // transfer makes a bulk transfer, and records the client's packets and, once a period, its socket.
-func transfer(lab *harness.Lab, net *netns.Topology, period time.Duration, client peers.BulkClient, server peers.Socket) flow {
+func transfer(lab *harness.Lab, net *harness.Network, period time.Duration, client peers.BulkClient, server peers.Socket) flow {
 	GinkgoHelper()
 	wire := lab.Capture(net.Client())
-	samples := lab.Sample(net.Client(), period, kernel.SocketFilter{
+	samples := net.Client().Sample(period, kernel.SocketFilter{
 		States: []kernel.State{kernel.Established, kernel.FinWait1}, Port: port, // the client closes once all is written, and still sends
 	})
 	lab.Start(net.Server(), peers.BulkServer{Listen: client.Connect, Socket: server})
-	f := flow{Connection: lab.Wait(lab.Start(net.Client(), client)).Connections[0]}
+	f := flow{Connection: lab.Start(net.Client(), client).Wait().Connections[0]}
 
 	// Neither buffer may limit the flow: only cwnd and the path do.
 	info := f.TCPInfo
 	lab.Check("limited by buffers", bounds.Percent(float64(info.Rwnd_limited+info.Sndbuf_limited)/float64(info.Busy_time)),
 		bounds.AtMost(1.).In("%"), "TCP_INFO: tcpi_rwnd_limited, tcpi_sndbuf_limited")
-	f.segments = wire.Segments()
+	f.segments = wire.Stop().Segments()
 	for _, s := range f.segments {
 		if s.Length > 0 && s.Src == f.Local {
 			f.data = append(f.data, s)
 		}
 	}
-	f.socket = samples.Connection(f.Local, f.Remote)
+	f.socket = samples.Stop().Connection(f.Local, f.Remote)
 	Expect(f.data).NotTo(BeEmpty(), "segments with data")
 	Expect(f.socket).NotTo(BeEmpty(), "samples of the socket")
 	return f
 }
 
-// longRoundTrip keeps the rounds of slow start apart: in each round a delayed ACK can be 40 ms late (TCP_DELACK_MIN
+// longRTT keeps the rounds of slow start apart: in each round a delayed ACK can be 40 ms late (TCP_DELACK_MIN
 // in include/net/tcp.h), and so is what it releases in the next round.
-const longRoundTrip = 400 * time.Millisecond
+const longRTT = 400 * time.Millisecond
 
 // perRound returns the number of segments sent in each RTT. A round begins with the first segment that is sent almost
 // one RTT, or more, after the begin of the round before: what a delayed ACK releases belongs to the same round.
-func perRound(segments []analysis.Segment, roundTrip time.Duration) []int {
+func perRound(segments []analysis.Segment, rtt time.Duration) []int {
 	var numbers []int
 	var began time.Duration
 	for i, s := range segments {
-		if i == 0 || s.At-began > roundTrip-roundTrip/16 {
+		if i == 0 || s.At-began > rtt-rtt/16 {
 			numbers = append(numbers, 0)
 			began = s.At
 		}
@@ -103,17 +101,14 @@ func window(p kernel.Point) int { return int(p.TCPInfo.Snd_cwnd) }
 func threshold(p kernel.Point) int { return int(p.TCPInfo.Snd_ssthresh) }
 
 // impairBottleneck gives the path between client and server the rate and the delay of a bottleneck.
-func impairBottleneck(lab *harness.Lab, net *netns.Topology, path oracle.Bottleneck, limit int) {
+func impairBottleneck(net *harness.Network, path oracle.Bottleneck, limit int) {
 	GinkgoHelper()
-	lab.Impair(net.ToServer, impair.Netem{Delay: path.RTT / 2, Rate: impair.Rate{BitsPerSecond: path.Rate}, Limit: limit})
-	lab.Impair(net.ToClient, impair.Netem{Delay: path.RTT / 2})
+	net.ToServer.Impair(impair.Netem{Delay: path.RTT / 2, Rate: impair.Rate{BitsPerSecond: path.Rate}, Limit: limit})
+	net.ToClient.Impair(impair.Netem{Delay: path.RTT / 2})
 }
 
 // queueLimit is a netem limit, in packets, at which nothing is dropped.
 const queueLimit = 1000
-
-// segment is the payload of a full segment, in bytes.
-func segment() int64 { return int64(harness.Payload(netns.DefaultMTU)) }
 
 func last[T any](list []T) T { return list[len(list)-1] }
 
@@ -123,7 +118,3 @@ const (
 	cubicSlack        = 2
 	infiniteThreshold = oracle.InfiniteThreshold
 )
-
-// hostDelay bounds the time that a host needs to answer: interrupts, wake-ups and system calls, each well below a
-// millisecond.
-const hostDelay = 2 * time.Millisecond

@@ -18,7 +18,7 @@ import (
 // half of the BDP has been acknowledged in this round.
 func leftByTrain(k oracle.Kernel, path oracle.Bottleneck) bounds.Range {
 	GinkgoHelper()
-	window, ok := k.HyStartTrainWindow(path, hostDelay)
+	window, ok := k.HyStartTrainWindow(path, harness.HostDelay)
 	Expect(ok).To(BeTrue(), "ACKs come close enough to each other")
 	return window
 }
@@ -26,7 +26,7 @@ func leftByTrain(k oracle.Kernel, path oracle.Bottleneck) bounds.Range {
 // leftByDelay bounds the window at which the first eight RTTs of a round all exceed the least RTT by an eighth of it,
 // or by 16 ms if that is less.
 func leftByDelay(k oracle.Kernel, path oracle.Bottleneck) bounds.Range {
-	return k.HyStartDelayWindow(path, hostDelay)
+	return k.HyStartDelayWindow(path, harness.HostDelay)
 }
 
 var _ = DescribeTable("HyStart exits slow start before any loss", Label("quick", "netem", "linux"),
@@ -34,21 +34,22 @@ var _ = DescribeTable("HyStart exits slow start before any loss", Label("quick",
 		path := oracle.Bottleneck{Rate: bitRate, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(largeBuffers)
-		impairBottleneck(lab, net, path, queueLimit)
+		impairBottleneck(net, path, queueLimit)
 
 		f := transfer(lab, net, path.RTT/10, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 500 * segment(), Socket: peers.Socket{Congestion: "cubic"},
+			Connect: net.Server().Addr(port), Bytes: 500 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
 		// cwnd at the exit becomes ssthresh. The HyStart counters report it, too.
 		end := int(f.TCPInfo.Snd_ssthresh)
 		Expect(plateaus(f.socket, path.RTT, threshold)).To(Equal([]int{oracle.InfiniteThreshold, end}))
-		lab.Measure("window at the end of slow start", bounds.In(end, "segments"), left(lab.Oracle(net.Client()), path))
+		lab.Measure("window at the end of slow start", bounds.In(end, "segments"), left(net.Client().Oracle(), path))
 		lab.Note("share of the BDP", bounds.Percent(float64(end)/path.BDP()))
-		Expect(lab.Counters(net.Client())).To(And(
-			HaveGrown("TcpExtTCPHystart"+by+"Detect", 1), HaveGrown("TcpExtTCPHystart"+by+"Cwnd", end),
-			HaveGrown("TcpExtTCPHystart"+notBy+"Detect", 0), HaveGrown("TcpRetransSegs", 0)))
-		Expect(lab.Queue(net.ToServer).Drops).To(BeZero())
+		Expect(net.Client().Counters()).To(HaveCounters{
+			"TcpExtTCPHystart" + by + "Detect": 1, "TcpExtTCPHystart" + by + "Cwnd": end,
+			"TcpExtTCPHystart" + notBy + "Detect": 0, "TcpRetransSegs": 0,
+		})
+		Expect(net.ToServer.Queue().Drops).To(BeZero())
 	},
 	// At 16 Mbit/s consecutive ACKs are less than 2 ms apart (hystart_ack_delta_us), at 4 Mbit/s more.
 	Entry("on a long ACK train", "Train", "Delay", 16*impair.Mbit, leftByTrain),

@@ -1,7 +1,6 @@
 package congestion
 
 import (
-	"strconv"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -17,28 +16,28 @@ import (
 
 var _ = DescribeTable("an idle connection", Label("quick", "netem", "rfc2861", "rfc5681"),
 	func(ctx SpecContext, slowStartAfterIdle int, idle time.Duration, timeouts bounds.Range) {
-		const roundTrip = longRoundTrip
+		const rtt = longRTT
 		lab := harness.NewLab(ctx)
 		config := netns.Config{Sysctls: largeBuffers.Sysctls, ClientSysctls: []netns.Setting{
-			{Key: "net.ipv4.tcp_slow_start_after_idle", Value: strconv.Itoa(slowStartAfterIdle)},
+			netns.IPv4("tcp_slow_start_after_idle", slowStartAfterIdle),
 		}}
-		net := lab.Path(roundTrip, config)
+		net := lab.Path(rtt, config)
 		wire := lab.Capture(net.Client())
 
-		server := harness.Addr(net.Server(), port)
+		server := net.Server().Addr(port)
 		lab.Start(net.Server(), peers.BulkServer{Listen: server})
 		client := lab.Start(net.Client(), peers.Script{
 			Connect: server, Socket: peers.Socket{Congestion: "reno"},
 			Steps: peers.Steps(
-				peers.Write((10+20+40)*segment()), peers.Sleep(2*roundTrip+idle), peers.Inspect(), // the third round is sent after two round trips
-				peers.Write(100*segment()), peers.Sleep(roundTrip/2), peers.Inspect(),
+				peers.Write((10+20+40)*harness.MSS()), peers.Sleep(2*rtt+idle), peers.Inspect(), // the third round is sent after two round trips
+				peers.Write(100*harness.MSS()), peers.Sleep(rtt/2), peers.Inspect(),
 			),
 		})
-		steps := lab.Wait(client).Connections[0].Steps
+		steps := client.Wait().Connections[0].Steps
 		before, after := steps[2].TCPInfo, steps[5].TCPInfo
 
-		data := wire.Segments(analysis.WithData)
-		rounds := perRound(data, roundTrip)
+		data := wire.Stop().Segments(analysis.WithData)
+		rounds := perRound(data, rtt)
 		Expect(begin(rounds, 3)).To(Equal([]int{10, 20, 40})) // RFC 6928, RFC 5681
 		Expect(len(rounds)).To(BeNumerically(">", 3), "rounds")
 		Expect(before.Snd_cwnd).To(BeEquivalentTo(80))
@@ -46,9 +45,9 @@ var _ = DescribeTable("an idle connection", Label("quick", "netem", "rfc2861", "
 		rto := time.Duration(before.Rto) * time.Microsecond
 		lab.Measure("idle time, in RTOs", pause.Seconds()/rto.Seconds(), timeouts)
 		lab.Measure("first burst after it", bounds.In(rounds[3], "segments"),
-			lab.Oracle(net.Client()).WindowAfterPause(80, pause, rto))
+			net.Client().Oracle().WindowAfterPause(80, pause, rto))
 		Expect(after.Snd_cwnd).To(BeEquivalentTo(rounds[3]))
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 0))
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
 	},
 	// RFC 2861, 3: cwnd is halved per RTO, down to the initial window. RFC 5681, 4.1 asks for the initial window
 	// after one RTO.

@@ -55,31 +55,31 @@ var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "n
 	func(ctx SpecContext, congestion string, share func(oracle.Kernel) bounds.Range) {
 		lab := harness.NewLab(ctx)
 		net := lab.Routed()
-		lab.Impair(net.ToServer, impair.Netem{
+		net.ToServer.Impair(impair.Netem{
 			Delay: lossy.RTT / 2, Loss: impair.RandomLoss{Percent: 100 * lossRate}, Rate: impair.Rate{BitsPerSecond: lossy.Rate},
 		})
-		lab.Impair(net.ToClient, impair.Netem{Delay: lossy.RTT / 2})
+		net.ToClient.Impair(impair.Netem{Delay: lossy.RTT / 2})
 
-		server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
+		server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
 		client := lab.Start(net.Client(), peers.BulkClient{
-			Connect: harness.Addr(net.Server(), 5001), Socket: peers.Socket{Congestion: congestion}, Duration: duration,
+			Connect: net.Server().Addr(5001), Socket: peers.Socket{Congestion: congestion}, Duration: duration,
 		})
-		queue := lab.SampleQueue(net.ToServer, period)
-		samples := lab.Sample(net.Client(), period, kernel.SocketFilter{States: []kernel.State{kernel.Established}, Port: 5001})
-		lab.Wait(client)
-		received := lab.Wait(server)
+		queue := net.ToServer.SampleQueue(period)
+		samples := net.Client().Sample(period, kernel.SocketFilter{States: []kernel.State{kernel.Established}, Port: 5001})
+		client.Wait()
+		received := server.Wait()
 
 		// The receiver's goodput and the bytes that the link carried, as shares of the link's rate. The second
 		// includes headers and retransmissions, but no ACKs, which go the other way.
 		goodput := received.Bulk.Goodput
-		filled := bounds.Percent(goodput / float64(8*segment()) * lossy.Frame().Seconds())
-		carried := bounds.Percent(float64(last(queue.List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(lossy.Rate))
+		filled := bounds.Percent(goodput / float64(8*harness.MSS()) * lossy.Frame().Seconds())
+		carried := bounds.Percent(float64(last(queue.Stop().List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(lossy.Rate))
 		lab.Note("goodput", bounds.Mbit(goodput))
-		expected := share(lab.Oracle(net.Client()))
+		expected := share(net.Client().Oracle())
 		lab.Measure("share of the link", filled, expected)
 		lab.Check("carried by the link", carried, expected)
 		connection := received.Connections[0]
-		Expect(samples.Connection(connection.Remote, connection.Local)).To(HaveEach(HaveField("Congestion", congestion)))
+		Expect(samples.Stop().Connection(connection.Remote, connection.Local)).To(HaveEach(HaveField("Congestion", congestion)))
 	},
 	Entry("BBR fills more than 80 % of the link", Label("linux"), "bbr", bbrShare),
 	Entry("CUBIC fills less than half of it", Label("rfc9438"), "cubic", cubicShare),

@@ -15,7 +15,6 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -60,16 +59,16 @@ var _ = It("paces at 200 % of cwnd/SRTT in slow start, and at 120 % in congestio
 		path := oracle.Bottleneck{Rate: 16 * impair.Mbit, RTT: 100 * time.Millisecond}
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(largeBuffers)
-		impairBottleneck(lab, net, path, queueLimit)
+		impairBottleneck(net, path, queueLimit)
 
 		f := transfer(lab, net, path.RTT/10, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 1000 * segment(), Socket: peers.Socket{Congestion: "cubic"},
+			Connect: net.Server().Addr(port), Bytes: 1000 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
-		k := lab.Oracle(net.Client())
-		rates := expectPaced(lab, k, f.socket, longestRoundTrip(f.segments)+hostDelay)
+		k := net.Client().Oracle()
+		rates := expectPaced(lab, k, f.socket, longestRTT(f.segments)+harness.HostDelay)
 		// HyStart has ended slow start, so that both ratios were sampled.
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPHystartTrainDetect", 1))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPHystartTrainDetect", 1))
 		slowStart, after := k.PacingRatio(1, oracle.InfiniteThreshold), k.PacingRatio(1, 1)
 		Expect(len(rates[slowStart])).To(BeNumerically(">", 10), "samples in slow start")
 		Expect(len(rates[after])).To(BeNumerically(">", 10), "samples after it")
@@ -79,53 +78,53 @@ var _ = It("paces at 200 % of cwnd/SRTT in slow start, and at 120 % in congestio
 	})
 
 // fairQueue sets the fq qdisc on the first link of a host, which paces its sockets (SK_PACING_FQ).
-func fairQueue(host *netns.Host) {
+func fairQueue(host *harness.Host) {
 	GinkgoHelper()
 	Expect(host.Netlink().QdiscReplace(netlink.NewFq(netlink.QdiscAttrs{
-		LinkIndex: host.Ends()[0].Index(), Parent: netlink.HANDLE_ROOT,
+		LinkIndex: host.End("eth0").Index(), Parent: netlink.HANDLE_ROOT,
 	}))).To(Succeed())
 }
 
 // delayedACK bounds how late an ACK in a burst of segments can be: by the least delay, whatever the RTT.
-func delayedACK(lab *harness.Lab, receiver *netns.Host) time.Duration {
-	return lab.Oracle(receiver).DelayedACK(0).Latest
+func delayedACK(receiver *harness.Host) time.Duration {
+	return receiver.Oracle().DelayedACK(0).Latest
 }
 
 // unpaced bounds the duration of a slow-start burst without pacing. The ACKs of a window arrive back to back, as the
 // window was sent, and release twice as many segments. In each of the two rounds before, one ACK may be a delayed
 // one.
-func unpaced(lab *harness.Lab, net *netns.Topology, _ int) bounds.Range {
-	return bounds.AtMost(2*delayedACK(lab, net.Server()) + hostDelay).From("RFC 5681, 3.1: as the ACKs come, two of them late")
+func unpaced(net *harness.Network, _ int) bounds.Range {
+	return bounds.AtMost(2*delayedACK(net.Server()) + harness.HostDelay).From("RFC 5681, 3.1: as the ACKs come, two of them late")
 }
 
 // paced bounds the duration of the burst with pacing. A delayed ACK makes the RTT longer.
-func paced(lab *harness.Lab, net *netns.Topology, burst int) bounds.Range {
-	srtt := oracle.Exactly(longRoundTrip).LateBy(delayedACK(lab, net.Server()) + hostDelay)
-	return lab.Oracle(net.Client()).PacedBurst(burst, srtt).LateBy(hostDelay).Range()
+func paced(net *harness.Network, burst int) bounds.Range {
+	srtt := oracle.Exactly(longRTT).LateBy(delayedACK(net.Server()) + harness.HostDelay)
+	return net.Client().Oracle().PacedBurst(burst, srtt).LateBy(harness.HostDelay).Range()
 }
 
 var _ = DescribeTable("CUBIC sends a window", Label("quick", "netem", "linux"),
-	func(ctx SpecContext, pace func(*netns.Host), expected func(*harness.Lab, *netns.Topology, int) bounds.Range) {
-		const roundTrip = longRoundTrip
+	func(ctx SpecContext, pace func(*harness.Host), expected func(*harness.Lab, *harness.Network, int) bounds.Range) {
+		const rtt = longRTT
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip, largeBuffers)
+		net := lab.Path(rtt, largeBuffers)
 		pace(net.Client())
 
-		f := transfer(lab, net, roundTrip/10, peers.BulkClient{
-			Connect: harness.Addr(net.Server(), port), Bytes: 150 * segment(), Socket: peers.Socket{Congestion: "cubic"},
+		f := transfer(lab, net, rtt/10, peers.BulkClient{
+			Connect: net.Server().Addr(port), Bytes: 150 * harness.MSS(), Socket: peers.Socket{Congestion: "cubic"},
 		}, peers.Socket{})
 
-		Expect(perRound(f.data, roundTrip)).To(Equal([]int{10, 20, 40, 80})) // RFC 6928, RFC 5681
+		Expect(perRound(f.data, rtt)).To(Equal([]int{10, 20, 40, 80})) // RFC 6928, RFC 5681
 		fourth := f.data[10+20+40:]
 		lab.Measure("80 segments sent in", last(fourth).At-fourth[0].At, expected(lab, net, len(fourth)))
 		// The socket has a pacing rate, whether anything obeys it or not.
-		k := lab.Oracle(net.Client())
-		rates := expectPaced(lab, k, f.socket, longestRoundTrip(f.segments)+hostDelay)
+		k := net.Client().Oracle()
+		rates := expectPaced(lab, k, f.socket, longestRTT(f.segments)+harness.HostDelay)
 		ratio := k.PacingRatio(1, oracle.InfiniteThreshold)
 		Expect(rates).To(HaveLen(1))
 		lab.Check("pacing rate", bounds.In(median(rates[ratio]), "%"), bounds.Exactly(ratio), "tcp_pacing_ss_ratio")
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", 0))
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
 	},
-	Entry("in a burst without pacing", func(*netns.Host) {}, unpaced),
+	Entry("in a burst without pacing", func(*harness.Host) {}, unpaced),
 	Entry("spread over half an RTT or more with the fq qdisc's pacing", fairQueue, paced),
 )

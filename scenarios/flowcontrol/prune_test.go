@@ -12,7 +12,6 @@ import (
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/impair/rules"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -22,21 +21,21 @@ const small = 8 << 10
 
 // fill connects a client that writes until the receive buffer is full to a server that does not read, and returns the
 // state of the server's socket at that time. Then the server reads, and has to get all that was written.
-func fill(lab *harness.Lab, net *netns.Topology, client peers.Socket, steps []peers.Step, bytes int) kernel.Socket {
+func fill(lab *harness.Lab, net *harness.Network, client peers.Socket, steps []peers.Step, bytes int) kernel.Socket {
 	GinkgoHelper()
-	lab.AllowMemoryPressure(net.Server())
+	net.Server().AllowMemoryPressure()
 	pair := lab.Connect(net.Client(), net.Server(), peers.Script{Socket: client, Steps: append(steps, peers.Await())},
 		peers.Script{Socket: peers.Socket{ReceiveBuffer: small}, Steps: peers.Steps(peers.Await(), peers.ReadAll())})
-	lab.Waiting(pair.Client)
+	pair.Client.Waiting()
 	time.Sleep(settle)
-	socket := harness.First(lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.Established}}).List(), "sockets")
+	socket := harness.First(net.Server().Sockets(kernel.SocketFilter{States: []kernel.State{kernel.Established}}).List(), "sockets")
 	// A segment is accepted while those before it are within the limit (tcp_try_rmem_schedule).
 	const oneMore = 2 << 10
 	lab.Check("receive memory", bounds.In(socket.Memory.ReceiveAlloc, "bytes"), bounds.AtMost(socket.Memory.ReceiveLimit+oneMore),
 		"tcp_try_rmem_schedule")
-	lab.Continue(pair.Server)
-	lab.Continue(pair.Client)
-	Expect(lab.Wait(pair.Server).Connections[0].Received).To(BeEquivalentTo(bytes))
+	pair.Server.Continue()
+	pair.Client.Continue()
+	Expect(pair.Server.Wait().Connections[0].Received).To(BeEquivalentTo(bytes))
 	return socket
 }
 
@@ -50,13 +49,14 @@ var _ = It("collapses small segments in a full receive buffer, and loses no byte
 			peers.Steps(peers.Repeat(writes, peers.Write(1), peers.Sleep(time.Millisecond))), writes)
 
 		// tcp_collapse copies the bytes of many segments into the memory of few.
-		Expect(lab.Counters(net.Server())).To(And(
-			HaveGrown("TcpExtPruneCalled", BeNumerically(">", 0)),
-			HaveGrown("TcpExtTCPRcvCollapsed", BeNumerically(">", 0)),
-			HaveGrown("TcpExtOfoPruned", 0)))
+		Expect(net.Server().Counters()).To(HaveCounters{
+			"TcpExtPruneCalled":     BeNumerically(">", 0),
+			"TcpExtTCPRcvCollapsed": BeNumerically(">", 0),
+			"TcpExtOfoPruned":       0,
+		})
 		Expect(full.ReceiveQueue).To(BeEquivalentTo(writes))
-		lab.Check("segments", len(wire.Segments(analysis.WithData)), bounds.AtLeast(writes/2+1), "TCP_NODELAY: most have a byte")
-		collapsed := lab.Counters(net.Server())["TcpExtTCPRcvCollapsed"]
+		lab.Check("segments", len(wire.Stop().Segments(analysis.WithData)), bounds.AtLeast(writes/2+1), "TCP_NODELAY: most have a byte")
+		collapsed := net.Server().Counters()["TcpExtTCPRcvCollapsed"]
 		lab.Measure("collapsed", bounds.In(collapsed, "segments"), bounds.AtLeast(1), "tcp_collapse")
 	})
 
@@ -66,16 +66,17 @@ var _ = It("prunes the out-of-order queue of a full receive buffer, and gets it 
 		lab := harness.NewLab(ctx)
 		net := lab.Path(time.Millisecond)
 		// A hole after each segment: the remaining ones cannot be collapsed.
-		holes := lab.Rule(net.ToServer, rules.Drop(rules.Data.Between(50, 150).Every(2)))
+		holes := net.ToServer.Rule(rules.Drop(rules.Data.Between(50, 150).Every(2)))
 		full := fill(lab, net, peers.Socket{MSS: 100}, peers.Steps(peers.Write(bytes)), bytes)
 
 		// RFC 2018, section 8: a receiver that runs out of memory may discard what it has reported in a SACK option.
-		Expect(lab.Counters(net.Server())).To(And(
-			HaveGrown("TcpExtPruneCalled", BeNumerically(">", 0)),
-			HaveGrown("TcpExtOfoPruned", BeNumerically(">", 0))))
+		Expect(net.Server().Counters()).To(HaveCounters{
+			"TcpExtPruneCalled": BeNumerically(">", 0),
+			"TcpExtOfoPruned":   BeNumerically(">", 0),
+		})
 		lost := holes.Count().Acted
 		lab.Note("lost by the link", bounds.In(lost, "segments"))
 		lab.Measure("discarded", bounds.In(full.Memory.Drops, "segments"), bounds.AtLeast(1), "tcp_prune_ofo_queue")
 		// There are more retransmissions than losses on the link.
-		lab.Measure("retransmits", bounds.In(lab.Counters(net.Client())["TcpRetransSegs"], "segments"), bounds.AtLeast(lost+1), "RFC 2018, 8")
+		lab.Measure("retransmits", bounds.In(net.Client().Counters()["TcpRetransSegs"], "segments"), bounds.AtLeast(lost+1), "RFC 2018, 8")
 	})

@@ -13,7 +13,6 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/bounds"
-	"github.com/tcplab/tcplab/netns"
 )
 
 // memory is the memory of the machine (MemTotal), in bytes.
@@ -29,9 +28,9 @@ func memory() int64 {
 }
 
 // receiveMemory are the three numbers of tcp_rmem, as a new network namespace has them.
-func receiveMemory(host *netns.Host) (numbers [3]int) {
+func receiveMemory(host *harness.Host) (numbers [3]int) {
 	GinkgoHelper()
-	text, err := host.Sysctl("net.ipv4.tcp_rmem")
+	text, err := host.Host.Sysctl("net.ipv4.tcp_rmem")
 	Expect(err).NotTo(HaveOccurred())
 	words := strings.Fields(text)
 	Expect(words).To(HaveLen(len(numbers)), text)
@@ -49,7 +48,7 @@ var _ = DescribeTable("limits receive buffer autotuning (tcp_rmem) to 1/128 of m
 		const least = 0.6
 		lab := harness.NewLab(ctx)
 		net := lab.Direct()
-		k, numbers, total := lab.Oracle(net.Server()), receiveMemory(net.Server()), memory()
+		k, numbers, total := net.Server().Oracle(), receiveMemory(net.Server()), memory()
 		low, high := k.ReceiveBufferMost(int64(least*float64(total))), k.ReceiveBufferMost(total)
 
 		// A guest of 512 MB has too little memory to reach the maximum; one of 8 GB (--memory 8192) does.

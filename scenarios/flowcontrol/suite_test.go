@@ -6,7 +6,6 @@ package flowcontrol
 
 import (
 	"testing"
-	"time"
 
 	"github.com/tcplab/tcplab/harness"
 )
@@ -14,6 +13,3 @@ import (
 func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestFlowControl(t *testing.T) { harness.RunSpecs(t, "flowcontrol") }
-
-// hostDelay bounds what the hosts add to an RTT: interrupts, and programs that have to wake up.
-const hostDelay = 2 * time.Millisecond

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	farTrip = 100 * time.Millisecond // RTT of the path in this file
-	rate    = 20 * impair.Mbit       // where the path has one
+	farRTT = 100 * time.Millisecond // RTT of the path in this file
+	rate   = 20 * impair.Mbit       // where the path has one
 
 	asked = 32 << 10 // SO_RCVBUF, where it is set
 
@@ -32,23 +32,23 @@ const (
 )
 
 // transfer sends bytes from client to server, and returns the results of both.
-func transfer(lab *harness.Lab, net *netns.Topology, bytes int64, server peers.Socket) (sent, received peers.Result) {
+func transfer(lab *harness.Lab, net *harness.Network, bytes int64, server peers.Socket) (sent, received peers.Result) {
 	GinkgoHelper()
-	s := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 80), Socket: server})
-	c := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 80), Bytes: bytes})
-	return lab.Wait(c), lab.Wait(s)
+	s := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(80), Socket: server})
+	c := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(80), Bytes: bytes})
+	return c.Wait(), s.Wait()
 }
 
 // firstWindow is the window of the SYN-ACK, in bytes.
 func firstWindow(wire *harness.Capture) int {
 	GinkgoHelper()
-	return int(harness.First(wire.Segments(analysis.SYNACKs), "SYN-ACKs").Window)
+	return int(harness.First(wire.Stop().Segments(analysis.SYNACKs), "SYN-ACKs").Window)
 }
 
 // largestWindow is the largest window that the server advertised, in bytes.
 func largestWindow(wire *harness.Capture) int {
 	GinkgoHelper()
-	return max(firstWindow(wire), harness.First(wire.Report().Conversations, "conversations").Server.Window.Max)
+	return max(firstWindow(wire), harness.First(wire.Stop().Report().Conversations, "conversations").Server.Window.Max)
 }
 
 // waited is the share of its busy time in which the sender was limited by the receive window, by tcpi_rwnd_limited.
@@ -63,14 +63,14 @@ var _ = DescribeTable("sends one window per RTT", Label("long", "netem", "rfc732
 	func(ctx SpecContext, scaling string, server peers.Socket, size bounds.Range) {
 		const bytes = 2_000_000
 		lab := harness.NewLab(ctx)
-		net := lab.Path(farTrip, netns.Config{ServerSysctls: sysctl("net.ipv4.tcp_window_scaling", scaling)})
+		net := lab.Path(farRTT, netns.Config{ServerSysctls: sysctl("net.ipv4.tcp_window_scaling", scaling)})
 		wire := lab.Capture(net.Server())
 		sent, received := transfer(lab, net, bytes, server)
 		window := largestWindow(wire)
 
 		// At most one window per RTT (RFC 7323, section 1.1).
-		limit := oracle.Throughput(window, farTrip)
-		Expect(wire.Segments(analysis.SYNACKs)[0].Options.HasWindowScale).To(Equal(scaling == "1"))
+		limit := oracle.Throughput(window, farRTT)
+		Expect(wire.Stop().Segments(analysis.SYNACKs)[0].Options.HasWindowScale).To(Equal(scaling == "1"))
 		if server.ReceiveBuffer > 0 {
 			// socket(7): the kernel doubles SO_RCVBUF for its overhead. The first window is half of that, in whole
 			// segments.
@@ -93,14 +93,14 @@ var _ = DescribeTable("sends one window per RTT", Label("long", "netem", "rfc732
 const defaultBuffer = 131072
 
 // product is the bandwidth-delay product of the path, in bytes.
-const product = int(rate / 8 * int64(farTrip/time.Millisecond) / 1000)
+const product = int(rate / 8 * int64(farRTT/time.Millisecond) / 1000)
 
 var _ = DescribeTable("on a long fat network the window", Label("long", "netem", "linux"),
 	func(ctx SpecContext, moderate string, bytes int64, size, waiting bounds.Range) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(farTrip, netns.Config{ServerSysctls: slices.Concat(sysctl("net.ipv4.tcp_moderate_rcvbuf", moderate),
+		net := lab.Path(farRTT, netns.Config{ServerSysctls: slices.Concat(sysctl("net.ipv4.tcp_moderate_rcvbuf", moderate),
 			sysctl("net.ipv4.tcp_rmem", fmt.Sprintf("4096 %d 6291456", defaultBuffer)))})
-		lab.Impair(net.ToServer, impair.Netem{Delay: farTrip / 2, Rate: impair.Rate{BitsPerSecond: rate}})
+		net.ToServer.Impair(impair.Netem{Delay: farRTT / 2, Rate: impair.Rate{BitsPerSecond: rate}})
 		wire := lab.Capture(net.Server())
 		sent, received := transfer(lab, net, bytes, peers.Socket{})
 		window := largestWindow(wire)

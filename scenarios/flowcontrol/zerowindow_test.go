@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	nearTrip = 20 * time.Millisecond // RTT of the path in this file
-	buffer   = 16 << 10              // SO_RCVBUF
-	bytes    = 200_000               // more than the receive buffer takes
+	nearRTT = 20 * time.Millisecond // RTT of the path in this file
+	buffer  = 16 << 10              // SO_RCVBUF
+	bytes   = 200_000               // more than the receive buffer takes
 
 	// settle is the time after which the window is zero: a few RTTs, and delayed ACKs of 40 ms.
 	settle = time.Second
@@ -29,13 +29,13 @@ const (
 
 // stall connects a client that writes bytes to a server that reads only after Continue, and waits until the window is
 // zero. It also returns the RTO of the client, with which zero window probes begin.
-func stall(lab *harness.Lab, net *netns.Topology, client peers.Socket) (harness.Pair, time.Duration) {
+func stall(lab *harness.Lab, net *harness.Network, client peers.Socket) (harness.Pair, time.Duration) {
 	GinkgoHelper()
 	pair := lab.Connect(net.Client(), net.Server(),
 		peers.Script{Socket: client, Steps: peers.Steps(peers.Try(peers.Write(bytes)))},
 		peers.Script{Socket: peers.Socket{ReceiveBuffer: buffer}, Steps: peers.Steps(peers.Await(), peers.ReadAll())})
 	time.Sleep(settle)
-	socket := harness.First(lab.Sockets(net.Client(), kernel.SocketFilter{Port: pair.Local.Port()}).List(), "sockets of the client")
+	socket := harness.First(net.Client().Sockets(kernel.SocketFilter{Port: pair.Local.Port()}).List(), "sockets of the client")
 	return pair, time.Duration(socket.TCPInfo.Rto) * time.Microsecond
 }
 
@@ -51,49 +51,49 @@ func probing(edge uint32) analysis.Filter {
 var _ = It("zero window probes back off exponentially", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	const probes = 7
 	lab := harness.NewLab(ctx)
-	net := lab.Path(nearTrip)
+	net := lab.Path(nearRTT)
 	wire := lab.Capture(net.Client())
 	_, rto := stall(lab, net, peers.Socket{})
 
 	// RFC 9293, section 3.8.6.1: the first probe after an RTO, then exponential back-off.
-	expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+hostDelay), RTO: rto}, probes)
+	expected := net.Client().Oracle().ZeroWindowProbes(oracle.ProbeOptions{RTT: oracle.Between(nearRTT, nearRTT+harness.HostDelay), RTO: rto}, probes)
 	time.Sleep(expected[probes-1].Latest)
-	zero := harness.First(wire.Segments(closed), "segments that close the window")
-	sent := wire.Segments(analysis.From(harness.IP(net.Client())), probing(zero.Ack))
+	zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
+	sent := wire.From(net.Client(), probing(zero.Ack))
 	Expect(sent).To(HaveLen(probes))
 	for i, probe := range sent {
 		lab.Measure(fmt.Sprintf("probe %d after", i+1), probe.At-zero.At, expected[i])
 	}
-	Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPToZeroWindowAdv", 1), HaveGrown("TcpExtTCPFromZeroWindowAdv", 0)))
-	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPWinProbe", probes))
-	Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
+	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPToZeroWindowAdv": 1, "TcpExtTCPFromZeroWindowAdv": 0})
+	Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPWinProbe", probes))
+	Expect(net.Client().Sockets()).To(HaveState(kernel.Established, 1))
 })
 
 var _ = It("resumes at once on a window update", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(nearTrip)
+	net := lab.Path(nearRTT)
 	wire := lab.Capture(net.Server())
 	pair, _ := stall(lab, net, peers.Socket{})
-	lab.Continue(pair.Server)
-	received := lab.Wait(pair.Server).Connections[0].Received
+	pair.Server.Continue()
+	received := pair.Server.Wait().Connections[0].Received
 
 	// RFC 9293, section 3.8.6.2.2: the receiver sends a window update once it has room for a segment, and waits for
 	// no probe.
-	zero := harness.First(wire.Segments(closed), "segments that close the window")
+	zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
 	later := func(s analysis.Segment) bool { return s.Frame > zero.Frame }
-	update := harness.First(wire.Segments(analysis.From(harness.IP(net.Server())), later, analysis.Not(closed)), "window updates")
+	update := harness.First(wire.From(net.Server(), later, analysis.Not(closed)), "window updates")
 	next := harness.First(wire.Segments(analysis.WithData, later), "segments with data after it")
 	Expect(update.Ack).To(Equal(zero.Ack))
-	lab.Measure("update to data", next.At-update.At, oracle.Between(nearTrip, nearTrip+hostDelay).From("RTT; RFC 9293, 3.8.6.2.2"))
+	lab.Measure("update to data", next.At-update.At, oracle.Between(nearRTT, nearRTT+harness.HostDelay).From("RTT; RFC 9293, 3.8.6.2.2"))
 	Expect(received).To(BeEquivalentTo(bytes))
-	Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPToZeroWindowAdv", 1), HaveGrown("TcpExtTCPFromZeroWindowAdv", 1)))
+	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPToZeroWindowAdv": 1, "TcpExtTCPFromZeroWindowAdv": 1})
 })
 
 var _ = It("sends zero window probes forever while answered, and gives up after tcp_retries2 unanswered", Label("long", "netem", "rfc9293"),
 	func(ctx SpecContext) {
 		const retries = 3
 		lab := harness.NewLab(ctx)
-		net := lab.Path(nearTrip, netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_retries2", Value: "3"}}})
+		net := lab.Path(nearRTT, harness.ClientSysctls(netns.IPv4("tcp_retries2", 3)))
 		wire := lab.Capture(net.Client(), net.Server())
 		pair, rto := stall(lab, net, peers.Socket{})
 
@@ -101,13 +101,13 @@ var _ = It("sends zero window probes forever while answered, and gives up after 
 		// (tcp_send_probe0).
 		slowest := rto << retries
 		time.Sleep(10 * slowest)
-		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
-		lab.Silence(net.ToServer)
-		end := lab.Wait(pair.Client).Connections[0].Steps[0].Err
+		Expect(net.Client().Sockets()).To(HaveState(kernel.Established, 1))
+		net.ToServer.Blackhole()
+		end := pair.Client.Wait().Connections[0].Steps[0].Err
 
 		Expect(end).To(MatchError(unix.ETIMEDOUT))
-		zero := harness.First(wire.Segments(closed, analysis.On(net.Client().Ends()[0].String())), "segments that close the window")
-		probes := wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0], probing(zero.Ack))
+		zero := harness.First(wire.Stop().Segments(closed, analysis.On(net.Client().End("eth0").String())), "segments that close the window")
+		probes := wire.Transits(net.Client().End("eth0"), net.Server().End("eth0"), probing(zero.Ack))
 		var answered []time.Duration
 		for _, c := range probes {
 			if !c.Lost() {
@@ -115,31 +115,31 @@ var _ = It("sends zero window probes forever while answered, and gives up after 
 			}
 		}
 		// Far more probes than tcp_retries2: as many as fit into the time.
-		expected := lab.Oracle(net.Client()).ZeroWindowProbes(oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+hostDelay), RTO: rto}, 10*retries)
+		expected := net.Client().Oracle().ZeroWindowProbes(oracle.ProbeOptions{RTT: oracle.Between(nearRTT, nearRTT+harness.HostDelay), RTO: rto}, 10*retries)
 		silenced := oracle.Exactly(10 * slowest).LateBy(2 * settle) // at most settle before the sleep, and the time that the lab takes after it
 		lab.Measure("answered probes", len(answered), expected.By(silenced))
 		harness.CheckEach(lab, "answered probes after", answered, expected[:len(answered)])
 		lab.Measure("unanswered probes", len(probes)-len(answered), bounds.Exactly(retries), "tcp_retries2")
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPWinProbe", len(probes)), HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPWinProbe": len(probes), "TcpExtTCPAbortOnTimeout": 1})
 	})
 
 var _ = It("gives up on a zero window after TCP_USER_TIMEOUT, although probes are answered", Label("quick", "netem", "linux"),
 	func(ctx SpecContext) {
 		const userTimeout = 5 * time.Second
 		lab := harness.NewLab(ctx)
-		net := lab.Path(nearTrip)
+		net := lab.Path(nearRTT)
 		wire := lab.Capture(net.Client())
 		pair, rto := stall(lab, net, peers.Socket{UserTimeout: userTimeout})
-		write := lab.Wait(pair.Client).Connections[0].Steps[0]
+		write := pair.Client.Wait().Connections[0].Steps[0]
 
 		// RFC 9293, section 3.8.6.1: the connection stays open while probes are answered. TCP_USER_TIMEOUT ends it
 		// earlier, and counts from the first probe (tcp_probe_timer: icsk_probes_tstamp).
 		Expect(write.Err).To(MatchError(unix.ETIMEDOUT))
-		zero := harness.First(wire.Segments(closed), "segments that close the window")
-		sent := wire.Segments(analysis.From(harness.IP(net.Client())), probing(zero.Ack))
-		answers := wire.Segments(closed, analysis.From(harness.IP(net.Server())), func(s analysis.Segment) bool { return s.Frame > zero.Frame })
-		k := lab.Oracle(net.Client())
-		situation := oracle.Probing{RTT: oracle.Between(nearTrip, nearTrip+hostDelay), RTO: rto, UserTimeout: userTimeout}
+		zero := harness.First(wire.Stop().Segments(closed), "segments that close the window")
+		sent := wire.From(net.Client(), probing(zero.Ack))
+		answers := wire.From(net.Server(), closed, func(s analysis.Segment) bool { return s.Frame > zero.Frame })
+		k := net.Client().Oracle()
+		situation := oracle.ProbeOptions{RTT: oracle.Between(nearRTT, nearRTT+harness.HostDelay), RTO: rto, UserTimeout: userTimeout}
 		expected := k.ZeroWindowProbes(situation, len(sent)+1)
 		over, ends := k.ZeroWindowEnd(situation)
 		Expect(ends).To(BeTrue())
@@ -147,8 +147,8 @@ var _ = It("gives up on a zero window after TCP_USER_TIMEOUT, although probes ar
 		harness.CheckEach(lab, "probes after", times(sent, zero.At), expected[:len(sent)])
 		Expect(answers).To(HaveLen(len(sent)))
 		// The script's time and the capture's both begin with the SYN.
-		lab.Measure("gave up after", write.End()-zero.At, over.LateBy(hostDelay))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPWinProbe", len(sent)), HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
+		lab.Measure("gave up after", write.End()-zero.At, over.LateBy(harness.HostDelay))
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPWinProbe": len(sent), "TcpExtTCPAbortOnTimeout": 1})
 	})
 
 // times returns the times of segments, relative to a given one.

@@ -17,39 +17,40 @@ import (
 )
 
 // fill makes connections to a server that does not accept, and waits until they are in its accept queue.
-func fill(lab *harness.Lab, net *netns.Topology, connections int) {
+func fill(lab *harness.Lab, net *harness.Network, connections int) {
 	GinkgoHelper()
-	lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Count: connections, Hold: peers.UntilStopped})
-	lab.AwaitSockets(net.Server(), connections, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
+	lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Count: connections, Hold: peers.UntilStopped})
+	net.Server().AwaitSockets(connections, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
 }
 
 var _ = DescribeTable("fills the accept queue with backlog + 1 connections, and drops further SYNs",
 	Label("quick", "netem", "linux"),
 	func(ctx SpecContext, backlog int) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip)
+		net := lab.Path(shortRTT)
 		wire := lab.Capture(net.Server())
-		k := lab.Oracle(net.Server())
+		k := net.Server().Oracle()
 
-		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog, Never: true})
+		lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog, Never: true})
 		fill(lab, net, k.AcceptQueue(backlog))
-		late := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Socket: peers.Socket{SYNRetries: 1}})
-		Expect(lab.Wait(late).Connections[0].Err).To(MatchError(unix.ETIMEDOUT))
+		late := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Socket: peers.Socket{SYNRetries: 1}})
+		Expect(late.Wait().Connections[0].Err).To(MatchError(unix.ETIMEDOUT))
 
 		// The queue is full when it is longer than the backlog (sk_acceptq_is_full). Then SYNs are dropped
 		// (tcp_conn_request).
-		listener := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.Listen}}).List()
+		listener := net.Server().Sockets(kernel.SocketFilter{States: []kernel.State{kernel.Listen}}).List()
 		Expect(listener).To(HaveLen(1))
 		lab.Measure("queued", bounds.In(listener[0].ReceiveQueue, "connections"), bounds.Exactly(k.AcceptQueue(backlog)),
 			"sk_acceptq_is_full: backlog + 1")
 		Expect(listener[0].SendQueue).To(BeEquivalentTo(backlog))
-		syns := len(wire.Segments(analysis.SYNs))
+		syns := len(wire.Stop().Segments(analysis.SYNs))
 		dropped := syns - k.AcceptQueue(backlog)
-		retry := lab.Oracle(net.Client()).Connect(oracle.Connecting{SYNCount: 1})
+		retry := net.Client().Oracle().Connect(oracle.ConnectOptions{SYNCount: 1})
 		lab.Check("unanswered SYNs", dropped, bounds.Between(1+retry.Fewest, 1+retry.Most), retry.End.Source)
 		Expect(wire.Segments(analysis.SYNACKs)).To(HaveLen(k.AcceptQueue(backlog)))
-		Expect(lab.Counters(net.Server())).To(And(
-			HaveGrown("TcpExtListenOverflows", dropped), HaveGrown("TcpExtListenDrops", dropped)))
+		Expect(net.Server().Counters()).To(HaveCounters{
+			"TcpExtListenOverflows": dropped, "TcpExtListenDrops": dropped,
+		})
 	},
 	Entry("with a backlog of 1", 1),
 	Entry("with a backlog of 5", 5),
@@ -59,28 +60,29 @@ var _ = DescribeTable("on accept queue overflow the final ACK of the handshake",
 	func(ctx SpecContext, abort string, write types.GomegaMatcher, resets, pending int) {
 		const backlog = 3
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip, netns.Config{ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_abort_on_overflow", Value: abort}}})
+		net := lab.Path(shortRTT, harness.ServerSysctls(netns.IPv4("tcp_abort_on_overflow", abort)))
 		wire := lab.Capture(net.Server())
 
-		lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog, Never: true})
-		fill(lab, net, lab.Oracle(net.Server()).AcceptQueue(backlog)-1)
+		lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog, Never: true})
+		fill(lab, net, net.Server().Oracle().AcceptQueue(backlog)-1)
 		// One place is left. Both SYNs arrive before the first handshake completes.
 		two := lab.Start(net.Client(), peers.Script{
-			Connect: harness.Addr(net.Server(), 80), Connections: 2, Together: true,
-			Steps: peers.Steps(peers.Sleep(settle), peers.Inspect(), peers.Try(peers.Write(1)), peers.Await()),
+			Connect: net.Server().Addr(80), Connections: 2, Together: true,
+			Steps: peers.Steps(peers.Sleep(harness.Settle), peers.Inspect(), peers.Try(peers.Write(1)), peers.Await()),
 		})
-		lab.Waiting(two)
-		sockets := lab.Sockets(net.Server()).List()
-		lab.Continue(two)
-		connections := lab.Wait(two).Connections
+		two.Waiting()
+		sockets := net.Server().Sockets().List()
+		two.Continue()
+		connections := two.Wait().Connections
 
 		// tcp_check_req: listen_overflow. The final ACK is dropped, or answered with RST.
 		Expect(connections[0].Steps[2].Err).To(BeNil())
 		Expect(connections[1].Steps[2].Err).To(write)
 		Expect(sockets).To(HaveState(kernel.SynRecv, pending))
-		Expect(wire).To(Contain(Reset(), resets))
-		Expect(lab.Counters(net.Server())).To(And(
-			HaveGrown("TcpOutRsts", resets), HaveGrown("TcpExtEmbryonicRsts", resets), HaveGrown("TcpExtListenOverflows", BeNumerically(">=", 1))))
+		Expect(wire.Stop()).To(Contain(Reset(), resets))
+		Expect(net.Server().Counters()).To(HaveCounters{
+			"TcpOutRsts": resets, "TcpExtEmbryonicRsts": resets, "TcpExtListenOverflows": BeNumerically(">=", 1),
+		})
 	},
 	Entry("is dropped, and the client stays ESTABLISHED", "0", BeNil(), 0, 1),
 	Entry("is answered with RST, with tcp_abort_on_overflow 1", "1", MatchError(unix.ECONNRESET), 1, 0),

@@ -30,13 +30,13 @@ const (
 
 // tcpECN is the sysctl tcp_ecn.
 func tcpECN(value int) []netns.Setting {
-	return []netns.Setting{{Key: "net.ipv4.tcp_ecn", Value: fmt.Sprint(value)}}
+	return []netns.Setting{netns.IPv4("tcp_ecn", value)}
 }
 
 // An ecnCase is a connection on which each side sends a segment.
 type ecnCase struct {
 	lab              *harness.Lab
-	net              *netns.Topology
+	net              *harness.Network
 	wire             *harness.Capture
 	client, server   oracle.Kernel
 	connected, taken peers.Connection
@@ -44,25 +44,25 @@ type ecnCase struct {
 }
 
 // withECN makes a connection with these values of tcp_ecn, on a path that may change packets.
-func withECN(lab *harness.Lab, client, server int, path func(*netns.Topology)) ecnCase {
+func withECN(lab *harness.Lab, client, server int, path func(*harness.Network)) ecnCase {
 	GinkgoHelper()
-	net := lab.Path(shortTrip, netns.Config{ClientSysctls: tcpECN(client), ServerSysctls: tcpECN(server)})
+	net := lab.Path(shortRTT, netns.Config{ClientSysctls: tcpECN(client), ServerSysctls: tcpECN(server)})
 	if path != nil {
 		path(net)
 	}
 	c := ecnCase{
-		lab: lab, net: net, wire: lab.Capture(net.Client()), client: lab.Oracle(net.Client()), server: lab.Oracle(net.Server()),
+		lab: lab, net: net, wire: lab.Capture(net.Client()), client: net.Client().Oracle(), server: net.Server().Oracle(),
 	}
 	accept := lab.Start(net.Server(), peers.Script{
-		Listen: harness.Addr(net.Server(), 80),
+		Listen: net.Server().Addr(80),
 		Steps:  peers.Steps(peers.ReadAll(), peers.Write(1000), peers.CloseWrite(), peers.Inspect()),
 	})
 	dial := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), 80),
+		Connect: net.Server().Addr(80),
 		Steps:   peers.Steps(peers.Write(1000), peers.CloseWrite(), peers.ReadAll(), peers.Inspect()),
 	})
-	c.connected, c.taken = lab.Wait(dial).Connections[0], lab.Wait(accept).Connections[0]
-	handshakes := analysis.Handshakes(slices.Values(c.wire.Segments()))
+	c.connected, c.taken = dial.Wait().Connections[0], accept.Wait().Connections[0]
+	handshakes := analysis.Handshakes(slices.Values(c.wire.Stop().Segments()))
 	Expect(handshakes).To(HaveLen(1))
 	c.handshake = handshakes[0]
 	return c
@@ -72,9 +72,9 @@ func withECN(lab *harness.Lab, client, server int, path func(*netns.Topology)) e
 type said struct{ codepoint, ace uint8 }
 
 // data returns the ECN information of the data segments of a host.
-func (c ecnCase) data(from *netns.Host) (all []said) {
+func (c ecnCase) data(from *harness.Host) (all []said) {
 	GinkgoHelper()
-	for _, s := range c.wire.Segments(analysis.From(harness.IP(from)), analysis.WithData) {
+	for _, s := range c.wire.Stop().DataFrom(from) {
 		all = append(all, said{s.ECN, s.Flags.ACE()})
 	}
 	return all
@@ -83,7 +83,7 @@ func (c ecnCase) data(from *netns.Host) (all []said) {
 // expectInUse expects both sides to use that mode of ECN, by the wire and by their sockets.
 func (c ecnCase) expectInUse(ecn oracle.ECN) {
 	GinkgoHelper()
-	Expect(c.wire).To(Contain(HandshakeWithECN(map[oracle.ECN]analysis.ECNMode{
+	Expect(c.wire.Stop()).To(Contain(HandshakeWithECN(map[oracle.ECN]analysis.ECNMode{
 		oracle.NoECN: analysis.ECNNone, oracle.ClassicECN: analysis.ECNClassic, oracle.AccurateECN: analysis.ECNAccurate,
 	}[ecn]), 1))
 
@@ -96,7 +96,7 @@ func (c ecnCase) expectInUse(ecn oracle.ECN) {
 	if ecn == oracle.AccurateECN {
 		expected.ace = oracle.ACE(0)
 	}
-	for _, side := range []*netns.Host{c.net.Client(), c.net.Server()} {
+	for _, side := range []*harness.Host{c.net.Client(), c.net.Server()} {
 		Expect(c.data(side)).To(Equal([]said{expected}), side.Name())
 	}
 	const ecnOption = 8 // TCPI_OPT_ECN in include/uapi/linux/tcp.h
@@ -153,11 +153,11 @@ var _ = DescribeTable("negotiates ECN by the tcp_ecn of both sides:", Label("qui
 var _ = DescribeTable("ECN fallback on SYN loss,", Label("quick", "netem", "rfc3168", "rfc9768"),
 	func(ctx SpecContext, value, lost int, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
-		c := withECN(lab, value, value, func(net *netns.Topology) { lab.Rule(net.ToServer, rules.Drop(rules.SYN.First(lost))) })
+		c := withECN(lab, value, value, func(net *harness.Network) { net.ToServer.Rule(rules.Drop(rules.SYN.First(lost))) })
 
 		// RFC 3168, section 6.1.1.1, and RFC 9768, section 3.1.4.1: a middlebox may drop SYNs for their ECN flags.
 		var asked, wanted []uint8
-		for i, syn := range c.wire.Segments(analysis.SYNs) {
+		for i, syn := range c.wire.Stop().Segments(analysis.SYNs) {
 			asked, wanted = append(asked, syn.Flags.ACE()), append(wanted, c.client.SYNACE(i))
 		}
 		Expect(asked).To(And(Equal(wanted), HaveLen(lost+1)))
@@ -176,7 +176,7 @@ var _ = DescribeTable("falls back if the path clears ECN flags in the SYN,",
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext, cleared rules.Flags, expected oracle.ECN) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
-		c := withECN(lab, 3, 3, func(net *netns.Topology) { clear = lab.Rule(net.ToServer, rules.ClearFlags(cleared, rules.SYN)) })
+		c := withECN(lab, 3, 3, func(net *harness.Network) { clear = net.ToServer.Rule(rules.ClearFlags(cleared, rules.SYN)) })
 
 		// The client requested accurate ECN. The server answers what arrived (RFC 9768, section 3.1.2, table 2).
 		came := c.handshake.SYN.Flags.ACE() &^ uint8(cleared/rules.ECE)
@@ -201,14 +201,14 @@ var _ = It("sends Not-ECT if the ACE of the handshake's final ACK arrives as zer
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		var clear *harness.Rule
-		c := withECN(lab, 3, 3, func(net *netns.Topology) {
-			clear = lab.Rule(net.ToServer, rules.ClearFlags(rules.AE|rules.CWR|rules.ECE, rules.HandshakeACK))
+		c := withECN(lab, 3, 3, func(net *harness.Network) {
+			clear = net.ToServer.Rule(rules.ClearFlags(rules.AE|rules.CWR|rules.ECE, rules.HandshakeACK))
 		})
 
 		// RFC 9768, section 3.2.2.1, table 4: zero is no valid codepoint, so the path may lose marks. The server
 		// stays in accurate mode, and still reports to the client, which does not know of it (tcp_accecn_third_ack).
 		Expect(clear.Hits()).To(HaveExactElements(HaveField("Done", true)))
-		Expect(c.wire).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
+		Expect(c.wire.Stop()).To(Contain(HandshakeWithECN(analysis.ECNAccurate), 1))
 		Expect(c.data(c.net.Client())).To(Equal([]said{{ect0, oracle.ACE(0)}}))
 		Expect(c.data(c.net.Server())).To(Equal([]said{{notECT, oracle.ACE(0)}}))
 		Expect(c.taken.Steps[3].TCPInfo.Accecn_fail_mode).To(BeEquivalentTo(aceFailReceive | optionFailReceive))
@@ -219,36 +219,36 @@ var _ = It("disables accurate ECN in the second retransmission of the SYN-ACK, a
 	Label("quick", "netem", "rfc9768"), sinceAccECN, func(ctx SpecContext) {
 		const lost = 2
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip, netns.Config{ClientSysctls: tcpECN(3), ServerSysctls: tcpECN(3)})
-		lab.Rule(net.ToServer, rules.Drop(rules.HandshakeACK.First(lost)))
+		net := lab.Path(shortRTT, netns.Config{ClientSysctls: tcpECN(3), ServerSysctls: tcpECN(3)})
+		net.ToServer.Rule(rules.Drop(rules.HandshakeACK.First(lost)))
 		wire := lab.Capture(net.Client())
 		accept := lab.Start(net.Server(), peers.Script{
-			Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(1000), peers.ReadAll(), peers.Inspect()),
+			Listen: net.Server().Addr(80), Steps: peers.Steps(peers.Write(1000), peers.ReadAll(), peers.Inspect()),
 		})
 		client := lab.Start(net.Client(), peers.Script{
-			Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(1000), peers.Write(1000)),
+			Connect: net.Server().Addr(80), Steps: peers.Steps(peers.Read(1000), peers.Write(1000)),
 		})
-		lab.Wait(client)
-		taken := lab.Wait(accept).Connections[0]
+		client.Wait()
+		taken := accept.Wait().Connections[0]
 
 		// RFC 9768, sections 3.1.4.2 and 3.2.3.2.2: neither flags nor option, which a middlebox may block. The option
 		// is left out first.
-		k := lab.Oracle(net.Server())
-		answers := wire.Segments(analysis.SYNACKs)
+		k := net.Server().Oracle()
+		answers := wire.Stop().Segments(analysis.SYNACKs)
 		Expect(answers).To(HaveLen(1 + lost))
 		for i, synack := range answers {
-			Expect(synack.Flags.ACE()).To(Equal(k.SYNACKACE(lab.Oracle(net.Client()).SYNACE(0), notECT, i)), "SYN-ACK %d", i)
+			Expect(synack.Flags.ACE()).To(Equal(k.SYNACKACE(net.Client().Oracle().SYNACE(0), notECT, i)), "SYN-ACK %d", i)
 			Expect(synack.Options.HasAccECN).To(Equal(i == 0), "SYN-ACK %d", i)
 		}
 		// The client has received the first SYN-ACK, and keeps its mode. It answers each further one with the
 		// codepoint that it arrived with.
-		for _, ack := range wire.Segments(analysis.From(harness.IP(net.Client())), analysis.Not(analysis.SYNs))[:1+lost] {
+		for _, ack := range wire.From(net.Client(), analysis.Not(analysis.SYNs))[:1+lost] {
 			Expect(ack.Flags.ACE()).To(Equal(oracle.ReflectedACE(notECT)))
 		}
 		data := wire.Segments(analysis.WithData)
 		Expect(data).To(HaveExactElements(
-			And(HaveField("Src.Addr()", harness.IP(net.Server())), HaveField("ECN", BeEquivalentTo(notECT))),
-			And(HaveField("Src.Addr()", harness.IP(net.Client())), HaveField("ECN", BeEquivalentTo(ect0))),
+			And(HaveField("Src.Addr()", net.Server().IP()), HaveField("ECN", BeEquivalentTo(notECT))),
+			And(HaveField("Src.Addr()", net.Client().IP()), HaveField("ECN", BeEquivalentTo(ect0))),
 		))
 		Expect(taken.Steps[2].TCPInfo.Accecn_fail_mode).To(BeEquivalentTo(aceFailSend))
 	})

@@ -19,29 +19,30 @@ var _ = It("TCP Fast Open: gets a cookie on the first connection, sends data in 
 		const request, answer = 100, 200
 		lab := harness.NewLab(ctx)
 		// Bit 1 is for clients, bit 2 for servers (ip-sysctl.rst).
-		net := lab.Path(shortTrip, netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_fastopen", Value: "3"}}})
+		net := lab.Path(shortRTT, harness.Sysctls(netns.IPv4("tcp_fastopen", 3)))
 		wire := lab.Capture(net.Server())
 
 		lab.Start(net.Server(), peers.Script{
-			Listen: harness.Addr(net.Server(), 80), Connections: 2, Socket: peers.Socket{FastOpenQueue: 8},
+			Listen: net.Server().Addr(80), Connections: 2, Socket: peers.Socket{FastOpenQueue: 8},
 			Steps: peers.Steps(peers.Read(request), peers.Write(answer)),
 		})
 		client := lab.Start(net.Client(), peers.Script{
-			Connect: harness.Addr(net.Server(), 80), Connections: 2, Socket: peers.Socket{FastOpen: true},
+			Connect: net.Server().Addr(80), Connections: 2, Socket: peers.Socket{FastOpen: true},
 			Steps: peers.Steps(peers.Write(request), peers.Read(answer)),
 		})
-		connections := lab.Wait(client).Connections
+		connections := client.Wait().Connections
 
 		// RFC 7413, section 3: without a cookie, the SYN requests one, and data waits for the handshake.
-		syns := wire.Segments(analysis.SYNs)
+		syns := wire.Stop().Segments(analysis.SYNs)
 		Expect(syns).To(HaveLen(2))
 		Expect(syns[0].Length).To(BeZero())
-		Expect(lab.Counters(net.Server())).To(And(
-			HaveGrown("TcpExtTCPFastOpenCookieReqd", 1), HaveGrown("TcpExtTCPFastOpenPassive", 1)))
+		Expect(net.Server().Counters()).To(HaveCounters{
+			"TcpExtTCPFastOpenCookieReqd": 1, "TcpExtTCPFastOpenPassive": 1,
+		})
 
 		// With a cookie, the server gets the data with the SYN, and answers before the handshake completes.
 		Expect(syns[1].Length).To(Equal(request))
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTCPFastOpenActive", 1))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPFastOpenActive", 1))
 		second := wire.Segments(analysis.Connection(syns[1].Flow()))
 		Expect(len(second)).To(BeNumerically(">=", 3))
 		Expect(second[1].Flags).To(Equal(analysis.FlagSYN | analysis.FlagACK))
@@ -51,7 +52,7 @@ var _ = It("TCP Fast Open: gets a cookie on the first connection, sends data in 
 
 		// The exchange takes one RTT instead of two.
 		total := func(c peers.Connection) time.Duration { return c.ConnectTime + c.Steps[0].Elapsed + c.Steps[1].Elapsed }
-		roundTrips := func(n time.Duration) oracle.Span { return oracle.Exactly(n * shortTrip).LateBy(hostDelay) }
-		lab.Measure("first exchange", total(connections[0]), roundTrips(2), "RFC 7413, 3: two round trips")
-		lab.Measure("second exchange", total(connections[1]), roundTrips(1), "RFC 7413, 3: one round trip")
+		rtts := func(n time.Duration) oracle.Span { return oracle.Exactly(n * shortRTT).LateBy(harness.HostDelay) }
+		lab.Measure("first exchange", total(connections[0]), rtts(2), "RFC 7413, 3: two round trips")
+		lab.Measure("second exchange", total(connections[1]), rtts(1), "RFC 7413, 3: one round trip")
 	})

@@ -19,7 +19,7 @@ type options struct{ windowScale, sack, timestamps, accECN bool }
 // offered returns the options of the only SYN that passes the filter.
 func offered(wire *harness.Capture, filter analysis.Filter) options {
 	GinkgoHelper()
-	syns := wire.Segments(filter)
+	syns := wire.Stop().Segments(filter)
 	Expect(syns).To(HaveLen(1))
 	o := syns[0].Options
 	return options{o.HasWindowScale, o.SACKPermitted, o.HasTimestamps, o.HasAccECN}
@@ -35,12 +35,12 @@ func inUse(c peers.Connection) options {
 var _ = DescribeTable("negotiates the options that both sides enable:", Label("quick", "netem", "rfc7323"),
 	func(ctx SpecContext, client, server []netns.Setting, syn, synack options) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip, netns.Config{ClientSysctls: client, ServerSysctls: server})
+		net := lab.Path(shortRTT, netns.Config{ClientSysctls: client, ServerSysctls: server})
 		wire := lab.Capture(net.Client())
 
-		accept := lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Count: 1})
-		dial := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
-		connected, accepted := lab.Wait(dial).Connections[0], lab.Wait(accept).Connections[0]
+		accept := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Count: 1})
+		dial := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80)})
+		connected, accepted := dial.Wait().Connections[0], accept.Wait().Connections[0]
 
 		// RFC 7323, sections 2.2 and 3.2, and RFC 2018, section 2: a SYN-ACK has an option only if the SYN had it;
 		// and AccECN only if the SYN requested accurate ECN.
@@ -63,7 +63,7 @@ var _ = DescribeTable("negotiates the options that both sides enable:", Label("q
 )
 
 func off(option string) []netns.Setting {
-	return []netns.Setting{{Key: "net.ipv4.tcp_" + option, Value: "0"}}
+	return []netns.Setting{netns.IPv4("tcp_"+option, 0)}
 }
 
 var _ = DescribeTable("limits segments to the smaller MSS of both sides:", Label("quick", "netem", "rfc9293"),
@@ -73,26 +73,26 @@ var _ = DescribeTable("limits segments to the smaller MSS of both sides:", Label
 			timestamps = 12 // RFC 7323, appendix A; they are part of what an MSS counts (RFC 6691)
 		)
 		lab := harness.NewLab(ctx)
-		net := lab.Path(shortTrip, netns.Config{MTU: mtu})
+		net := lab.Path(shortRTT, netns.Config{MTU: mtu})
 		wire := lab.Capture(net.Client())
 
 		server := lab.Start(net.Server(), peers.Script{
-			Listen: harness.Addr(net.Server(), 80), Socket: peers.Socket{MSS: serverMSS},
+			Listen: net.Server().Addr(80), Socket: peers.Socket{MSS: serverMSS},
 			Steps: peers.Steps(peers.ReadAll(), peers.Inspect(), peers.Write(10_000)),
 		})
 		client := lab.Start(net.Client(), peers.Script{
-			Connect: harness.Addr(net.Server(), 80), Socket: peers.Socket{MSS: clientMSS},
+			Connect: net.Server().Addr(80), Socket: peers.Socket{MSS: clientMSS},
 			Steps: peers.Steps(peers.Write(10_000), peers.CloseWrite(), peers.ReadAll(), peers.Inspect()),
 		})
-		sent, answered := lab.Wait(client).Connections[0], lab.Wait(server).Connections[0]
+		sent, answered := client.Wait().Connections[0], server.Wait().Connections[0]
 
 		// RFC 9293, section 3.7.1: the MTU less the headers, or TCP_MAXSEG. Each side advertises its own.
 		whole := mtu - harness.IPHeader() - 20
 		Expect(offeredMSS(wire, analysis.SYNs)).To(Equal(orWhole(clientMSS, whole)))
 		Expect(offeredMSS(wire, analysis.SYNACKs)).To(Equal(orWhole(serverMSS, whole)))
 		smaller := min(orWhole(clientMSS, whole), orWhole(serverMSS, whole)) - timestamps
-		for _, side := range []*netns.Host{net.Client(), net.Server()} {
-			Expect(longest(wire.Segments(analysis.From(harness.IP(side))))).To(Equal(smaller))
+		for _, side := range []*harness.Host{net.Client(), net.Server()} {
+			Expect(longest(wire.Stop().From(side))).To(Equal(smaller))
 		}
 		Expect(sent.Steps[3].TCPInfo.Snd_mss).To(BeEquivalentTo(smaller))
 		Expect(answered.Steps[1].TCPInfo.Snd_mss).To(BeEquivalentTo(smaller))
@@ -107,7 +107,7 @@ func orWhole(mss, whole int) int { return min(cmp.Or(mss, whole), whole) }
 
 func offeredMSS(wire *harness.Capture, filter analysis.Filter) int {
 	GinkgoHelper()
-	syns := wire.Segments(filter)
+	syns := wire.Stop().Segments(filter)
 	Expect(syns).To(HaveLen(1))
 	return int(syns[0].Options.MSS)
 }

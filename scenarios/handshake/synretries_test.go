@@ -19,28 +19,29 @@ import (
 
 // connectInBlackhole connects through a blackhole, and checks the retransmissions of the SYN by the sysctls of the
 // client. It returns their number.
-func connectInBlackhole(lab *harness.Lab, net *netns.Topology) (retransmissions int) {
+func connectInBlackhole(lab *harness.Lab, net *harness.Network) (retransmissions int) {
 	GinkgoHelper()
-	lab.Impair(net.ToServer, impair.Netem{Loss: impair.RandomLoss{Percent: 100}})
+	net.ToServer.Impair(impair.Netem{Loss: impair.RandomLoss{Percent: 100}})
 	wire := lab.Capture(net.Client())
 
-	client := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80)})
-	connection := lab.Wait(client).Connections[0]
+	client := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80)})
+	connection := client.Wait().Connections[0]
 
 	// RFC 6298, 5.5 and 5.7: an RTO of one second that doubles with each retransmission. With tcp_syn_linear_timeouts
 	// (Linux 6.5) it doubles only after that many. The end comes after both numbers of retransmissions.
-	k := lab.Oracle(net.Client())
-	syns := k.Connect(oracle.Connecting{})
+	k := net.Client().Oracle()
+	syns := k.Connect(oracle.ConnectOptions{})
 	Expect(connection.Err).To(MatchError(unix.ETIMEDOUT))
-	sent := wire.Segments(analysis.SYNs)
+	sent := wire.Stop().Segments(analysis.SYNs)
 	harness.CheckEach(lab, "gaps between SYNs", analysis.Gaps(slices.Values(sent)), syns.Gaps[:syns.Most])
 	lab.Measure("SYNs", len(sent), bounds.Exactly(1+syns.Most), "tcp_syn_retries and tcp_syn_linear_timeouts")
 	lab.Measure("gave up after", connection.ConnectTime, syns.End, "timer wheel")
 
 	// The drops by the link, and the counters: the last RTO sends nothing.
-	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(1 + syns.Most))
-	Expect(lab.Counters(net.Client())).To(And(
-		HaveGrown("TcpExtTCPSynRetrans", syns.Most), HaveGrown("TcpExtTCPTimeouts", syns.Most+1), HaveGrown("TcpAttemptFails", 1)))
+	Expect(net.ToServer.Queue().Drops).To(BeEquivalentTo(1 + syns.Most))
+	Expect(net.Client().Counters()).To(HaveCounters{
+		"TcpExtTCPSynRetrans": syns.Most, "TcpExtTCPTimeouts": syns.Most + 1, "TcpAttemptFails": 1,
+	})
 	return syns.Most
 }
 
@@ -52,6 +53,6 @@ var _ = It("retransmits the SYN with exponential back-off and fails with ETIMEDO
 var _ = It("backs off exponentially from the first SYN with tcp_syn_linear_timeouts 0", Label("long", "netem", "rfc6298"),
 	ComponentSemVerConstraint("kernel", ">= 6.5.0"), func(ctx SpecContext) { // since when there is the sysctl
 		lab := harness.NewLab(ctx)
-		net := lab.Routed(netns.Config{ClientSysctls: []netns.Setting{{Key: "net.ipv4.tcp_syn_linear_timeouts", Value: "0"}}})
-		Expect(connectInBlackhole(lab, net)).To(Equal(lab.Sysctl(net.Client(), "net.ipv4.tcp_syn_retries")))
+		net := lab.Routed(harness.ClientSysctls(netns.IPv4("tcp_syn_linear_timeouts", 0)))
+		Expect(connectInBlackhole(lab, net)).To(Equal(net.Client().Sysctl("net.ipv4.tcp_syn_retries")))
 	})

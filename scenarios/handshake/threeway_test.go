@@ -12,35 +12,36 @@ import (
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
 )
 
 var _ = It("completes a three-way handshake in one RTT", Label("quick", "netem", "tracefs", "rfc9293"), func(ctx SpecContext) {
-	const roundTrip = 50 * time.Millisecond
+	const rtt = 50 * time.Millisecond
 	lab := harness.NewLab(ctx)
-	net := lab.Routed()
-	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+	net := lab.Path(rtt)
 	wire, events := lab.Capture(net.Client()), lab.Events()
 
-	accept := lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Count: 1})
-	dial := lab.Start(net.Client(), peers.Dial{Connect: harness.Addr(net.Server(), 80), Hold: peers.UntilStopped})
-	lab.Started(accept) // so the final ACK has arrived
-	started := lab.Started(dial)
+	accept := lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Count: 1})
+	dial := lab.Start(net.Client(), peers.Dial{Connect: net.Server().Addr(80), Hold: peers.UntilStopped})
+	accept.Started() // so the final ACK has arrived
+	started := dial.Started()
 
 	// RFC 9293, section 3.5: SYN, SYN-ACK, ACK.
-	Expect(lab.Counters(net.Client())).To(And(
-		HaveGrown("TcpActiveOpens", 1), HaveGrown("TcpOutSegs", 2), HaveGrown("TcpInSegs", 1)))
-	Expect(lab.Counters(net.Server())).To(And(
-		HaveGrown("TcpPassiveOpens", 1), HaveGrown("TcpInSegs", 2), HaveGrown("TcpOutSegs", 1)))
-	Expect(lab.Sockets(net.Client())).To(HaveState(kernel.Established, 1))
-	client, server := events.States(started.Local, started.Remote), events.States(started.Remote, started.Local)
+	Expect(net.Client().Counters()).To(HaveCounters{
+		"TcpActiveOpens": 1, "TcpOutSegs": 2, "TcpInSegs": 1,
+	})
+	Expect(net.Server().Counters()).To(HaveCounters{
+		"TcpPassiveOpens": 1, "TcpInSegs": 2, "TcpOutSegs": 1,
+	})
+	Expect(net.Client().Sockets()).To(HaveState(kernel.Established, 1))
+	client, server := events.Stop().States(started.Local, started.Remote), events.States(started.Remote, started.Local)
 	Expect(client).To(Follow(kernel.SynSent, kernel.Established))
 	Expect(server).To(Follow(kernel.SynRecv, kernel.Established))
 
-	connection := lab.Stop(dial).Connections[0]
-	expected := oracle.Exactly(roundTrip).LateBy(hostDelay).From("RFC 9293, 3.5: one round trip")
+	connection := dial.Stop().Connections[0]
+	expected := oracle.Exactly(rtt).LateBy(harness.HostDelay).From("RFC 9293, 3.5: one round trip")
 	lab.Measure("connect", connection.ConnectTime, expected)
+	Expect(wire.Stop().Segments()[:3]).To(BeExchange("> S", "< S. 0:0(0) ack 1", "> . 1:1(0) ack 1"))
 	Expect(wire).To(Contain(Handshake(), 1))
 	lab.Check("handshake on the wire", analysis.Handshakes(slices.Values(wire.Segments()))[0].RTT(), expected)
 })

@@ -34,7 +34,7 @@ var _ = It("adds up the delays of a chain of five routers, each of which decreme
 	for i, router := range net.Routers {
 		delay := time.Duration(i+1) * 10 * time.Millisecond
 		for _, end := range router.Ends() {
-			lab.Impair(end, impair.Netem{Delay: delay})
+			end.Impair(impair.Netem{Delay: delay})
 		}
 		delays += 2 * delay
 	}
@@ -45,24 +45,24 @@ var _ = It("adds up the delays of a chain of five routers, each of which decreme
 	}
 	wire := lab.Capture(places...)
 
-	accept := lab.Start(server, peers.Accept{Listen: harness.Addr(server, port), Count: 1})
-	dial := lab.Start(client, peers.Dial{Connect: harness.Addr(server, port), Hold: peers.UntilStopped})
-	lab.Started(accept)
-	lab.Started(dial)
-	connection := lab.Stop(dial).Connections[0]
+	accept := lab.Start(server, peers.Accept{Listen: server.Addr(port), Count: 1})
+	dial := lab.Start(client, peers.Dial{Connect: server.Addr(port), Hold: peers.UntilStopped})
+	accept.Started()
+	dial.Started()
+	connection := dial.Stop().Connections[0]
 
 	lab.Measure("connect", connection.ConnectTime,
 		oracle.Exactly(delays).LateBy(2*routers*hostDelay).From("netem_dequeue: not before time_to_send, in each router"))
-	ttl := lab.Sysctl(client, harness.ByFamily("net.ipv4.ip_default_ttl", "net.ipv6.conf.eth0.hop_limit"))
-	segments := slices.Values(wire.Segments())
+	ttl := client.Sysctl(harness.ByFamily("net.ipv4.ip_default_ttl", "net.ipv6.conf.eth0.hop_limit"))
+	segments := slices.Values(wire.Stop().Segments())
 	for hop, link := range net.Links {
-		for _, end := range []*netns.End{link.A, link.B} {
-			passed := slices.Collect(analysis.Where(segments, analysis.On(end.String()), analysis.From(harness.IP(client))))
+		for _, end := range []*harness.End{link.A, link.B} {
+			passed := slices.Collect(analysis.Where(segments, analysis.On(end.String()), analysis.From(client.IP())))
 			Expect(passed).NotTo(BeEmpty(), "%v", end)
 			Expect(passed).To(HaveEach(HaveField("TTL", BeEquivalentTo(ttl-hop))), "%v", end)
 		}
 	}
-	syn := slices.Collect(analysis.Where(segments, analysis.SYNs, analysis.On(server.Ends()[0].String())))
+	syn := slices.Collect(analysis.Where(segments, analysis.SYNs, analysis.On(server.End("eth0").String())))
 	Expect(syn).To(HaveLen(1))
 	lab.Measure("TTL at the server", int(syn[0].TTL), bounds.Exactly(ttl-routers), "RFC 1812, 5.3.1: each router decrements it by one")
 })

@@ -18,11 +18,11 @@ var _ = It("changes mid-run without dropping or advancing queued packets", Label
 	const long, short, probes, queued = time.Second, 10 * time.Millisecond, 100, 50
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: long})
-	length := func() uint64 { return lab.Queue(link.net.ToServer).Length }
+	length := func() uint64 { return link.net.ToServer.Queue().Length }
 
 	link.begin(peers.ProbeSender{Count: probes, Interval: 2 * time.Millisecond})
 	Eventually(length).Should(BeNumerically(">=", queued))
-	lab.Impair(link.net.ToServer, impair.Netem{Delay: short})
+	link.net.ToServer.Impair(impair.Netem{Delay: short})
 	lab.Check("queued after the change", int(length()), bounds.AtLeast(queued), "netem_change")
 	seen := link.account()
 
@@ -46,11 +46,11 @@ var _ = It("adds a rule mid-run without dropping queued packets", Label("quick",
 	lab := harness.NewLab(ctx)
 	link := newLink(lab, impair.Netem{Delay: delay})
 	link.begin(peers.ProbeSender{Count: probes})
-	lab.Wait(link.sender)
-	Eventually(func() uint64 { return lab.Queue(link.net.ToServer).Length }).Should(BeEquivalentTo(probes))
+	link.sender.Wait()
+	Eventually(func() uint64 { return link.net.ToServer.Queue().Length }).Should(BeEquivalentTo(probes))
 
 	// Attaching rules deactivates the device, which empties its queue (qdisc_graft, dev_deactivate).
-	rule := lab.Rule(link.net.ToServer, rules.Drop(rules.Data))
+	rule := link.net.ToServer.Rule(rules.Drop(rules.Data))
 
 	seen := link.account()
 	for _, p := range seen.probes {

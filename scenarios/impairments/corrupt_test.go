@@ -32,7 +32,7 @@ const (
 )
 
 // forwarded returns the packet as it would leave the router without corruption.
-func forwarded(frame []byte, out *netns.Link) []byte {
+func forwarded(frame []byte, out *harness.Link) []byte {
 	sent := bytes.Clone(frame)
 	copy(sent, out.B.MAC())
 	copy(sent[6:], out.A.MAC())
@@ -69,16 +69,16 @@ type damage struct {
 // find compares the packets before and after the impairment, which keeps their order. The TCP checksum of an intact
 // packet is only the sum of its pseudo-header: veth leaves the rest to a network card that does not exist. netem
 // completes it before it flips a bit (netem_enqueue), so a flip beyond the captured bytes shows in the checksum.
-func find(frames []analysis.Frame, net *netns.Topology) damage {
+func find(frames []analysis.Frame, net *harness.Network) damage {
 	GinkgoHelper()
 	var before, after []analysis.Frame
 	for _, f := range frames {
 		switch {
 		case f.Direction != analysis.Inbound:
-		case f.Interface == net.Links[0].B.String():
+		case f.Interface == net.Routers[0].End("eth0").String():
 			f.Data = forwarded(f.Data, net.Links[1])
 			before = append(before, f)
-		case f.Interface == net.Links[1].B.String():
+		case f.Interface == net.Server().End("eth0").String():
 			after = append(after, f)
 		}
 	}
@@ -133,21 +133,21 @@ var _ = It("flips a bit, fails a checksum, and TCP retransmits", Label("ipv4", "
 	const percent, requests, size = 5, 120, 16 << 10
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
-	lab.Impair(net.ToServer, impair.Netem{Delay: time.Millisecond, Corrupt: impair.Corrupt{Percent: percent}})
-	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
+	net.ToServer.Impair(impair.Netem{Delay: time.Millisecond, Corrupt: impair.Corrupt{Percent: percent}})
+	wire := lab.Capture(net.Routers[0].End("eth0"), net.Server().End("eth0"))
 
-	server := lab.Start(net.Server(), peers.EchoServer{Listen: harness.Addr(net.Server(), 7)})
-	client := lab.Start(net.Client(), peers.EchoClient{Connect: harness.Addr(net.Server(), 7), Requests: requests, Size: size})
-	answered := lab.Wait(client) // it compares each answer with its request
-	lab.Wait(server)
+	server := lab.Start(net.Server(), peers.EchoServer{Listen: net.Server().Addr(7)})
+	client := lab.Start(net.Client(), peers.EchoClient{Connect: net.Server().Addr(7), Requests: requests, Size: size})
+	answered := client.Wait() // it compares each answer with its request
+	server.Wait()
 
-	damaged := find(wire.Frames(), net)
+	damaged := find(wire.Stop().Frames(), net)
 	corrupted := count(damaged.packets)
 	expectTrials("corrupted", damaged.packets, percent/100.)
 	// Each bit that netem may corrupt has the same probability. Two of the bytes outside of the payload are the TCP
 	// checksum, where a flip looks like one beyond the captured bytes.
 	const checksum = 2
-	reach := lab.Oracle(net.Server()).NetemCorrupts(fullHeaders, fullFrame)
+	reach := net.Server().Oracle().NetemCorrupts(fullHeaders, fullFrame)
 	least, most := statistics.Binomial(damaged.full, float64(reach-fullHeaders+checksum)/float64(reach), miss)
 	lab.Measure("in the payload", damaged.payload, bounds.Between(least, most), "binomial: corrupt_event of what netem reaches")
 	if reach == fullHeaders {
@@ -156,13 +156,13 @@ var _ = It("flips a bit, fails a checksum, and TCP retransmits", Label("ipv4", "
 
 	// ip_rcv_core checks the IP header, and tcp_v4_rcv the rest, except an impossible data offset. No counter has a
 	// flip in a MAC address or in the type; a flip in the source MAC has no effect.
-	Expect(lab.Counters(net.Server())).To(And(
-		HaveGrown("IpInHdrErrors", damaged.ip),
-		HaveGrown("TcpInCsumErrors", bounds.Between(damaged.tcp-damaged.dataOffset, damaged.tcp)),
-	))
-	Expect(lab.Queue(net.ToServer).Drops).To(BeZero())
+	Expect(net.Server().Counters()).To(HaveCounters{
+		"IpInHdrErrors":   damaged.ip,
+		"TcpInCsumErrors": bounds.Between(damaged.tcp-damaged.dataOffset, damaged.tcp),
+	})
+	Expect(net.ToServer.Queue().Drops).To(BeZero())
 	Expect(answered.Echo.Requests).To(Equal(requests))
-	Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0)))
+	Expect(net.Client().Counters()).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0)))
 	lab.Note("packets corrupted", corrupted)
 	lab.Note("in the IP header", damaged.ip)
 	lab.Note("in TCP", damaged.tcp)

@@ -37,17 +37,17 @@ var _ = It("makes TCP answer each duplicate by DSACK, and retransmit nothing", L
 	const bytes, percent = 1 << 20, 10
 	lab := harness.NewLab(ctx)
 	net := lab.Path(20 * time.Millisecond)
-	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
+	wire := lab.Capture(net.Routers[0].End("eth0"), net.Server().End("eth0"))
 
-	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
-	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
-	lab.Started(client) // a duplicated SYN would behave differently
-	lab.Impair(net.ToServer, impair.Netem{Delay: 10 * time.Millisecond, Duplicate: impair.Duplicate{Percent: percent}})
-	sent, received := lab.Wait(client), lab.Wait(server)
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
+	client.Started() // a duplicated SYN would behave differently
+	net.ToServer.Impair(impair.Netem{Delay: 10 * time.Millisecond, Duplicate: impair.Duplicate{Percent: percent}})
+	sent, received := client.Wait(), server.Wait()
 
 	// Data segments that arrived once at the router, and once or twice at the server.
-	segments := wire.Segments(analysis.WithData, analysis.Going(analysis.Inbound), analysis.From(sent.Connections[0].Local.Addr()))
-	transits := analysis.Transits(slices.Values(segments), analysis.On(net.Links[0].B.String()), analysis.On(net.Links[1].B.String()))
+	segments := wire.Stop().Segments(analysis.WithData, analysis.Going(analysis.Inbound), analysis.From(sent.Connections[0].Local.Addr()))
+	transits := analysis.Transits(slices.Values(segments), analysis.On(net.Routers[0].End("eth0").String()), analysis.On(net.Server().End("eth0").String()))
 	duplicated := make([]bool, len(transits))
 	for i, t := range transits {
 		Expect(t.Arrived).To(Or(HaveLen(1), HaveLen(2)), "segment %d", i)
@@ -59,6 +59,6 @@ var _ = It("makes TCP answer each duplicate by DSACK, and retransmit nothing", L
 	// From the first duplicated segment on, each segment is a trial.
 	lab.Measure("data segments duplicated", count(duplicated[first+1:]), allowed(duplicated[first+1:], percent/100.))
 	// RFC 2883, section 4: the receiver reports a duplicate. The FIN may be duplicated, too.
-	lab.Measure("DSACKs", lab.Counters(net.Server())["TcpExtTCPDSACKOldSent"], bounds.Between(count(duplicated), count(duplicated)+1), "RFC 2883, 4")
-	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPDSACKRecv", BeNumerically(">", 0)), HaveGrown("TcpRetransSegs", 0)))
+	lab.Measure("DSACKs", net.Server().Counters()["TcpExtTCPDSACKOldSent"], bounds.Between(count(duplicated), count(duplicated)+1), "RFC 2883, 4")
+	Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPDSACKRecv": BeNumerically(">", 0), "TcpRetransSegs": 0})
 })

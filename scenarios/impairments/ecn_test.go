@@ -27,10 +27,10 @@ const (
 func markedPackets() string { return harness.ByFamily("IpExtInCEPkts", "Ip6InCEPkts") }
 
 // expectAccount checks the numbers of lost and of marked packets against the qdisc's statistics.
-func expectAccount(lab *harness.Lab, net *netns.Topology, queue netdev.Stats, lost, marked int) {
+func expectAccount(net *harness.Network, queue netdev.Stats, lost, marked int) {
 	GinkgoHelper()
 	dropped := lost
-	if lab.Oracle(net.Server()).NetemDropsMarks() {
+	if net.Server().Oracle().NetemDropsMarks() {
 		dropped += marked
 		Expect(queue.Injected).To(BeNil())
 	} else {
@@ -62,9 +62,9 @@ var _ = DescribeTable("marks ECT packets, and drops Not-ECT ones:", Label("quick
 		if codepoint != notECT {
 			marks = count(chosen)
 		}
-		expectAccount(link.lab, link.net, seen.queue, count(chosen)-marks, marks)
+		expectAccount(link.net, seen.queue, count(chosen)-marks, marks)
 		Expect(seen.received.Distinct).To(Equal(probes-count(chosen)+marks), "probes received")
-		Expect(lab.Counters(link.net.Server())).To(HaveGrown(markedPackets(), marks))
+		Expect(link.net.Server().Counters()).To(HaveGrown(markedPackets(), marks))
 	},
 	Entry("ECT(0) is marked, not lost", uint8(ect0), uint8(ce)),
 	Entry("Not-ECT is lost, not marked", uint8(notECT), uint8(notECT)),
@@ -76,23 +76,23 @@ var _ = It("makes TCP reduce cwnd on a CE mark without retransmitting", Label("q
 	marking := perfect
 	marking.Loss, marking.ECN = impair.RandomLoss{Percent: 5}, true
 	lab := harness.NewLab(ctx)
-	net := lab.Routed(netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_ecn", Value: "1"}}})
-	lab.Impair(net.ToServer, perfect)
-	lab.Impair(net.ToClient, impair.Netem{Delay: delay})
-	wire := lab.Capture(net.Links[1].B)
+	net := lab.Routed(harness.Sysctls(netns.IPv4("tcp_ecn", 1)))
+	net.ToServer.Impair(perfect)
+	net.ToClient.Impair(impair.Netem{Delay: delay})
+	wire := lab.Capture(net.Server().End("eth0"))
 
 	// Only data is ECN-capable (RFC 3168, section 6.1): SYN and FIN pass while no packet is marked.
-	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
-	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
-	lab.Started(client)
-	lab.Impair(net.ToServer, marking)
-	Eventually(func() int64 { return lab.Counters(net.Server())[markedPackets()] }).WithTimeout(time.Minute).Should(BeNumerically(">=", marks))
-	lab.Impair(net.ToServer, perfect)
-	lab.Wait(client)
-	received := lab.Wait(server)
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
+	client.Started()
+	net.ToServer.Impair(marking)
+	Eventually(func() int64 { return net.Server().Counters()[markedPackets()] }).WithTimeout(time.Minute).Should(BeNumerically(">=", marks))
+	net.ToServer.Impair(perfect)
+	client.Wait()
+	received := server.Wait()
 
 	marked, answered, reduced := 0, 0, 0
-	for _, s := range wire.Segments() {
+	for _, s := range wire.Stop().Segments() {
 		switch {
 		case s.Flags&analysis.FlagSYN != 0:
 		case s.ECN == ce:
@@ -105,13 +105,13 @@ var _ = It("makes TCP reduce cwnd on a CE mark without retransmitting", Label("q
 		}
 	}
 	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))
-	expectAccount(lab, net, lab.Queue(net.ToServer), 0, marked)
+	expectAccount(net, net.ToServer.Queue(), 0, marked)
 	Expect(marked).To(BeNumerically(">=", marks))
-	Expect(lab.Counters(net.Server())).To(HaveGrown(markedPackets(), marked))
+	Expect(net.Server().Counters()).To(HaveGrown(markedPackets(), marked))
 	// RFC 3168, section 6.1: the receiver echoes the mark until the sender reports that it has reduced its window,
 	// once per window.
 	Expect(answered).To(BeNumerically(">", 0))
 	lab.Measure("windows reduced", reduced, bounds.Between(1, marked), "RFC 3168, 6.1: at most once for each mark")
-	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPDeliveredCE", BeNumerically(">=", reduced)), HaveGrown("TcpRetransSegs", 0)))
+	Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPDeliveredCE": BeNumerically(">=", reduced), "TcpRetransSegs": 0})
 	lab.Note("marks", marked)
 })

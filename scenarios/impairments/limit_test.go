@@ -78,24 +78,24 @@ var _ = It("fills a deep queue up to limit times the serialization delay (buffer
 	)
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
-	lab.Impair(net.ToServer, impair.Netem{Delay: delay, Rate: impair.Rate{BitsPerSecond: rate}, Limit: limit})
-	lab.Impair(net.ToClient, impair.Netem{Delay: delay})
-	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
+	net.ToServer.Impair(impair.Netem{Delay: delay, Rate: impair.Rate{BitsPerSecond: rate}, Limit: limit})
+	net.ToClient.Impair(impair.Netem{Delay: delay})
+	wire := lab.Capture(net.Routers[0].End("eth0"), net.Server().End("eth0"))
 
-	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
 	client := lab.Start(net.Client(), peers.BulkClient{
-		Connect: harness.Addr(net.Server(), 5001), Socket: peers.Socket{Congestion: "reno"}, Duration: 3 * time.Second,
+		Connect: net.Server().Addr(5001), Socket: peers.Socket{Congestion: "reno"}, Duration: 3 * time.Second,
 	})
-	lab.Wait(client)
-	lab.Wait(server)
+	client.Wait()
+	server.Wait()
 
 	// Slow start fills any queue until it drops. The last queued packet has limit - 1 before it. Their time includes
 	// the delay, as the limit counts delayed packets: bufferbloat.
-	delays, dropped := passage(wire.Segments(), net)
+	delays, dropped := passage(wire.Stop().Segments(), net)
 	Expect(delays).NotTo(BeEmpty())
 	Expect(dropped).NotTo(BeEmpty())
-	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(len(dropped)))
+	Expect(net.ToServer.Queue().Drops).To(BeEquivalentTo(len(dropped)))
 	each := onTheLink(packet, impair.Rate{BitsPerSecond: rate})
 	lab.Measure("longest one-way delay", slices.Max(delays),
-		oracle.Between((limit-1)*each, limit*each).LateBy(late(lab, net)).From("limit x 1514 x 8 / rate"))
+		oracle.Between((limit-1)*each, limit*each).LateBy(late(net)).From("limit x 1514 x 8 / rate"))
 })

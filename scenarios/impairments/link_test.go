@@ -12,7 +12,6 @@ import (
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/ethernet"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -26,9 +25,9 @@ const hostDelay = time.Millisecond
 
 // late bounds what they add to a single delay: if much is due at once, ksoftirqd does the work, and has to wait for
 // its turn (__do_softirq).
-func late(lab *harness.Lab, net *netns.Topology) time.Duration {
+func late(net *harness.Network) time.Duration {
 	GinkgoHelper()
-	return hostDelay + lab.Oracle(net.Server()).Tick()
+	return hostDelay + net.Server().Oracle().Tick()
 }
 
 const (
@@ -43,7 +42,7 @@ func probeHeaders() int { return ethernetHeader + harness.IPHeader() + udpHeader
 // impairment, on arrival at the router, and after it, on arrival at the server.
 type link struct {
 	lab           *harness.Lab
-	net           *netns.Topology
+	net           *harness.Network
 	wire          *harness.Capture
 	before, after string // the names of the two ends
 	receiver      *harness.Peer
@@ -54,19 +53,19 @@ type link struct {
 func newLink(lab *harness.Lab, n impair.Netem) *link {
 	GinkgoHelper()
 	net := lab.Routed()
-	lab.Impair(net.ToServer, n)
-	before, after := net.Links[0].B, net.Links[1].B
+	net.ToServer.Impair(n)
+	before, after := net.Routers[0].End("eth0"), net.Server().End("eth0")
 	return &link{
 		lab: lab, net: net, before: before.String(), after: after.String(),
 		wire:     lab.Capture(before, after),
-		receiver: lab.Start(net.Server(), peers.ProbeReceiver{Listen: harness.Addr(net.Server(), 5005)}),
+		receiver: lab.Start(net.Server(), peers.ProbeReceiver{Listen: net.Server().Addr(5005)}),
 	}
 }
 
 // begin starts the sender of probes.
 func (l *link) begin(p peers.ProbeSender) {
 	GinkgoHelper()
-	p.Connect = harness.Addr(l.net.Server(), 5005)
+	p.Connect = l.net.Server().Addr(5005)
 	l.sender = l.lab.Start(l.net.Client(), p)
 }
 
@@ -100,10 +99,10 @@ type account struct {
 // packets.
 func (l *link) account() account {
 	GinkgoHelper()
-	sent := l.lab.Wait(l.sender).Probe.Sent
-	Eventually(func() uint64 { return l.lab.Queue(l.net.ToServer).Length }).WithTimeout(time.Minute).Should(BeZero())
-	a := account{received: *l.lab.Stop(l.receiver).Probe, queue: l.lab.Queue(l.net.ToServer), late: late(l.lab, l.net)}
-	a.read(l.wire.Frames(), l)
+	sent := l.sender.Wait().Probe.Sent
+	Eventually(func() uint64 { return l.net.ToServer.Queue().Length }).WithTimeout(time.Minute).Should(BeZero())
+	a := account{received: *l.receiver.Stop().Probe, queue: l.net.ToServer.Queue(), late: late(l.net)}
+	a.read(l.wire.Stop().Frames(), l)
 	Expect(a.probes).To(HaveLen(sent), "probes that arrived at the router, and those that were sent")
 	Expect(a.queue.Packets).To(BeEquivalentTo(len(a.order)), "packets that the qdisc sent, and those that arrived at the server")
 	Expect(a.received.Received).To(Equal(len(a.order)), "probes that were read, and those that arrived at the server")
@@ -171,12 +170,12 @@ func count(all []bool) int {
 
 // passage compares the TCP segments from client to server at the router and at the server. It returns the transit
 // times, and the segments that were lost. Segments must arrive in order.
-func passage(segments []analysis.Segment, net *netns.Topology) (delays []time.Duration, lost []analysis.Segment) {
+func passage(segments []analysis.Segment, net *harness.Network) (delays []time.Duration, lost []analysis.Segment) {
 	GinkgoHelper()
-	toServer := analysis.All(analysis.To(harness.IP(net.Server())), analysis.Going(analysis.Inbound))
-	atServer := analysis.All(toServer, analysis.On(net.Links[1].B.String()))
+	toServer := analysis.All(analysis.To(net.Server().IP()), analysis.Going(analysis.Inbound))
+	atServer := analysis.All(toServer, analysis.On(net.Server().End("eth0").String()))
 	var frames []int
-	for _, t := range analysis.Transits(slices.Values(segments), analysis.All(toServer, analysis.On(net.Links[0].B.String())), atServer) {
+	for _, t := range analysis.Transits(slices.Values(segments), analysis.All(toServer, analysis.On(net.Routers[0].End("eth0").String())), atServer) {
 		if t.Lost() {
 			lost = append(lost, t.Sent)
 			continue

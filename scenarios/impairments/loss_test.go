@@ -66,16 +66,16 @@ var _ = It("drops what TCP retransmits: link, wire and counters agree", Label("q
 	const bytes, percent = 1 << 20, 10
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
-	lab.Impair(net.ToServer, impair.Netem{Delay: 5 * time.Millisecond, Loss: impair.RandomLoss{Percent: percent}})
-	lab.Impair(net.ToClient, impair.Netem{Delay: 5 * time.Millisecond})
-	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
+	net.ToServer.Impair(impair.Netem{Delay: 5 * time.Millisecond, Loss: impair.RandomLoss{Percent: percent}})
+	net.ToClient.Impair(impair.Netem{Delay: 5 * time.Millisecond})
+	wire := lab.Capture(net.Routers[0].End("eth0"), net.Server().End("eth0"))
 
-	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
-	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
-	sent, received := lab.Wait(client), lab.Wait(server)
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
+	sent, received := client.Wait(), server.Wait()
 
 	// RFC 9293, section 3.8.1: what takes sequence numbers is retransmitted if it is lost. A pure ACK is not.
-	delays, lost := passage(wire.Segments(), net)
+	delays, lost := passage(wire.Stop().Segments(), net)
 	toRepair := 0
 	for _, s := range lost {
 		if s.SequenceLength() > 0 {
@@ -83,13 +83,13 @@ var _ = It("drops what TCP retransmits: link, wire and counters agree", Label("q
 		}
 	}
 	lab.Measure("lost", len(lost), statistics.Successes(len(delays)+len(lost), percent/100., miss))
-	Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(len(lost)))
+	Expect(net.ToServer.Queue().Drops).To(BeEquivalentTo(len(lost)))
 	// A spurious retransmission arrives as a duplicate, and the receiver reports it (RFC 2883), except for a FIN that
 	// it has already answered.
-	counters := lab.Counters(net.Server())
+	counters := net.Server().Counters()
 	toRepair += int(counters["TcpExtTCPDSACKOldSent"] + counters["TcpExtTCPDSACKOfoSent"])
 	retransmits := bounds.Between(toRepair, toRepair+1).From("RFC 9293, 3.8.1; RFC 2883")
-	lab.Measure("retransmits", lab.Counters(net.Client())["TcpRetransSegs"], retransmits)
+	lab.Measure("retransmits", net.Client().Counters()["TcpRetransSegs"], retransmits)
 	lab.Check("retransmits by TCP_INFO", sent.Connections[0].TCPInfo.Total_retrans, retransmits)
 	Expect(received.Bulk.Bytes).To(BeEquivalentTo(bytes))
 })

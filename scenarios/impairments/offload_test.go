@@ -22,21 +22,21 @@ var _ = It("drops a whole GSO packet at once if offload is on, so that a loss pe
 	lossy.Loss = impair.RandomLoss{Percent: 100}
 	lab := harness.NewLab(ctx)
 	net := lab.Routed(netns.Config{Offload: true}) // off in all other specs: gso_max_segs is 1
-	lab.ImpairBoth(perfect)
-	wire := lab.Capture(net.Links[0].B, net.Links[1].B)
-	queue := func() netdev.Stats { return lab.Queue(net.ToServer) }
+	net.Impair(perfect)
+	wire := lab.Capture(net.Routers[0].End("eth0"), net.Server().End("eth0"))
+	queue := func() netdev.Stats { return net.ToServer.Queue() }
 
-	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
-	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
 	Eventually(queue).WithPolling(time.Millisecond).Should(HaveField("Bytes", BeNumerically(">", begun))) // the window has grown
-	lab.Impair(net.ToServer, lossy)
+	net.ToServer.Impair(lossy)
 	Eventually(queue).WithPolling(time.Millisecond).Should(HaveField("Drops", BeNumerically(">", 0)))
-	lab.Impair(net.ToServer, perfect)
-	lab.Wait(client)
-	lab.Wait(server)
+	net.ToServer.Impair(perfect)
+	client.Wait()
+	server.Wait()
 
 	// netem decides once for a GSO packet of up to 64 KB, and counts it as one drop.
-	_, lost := passage(wire.Segments(), net)
+	_, lost := passage(wire.Stop().Segments(), net)
 	segments := 0
 	for _, s := range lost {
 		segments += (s.Length + mss - 1) / mss
@@ -44,6 +44,6 @@ var _ = It("drops a whole GSO packet at once if offload is on, so that a loss pe
 	Expect(queue().Drops).To(BeEquivalentTo(len(lost)))
 	lab.Note("drops, as netem counts", len(lost))
 	lab.Measure("segments dropped", segments, bounds.AtLeast(2*len(lost)+1), "more than two in each drop")
-	spurious := int(lab.Counters(net.Client())["TcpRetransSegs"]) - segments
+	spurious := int(net.Client().Counters()["TcpRetransSegs"]) - segments
 	lab.Check("retransmits of what was not dropped", spurious, bounds.AtLeast(0), "RFC 9293, 3.8.1")
 })

@@ -57,18 +57,18 @@ var _ = DescribeTable("spaces packets by their serialization delay,", Label("qui
 
 var _ = It("limits goodput to rate less headers", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 	const (
-		rate, roundTrip, bytes = 5 * impair.Mbit, 20 * time.Millisecond, 3 << 20
-		packet                 = ethernetHeader + netns.DefaultMTU
+		rate, rtt, bytes = 5 * impair.Mbit, 20 * time.Millisecond, 3 << 20
+		packet           = ethernetHeader + netns.DefaultMTU
 	)
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()
-	lab.Impair(net.ToServer, impair.Netem{Delay: roundTrip / 2, Rate: impair.Rate{BitsPerSecond: rate}, Limit: 1000})
-	lab.Impair(net.ToClient, impair.Netem{Delay: roundTrip / 2})
+	net.ToServer.Impair(impair.Netem{Delay: rtt / 2, Rate: impair.Rate{BitsPerSecond: rate}, Limit: 1000})
+	net.ToClient.Impair(impair.Netem{Delay: rtt / 2})
 
-	server := lab.Start(net.Server(), peers.BulkServer{Listen: harness.Addr(net.Server(), 5001)})
-	client := lab.Start(net.Client(), peers.BulkClient{Connect: harness.Addr(net.Server(), 5001), Bytes: bytes})
-	lab.Wait(client)
-	received := lab.Wait(server)
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(5001), Bytes: bytes})
+	client.Wait()
+	received := server.Wait()
 
 	// The initial window of 10 segments takes 24 ms at this rate, longer than the RTT: the link is busy from the
 	// first segment on. Between the first and the last byte are the serialization delays of all segments except the
@@ -76,14 +76,14 @@ var _ = It("limits goodput to rate less headers", Label("quick", "netem", "linux
 	link := impair.Rate{BitsPerSecond: rate}
 	payload := harness.Payload(netns.DefaultMTU)
 	afterFirst := (bytes - 1) / payload // segments; the last one is not full
-	took := oracle.Exactly(onTheLink(bytes-payload+afterFirst*(packet-payload), link)).LateBy(late(lab, net))
+	took := oracle.Exactly(onTheLink(bytes-payload+afterFirst*(packet-payload), link)).LateBy(late(net))
 	goodput := func(elapsed float64) float64 { return 8 * bytes / elapsed / 1e6 }
 	lab.Measure("goodput", bounds.Mbit(received.Bulk.Goodput),
 		bounds.Between(goodput(took.Range().Upper), goodput(took.Range().Lower)), "rate x payload / packet")
-	queue := lab.Queue(net.ToServer)
+	queue := net.ToServer.Queue()
 	Expect(queue.Drops).To(BeZero())
 	// The link has also carried the SYN, an ACK, the first segment and the FIN: less than two segments.
 	busy := onTheLink(int(queue.Bytes), link)
 	lab.Check("first byte to last", received.Bulk.Elapsed,
-		oracle.Between(busy-onTheLink(2*packet, link), busy).LateBy(late(lab, net)).From("bytes / rate"))
+		oracle.Between(busy-onTheLink(2*packet, link), busy).LateBy(late(net)).From("bytes / rate"))
 })

@@ -17,10 +17,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestKeepalive(t *testing.T) { harness.RunSpecs(t, "keepalive") }
 
 const (
-	roundTrip = 10 * time.Millisecond // of the path in all scenarios
-
-	// hostDelay bounds what the hosts add to an RTT.
-	hostDelay = 2 * time.Millisecond
+	rtt = 10 * time.Millisecond // of the path in all scenarios
 
 	idle     = 2 * time.Second // TCP_KEEPIDLE
 	interval = time.Second     // TCP_KEEPINTVL

@@ -11,20 +11,19 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
 const bytes = 40_000 // of a transfer: somewhat more than the initial window
 
 // send sends bytes from client to server on a new connection, and returns it as the client saw it.
-func send(lab *harness.Lab, net *netns.Topology) peers.Connection {
+func send(lab *harness.Lab, net *harness.Network) peers.Connection {
 	GinkgoHelper()
 	pair := lab.Connect(net.Client(), net.Server(),
 		peers.Script{Steps: peers.Steps(peers.Write(bytes), peers.CloseWrite(), peers.ReadAll())},
 		peers.Script{Steps: peers.Steps(peers.ReadAll())})
-	Expect(lab.Wait(pair.Server).Connections[0].Received).To(BeEquivalentTo(bytes))
-	return lab.Wait(pair.Client).Connections[0]
+	Expect(pair.Server.Wait().Connections[0].Received).To(BeEquivalentTo(bytes))
+	return pair.Client.Wait().Connections[0]
 }
 
 var _ = It("learns the path MTU by ICMP, and retransmits too large segments at once", Label("quick", "netem", "rfc8201"),
@@ -35,8 +34,8 @@ var _ = It("learns the path MTU by ICMP, and retransmits too large segments at o
 		info := send(lab, net).TCPInfo
 
 		// Neither host's MSS option has the path MTU (RFC 9293, section 3.7.1): each knows its own link only.
-		Expect(wire).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(wide-harness.IPHeader()-20))), 4))
-		left := wire.Segments(analysis.On("client1/eth0"), analysis.From(harness.IP(net.Client())), analysis.WithData)
+		Expect(wire.Stop()).To(Contain(SYN(HaveField("MSS", BeEquivalentTo(wide-harness.IPHeader()-20))), 4))
+		left := wire.DataFrom(net.Client(), analysis.On("client1/eth0"))
 		var large, small []analysis.Segment
 		for _, s := range left {
 			if s.Length > harness.Payload(narrow) {
@@ -52,10 +51,10 @@ var _ = It("learns the path MTU by ICMP, and retransmits too large segments at o
 		tooLarge := func(s analysis.Segment) bool { return s.Length > harness.Payload(narrow) }
 		Expect(wire.Segments(analysis.On("server1/eth0"), tooLarge)).To(BeEmpty())
 		// The router before the slow link answers: there is no RTO, and not even an RTT.
-		lab.Measure("retransmitted after", small[0].At-large[0].At, oracle.Exactly(0).LateBy(hostDelay).From("RFC 8201, 4; tcp_simple_retransmit"))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown(tooBig(), len(large)), HaveGrown("TcpExtTCPTimeouts", 0)))
+		lab.Measure("retransmitted after", small[0].At-large[0].At, oracle.Exactly(0).LateBy(harness.HostDelay).From("RFC 8201, 4; tcp_simple_retransmit"))
+		Expect(net.Client().Counters()).To(HaveCounters{tooBig(): len(large), "TcpExtTCPTimeouts": 0})
 		Expect(info).To(And(HaveField("Pmtu", BeEquivalentTo(narrow)), HaveField("Snd_mss", BeEquivalentTo(harness.Payload(narrow)))))
-		lab.Measure("segments too large", len(large), bounds.Between(1, lab.Oracle(net.Client()).InitialWindow(0)), "RFC 6928: initial window")
+		lab.Measure("segments too large", len(large), bounds.Between(1, net.Client().Oracle().InitialWindow(0)), "RFC 6928: initial window")
 		lab.Measure("payload", bounds.In(small[0].Length, "bytes"), bounds.Exactly(harness.Payload(narrow)), "MTU less the headers")
 	})
 
@@ -65,14 +64,14 @@ var _ = It("caches the path MTU for mtu_expires, and then tries the link's MTU",
 	wire := lab.Capture(net.Client())
 	first := func(c peers.Connection, filter analysis.Filter) analysis.Segment {
 		GinkgoHelper()
-		return harness.First(wire.Segments(analysis.FromPort(c.Local.Port()), filter), "segments of the connection")
+		return harness.First(wire.Stop().Segments(analysis.FromPort(c.Local.Port()), filter), "segments of the connection")
 	}
-	life := lab.Oracle(net.Client()).PathMTULife()
+	life := net.Client().Oracle().PathMTULife()
 
 	learns := send(lab, net)
 	time.Sleep(life - 10*time.Second)
 	cached := send(lab, net)
-	told := lab.Counters(net.Client())[tooBig()]
+	told := net.Client().Counters()[tooBig()]
 	time.Sleep(11 * time.Second)
 	expired := send(lab, net)
 
@@ -83,7 +82,7 @@ var _ = It("caches the path MTU for mtu_expires, and then tries the link's MTU",
 	// The client advertises the cached MTU to the server, too (ipv4_default_advmss).
 	Expect(first(cached, analysis.SYNs).Options.MSS).To(BeEquivalentTo(narrow - harness.IPHeader() - 20))
 	Expect(cached.TCPInfo.Total_retrans).To(BeZero())
-	Expect(lab.Counters(net.Client())).To(HaveGrown(tooBig(), BeNumerically(">", told)))
+	Expect(net.Client().Counters()).To(HaveGrown(tooBig(), BeNumerically(">", told)))
 	learned := first(learns, analysis.WithData).At
 	age := func(c peers.Connection) time.Duration { return first(c, analysis.SYNs).At - learned }
 	lab.Measure("still cached after", age(cached), bounds.AtMost(life), "net.ipv4.route.mtu_expires")

@@ -20,10 +20,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestPathMTU(t *testing.T) { harness.RunSpecs(t, "pathmtu") }
 
 const (
-	roundTrip = 20 * time.Millisecond // of the path in all scenarios
-
-	// hostDelay bounds what the hosts add to an RTT: interrupts, and programs that have to wake up.
-	hostDelay = 2 * time.Millisecond
+	rtt = 20 * time.Millisecond // of the path in all scenarios
 
 	wide   = netns.DefaultMTU // of the hosts' links
 	narrow = 1400             // of the bottleneck between the routers
@@ -31,10 +28,10 @@ const (
 
 // network is a client and a server, and between them two routers with a link of a smaller MTU, which the hosts do not
 // know.
-func network(lab *harness.Lab, client ...netns.Setting) *netns.Topology {
+func network(lab *harness.Lab, client ...netns.Setting) *harness.Network {
 	GinkgoHelper()
 	net := lab.Dumbbell(1, netns.Config{BottleneckMTU: narrow, ClientSysctls: client})
-	lab.ImpairBoth(impair.Netem{Delay: roundTrip / 2})
+	net.Impair(impair.Netem{Delay: rtt / 2})
 	return net
 }
 

@@ -1,7 +1,6 @@
 package reordering
 
 import (
-	"strconv"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -21,43 +20,45 @@ var _ = DescribeTable("undoes the spurious retransmission of a late segment",
 	func(ctx SpecContext, withTimestamps int, undone []string, next int) {
 		// More than RACK's initial reordering window, RTT / 4, and less than the one after a DSACK, RTT / 2 (RFC
 		// 8985, 6.2).
-		const late, segments = 2 * roundTrip / 5, 20
+		const late, segments = 2 * rtt / 5, 20
 		lab := harness.NewLab(ctx)
-		net := network(lab, netns.Setting{Key: "net.ipv4.tcp_timestamps", Value: strconv.Itoa(withTimestamps)})
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
 		wire := lab.Capture(net.Client(), net.Server())
-		first := lab.Rule(net.ToServer, rules.Hold(late, rules.Data.Number(5)))
-		second := lab.Rule(net.ToServer, rules.Hold(late, rules.Data.Number(segments+5)))
+		first := net.ToServer.Rule(rules.Hold(late, rules.Data.Number(5)))
+		second := net.ToServer.Rule(rules.Hold(late, rules.Data.Number(segments+5)))
 
-		bytes := segments * (mss() + int64(harness.TCPTimestamps*(1-withTimestamps)))
-		server := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
-			peers.Read(2*bytes), peers.Sleep(settle))})
-		client := lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+		bytes := segments * (harness.MSS() + int64(harness.TCPTimestamps*(1-withTimestamps)))
+		server := lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Steps: peers.Steps(
+			peers.Read(2*bytes), peers.Sleep(harness.Settle))})
+		client := lab.Start(net.Client(), peers.Script{Connect: net.Server().Addr(80), Steps: peers.Steps(
 			peers.Write(bytes), peers.Await(), peers.Write(bytes), peers.ReadAll())})
-		lab.Waiting(client)
-		time.Sleep(settle)
-		before := lab.Counters(net.Client())
-		lab.Continue(client)
-		lab.Wait(client)
-		lab.Wait(server)
+		client.Waiting()
+		time.Sleep(harness.Settle)
+		before := net.Client().Counters()
+		client.Continue()
+		client.Wait()
+		server.Wait()
 
 		// Until reordering is detected, the third duplicate ACK means a loss (RFC 8985, 6.2, step 4). That it was
 		// none is shown by the timestamp of the late segment (RFC 4015), or by the DSACK for the copy (RFC 2883, RFC
 		// 3708).
-		Expect(before).To(And(HaveGrown("TcpRetransSegs", 1), HaveGrown("TcpExtTCPDSACKRecv", 1)))
+		Expect(before).To(HaveCounters{"TcpRetransSegs": 1, "TcpExtTCPDSACKRecv": 1})
 		Expect(sum(before, undone)).To(BeEquivalentTo(1))
 		// Once the timestamp has shown reordering, duplicate ACKs no longer count, and the DSACK has widened the
 		// window. The second late segment is within it: nothing is retransmitted, and its ACK shows more reordering.
 		// A DSACK alone does not count as reordering (tcp_dsack_seen: reord_seen).
-		after := lab.Counters(net.Client()).Since(before)
-		Expect(after).To(And(HaveGrown("TcpRetransSegs", next), HaveGrown("TcpExtTCPDSACKRecv", next),
-			HaveGrown("TcpExtTCPSACKReorder", 1-next)))
+		after := net.Client().Counters().Since(before)
+		Expect(after).To(HaveCounters{
+			"TcpRetransSegs": next, "TcpExtTCPDSACKRecv": next,
+			"TcpExtTCPSACKReorder": 1 - next,
+		})
 		Expect(sum(after, undone)).To(BeEquivalentTo(next))
 
 		Expect(first.Hits()).To(HaveLen(1))
 		Expect(second.Hits()).To(HaveLen(1))
-		transits := wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
+		transits := wire.Stop().Transits(net.Client().End("eth0"), net.Server().End("eth0"), analysis.WithData)
 		Expect(transits).To(And(HaveLen(2*segments+1+next), HaveEach(HaveField("Lost()", false))))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpExtTCPTSReorder", withTimestamps)))
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPTSReorder": withTimestamps})
 	},
 	Entry("by its timestamp, and then waits for the next late one", 1, []string{"TcpExtTCPPartialUndo"}, 0),
 	// The first counter if the DSACK arrives in the ACK that ends recovery, the second if it arrives after that.

@@ -22,30 +22,30 @@ var _ = It("computes the RTO from SRTT and RTTVAR, as RFC 6298 does from the cap
 		const mean, jitter, exchanges = 100 * time.Millisecond, 40 * time.Millisecond, 40
 		lab := harness.NewLab(ctx)
 		net := lab.Routed()
-		lab.ImpairBoth(impair.Netem{Delay: mean, Jitter: jitter})
+		net.Impair(impair.Netem{Delay: mean, Jitter: jitter})
 		wire := lab.Capture(net.Client())
 
-		lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+		lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Steps: peers.Steps(
 			peers.Repeat(exchanges, peers.Read(1), peers.Write(1)), peers.Sleep(peers.UntilStopped))})
-		client := lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
+		client := lab.Start(net.Client(), peers.Script{Connect: net.Server().Addr(80), Steps: peers.Steps(
 			peers.Repeat(exchanges, peers.Write(1), peers.Read(1), peers.Inspect()))})
-		steps := lab.Wait(client).Connections[0].Steps
+		steps := client.Wait().Connections[0].Steps
 
-		k := lab.Oracle(net.Client())
+		k := net.Client().Oracle()
 		estimate := k.NewEstimator()
-		roundTrips := roundTripsOf(wire.Segments(), exchanges)
-		estimate.Sample(roundTrips[0], true) // the handshake
+		rtts := rttsOf(wire.Stop().Segments(), exchanges)
+		estimate.Sample(rtts[0], true) // the handshake
 		// The RTO is a whole number of jiffies (usecs_to_jiffies). The kernel measures a longer RTT than the capture:
 		// it includes the time from the socket to the link.
 		beyond := func(variance time.Duration) oracle.Span {
-			return oracle.Between(variance, variance+k.Tick()).LateBy(hostDelay)
+			return oracle.Between(variance, variance+k.Tick()).LateBy(harness.HostDelay)
 		}
 		least := k.RTOMax()
-		for i, roundTrip := range roundTrips[1:] {
-			estimate.Sample(roundTrip, true) // a round has one segment
+		for i, rtt := range rtts[1:] {
+			estimate.Sample(rtt, true) // a round has one segment
 			info := steps[3*i+2].TCPInfo
 			rto, srtt := time.Duration(info.Rto)*time.Microsecond, time.Duration(info.Rtt)*time.Microsecond
-			lab.Check("SRTT", srtt, oracle.Exactly(estimate.SRTT()).LateBy(hostDelay), "RFC 6298, 2.3")
+			lab.Check("SRTT", srtt, oracle.Exactly(estimate.SRTT()).LateBy(harness.HostDelay), "RFC 6298, 2.3")
 			lab.Check("RTO - SRTT", rto-srtt, beyond(4*estimate.RTTVar()), "RFC 6298, 2.3: 4 RTTVAR")
 			if i == 0 { // RTTVAR does not fall in the first round, so 4 RTTVAR still exceed 200 ms
 				lab.Measure("RTO - SRTT, first", rto-srtt, beyond(4*estimate.RTTVar()), "RFC 6298, 2.2: 4 RTTVAR, of RTT / 2")
@@ -55,12 +55,12 @@ var _ = It("computes the RTO from SRTT and RTTVAR, as RFC 6298 does from the cap
 		}
 		// RTTVAR falls by a quarter each round. Some late ACKs in a row can raise it again.
 		lab.Measure("RTO - SRTT, minimum", least, beyond(k.RTOMin()), "TCP_RTO_MIN")
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpRetransSegs", 0), HaveGrown("TcpExtTCPTimeouts", 0)))
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPTimeouts": 0})
 	})
 
-// roundTripsOf returns the RTTs of the SYN and of a number of exchanges of one segment each: from each segment of the
+// rttsOf returns the RTTs of the SYN and of a number of exchanges of one segment each: from each segment of the
 // client that takes a sequence number to the first ACK of it.
-func roundTripsOf(segments []analysis.Segment, exchanges int) []time.Duration {
+func rttsOf(segments []analysis.Segment, exchanges int) []time.Duration {
 	GinkgoHelper()
 	var times []time.Duration
 	var waiting *analysis.Segment

@@ -13,6 +13,7 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
 )
 
 var _ = DescribeTable("fast retransmits a lost segment on the third duplicate ACK, one RTT later and without RTO,",
@@ -20,25 +21,27 @@ var _ = DescribeTable("fast retransmits a lost segment on the third duplicate AC
 	func(ctx SpecContext, sack int, recovery string) {
 		const segments, lost = 20, 5
 		lab := harness.NewLab(ctx)
-		net := network(lab, setting("tcp_sack", sack))
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_sack", sack)))
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
-		send(lab, net, segments*mss())
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(lost)))
+		send(lab, net, segments*harness.MSS())
 
 		// RFC 5681, section 3.2: DupThresh is 3. The ACK of the segments before the lost one is no duplicate.
 		v := viewOf(wire, net)
 		missing := v.first[lost-1]
 		Expect(v.repeated()).To(Equal([]int{lost}))
 		repeated := v.again[0]
-		merged := coalesced(lab, net)
+		merged := coalesced(net)
 		// There can be more if earlier packets are still in the sender's own queue (tcp_small_queue_check).
 		duplicates := len(v.acksOf(missing.Seq, repeated)) - 1
 		lab.Check("duplicate ACKs", duplicates, bounds.AtLeast(3-merged), "RFC 5681, 3.2: DupThresh")
 		lab.Measure("retransmitted after", repeated.At-missing.At, pathRTT, "RFC 5681, 3.2: a round trip")
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown(recovery, 1), HaveGrown("TcpExtTCPFastRetrans", 1),
-			HaveGrown("TcpRetransSegs", 1), HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpExtTCPLossProbes", 0)))
+		Expect(net.Client().Counters()).To(HaveCounters{
+			recovery: 1, "TcpExtTCPFastRetrans": 1,
+			"TcpRetransSegs": 1, "TcpExtTCPTimeouts": 0, "TcpExtTCPLossProbes": 0,
+		})
 
 		// Segments sent after the lost one and before its retransmission wait for it (RFC 9293, 3.4;
 		// tcp_data_queue_ofo): what the initial window and its four ACKs allow, and one for each of the first two
@@ -49,10 +52,10 @@ var _ = DescribeTable("fast retransmits a lost segment on the third duplicate AC
 				after++
 			}
 		}
-		window := lab.Oracle(net.Client()).InitialWindow(0)
+		window := net.Client().Oracle().InitialWindow(0)
 		allowed := window + 2*(lost-1) - lost
 		lab.Check("sent before the retransmission", after, bounds.Between(window-lost, allowed+2), "RFC 6928; RFC 3042")
-		lab.Check("queued out of order", lab.Counters(net.Server())["TcpExtTCPOFOQueue"], bounds.Between(after-merged, after),
+		lab.Check("queued out of order", net.Server().Counters()["TcpExtTCPOFOQueue"], bounds.Between(after-merged, after),
 			"tcp_data_queue_ofo")
 	},
 	Entry("with SACK", 1, "TcpExtTCPSackRecovery"),
@@ -63,32 +66,34 @@ var _ = It("waits for the RTO after only two duplicate ACKs, without SACK", Labe
 	func(ctx SpecContext) {
 		const segments, lost = 7, 5
 		lab := harness.NewLab(ctx)
-		net := network(lab, setting("tcp_sack", 0))
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_sack", 0)))
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(lost)))
-		send(lab, net, segments*mss())
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.Number(lost)))
+		send(lab, net, segments*harness.MSS())
 
 		// RFC 5681, section 3.2: DupThresh is 3. RFC 6298, 5.3: the timer restarts with the last ACK of new data.
 		v := viewOf(wire, net)
 		missing := v.first[lost-1]
 		Expect(v.repeated()).To(Equal([]int{lost}))
 		waiting := v.acksOf(missing.Seq, v.again[0])
-		lab.Check("ACKs of the segments before it", len(waiting), bounds.Between(1+2-coalesced(lab, net), 1+2), "two are duplicates")
+		lab.Check("ACKs of the segments before it", len(waiting), bounds.Between(1+2-coalesced(net), 1+2), "two are duplicates")
 		Expect(waiting).NotTo(BeEmpty())
-		lab.Measure("RTO after", v.again[0].At-waiting[0].At, lab.Oracle(net.Client()).RetransmissionTimer(pathRTT))
+		lab.Measure("RTO after", v.again[0].At-waiting[0].At, net.Client().Oracle().RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(1))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpExtTCPFastRetrans", 0),
-			HaveGrown("TcpRetransSegs", 1)))
+		Expect(net.Client().Counters()).To(HaveCounters{
+			"TcpExtTCPTimeouts": 1, "TcpExtTCPFastRetrans": 0,
+			"TcpRetransSegs": 1,
+		})
 	})
 
 var _ = DescribeTable("recovers three losses of a window", Label("quick", "netem", "rfc6582"),
 	func(ctx SpecContext, sack int, apart time.Duration, source string) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, setting("tcp_sack", sack))
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_sack", sack)))
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToServer, rules.Drop(rules.Data.First(3)))
-		send(lab, net, 20*mss())
+		drop := net.ToServer.Rule(rules.Drop(rules.Data.First(3)))
+		send(lab, net, 20*harness.MSS())
 
 		// RFC 6675: SACK reports all that is missing, and the third, fourth and fifth duplicate each release one
 		// retransmission: with the lost and the arrived segments, less is in flight than the reduced window (RFC
@@ -96,13 +101,15 @@ var _ = DescribeTable("recovers three losses of a window", Label("quick", "netem
 		v := viewOf(wire, net)
 		Expect(v.repeated()).To(Equal([]int{1, 2, 3}))
 		for _, gap := range analysis.Gaps(slices.Values(v.again)) {
-			lab.Check("gap between retransmissions", gap, oracle.Exactly(apart).LateBy(hostDelay))
+			lab.Check("gap between retransmissions", gap, oracle.Exactly(apart).LateBy(harness.HostDelay))
 		}
-		lab.Measure("first to last retransmission", v.again[2].At-v.again[0].At, oracle.Exactly(2*apart).LateBy(2*hostDelay), source)
+		lab.Measure("first to last retransmission", v.again[2].At-v.again[0].At, oracle.Exactly(2*apart).LateBy(2*harness.HostDelay), source)
 		Expect(drop.Hits()).To(HaveLen(3))
-		Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPFastRetrans", 3), HaveGrown("TcpRetransSegs", 3),
-			HaveGrown("TcpExtTCPTimeouts", 0)))
+		Expect(net.Client().Counters()).To(HaveCounters{
+			"TcpExtTCPFastRetrans": 3, "TcpRetransSegs": 3,
+			"TcpExtTCPTimeouts": 0,
+		})
 	},
 	Entry("in one RTT with SACK", 1, time.Duration(0), "RFC 6675: all in one round trip"),
-	Entry("in one RTT each with NewReno", 0, roundTrip, "RFC 6582, 3.2: a round trip each"),
+	Entry("in one RTT each with NewReno", 0, rtt, "RFC 6582, 3.2: a round trip each"),
 )

@@ -11,6 +11,7 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -20,21 +21,22 @@ var _ = DescribeTable("undoes a spurious RTO when late ACKs show that nothing wa
 		// and not so late that the RTO estimated from these ACKs is too short for the next window.
 		const late, segments = 300 * time.Millisecond, 40
 		lab := harness.NewLab(ctx)
-		net := network(lab, setting("tcp_timestamps", withTimestamps))
+		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
 		wire := lab.Capture(net.Client(), net.Server())
-		hold := lab.Rule(net.ToClient, rules.Hold(late, rules.PureACK)) // but not the SYN-ACK, so that the measured RTT is short
+		hold := net.ToClient.Rule(rules.Hold(late, rules.PureACK)) // but not the SYN-ACK, so that the measured RTT is short
 		// Reno, as CUBIC would end its slow start for the longer RTT (HyStart).
-		sender := send(lab, net, segments*(mss()+int64(harness.TCPTimestamps*(1-withTimestamps))), peers.Socket{Congestion: "reno"})
+		sender := send(lab, net, segments*(harness.MSS()+int64(harness.TCPTimestamps*(1-withTimestamps))), peers.Socket{Congestion: "reno"})
 
 		// By its timestamp, a late ACK is for the first transmission (RFC 4015, Eifel). Without timestamps, F-RTO
 		// sends new data after the first ACK, and the second ACK covers a segment that was not retransmitted (RFC
 		// 5682, 2.1).
-		Expect(lab.Counters(net.Client())).To(And(
-			HaveGrown("TcpExtTCPTimeouts", 1), HaveGrown("TcpRetransSegs", 1),
-			HaveGrown("TcpExtTCPLossUndo", 1), HaveGrown("TcpExtTCPSpuriousRTOs", spuriousRTOs), HaveGrown("TcpExtTCPDSACKRecv", 1)))
-		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
+		Expect(net.Client().Counters()).To(HaveCounters{
+			"TcpExtTCPTimeouts": 1, "TcpRetransSegs": 1,
+			"TcpExtTCPLossUndo": 1, "TcpExtTCPSpuriousRTOs": spuriousRTOs, "TcpExtTCPDSACKRecv": 1,
+		})
+		Expect(net.Server().Counters()).To(HaveGrown("TcpExtTCPDSACKOldSent", 1))
 		Expect(sender.TCPInfo.Snd_ssthresh).To(BeEquivalentTo(oracle.InfiniteThreshold))
-		transits := wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0], analysis.WithData)
+		transits := wire.Stop().Transits(net.Client().End("eth0"), net.Server().End("eth0"), analysis.WithData)
 		Expect(transits).To(And(HaveLen(segments+1), HaveEach(HaveField("Lost()", false))))
 		Expect(hold.Hits()).NotTo(BeEmpty())
 	},

@@ -16,20 +16,21 @@ var _ = It("tolerates the loss of every other ACK, as ACKs are cumulative", Labe
 	func(ctx SpecContext) {
 		const segments = 100
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
-		drop := lab.Rule(net.ToClient, rules.Drop(rules.PureACK.Every(2)))
-		send(lab, net, segments*mss())
+		drop := net.ToClient.Rule(rules.Drop(rules.PureACK.Every(2)))
+		send(lab, net, segments*harness.MSS())
 
 		// RFC 9293, section 3.4: ACKs are cumulative. Only the last ACK has no successor: if it is lost, a TLP brings
 		// it.
-		retransmitted := lab.Counters(net.Client())["TcpRetransSegs"]
+		retransmitted := net.Client().Counters()["TcpRetransSegs"]
 		lab.Measure("retransmits", retransmitted, bounds.Between(0, 1), "RFC 9293, 3.4; RFC 8985, 7.2: a probe")
-		Expect(wire).To(HaveRetransmissions(retransmitted))
-		Expect(lab.Counters(net.Client())).To(And(
-			HaveGrown("TcpExtTCPLossProbes", retransmitted), HaveGrown("TcpExtTCPTimeouts", 0), HaveGrown("TcpExtTCPFastRetrans", 0)))
+		Expect(wire.Stop()).To(HaveRetransmissions(retransmitted))
+		Expect(net.Client().Counters()).To(HaveCounters{
+			"TcpExtTCPLossProbes": retransmitted, "TcpExtTCPTimeouts": 0, "TcpExtTCPFastRetrans": 0,
+		})
 		// At least every second segment is acknowledged (RFC 9293, 3.8.6.3), except those that were coalesced.
-		acks := (segments - coalesced(lab, net)) / 2
+		acks := (segments - coalesced(net)) / 2
 		lab.Measure("ACKs lost", drop.Count().Acted, bounds.AtLeast(acks/2), "RFC 9293, 3.8.6.3: half of them")
 	})
 
@@ -37,15 +38,15 @@ var _ = DescribeTable("loss of one in ten", Label("quick", "netem", "rfc5681"),
 	func(ctx SpecContext, ofData bool) {
 		const segments = 95 // so that the last one is not dropped: its TLP is another behaviour
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 		end, lost := net.ToClient, rules.PureACK.Every(10)
 		if ofData {
 			end, lost = net.ToServer, rules.Data.Every(10)
 		}
-		drop := lab.Rule(end, rules.Drop(lost))
+		drop := end.Rule(rules.Drop(lost))
 		// Reno, as CUBIC could end its slow start for other reasons than loss (HyStart).
-		sender := send(lab, net, segments*mss(), peers.Socket{Congestion: "reno"})
+		sender := send(lab, net, segments*harness.MSS(), peers.Socket{Congestion: "reno"})
 
 		dropped := len(drop.Hits())
 		Expect(dropped).To(BeNumerically(">", 0))
@@ -55,7 +56,7 @@ var _ = DescribeTable("loss of one in ten", Label("quick", "netem", "rfc5681"),
 			// RFC 5681, section 3.2: each loss is retransmitted and halves the window, which has grown by at most one
 			// per segment.
 			lab.Measure("retransmits", retransmitted, bounds.Exactly(dropped), "RFC 5681, 3.2")
-			most := lab.Oracle(net.Client()).InitialWindow(0) + segments
+			most := net.Client().Oracle().InitialWindow(0) + segments
 			lab.Check("slow-start threshold", threshold, bounds.AtMost(most/2), "RFC 5681, 3.1 and 3.2") // at least 2, and often 2
 		} else {
 			// ACKs are cumulative, and not congestion controlled. The loss of the last one can cost a TLP, whose
@@ -63,8 +64,8 @@ var _ = DescribeTable("loss of one in ten", Label("quick", "netem", "rfc5681"),
 			lab.Measure("retransmits", retransmitted, bounds.Between(0, 1), "RFC 8985, 7.2: a probe")
 			Expect(threshold).To(BeEquivalentTo(oracle.InfiniteThreshold))
 		}
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", retransmitted))
-		Expect(wire).To(HaveRetransmissions(retransmitted))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpRetransSegs", retransmitted))
+		Expect(wire.Stop()).To(HaveRetransmissions(retransmitted))
 	},
 	Entry("data segments costs a retransmission each, reduces cwnd", true),
 	Entry("ACKs costs one probe at most, and keeps cwnd", false),

@@ -22,15 +22,15 @@ var _ = It("recovers from 10 % random loss, and qdisc, capture and both hosts ag
 		net := lossy(lab, impair.RandomLoss{Percent: 100 * lossRate})
 		wire := lab.Capture(net.Client(), net.Server())
 
-		server := lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(
-			peers.Read(segments*mss()), peers.Await())})
-		lab.Start(net.Client(), peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(
-			peers.Write(segments*mss()), peers.Sleep(peers.UntilStopped))})
-		lab.Waiting(server)
-		time.Sleep(settle) // the last ACKs arrive, and no FIN is sent
+		server := lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Steps: peers.Steps(
+			peers.Read(segments*harness.MSS()), peers.Await())})
+		lab.Start(net.Client(), peers.Script{Connect: net.Server().Addr(80), Steps: peers.Steps(
+			peers.Write(segments*harness.MSS()), peers.Sleep(peers.UntilStopped))})
+		server.Waiting()
+		time.Sleep(harness.Settle) // the last ACKs arrive, and no FIN is sent
 
 		lost, toRepair, early := 0, 0, 0
-		for i, transit := range wire.Transits(net.Client().Ends()[0], net.Server().Ends()[0]) {
+		for i, transit := range wire.Stop().Transits(net.Client().End("eth0"), net.Server().End("eth0")) {
 			if !transit.Lost() {
 				continue
 			}
@@ -42,15 +42,15 @@ var _ = It("recovers from 10 % random loss, and qdisc, capture and both hosts ag
 				toRepair++
 			}
 		}
-		Expect(lab.Queue(net.ToServer).Drops).To(BeEquivalentTo(lost))
+		Expect(net.ToServer.Queue().Drops).To(BeEquivalentTo(lost))
 		least, most := statistics.Binomial(segments, lossRate, 1e-9)
 		lab.Measure(fmt.Sprintf("lost of the first %d", segments), early, bounds.Between(least, most),
 			"binomial, but for 1 in 1,000,000,000")
 
 		// A retransmission repairs a loss, or arrives as a duplicate, which the receiver reports by a DSACK (RFC
 		// 2883).
-		counters := lab.Counters(net.Server())
+		counters := net.Server().Counters()
 		twice := counters["TcpExtTCPDSACKOldSent"] + counters["TcpExtTCPDSACKOfoSent"]
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpRetransSegs", toRepair+int(twice)))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpRetransSegs", toRepair+int(twice)))
 		lab.Note("spurious retransmissions", twice)
 	})

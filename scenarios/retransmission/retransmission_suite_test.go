@@ -6,7 +6,6 @@ package retransmission
 
 import (
 	"slices"
-	"strconv"
 	"testing"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -25,48 +23,26 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestRetransmission(t *testing.T) { harness.RunSpecs(t, "retransmission") }
 
 const (
-	delay     = 10 * time.Millisecond // one way
-	roundTrip = 2 * delay
-
-	// hostDelay bounds what a host may add to the delay of the link: the interrupt of a timer, and other work that is
-	// due at the same time.
-	hostDelay = 2 * time.Millisecond
-
-	// settle is longer than anything in flight needs: an RTT, a delayed ACK (200 ms at most), and an RTO of such a
-	// path (RTT + 200 ms).
-	settle = 500 * time.Millisecond
+	delay = 10 * time.Millisecond // one way
+	rtt   = 2 * delay
 )
 
 // pathRTT is the RTT that a sender measures.
-var pathRTT = oracle.Between(roundTrip, roundTrip+hostDelay)
-
-// network is client, router and server, with a round trip of [roundTrip], and with these sysctls in all hosts.
-func network(lab *harness.Lab, sysctls ...netns.Setting) *netns.Topology {
-	GinkgoHelper()
-	return lab.Path(roundTrip, netns.Config{Sysctls: sysctls})
-}
-
-// setting is a sysctl of net.ipv4, where TCP's are for IPv6 as well.
-func setting(name string, value int) netns.Setting {
-	return netns.Setting{Key: "net.ipv4." + name, Value: strconv.Itoa(value)}
-}
-
-// mss is the payload of a full segment with timestamps.
-func mss() int64 { return int64(harness.Payload(netns.DefaultMTU)) }
+var pathRTT = oracle.Between(rtt, rtt+harness.HostDelay)
 
 // send lets a client send bytes in one write, waits until the server has read them and all is settled, and returns
 // the connection as the client sees it then.
-func send(lab *harness.Lab, net *netns.Topology, bytes int64, socket ...peers.Socket) peers.Connection {
+func send(lab *harness.Lab, net *harness.Network, bytes int64, socket ...peers.Socket) peers.Connection {
 	GinkgoHelper()
-	client := peers.Script{Connect: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Write(bytes), peers.ReadAll())}
+	client := peers.Script{Connect: net.Server().Addr(80), Steps: peers.Steps(peers.Write(bytes), peers.ReadAll())}
 	for _, s := range socket {
 		client.Socket = s
 	}
 	receiver := lab.Start(net.Server(), peers.Script{
-		Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Read(bytes), peers.Sleep(settle)),
+		Listen: net.Server().Addr(80), Steps: peers.Steps(peers.Read(bytes), peers.Sleep(harness.Settle)),
 	})
 	sender := lab.Start(net.Client(), client)
-	sent, received := lab.Wait(sender), lab.Wait(receiver)
+	sent, received := sender.Wait(), receiver.Wait()
 	Expect(received.Connections[0].Received).To(Equal(bytes))
 	return sent.Connections[0]
 }
@@ -78,10 +54,10 @@ type view struct {
 	acks  []analysis.Segment // what the server sent, without its SYN-ACK
 }
 
-func viewOf(wire *harness.Capture, net *netns.Topology) view {
+func viewOf(wire *harness.Capture, net *harness.Network) view {
 	GinkgoHelper()
 	var v view
-	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	data := wire.Stop().DataFrom(net.Client())
 	repeated := map[int]bool{}
 	for r := range analysis.Retransmissions(slices.Values(data)) {
 		repeated[r.Frame] = true
@@ -93,7 +69,7 @@ func viewOf(wire *harness.Capture, net *netns.Topology) view {
 			v.first = append(v.first, s)
 		}
 	}
-	v.acks = wire.Segments(analysis.From(harness.IP(net.Server())), analysis.Not(analysis.SYNACKs))
+	v.acks = wire.From(net.Server(), analysis.Not(analysis.SYNACKs))
 	return v
 }
 
@@ -132,9 +108,9 @@ func (v view) sackOf(next uint32) analysis.Segment {
 
 // coalesced is the number of segments that the server merged with another, because they arrived while the program
 // held the socket. One ACK answers both (tcp_add_backlog).
-func coalesced(lab *harness.Lab, net *netns.Topology) int {
+func coalesced(net *harness.Network) int {
 	GinkgoHelper()
-	return int(lab.Counters(net.Server())["TcpExtTCPBacklogCoalesce"])
+	return int(net.Server().Counters()["TcpExtTCPBacklogCoalesce"])
 }
 
 // lastACKBefore is the last segment of the server that arrived before a segment was sent.

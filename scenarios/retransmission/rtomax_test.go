@@ -16,11 +16,11 @@ var _ = DescribeTable("doubles the RTO in a blackhole only up to the maximum RTO
 	func(ctx SpecContext, sysctl, socket, hypothetical time.Duration) {
 		const retries2 = 8
 		lab := harness.NewLab(ctx)
-		settings := []netns.Setting{setting("tcp_retries2", retries2)}
+		settings := []netns.Setting{netns.IPv4("tcp_retries2", retries2)}
 		if sysctl != 0 {
-			settings = append(settings, setting("tcp_rto_max_ms", int(sysctl/time.Millisecond)))
+			settings = append(settings, netns.IPv4("tcp_rto_max_ms", int(sysctl/time.Millisecond)))
 		}
-		waited := expectRetriesInBlackhole(lab, network(lab, settings...), peers.Socket{RTOMax: socket})
+		waited := expectRetriesInBlackhole(lab, lab.Path(rtt, harness.Sysctls(settings...)), peers.Socket{RTOMax: socket})
 
 		// ip-sysctl.rst, tcp_retries2: the number stands for the time of that many retransmissions with an RTO of 200
 		// ms at first (RFC 6298, 5.5 and 5.7, with another maximum). The first RTO after that time ends the

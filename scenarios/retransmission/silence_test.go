@@ -18,36 +18,37 @@ import (
 
 // expectRetriesInBlackhole sends a segment of an established connection into a blackhole, and checks retransmissions,
 // gaps and end by the oracle. It returns the time until the program got its error.
-func expectRetriesInBlackhole(lab *harness.Lab, net *netns.Topology, socket peers.Socket) time.Duration {
+func expectRetriesInBlackhole(lab *harness.Lab, net *harness.Network, socket peers.Socket) time.Duration {
 	GinkgoHelper()
 	wire := lab.Capture(net.Client())
-	lab.Start(net.Server(), peers.Script{Listen: harness.Addr(net.Server(), 80), Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
+	lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
 	client := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), 80), Socket: socket,
+		Connect: net.Server().Addr(80), Socket: socket,
 		Steps: peers.Steps(peers.Await(), peers.Write(1), peers.Try(peers.ReadAll())),
 	})
-	lab.Waiting(client)
-	blackhole := lab.Silence(net.ToServer)
-	lab.Continue(client)
-	steps := lab.Wait(client).Connections[0].Steps
+	client.Waiting()
+	blackhole := net.ToServer.Blackhole()
+	client.Continue()
+	steps := client.Wait().Connections[0].Steps
 
-	k := lab.Oracle(net.Client()).WithRTOMax(socket.RTOMax)
+	k := net.Client().Oracle().WithRTOMax(socket.RTOMax)
 	expected := k.Silence(oracle.Flow{RTT: pathRTT, UserTimeout: socket.UserTimeout})
-	data := wire.Segments(analysis.From(harness.IP(net.Client())), analysis.WithData)
+	data := wire.Stop().DataFrom(net.Client())
 	retransmits := len(data) - 1
 	lab.Measure("retransmits", retransmits, expected.Count())
 	harness.CheckEach(lab, "gaps between transmissions", analysis.Gaps(slices.Values(data)), expected.Gaps[:retransmits])
 	Expect(steps[2].Err).To(MatchError(unix.ETIMEDOUT))
 	waited := steps[2].End() - steps[1].Start
-	lab.Measure("gave up after", waited, expected.End.LateBy(hostDelay))
+	lab.Measure("gave up after", waited, expected.End.LateBy(harness.HostDelay))
 
 	// The drops by the link, and the counters: the last RTO sends nothing.
 	Expect(blackhole.Hits()).To(HaveLen(1 + retransmits))
-	Expect(lab.Counters(net.Client())).To(And(
-		HaveGrown("TcpRetransSegs", retransmits),
-		HaveGrown("TcpExtTCPLossProbes", expected.Probes),
-		HaveGrown("TcpExtTCPTimeouts", retransmits-expected.Probes+1),
-		HaveGrown("TcpExtTCPAbortOnTimeout", 1)))
+	Expect(net.Client().Counters()).To(HaveCounters{
+		"TcpRetransSegs":          retransmits,
+		"TcpExtTCPLossProbes":     expected.Probes,
+		"TcpExtTCPTimeouts":       retransmits - expected.Probes + 1,
+		"TcpExtTCPAbortOnTimeout": 1,
+	})
 	return waited
 }
 
@@ -55,7 +56,7 @@ var _ = DescribeTable("retransmits with exponential back-off and fails with ETIM
 	Label("long", "netem", "rfc6298"),
 	func(ctx SpecContext, retries2 int, hypothetical time.Duration) {
 		lab := harness.NewLab(ctx)
-		waited := expectRetriesInBlackhole(lab, network(lab, setting("tcp_retries2", retries2)), peers.Socket{})
+		waited := expectRetriesInBlackhole(lab, lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_retries2", retries2))), peers.Socket{})
 
 		// ip-sysctl.rst, tcp_retries2: the number stands for the time of that many retransmissions with an RTO of 200
 		// ms at first. RFC 6298, 5.5: each RTO is twice the one before, up to 120 s (TCP_RTO_MAX). The first RTO
@@ -73,7 +74,7 @@ var _ = DescribeTable("fails with ETIMEDOUT in a blackhole after a TCP_USER_TIME
 	func(ctx SpecContext, userTimeout time.Duration) {
 		lab := harness.NewLab(ctx)
 		// tcp_timer.c, tcp_clamp_rto_to_user_timeout: the last RTO is clamped to the rest of TCP_USER_TIMEOUT.
-		expectRetriesInBlackhole(lab, network(lab), peers.Socket{UserTimeout: userTimeout})
+		expectRetriesInBlackhole(lab, lab.Path(rtt), peers.Socket{UserTimeout: userTimeout})
 	},
 	Entry("of 1 s", time.Second),
 	Entry("of 5 s", 5*time.Second),

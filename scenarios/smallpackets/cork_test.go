@@ -21,7 +21,7 @@ var _ = DescribeTable("coalesces small writes into one segment with TCP_CORK, se
 	func(ctx SpecContext, pull bool, expected func(oracle.Kernel) oracle.Span) {
 		const writes, bytes = 3, 100
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 
 		// The client makes the small writes as soon as it has the answer to a request.
@@ -34,9 +34,9 @@ var _ = DescribeTable("coalesces small writes into one segment with TCP_CORK, se
 			peers.Script{Steps: append(steps, peers.Sleep(time.Second))},
 			peers.Script{Steps: peers.Steps(peers.Read(1), peers.Write(1), peers.ReadSome(), peers.ReadAll())})
 
-		held := expected(lab.Oracle(net.Client())).LateBy(wakeDelay)
-		Expect(lab.Wait(pair.Server).Connections[0].Steps[2].Bytes).To(BeEquivalentTo(writes * bytes))
-		data := wire.Segments(analysis.WithData)
+		held := expected(net.Client().Oracle()).LateBy(wakeDelay)
+		Expect(pair.Server.Wait().Connections[0].Steps[2].Bytes).To(BeEquivalentTo(writes * bytes))
+		data := wire.Stop().Segments(analysis.WithData)
 		Expect(data).To(HaveLen(3)) // request, answer, and the rest
 		lab.Measure("held back", data[2].At-data[1].At, held)
 	},
@@ -44,6 +44,6 @@ var _ = DescribeTable("coalesces small writes into one segment with TCP_CORK, se
 	// tcp(7) says 200 ms. In fact it is the timer of zero window probes, an RTO (tcp_check_probe_timer,
 	// tcp_probe0_base).
 	Entry("after an RTO at the latest", false, func(k oracle.Kernel) oracle.Span {
-		return k.ZeroWindowProbes(oracle.Probing{RTT: roundTrips(1)}, 1)[0]
+		return k.ZeroWindowProbes(oracle.ProbeOptions{RTT: rtts(1)}, 1)[0]
 	}),
 )

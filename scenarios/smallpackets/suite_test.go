@@ -17,13 +17,11 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestSmallPackets(t *testing.T) { harness.RunSpecs(t, "smallpackets") }
 
 const (
-	roundTrip = 10 * time.Millisecond // of the path in all scenarios
+	rtt = 10 * time.Millisecond // of the path in all scenarios
 
-	// hostDelay bounds what the hosts add to an RTT: interrupts, and programs that have to wake up.
-	hostDelay = 2 * time.Millisecond
 )
 
-// roundTrips is the time of n RTTs.
-func roundTrips(n time.Duration) oracle.Span {
-	return oracle.Between(n*roundTrip, n*(roundTrip+hostDelay))
+// rtts is the time of n RTTs.
+func rtts(n time.Duration) oracle.Span {
+	return oracle.Between(n*rtt, n*(rtt+harness.HostDelay))
 }

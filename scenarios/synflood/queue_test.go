@@ -19,22 +19,24 @@ var _ = DescribeTable("in a SYN flood the listener", Label("quick", "netem", "rf
 	func(ctx SpecContext, cookies string, expected oracle.Flood) {
 		lab := harness.NewLab(ctx)
 		net, wire := flooded(lab, cookies)
-		held := lab.Sockets(net.Server(), kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
-		counted := lab.Counters(net.Server())
+		held := net.Server().Sockets(kernel.SocketFilter{States: []kernel.State{kernel.SynRecv}}).List()
+		counted := net.Server().Counters()
 
 		// The queue is full when it is longer than the backlog (inet_csk_reqsk_queue_is_full). Further SYNs get a
 		// cookie or are dropped (tcp_conn_request, tcp_syn_flood_action). With tcp_syncookies 2 all get cookies
 		// (ip-sysctl.rst).
-		Expect(lab.Oracle(net.Server()).SYNFlood(syns, backlog)).To(Equal(expected))
+		Expect(net.Server().Oracle().SYNFlood(syns, backlog)).To(Equal(expected))
 		lab.Measure("in SYN-RECV", len(held), bounds.Exactly(expected.Held), fmt.Sprintf("listen(%d)", backlog))
-		Expect(counted).To(And(
-			HaveGrown("TcpExtSyncookiesSent", expected.Cookies), HaveGrown("TcpExtTCPReqQFullDoCookies", expected.Cookies)))
-		Expect(counted).To(And(
-			HaveGrown("TcpExtTCPReqQFullDrop", expected.Full), HaveGrown("TcpExtListenDrops", expected.Dropped)))
+		Expect(counted).To(HaveCounters{
+			"TcpExtSyncookiesSent": expected.Cookies, "TcpExtTCPReqQFullDoCookies": expected.Cookies,
+		})
+		Expect(counted).To(HaveCounters{
+			"TcpExtTCPReqQFullDrop": expected.Full, "TcpExtListenDrops": expected.Dropped,
+		})
 
 		// A client sees no difference between a queued request and a cookie.
 		answered := map[netip.AddrPort]bool{}
-		for _, s := range wire.Segments(analysis.SYNACKs) {
+		for _, s := range wire.Stop().Segments(analysis.SYNACKs) {
 			answered[s.Dst] = true
 		}
 		Expect(wire.Segments(analysis.SYNs)).To(HaveLen(syns))

@@ -20,20 +20,20 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestSYNFlood(t *testing.T) { harness.RunSpecs(t, "synflood") }
 
 const (
-	roundTrip = 20 * time.Millisecond
-	syns      = 200 // of a flood; more than any backlog here
-	backlog   = 8
+	rtt     = 20 * time.Millisecond
+	syns    = 200 // of a flood; more than any backlog here
+	backlog = 8
 )
 
 // flooded is a network whose server listens, with this value of tcp_syncookies, and has just been flooded.
-func flooded(lab *harness.Lab, cookies string) (net *netns.Topology, wire *harness.Capture) {
+func flooded(lab *harness.Lab, cookies string) (net *harness.Network, wire *harness.Capture) {
 	GinkgoHelper()
-	net = lab.Path(roundTrip, netns.Config{ServerSysctls: []netns.Setting{{Key: "net.ipv4.tcp_syncookies", Value: cookies}}})
+	net = lab.Path(rtt, harness.ServerSysctls(netns.IPv4("tcp_syncookies", cookies)))
 	wire = lab.Capture(net.Server())
-	lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80), Backlog: backlog})
-	lab.Wait(lab.Start(net.Client(), peers.SYNFlood{
-		Connect: harness.Addr(net.Server(), 80), From: harness.Strangers(net.Client()), Count: syns,
-	}))
-	time.Sleep(roundTrip) // until all have arrived and are answered; the first RTO is after a second
+	lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog})
+	lab.Start(net.Client(), peers.SYNFlood{
+		Connect: net.Server().Addr(80), From: net.Client().UnusedAddresses(), Count: syns,
+	}).Wait()
+	time.Sleep(rtt) // until all have arrived and are answered; the first RTO is after a second
 	return net, wire
 }

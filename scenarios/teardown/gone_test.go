@@ -19,7 +19,7 @@ import (
 var _ = DescribeTable("closes the connection of a killed program", Label("quick", "netem", "rfc9293"),
 	func(ctx SpecContext, unread int64, ending Pattern, sees types.GomegaMatcher) {
 		lab := harness.NewLab(ctx)
-		net := lab.Path(roundTrip)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 
 		client := peers.Steps(peers.Try(peers.ReadAll()))
@@ -27,16 +27,16 @@ var _ = DescribeTable("closes the connection of a killed program", Label("quick"
 			client = append(peers.Steps(peers.Write(unread)), client...)
 		}
 		c := connect(lab, net, client, peers.Steps(peers.Sleep(peers.UntilStopped)))
-		time.Sleep(settle)
+		time.Sleep(harness.Settle)
 		killed := time.Now()
 		c.Server.Kill()
-		steps := lab.Wait(c.Client).Connections[0].Steps
+		steps := c.Client.Wait().Connections[0].Steps
 		noticed := time.Since(killed)
 
 		// exit(2) closes all files: with FIN as close(2), and with RST if data is unread (RFC 2525, 2.17).
-		Expect(wire.Segments(analysis.From(harness.IP(net.Server())))).To(Contain(ending, 1))
+		Expect(wire.Stop().From(net.Server())).To(Contain(ending, 1))
 		Expect(steps[len(steps)-1].Err).To(sees)
-		lab.Measure("noticed after", noticed, oracle.Between(roundTrip/2, roundTrip+settle), "exit(2); half a round trip")
+		lab.Measure("noticed after", noticed, oracle.Between(rtt/2, rtt+harness.Settle), "exit(2); half a round trip")
 	},
 	Entry("with FIN", int64(0), Segments("FINs", analysis.FINs), BeNil()),
 	Entry("with RST, if data is unread", int64(1000), Reset(), MatchError(unix.ECONNRESET)),
@@ -44,18 +44,18 @@ var _ = DescribeTable("closes the connection of a killed program", Label("quick"
 
 var _ = It("never detects a dead peer on an idle connection without keepalive", Label("long", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	c := connect(lab, net, peers.Steps(peers.Sleep(peers.UntilStopped)), peers.Steps(peers.Sleep(peers.UntilStopped)))
-	time.Sleep(settle)
+	time.Sleep(harness.Settle)
 
-	lab.Silence(net.ToServer)
-	lab.Silence(net.ToClient)
+	net.ToServer.Blackhole()
+	net.ToClient.Blackhole()
 	wire := lab.Capture(net.Client())
 	c.Server.Kill()
 	time.Sleep(5 * time.Minute)
 
 	// RFC 9293, section 3.8.4: without keepalives, nothing is sent on an idle connection.
-	Expect(wire.Segments()).To(BeEmpty())
-	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: c.Local.Port()})).To(HaveState(kernel.Established, 1))
-	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0))) // its FIN
+	Expect(wire.Stop().Segments()).To(BeEmpty())
+	Expect(net.Client().Sockets(kernel.SocketFilter{Port: c.Local.Port()})).To(HaveState(kernel.Established, 1))
+	Expect(net.Server().Counters()).To(HaveGrown("TcpRetransSegs", BeNumerically(">", 0))) // its FIN
 })

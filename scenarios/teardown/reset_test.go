@@ -13,52 +13,52 @@ import (
 
 var _ = It("sends RST if a socket is closed with unread data", Label("quick", "netem", "rfc2525"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net,
 		peers.Steps(peers.Write(1000), peers.Try(peers.ReadAll())),
-		peers.Steps(peers.Sleep(settle), peers.Close())) // by then the data has arrived
-	client := lab.Wait(c.Client).Connections[0]
+		peers.Steps(peers.Sleep(harness.Settle), peers.Close())) // by then the data has arrived
+	client := c.Client.Wait().Connections[0]
 
 	// RFC 2525, section 2.17: the other side must learn that its data was lost.
 	Expect(client.Steps[1].Err).To(MatchError(unix.ECONNRESET))
-	Expect(wire).To(Contain(Reset(), 1))
-	Expect(lab.Counters(net.Server())).To(And(HaveGrown("TcpExtTCPAbortOnClose", 1), HaveGrown("TcpOutRsts", 1)))
+	Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> P. 1:1001(1000)", "< . ack 1001", "< R. 1:1(0) ack 1001"))
+	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPAbortOnClose": 1, "TcpOutRsts": 1})
 })
 
 var _ = It("sends RST instead of FIN with SO_LINGER 0, and skips TIME-WAIT", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net, peers.Steps(peers.Abort()), peers.Steps(peers.Try(peers.ReadAll())))
-	server := lab.Wait(c.Server).Connections[0]
+	server := c.Server.Wait().Connections[0]
 
 	// RFC 9293, section 3.10.5: ABORT sends RST, and drops the connection at once.
 	Expect(server.Steps[0].Err).To(MatchError(unix.ECONNRESET))
-	Expect(wire).To(Contain(Reset(), 1))
-	Expect(lab.Counters(net.Client())).To(And(HaveGrown("TcpExtTCPAbortOnData", 1), HaveGrown("TcpOutRsts", 1)))
-	Expect(lab.Sockets(net.Client(), kernel.SocketFilter{Port: 80}).List()).To(BeEmpty())
+	Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> R. 1:1(0) ack 1"))
+	Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPAbortOnData": 1, "TcpOutRsts": 1})
+	Expect(net.Client().Sockets(kernel.SocketFilter{Port: 80}).List()).To(BeEmpty())
 })
 
 var _ = It("writes once after the peer has closed, then fails with EPIPE", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
-	net := lab.Path(roundTrip)
+	net := lab.Path(rtt)
 	wire := lab.Capture(net.Client())
 
 	c := connect(lab, net, peers.Steps(
 		peers.ReadAll(), // the server has closed; its FIN does not tell that it will not read
-		peers.Try(peers.Write(1)), peers.Sleep(settle),
+		peers.Try(peers.Write(1)), peers.Sleep(harness.Settle),
 		peers.Try(peers.Write(1)), peers.Try(peers.Write(1)),
 	), peers.Steps(peers.Close()))
-	steps := lab.Wait(c.Client).Connections[0].Steps
+	steps := c.Client.Wait().Connections[0].Steps
 
 	// RFC 9293, section 3.6.1 (SHLD-3): data for a closed socket is answered with RST, which in CLOSE-WAIT means
 	// EPIPE (tcp_reset).
 	Expect(steps[1].Err).To(BeNil())
 	Expect(steps[3].Err).To(MatchError(unix.EPIPE))
 	Expect(steps[4].Err).To(MatchError(unix.EPIPE))
-	Expect(wire).To(Contain(Reset(), 1))
-	Expect(lab.Counters(net.Server())).To(HaveGrown("TcpOutRsts", 1))
+	Expect(wire.Stop()).To(Contain(Reset(), 1))
+	Expect(net.Server().Counters()).To(HaveGrown("TcpOutRsts", 1))
 })

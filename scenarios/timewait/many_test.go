@@ -1,7 +1,6 @@
 package timewait
 
 import (
-	"strconv"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -20,24 +19,24 @@ var _ = DescribeTable("leaves one TIME-WAIT per connection on the active closer:
 	func(ctx SpecContext, client, server []peers.Step, onClient, onServer int) {
 		const connections = 20
 		lab := harness.NewLab(ctx)
-		net := network(lab)
+		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
 		serve := lab.Start(net.Server(), peers.Script{
-			Listen: harness.Addr(net.Server(), 80), Connections: connections, Together: true, Steps: server,
+			Listen: net.Server().Addr(80), Connections: connections, Together: true, Steps: server,
 		})
-		lab.Wait(lab.Start(net.Client(), peers.Script{
-			Connect: harness.Addr(net.Server(), 80), Connections: connections, Together: true, Steps: client,
-		}))
-		lab.Wait(serve)
+		lab.Start(net.Client(), peers.Script{
+			Connect: net.Server().Addr(80), Connections: connections, Together: true, Steps: client,
+		}).Wait()
+		serve.Wait()
 		time.Sleep(margin)
 
 		// RFC 9293, section 3.6.1: the sender of the first FIN waits, so that it can retransmit the ACK of the other
 		// FIN.
-		Expect(wire).To(Contain(FourWayClose(), connections))
-		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, onClient*connections))
-		Expect(lab.Sockets(net.Server())).To(HaveState(kernel.TimeWait, onServer*connections))
-		Expect(lab.Counters(net.Client())).To(HaveGrown("TcpExtTW", onClient*connections))
-		Expect(lab.Counters(net.Server())).To(HaveGrown("TcpExtTW", onServer*connections))
+		Expect(wire.Stop()).To(Contain(FourWayClose(), connections))
+		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, onClient*connections))
+		Expect(net.Server().Sockets()).To(HaveState(kernel.TimeWait, onServer*connections))
+		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTW", onClient*connections))
+		Expect(net.Server().Counters()).To(HaveGrown("TcpExtTW", onServer*connections))
 	},
 	Entry("the client", closeFirst, closeSecond, 1, 0),
 	Entry("the server", closeSecond, closeFirst, 0, 1),
@@ -47,19 +46,20 @@ var _ = It("limits sockets in TIME-WAIT to tcp_max_tw_buckets, and counts the ov
 	func(ctx SpecContext) {
 		const closes, buckets = 80, 50
 		lab := harness.NewLab(ctx)
-		net := network(lab, netns.Setting{Key: "net.ipv4.tcp_max_tw_buckets", Value: strconv.Itoa(buckets)})
+		net := lab.Path(rtt, harness.ClientSysctls(netns.IPv4("tcp_max_tw_buckets", buckets)))
 		wire := lab.Capture(net.Client())
 		serve(lab, net)
 		Expect(dial(lab, net, closes)).To(HaveEach(HaveField("Err", BeNil())))
 		time.Sleep(margin)
 
 		// inet_twsk_alloc, tcp_time_wait: the others are closed at once, which the peer does not notice.
-		held, overflow := lab.Oracle(net.Client()).TimeWaits(closes)
+		held, overflow := net.Client().Oracle().TimeWaits(closes)
 		Expect(held).To(Equal(buckets))
-		waiting := lab.Sockets(net.Client(), timeWait).List()
+		waiting := net.Client().Sockets(timeWait).List()
 		lab.Measure("in TIME-WAIT", len(waiting), bounds.Exactly(held), "tcp_max_tw_buckets")
-		Expect(lab.Counters(net.Client())).To(And(
-			HaveGrown("TcpExtTCPTimeWaitOverflow", overflow), HaveGrown("TcpExtTW", held)))
-		Expect(wire).To(Contain(FourWayClose(), closes))
+		Expect(net.Client().Counters()).To(HaveCounters{
+			"TcpExtTCPTimeWaitOverflow": overflow, "TcpExtTW": held,
+		})
+		Expect(wire.Stop()).To(Contain(FourWayClose(), closes))
 		Expect(wire.Segments(analysis.RSTs)).To(BeEmpty())
 	})

@@ -1,7 +1,6 @@
 package timewait
 
 import (
-	"fmt"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -19,17 +18,17 @@ var _ = DescribeTable("reuses a port in TIME-WAIT after a tcp_tw_reuse_delay of"
 	ComponentSemVerConstraint("kernel", ">= 6.14.0"), // since when there is the sysctl
 	func(ctx SpecContext, delay time.Duration) {
 		lab := harness.NewLab(ctx)
-		net := network(lab, tenPorts, netns.Setting{Key: "net.ipv4.tcp_tw_reuse", Value: "1"},
-			netns.Setting{Key: "net.ipv4.tcp_tw_reuse_delay", Value: fmt.Sprint(delay.Milliseconds())})
+		net := lab.Path(rtt, harness.ClientSysctls(tenPorts, netns.IPv4("tcp_tw_reuse", 1),
+			netns.IPv4("tcp_tw_reuse_delay", delay.Milliseconds())))
 		serve(lab, net)
-		ports := lab.Oracle(net.Client()).EphemeralPorts()
-		age, ok := lab.Oracle(net.Client()).TimeWaitReuse(false)
+		ports := net.Client().Oracle().EphemeralPorts()
+		age, ok := net.Client().Oracle().TimeWaitReuse(false)
 		Expect(ok).To(BeTrue())
 
 		// None is older than begun, and all are older than closed (tcp_twsk_unique).
 		begun := monotonic()
 		Expect(dial(lab, net, ports)).To(HaveEach(HaveField("Err", BeNil())))
-		Expect(lab.Sockets(net.Client())).To(HaveState(kernel.TimeWait, ports))
+		Expect(net.Client().Sockets()).To(HaveState(kernel.TimeWait, ports))
 		closed := monotonic()
 		Expect(dial(lab, net, 1)[0].Err).To(MatchError(unix.EADDRNOTAVAIL))
 		// If it took longer, the test would show nothing.
@@ -38,7 +37,7 @@ var _ = DescribeTable("reuses a port in TIME-WAIT after a tcp_tw_reuse_delay of"
 		// The clock has milliseconds (tcp_clock_ms), and has to be past the delay.
 		time.Sleep(closed + age.Latest - monotonic())
 		Expect(dial(lab, net, ports)).To(HaveEach(HaveField("Err", BeNil())))
-		counters := lab.Counters(net.Client())
+		counters := net.Client().Counters()
 		lab.Measure("recycled", bounds.In(counters["TcpExtTWRecycled"], "ports"), bounds.Exactly(ports), age.Source)
 		Expect(counters).To(HaveGrown("TcpExtTW", 2*ports))
 	},

@@ -12,7 +12,6 @@ import (
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/kernel"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -21,7 +20,7 @@ func TestMain(m *testing.M) { harness.Main(m) }
 func TestTimeWait(t *testing.T) { harness.RunSpecs(t, "timewait") }
 
 const (
-	roundTrip = 20 * time.Millisecond
+	rtt = 20 * time.Millisecond
 
 	// margin is longer than a process needs to start, or a packet in flight to arrive.
 	margin = 500 * time.Millisecond
@@ -35,23 +34,17 @@ var (
 	closeSecond = peers.Steps(peers.ReadAll())
 )
 
-// network is client, router and server, with an RTT of [roundTrip] and settings of the client.
-func network(lab *harness.Lab, client ...netns.Setting) *netns.Topology {
-	GinkgoHelper()
-	return lab.Path(roundTrip, netns.Config{ClientSysctls: client})
-}
-
 // serve accepts connections on port 80, and closes each when the client has.
-func serve(lab *harness.Lab, net *netns.Topology) *harness.Peer {
+func serve(lab *harness.Lab, net *harness.Network) *harness.Peer {
 	GinkgoHelper()
-	return lab.Start(net.Server(), peers.Accept{Listen: harness.Addr(net.Server(), 80)})
+	return lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80)})
 }
 
 // dial makes connections that the client closes first, all at the same time.
-func dial(lab *harness.Lab, net *netns.Topology, connections int) []peers.Connection {
+func dial(lab *harness.Lab, net *harness.Network, connections int) []peers.Connection {
 	GinkgoHelper()
 	client := lab.Start(net.Client(), peers.Script{
-		Connect: harness.Addr(net.Server(), 80), Connections: connections, Together: true, TryConnect: true, Steps: closeFirst,
+		Connect: net.Server().Addr(80), Connections: connections, Together: true, TryConnect: true, Steps: closeFirst,
 	})
-	return lab.Wait(client).Connections
+	return client.Wait().Connections
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/rules"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -23,8 +22,8 @@ func TestMain(m *testing.M) { harness.Main(m) }
 
 func TestFlows(t *testing.T) { harness.RunSpecs(t, "flows") }
 
-// roundTrip is that of the path.
-const roundTrip = 40 * time.Millisecond
+// rtt is that of the path.
+const rtt = 40 * time.Millisecond
 
 // userHz is how many ticks of /proc/stat are a second: USER_HZ of include/asm-generic/param.h.
 const userHz = 100
@@ -39,14 +38,14 @@ var rates = []struct {
 
 var observers = []struct {
 	name string
-	add  func(*harness.Lab, *netns.Topology)
+	add  func(*harness.Lab, *harness.Network)
 }{
-	{"bare", func(*harness.Lab, *netns.Topology) {}},
-	{"capture", func(lab *harness.Lab, net *netns.Topology) { lab.Capture(net.Client()) }},
-	{"sample", func(lab *harness.Lab, net *netns.Topology) { lab.Sample(net.Client(), 100*time.Millisecond) }},
-	{"events", func(lab *harness.Lab, net *netns.Topology) { lab.Events(net.Client()) }},
-	{"rule", func(lab *harness.Lab, net *netns.Topology) {
-		lab.Rule(net.ToServer, rules.Drop(rules.Data.Number(1<<30))) // it is asked for each packet, and acts on none
+	{"bare", func(*harness.Lab, *harness.Network) {}},
+	{"capture", func(lab *harness.Lab, net *harness.Network) { lab.Capture(net.Client()) }},
+	{"sample", func(lab *harness.Lab, net *harness.Network) { net.Client().Sample(100 * time.Millisecond) }},
+	{"events", func(lab *harness.Lab, net *harness.Network) { lab.Events(net.Client()) }},
+	{"rule", func(lab *harness.Lab, net *harness.Network) {
+		net.ToServer.Rule(rules.Drop(rules.Data.Number(1 << 30))) // it is asked for each packet, and acts on none
 	}},
 }
 
@@ -56,16 +55,16 @@ var _ = func() bool {
 			It(fmt.Sprintf("%d Mbit/s, %s", r.rate, observer.name), SpecTimeout(time.Minute), func(ctx SpecContext) {
 				lab := harness.NewLab(ctx)
 				net := lab.Routed()
-				lab.Impair(net.ToServer, impair.Netem{Delay: roundTrip / 2, Rate: impair.Rate{BitsPerSecond: int64(r.rate) * 1e6}})
-				lab.Impair(net.ToClient, impair.Netem{Delay: roundTrip / 2})
+				net.ToServer.Impair(impair.Netem{Delay: rtt / 2, Rate: impair.Rate{BitsPerSecond: int64(r.rate) * 1e6}})
+				net.ToClient.Impair(impair.Netem{Delay: rtt / 2})
 				observer.add(lab, net)
-				address := harness.Addr(net.Server(), 5001)
+				address := net.Server().Addr(5001)
 				lab.Start(net.Server(), peers.BulkServer{Listen: address})
 				client := lab.Start(net.Client(), peers.BulkClient{Connect: address, Duration: r.duration, AwaitBegin: true})
 
 				idle, began := idleTime(), time.Now()
-				Expect(client.Begin()).To(Succeed())
-				sent := lab.Wait(client).Connections[0]
+				client.Begin()
+				sent := client.Wait().Connections[0]
 				took, idle := time.Since(began), idleTime()-idle
 				busy := took - idle
 				Expect(sent.TCPInfo.Data_segs_out).To(BeNumerically(">", 0))
