@@ -69,7 +69,7 @@ func accurately(lab *harness.Lab, segments int64, path func(*harness.Network)) a
 	f.acks = near.From(net.Server(), analysis.Not(analysis.SYNACKs))
 	f.client = harness.First(near.Report().Conversations, "conversations")
 	f.server = harness.First(far.Report().Conversations, "conversations")
-	Expect(f.sent).To(HaveLen(int(segments)), "segments sent, none of them again")
+	Expect(f.sent).To(HaveLen(int(segments)), "segments sent, none of them retransmitted")
 	Expect(f.sent).To(HaveEach(And(HaveField("Length", f.segment), HaveField("ECN", Not(BeEquivalentTo(notECT))))))
 	Expect(f.acks).NotTo(BeEmpty())
 	return f

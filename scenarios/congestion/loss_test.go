@@ -34,10 +34,10 @@ func cubicShare(k oracle.Kernel) bounds.Range {
 	share := func(p float64) float64 { return 100 * oracle.CubicResponse(p, lossy.RTT) / lossy.BDP() }
 	packets := oracle.CubicResponse(lossRate, lossy.RTT) * duration.Seconds() / lossy.RTT.Seconds()
 	least, most := statistics.Binomial(int(packets), lossRate, miss)
-	_, again := statistics.Binomial(most, lossRate, miss)
+	_, lostRetransmits := statistics.Binomial(most, lossRate, miss)
 	const slowStart = 4 // round trips from one segment to no more than 16
 	timeout := k.RetransmissionTimer(oracle.Exactly(lossy.RTT)).Latest + slowStart*lossy.RTT
-	busy := 1 - float64(again)*timeout.Seconds()/duration.Seconds()
+	busy := 1 - float64(lostRetransmits)*timeout.Seconds()/duration.Seconds()
 	source := fmt.Sprintf("RFC 9438, 5.2: %.0f %%; of %d to %d losses by chance", share(lossRate), least, most)
 	return bounds.Between(busy*share(float64(most)/packets), share(float64(least)/packets)).In("%").From(source)
 }

@@ -81,15 +81,15 @@ var _ = It("connects after SYN-ACK loss, with both sides retransmitting", Label(
 	syns, answers := wire.Stop().Segments(analysis.SYNs), wire.Segments(analysis.SYNACKs)
 	Expect(syns).To(HaveLen(2))
 	Expect(len(answers)).To(BeNumerically(">", 1))
-	repeated := 1
+	retransmits := 1
 	if answers[1].Time.Before(syns[1].Time) {
-		repeated = 2
+		retransmits = 2
 	}
-	Expect(answers).To(HaveLen(1 + repeated))
+	Expect(answers).To(HaveLen(1 + retransmits))
 	Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPSynRetrans", 1))
-	Expect(net.Server().Counters()).To(HaveGrown("TcpExtTCPSynRetrans", repeated))
+	Expect(net.Server().Counters()).To(HaveGrown("TcpExtTCPSynRetrans", retransmits))
 	// A redundant SYN-ACK is answered by a challenge ACK (RFC 5961, section 4.2).
-	Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPSYNChallenge", repeated-1))
+	Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPSYNChallenge", retransmits-1))
 })
 
 var _ = It("stays in SYN-RECV if the final ACK is lost, until the SYN-ACK is retransmitted",

@@ -51,16 +51,16 @@ var _ = It("stalls in a PMTU blackhole on full segments, though small requests p
 	// It retransmits the first segment at each RTO, with exponential back-off, until tcp_retries2 ends it.
 	retry := net.Client().Oracle().Silence(silent(net))
 	timeouts := retry.Sent[retry.Probes:]
-	var again []time.Duration
+	var retransmits []time.Duration
 	for _, s := range lost[1:] {
 		if s.Seq == lost[0].Seq {
-			again = append(again, s.At-lost[0].At)
+			retransmits = append(retransmits, s.At-lost[0].At)
 		}
 	}
-	lab.Measure("retransmits", len(again), timeouts.By(oracle.Exactly(stalled).LateBy(time.Second)), "tcp_mtu_probing 0")
-	harness.CheckEach(lab, "retransmits after", again, timeouts[:len(again)])
+	lab.Measure("retransmits", len(retransmits), timeouts.By(oracle.Exactly(stalled).LateBy(time.Second)), "tcp_mtu_probing 0")
+	harness.CheckEach(lab, "retransmits after", retransmits, timeouts[:len(retransmits)])
 	Expect(hole.Count().Acted).To(BeEquivalentTo(len(lost)))
-	Expect(net.Client().Counters()).To(HaveCounters{tooBig(): 0, "TcpExtTCPTimeouts": len(again)})
+	Expect(net.Client().Counters()).To(HaveCounters{tooBig(): 0, "TcpExtTCPTimeouts": len(retransmits)})
 	Expect(net.Client().Sockets(kernel.SocketFilter{Port: pair.Local.Port()}).List()).To(ConsistOf(HaveField("SendQueue", BeEquivalentTo(bytes))))
 })
 

@@ -29,13 +29,13 @@ var _ = DescribeTable("fast retransmits a lost segment on the third duplicate AC
 		// RFC 5681, section 3.2: DupThresh is 3. The ACK of the segments before the lost one is no duplicate.
 		v := viewOf(wire, net)
 		missing := v.first[lost-1]
-		Expect(v.repeated()).To(Equal([]int{lost}))
-		repeated := v.again[0]
+		Expect(v.retransmitted()).To(Equal([]int{lost}))
+		retransmit := v.retransmits[0]
 		merged := coalesced(net)
 		// There can be more if earlier packets are still in the sender's own queue (tcp_small_queue_check).
-		duplicates := len(v.acksOf(missing.Seq, repeated)) - 1
+		duplicates := len(v.acksOf(missing.Seq, retransmit)) - 1
 		lab.Check("duplicate ACKs", duplicates, bounds.AtLeast(3-merged), "RFC 5681, 3.2: DupThresh")
-		lab.Measure("retransmitted after", repeated.At-missing.At, pathRTT, "RFC 5681, 3.2: a round trip")
+		lab.Measure("retransmitted after", retransmit.At-missing.At, pathRTT, "RFC 5681, 3.2: a round trip")
 
 		Expect(drop.Hits()).To(HaveLen(1))
 		Expect(net.Client().Counters()).To(HaveCounters{
@@ -48,7 +48,7 @@ var _ = DescribeTable("fast retransmits a lost segment on the third duplicate AC
 		// duplicates (RFC 3042), unless earlier packets are still in the sender's own queue.
 		after := 0
 		for _, s := range v.first[lost:] {
-			if s.Frame < repeated.Frame {
+			if s.Frame < retransmit.Frame {
 				after++
 			}
 		}
@@ -74,11 +74,11 @@ var _ = It("waits for the RTO after only two duplicate ACKs, without SACK", Labe
 		// RFC 5681, section 3.2: DupThresh is 3. RFC 6298, 5.3: the timer restarts with the last ACK of new data.
 		v := viewOf(wire, net)
 		missing := v.first[lost-1]
-		Expect(v.repeated()).To(Equal([]int{lost}))
-		waiting := v.acksOf(missing.Seq, v.again[0])
+		Expect(v.retransmitted()).To(Equal([]int{lost}))
+		waiting := v.acksOf(missing.Seq, v.retransmits[0])
 		lab.Check("ACKs of the segments before it", len(waiting), bounds.Between(1+2-coalesced(net), 1+2), "two are duplicates")
 		Expect(waiting).NotTo(BeEmpty())
-		lab.Measure("RTO after", v.again[0].At-waiting[0].At, net.Client().Oracle().RetransmissionTimer(pathRTT))
+		lab.Measure("RTO after", v.retransmits[0].At-waiting[0].At, net.Client().Oracle().RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(1))
 		Expect(net.Client().Counters()).To(HaveCounters{
@@ -99,11 +99,11 @@ var _ = DescribeTable("recovers three losses of a window", Label("quick", "netem
 		// retransmission: with the lost and the arrived segments, less is in flight than the reduced window (RFC
 		// 6937). RFC 6582, section 3.2: without SACK, only the ACK of one retransmission reveals the next loss.
 		v := viewOf(wire, net)
-		Expect(v.repeated()).To(Equal([]int{1, 2, 3}))
-		for _, gap := range analysis.Gaps(slices.Values(v.again)) {
+		Expect(v.retransmitted()).To(Equal([]int{1, 2, 3}))
+		for _, gap := range analysis.Gaps(slices.Values(v.retransmits)) {
 			lab.Check("gap between retransmissions", gap, oracle.Exactly(apart).LateBy(harness.HostDelay))
 		}
-		lab.Measure("first to last retransmission", v.again[2].At-v.again[0].At, oracle.Exactly(2*apart).LateBy(2*harness.HostDelay), source)
+		lab.Measure("first to last retransmission", v.retransmits[2].At-v.retransmits[0].At, oracle.Exactly(2*apart).LateBy(2*harness.HostDelay), source)
 		Expect(drop.Hits()).To(HaveLen(3))
 		Expect(net.Client().Counters()).To(HaveCounters{
 			"TcpExtTCPFastRetrans": 3, "TcpRetransSegs": 3,

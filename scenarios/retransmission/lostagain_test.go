@@ -21,8 +21,8 @@ var _ = It("recovers a lost retransmission by RTO, if nothing was sent after it"
 		// RFC 6298, 5.1 and 5.3: the retransmission starts the timer, and each SACK of a segment sent before it
 		// restarts it (tcp_clean_rtx_queue). There are no loss probes in recovery (RFC 8985, 7.2).
 		v := viewOf(wire, net)
-		Expect(v.repeated()).To(Equal([]int{5, 5}))
-		waited := v.again[1].At - v.lastACKBefore(v.again[1]).At
+		Expect(v.retransmitted()).To(Equal([]int{5, 5}))
+		waited := v.retransmits[1].At - v.lastACKBefore(v.retransmits[1]).At
 		lab.Measure("RTO after", waited, net.Client().Oracle().RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(2))
@@ -44,8 +44,8 @@ var _ = It("recovers a lost retransmission by RACK, once a later transmission is
 		// releases a new segment (RFC 6937), the first of them at once or an RTT later, and its own SACK arrives an
 		// RTT after that.
 		v := viewOf(wire, net)
-		Expect(v.repeated()).To(Equal([]int{5, 5}))
-		waited := v.again[1].At - v.again[0].At
+		Expect(v.retransmitted()).To(Equal([]int{5, 5}))
+		waited := v.retransmits[1].At - v.retransmits[0].At
 		expected := oracle.Between(pathRTT.Earliest, 2*pathRTT.Latest)
 		lab.Measure("retransmitted again after", waited, expected, "RFC 8985, 6.2: one or two round trips")
 

@@ -26,23 +26,23 @@ var _ = DescribeTable("with tcp_recovery 0 recovers a lost retransmission", Labe
 		send(lab, net, 40*harness.MSS()) // 20 of them are sent after the retransmission: they are left when the third duplicate ACK arrives
 
 		v := viewOf(wire, net)
-		Expect(v.repeated()).To(Equal([]int{5, 5}))
+		Expect(v.retransmitted()).To(Equal([]int{5, 5}))
 		Expect(drop.Hits()).To(HaveLen(2))
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPLostRetransmit": 1, "TcpRetransSegs": 2})
 		if !byRACK {
 			// RFC 6675, section 4: a segment is lost if enough SACK blocks are above it, which says nothing of a
 			// retransmission. Each SACK of a segment sent before the retransmission restarts the timer; SACKs of
 			// later ones do not (tcp_clean_rtx_queue).
-			repeated := v.again[0]
-			sent := slices.IndexFunc(v.first, func(s analysis.Segment) bool { return s.At > repeated.At })
+			retransmit := v.retransmits[0]
+			sent := slices.IndexFunc(v.first, func(s analysis.Segment) bool { return s.At > retransmit.At })
 			last := v.sackOf(v.first[sent-1].NextSeq())
 			Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPTimeouts": 1, "TcpExtTCPFastRetrans": 1})
-			lab.Measure("RTO after", v.again[1].At-last.At, k.RetransmissionTimer(pathRTT))
+			lab.Measure("RTO after", v.retransmits[1].At-last.At, k.RetransmissionTimer(pathRTT))
 			return
 		}
 		// RFC 8985, 6.2: it is lost if a later transmission has been delivered, which takes one or two RTTs: see
 		// "recovers a lost retransmission by RACK".
-		waited := v.again[1].At - v.again[0].At
+		waited := v.retransmits[1].At - v.retransmits[0].At
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPTimeouts": 0, "TcpExtTCPFastRetrans": 2})
 		lab.Measure("retransmitted again after", waited, oracle.Between(rtt, 2*(rtt+harness.HostDelay)), "RFC 8985, 6.2")
 	},

@@ -49,22 +49,22 @@ func send(lab *harness.Lab, net *harness.Network, bytes int64, socket ...peers.S
 
 // A view has the data segments that a capture at the client shows.
 type view struct {
-	first []analysis.Segment // first transmission of each data segment: number 5 is first[4]
-	again []analysis.Segment // the retransmissions
-	acks  []analysis.Segment // what the server sent, without its SYN-ACK
+	first       []analysis.Segment // first transmission of each data segment: number 5 is first[4]
+	retransmits []analysis.Segment
+	acks        []analysis.Segment // what the server sent, without its SYN-ACK
 }
 
 func viewOf(wire *harness.Capture, net *harness.Network) view {
 	GinkgoHelper()
 	var v view
 	data := wire.Stop().DataFrom(net.Client())
-	repeated := map[int]bool{}
+	isRetransmit := map[int]bool{}
 	for r := range analysis.Retransmissions(slices.Values(data)) {
-		repeated[r.Frame] = true
+		isRetransmit[r.Frame] = true
 	}
 	for _, s := range data {
-		if repeated[s.Frame] {
-			v.again = append(v.again, s)
+		if isRetransmit[s.Frame] {
+			v.retransmits = append(v.retransmits, s)
 		} else {
 			v.first = append(v.first, s)
 		}
@@ -73,11 +73,11 @@ func viewOf(wire *harness.Capture, net *harness.Network) view {
 	return v
 }
 
-// repeated returns the numbers of the retransmitted data segments, in the order of retransmission.
-func (v view) repeated() []int {
-	numbers := make([]int, len(v.again))
-	for i, again := range v.again {
-		numbers[i] = 1 + slices.IndexFunc(v.first, func(s analysis.Segment) bool { return s.Seq == again.Seq })
+// retransmitted returns the numbers of the retransmitted data segments, in the order of retransmission.
+func (v view) retransmitted() []int {
+	numbers := make([]int, len(v.retransmits))
+	for i, r := range v.retransmits {
+		numbers[i] = 1 + slices.IndexFunc(v.first, func(s analysis.Segment) bool { return s.Seq == r.Seq })
 	}
 	return numbers
 }

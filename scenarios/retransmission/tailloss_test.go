@@ -40,11 +40,11 @@ var _ = It("recovers two lost tail segments by a tail loss probe (TLP) after two
 		// RFC 8985, 7.2 and 7.3: the TLP retransmits the last segment 2 SRTT and TCP_TIMEOUT_MIN after the last ACK.
 		// Its SACK reveals, an RTT later, that the segment before is lost.
 		v := viewOf(wire, net)
-		Expect(v.repeated()).To(Equal([]int{last, last - 1}))
-		probe := v.again[0]
+		Expect(v.retransmitted()).To(Equal([]int{last, last - 1}))
+		probe := v.retransmits[0]
 		waited := probe.At - v.lastACKBefore(probe).At
 		lab.Measure("probe after", waited, net.Client().Oracle().TailLossProbe(pathRTT, 2))
-		lab.Check("repaired after", v.again[1].At-probe.At, slowRTT, "RFC 8985, 7.3: a round trip")
+		lab.Check("repaired after", v.retransmits[1].At-probe.At, slowRTT, "RFC 8985, 7.3: a round trip")
 
 		Expect(drop.Hits()).To(HaveLen(2))
 		Expect(net.Client().Counters()).To(HaveCounters{
@@ -64,8 +64,8 @@ var _ = It("recovers a lost last segment by a tail loss probe (TLP), no later th
 		// RFC 8985, 7.2: the ACK of a single segment may be delayed, so the TLP would wait for 2 SRTT + TCP_RTO_MIN.
 		// The RTO, SRTT + TCP_RTO_MIN, is sooner.
 		v := viewOf(wire, net)
-		Expect(v.repeated()).To(Equal([]int{last}))
-		waited := v.again[0].At - v.lastACKBefore(v.again[0]).At
+		Expect(v.retransmitted()).To(Equal([]int{last}))
+		waited := v.retransmits[0].At - v.lastACKBefore(v.retransmits[0]).At
 		lab.Measure("probe after", waited, net.Client().Oracle().TailLossProbe(pathRTT, 1))
 
 		Expect(drop.Hits()).To(HaveLen(1))
@@ -85,8 +85,8 @@ var _ = It("recovers a lost last segment by RTO alone, with tcp_early_retrans 0"
 
 		// RFC 6298, 5.3: the last ACK restarts the timer.
 		v := viewOf(wire, net)
-		Expect(v.repeated()).To(Equal([]int{last}))
-		waited := v.again[0].At - v.lastACKBefore(v.again[0]).At
+		Expect(v.retransmitted()).To(Equal([]int{last}))
+		waited := v.retransmits[0].At - v.lastACKBefore(v.retransmits[0]).At
 		lab.Measure("RTO after", waited, net.Client().Oracle().RetransmissionTimer(pathRTT))
 
 		Expect(drop.Hits()).To(HaveLen(1))
@@ -107,10 +107,10 @@ var _ = It("recovers a whole lost window by a TLP, without RTO", Label("quick", 
 
 	// RFC 8985, 7.2 and 6.2: the TLP is the last segment. Its SACK reveals that all before it are lost.
 	v := viewOf(wire, net)
-	Expect(v.repeated()).To(HaveExactElements(window, 1, 2, 3, 4, 5, 6, 7, 8, 9))
-	probe := v.again[0]
+	Expect(v.retransmitted()).To(HaveExactElements(window, 1, 2, 3, 4, 5, 6, 7, 8, 9))
+	probe := v.retransmits[0]
 	lab.Measure("probe after", probe.At-v.first[window-1].At, net.Client().Oracle().TailLossProbe(pathRTT, window))
-	lab.Check("repaired after", v.again[1].At-probe.At, slowRTT, "RFC 8985, 6.2: a round trip")
+	lab.Check("repaired after", v.retransmits[1].At-probe.At, slowRTT, "RFC 8985, 6.2: a round trip")
 
 	Expect(drop.Hits()).To(HaveLen(window))
 	Expect(net.Client().Counters()).To(HaveCounters{

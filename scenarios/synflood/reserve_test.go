@@ -21,7 +21,7 @@ var _ = DescribeTable("reserves a quarter of tcp_max_syn_backlog for proven peer
 		const most, long = 128, 512 // the listener's own queue does not fill up
 		lab := harness.NewLab(ctx)
 		net := lab.Path(rtt, harness.ServerSysctls(netns.IPv4("tcp_syncookies", 0), netns.IPv4("tcp_max_syn_backlog", most),
-			netns.IPv4("tcp_no_metrics_save", 0)))
+			netns.IPv4("tcp_no_metrics_save", 0))) // by default, hosts of a lab save no metrics (package netns)
 		lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: long})
 		if known {
 			// The RTT of an earlier, closed connection proves a peer to be alive (tcp_peer_is_proven;
