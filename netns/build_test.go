@@ -2,9 +2,11 @@ package netns
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,9 +91,9 @@ func TestKernelRoutesAsPlanned(t *testing.T) {
 	for seed := range uint64(8) {
 		graphs[fmt.Sprint("seed ", seed)] = randomGraph(rand.New(rand.NewPCG(seed, 0)))
 	}
-	for name, g := range graphs {
+	for _, name := range slices.Sorted(maps.Keys(graphs)) {
 		t.Run(name, func(t *testing.T) {
-			topology, plan := mustBuild(t, g)
+			topology, plan := mustBuild(t, graphs[name])
 			for _, from := range plan.Hosts {
 				for _, e := range topology.ends() {
 					for _, addr := range []netip.Addr{e.IPv4().Addr(), e.IPv6().Addr()} {

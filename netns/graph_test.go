@@ -423,7 +423,7 @@ func lengthTo(p *Plan, dist map[[2]string]int, from string, l LinkPlan, e EndPla
 
 func TestAllPathsAreTheShortest(t *testing.T) {
 	seen := map[string]int{}
-	for seed := range uint64(500) {
+	for seed := range uint64(200) {
 		p := mustPlan(t, randomGraph(rand.New(rand.NewPCG(seed, 0))))
 		for _, v6 := range []bool{false, true} {
 			dist := floydWarshall(p, v6)
@@ -466,7 +466,7 @@ func TestAllPathsAreTheShortest(t *testing.T) {
 // Each detour is on its link, none is a loop, and nobody else's packets take another way than before.
 func TestDetoursLeaveOthersAlone(t *testing.T) {
 	taken := 0
-	for seed := range uint64(300) {
+	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		g := randomGraph(r)
 		before := mustPlan(t, g)
@@ -510,7 +510,7 @@ func TestDetoursLeaveOthersAlone(t *testing.T) {
 			t.Fatalf("over %s\n%v", over.Name, after)
 		}
 	}
-	if taken < 50 {
+	if taken < 40 {
 		t.Errorf("%d detours are too few to tell", taken)
 	}
 }

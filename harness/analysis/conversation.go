@@ -249,11 +249,11 @@ func (b *builder) open(s *Classified) *conversationTracker {
 	}}
 	client := s.Flow()
 	if SYNACKs(s.Segment) {
-		client = client.reverse()
+		client = client.Reverse()
 	}
 	c.Client.Addr, c.Server.Addr = client.Src, client.Dst
 	c.client = sideTracker{Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
-	c.server = sideTracker{Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.reverse()]}
+	c.server = sideTracker{Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
 	return c
 }
 

@@ -60,7 +60,7 @@ func FromPort(port uint16) Filter { return func(s Segment) bool { return s.Src.P
 
 // Connection chooses both directions of a connection.
 func Connection(f Flow) Filter {
-	return func(s Segment) bool { return s.Flow() == f || s.Flow() == f.reverse() }
+	return func(s Segment) bool { return s.Flow() == f || s.Flow() == f.Reverse() }
 }
 
 // With chooses the segments that have all of the flags, and maybe others.

@@ -48,7 +48,7 @@ func Handshakes(segments iter.Seq[Segment]) []Handshake {
 		switch {
 		case s.Flags&FlagRST != 0:
 			delete(open, key)
-			delete(open, passing{s.Interface, s.Flow().reverse()})
+			delete(open, passing{s.Interface, s.Flow().Reverse()})
 		case SYNs(s):
 			h := open[key]
 			if h == nil || h.SYN.Seq != s.Seq {
@@ -60,7 +60,7 @@ func Handshakes(segments iter.Seq[Segment]) []Handshake {
 				h.lastSYN = s.At
 			}
 		case SYNACKs(s):
-			h := open[passing{s.Interface, s.Flow().reverse()}]
+			h := open[passing{s.Interface, s.Flow().Reverse()}]
 			// With TCP Fast Open the answer may acknowledge data (RFC 7413).
 			if h == nil || s.Ack-(h.SYN.Seq+1) > uint32(h.SYN.Length) {
 				continue

@@ -41,8 +41,8 @@ type Flow struct{ Src, Dst netip.AddrPort }
 // Flow returns the direction that the segment belongs to.
 func (s Segment) Flow() Flow { return Flow{s.Src, s.Dst} }
 
-// reverse returns the other direction of the same connection.
-func (f Flow) reverse() Flow { return Flow{f.Dst, f.Src} }
+// Reverse returns the other direction of the same connection.
+func (f Flow) Reverse() Flow { return Flow{f.Dst, f.Src} }
 
 // String returns "192.0.2.1:4711 > 192.0.2.2:80".
 func (f Flow) String() string { return f.Src.String() + " > " + f.Dst.String() }
