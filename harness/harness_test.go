@@ -466,7 +466,7 @@ func TestObservers(t *testing.T) {
 	g.Expect(queue.End).To(Equal("client/eth0"))
 	g.Expect(queue.Samples).NotTo(BeEmpty())
 	for _, at := range []time.Duration{samples.Samples[0].At, queue.Samples[0].At, listed.Readings[0].At} {
-		g.Expect(at).To(And(BeNumerically(">", 0), BeNumerically("<", time.Duration(record.Duration))), "since the start of the spec")
+		g.Expect(at).To(And(BeNumerically(">", 0), BeNumerically("<", record.Duration)), "since the start of the spec")
 	}
 }
 

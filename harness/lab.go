@@ -131,7 +131,7 @@ func (l *Lab) Dir() string { return l.dir }
 // Seed is the seed of all that is random in the lab.
 func (l *Lab) Seed() uint64 { return l.seed }
 
-func (l *Lab) elapsed() results.Duration { return time.Since(l.start) }
+func (l *Lab) elapsed() time.Duration { return time.Since(l.start) }
 
 // close takes the lab down, and completes the record: first all that is evidence, as it was
 // when the scenario ended, then what is running, then the network. Whatever fails on the way,

@@ -3,6 +3,7 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
 
@@ -110,7 +111,7 @@ func isMismatch(err error) bool {
 }
 
 // recordImpairment records what was set on the end, and what the kernel made of it.
-func (e *End) recordImpairment(at results.Duration, applied impair.Applied) error {
+func (e *End) recordImpairment(at time.Duration, applied impair.Applied) error {
 	asked, err := results.Raw(applied.Asked)
 	if err != nil {
 		return err

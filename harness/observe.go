@@ -120,7 +120,7 @@ func (s *Sockets) Read() ([]kernel.Socket, error) {
 		unavailable(err)
 	}
 	if err == nil {
-		s.keep(kernel.Sample{At: time.Duration(at), Sockets: sockets})
+		s.keep(kernel.Sample{At: at, Sockets: sockets})
 	}
 	return sockets, err
 }
@@ -162,7 +162,7 @@ func (h *Host) AwaitSockets(count int, filter kernel.SocketFilter) []kernel.Sock
 		}
 		return len(list) == count
 	})
-	s.keep(kernel.Sample{At: time.Duration(h.lab.elapsed()), Sockets: sockets})
+	s.keep(kernel.Sample{At: h.lab.elapsed(), Sockets: sockets})
 	if err != nil {
 		err = fmt.Errorf("wait for %d sockets of %s: %w", count, h.Name(), err)
 	}

@@ -120,7 +120,7 @@ func (s *Schedule) stop() error {
 			err = nil
 		}
 		for _, step := range s.steps() {
-			at := results.Duration(step.at.Sub(s.end.lab.start))
+			at := step.at.Sub(s.end.lab.start)
 			err = errors.Join(err, s.end.recordImpairment(at, step.applied))
 		}
 		return err

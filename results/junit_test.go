@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 )
@@ -222,7 +223,7 @@ func FuzzJUnit(f *testing.F) {
 	f.Add("日本", "\n", "skipped", "\u0000\ufffe", int64(1)<<62)
 	f.Fuzz(func(t *testing.T, suite, scenario, verdict, text string, took int64) {
 		records := []*Record{
-			{Suite: suite, Scenario: scenario, Verdict: Verdict(verdict), Clock: ClockReal, Duration: Duration(took % 1e18), Reason: text,
+			{Suite: suite, Scenario: scenario, Verdict: Verdict(verdict), Clock: ClockReal, Duration: time.Duration(took % 1e18), Reason: text,
 				Failure: &Failure{Message: text, Location: text}, Kernel: Uname{Release: text}, Figures: []Figure{{Name: text, Value: 1}}},
 			{Suite: suite, Scenario: text, Verdict: Skipped, Clock: ClockVirtual},
 			{Suite: text, Scenario: scenario, Verdict: Failed, Failure: &Failure{}},

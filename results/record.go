@@ -60,12 +60,12 @@ type Record struct {
 	// one process, and each can build on what those before it have left. Empty: it ran alone.
 	Together []string `json:"together,omitempty"`
 
-	Kernel   Uname    `json:"kernel"`          // the kernel whose TCP was tested
-	Clock    string   `json:"clock"`           // ClockVirtual or ClockReal
-	IPv6     bool     `json:"ipv6,omitempty"`  // the Internet protocol of the run, else IPv4
-	Seed     uint64   `json:"seed,string"`     // the seed of the scenario's own random choices
-	Inputs   Inputs   `json:"inputs,omitzero"` // what else the run depends on
-	Duration Duration `json:"duration_ns"`     // of the spec, on Clock
+	Kernel   Uname         `json:"kernel"`          // the kernel whose TCP was tested
+	Clock    string        `json:"clock"`           // ClockVirtual or ClockReal
+	IPv6     bool          `json:"ipv6,omitempty"`  // the Internet protocol of the run, else IPv4
+	Seed     uint64        `json:"seed,string"`     // the seed of the scenario's own random choices
+	Inputs   Inputs        `json:"inputs,omitzero"` // what else the run depends on
+	Duration time.Duration `json:"duration_ns"`     // of the spec, on Clock
 
 	Topology    *Topology     `json:"topology,omitempty"`
 	Impairments []Impairment  `json:"impairments"` // in the order in which they were applied
@@ -145,7 +145,7 @@ type Link struct {
 // An Impairment is one setting of a link end. Asked and Applied are the impairment's own JSON (see Raw); both are
 // absent when it was cleared.
 type Impairment struct {
-	At        Duration        `json:"at_ns"` // since the start of the spec, on its clock
+	At        time.Duration   `json:"at_ns"` // since the start of the spec, on its clock
 	End       string          `json:"end"`
 	Direction string          `json:"direction"`         // for example "egress", "client to server"
 	Asked     json.RawMessage `json:"asked,omitempty"`   // what the scenario wanted
@@ -197,9 +197,9 @@ type Busy struct {
 	Share float64 `json:"share"` // of all of the scenario
 	// Most is of the busiest part of a second or more, between two things that the scenario did: Start, Wait and the like. It
 	// is absent if the scenario was shorter.
-	Most float64  `json:"most,omitempty"`
-	From Duration `json:"from_ns,omitempty"` // where that part began, since the start of the spec
-	For  Duration `json:"for_ns,omitempty"`  // how long it was
+	Most float64       `json:"most,omitempty"`
+	From time.Duration `json:"from_ns,omitempty"` // where that part began, since the start of the spec
+	For  time.Duration `json:"for_ns,omitempty"`  // how long it was
 	// Allowed is true of a scenario whose figures are counts, which a slow machine leaves as they are.
 	Allowed bool `json:"allowed,omitempty"`
 }
@@ -213,17 +213,14 @@ type Artefact struct {
 
 // HostPart is what depends on the machine that the run happened on and on the moment.
 type HostPart struct {
-	Started time.Time `json:"started,omitzero"` // written in UTC
-	Wall    Duration  `json:"wall_ns"`          // of the spec, with the guest's boot if it had one
-	Kernel  Uname     `json:"kernel,omitzero"`  // of the machine; with a guest, not the kernel that was tested
-	CPU     string    `json:"cpu,omitempty"`    // model name
-	CPUs    int       `json:"cpus,omitempty"`   // that the run could use
-	Memory  uint64    `json:"memory,omitempty"` // bytes
+	Started time.Time     `json:"started,omitzero"` // written in UTC
+	Wall    time.Duration `json:"wall_ns"`          // of the spec, with the guest's boot if it had one
+	Kernel  Uname         `json:"kernel,omitzero"`  // of the machine; with a guest, not the kernel that was tested
+	CPU     string        `json:"cpu,omitempty"`    // model name
+	CPUs    int           `json:"cpus,omitempty"`   // that the run could use
+	Memory  uint64        `json:"memory,omitempty"` // bytes
 	// Cached says that the files are copies of an earlier run of the same inputs, which passed.
 	Cached bool `json:"cached,omitempty"`
 	// Artefacts are the files that hold wall times or the like. Compare leaves them out.
 	Artefacts []Artefact `json:"artefacts"`
 }
-
-// A Duration is a [time.Duration]: in a record it is whole nanoseconds.
-type Duration = time.Duration

@@ -354,7 +354,7 @@ func number(v float64) string {
 }
 
 // short prints a duration with three digits or so: "1.23s", "2m7s", "120ms", "250h".
-func short(d Duration) string {
+func short(d time.Duration) string {
 	size := d.Abs()
 	if size >= 100*time.Hour {
 		return fmt.Sprintf("%dh", d/time.Hour)

@@ -365,7 +365,7 @@ func TestVerdict(t *testing.T) {
 		message  string // in the failure
 		location string
 		reason   string
-		duration results.Duration
+		duration time.Duration
 	}{
 		{name: "a record", record: &results.Record{Verdict: results.Passed, Duration: 7}, expected: results.Passed, duration: 7},
 		{name: "a record of a failure", record: &results.Record{Verdict: results.Failed, Failure: failure}, end: ending{status: 1},
