@@ -104,7 +104,7 @@ func paced(net *harness.Network, burst int) bounds.Range {
 }
 
 var _ = DescribeTable("CUBIC sends a window", Label("quick", "netem", "linux"),
-	func(ctx SpecContext, pace func(*harness.Host), expected func(*harness.Lab, *harness.Network, int) bounds.Range) {
+	func(ctx SpecContext, pace func(*harness.Host), expected func(*harness.Network, int) bounds.Range) {
 		const rtt = longRTT
 		lab := harness.NewLab(ctx)
 		net := lab.Path(rtt, largeBuffers)
@@ -116,7 +116,7 @@ var _ = DescribeTable("CUBIC sends a window", Label("quick", "netem", "linux"),
 
 		Expect(perRound(f.data, rtt)).To(Equal([]int{10, 20, 40, 80})) // RFC 6928, RFC 5681
 		fourth := f.data[10+20+40:]
-		lab.Measure("80 segments sent in", last(fourth).At-fourth[0].At, expected(lab, net, len(fourth)))
+		lab.Measure("80 segments sent in", last(fourth).At-fourth[0].At, expected(net, len(fourth)))
 		// The socket has a pacing rate, whether anything obeys it or not.
 		k := net.Client().Oracle()
 		rates := expectPaced(lab, k, f.socket, longestRTT(f.segments)+harness.HostDelay)
