@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/formatter"
 	"github.com/onsi/ginkgo/v2/reporters"
 	"github.com/onsi/ginkgo/v2/types"
 	"github.com/onsi/gomega"
@@ -72,6 +73,9 @@ func RunSpecs(t *testing.T, description string, args ...any) bool {
 func reporting() types.ReporterConfig {
 	_, reporter := ginkgo.GinkgoConfiguration()
 	reporter.NoColor = reporter.NoColor || !results.Terminal(os.Stdout).Colour
+	if reporter.NoColor { // Ginkgo's own messages, such as of a table's wrong parameters, are made without asking the reporter
+		formatter.SingletonFormatter.ColorMode = formatter.ColorModeNone
+	}
 	return reporter
 }
 

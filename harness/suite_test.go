@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/onsi/ginkgo/v2/formatter"
 	. "github.com/onsi/gomega"
 )
 
@@ -17,5 +18,8 @@ func TestNoColoursInPipes(t *testing.T) {
 	stdout := os.Stdout
 	defer func() { os.Stdout = stdout }()
 	os.Stdout = write
+	mode := formatter.SingletonFormatter.ColorMode
+	defer func() { formatter.SingletonFormatter.ColorMode = mode }()
 	g.Expect(reporting().NoColor).To(BeTrue())
+	g.Expect(formatter.F("{{red}}wrong{{/}}")).To(Equal("wrong"))
 }
