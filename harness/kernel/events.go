@@ -302,25 +302,37 @@ func (e *Events) takePrepared(dir string) error {
 	return e.clear()
 }
 
+// bufferDirs are the folders of the CPUs' buffers.
+func (e *Events) bufferDirs() ([]string, error) {
+	return filepath.Glob(filepath.Join(e.instance, "per_cpu/cpu*"))
+}
+
+// readStats reads the statistics of the buffer in a folder such as per_cpu/cpu0.
+func readStats(dir string) (bufferStats, error) {
+	file := filepath.Join(dir, "stats")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return bufferStats{}, err
+	}
+	stats, err := parseStats(bytes.NewReader(text))
+	if err != nil {
+		return bufferStats{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return stats, nil
+}
+
 // isEmpty reports whether nothing has been in the buffers since they were emptied.
 func (e *Events) isEmpty() (bool, error) {
-	files, err := filepath.Glob(filepath.Join(e.instance, "per_cpu/cpu*/stats"))
+	dirs, err := e.bufferDirs()
 	if err != nil {
 		return false, err
 	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
+	for _, dir := range dirs {
+		if stats, err := readStats(dir); err != nil || stats != (bufferStats{}) {
 			return false, err
 		}
-		for line := range strings.Lines(string(text)) {
-			name, count, _ := strings.Cut(strings.TrimSpace(line), ": ")
-			if slices.Contains([]string{"entries", "read events", "overrun", "dropped events"}, name) && count != "0" {
-				return false, nil
-			}
-		}
 	}
-	return len(files) > 0, nil
+	return len(dirs) > 0, nil
 }
 
 // reset takes back what prepare does to the events.
@@ -422,7 +434,7 @@ func (e *Events) prepare() error {
 		}
 		e.formats[f.id], e.kinds[f.id] = f, kind
 	}
-	dirs, err := filepath.Glob(filepath.Join(e.instance, "per_cpu/cpu*"))
+	dirs, err := e.bufferDirs()
 	if err != nil {
 		return err
 	}
@@ -513,15 +525,11 @@ func (e *Events) Stop() (events []Event, lost uint64, err error) {
 		return nil, 0, err
 	}
 	for _, b := range e.buffers {
-		text, err := os.ReadFile(b.dir + "/stats")
+		stats, err := readStats(b.dir)
 		if err != nil {
 			return nil, 0, err
 		}
-		n, err := parseStats(bytes.NewReader(text))
-		if err != nil {
-			return nil, 0, fmt.Errorf("%s/stats: %w", b.dir, err)
-		}
-		lost += n
+		lost += stats.lost
 		for _, page := range b.pages {
 			if events, err = e.decode(page, events); err != nil {
 				return nil, 0, fmt.Errorf("%s/trace_pipe_raw: %w", b.dir, err)

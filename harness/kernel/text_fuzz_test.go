@@ -12,8 +12,8 @@ func FuzzParseStats(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		once, err := parseStats(strings.NewReader(text))
 		twice, errTwice := parseStats(strings.NewReader(text + "\n" + text))
-		if err == nil && (errTwice != nil || twice != 2*once) {
-			t.Errorf("%d, and twice %d, %v", once, twice, errTwice)
+		if err == nil && (errTwice != nil || twice != bufferStats{2 * once.unread, 2 * once.read, 2 * once.lost}) {
+			t.Errorf("%+v, and twice %+v, %v", once, twice, errTwice)
 		}
 	})
 }

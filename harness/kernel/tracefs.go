@@ -259,19 +259,30 @@ func parsePage(l layout, page []byte, f func(at uint64, data []byte) error) erro
 	return nil
 }
 
-// parseStats returns how many events a CPU's buffer lost, from per_cpu/cpuN/stats.
-func parseStats(r io.Reader) (lost uint64, err error) {
+// bufferStats is what became of the events in a CPU's buffer since it was emptied.
+type bufferStats struct{ unread, read, lost uint64 }
+
+// parseStats reads per_cpu/cpuN/stats.
+func parseStats(r io.Reader) (stats bufferStats, err error) {
 	s := bufio.NewScanner(r)
 	for s.Scan() {
 		name, value, _ := strings.Cut(s.Text(), ":")
+		var count *uint64
 		switch name {
+		case "entries":
+			count = &stats.unread
+		case "read events":
+			count = &stats.read
 		case "overrun", "commit overrun", "dropped events":
-			v, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("%s: %w", name, err)
-			}
-			lost += v
+			count = &stats.lost
+		default:
+			continue
 		}
+		v, err := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
+		if err != nil {
+			return bufferStats{}, fmt.Errorf("%s: %w", name, err)
+		}
+		*count += v
 	}
-	return lost, s.Err()
+	return stats, s.Err()
 }

@@ -226,8 +226,8 @@ func FuzzParseFormat(f *testing.F) {
 
 func TestParseStats(t *testing.T) {
 	const text = "entries: 5\noverrun: 10\ncommit overrun: 200\nbytes: 7\noldest event ts:     0.000000\nnow ts:     1.465148\ndropped events: 3000\nread events: 0\n"
-	if lost, err := parseStats(strings.NewReader(text)); err != nil || lost != 3210 {
-		t.Errorf("lost %d, %v", lost, err)
+	if stats, err := parseStats(strings.NewReader(text)); err != nil || stats != (bufferStats{unread: 5, read: 0, lost: 3210}) {
+		t.Errorf("%+v, %v", stats, err)
 	}
 	if _, err := parseStats(strings.NewReader("overrun: many\n")); err == nil {
 		t.Error("many is a number")

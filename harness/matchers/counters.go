@@ -42,26 +42,25 @@ func HaveGrown(name string, growth any) types.GomegaMatcher {
 type HaveCounters map[string]any
 
 // Match is for Gomega.
-func (h HaveCounters) Match(actual any) (bool, error) {
-	found, err := h.judge(actual)
-	return found.ok, err
-}
+func (h HaveCounters) Match(actual any) (bool, error) { return h.matcher().Match(actual) }
 
 // FailureMessage is for Gomega.
-func (h HaveCounters) FailureMessage(actual any) string { return h.message(actual, "Expected to ") }
+func (h HaveCounters) FailureMessage(actual any) string {
+	return h.asked(actual).FailureMessage(actual)
+}
 
 // NegatedFailureMessage is for Gomega.
 func (h HaveCounters) NegatedFailureMessage(actual any) string {
-	return h.message(actual, "Expected not to ")
+	return h.asked(actual).NegatedFailureMessage(actual)
 }
 
-func (h HaveCounters) message(actual any, expected string) string {
-	found, err := h.judge(actual)
-	if err != nil { // which Match has said
-		return err.Error()
-	}
-	m := matcher{claim: h.claim(), last: found}
-	return m.message(expected + m.claim)
+func (h HaveCounters) matcher() *matcher { return &matcher{claim: h.claim(), judge: h.judge} }
+
+// asked is a matcher that was asked about actual: a map cannot keep what it saw.
+func (h HaveCounters) asked(actual any) *matcher {
+	m := h.matcher()
+	_, _ = m.Match(actual) // of an error Gomega has heard before
+	return m
 }
 
 func (h HaveCounters) claim() string {

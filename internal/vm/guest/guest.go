@@ -68,15 +68,15 @@ func run() error {
 	}
 
 	var status Status
-	var err error
 	if err := errors.Join(bootErr, jobErr, seedErr); err != nil {
 		status = Status{ExitCode: -1, Error: err.Error()}
 	} else {
 		status = runProgram(job, output, requests, func(processes []byte) error {
 			return errors.Join(addEntry(stream, ProcessesEntry, processes), stream.Flush())
 		})
-		if status.Lost, err = addTree(stream, ArtefactsDir); err != nil {
-			status.Error = err.Error()
+		var treeErr error
+		if status.Lost, treeErr = addTree(stream, ArtefactsDir); treeErr != nil {
+			status.Error = treeErr.Error()
 		}
 		status.Full = fullFileSystems()
 	}
