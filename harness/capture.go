@@ -41,7 +41,7 @@ type Place interface{ Ends() []*End }
 // Capture starts to record the packets at some places into one file of the spec's artefacts. What
 // rules and schedules do meanwhile ([End.Rule], [End.Schedule]), at any end, is marked in it: a packet
 // that a rule dropped is in the file on an interface of its own, a packet that it held or duplicated has
-// a comment, and so has the first packet behind a step of a schedule.
+// a comment, and so has the first packet after a step of a schedule.
 func (l *Lab) Capture(places ...Place) *Capture {
 	ginkgo.GinkgoHelper()
 	name := l.artefact("capture", "pcapng")

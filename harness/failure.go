@@ -69,7 +69,7 @@ func (l *Lab) keepFailure() string {
 	return summary.String()
 }
 
-// showFailure has Ginkgo print the summary behind the failure.
+// showFailure has Ginkgo print the summary after the failure.
 func showFailure(summary string) {
 	ginkgo.AddReportEntry("evidence", ginkgo.ReportEntryVisibilityFailureOrVerbose, "\n"+summary)
 }
@@ -310,7 +310,7 @@ func kernelLog(since time.Duration) string {
 	}
 }
 
-// parseKmsg takes apart "priority,sequence,microseconds,flags;text" and lines with keys behind it
+// parseKmsg takes apart "priority,sequence,microseconds,flags;text" and lines with keys after it
 // (Documentation/ABI/testing/dev-kmsg).
 func parseKmsg(record []byte) (line string, at time.Duration, ok bool) {
 	head, rest, ok := bytes.Cut(record, []byte(";"))

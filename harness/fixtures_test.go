@@ -220,29 +220,29 @@ var fixtures = map[string]fixture{
 			NewLab(ctx).Build(&graph) // want: bad graph
 		})
 	}},
-	"infinite figure": {specs: func() {
-		ginkgo.It("has an infinite figure", func(ctx ginkgo.SpecContext) {
-			NewLab(ctx).Note("share", math.Inf(1)) // want: infinite figure
+	"infinite metric": {specs: func() {
+		ginkgo.It("has an infinite metric", func(ctx ginkgo.SpecContext) {
+			NewLab(ctx).Note("share", math.Inf(1)) // want: infinite metric
 		})
 	}},
-	"figure outside": {specs: func() {
+	"metric outside": {specs: func() {
 		ginkgo.It("waits too long", func(ctx ginkgo.SpecContext) {
 			expected := oracle.Between(40*time.Millisecond, 43*time.Millisecond).From("RFC 8985, 7.2")
 			lab := NewLab(ctx)
 			lab.Measure("probe after", 39*time.Millisecond, expected) // the grain of what is seen
-			lab.Measure("probe after", 44*time.Millisecond, expected) // want: figure outside
+			lab.Measure("probe after", 44*time.Millisecond, expected) // want: metric outside
 		})
 	}},
-	"figure without source": {specs: func() {
+	"metric without source": {specs: func() {
 		ginkgo.It("knows no reason", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			lab.Check("probes", 1, bounds.Exactly(1))
-			lab.Measure("probes", 1, bounds.Exactly(1)) // want: figure without source
+			lab.Measure("probes", 1, bounds.Exactly(1)) // want: metric without source
 		})
 	}},
-	"figure in another unit": {specs: func() {
+	"metric in another unit": {specs: func() {
 		ginkgo.It("compares bytes with bits", func(ctx ginkgo.SpecContext) {
-			NewLab(ctx).Check("sent", bounds.In(8, "bytes"), bounds.AtLeast(1).In("bit")) // want: figure in another unit
+			NewLab(ctx).Check("sent", bounds.In(8, "bytes"), bounds.AtLeast(1).In("bit")) // want: metric in another unit
 		})
 	}},
 	"bad impairment": {specs: func() {

@@ -204,7 +204,7 @@ func TestRecordOfASpec(t *testing.T) {
 		File: "capture-2.pcapng", Interfaces: []results.CaptureInterface{{End: "server/eth0"}},
 	}))
 	// Of counts, 2 is at the edge of 2 to 5: 1 is the nearest that is not allowed, of a width from 1 to 6.
-	g.Expect(record.Figures).To(Equal([]results.Figure{{
+	g.Expect(record.Metrics).To(Equal([]results.Metric{{
 		Name: "requests", Value: 2, Whole: true, Of: 2,
 		Bounds: &results.Bounds{Lower: new(2.), Upper: new(5.), Margin: 1, Share: .2, Source: "as asked"},
 	}}))
@@ -251,13 +251,13 @@ func TestSpecsThatDoNotPass(t *testing.T) {
 		{fixture: "lab of a BeforeAll", scenario: "ordered is first", verdict: results.Failed, want: "BeforeAll", message: []string{"new lab: in a BeforeAll"}},
 		{fixture: "both of a graph", scenario: "impairs both of a graph", verdict: results.Failed, want: "both of a graph", message: []string{"the topology is a graph"}},
 		{fixture: "bad graph", scenario: "has a bad graph", verdict: results.Failed, want: "bad graph", message: []string{`there is no host "b"`}},
-		{fixture: "infinite figure", scenario: "has an infinite figure", verdict: results.Failed, want: "infinite figure", message: []string{`figure "share": +Inf`}},
-		{fixture: "figure outside", scenario: "waits too long", verdict: results.Failed, want: "figure outside",
+		{fixture: "infinite metric", scenario: "has an infinite metric", verdict: results.Failed, want: "infinite metric", message: []string{`metric "share": +Inf`}},
+		{fixture: "metric outside", scenario: "waits too long", verdict: results.Failed, want: "metric outside",
 			message: []string{"probe after 44 ms, expected 39 to 43 ms: RFC 8985, 7.2"}},
-		{fixture: "figure without source", scenario: "knows no reason", verdict: results.Failed, want: "figure without source",
+		{fixture: "metric without source", scenario: "knows no reason", verdict: results.Failed, want: "metric without source",
 			message: []string{`measure "probes"`, "say where its bounds are from"}},
-		{fixture: "figure in another unit", scenario: "compares bytes with bits", verdict: results.Failed, want: "figure in another unit",
-			message: []string{`figure "sent"`, `"bytes"`, `"bit"`}},
+		{fixture: "metric in another unit", scenario: "compares bytes with bits", verdict: results.Failed, want: "metric in another unit",
+			message: []string{`metric "sent"`, `"bytes"`, `"bit"`}},
 		{fixture: "bad impairment", scenario: "loses more than there is", verdict: results.Failed, want: "bad impairment", message: []string{"client/eth0", "Loss.Percent", "130"}},
 		{fixture: "bad peer", scenario: "starts a bad peer", verdict: results.Failed, want: "bad peer", message: []string{"start peer client-1", "Connect"}},
 		{fixture: "no such program", scenario: "starts no such program", verdict: results.Failed, want: "no such program", message: []string{"/no/such/program"}},
@@ -365,7 +365,7 @@ func TestEvidenceOfAFailure(t *testing.T) {
 			g.Expect(record.Peers).To(HaveLen(3))
 			if fixture == "no evidence" {
 				g.Expect(record.Counters).To(BeEmpty())
-				g.Expect(record.Figures).To(HaveLen(1))
+				g.Expect(record.Metrics).To(HaveLen(1))
 			} else {
 				g.Expect(record.Counters).To(HaveLen(2))
 				g.Expect(record.Peers).To(HaveEach(HaveField("Error", "still running when the scenario ended")))
@@ -535,7 +535,7 @@ func TestSeveralAttempts(t *testing.T) {
 	records := start(t, "attempts").finish(0).records()
 	g.Expect(records).To(HaveLen(2))
 	g.Expect(records).To(HaveEach(HaveField("Verdict", results.Passed)))
-	g.Expect(records[0].Figures).To(Equal([]results.Figure{{Name: "attempt", Value: 3, Whole: true}}))
+	g.Expect(records[0].Metrics).To(Equal([]results.Metric{{Name: "attempt", Value: 3, Whole: true}}))
 	// Only the last attempt's files are evidence.
 	g.Expect(records[1].Artefacts).To(HaveExactElements(HaveField("Path", "attempt-2"), HaveField("Path", "counters.json")))
 }
@@ -857,7 +857,7 @@ func TestInParallel(t *testing.T) {
 	g.Expect(records).To(HaveLen(6))
 	for i, record := range records {
 		g.Expect(record.Verdict).To(Equal(results.Passed))
-		g.Expect(record.Figures).To(Equal([]results.Figure{{Name: "number", Value: float64(i), Whole: true}}))
+		g.Expect(record.Metrics).To(Equal([]results.Metric{{Name: "number", Value: float64(i), Whole: true}}))
 		g.Expect(record.Peers).To(HaveLen(3))
 	}
 }

@@ -15,12 +15,12 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// Measure asserts that a figure that the scenario is about lies where it is expected, and puts both into the record and the
+// Measure asserts that a metric that the scenario is about lies where it is expected, and puts both into the record and the
 // closing table: the value, its bounds, how near to an edge it was, and the source of the expectation.
 //
 // The value is a time.Duration, another number, or a bounds.Value, which has a unit. The source is the expectation's own
 // (an oracle.Span has one), or is given here: an RFC, a sysctl, a constant of the kernel, a formula. Several values of one
-// name are one figure: the one that is nearest to an edge.
+// name are one metric: the one that is nearest to an edge.
 func (l *Lab) Measure(name string, value any, expected bounds.Expectation, source ...string) {
 	ginkgo.GinkgoHelper()
 	r := expected.Range()
@@ -28,7 +28,7 @@ func (l *Lab) Measure(name string, value any, expected bounds.Expectation, sourc
 	if r.Source == "" {
 		check(fmt.Errorf("measure %q: say where its bounds are from: an RFC, a sysctl, a constant of the kernel, a formula", name))
 	}
-	l.measure(&l.record.Figures, name, value, &r)
+	l.measure(&l.record.Metrics, name, value, &r)
 }
 
 // Check is [Lab.Measure] of what the scenario is not about but rests on. It is in the record, with its margin, and not in the
@@ -51,31 +51,31 @@ func CheckEach[E bounds.Expectation](l *Lab, name string, values []time.Duration
 	}
 }
 
-// Note puts a figure into the record and the closing table of which nothing is expected.
+// Note puts a metric into the record and the closing table of which nothing is expected.
 func (l *Lab) Note(name string, value any) {
 	ginkgo.GinkgoHelper()
-	l.measure(&l.record.Figures, name, value, nil)
+	l.measure(&l.record.Metrics, name, value, nil)
 }
 
-// measure records a figure, and fails the spec if it is not within its bounds.
-func (l *Lab) measure(list *[]results.Figure, name string, value any, expected *bounds.Range) {
+// measure records a metric, and fails the spec if it is not within its bounds.
+func (l *Lab) measure(list *[]results.Metric, name string, value any, expected *bounds.Range) {
 	ginkgo.GinkgoHelper()
 	v, err := bounds.Of(value)
 	if err == nil && expected != nil {
 		err = expected.Fits(v)
 	}
 	if err != nil {
-		check(fmt.Errorf("figure %q: %w", name, err))
+		check(fmt.Errorf("metric %q: %w", name, err))
 	}
-	figure := figureOf(name, v, expected)
-	keep(list, figure)
+	metric := metricOf(name, v, expected)
+	keep(list, metric)
 	if expected != nil && !expected.Contains(v) {
-		check(errors.New(figure.String()))
+		check(errors.New(metric.String()))
 	}
 }
 
-func figureOf(name string, v bounds.Value, expected *bounds.Range) results.Figure {
-	f := results.Figure{Name: name, Value: v.Number, Unit: v.Unit, Whole: v.Whole}
+func metricOf(name string, v bounds.Value, expected *bounds.Range) results.Metric {
+	f := results.Metric{Name: name, Value: v.Number, Unit: v.Unit, Whole: v.Whole}
 	if expected == nil {
 		return f
 	}
@@ -96,9 +96,9 @@ func figureOf(name string, v bounds.Value, expected *bounds.Range) results.Figur
 	return f
 }
 
-// keep adds a figure, or, if there is one of that name, keeps of the two the one that is nearer to an edge.
-func keep(list *[]results.Figure, f results.Figure) {
-	i := slices.IndexFunc(*list, func(of results.Figure) bool { return of.Name == f.Name && of.Unit == f.Unit })
+// keep adds a metric, or, if there is one of that name, keeps of the two the one that is nearer to an edge.
+func keep(list *[]results.Metric, f results.Metric) {
+	i := slices.IndexFunc(*list, func(of results.Metric) bool { return of.Name == f.Name && of.Unit == f.Unit })
 	if i < 0 {
 		*list = append(*list, f)
 		return

@@ -26,7 +26,7 @@ func (c *Capture) Report(events ...*Events) *analysis.Report {
 	return report
 }
 
-// kernelEvents are those events that tell why segments were sent again. Their times count from the
+// kernelEvents are those events that tell why segments were retransmitted. Their times count from the
 // start of the spec.
 func kernelEvents(events []kernel.Event, start time.Time) []analysis.KernelEvent {
 	var told []analysis.KernelEvent

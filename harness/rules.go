@@ -166,21 +166,21 @@ func (r *Rule) Resume() {
 // Both directions of a topology are two blackholes.
 func (e *End) Blackhole() *Rule {
 	ginkgo.GinkgoHelper()
-	return e.Rule(rules.Silence().Named(e.blackholeName()))
+	return e.Rule(rules.Blackhole().Named(e.blackholeName()))
 }
 
 // BlackholeFor drops everything that leaves through the end, for a time. The kernel ends it, on the nanosecond.
 func (e *End) BlackholeFor(d time.Duration) *Rule {
 	ginkgo.GinkgoHelper()
-	return e.Rule(rules.Silence().For(d).Named(e.blackholeName()))
+	return e.Rule(rules.Blackhole().For(d).Named(e.blackholeName()))
 }
 
 // blackholeName numbers the blackholes of an end: two rules need two names.
 func (e *End) blackholeName() string {
 	if s := e.rules(); s != nil && len(s.list) > 0 {
-		return fmt.Sprintf("silence #%d", len(s.list)+1)
+		return fmt.Sprintf("blackhole #%d", len(s.list)+1)
 	}
-	return "silence"
+	return "blackhole"
 }
 
 // A Trace records every packet that is offered to the link at an end, from its start until its Stop. It can be read at any time.

@@ -29,7 +29,7 @@ func init() {
 			net.Impair(impair.Netem{Delay: 5 * time.Millisecond})
 			trace := net.ToServer.Trace()
 			lost := net.ToServer.Rule(rules.Drop(rules.Data.Number(5)))
-			late := net.ToClient.Rule(rules.Hold(30*time.Millisecond, rules.SYNACK.First(1)))
+			late := net.ToClient.Rule(rules.Delay(30*time.Millisecond, rules.SYNACK.First(1)))
 			wire := lab.Capture(net.Routers[0])
 			server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(80), Backlog: backlog})
 			client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(80), Bytes: 20 * 1448})
@@ -38,7 +38,7 @@ func init() {
 
 			Expect(lost.Count()).To(Equal(rules.Count{Rule: "drop data 5", Matched: 1, Acted: 1}))
 			Expect(lost.Hits()).To(HaveLen(1))
-			Expect(late.Hits()).To(HaveExactElements(HaveField("Action", "hold 30ms")))
+			Expect(late.Hits()).To(HaveExactElements(HaveField("Action", "delay 30ms")))
 			Expect(connection.ConnectTime).To(BeNumerically(">=", 40*time.Millisecond))
 			Expect(net.Client().Counters()).To(HaveKeyWithValue("TcpRetransSegs", int64(1)))
 			// What rules did stands in the capture: the lost segment was never sent, and is there with a comment.
@@ -49,12 +49,12 @@ func init() {
 				And(HaveField("Interface", net.ToServer.String()+analysis.DroppedSuffix), HaveField("Length", 1448))))
 			text, err := os.ReadFile(filepath.Join(lab.Dir(), wire.File()))
 			Expect(err).NotTo(HaveOccurred())
-			Expect(string(text)).To(And(ContainSubstring(`drop (rule "drop data 5")`), ContainSubstring(`hold 30ms (rule "hold 30ms SYN-ACK`)))
+			Expect(string(text)).To(And(ContainSubstring(`drop (rule "drop data 5")`), ContainSubstring(`delay 30ms (rule "delay 30ms SYN-ACK`)))
 			// Two ends of one link: what was offered and not dropped has passed the queue.
 			Expect(trace.Offered()).To(HaveLen(int(net.ToServer.Queue().Packets) + 1))
 		})
 	}}
-	fixtures["silence"] = fixture{netem: true, specs: func() {
+	fixtures["blackhole"] = fixture{netem: true, specs: func() {
 		ginkgo.It("falls silent, and tells", func(ctx ginkgo.SpecContext) {
 			const patience = 200 * time.Millisecond
 			lab := NewLab(ctx)
@@ -63,16 +63,16 @@ func init() {
 				program := peers.Dial{Connect: net.Server().Addr(80), Timeout: patience}
 				return lab.Start(net.Client(), program).Wait().Connections[0]
 			}
-			silence := net.ToClient.Blackhole()
+			blackhole := net.ToClient.Blackhole()
 			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
-			silence.Stop()
+			blackhole.Stop()
 			Expect(dial().Err).To(MatchError(unix.ECONNREFUSED))
-			silence.Resume()
+			blackhole.Resume()
 			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
-			silence.Stop()
+			blackhole.Stop()
 			net.ToServer.BlackholeFor(time.Hour)
 			Expect(dial().Err).To(MatchError(unix.EINPROGRESS))
-			Expect(silence.Count().Acted).To(BeEquivalentTo(2))
+			Expect(blackhole.Count().Acted).To(BeEquivalentTo(2))
 
 			for _, one := range []struct {
 				program peers.Dial
@@ -127,13 +127,13 @@ func TestRulesOfASpec(t *testing.T) {
 	g.Expect(accounts[0].Hits).To(HaveExactElements(And(
 		HaveField("Rule", "drop data 5"), HaveField("Number", BeEquivalentTo(5)), HaveField("Packet", HaveLen(rules.SnapLength)))))
 	g.Expect(accounts[0].Hits[0].At).To(And(BeNumerically(">", lost.At), BeNumerically("<", record.Duration)), "since the start of the spec")
-	g.Expect(accounts[1].Counts).To(Equal([]rules.Count{{Rule: "hold 30ms SYN-ACK 1", Matched: 1, Acted: 1}}))
+	g.Expect(accounts[1].Counts).To(Equal([]rules.Count{{Rule: "delay 30ms SYN-ACK 1", Matched: 1, Acted: 1}}))
 }
 
-func TestSilenceOfASpec(t *testing.T) {
+func TestBlackholeOfASpec(t *testing.T) {
 	t.Parallel()
 	needNetem(t)
-	NewWithT(t).Expect(start(t, "silence").finish(0).record().Verdict).To(Equal(results.Passed))
+	NewWithT(t).Expect(start(t, "blackhole").finish(0).record().Verdict).To(Equal(results.Passed))
 }
 
 func TestRulesWithOffload(t *testing.T) {

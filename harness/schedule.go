@@ -46,7 +46,7 @@ func (s scheduled) comment(end *End) string {
 // Schedule changes the impairment of the end over time, from now until the schedule is over, until
 // Stop or until the spec ends; what it has set then stays. The end must not be impaired otherwise
 // meanwhile. Each step stands in the record with its time, and in captures as a comment on the
-// first packet behind it.
+// first packet after it.
 //
 // Netems without a seed get one that follows from the lab's, the same in all steps.
 func (e *End) Schedule(plan schedule.Schedule) *Schedule {

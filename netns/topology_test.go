@@ -43,7 +43,7 @@ func attrs(t *testing.T, e *End) *netlink.LinkAttrs {
 	return link.Attrs()
 }
 
-// tcpSegments returns how many TCP segments the host has sent. OutSegs does not count what is sent again, which
+// tcpSegments returns how many TCP segments the host has sent. OutSegs does not count retransmissions, which
 // happens without loss too when the machine is busy.
 func tcpSegments(t *testing.T, h *Host) uint64 {
 	t.Helper()

@@ -69,7 +69,7 @@ func TestConnectTimesOutInTheKernel(t *testing.T) {
 		t.Errorf("gave up after %v, expected at least 3 s", c.ConnectTime)
 	}
 	if i := c.TCPInfo; i == nil || i.Total_retrans < 1 || i.Total_retrans != uint32(i.Retransmits) {
-		t.Errorf("TCP_INFO does not tell of the SYNs that were sent again: %+v", i)
+		t.Errorf("TCP_INFO does not tell of the SYNs that were retransmitted: %+v", i)
 	}
 }
 

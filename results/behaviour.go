@@ -27,9 +27,9 @@ type ScenarioChange struct {
 	VerdictA, VerdictB Verdict // empty where a run does not have the scenario
 	ReasonA, ReasonB   string  // why it was skipped
 
-	// Of a scenario that ran in both, what differs: figures in the scenario's order, and counters, the
+	// Of a scenario that ran in both, what differs: metrics in the scenario's order, and counters, the
 	// relatively largest difference first.
-	Figures  []Change
+	Metrics  []Change
 	Counters []Change
 }
 
@@ -39,7 +39,7 @@ type Change struct {
 	Name string
 	Unit string
 	A, B float64
-	// Of a figure that only one of the runs has. A counter that is absent is 0.
+	// Of a metric that only one of the runs has. A counter that is absent is 0.
 	Missing, Extra bool
 }
 
@@ -52,7 +52,7 @@ func (c Change) relative() float64 {
 	return (c.B - c.A) / math.Abs(c.A)
 }
 
-// slight tells whether both runs have the figure, with much the same value.
+// slight tells whether both runs have the metric, with much the same value.
 func (c Change) slight() bool { return math.Abs(c.relative()) < slight }
 
 // weight orders changes: from nothing to something, or back, is 1, and nothing is more.
@@ -60,7 +60,7 @@ func (c Change) weight() float64 {
 	return math.Abs(c.B-c.A) / max(math.Abs(c.A), math.Abs(c.B))
 }
 
-// CompareBehaviour lists what is not the same in two runs of the same scenarios: verdicts, figures, and the counters
+// CompareBehaviour lists what is not the same in two runs of the same scenarios: verdicts, metrics, and the counters
 // of TCP, or of all layers. What the layers below count follows from the segments, and kernels do not agree on
 // how to count it. Two runs without any record cannot be compared.
 func CompareBehaviour(a, b *Run, allCounters bool) (Behaviour, error) {
@@ -120,20 +120,20 @@ func (c *ScenarioChange) compare(a, b *Record, allCounters bool) bool {
 		c.VerdictB, c.ReasonB = b.Verdict, b.Reason
 	}
 	if a != nil && b != nil && ran(a) && ran(b) {
-		c.Figures = compareFigures(a.Figures, b.Figures)
+		c.Metrics = compareMetrics(a.Metrics, b.Metrics)
 		c.Counters = compareCounters(a.Counters, b.Counters, allCounters)
 	}
-	return c.VerdictA != c.VerdictB || len(c.Figures)+len(c.Counters) > 0
+	return c.VerdictA != c.VerdictB || len(c.Metrics)+len(c.Counters) > 0
 }
 
 func ran(r *Record) bool { return r.Verdict != Skipped && r.Verdict != Pending }
 
-// compareFigures matches figures by their name and, where a scenario has several of one name, by their order.
-func compareFigures(a, b []Figure) []Change {
-	named := func(figures []Figure) ([]string, map[string]Figure) {
+// compareMetrics matches metrics by their name and, where a scenario has several of one name, by their order.
+func compareMetrics(a, b []Metric) []Change {
+	named := func(metrics []Metric) ([]string, map[string]Metric) {
 		var names []string
-		byName := map[string]Figure{}
-		for _, f := range figures {
+		byName := map[string]Metric{}
+		for _, f := range metrics {
 			name := f.Name
 			for n := 2; ; n++ {
 				if _, taken := byName[name]; !taken {
@@ -204,11 +204,11 @@ func keys(m map[string]int64) []string {
 // counterLines is how many counters of a scenario are printed unless all are asked for.
 const counterLines = 6
 
-// slight is a difference that is not printed unless all are asked for: a share of the figure. Kernels differ by as
+// slight is a difference that is not printed unless all are asked for: a share of the metric. Kernels differ by as
 // much in what a timer or an interrupt adds to a time.
 const slight = 0.01
 
-// Table prints the changes for a terminal: scenarios of which the verdict or a figure differs, and of
+// Table prints the changes for a terminal: scenarios of which the verdict or a metric differs, and of
 // their counters those that differ most, relatively. If the counters of all layers were compared, it has every
 // scenario and every counter.
 func (b Behaviour) Table(w io.Writer, o TableOptions) error {
@@ -216,8 +216,8 @@ func (b Behaviour) Table(w io.Writer, o TableOptions) error {
 	hidden := 0
 	for _, change := range b.Changes {
 		if !b.all {
-			change.Figures = slices.DeleteFunc(slices.Clone(change.Figures), Change.slight)
-			if change.VerdictA == change.VerdictB && len(change.Figures) == 0 {
+			change.Metrics = slices.DeleteFunc(slices.Clone(change.Metrics), Change.slight)
+			if change.VerdictA == change.VerdictB && len(change.Metrics) == 0 {
 				hidden++
 				continue
 			}
@@ -226,7 +226,7 @@ func (b Behaviour) Table(w io.Writer, o TableOptions) error {
 	}
 	t.line(b.summary())
 	if hidden > 0 {
-		t.line(fmt.Sprintf("(%d of them only in counters, or in figures by less than %g %%, and not listed; --all does)", hidden, 100*slight))
+		t.line(fmt.Sprintf("(%d of them only in counters, or in metrics by less than %g %%, and not listed; --all does)", hidden, 100*slight))
 	}
 	_, err := w.Write(t.out.Bytes())
 	return err
@@ -262,7 +262,7 @@ func (t *table) change(c ScenarioChange, all bool) {
 	if !all && len(counters) > counterLines {
 		counters, more = counters[:counterLines], len(counters)-counterLines
 	}
-	rows := append(slices.Clone(c.Figures), counters...)
+	rows := append(slices.Clone(c.Metrics), counters...)
 	columns := []column{{}, {right: true}, {}, {}, {right: true}}
 	var cells [][]cell
 	for _, row := range rows {

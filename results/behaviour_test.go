@@ -29,7 +29,7 @@ func on(kernel string, r *Record) *Record {
 
 func syns(kernel string, count float64) *Record {
 	r := on(kernel, small("handshake", "retransmits the SYN with exponential back-off"))
-	r.Figures = []Figure{{Name: "SYNs", Value: count}, {Name: "gave up after", Value: 120 + count, Unit: "s"}}
+	r.Metrics = []Metric{{Name: "SYNs", Value: count}, {Name: "gave up after", Value: 120 + count, Unit: "s"}}
 	r.Counters = []CounterDiff{
 		{Host: "client", Diff: map[string]int64{"TcpExtTCPSynRetrans": int64(count) - 1, "TcpAttemptFails": 1, "IpOutRequests": int64(count)}},
 		{Host: "router", Diff: map[string]int64{"IpForwDatagrams": int64(count)}},
@@ -49,7 +49,7 @@ func TestCompareBehaviour(t *testing.T) {
 	skipped.Verdict, skipped.Reason = Skipped, "is for kernels >= 6.5.0; this is 6.1"
 	older := []*Record{syns("6.1", 7), same("6.1"), counted("6.1", 1), skipped, on("6.1", small("teardown", "old"))}
 	ran := on("6.12", small("handshake", "needs a new kernel"))
-	ran.Figures = []Figure{{Name: "new", Value: 1}}
+	ran.Metrics = []Metric{{Name: "new", Value: 1}}
 	newer := []*Record{syns("6.12", 11), same("6.12"), counted("6.12", 2), ran, on("6.12", small("teardown", "new"))}
 
 	found := behaviour(t, older, newer, false)
@@ -60,7 +60,7 @@ func TestCompareBehaviour(t *testing.T) {
 		{Suite: "handshake", Scenario: "needs a new kernel", VerdictA: Skipped, VerdictB: Passed, ReasonA: "is for kernels >= 6.5.0; this is 6.1"},
 		{
 			Suite: "handshake", Scenario: "retransmits the SYN with exponential back-off", VerdictA: Passed, VerdictB: Passed,
-			Figures:  []Change{{Name: "SYNs", A: 7, B: 11}, {Name: "gave up after", Unit: "s", A: 127, B: 131}},
+			Metrics:  []Change{{Name: "SYNs", A: 7, B: 11}, {Name: "gave up after", Unit: "s", A: 127, B: 131}},
 			Counters: []Change{{Host: "client", Name: "TcpExtTCPSynRetrans", A: 6, B: 10}},
 		},
 		{Suite: "teardown", Scenario: "new", VerdictB: Passed},
@@ -101,11 +101,11 @@ teardown: old
 	g.Expect(out.String()).To(Equal("0 of 5 scenarios differ from 6.1 with seed 1 to 6.1 with seed 1\n"))
 }
 
-func TestCompareFigures(t *testing.T) {
+func TestCompareMetrics(t *testing.T) {
 	g := NewWithT(t)
-	a := []Figure{{Name: "gap", Value: 1, Unit: "s"}, {Name: "gap", Value: 2, Unit: "s"}, {Name: "rate", Value: 5, Unit: "Mbit/s"}, {Name: "gone", Value: 3}}
-	b := []Figure{{Name: "gap", Value: 1, Unit: "s"}, {Name: "gap", Value: 4, Unit: "s"}, {Name: "rate", Value: 5, Unit: "kbit/s"}, {Name: "new"}}
-	changes := compareFigures(a, b)
+	a := []Metric{{Name: "gap", Value: 1, Unit: "s"}, {Name: "gap", Value: 2, Unit: "s"}, {Name: "rate", Value: 5, Unit: "Mbit/s"}, {Name: "gone", Value: 3}}
+	b := []Metric{{Name: "gap", Value: 1, Unit: "s"}, {Name: "gap", Value: 4, Unit: "s"}, {Name: "rate", Value: 5, Unit: "kbit/s"}, {Name: "new"}}
+	changes := compareMetrics(a, b)
 	g.Expect(changes).To(Equal([]Change{
 		{Name: "gap (2)", Unit: "s", A: 2, B: 4},
 		{Name: "rate", Unit: "Mbit/s", A: 5, Missing: true},
@@ -138,7 +138,7 @@ func TestChangeTexts(t *testing.T) {
 func TestBehaviourTableBoundsTheCounters(t *testing.T) {
 	g := NewWithT(t)
 	a, b := on("6.1", small("s", "t")), on("6.1", small("s", "t"))
-	a.Figures, b.Figures = []Figure{{Name: "n", Value: 1}}, []Figure{{Name: "n", Value: 2}}
+	a.Metrics, b.Metrics = []Metric{{Name: "n", Value: 1}}, []Metric{{Name: "n", Value: 2}}
 	a.Counters = []CounterDiff{{Host: "client", Diff: map[string]int64{}}}
 	b.Counters = []CounterDiff{{Host: "client", Diff: map[string]int64{"TcpA": 1, "TcpB": 1, "TcpC": 1, "TcpD": 1, "TcpE": 1, "TcpF": 1, "TcpG": 1, "TcpH": 1}}}
 	var out bytes.Buffer
@@ -152,20 +152,20 @@ func TestBehaviourTableBoundsTheCounters(t *testing.T) {
 // What differs only slightly is counted, and not listed unless all is asked for.
 func TestBehaviourTableLeavesSlightDifferencesOut(t *testing.T) {
 	g := NewWithT(t)
-	record := func(scenario string, figures []Figure, segments int64) *Record {
+	record := func(scenario string, metrics []Metric, segments int64) *Record {
 		r := on("6.1", small("s", scenario))
-		r.Figures, r.Counters = figures, []CounterDiff{{Host: "client", Diff: map[string]int64{"TcpInSegs": segments}}}
+		r.Metrics, r.Counters = metrics, []CounterDiff{{Host: "client", Diff: map[string]int64{"TcpInSegs": segments}}}
 		return r
 	}
-	a := []*Record{record("counters", nil, 1), record("figures", []Figure{{Name: "x", Value: 100}, {Name: "y", Value: 100}}, 1)}
-	b := []*Record{record("counters", nil, 2), record("figures", []Figure{{Name: "x", Value: 100.9}, {Name: "y", Value: 101}}, 1)}
+	a := []*Record{record("counters", nil, 1), record("metrics", []Metric{{Name: "x", Value: 100}, {Name: "y", Value: 100}}, 1)}
+	b := []*Record{record("counters", nil, 2), record("metrics", []Metric{{Name: "x", Value: 100.9}, {Name: "y", Value: 101}}, 1)}
 	var out bytes.Buffer
 	g.Expect(behaviour(t, a, b, false).Table(&out, TableOptions{})).To(Succeed())
-	g.Expect(out.String()).To(Equal(`s: figures
+	g.Expect(out.String()).To(Equal(`s: metrics
     y  100  ->  101  +1 %
 
 2 of 2 scenarios differ from 6.1 with seed 1 to 6.1 with seed 1
-(1 of them only in counters, or in figures by less than 1 %, and not listed; --all does)
+(1 of them only in counters, or in metrics by less than 1 %, and not listed; --all does)
 `))
 	out.Reset()
 	g.Expect(behaviour(t, a, b, true).Table(&out, TableOptions{})).To(Succeed())

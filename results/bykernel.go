@@ -19,13 +19,13 @@ type ByKernel struct {
 // A KernelRow is one thing that differs.
 type KernelRow struct {
 	Suite, Scenario string
-	Figure          string   // empty: whether the scenario ran at all
+	Metric          string   // empty: whether the scenario ran at all
 	Cells           []string // one for each kernel
-	Source          string   // of a figure's bounds
+	Source          string   // of a metric's bounds
 }
 
 // CompareKernels lists what differs by kernel in runs of the same scenarios, one for each kernel: scenarios that are for some
-// kernels only, and figures of which no value could be right on all of them. That a figure's value differs within bounds that
+// kernels only, and metrics of which no value could be right on all of them. That a metric's value differs within bounds that
 // overlap is no behaviour.
 func CompareKernels(runs []*Run) (ByKernel, error) {
 	type key struct{ suite, scenario string }
@@ -79,17 +79,17 @@ func rowsOf(records []*Record) []KernelRow {
 		return nil
 	}
 	var rows []KernelRow
-	for _, f := range records[0].Figures {
-		row := KernelRow{Suite: row.Suite, Scenario: row.Scenario, Figure: f.Name}
+	for _, f := range records[0].Metrics {
+		row := KernelRow{Suite: row.Suite, Scenario: row.Scenario, Metric: f.Name}
 		differs := false
 		for _, r := range records {
-			j := slices.IndexFunc(r.Figures, func(of Figure) bool { return of.Name == f.Name && of.Unit == f.Unit })
+			j := slices.IndexFunc(r.Metrics, func(of Metric) bool { return of.Name == f.Name && of.Unit == f.Unit })
 			if j < 0 {
 				row.Cells = append(row.Cells, absent)
 				differs = true
 				continue
 			}
-			of := r.Figures[j]
+			of := r.Metrics[j]
 			row.Cells = append(row.Cells, of.cell())
 			differs = differs || !f.sameBounds(of)
 			if of.Bounds != nil {
@@ -119,8 +119,8 @@ func ranText(r *Record) string {
 	return string(r.Verdict)
 }
 
-// cell is a figure and what is expected of it, without the source.
-func (f Figure) cell() string {
+// cell is a metric and what is expected of it, without the source.
+func (f Metric) cell() string {
 	text := quantity(f.Value, f.Unit)
 	if f.Bounds == nil {
 		return text
@@ -134,8 +134,8 @@ func (f Figure) cell() string {
 	return text
 }
 
-// sameBounds reports whether one value could be right for both figures: bounds can have a part that was measured.
-func (f Figure) sameBounds(g Figure) bool {
+// sameBounds reports whether one value could be right for both metrics: bounds can have a part that was measured.
+func (f Metric) sameBounds(g Metric) bool {
 	if f.Bounds == nil || g.Bounds == nil {
 		return f.Bounds == g.Bounds
 	}
@@ -146,7 +146,7 @@ func (f Figure) sameBounds(g Figure) bool {
 // Markdown writes the rows as a table, the longest column last.
 func (b ByKernel) Markdown(w io.Writer) error {
 	var page markdownPage
-	page.head(slices.Concat([]string{"Suite", "Scenario", "Figure"}, b.Kernels, []string{"Source"})...)
+	page.head(slices.Concat([]string{"Suite", "Scenario", "Metric"}, b.Kernels, []string{"Source"})...)
 	suite, scenario := "", ""
 	for _, r := range b.Rows {
 		shown := []string{r.Suite, r.Scenario}
@@ -154,7 +154,7 @@ func (b ByKernel) Markdown(w io.Writer) error {
 			shown = []string{"", ""}
 		}
 		suite, scenario = r.Suite, r.Scenario
-		cells := slices.Concat(shown, []string{r.Figure}, r.Cells, []string{r.Source})
+		cells := slices.Concat(shown, []string{r.Metric}, r.Cells, []string{r.Source})
 		for i, cell := range cells {
 			cells[i] = markdownText(cell)
 		}

@@ -14,7 +14,7 @@ func TestCompareKernels(t *testing.T) {
 		r, err := Create(root, id)
 		g.Expect(err).NotTo(HaveOccurred())
 		syn := small("handshake", "retransmits its SYN")
-		syn.Figures = []Figure{
+		syn.Metrics = []Metric{
 			{Name: "SYNs", Value: syns, Whole: true, Bounds: within(syns, syns, 1, .5, "tcp_syn_linear_timeouts")},
 			{Name: "gave up after", Value: 120 + syns, Unit: "s", Bounds: within(127, 140, 1, .1, "RFC 6298")},
 			{Name: "goodput", Value: goodput, Unit: "Mbit/s", Bounds: within(goodput-1, goodput+1, 1, .5, "measured")},
@@ -36,7 +36,7 @@ func TestCompareKernels(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	var text strings.Builder
 	g.Expect(by.Markdown(&text)).To(Succeed())
-	g.Expect(text.String()).To(Equal(`| Suite | Scenario | Figure | 6.1.0-1-amd64 | 6.12.0-1-amd64 | Source |
+	g.Expect(text.String()).To(Equal(`| Suite | Scenario | Metric | 6.1.0-1-amd64 | 6.12.0-1-amd64 | Source |
 |---|---|---|---|---|---|
 | handshake | needs a \| new kernel |  | is for >= 6.5.0 | passed |  |
 | handshake | retransmits its SYN | SYNs | 7 | 11 | tcp_syn_linear_timeouts |

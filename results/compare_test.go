@@ -54,8 +54,8 @@ func TestCompareRecords(t *testing.T) {
 			[]string{"counters[0].diff.TcpAttemptFails 1 != absent"}},
 		{"a counter that moved", func(r *Record) { r.Counters[1].Diff = map[string]int64{"TcpInSegs": 3} },
 			[]string{"counters[1].diff.TcpInSegs absent != 3"}},
-		{"the last digit", func(r *Record) { r.Figures[1].Value = 129.512000004 },
-			[]string{"figures[1].value 129.512000003 != 129.512000004"}},
+		{"the last digit", func(r *Record) { r.Metrics[1].Value = 129.512000004 },
+			[]string{"metrics[1].value 129.512000003 != 129.512000004"}},
 		{"a number above 2^53", func(r *Record) {
 			r.Queues[0].Bytes = 1<<63 + 1
 			r.Peers[1].Result = json.RawMessage("9007199254740993")

@@ -45,7 +45,7 @@
 //	             (TcpCurrEstab) at the end; those that are 0 are absent
 //	queues       qdisc statistics per link end
 //	captures     file, and per interface the packets captured and those that the capture dropped
-//	figures      the numbers that the scenario is about: name, value, unit, expected
+//	metrics      the numbers that the scenario is about: name, value, unit, expected
 //	artefacts    path (relative to the record, never outside its folder), size in bytes, sha256
 //	host         wall time, start, the machine, and artefacts that depend on them. The only part that may differ
 //	             between two runs of the same seed in virtual time.
@@ -61,9 +61,9 @@
 //
 //	jq -r 'select(.failure) | "\(.suite): \(.scenario): \(.failure.message)"' results/latest/*/*/record.json
 //
-// The figures as tab-separated values:
+// The metrics as tab-separated values:
 //
-//	jq -r '. as $r | .figures[] | [$r.suite, $r.scenario, .name, .value, .unit] | @tsv' results/latest/*/*/record.json
+//	jq -r '. as $r | .metrics[] | [$r.suite, $r.scenario, .name, .value, .unit] | @tsv' results/latest/*/*/record.json
 //
 // One counter of one host, which is 0 where it is absent:
 //

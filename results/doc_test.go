@@ -14,7 +14,7 @@ func TestJQCommandsOfTheDocumentation(t *testing.T) {
 	testenv.Program(t, "jq", "to run the queries of the package doc")
 	want := map[string]string{ // by how the command begins
 		`select(.failure)`:   "handshake: A SYN that nobody answers",
-		`. as $r | .figures`: "\tSYN retransmissions\t6\t\n",
+		`. as $r | .metrics`: "\tSYN retransmissions\t6\t\n",
 		`.counters[]`:        "6\n",
 		`.impairments[]`:     `{"end":"router/eth1","asked":{"loss":"33.3333 %","delay_ns":20000000},"applied":{"delay_ns":20000000,"loss":0.33333300008},"notes":["loss: 33.3333 % is 1431654336 / 2^32 in the kernel"]}` + "\n",
 		`[.captures[]`:       "0\n",

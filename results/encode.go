@@ -79,7 +79,7 @@ func (r *Record) canonical() *Record {
 	for i := range c.Captures {
 		c.Captures[i].Interfaces = present(c.Captures[i].Interfaces)
 	}
-	c.Figures = present(c.Figures)
+	c.Metrics = present(c.Metrics)
 	c.Checks = present(c.Checks)
 	c.Artefacts = present(c.Artefacts)
 	if r.Topology != nil {

@@ -42,7 +42,7 @@ func TestGoldenRecord(t *testing.T) {
 	g.Expect(back.Duration).To(Equal(r.Duration))
 	g.Expect(back.Host.Started.Equal(r.Host.Started)).To(BeTrue())
 	g.Expect(back.Counters[0]).To(Equal(r.Counters[0]))
-	g.Expect(back.Figures).To(Equal(r.Figures))
+	g.Expect(back.Metrics).To(Equal(r.Metrics))
 }
 
 func TestEncodeLeavesTheRecordAlone(t *testing.T) {
@@ -72,7 +72,7 @@ func TestValidateNamesTheFault(t *testing.T) {
 		spoil func(*Record)
 		want  string
 	}{
-		{"schema", func(r *Record) { r.Schema = 7 }, `schema 7: unknown schema version; leave it 0 or set it to 3`},
+		{"schema", func(r *Record) { r.Schema = 7 }, `schema 7: unknown schema version; leave it 0 or set it to 4`},
 		{"no suite", func(r *Record) { r.Suite = "" }, `suite is empty`},
 		{"no scenario", func(r *Record) { r.Scenario = "" }, `scenario is empty`},
 		{"verdict", func(r *Record) { r.Verdict = "ok" }, `verdict "ok": allowed are "passed", "failed", "skipped"`},
@@ -82,11 +82,11 @@ func TestValidateNamesTheFault(t *testing.T) {
 		{"asked", func(r *Record) { r.Impairments[0].Asked = json.RawMessage("{") }, `impairments[0].asked is not JSON`},
 		{"result", func(r *Record) { r.Peers[1].Result = json.RawMessage("NaN") }, `peers[1].result (listen) is not JSON`},
 		{"zero counter", func(r *Record) { r.Counters[0].Diff["TcpInSegs"] = 0 }, `counters[0].diff.TcpInSegs (client) is 0`},
-		{"NaN", func(r *Record) { r.Figures[0].Value = math.NaN() }, `figures[0].value (SYN retransmissions) is NaN: must be a finite number`},
-		{"Inf", func(r *Record) { r.Figures[1].Value = math.Inf(-1) }, `figures[1].value (time to ETIMEDOUT) is -Inf`},
-		{"no margin", func(r *Record) { r.Figures[1].Bounds.Margin = math.Inf(1) }, `figures[1].bounds.margin (time to ETIMEDOUT) is +Inf`},
-		{"empty bounds", func(r *Record) { r.Figures[0].Bounds = within(7, 6, 0, 0, "") }, `figures[0].bounds (SYN retransmissions): lower 7 is above upper 6`},
-		{"a check", func(r *Record) { r.Checks = []Figure{{Name: "RTT", Of: -1}} }, `checks[0].of (RTT) is -1: must not be negative`},
+		{"NaN", func(r *Record) { r.Metrics[0].Value = math.NaN() }, `metrics[0].value (SYN retransmissions) is NaN: must be a finite number`},
+		{"Inf", func(r *Record) { r.Metrics[1].Value = math.Inf(-1) }, `metrics[1].value (time to ETIMEDOUT) is -Inf`},
+		{"no margin", func(r *Record) { r.Metrics[1].Bounds.Margin = math.Inf(1) }, `metrics[1].bounds.margin (time to ETIMEDOUT) is +Inf`},
+		{"empty bounds", func(r *Record) { r.Metrics[0].Bounds = within(7, 6, 0, 0, "") }, `metrics[0].bounds (SYN retransmissions): lower 7 is above upper 6`},
+		{"a check", func(r *Record) { r.Checks = []Metric{{Name: "RTT", Of: -1}} }, `checks[0].of (RTT) is -1: must not be negative`},
 		{"capture", func(r *Record) { r.Captures[0].File = "/etc/passwd" }, `captures[0].file: path "/etc/passwd": must stay inside the record's folder`},
 		{"artefact", func(r *Record) { r.Artefacts[0].Path = "../x" }, `artefacts[0].path: path "../x": must stay inside`},
 		{"listed twice", func(r *Record) { r.Host.Artefacts[0].Path = "client.pcapng" }, `host.artefacts[0].path "client.pcapng": is listed twice`},
@@ -136,8 +136,8 @@ func TestParseRefuses(t *testing.T) {
 		{"something after it", string(valid) + "{}", "after top-level value"},
 		{"an array", "[]", "not a record"},
 		{"another file", `{"name": "tcplab"}`, `not a record: it has no field "schema"`},
-		{"a newer schema", `{"schema": 4, "verdict": {"new": "shape"}}`, "unknown schema version 4: only version 3 can be read"},
-		{"an older schema", `{"schema": 2}`, "unknown schema version 2: only version 3 can be read"},
+		{"a newer schema", `{"schema": 5, "verdict": {"new": "shape"}}`, "unknown schema version 5: only version 4 can be read"},
+		{"an older schema", `{"schema": 2}`, "unknown schema version 2: only version 4 can be read"},
 		{"schema zero", `{"schema": 0}`, "unknown schema version 0"},
 		{"a bad path", strings.Replace(string(valid), `"peers/dial.log"`, `"../../dial.log"`, 1), "must stay inside"},
 		{"a bad duration", strings.Replace(string(valid), `129512000003`, `"2m9.512000003s"`, 1), "cannot unmarshal string"},
@@ -148,13 +148,13 @@ func TestParseRefuses(t *testing.T) {
 			NewWithT(t).Expect(err).To(MatchError(ContainSubstring(tc.want)))
 		})
 	}
-	_, err = parse(strings.NewReader(`{"schema": 4}`))
+	_, err = parse(strings.NewReader(`{"schema": 99}`))
 	NewWithT(t).Expect(errors.Is(err, ErrSchema)).To(BeTrue())
 }
 
 func TestParseIgnoresNewFields(t *testing.T) {
 	g := NewWithT(t)
-	r, err := parse(strings.NewReader(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "colour": "blue"}`))
+	r, err := parse(strings.NewReader(`{"schema": 4, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "colour": "blue"}`))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(r.Suite).To(Equal("s"))
 }
@@ -295,7 +295,7 @@ type endless struct{ begun bool }
 func (e *endless) Read(p []byte) (int, error) {
 	if !e.begun {
 		e.begun = true
-		return copy(p, `{"schema": 3, "labels": [0`), nil
+		return copy(p, `{"schema": 4, "labels": [0`), nil
 	}
 	return copy(p, strings.Repeat(",0", 2048)), nil
 }
@@ -311,8 +311,8 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(data)
-	f.Add([]byte(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "host": {"started": "9999-12-31T23:59:59-01:00"}}`))
-	f.Add([]byte(`{"schema": 3, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "peers": [{"config": null, "result": [1e999]}]}`))
+	f.Add([]byte(`{"schema": 4, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "host": {"started": "9999-12-31T23:59:59-01:00"}}`))
+	f.Add([]byte(`{"schema": 4, "suite": "s", "scenario": "t", "verdict": "passed", "clock": "real", "peers": [{"config": null, "result": [1e999]}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := parse(bytes.NewReader(data))
 		if err != nil {

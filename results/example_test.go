@@ -39,7 +39,7 @@ func Example() {
 	record := &results.Record{
 		Suite: suite, Scenario: scenario, Verdict: results.Passed,
 		Clock: results.ClockVirtual, Seed: 42, Duration: 20 * time.Millisecond,
-		Figures: []results.Figure{{
+		Metrics: []results.Metric{{
 			Name: "SYN", Value: 1, Whole: true,
 			Bounds: &results.Bounds{Lower: new(1.), Upper: new(1.), Margin: 1, Share: .5, Source: "nothing is lost"},
 		}},

@@ -224,7 +224,7 @@ func FuzzJUnit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, suite, scenario, verdict, text string, took int64) {
 		records := []*Record{
 			{Suite: suite, Scenario: scenario, Verdict: Verdict(verdict), Clock: ClockReal, Duration: time.Duration(took % 1e18), Reason: text,
-				Failure: &Failure{Message: text, Location: text}, Kernel: Uname{Release: text}, Figures: []Figure{{Name: text, Value: 1}}},
+				Failure: &Failure{Message: text, Location: text}, Kernel: Uname{Release: text}, Metrics: []Metric{{Name: text, Value: 1}}},
 			{Suite: suite, Scenario: text, Verdict: Skipped, Clock: ClockVirtual},
 			{Suite: text, Scenario: scenario, Verdict: Failed, Failure: &Failure{}},
 		}

@@ -127,7 +127,7 @@ func (l *Ledger) Get(key string) *Record {
 	return l.byKey[key]
 }
 
-// Put keeps what a run came to: its verdict, its figures and checks, and what it depended on.
+// Put keeps what a run came to: its verdict, its metrics and checks, and what it depended on.
 func (l *Ledger) Put(key, code string, r *Record) error {
 	summary := r.summary()
 	text, err := json.Marshal(summary)
@@ -171,6 +171,6 @@ func (r *Record) summary() *Record {
 		Schema: SchemaVersion, Suite: r.Suite, Scenario: r.Scenario, Labels: r.Labels, Verdict: r.Verdict, Failure: r.Failure, Reason: r.Reason,
 		Together: r.Together,
 		Kernel:   r.Kernel, Clock: r.Clock, IPv6: r.IPv6, Seed: r.Seed, Inputs: r.Inputs, Duration: r.Duration,
-		Figures: r.Figures, Checks: r.Checks,
+		Metrics: r.Metrics, Checks: r.Checks,
 	}
 }

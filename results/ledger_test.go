@@ -36,7 +36,7 @@ func TestLedger(t *testing.T) {
 	l, err = OpenLedger(dir)
 	g.Expect(err).NotTo(HaveOccurred())
 	got := l.Get("key")
-	g.Expect(got.Figures).To(Equal(r.Figures))
+	g.Expect(got.Metrics).To(Equal(r.Metrics))
 	g.Expect(got.Failure).To(Equal(r.Failure))
 	g.Expect(got.Inputs).To(Equal(r.Inputs))
 	g.Expect(got.Host).To(BeNil())

@@ -32,7 +32,7 @@ func (p *markdownPage) head(titles ...string) {
 }
 
 // writeMarkdown writes a page, such as for the summary of a job of GitHub Actions: the tally as its title, what failed with the
-// beginning of its message and its figures, a row for each scenario, why scenarios were skipped, and which kept their guest
+// beginning of its message and its metrics, a row for each scenario, why scenarios were skipped, and which kept their guest
 // too busy. Records of several kernels or seeds have a table each.
 func writeMarkdown(w io.Writer, report Report) error {
 	var page markdownPage
@@ -69,7 +69,7 @@ func (p *markdownPage) failures(records []*Record) {
 
 func (p *markdownPage) scenarios(records []*Record) {
 	p.WriteString("\n")
-	p.head("Suite", "Scenario", "Verdict", "Figures", "Virtual", "Wall")
+	p.head("Suite", "Scenario", "Verdict", "Metrics", "Virtual", "Wall")
 	suite := ""
 	for _, r := range records {
 		shown := r.Suite
@@ -77,15 +77,15 @@ func (p *markdownPage) scenarios(records []*Record) {
 			shown = ""
 		}
 		suite = r.Suite
-		var figures []string
-		for _, f := range r.Figures {
-			figures = append(figures, markdownText(f.String()))
+		var metrics []string
+		for _, f := range r.Metrics {
+			metrics = append(metrics, markdownText(f.String()))
 		}
 		verdict := markdownText(string(r.Verdict))
 		if r.Verdict.Failed() {
 			verdict = "**" + verdict + "**"
 		}
-		p.row(markdownText(shown), markdownText(r.Scenario), verdict, strings.Join(figures, "<br>"), virtualTime(r), wallTime(r))
+		p.row(markdownText(shown), markdownText(r.Scenario), verdict, strings.Join(metrics, "<br>"), virtualTime(r), wallTime(r))
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 // It counts for all JSON files of a run, which docs/results.md lists. It rises when a field is removed or changes its
 // meaning. A new field does not raise it: readers ignore names that they do not know.
 //
-// Version 3: all times are whole nanoseconds, and their names end in _ns.
-const SchemaVersion = 3
+// Version 3: all times are whole nanoseconds, and their names end in _ns. Version 4: figures are called metrics.
+const SchemaVersion = 4
 
 // FileName is the name of a record inside its scenario's folder.
 const FileName = "record.json"
@@ -73,8 +73,8 @@ type Record struct {
 	Counters    []CounterDiff `json:"counters"`
 	Queues      []Queue       `json:"queues"`
 	Captures    []Capture     `json:"captures"`
-	Figures     []Figure      `json:"figures"` // what the scenario is about
-	Checks      []Figure      `json:"checks"`  // what it asserts besides, of all that has bounds
+	Metrics     []Metric      `json:"metrics"` // what the scenario is about
+	Checks      []Metric      `json:"checks"`  // what it asserts besides, of all that has bounds
 	Artefacts   []Artefact    `json:"artefacts"`
 
 	// Busy is how busy the guest's processor was. Nil in real time, where programs of other people keep it busy, too.
@@ -192,7 +192,7 @@ type CaptureInterface struct {
 }
 
 // Busy is how busy the processor of a guest was while a scenario's peers ran, in percent. A guest has one processor, of a speed that
-// Inputs have, for all hosts and programs of a scenario: where it is busy throughout, figures are the machine's and not TCP's.
+// Inputs have, for all hosts and programs of a scenario: where it is busy throughout, metrics are the machine's and not TCP's.
 type Busy struct {
 	Share float64 `json:"share"` // of all of the scenario
 	// Most is of the busiest part of a second or more, between two things that the scenario did: Start, Wait and the like. It
@@ -200,7 +200,7 @@ type Busy struct {
 	Most float64       `json:"most,omitempty"`
 	From time.Duration `json:"from_ns,omitempty"` // where that part began, since the start of the spec
 	For  time.Duration `json:"for_ns,omitempty"`  // how long it was
-	// Allowed is true of a scenario whose figures are counts, which a slow machine leaves as they are.
+	// Allowed is true of a scenario whose metrics are counts, which a slow machine leaves as they are.
 	Allowed bool `json:"allowed,omitempty"`
 }
 

@@ -148,7 +148,7 @@ func sections(records []*Record) []section {
 	return list
 }
 
-// explain is all that a record says of a failure: its message, where it was, the figures, and where the evidence is. Lines
+// explain is all that a record says of a failure: its message, where it was, the metrics, and where the evidence is. Lines
 // stay lines. A message of more than most bytes is cut after a line.
 func explain(r *Record, most int) string {
 	var all strings.Builder
@@ -158,8 +158,8 @@ func explain(r *Record, most int) string {
 			all.WriteString("\nat " + f.Location)
 		}
 	}
-	for _, figure := range r.Figures {
-		all.WriteString("\n" + figure.String())
+	for _, metric := range r.Metrics {
+		all.WriteString("\n" + metric.String())
 	}
 	if r.dir != "" {
 		all.WriteString("\nevidence: " + r.dir)
@@ -222,15 +222,15 @@ func (s skip) String() string {
 	return fmt.Sprintf("%d %s: %s", s.count, scenarios, s.reason)
 }
 
-// busyLimit is how busy, in percent, the processor of a guest may be for a figure to be TCP's: docs/virtual-time.md has what was
+// busyLimit is how busy, in percent, the processor of a guest may be for a metric to be TCP's: docs/virtual-time.md has what was
 // measured.
 const busyLimit = 80
 
-// tooBusy says that a record's figures may be the machine's, or is empty.
+// tooBusy says that a record's metrics may be the machine's, or is empty.
 func tooBusy(r *Record) string {
 	if r.Busy == nil || r.Busy.Allowed || r.Busy.Most <= busyLimit {
 		return ""
 	}
-	return fmt.Sprintf("the guest was busy for %.0f %% of %v, from %v on: its figures may be the machine's. Give it a slower link, "+
+	return fmt.Sprintf("the guest was busy for %.0f %% of %v, from %v on: its metrics may be the machine's. Give it a slower link, "+
 		"or a faster machine (--mips, now %d)", r.Busy.Most, short(r.Busy.For), short(r.Busy.From), r.Inputs.MIPS)
 }

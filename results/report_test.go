@@ -241,7 +241,7 @@ func FuzzReporters(f *testing.F) {
 	f.Fuzz(func(t *testing.T, suite, scenario, verdict, text string, missing int) {
 		report := Report{Missing: missing & 7, Records: []*Record{
 			{Suite: suite, Scenario: scenario, Verdict: Verdict(verdict), Clock: ClockReal, Reason: text, Busy: &Busy{Most: 99},
-				Failure: &Failure{Message: text, Location: text}, Kernel: Uname{Release: text}, Figures: []Figure{{Name: text, Value: 1}, {Name: "n", Unit: text}}},
+				Failure: &Failure{Message: text, Location: text}, Kernel: Uname{Release: text}, Metrics: []Metric{{Name: text, Value: 1}, {Name: "n", Unit: text}}},
 			{Suite: suite, Scenario: text, Verdict: Skipped, Clock: ClockVirtual, Reason: text},
 			{Suite: text, Scenario: scenario, Verdict: Failed, Failure: &Failure{}},
 		}}

@@ -75,7 +75,7 @@ func full(t testing.TB) *Record {
 		},
 		Queues:   []Queue{{End: "router/eth1", Kind: "netem", Stats: netdev.Stats{Bytes: 518, Packets: 7, Drops: 2, Overlimits: 1, Backlog: 74, Length: 1}}},
 		Captures: []Capture{{File: "client.pcapng", Interfaces: []CaptureInterface{{End: "client/eth0", Packets: 7, Dropped: 0}}}},
-		Figures: []Figure{
+		Metrics: []Metric{
 			{Name: "SYN retransmissions", Value: 6, Whole: true, Bounds: within(6, 6, 1, .5, "net.ipv4.tcp_syn_retries")},
 			{
 				Name: "time to ETIMEDOUT", Value: 129.512000003, Unit: "s",

@@ -92,7 +92,7 @@ func TestRecordsGivesWhatCanBeRead(t *testing.T) {
 	run := newRun(t, "a")
 	put(t, run, small("a", "good"), nil)
 	bad := put(t, run, small("a", "bad"), nil)
-	g.Expect(os.WriteFile(filepath.Join(bad, FileName), []byte(`{"schema": 4}`), 0o644)).To(Succeed())
+	g.Expect(os.WriteFile(filepath.Join(bad, FileName), []byte(`{"schema": 99}`), 0o644)).To(Succeed())
 	killed := run.Dir("a", "killed")
 	g.Expect(os.MkdirAll(killed, 0o755)).To(Succeed())
 	g.Expect(os.WriteFile(filepath.Join(killed, "."+FileName+"123"), []byte(`{"sch`), 0o644)).To(Succeed())

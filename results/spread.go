@@ -13,14 +13,14 @@ type Spread struct {
 	Suite, Scenario string
 	Passed, Skipped int
 	Failed          []Origin // the runs in which it failed
-	Figures, Checks []FigureSpread
+	Metrics, Checks []MetricSpread
 }
 
-// A FigureSpread is the range of a figure, and the value of it that came nearest to an edge of what was expected.
-type FigureSpread struct {
+// A MetricSpread is the range of a metric, and the value of it that came nearest to an edge of what was expected.
+type MetricSpread struct {
 	Name, Unit string
 	Min, Max   float64
-	Nearest    Figure
+	Nearest    Metric
 	At         Origin // of Nearest
 }
 
@@ -56,15 +56,15 @@ func (s *Spread) add(r *Record) {
 	default:
 		s.Skipped++
 	}
-	s.Figures = addFigures(s.Figures, r.Figures, origin)
+	s.Metrics = addFigures(s.Metrics, r.Metrics, origin)
 	s.Checks = addFigures(s.Checks, r.Checks, origin)
 }
 
-func addFigures(spreads []FigureSpread, figures []Figure, at Origin) []FigureSpread {
-	for _, f := range figures {
-		i := slices.IndexFunc(spreads, func(of FigureSpread) bool { return of.Name == f.Name && of.Unit == f.Unit })
+func addFigures(spreads []MetricSpread, metrics []Metric, at Origin) []MetricSpread {
+	for _, f := range metrics {
+		i := slices.IndexFunc(spreads, func(of MetricSpread) bool { return of.Name == f.Name && of.Unit == f.Unit })
 		if i < 0 {
-			spreads = append(spreads, FigureSpread{Name: f.Name, Unit: f.Unit, Min: f.Value, Max: f.Value, Nearest: f, At: at})
+			spreads = append(spreads, MetricSpread{Name: f.Name, Unit: f.Unit, Min: f.Value, Max: f.Value, Nearest: f, At: at})
 			continue
 		}
 		s := &spreads[i]
@@ -79,21 +79,21 @@ func addFigures(spreads []FigureSpread, figures []Figure, at Origin) []FigureSpr
 // A Margin is a check of a scenario, and how near to an edge a value of it came.
 type Margin struct {
 	Suite, Scenario string
-	Figure          Figure
+	Metric          Metric
 	At              Origin
 }
 
-// Margins lists the least margin of each figure and check that has bounds, the smallest share first.
+// Margins lists the least margin of each metric and check that has bounds, the smallest share first.
 func Margins(spreads []Spread) []Margin {
 	var margins []Margin
 	for _, s := range spreads {
-		for _, f := range slices.Concat(s.Figures, s.Checks) {
+		for _, f := range slices.Concat(s.Metrics, s.Checks) {
 			if f.Nearest.Bounds != nil {
 				margins = append(margins, Margin{s.Suite, s.Scenario, f.Nearest, f.At})
 			}
 		}
 	}
-	slices.SortStableFunc(margins, func(a, b Margin) int { return cmp.Compare(a.Figure.Bounds.Share, b.Figure.Bounds.Share) })
+	slices.SortStableFunc(margins, func(a, b Margin) int { return cmp.Compare(a.Metric.Bounds.Share, b.Metric.Bounds.Share) })
 	return margins
 }
 
@@ -101,7 +101,7 @@ func Margins(spreads []Spread) []Margin {
 func Near(margins []Margin, limit float64) []Margin {
 	var near []Margin
 	for _, m := range margins {
-		if m.Figure.near(limit) {
+		if m.Metric.near(limit) {
 			near = append(near, m)
 		}
 	}
@@ -117,7 +117,7 @@ func (s Spread) verdict() string {
 	return fmt.Sprintf("%d of %d", s.Passed, total)
 }
 
-// SpreadTable prints how often each scenario passed, and the range of its figures with their least margin. Then come the
+// SpreadTable prints how often each scenario passed, and the range of its metrics with their least margin. Then come the
 // checks whose margin is below a limit, a share of the width between their bounds. The last line counts the runs of
 // scenarios, as Table's does.
 func SpreadTable(w io.Writer, spreads []Spread, limit float64, o TableOptions) error {
@@ -164,16 +164,16 @@ func (t *table) spread(s Spread, columns []column, first bool) {
 	}
 	t.row(columns, []cell{suite, {lines: wrap(s.Scenario, columns[1].width, scenarioLines)}, {[]string{s.verdict()}, style}})
 	indent := strings.Repeat(" ", columns[0].width+2*len(gap))
-	var figures []figureParts
-	for _, f := range s.Figures {
-		figures = append(figures, f.parts())
+	var metrics []figureParts
+	for _, f := range s.Metrics {
+		metrics = append(metrics, f.parts())
 	}
 	if len(s.Failed) > 0 {
 		for _, line := range wrap("failed with "+originList(s.Failed), t.width-len(indent), figureLines) {
 			t.line(indent + t.paint(line, red))
 		}
 	}
-	for _, line := range figureText(figures, t.width-len(indent)) {
+	for _, line := range figureText(metrics, t.width-len(indent)) {
 		t.line(indent + line)
 	}
 }
@@ -189,8 +189,8 @@ func (t *table) margins(margins []Margin, limit float64) {
 		t.line(t.paint(fmt.Sprintf("NEAR AN EDGE, by less than %g %% of the width between the bounds:", 100*limit), yellow))
 	}
 	for _, m := range near {
-		text := fmt.Sprintf("%s: %s: %s; margin %s, %s of the width, %s", m.Suite, m.Scenario, m.Figure,
-			quantity(m.Figure.Bounds.Margin, m.Figure.Unit), shareText(m.Figure.Bounds.Share), originList([]Origin{m.At}))
+		text := fmt.Sprintf("%s: %s: %s; margin %s, %s of the width, %s", m.Suite, m.Scenario, m.Metric,
+			quantity(m.Metric.Bounds.Margin, m.Metric.Unit), shareText(m.Metric.Bounds.Share), originList([]Origin{m.At}))
 		for i, line := range wrap(text, t.width-2*len(indent), messageLines) {
 			if i > 0 {
 				line = indent + line
@@ -204,8 +204,8 @@ func (t *table) margins(margins []Margin, limit float64) {
 
 func shareText(share float64) string { return number(100*share) + " %" }
 
-// parts are the figure's, ready to print: "7", or "3.5 to 3.75 Mbit/s".
-func (f FigureSpread) parts() figureParts {
+// parts are the metric's, ready to print: "7", or "3.5 to 3.75 Mbit/s".
+func (f MetricSpread) parts() figureParts {
 	p := parts(f.Nearest)
 	scale, unit := unitOf(max(f.Min, f.Max), f.Unit)
 	p.value = withUnit(f.Max*scale, unit)

@@ -9,7 +9,7 @@ import (
 	"github.com/tcplab/tcplab/internal/golden"
 )
 
-// within is a figure's bounds, with the margin that they give.
+// within is a metric's bounds, with the margin that they give.
 func within(lower, upper, margin, share float64, source string) *Bounds {
 	return &Bounds{Lower: &lower, Upper: &upper, Margin: margin, Share: share, Source: source}
 }
@@ -20,12 +20,12 @@ func TestSpreads(t *testing.T) {
 	sevens := within(7, 7, 1, .5, "tcp_syn_retries")
 	for seed, goodput := range []float64{3.5, 3.99, 3.25} {
 		syn := small("handshake", "retransmits its SYN")
-		syn.Seed, syn.Figures = uint64(seed), []Figure{{Name: "SYNs", Value: 7, Whole: true, Bounds: sevens}}
+		syn.Seed, syn.Metrics = uint64(seed), []Metric{{Name: "SYNs", Value: 7, Whole: true, Bounds: sevens}}
 		loss := small("congestion", "CUBIC fills less than half of the link")
 		loss.Seed = uint64(seed)
 		margin := min(goodput-3, 4-goodput)
-		loss.Figures = []Figure{{Name: "goodput", Value: goodput, Unit: "Mbit/s", Bounds: within(3, 4, margin, margin, "RFC 9438, 5.1")}}
-		loss.Checks = []Figure{{Name: "connect", Value: 0.0205, Unit: "s", Bounds: within(0.02, 0.022, 0.0005, .25, "RTT")}}
+		loss.Metrics = []Metric{{Name: "goodput", Value: goodput, Unit: "Mbit/s", Bounds: within(3, 4, margin, margin, "RFC 9438, 5.1")}}
+		loss.Checks = []Metric{{Name: "connect", Value: 0.0205, Unit: "s", Bounds: within(0.02, 0.022, 0.0005, .25, "RTT")}}
 		if seed > 0 {
 			loss.Verdict, loss.Failure = Failed, &Failure{Message: "too fast"}
 		}
@@ -37,14 +37,14 @@ func TestSpreads(t *testing.T) {
 	spreads := Spreads(records)
 	g.Expect(spreads).To(HaveLen(3))
 	g.Expect(spreads[0].Failed).To(Equal([]Origin{records[3].Origin(), records[6].Origin()}))
-	g.Expect(spreads[0].Figures).To(Equal([]FigureSpread{{
-		Name: "goodput", Unit: "Mbit/s", Min: 3.25, Max: 3.99, Nearest: records[4].Figures[0], At: Origin{Kernel: kernel, Clock: ClockVirtual, Seed: 1},
+	g.Expect(spreads[0].Metrics).To(Equal([]MetricSpread{{
+		Name: "goodput", Unit: "Mbit/s", Min: 3.25, Max: 3.99, Nearest: records[4].Metrics[0], At: Origin{Kernel: kernel, Clock: ClockVirtual, Seed: 1},
 	}}))
 	g.Expect(spreads[1].Skipped).To(Equal(3))
 
 	margins := Margins(spreads)
 	g.Expect(margins).To(HaveLen(3))
-	g.Expect(margins[0].Figure.Name).To(Equal("goodput"))
+	g.Expect(margins[0].Metric.Name).To(Equal("goodput"))
 	g.Expect(Near(margins, .02)).To(Equal(margins[:1]))
 	g.Expect(Near(margins, .001)).To(BeEmpty())
 
@@ -59,11 +59,11 @@ func TestSpreads(t *testing.T) {
 // A kernel's time has a grain: half a millisecond from an edge is not near, however wide the bounds are.
 func TestNear(t *testing.T) {
 	g := NewWithT(t)
-	time := Figure{Name: "TIME-WAIT", Value: 60.001, Unit: "s", Bounds: within(60, 62, .001, .0005, "TCP_TIMEWAIT_LEN")}
+	time := Metric{Name: "TIME-WAIT", Value: 60.001, Unit: "s", Bounds: within(60, 62, .001, .0005, "TCP_TIMEWAIT_LEN")}
 	g.Expect(time.near(.02)).To(BeFalse())
 	time.Bounds.Margin = .0001
 	g.Expect(time.near(.02)).To(BeTrue())
 	time.Bounds.Share = .1
 	g.Expect(time.near(.02)).To(BeFalse())
-	g.Expect(Figure{Name: "marks", Value: 3}.near(1)).To(BeFalse())
+	g.Expect(Metric{Name: "marks", Value: 3}.near(1)).To(BeFalse())
 }

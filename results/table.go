@@ -25,7 +25,7 @@ const (
 	minWidth     = 60  // below, columns of a few letters would be left
 	maxWidth     = 160 // above, the eye loses the row
 
-	wideWidth = 120 // from here on, figures have a column of their own
+	wideWidth = 120 // from here on, metrics have a column of their own
 
 	scenarioLines = 3 // of a spec's text, before it is cut
 	figureLines   = 4 // of what was expected
@@ -71,7 +71,7 @@ func (t Tally) String() string {
 	return fmt.Sprintf("%d passed, %d failed, %d skipped", t.Passed, t.Failed, t.Skipped)
 }
 
-// Table makes a reporter that prints one row a record: suite, scenario, verdict, figures, the virtual time that it took
+// Table makes a reporter that prints one row a record: suite, scenario, verdict, metrics, the virtual time that it took
 // and the wall time. Then come the failures, each with the first lines of its message and the folder that holds the
 // evidence (of records that were read), why scenarios were skipped, which kept their guest too busy, alone on a line the
 // [Tally], and if any scenarios are missing, how many. Records of several kernels or seeds have a table each.
@@ -207,28 +207,28 @@ func (t *table) rows(records []*Record) {
 	verdict := column{width: len("VERDICT")}
 	virtual := column{width: len("VIRTUAL"), right: true}
 	wall := column{width: len("WALL"), right: true}
-	text, figures := len("SCENARIO"), 0 // the widest scenario, the widest list of figures
+	text, metrics := len("SCENARIO"), 0 // the widest scenario, the widest list of metrics
 	for _, r := range records {
 		text = max(text, displayWidth(printable(r.Scenario)))
 		suite.width = max(suite.width, min(displayWidth(printable(r.Suite)), t.width/5))
 		verdict.width = max(verdict.width, displayWidth(string(r.Verdict)))
 		virtual.width = max(virtual.width, displayWidth(virtualTime(r)))
 		wall.width = max(wall.width, displayWidth(wallTime(r)))
-		figures = max(figures, figuresWidth(r.Figures))
+		metrics = max(metrics, figuresWidth(r.Metrics))
 	}
 	rest := t.width - suite.width - verdict.width - virtual.width - wall.width - 4*len(gap)
 	scenario := column{width: min(text, rest)}
 	columns := []column{suite, scenario, verdict, virtual, wall}
 	titles := []string{"SUITE", "SCENARIO", "VERDICT", "VIRTUAL", "WALL"}
 
-	wide := t.width >= wideWidth && figures > 0
-	var figure column
+	wide := t.width >= wideWidth && metrics > 0
+	var metric column
 	if wide {
-		// The scenario gets two fifths, or more where the figures leave it over.
+		// The scenario gets two fifths, or more where the metrics leave it over.
 		rest -= len(gap)
-		scenario.width = min(text, max(rest*2/5, rest-figures))
-		figure.width = max(min(figures, rest-scenario.width), len("FIGURES"))
-		columns = []column{suite, scenario, verdict, figure, virtual, wall}
+		scenario.width = min(text, max(rest*2/5, rest-metrics))
+		metric.width = max(min(metrics, rest-scenario.width), len("FIGURES"))
+		columns = []column{suite, scenario, verdict, metric, virtual, wall}
 		titles = []string{"SUITE", "SCENARIO", "VERDICT", "FIGURES", "VIRTUAL", "WALL"}
 	}
 	head := make([]cell, len(titles))
@@ -249,12 +249,12 @@ func (t *table) rows(records []*Record) {
 		how := cell{[]string{printable(string(r.Verdict))}, verdictStyle(r.Verdict)}
 		times := []cell{{[]string{virtualTime(r)}, plain}, {[]string{wallTime(r)}, plain}}
 		if wide {
-			t.row(columns, append([]cell{first, text, how, {figureText(allParts(r.Figures), figure.width), plain}}, times...))
+			t.row(columns, append([]cell{first, text, how, {figureText(allParts(r.Metrics), metric.width), plain}}, times...))
 			continue
 		}
 		t.row(columns, append([]cell{first, text, how}, times...))
 		indent := strings.Repeat(" ", suite.width+2*len(gap))
-		for _, line := range figureText(allParts(r.Figures), t.width-len(indent)) {
+		for _, line := range figureText(allParts(r.Metrics), t.width-len(indent)) {
 			t.line(indent + line)
 		}
 	}
@@ -270,10 +270,10 @@ func verdictStyle(v Verdict) string {
 	return yellow
 }
 
-// A figure's parts, ready to print.
+// A metric's parts, ready to print.
 type figureParts struct{ name, value, expected string }
 
-func parts(f Figure) figureParts {
+func parts(f Metric) figureParts {
 	p := figureParts{name: printable(f.Name), value: quantity(f.Value, f.Unit)}
 	if expected := f.expectation(); expected != "" {
 		p.expected = "expected " + expected
@@ -281,28 +281,28 @@ func parts(f Figure) figureParts {
 	return p
 }
 
-func allParts(figures []Figure) []figureParts {
+func allParts(metrics []Metric) []figureParts {
 	var list []figureParts
-	for _, f := range figures {
+	for _, f := range metrics {
 		list = append(list, parts(f))
 	}
 	return list
 }
 
-// figuresWidth returns how many columns the figures take when nothing is wrapped.
-func figuresWidth(figures []Figure) int {
-	name, value, expected := figureColumns(allParts(figures))
+// figuresWidth returns how many columns the metrics take when nothing is wrapped.
+func figuresWidth(metrics []Metric) int {
+	name, value, expected := figureColumns(allParts(metrics))
 	if expected > 0 {
 		expected += len(gap)
 	}
-	if len(figures) == 0 {
+	if len(metrics) == 0 {
 		return 0
 	}
 	return name + len(gap) + value + expected
 }
 
-func figureColumns(figures []figureParts) (name, value, expected int) {
-	for _, p := range figures {
+func figureColumns(metrics []figureParts) (name, value, expected int) {
+	for _, p := range metrics {
 		name = max(name, displayWidth(p.name))
 		value = max(value, displayWidth(p.value))
 		expected = max(expected, displayWidth(p.expected))
@@ -310,15 +310,15 @@ func figureColumns(figures []figureParts) (name, value, expected int) {
 	return name, value, expected
 }
 
-// figureText lays the figures out in three columns. Where that leaves no room for what was expected, it comes below.
-func figureText(figures []figureParts, width int) []string {
-	name, value, expected := figureColumns(figures)
+// figureText lays the metrics out in three columns. Where that leaves no room for what was expected, it comes below.
+func figureText(metrics []figureParts, width int) []string {
+	name, value, expected := figureColumns(metrics)
 	name = min(name, width*2/5)
 	value = min(value, width*2/5)
 	beside := width - name - value - 2*len(gap)
 	below := expected > beside && beside < 20
 	var lines []string
-	for _, p := range figures {
+	for _, p := range metrics {
 		cells := [][]string{wrap(p.name, name, figureLines), wrap(p.value, value, figureLines), nil}
 		if !below {
 			cells[2] = wrap(p.expected, beside, figureLines)

@@ -25,10 +25,10 @@ func lab(t testing.TB) []*Record {
 		{Suite: "handshake", Scenario: "The three-way handshake is seen in the capture and in the counters", Verdict: Passed, Clock: ClockVirtual,
 			Duration: 120_345_678, Host: &HostPart{Wall: 6123 * ms}},
 		{Suite: "handshake", Scenario: "A closed port refuses with RST", Verdict: Passed, Clock: ClockVirtual, Duration: 80_123_000, Host: &HostPart{Wall: 5900 * ms},
-			Figures: []Figure{{Name: "RST", Value: 1, Unit: "segment", Whole: true, Bounds: within(1, 1, 1, .5, "RFC 9293, 3.10.7.1")}}},
+			Metrics: []Metric{{Name: "RST", Value: 1, Unit: "segment", Whole: true, Bounds: within(1, 1, 1, .5, "RFC 9293, 3.10.7.1")}}},
 		{Suite: "congestion", Scenario: "BBR holds a link of 20 Mbit/s and 40 ms at 1 % loss, where CUBIC does not", Verdict: Passed, Clock: ClockVirtual,
 			Duration: 20_400 * ms, Host: &HostPart{Wall: 21_700 * ms},
-			Figures: []Figure{
+			Metrics: []Metric{
 				{Name: "BBR goodput", Value: 17.4412345, Unit: "Mbit/s", Bounds: &Bounds{Lower: new(16.), Margin: 1.4412345, Share: .0826, Source: "80 % of the link"}},
 				{Name: "CUBIC goodput", Value: 4.0171, Unit: "Mbit/s", Bounds: &Bounds{Upper: new(10.), Margin: 5.9829, Share: .6, Source: "50 % of the link; RFC 9438, 5.1 gives 3.9"}},
 				{Name: "segments sent", Value: 45123},
@@ -94,7 +94,7 @@ func TestTableKeepsToTheWidth(t *testing.T) {
 	records := append(lab(t),
 		&Record{Suite: strings.Repeat("suite", 10), Scenario: strings.Repeat("unbroken", 50), Verdict: TimedOut, Clock: ClockVirtual, Duration: 1<<63 - 1,
 			Failure: &Failure{Message: "\x1b[31mred\x1b[0m\a\t" + strings.Repeat("message", 100)},
-			Figures: []Figure{{Name: strings.Repeat("name", 30), Value: -1.23456789e-300, Unit: strings.Repeat("unit", 30), Bounds: within(-1e-300, 1e300, 0, 0, strings.Repeat("expected", 90))}}},
+			Metrics: []Metric{{Name: strings.Repeat("name", 30), Value: -1.23456789e-300, Unit: strings.Repeat("unit", 30), Bounds: within(-1e-300, 1e300, 0, 0, strings.Repeat("expected", 90))}}},
 		&Record{Suite: "日本", Scenario: strings.Repeat("再送タイムアウト ", 20), Verdict: Interrupted, Clock: ClockReal, Duration: 1})
 	for width := minWidth; width <= maxWidth; width++ {
 		for _, colour := range []bool{false, true} {
@@ -210,7 +210,7 @@ func FuzzTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, suite, scenario, verdict, text, name, unit, expected string, value float64, width int) {
 		records := []*Record{
 			{Suite: suite, Scenario: scenario, Verdict: Verdict(verdict), Clock: ClockVirtual, Reason: text, Failure: &Failure{Message: text}, Busy: &Busy{Most: value},
-				Figures: []Figure{{Name: name, Value: value, Unit: unit, Bounds: within(min(value, 0), max(value, 1), 0, 0, expected)}, {Name: "n", Value: 1}}},
+				Metrics: []Metric{{Name: name, Value: value, Unit: unit, Bounds: within(min(value, 0), max(value, 1), 0, 0, expected)}, {Name: "n", Value: 1}}},
 			{Suite: suite, Scenario: text, Verdict: Skipped, Reason: text},
 		}
 		if !known(records[0].Verdict) {
@@ -231,7 +231,7 @@ func TestTableSaysWhatWasBusy(t *testing.T) {
 	o := TableOptions{Width: 100}
 	text := render(t, records, o)
 	checkTable(t, text, o, 100)
-	want := "BUSY congestion: fills 200 Mbit/s: the guest was busy for 99 % of 10s, from 1s on: its figures may be the machine's. " +
+	want := "BUSY congestion: fills 200 Mbit/s: the guest was busy for 99 % of 10s, from 1s on: its metrics may be the machine's. " +
 		"Give it a slower link, or a faster machine (--mips, now 500)"
 	if got := strings.Join(strings.Fields(text), " "); strings.Count(got, "BUSY") != 1 || !strings.Contains(got, want) {
 		t.Errorf("the table says\n%s\nand not\n%s", text, want)

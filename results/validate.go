@@ -77,9 +77,9 @@ func (r *Record) Validate() error {
 			fault("captures[%d].file: %w", i, err)
 		}
 	}
-	for i, f := range r.Figures {
+	for i, f := range r.Metrics {
 		if err := f.validate(); err != nil {
-			fault("figures[%d]%w", i, err)
+			fault("metrics[%d]%w", i, err)
 		}
 	}
 	for i, f := range r.Checks {

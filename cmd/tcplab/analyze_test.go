@@ -119,7 +119,7 @@ func TestAnalyzeOddFiles(t *testing.T) {
 
 	output, notes, err := analyzeCommand(nil, cut)
 	g.Expect(err).To(MatchError(errFailed))
-	g.Expect(notes).To(And(HavePrefix("tcplab: "+cut), ContainSubstring("cut off or damaged: behind packet"), ContainSubstring("in front of that was read")))
+	g.Expect(notes).To(And(HavePrefix("tcplab: "+cut), ContainSubstring("cut off or damaged: after packet"), ContainSubstring("comes before that was read")))
 	g.Expect(output).To(ContainSubstring("unanswered-syn"))
 
 	output, _, err = analyzeCommand(nil, "--json", cut)

@@ -19,7 +19,7 @@ func newCompare() *cobra.Command {
 
 Runs of one kernel with one seed in virtual time should be the same: their records and files
 are compared byte for byte. Only a record's "host" part, which has wall times, is left out.
-Of any other two runs the behaviours are compared: verdicts, figures and counters.
+Of any other two runs the behaviours are compared: verdicts, metrics and counters.
 --bytes and --behaviour ask for one or the other.
 
 --markdown writes a table of what is expected differently of two or more kernels, a run of each.
@@ -62,7 +62,7 @@ It exits with 1 if anything differs; with --markdown that is no error.`,
 	}
 	flags := command.Flags()
 	flags.BoolVar(&bytes, "bytes", false, "byte for byte, also where that cannot be the same")
-	flags.BoolVar(&behaviour, "behaviour", false, "verdicts, figures and counters, also where every byte should be the same")
+	flags.BoolVar(&behaviour, "behaviour", false, "verdicts, metrics and counters, also where every byte should be the same")
 	flags.BoolVar(&all, "all", false, "also scenarios that differ only in counters or by less than 1 %, and the counters of all layers")
 	flags.BoolVar(&markdown, "markdown", false, "a table of what is expected differently of two or more kernels")
 	command.MarkFlagsMutuallyExclusive("bytes", "behaviour", "markdown")

@@ -70,7 +70,7 @@ func hostileRecord(value float64) *results.Record {
 	return &results.Record{
 		Suite: "s" + hostileText, Scenario: "t" + hostileText, Labels: []string{hostileText}, Verdict: results.Failed, Clock: results.ClockVirtual,
 		Failure: &results.Failure{Message: hostileText, Location: hostileText}, Kernel: results.Uname{Release: fmt.Sprintf("6.%.0f%s", value, hostileText)},
-		Figures: []results.Figure{{Name: "n" + hostileText, Value: value, Unit: hostileText, Bounds: bounds}},
+		Metrics: []results.Metric{{Name: "n" + hostileText, Value: value, Unit: hostileText, Bounds: bounds}},
 	}
 }
 

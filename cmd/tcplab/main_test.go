@@ -115,14 +115,14 @@ func TestWorkflowToCopy(t *testing.T) {
 }
 
 // record writes a record of a scenario into a run of its own.
-func record(t *testing.T, id string, figure float64) string {
+func record(t *testing.T, id string, metric float64) string {
 	t.Helper()
 	g := NewWithT(t)
 	run, err := results.Create(t.TempDir(), id)
 	g.Expect(err).NotTo(HaveOccurred())
 	r := &results.Record{
 		Suite: "suite", Scenario: "scenario", Verdict: results.Passed, Clock: results.ClockVirtual,
-		Figures: []results.Figure{{Name: "figure", Value: figure}},
+		Metrics: []results.Metric{{Name: "metric", Value: metric}},
 	}
 	g.Expect(r.Write(run.Dir("suite", "scenario"))).To(Succeed())
 	return run.Path()
@@ -136,7 +136,7 @@ func TestCompare(t *testing.T) {
 
 	output, err = tcplab("compare", record(t, "a", 1), record(t, "b", 2))
 	g.Expect(err).To(MatchError(errFailed))
-	g.Expect(output).To(ContainSubstring("figures[0].value 1 != 2"))
+	g.Expect(output).To(ContainSubstring("metrics[0].value 1 != 2"))
 }
 
 // Runs that cannot be the same byte for byte are compared as a reader would.
@@ -151,10 +151,10 @@ func TestCompareChooses(t *testing.T) {
 
 	output, err := tcplab("compare", older, newer)
 	g.Expect(err).To(MatchError(errFailed))
-	g.Expect(output).To(ContainSubstring("suite: scenario\n    figure  7  ->  11  +57 %\n"))
+	g.Expect(output).To(ContainSubstring("suite: scenario\n    metric  7  ->  11  +57 %\n"))
 	output, err = tcplab("compare", "--bytes", older, newer)
 	g.Expect(err).To(MatchError(errFailed))
-	g.Expect(output).To(ContainSubstring("figures[0].value 7 != 11"))
+	g.Expect(output).To(ContainSubstring("metrics[0].value 7 != 11"))
 	output, err = tcplab("compare", "--behaviour", older, older)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(output).To(HavePrefix("0 of 1 scenarios differ"))

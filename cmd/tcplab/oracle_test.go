@@ -13,7 +13,7 @@ func TestOracle(t *testing.T) {
 	output, err := tcplab("oracle", "--kernel", "6.12", "--rtt", "20ms", "--sysctl", "net.ipv4.tcp_syn_retries=2")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(output).To(HavePrefix("Linux 6.12, HZ 250, round trip 20ms\n"))
-	g.Expect(output).To(MatchRegexp(`SYNs again, in silence, at +1 2 3 4 5 s +tcp_write_timeout`))
+	g.Expect(output).To(MatchRegexp(`SYN retransmissions at +1 2 3 4 5 s +tcp_write_timeout`))
 
 	output, err = tcplab("oracle", "--kernel", "6.1", "--json")
 	g.Expect(err).NotTo(HaveOccurred())

@@ -17,7 +17,7 @@ func TestReportOfRuns(t *testing.T) {
 	run := record(t, "a", 7)
 	output, err := tcplab("report", run)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(output).To(And(ContainSubstring("figure  7\n"), HaveSuffix("1 passed, 0 failed, 0 skipped\n")))
+	g.Expect(output).To(And(ContainSubstring("metric  7\n"), HaveSuffix("1 passed, 0 failed, 0 skipped\n")))
 
 	g.Expect(os.MkdirAll(filepath.Join(run, "suite", "killed"), 0o755)).To(Succeed())
 	output, err = tcplab("report", run, "--format", "github")

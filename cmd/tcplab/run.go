@@ -46,7 +46,7 @@ func addFilterFlags(command *cobra.Command, filter *runner.Filter) {
 	flags.StringVar(&filter.Labels, "label", "", `only scenarios whose labels satisfy this filter, such as "quick && !netem"`)
 }
 
-// splitArgs separates suites from the arguments behind --, which are the suites' own.
+// splitArgs separates suites from the arguments after --, which are the suites' own.
 func splitArgs(command *cobra.Command, args []string) (suites, passed []string) {
 	if dash := command.ArgsLenAtDash(); dash >= 0 {
 		args, passed = args[:dash], args[dash:]
@@ -67,7 +67,7 @@ func newRun() *cobra.Command {
 		Short: "Run suites, print a table, write a record of each scenario",
 		Long: `Run suites: Go packages with tests (as the go command knows them), suites by the names that
 tcplab list shows, or compiled ones (*.test). Without any: ` + scenarioSuites + `, or where there is no
-such folder ` + allSuites + `. Arguments behind -- go to the test programs.
+such folder ` + allSuites + `. Arguments after -- go to the test programs.
 
 In virtual time each scenario has a guest of its own; what has passed before with the very
 same inputs (QEMU, kernel, program, arguments, seed) comes from the cache.

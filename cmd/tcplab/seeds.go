@@ -37,7 +37,7 @@ func newSeeds() *cobra.Command {
 		Use:   "seeds [SUITE...]",
 		Short: "Run suites with many seeds and kernels, to see that no expectation hangs on luck",
 		Long: `Run suites in virtual time once with each of several seeds, on each of several kernels. A table
-says how often each scenario passed, from where to where its figures went, and how near to an
+says how often each scenario passed, from where to where its metrics went, and how near to an
 edge of its bounds each check came.
 
 What ran is kept in the folder of --results, a line for each scenario: what is there is not run

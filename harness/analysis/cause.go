@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Cause is why a segment was sent again, as far as the capture tells, or, if there
+// Cause is why a segment was retransmitted, as far as the capture tells, or, if there
 // are any, the kernel's events (see [KernelEvent]).
 type Cause uint8
 
@@ -133,7 +133,7 @@ func (d *sideTracker) repeat(s *Classified) {
 		return
 	}
 	if d.bothOpen && SYNACKs(s.Segment) && !d.answered {
-		d.answered = true // after its SYN: no SYN-ACK that was sent again
+		d.answered = true // after its SYN: no SYN-ACK that was retransmitted
 		return
 	}
 	filled := s.Marks.Has(MarkRetransmission) && !passed
@@ -160,7 +160,7 @@ func (d *sideTracker) fastOpenAgain(s *Classified) bool {
 	return d.SYN != nil && d.SYN.Length > 0 && s.Flags&FlagSYN == 0 && d.ackedAny && d.acked == d.SYN.ISN+1 && s.Seq == d.acked
 }
 
-// atOnceAgain is too soon for any sender to send the same again.
+// atOnceAgain is too soon for any sender to retransmit it.
 const atOnceAgain = time.Millisecond
 
 // copied reports whether a segment is the one before it once more: one that was sent

@@ -114,7 +114,7 @@ var cases = map[string][]line{
 		client(ms, ackf, 201, 1, 100, MarkLostSegment),
 		client(20*ms-1, ackf, 101, 1, 100, MarkOutOfOrder),
 	}),
-	"retransmission behind the initial round trip": join(opened(usual, usual), []line{
+	"retransmission after the initial round trip": join(opened(usual, usual), []line{
 		client(ms, ackf, 1, 1, 100, 0),
 		client(ms, ackf, 201, 1, 100, MarkLostSegment),
 		client(20*ms, ackf, 101, 1, 100, MarkRetransmission),
@@ -124,7 +124,7 @@ var cases = map[string][]line{
 		client(ms, ackf, 201, 1, 100, MarkLostSegment),
 		client(3*ms-1, ackf, 101, 1, 100, MarkOutOfOrder),
 	},
-	"retransmission behind 3 ms, in mid-connection": {
+	"retransmission after 3 ms, in mid-connection": {
 		client(0, ackf, 1, 1, 100, 0),
 		client(ms, ackf, 201, 1, 100, MarkLostSegment),
 		client(3*ms, ackf, 101, 1, 100, MarkRetransmission),
@@ -157,7 +157,7 @@ var cases = map[string][]line{
 		server(ms, ackf, 1, 101, 0, MarkZeroWindow).win(0),
 		server(ms, ackf, 1, 101, 0, MarkWindowUpdate).win(1000),
 	}),
-	"new data behind a probe": join(opened(usual, usual), []line{
+	"new data after a probe": join(opened(usual, usual), []line{
 		server(ms, ackf, 1, 1, 0, MarkZeroWindow).win(0),
 		client(ms, ackf, 1, 1, 1, MarkZeroWindowProbe),
 		server(ms, ackf, 1, 2, 0, MarkACKLostSegment).win(1000),

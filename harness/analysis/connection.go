@@ -311,7 +311,7 @@ const (
 	reorderLimit = 3 * time.Millisecond
 )
 
-// judgeRepetition: data, SYN or FIN before what was expected was sent again or
+// judgeRepetition: data, SYN or FIN before what was expected was retransmitted or
 // overtaken.
 func (p *step) judgeRepetition() {
 	if p.Marks.Has(MarkKeepAlive) {

@@ -74,18 +74,18 @@ type Side struct {
 	// SYN is nil if none was captured.
 	SYN *Offer `json:"syn,omitempty"`
 	// Segments and Bytes count all that was sent, repetitions too; DataSegments
-	// those with data. BytesAgain had passed the point of capture before.
+	// those with data. BytesAgain had passed the capture point before.
 	Segments     int   `json:"segments"`
 	DataSegments int   `json:"data_segments"`
 	Bytes        int64 `json:"bytes"`
 	BytesAgain   int64 `json:"bytes_again,omitempty"`
-	// Goodput is in bit/s: bytes that were not sent again, over the time from
+	// Goodput is in bit/s: bytes without retransmissions, over the time from
 	// the first segment with data to the last ACK of data, or the last data.
 	Goodput int64 `json:"goodput_bps,omitempty"`
 
 	// Marks counts frames by mark: index i belongs to Mark 1<<i.
 	Marks MarkFrames `json:"marks,omitzero"`
-	// Repeated are the segments that passed this point of capture before, as
+	// Repeated are the segments that passed this capture point before, as
 	// [Retransmissions] tells: what was lost was lost after it. Filled are those
 	// that Wireshark takes for retransmissions, and that had not: what was lost
 	// was lost in front. Neither SYNs nor spurious retransmissions are among them.
@@ -98,7 +98,7 @@ type Side struct {
 	Reordered Frames `json:"reordered,omitzero"`
 	// Copies are segments that are the same, in every field, as the one less than
 	// 1 ms before them: captured twice, or duplicated by the network. They
-	// are not counted as sent again, but for Wireshark's marks.
+	// are not counted as retransmitted, but for Wireshark's marks.
 	Copies Frames `json:"copies,omitzero"`
 	// Unneeded counts the D-SACK blocks of the other side: it had what was sent
 	// again already (RFC 2883). The frames are the other side's.
@@ -117,7 +117,7 @@ type Side struct {
 
 	// RTT is measured for each segment from its only transmission to the first
 	// ACK or SACK block that covers it. As Karn's algorithm wants it (RFC 6298,
-	// section 3), an ACK that covers anything that was sent again does not
+	// section 3), an ACK that covers anything that was retransmitted does not
 	// count, nor what waited after a hole. It is the time from the point of
 	// capture to the other host and back: at the sender, all of the round trip.
 	RTT Times `json:"rtt,omitzero"`
@@ -168,7 +168,7 @@ type Conversation struct {
 	Completeness Completeness `json:"completeness"` // which parts of it were captured
 	// InitialRTT is the time of the handshake (see [Classified]); 0 if it was not
 	// captured as a whole. ServerRTT and
-	// ClientRTT are its parts: from the point of capture to the server and back,
+	// ClientRTT are its parts: from the capture point to the server and back,
 	// and to the client and back. They show where the capture was taken; they
 	// are 0 if a SYN or SYN-ACK was transmitted more than once.
 	InitialRTT time.Duration `json:"handshake_rtt_ns,omitempty"`
@@ -188,7 +188,7 @@ type Conversation struct {
 // Conversations sums up each connection of a capture, in the order of their first
 // segments. The memory for each does not grow with its length.
 //
-// The kernel's events, if there are any, say why segments were sent again; see
+// The kernel's events, if there are any, say why segments were retransmitted; see
 // [KernelEvent].
 func Conversations(segments iter.Seq[Classified], events ...KernelEvent) []Conversation {
 	b := newBuilder(events)
@@ -309,7 +309,7 @@ func (c *conversationTracker) trackers() [2]*sideTracker {
 	return [2]*sideTracker{&c.client, &c.server}
 }
 
-// handshake takes the time on either side of the point of capture.
+// handshake takes the time on either side of the capture point.
 func (c *conversationTracker) handshake(s *Classified, own *sideTracker) {
 	client, server := &c.client, &c.server
 	switch {

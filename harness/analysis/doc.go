@@ -14,7 +14,7 @@
 //	}
 //
 // [Classify] marks every segment with Wireshark's tcp.analysis flags, and
-// [Conversations] sums up each connection: why segments were sent again, who closed
+// [Conversations] sums up each connection: why segments were retransmitted, who closed
 // first, and findings in plain words:
 //
 //	for _, c := range analysis.Conversations(analysis.Classify(reader.Segments())) {

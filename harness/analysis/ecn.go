@@ -174,7 +174,7 @@ func (d *sideTracker) report(s *Classified, other *sideTracker, handshake bool) 
 		}
 	}
 	if before(s.Seq, f.seq) || before(s.Ack, f.ack) {
-		return // late, or sent again: it may be older than what was seen
+		return // late, or retransmitted: it may be older than what was seen
 	}
 	f.seq, f.ack = s.Seq, s.Ack
 	if more := (s.Flags.ACE() - f.ace) & 7; more > 0 {

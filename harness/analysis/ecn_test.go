@@ -59,7 +59,7 @@ func TestECNOfRepeatedHandshakes(t *testing.T) {
 	}{
 		{"the third SYN asks for nothing and is answered", []Flags{asksMore, asksMore, noECN}, []Flags{noECN}, ECNNone},
 		{"an earlier SYN is answered", []Flags{asksMore, noECN}, []Flags{FlagCWR}, ECNAccurate},
-		{"the SYN-ACK is sent again without ECN", []Flags{asksMore}, []Flags{FlagCWR, noECN}, ECNAccurate},
+		{"the SYN-ACK is retransmitted without ECN", []Flags{asksMore}, []Flags{FlagCWR, noECN}, ECNAccurate},
 		{"the first SYN-ACK was for a SYN without ECN", []Flags{noECN, asks}, []Flags{noECN, echo}, ECNClassic},
 	} {
 		var lines []line

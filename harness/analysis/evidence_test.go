@@ -27,7 +27,7 @@ func TestRoundTrips(t *testing.T) {
 		{"one ACK for all", []line{server(20*ms, ackf, 1, 301, 0, 0)}, Times{Count: 3, Min: 20 * ms, Mean: 21 * ms, Max: 22 * ms}, []time.Duration{22 * ms}},
 		{"an ACK of a part", []line{server(20*ms, ackf, 1, 150, 0, 0)}, Times{Count: 1, Min: 22 * ms, Mean: 22 * ms, Max: 22 * ms}, []time.Duration{22 * ms}},
 		{"an ACK with data is not a delayed one", []line{server(20*ms, ackf, 1, 301, 10, 0)}, Times{Count: 3, Min: 20 * ms, Mean: 21 * ms, Max: 22 * ms}, nil},
-		{"Karn: sent again", []line{
+		{"Karn: retransmitted", []line{
 			client(300*ms, ackf, 1, 1, 100, 0),
 			server(20*ms, ackf, 1, 101, 0, 0),
 			server(10*ms, ackf, 1, 301, 0, 0),

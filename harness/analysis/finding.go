@@ -81,7 +81,7 @@ func (c *conversationTracker) find() {
 		c.findLoss(d)
 		c.findSpurious(d)
 		c.findReordering(d)
-		c.findSilence(d)
+		c.findUnanswered(d)
 		c.findWindow(d)
 		c.findDelayedACKs(d)
 		c.findCongestion(d)
@@ -103,7 +103,7 @@ func (c *conversationTracker) findCopies() {
 	}
 	c.report(diagnosis{CapturedTwice, of,
 		fmt.Sprintf("%s follow one that is the same in every field, in less than a millisecond.", plural(copies.Count, "segment")),
-		"The capture has packets twice, since they passed two of its interfaces (a bridge and its port, \"any\"), or the network duplicates packets (netem duplicate). They do not count as sent again.",
+		"The capture has packets twice, since they passed two of its interfaces (a bridge and its port, \"any\"), or the network duplicates packets (netem duplicate). They do not count as retransmissions.",
 		"Capture on one interface (tcpdump -i eth0). If they are still there, D-SACK blocks or IP identifications at the receiver show whether the network duplicates.",
 		copies})
 }
@@ -148,7 +148,7 @@ func (c *conversationTracker) findOpening() {
 		c.report(diagnosis{LostSYN, client,
 			fmt.Sprintf("Before the handshake was complete, the client sent its SYN %s and the server its SYN-ACK %s; waiting for that took %s.",
 				times(again.Count+1), times(answers.Count+1), short(client.synStalled+server.synStalled)),
-			"The path loses packets, or the listener's backlog was full and dropped the SYN. Linux waits 1 s before it sends a SYN again.",
+			"The path loses packets, or the listener's backlog was full and dropped the SYN. Linux waits 1 s before it retransmits a SYN.",
 			"Losses later in the connection speak for the path; if there are none, look at nstat TcpExtListenDrops and TcpExtListenOverflows on the server.",
 			found(again, answers)})
 	}
@@ -166,7 +166,7 @@ func (c *conversationTracker) findLoss(d *sideTracker) {
 	if n == 0 || d.DataSegments == 0 {
 		return
 	}
-	seen := fmt.Sprintf("%s sent %s again, %s of those with data (%s).", sentence(d.name), plural(n, "segment"),
+	seen := fmt.Sprintf("%s retransmitted %s, %s of those with data (%s).", sentence(d.name), plural(n, "segment"),
 		percent(n, d.DataSegments), d.causesText())
 	if d.Causes[CauseRTO].Count > 0 {
 		seen += fmt.Sprintf(" Waiting for timeouts took %s.", short(d.Stalled))
@@ -179,13 +179,13 @@ func (c *conversationTracker) findLoss(d *sideTracker) {
 	}
 	switch {
 	case d.Filled.Count == 0:
-		cause = fmt.Sprintf("A lossy link behind the point of capture: %s passed here before, so the loss was between here and %s, or of %s's ACKs on the way back.", were, other, other)
+		cause = fmt.Sprintf("A lossy link downstream of the capture point: %s passed here before, so the loss was between here and %s, or of %s's ACKs on the way back.", were, other, other)
 		next = fmt.Sprintf("Capture nearer to %s and compare; look at drops along the way (tc -s qdisc, ip -s link).", other)
 	case d.Repeated.Count == 0:
-		cause = fmt.Sprintf("A lossy link in front of the point of capture: %s not passed here before, so the loss was between %s and here.", were, d.name)
+		cause = fmt.Sprintf("A lossy link upstream of the capture point: %s not passed here before, so the loss was between %s and here.", were, d.name)
 		next = fmt.Sprintf("Capture nearer to %s and compare; look at drops along the way (tc -s qdisc, ip -s link).", d.name)
 	default:
-		cause = fmt.Sprintf("Lossy links on both sides of the point of capture: %d had not passed here before, so they were lost on the way from %s; %d had.", d.Filled.Count, d.name, d.Repeated.Count)
+		cause = fmt.Sprintf("Lossy links on both sides of the capture point: %d had not passed here before, so they were lost on the way from %s; %d had.", d.Filled.Count, d.name, d.Repeated.Count)
 		next = "Capture at both hosts and compare; look at drops along the way (tc -s qdisc, ip -s link)."
 	}
 	if d.SYN != nil && d.other.SYN != nil && (!d.SYN.Options.SACKPermitted || !d.other.SYN.Options.SACKPermitted) {
@@ -212,14 +212,14 @@ func (c *conversationTracker) findSpurious(d *sideTracker) {
 	other := d.other
 	var seen []string
 	if late.Count > 0 {
-		seen = append(seen, fmt.Sprintf("%s sent %s again behind the ACK of that.", sentence(d.name), plural(late.Count, "segment")))
+		seen = append(seen, fmt.Sprintf("%s retransmitted %s after their ACK.", sentence(d.name), plural(late.Count, "segment")))
 	}
 	if d.Unneeded.Count > 0 {
 		seen = append(seen, fmt.Sprintf("%s said %s that it had got data twice (D-SACK).", sentence(other.name), times(d.Unneeded.Count)))
 	}
 	var cause, next string
 	if fast := d.Causes[CauseFast].Count; fast > 0 && d.Unneeded.Count > 0 {
-		cause = fmt.Sprintf("Segments were not lost but late: the path behind the point of capture reorders or duplicates, and duplicate ACKs made %s send again.", d.name)
+		cause = fmt.Sprintf("Segments were not lost but late: the path downstream of the capture point reorders or duplicates, and duplicate ACKs made %s retransmit.", d.name)
 		next = fmt.Sprintf("Look for parallel links or queues on the path, and at nstat TcpExtTCPDSACKRecv and TcpExtTCPSACKReorder on %s.", d.name)
 	} else {
 		cause = fmt.Sprintf("%s's ACKs were lost or late, so that a timer of %s ran out: delay that grows suddenly (a full queue, a sleeping link), or loss on the way back.", sentence(other.name), d.name)
@@ -233,14 +233,14 @@ func (c *conversationTracker) findReordering(d *sideTracker) {
 		return
 	}
 	c.report(diagnosis{Reordering, d,
-		fmt.Sprintf("%s of %s arrived behind later ones, without having passed before, within a round trip.", plural(d.Reordered.Count, "segment"), d.name),
-		fmt.Sprintf("The path from %s to the point of capture reorders: parallel links, or queues served in turn; netem does it by jitter.", d.name),
+		fmt.Sprintf("%s of %s arrived after later ones, without having passed before, within a round trip.", plural(d.Reordered.Count, "segment"), d.name),
+		fmt.Sprintf("The path from %s to the capture point reorders: parallel links, or queues served in turn; netem does it by jitter.", d.name),
 		fmt.Sprintf("If it costs fast retransmissions, raise net.ipv4.tcp_reordering on %s, or mend the path.", d.name),
 		d.Reordered})
 }
 
-// findSilence: what is repeated until the end.
-func (c *conversationTracker) findSilence(d *sideTracker) {
+// findUnanswered: what is repeated until the end.
+func (c *conversationTracker) findUnanswered(d *sideTracker) {
 	other := d.other
 	const few, smallest = 2, 536 // 536: what every host takes (RFC 9293, section 3.7.1)
 	if len(d.row) < few || d.timeoutLength == 0 || d.Reset != nil || other.Reset != nil || other.Segments == 0 {
@@ -335,9 +335,9 @@ func (c *conversationTracker) findCongestion(d *sideTracker) {
 	if d.ACE.Count > 0 {
 		seen = append(seen, fmt.Sprintf("%s says in %s that %s had arrived marked (ACE).", sentence(d.name), plural(d.ACE.Count, "segment"), plural(d.CEReported, "more packet")))
 	}
-	where := fmt.Sprintf("A queue between the point of capture and %s is full enough to mark packets of %s.", d.name, other.name)
+	where := fmt.Sprintf("A queue between the capture point and %s is full enough to mark packets of %s.", d.name, other.name)
 	if d.CE.Count > 0 {
-		where = fmt.Sprintf("A queue between %s and the point of capture is full enough to mark packets.", d.name)
+		where = fmt.Sprintf("A queue between %s and the capture point is full enough to mark packets.", d.name)
 	}
 	c.report(diagnosis{Congestion, d, strings.Join(seen, " "), where,
 		"Marks instead of losses: as it should be. tc -s qdisc on the path shows which queue it is (ecn_mark).",
@@ -373,16 +373,16 @@ func resetCause(reason ResetReason, name, other string) (cause, next string) {
 	switch reason {
 	case ResetNoConnection:
 		return fmt.Sprintf("%s had ended the connection, or was restarted, or a load balancer sent the segment to the wrong host.", sentence(name)),
-			fmt.Sprintf("What came in front of it: an earlier reset, a long silence (an idle timeout), or %s sending on after the end.", other)
+			fmt.Sprintf("What came before it: an earlier reset, a long silence (an idle timeout), or %s sending on after the end.", other)
 	case ResetDataAfterClose:
 		return fmt.Sprintf("The program on %s called close while %s still had something to send; nobody was left to read it.", name, other),
 			"Is that meant? A program that wants the rest uses shutdown(SHUT_WR) and reads to the end before it closes."
 	case ResetAfterFIN:
 		return fmt.Sprintf("The program on %s closed the socket with unread data in it, or with SO_LINGER 0, or crashed with data unread.", name),
-			fmt.Sprintf("%s's log; what the last data in front of the reset was.", sentence(name))
+			fmt.Sprintf("%s's log; what the last data before the reset was.", sentence(name))
 	default:
 		return fmt.Sprintf("The program on %s closed the socket with unread data in it, or with SO_LINGER 0, or its kernel gave up after too many timeouts (TCP_USER_TIMEOUT).", name),
-			fmt.Sprintf("%s's log; what the last data in front of the reset was; nstat TcpExtTCPAbortOnClose, TcpExtTCPAbortOnData, TcpExtTCPAbortOnTimeout.", sentence(name))
+			fmt.Sprintf("%s's log; what the last data before the reset was; nstat TcpExtTCPAbortOnClose, TcpExtTCPAbortOnData, TcpExtTCPAbortOnTimeout.", sentence(name))
 	}
 }
 

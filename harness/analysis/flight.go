@@ -47,7 +47,7 @@ func (f *flight) behind(seq uint32) int {
 	return i
 }
 
-// repeat marks what is sent again. If it is what was missing here, that is the
+// repeat marks what is retransmitted. If it is what was missing here, that is the
 // segment after the hole, whose ACK waited as well.
 func (f *flight) repeat(seq, end uint32) {
 	live := f.live()

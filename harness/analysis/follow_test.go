@@ -84,7 +84,7 @@ func TestRetransmissions(t *testing.T) {
 		{"keep-alive without data", []Segment{d(0, 1000), d(999, 0)}, ""},
 		{"keep-alive with a byte", []Segment{d(0, 1000), d(999, 1), d(999, 1)}, ""},
 		{"one byte, again", []Segment{d(0, 1000), d(1000, 1), d(1000, 1)}, "2:1 "},
-		{"keep-alive with a byte behind the SYN", []Segment{seg(0, FlagSYN, 7, 0, 0), d(8, 0), d(7, 1)}, ""},
+		{"keep-alive with a byte after the SYN", []Segment{seg(0, FlagSYN, 7, 0, 0), d(8, 0), d(7, 1)}, ""},
 		{"byte of a SYN, again", []Segment{seg(0, FlagSYN, 7, 0, 1), d(8, 1)}, "1:1 "},
 		{"first and only byte, again", []Segment{d(0, 1), d(0, 1)}, "1:1 "},
 		{"SYN", []Segment{seg(0, FlagSYN, 7, 0, 0), seg(0, FlagSYN, 7, 0, 0), d(8, 10)}, "1:1 "},

@@ -12,7 +12,7 @@ type KernelEventKind uint8
 
 // The kinds of events that say something about retransmissions.
 const (
-	// KernelRetransmit: a segment was sent again (tcp/tcp_retransmit_skb).
+	// KernelRetransmit: a segment was retransmitted (tcp/tcp_retransmit_skb).
 	KernelRetransmit KernelEventKind = iota + 1
 	// KernelReceive: a segment arrived, and has had no effect yet (tcp/tcp_probe).
 	KernelReceive
@@ -23,14 +23,14 @@ const (
 
 // KernelEvent is one firing of a tracepoint in the kernel of a sender.
 //
-// A capture shows that a segment was sent again, and lets one conclude why. The
+// A capture shows that a segment was retransmitted, and lets one conclude why. The
 // kernel knows. None of its tracepoints says so outright: tcp_retransmit_skb has
 // neither sequence number nor reason, on Linux 6.1 nor on 6.12. But their order does:
 //
 //   - With KernelCongestionState everything is known: each timeout sets the state to
 //     Loss just before it sends; what is sent in the state Recovery is fast
 //     retransmission, what else is sent in Loss is recovery, and in the other states
-//     only a tail loss probe sends again.
+//     only a tail loss probe retransmits.
 //   - With KernelReceive alone, in ESTABLISHED only: what is sent within a millisecond
 //     of a received segment was asked for. Otherwise a timer sent it. If that happened
 //     once until the next segment arrived, the congestion window tells which timer: 1
@@ -127,7 +127,7 @@ func (k *kernelSocket) byState(e *KernelEvent) {
 	}
 }
 
-// atOnce is how soon a kernel sends again what a received segment asks for: it does so
+// atOnce is how soon a kernel retransmits what a received segment asks for: it does so
 // before it looks at the next one.
 const atOnce = time.Millisecond
 

@@ -184,7 +184,7 @@ func (r *Reader) next() (data []byte, p packet, ok bool) {
 		return nil, packet{}, false
 	}
 	if err != nil {
-		r.err = r.wrap(fmt.Errorf("%w: behind packet %d: %w", ErrDamaged, r.stats.Packets, err))
+		r.err = r.wrap(fmt.Errorf("%w: after packet %d: %w", ErrDamaged, r.stats.Packets, err))
 		return nil, packet{}, false
 	}
 	if r.stats.Packets == 0 {

@@ -91,7 +91,7 @@ func (r *Report) note(err error) {
 		if inner := errors.Unwrap(err); inner != nil {
 			err = inner // the file's name is known here
 		}
-		note("%v; what is in front of that was read", err)
+		note("%v; what comes before that was read", err)
 	}
 	for _, i := range r.Interfaces {
 		if i.Dropped > 0 {

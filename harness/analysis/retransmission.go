@@ -20,7 +20,7 @@ type Retransmission struct {
 //
 // Where it is measured matters. At the sender this is what its kernel counts as
 // TcpRetransSegs, as long as a packet is a segment: the kernel counts segments,
-// of which a super-packet holds several. Behind a lossy link, a retransmission
+// of which a super-packet holds several. Downstream of a lossy link, a retransmission
 // that fills a gap has not passed before, so it is not one there; neither is a
 // segment that was only reordered. But one that the network duplicated is.
 //

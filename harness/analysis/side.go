@@ -12,12 +12,12 @@ type sideTracker struct {
 	syns   int // SYNs or SYN-ACKs, repetitions too
 	synAt  time.Duration
 	spoken bool // the client acknowledged the SYN-ACK
-	// synStalled is the sum of all waits for SYNs that were sent again.
+	// synStalled is the sum of all waits for SYNs that were retransmitted.
 	synStalled time.Duration
 	ttl        uint8
-	away       time.Duration // from the point of capture to this host and back; 0: not known
+	away       time.Duration // from the capture point to this host and back; 0: not known
 
-	passed  sent   // this point of capture
+	passed  sent   // this capture point
 	flight  flight // to measure round trips
 	highest uint32 // after all that was sent
 	spoke   bool   // highest and silentSince are valid

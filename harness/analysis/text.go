@@ -254,7 +254,7 @@ var rows = []struct {
 		if d.BytesAgain == 0 {
 			return thousands(d.Bytes)
 		}
-		return fmt.Sprintf("%s, %s of them again", thousands(d.Bytes), thousands(d.BytesAgain))
+		return fmt.Sprintf("%s, %s of them retransmitted", thousands(d.Bytes), thousands(d.BytesAgain))
 	}},
 	{"goodput", func(_ *Conversation, d *Side) string {
 		if d.Goodput == 0 {
@@ -262,7 +262,7 @@ var rows = []struct {
 		}
 		return bitRate(float64(d.Goodput))
 	}},
-	{"sent again", func(_ *Conversation, d *Side) string { return againText(d) }},
+	{"retransmitted", func(_ *Conversation, d *Side) string { return againText(d) }},
 	{"back-off", func(_ *Conversation, d *Side) string { return backOffText(d) }},
 	{"copies", func(_ *Conversation, d *Side) string { return countText(d.Copies.Count) }},
 	{"out of order", func(_ *Conversation, d *Side) string { return countText(d.Reordered.Count) }},
@@ -403,7 +403,7 @@ func timesText(t Times) string {
 	return fmt.Sprintf("%s to %s, mean %s (%s)", short(t.Min), short(t.Max), short(t.Mean), thousands(int64(t.Count)))
 }
 
-// ackDelayText says so if a good part of it is the way from the point of capture.
+// ackDelayText says so if a good part of it is the way from the capture point.
 func ackDelayText(c *Conversation, d *Side) string {
 	text := timesText(d.ACKDelays)
 	away := c.ClientRTT

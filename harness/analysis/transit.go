@@ -30,7 +30,7 @@ func (t Transit) Delay() time.Duration {
 //		analysis.All(analysis.On("server/eth0"), analysis.Going(analysis.Inbound)))
 //
 // A segment is recognized by all that a network does not change: addresses, ports, sequence numbers, flags, window,
-// length and options. One that is sent again within a tick of TCP's time stamp can be equal in all of them. Then each
+// length and options. One that is retransmitted within a tick of TCP's time stamp can be equal in all of them. Then each
 // of the equal ones gets one arrival, in their order, and the last gets what is left. A segment that arrives without
 // having been sent is left out.
 func Transits(segments iter.Seq[Segment], from, to Filter) []Transit {

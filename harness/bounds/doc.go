@@ -1,4 +1,4 @@
-// Package bounds says between which values a figure must lie, where that is from, and how near to an edge a value was.
+// Package bounds says between which values a metric must lie, where that is from, and how near to an edge a value was.
 //
 //	goodput := bounds.Mbit(result.Bulk.Goodput)
 //	lab.Measure("goodput", goodput, bounds.Around(limit, limit/10), "RFC 7323, 1.1: window / RTT")

@@ -107,7 +107,7 @@ func TestTCPConnectionOnBothEnds(t *testing.T) {
 		t.Error("packets are not in order of time")
 	}
 	// The client's payload by sequence number, as seen on each end: on a busy
-	// machine some of it is sent again.
+	// machine some of it is retransmitted.
 	sent := [2]map[uint32]int{{}, {}}
 	var flags []string
 	for _, f := range got.frames {

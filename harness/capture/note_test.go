@@ -123,7 +123,7 @@ func TestDroppedPacketsAreMarked(t *testing.T) {
 
 func TestCommentsFindTheirPackets(t *testing.T) {
 	one, other := segment(t, 1, 100), segment(t, 101, 100)
-	c := noted(t, 80, one, other, nil, nil, one) // the first is sent again at 4 ms
+	c := noted(t, 80, one, other, nil, nil, one) // the first is retransmitted at 4 ms
 	note := func(at int, name string, outbound bool, data []byte, comment string) Note {
 		return Note{At: milliseconds(at), Interface: name, Outbound: outbound, Data: data, Comment: comment}
 	}

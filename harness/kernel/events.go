@@ -41,10 +41,10 @@ const (
 	// StateChange is a change of a TCP socket's state (4.16). What follows on the
 	// end of the socket, TIME-WAIT and closed FIN-WAIT-2, has no events: see [PathOf].
 	StateChange EventKind = "sock/inet_sock_set_state"
-	// Retransmit is a segment that was sent again (4.16), or, from Linux 6.15 on, that
+	// Retransmit is a segment that was retransmitted (4.16), or, from Linux 6.15 on, that
 	// was to be (Err is not 0).
 	Retransmit EventKind = "tcp/tcp_retransmit_skb"
-	// RetransmitSynAck is a SYN+ACK that was sent again (4.16).
+	// RetransmitSynAck is a SYN+ACK that was retransmitted (4.16).
 	RetransmitSynAck EventKind = "tcp/tcp_retransmit_synack"
 	// ResetSent is a RST that was sent (4.15). Before Linux 6.10, not those that
 	// answer a segment for which there is no socket.
@@ -55,7 +55,7 @@ const (
 	// ESTABLISHED received, before the segment has an effect (4.16).
 	Probe EventKind = "tcp/tcp_probe"
 	// CongestionChange is a state of congestion control that was set, even if it was the
-	// same before (5.19): it is why the segments that follow are sent again.
+	// same before (5.19): it is why the segments that follow are retransmitted.
 	CongestionChange EventKind = "tcp/tcp_cong_state_set"
 	// Drop is an IP packet that the kernel dropped, and why (reasons since 5.17).
 	// Packets that netem loses are among them.

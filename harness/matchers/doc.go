@@ -18,7 +18,7 @@
 // Where a number is expected, a matcher can stand as well. A failure shows what was expected,
 // what was seen, and the evidence around it: the ten packets nearby with the numbers of their frames
 // and, of a capture, its file; the counters that have grown; the sockets with their TCP_INFO; the
-// events of the connection. What else there is, a Lab shows behind it.
+// events of the connection. What else there is, a Lab shows after it.
 //
 // The package needs nothing: neither root nor a kernel of any kind.
 package matchers

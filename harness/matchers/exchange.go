@@ -23,7 +23,7 @@ import (
 //
 //	>                     the host sent it; < is for one that came
 //	S F R P . E W A U     SYN, FIN, RST, PSH, ACK, ECE, CWR, AE and URG, in any order: these are set, and no others
-//	1:1449(1448)          from the first sequence number to the one behind the last, and the bytes of payload between them
+//	1:1449(1448)          from the first sequence number to the one after the last, and the bytes of payload between them
 //	ack 1                 the acknowledgement number
 //	win 502               the window in the header, not scaled
 //
@@ -59,7 +59,7 @@ type packet struct {
 	flags    analysis.Flags
 
 	hasSeq   bool
-	seq, end uint32 // relative; end is the number behind the payload
+	seq, end uint32 // relative; end is the number after the payload
 
 	hasAck bool
 	ack    uint32 // relative

@@ -81,10 +81,10 @@ func (k Kernel) probeTimer(p ProbeOptions, n int) Span {
 	return k.backedOff(rto, min(n, doublings, k.Sysctls.Retries2))
 }
 
-// zeroWindowSilence is what becomes of a sender whose probes are no longer answered: after tcp_retries2 of them it is
+// zeroWindowUnanswered is what becomes of a sender whose probes are no longer answered: after tcp_retries2 of them it is
 // ETIMEDOUT. (tcp_probe_timer: icsk_probes_out.) A TCP_USER_TIMEOUT ends it sooner; it counts from the first probe on,
 // and the last timer is cut to it (tcp_clamp_probe0_to_user_timeout).
-func (k Kernel) zeroWindowSilence(p ProbeOptions) Retry {
+func (k Kernel) zeroWindowUnanswered(p ProbeOptions) Retry {
 	source := "tcp_probe_timer: tcp_retries2"
 	if p.UserTimeout != 0 {
 		source += ", TCP_USER_TIMEOUT"

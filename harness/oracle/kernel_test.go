@@ -199,7 +199,7 @@ func TestKernelConnect(t *testing.T) {
 	}
 }
 
-func TestKernelSilence(t *testing.T) {
+func TestKernelBlackhole(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		user    time.Duration
@@ -228,7 +228,7 @@ func TestKernelSilence(t *testing.T) {
 			w.g.Expect(err).NotTo(HaveOccurred())
 			took := w.timesOut(client)
 
-			expected := w.client.Silence(flow)
+			expected := w.client.Blackhole(flow)
 			w.g.Expect(took).To(expected.End.LateBy(wakeUp))
 			w.g.Expect(w.count(w.Client(), "TcpRetransSegs")).To(And(BeNumerically(">=", expected.Fewest), BeNumerically("<=", expected.Most)))
 			w.g.Expect(w.count(w.Client(), "TcpExtTCPLossProbes")).To(Equal(expected.Probes))
@@ -255,7 +255,7 @@ func TestKernelOrphan(t *testing.T) {
 			w.lasts(w.Client(), finWait1)
 			took := time.Since(begun)
 
-			expected := w.client.Silence(flow)
+			expected := w.client.Blackhole(flow)
 			w.g.Expect(took).To(expected.End.LateBy(2 * poll))
 			w.g.Expect(w.count(w.Client(), "TcpRetransSegs")).To(And(BeNumerically(">=", expected.Fewest), BeNumerically("<=", expected.Most)))
 			w.g.Expect(w.count(w.Client(), "TcpExtTCPAbortOnTimeout")).To(Equal(1))

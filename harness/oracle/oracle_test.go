@@ -160,11 +160,11 @@ func rounded(s Span) Span {
 }
 
 // What was measured on 6.18 and 6.12 (BEHAVIOURS.md), at a round trip of next to nothing.
-func TestSilence(t *testing.T) {
+func TestBlackhole(t *testing.T) {
 	g := NewWithT(t)
 	near := Between(20*time.Microsecond, time.Millisecond)
 	k := defaults(t, "6.12")
-	r := k.Silence(Flow{RTT: near})
+	r := k.Blackhole(Flow{RTT: near})
 	for i, at := range []float64{.207, .415, .847, 1.68, 3.34, 6.7, 13.4, 26.7, 54, 108, 214} {
 		measured := time.Duration(at * float64(time.Second))
 		g.Expect(measured).To(r.Sent[i].LateBy(time.Second/2), "%d", i) // the figures are rounded
@@ -176,48 +176,48 @@ func TestSilence(t *testing.T) {
 	g.Expect([]int{least, most}).To(Equal([]int{16, 16}))
 
 	for retries2, measured := range map[string]time.Duration{"3": 6900, "5": 13500, "8": 107400} {
-		g.Expect(measured * time.Millisecond).To(rounded(with(t, k, "tcp_retries2="+retries2).Silence(Flow{RTT: near}).End))
+		g.Expect(measured * time.Millisecond).To(rounded(with(t, k, "tcp_retries2="+retries2).Blackhole(Flow{RTT: near}).End))
 	}
 	for user, measured := range map[time.Duration]time.Duration{1: 1400, 5: 5500} {
-		g.Expect(measured * time.Millisecond).To(rounded(k.Silence(Flow{RTT: near, UserTimeout: user * time.Second}).End))
+		g.Expect(measured * time.Millisecond).To(rounded(k.Blackhole(Flow{RTT: near, UserTimeout: user * time.Second}).End))
 	}
-	g.Expect(108 * time.Second).To(k.Silence(Flow{RTT: near, Orphan: true}).End)
+	g.Expect(108 * time.Second).To(k.Blackhole(Flow{RTT: near, Orphan: true}).End)
 }
 
-func TestSilenceVariants(t *testing.T) {
+func TestBlackholeVariants(t *testing.T) {
 	g := NewWithT(t)
 	k := defaults(t, "6.1")
 	flow := Flow{RTO: 204 * time.Millisecond, NoProbe: true}
-	r := with(t, k, "tcp_retries2=3").Silence(flow)
+	r := with(t, k, "tcp_retries2=3").Blackhole(flow)
 	// After the first retransmission .408, .816, 1.632, 3.264: the third comes at 2.856 s, before the model's 3 s,
 	// the fourth at 6.12.
 	g.Expect(r.Most).To(Equal(4))
 	g.Expect(r.End.Earliest).To(Equal(6324 * time.Millisecond))
 
 	// tcp_retries2=0 ends at the first time-out after a retransmission that finds 200 ms passed.
-	r = with(t, k, "tcp_retries2=0").Silence(flow)
+	r = with(t, k, "tcp_retries2=0").Blackhole(flow)
 	g.Expect(sums(r.Timers)).To(Equal([]float64{.204, .612}))
 
 	// An RTO so near to the model's that the lateness decides: 1.5 s and 3 s pass against 3.0.
-	r = with(t, k, "tcp_retries2=3").Silence(Flow{RTO: 748 * time.Millisecond, NoProbe: true})
+	r = with(t, k, "tcp_retries2=3").Blackhole(Flow{RTO: 748 * time.Millisecond, NoProbe: true})
 	g.Expect(r.Fewest).To(Equal(2), "1.496 s and at least 1.496+2.992 s pass against 3.0")
-	r = with(t, k, "tcp_retries2=3").Silence(Flow{RTO: 1496 * time.Millisecond, NoProbe: true})
+	r = with(t, k, "tcp_retries2=3").Blackhole(Flow{RTO: 1496 * time.Millisecond, NoProbe: true})
 	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{1, 2}), "2.992 s, and up to 256 ms more, against 3.0")
 	g.Expect(r.End.Earliest).To(BeNumerically("~", 4496*time.Millisecond, 2*time.Millisecond))
 
 	// At 120 s it is linear, and an orphan without retries of its own is over as soon as the RTO is there.
-	r = k.Silence(Flow{RTO: 60 * time.Second, NoProbe: true})
+	r = k.Blackhole(Flow{RTO: 60 * time.Second, NoProbe: true})
 	g.Expect(slices.Max(r.Timers)).To(Equal(120 * time.Second))
-	r = k.Silence(Flow{RTO: 60 * time.Second, NoProbe: true, Orphan: true})
+	r = k.Blackhole(Flow{RTO: 60 * time.Second, NoProbe: true, Orphan: true})
 	g.Expect(sums(r.Timers)).To(Equal([]float64{60, 180}))
 	g.Expect(r.Most).To(Equal(1))
 
 	// Thin streams: six at the same RTO.
-	r = with(t, k, "tcp_thin_linear_timeouts=1", "tcp_retries2=5").Silence(flow)
+	r = with(t, k, "tcp_thin_linear_timeouts=1", "tcp_retries2=5").Blackhole(flow)
 	g.Expect(r.Timers[:8]).To(Equal(append(slices.Repeat([]time.Duration{204 * time.Millisecond}, 7), 408*time.Millisecond)))
 
-	g.Expect(with(t, k, "tcp_early_retrans=0").Silence(Flow{RTO: time.Second}).Probes).To(Equal(0))
-	g.Expect(with(t, k, "tcp_sack=0").Silence(Flow{RTO: time.Second}).Probes).To(Equal(0))
+	g.Expect(with(t, k, "tcp_early_retrans=0").Blackhole(Flow{RTO: time.Second}).Probes).To(Equal(0))
+	g.Expect(with(t, k, "tcp_sack=0").Blackhole(Flow{RTO: time.Second}).Probes).To(Equal(0))
 }
 
 func TestRTO(t *testing.T) {
@@ -299,10 +299,10 @@ func TestZeroWindow(t *testing.T) {
 	}
 	_, ends := k.ZeroWindowEnd(ProbeOptions{RTO: 200 * time.Millisecond})
 	g.Expect(ends).To(BeFalse(), "while they are answered")
-	r := with(t, k, "tcp_retries2=3").zeroWindowSilence(ProbeOptions{RTO: 200 * time.Millisecond})
+	r := with(t, k, "tcp_retries2=3").zeroWindowUnanswered(ProbeOptions{RTO: 200 * time.Millisecond})
 	g.Expect(sums(r.Timers)).To(Equal([]float64{.2, .6, 1.4, 3}))
 	g.Expect(r.Most).To(Equal(3))
-	r = k.zeroWindowSilence(ProbeOptions{RTO: 200 * time.Millisecond, UserTimeout: time.Second})
+	r = k.zeroWindowUnanswered(ProbeOptions{RTO: 200 * time.Millisecond, UserTimeout: time.Second})
 	g.Expect(r.End.Earliest).To(Equal(1200*time.Millisecond), "one second after the first probe")
 }
 

@@ -28,9 +28,9 @@ func (k Kernel) BlackHole(f Flow, mss int) (BlackHole, bool) {
 	}
 	probing := k
 	probing.Sysctls.Retries2 = k.Sysctls.Retries1 // the same rule, with another number
-	retry := probing.Silence(Flow{RTT: f.RTT, RTO: f.RTO, InFlight: f.InFlight, NoProbe: f.NoProbe})
+	retry := probing.Blackhole(Flow{RTT: f.RTT, RTO: f.RTO, InFlight: f.InFlight, NoProbe: f.NoProbe})
 
-	if f.UserTimeout != 0 && k.Silence(f).End.Earliest <= retry.End.Earliest {
+	if f.UserTimeout != 0 && k.Blackhole(f).End.Earliest <= retry.End.Earliest {
 		return BlackHole{}, false
 	}
 

@@ -26,7 +26,7 @@ func (k Kernel) Predictions(rtt time.Duration) []Prediction {
 	// What the hosts add to the round trip.
 	path := Between(rtt, rtt+time.Millisecond)
 	k.predictOpening(add)
-	k.predictSilence(add, path)
+	k.predictBlackhole(add, path)
 	k.predictIdle(add, path)
 	k.predictClosing(add, path)
 	k.predictPath(add, path)
@@ -57,7 +57,7 @@ func until(s Span) string { return fmt.Sprintf("%s to %s s", short(s.Earliest), 
 
 func (k Kernel) predictOpening(add adder) {
 	syns := k.Connect(ConnectOptions{})
-	add("opening", "SYNs again, in silence, at", at(syns.Sent)+" s", "tcp_write_timeout; RFC 6298, 5", syns.Sent...)
+	add("opening", "SYN retransmissions at", at(syns.Sent)+" s", "tcp_write_timeout; RFC 6298, 5", syns.Sent...)
 	add("opening", "connect(2) gives up after", until(syns.End), "tcp_write_timeout, tcp_model_timeout", syns.End)
 	synACKs := k.SYNACKs()
 	add("opening", "SYN-ACKs again, at", at(synACKs.Sent)+" s", "reqsk_timer_handler", synACKs.Sent...)
@@ -73,25 +73,25 @@ func (k Kernel) predictOpening(add adder) {
 	add("opening", "connections to one address and port", strconv.Itoa(k.EphemeralPorts()), "inet_hash_connect; ip_local_port_range")
 }
 
-func (k Kernel) predictSilence(add adder, path Span) {
+func (k Kernel) predictBlackhole(add adder, path Span) {
 	flow := Flow{RTT: path}
 	rto := Between(k.rto(path.Earliest, 0), k.rto(path.Latest, 0))
-	add("silence", "RTO on a clean path", until(rto), "tcp_set_rto; RFC 6298, 2", rto)
+	add("blackhole", "RTO on a clean path", until(rto), "tcp_set_rto; RFC 6298, 2", rto)
 	first := Between(k.RTOAfterHandshake(path.Earliest), k.RTOAfterHandshake(path.Latest))
-	add("silence", "RTO after the handshake", until(first), "tcp_rtt_estimator; RFC 6298, 2.2", first)
-	silence := k.Silence(flow)
-	if silence.Probes > 0 {
-		add("silence", "tail loss probe, one segment", until(silence.Sent[0]), "tcp_schedule_loss_probe; RFC 8985, 7", silence.Sent[0])
+	add("blackhole", "RTO after the handshake", until(first), "tcp_rtt_estimator; RFC 6298, 2.2", first)
+	blackhole := k.Blackhole(flow)
+	if blackhole.Probes > 0 {
+		add("blackhole", "tail loss probe, one segment", until(blackhole.Sent[0]), "tcp_schedule_loss_probe; RFC 8985, 7", blackhole.Sent[0])
 		two := Flow{RTT: path, InFlight: 2}
-		add("silence", "tail loss probe, two segments", until(k.Silence(two).Sent[0]), "tcp_schedule_loss_probe; RFC 8985, 7", k.Silence(two).Sent[0])
+		add("blackhole", "tail loss probe, two segments", until(k.Blackhole(two).Sent[0]), "tcp_schedule_loss_probe; RFC 8985, 7", k.Blackhole(two).Sent[0])
 	}
-	again := silence.Sent[silence.Probes:]
-	add("silence", "retransmissions at", at(again)+" s", "tcp_retransmit_timer; RFC 6298, 5.5", again...)
-	add("silence", "ETIMEDOUT after", until(silence.End), "tcp_write_timeout, tcp_model_timeout", silence.End)
-	user := k.Silence(Flow{RTT: path, UserTimeout: 5 * time.Second})
-	add("silence", "the same, TCP_USER_TIMEOUT 5 s", until(user.End), "tcp_clamp_rto_to_user_timeout", user.End)
-	orphan := k.Silence(Flow{RTT: path, Orphan: true})
-	add("silence", "the same after close(2)", until(orphan.End), "tcp_orphan_retries", orphan.End)
+	again := blackhole.Sent[blackhole.Probes:]
+	add("blackhole", "retransmissions at", at(again)+" s", "tcp_retransmit_timer; RFC 6298, 5.5", again...)
+	add("blackhole", "ETIMEDOUT after", until(blackhole.End), "tcp_write_timeout, tcp_model_timeout", blackhole.End)
+	user := k.Blackhole(Flow{RTT: path, UserTimeout: 5 * time.Second})
+	add("blackhole", "the same, TCP_USER_TIMEOUT 5 s", until(user.End), "tcp_clamp_rto_to_user_timeout", user.End)
+	orphan := k.Blackhole(Flow{RTT: path, Orphan: true})
+	add("blackhole", "the same after close(2)", until(orphan.End), "tcp_orphan_retries", orphan.End)
 }
 
 func (k Kernel) predictIdle(add adder, path Span) {
@@ -102,8 +102,8 @@ func (k Kernel) predictIdle(add adder, path Span) {
 	if end, ok := k.ZeroWindowEnd(ProbeOptions{RTT: path, UserTimeout: 5 * time.Second}); ok {
 		add("idle", "the same, TCP_USER_TIMEOUT 5 s, ends after", until(end), "tcp_probe_timer", end)
 	}
-	silence := k.zeroWindowSilence(ProbeOptions{RTT: path})
-	add("idle", "the same, unanswered, gives up after", until(silence.End), "tcp_probe_timer: tcp_retries2", silence.End)
+	unanswered := k.zeroWindowUnanswered(ProbeOptions{RTT: path})
+	add("idle", "the same, unanswered, gives up after", until(unanswered.End), "tcp_probe_timer: tcp_retries2", unanswered.End)
 	keepalive := k.Keepalive(KeepaliveOptions{})
 	if len(keepalive.Sent) > 0 {
 		add("idle", "first keepalive probe after", until(keepalive.Sent[0]), "tcp_keepalive_timer", keepalive.Sent[0])

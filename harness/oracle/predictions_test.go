@@ -37,5 +37,5 @@ func TestPredictionsDiffer(t *testing.T) {
 			differ = append(differ, p.Behaviour)
 		}
 	}
-	g.Expect(strings.Join(differ, "; ")).To(Equal("SYNs again, in silence, at; connect(2) gives up after; delayed ACK after"))
+	g.Expect(strings.Join(differ, "; ")).To(Equal("SYN retransmissions at; connect(2) gives up after; delayed ACK after"))
 }

@@ -155,7 +155,7 @@ type Flow struct {
 	NoProbe     bool          // no tail loss probe, for another reason than the sysctls: a loss is being repaired
 }
 
-// Silence is what a flow does without any answer: a tail loss probe, then retransmissions, the RTO doubling up to 120 s,
+// Blackhole is what a flow does without any answer: a tail loss probe, then retransmissions, the RTO doubling up to 120 s,
 // and ETIMEDOUT. Only then, at a time-out, does it end, once the time since the first retransmission is no less than
 // tcp_retries2 would take from an RTO of 200 ms (924.6 s for 15), whatever the RTO really is.
 //
@@ -165,7 +165,7 @@ type Flow struct {
 // An orphan ends by tcp_orphan_retries, 0 standing for 8; and by the number itself, 0 for the first time-out, once the
 // RTO has grown to 120 s. (net/ipv4/tcp_timer.c: tcp_write_timeout, tcp_orphan_retries, tcp_model_timeout;
 // tcp_output.c: tcp_send_loss_probe; ip-sysctl.rst.)
-func (k Kernel) Silence(f Flow) Retry {
+func (k Kernel) Blackhole(f Flow) Retry {
 	rto := Between(k.rto(f.RTT.Earliest, 0), k.rto(f.RTT.Latest, 0))
 	if f.RTO != 0 {
 		rto = Exactly(f.RTO)

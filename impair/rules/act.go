@@ -11,7 +11,7 @@ import (
 // act does what the rule in R9 says.
 func (p *program) act() {
 	// switch (r->Verb) {
-	// case HOLD:        goto hold;
+	// case DELAY:       goto delay;
 	// case DUPLICATE:   goto duplicate;
 	// case MARK_CE:     goto mark_ce;
 	// case CORRUPT:     goto corrupt;
@@ -22,7 +22,7 @@ func (p *program) act() {
 	// }
 	p.load(asm.R1, asm.R9, unsafe.Offsetof(ruleSettings{}.Verb))
 	p.add(
-		asm.JEq.Imm(asm.R1, int32(verbHold), "hold"),
+		asm.JEq.Imm(asm.R1, int32(verbDelay), "delay"),
 		asm.JEq.Imm(asm.R1, int32(verbDuplicate), "duplicate"),
 		asm.JEq.Imm(asm.R1, int32(verbMarkCE), "mark_ce"),
 		asm.JEq.Imm(asm.R1, int32(verbCorrupt), "corrupt"),
@@ -32,7 +32,7 @@ func (p *program) act() {
 	)
 	p.exit(tcStolen)
 
-	p.hold()
+	p.delay()
 	p.duplicate()
 	p.markCE()
 	p.undo()
@@ -41,11 +41,11 @@ func (p *program) act() {
 	p.corrupt()
 }
 
-// hold sends the packet to the pair that delays packets by that time.
-func (p *program) hold() {
-	// hold: skb->mark = MARK_MAGIC;
+// delay sends the packet to the pair that delays packets by that time.
+func (p *program) delay() {
+	// delay: skb->mark = MARK_MAGIC;
 	// return bpf_redirect(r->Operand, 0);
-	p.mark("hold")
+	p.mark("delay")
 	p.setMark()
 	p.load(asm.R1, asm.R9, unsafe.Offsetof(ruleSettings{}.Operand))
 	p.add(asm.Mov.Imm(asm.R2, 0))

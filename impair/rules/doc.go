@@ -13,7 +13,7 @@
 //
 // # What it needs
 //
-// Root, and Linux 6.1 or later with the modules sch_ingress and cls_bpf; Corrupt needs cls_matchall and act_csum, Hold
+// Root, and Linux 6.1 or later with the modules sch_ingress and cls_bpf; Corrupt needs cls_matchall and act_csum, Delay
 // needs veth and sch_netem. Errors say what is missing: [ErrNotPermitted], [ErrNotSupported].
 //
 // # How it works
@@ -25,7 +25,7 @@
 //
 //   - Drop returns TC_ACT_STOLEN. To the sending host the packet was sent: TC_ACT_SHOT would be NET_XMIT_DROP, which a
 //     local TCP takes for congestion (tcp_enter_cwr). Netem's loss does the same.
-//   - Hold sends the packet through a veth pair inside the namespace, whose netem delays it, and from its far end back
+//   - Delay sends the packet through a veth pair inside the namespace, whose netem delays it, and from its far end back
 //     to the device. The pair is made with the first such rule; only held packets see it.
 //   - Duplicate sends a clone ahead of the packet.
 //   - MarkCE acts on ECN-capable packets only, as a router would (RFC 3168): others pass, and the hit says so.
@@ -35,7 +35,7 @@
 //     a local TCP is not computed yet, and the receiver does not check it (CHECKSUM_PARTIAL). So the action csum fills
 //     it in first, as netem does with skb_checksum_help.
 //
-// Hold, Duplicate and Corrupt use the packet's mark (SO_MARK, fwmark): a packet loses a mark that it had.
+// Delay, Duplicate and Corrupt use the packet's mark (SO_MARK, fwmark): a packet loses a mark that it had.
 //
 // In the code each block of the program stands below the C that it is. testdata lists the instructions; after a change
 // that is meant: go test ./impair/rules -run Listing -update.
@@ -52,7 +52,7 @@
 // later packet that carries a byte of the segment, even if it was split or merged.
 //
 // [Open] takes about 20 ms of a guest's time. [Set.Add] of the fifth, ninth and seventeenth rule takes 30 to 140 ms
-// to load a longer program, while the old one acts. The first Hold of a duration takes some ms. All else is one or
+// to load a longer program, while the old one acts. The first Delay of a duration takes some ms. All else is one or
 // two system calls. If the moment matters, add a rule in advance, and use [Installed.Disable] and [Installed.Enable].
 //
 // The first rule that selects a packet acts on it. Later rules only count it as matched.

@@ -14,7 +14,7 @@ import (
 var (
 	// ErrNotSupported: the kernel lacks something that rules need.
 	ErrNotSupported = errors.New("not supported by this kernel: rules need Linux 6.1 or later with BPF (CONFIG_BPF_SYSCALL), and the modules " +
-		"sch_ingress and cls_bpf; Corrupt also cls_matchall and act_csum, Hold also veth and sch_netem: modprobe them, or use a guest kernel: tcplab run")
+		"sch_ingress and cls_bpf; Corrupt also cls_matchall and act_csum, Delay also veth and sch_netem: modprobe them, or use a guest kernel: tcplab run")
 
 	// ErrNotPermitted: the process may not load BPF programs, or not change the device.
 	ErrNotPermitted = errors.New("not permitted: run as root (CAP_BPF and CAP_NET_ADMIN on the machine, CAP_NET_ADMIN over the device's namespace), " +

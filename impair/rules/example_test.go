@@ -13,16 +13,16 @@ func ExampleRule() {
 	for _, rule := range []rules.Rule{
 		rules.Drop(rules.SYN.First(2)),
 		rules.Drop(rules.Data.Number(20).Times(2)),
-		rules.Hold(30*time.Millisecond, rules.Data.Number(5)),
+		rules.Delay(30*time.Millisecond, rules.Data.Number(5)),
 		rules.Drop(rules.PureACK.Every(2).SourcePort(80)),
-		rules.Silence().After(time.Second).For(300 * time.Millisecond),
+		rules.Blackhole().After(time.Second).For(300 * time.Millisecond),
 	} {
 		fmt.Println(rule)
 	}
 	// Output:
 	// drop SYN 1 to 2
 	// drop data 20, 2 times
-	// hold 30ms data 5
+	// delay 30ms data 5
 	// drop pure ACK, one of 2, from port 80
 	// drop packet, after 1s, for 300ms
 }

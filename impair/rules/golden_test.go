@@ -46,7 +46,7 @@ func TestSettingsListing(t *testing.T) {
 	for _, r := range []Rule{
 		Drop(Data.Number(5)),
 		Drop(SYN.First(2)).AtMost(3),
-		Hold(30*time.Millisecond, Data.Between(10, 19).Times(2)),
+		Delay(30*time.Millisecond, Data.Between(10, 19).Times(2)),
 		Duplicate(PureACK.Every(2).DestinationPort(80)),
 		MarkCE(Data.From(7).Every(3)),
 		Bleach(AnyPacket.Source(netip.MustParseAddr("10.0.0.1")).Destination(netip.MustParseAddr("fd00::2"))),

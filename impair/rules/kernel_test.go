@@ -89,13 +89,13 @@ func TestDropRetransmissions(t *testing.T) {
 	})
 }
 
-func TestHold(t *testing.T) {
+func TestDelay(t *testing.T) {
 	eachFamily(t, func(t *testing.T, six bool) {
 		// Less than a round trip, 20 ms: when duplicate ACKs have the client send it again, it has arrived.
 		const held = 6 * time.Millisecond
 		b := newBench(t, six, netns.Routed, netns.Config{})
-		set := b.open(b.net.ToServer, rules.Hold(held, rules.Data.Number(5)), rules.Hold(held, rules.Data.Number(6)),
-			rules.Hold(2*held, rules.Data.Number(7)))
+		set := b.open(b.net.ToServer, rules.Delay(held, rules.Data.Number(5)), rules.Delay(held, rules.Data.Number(6)),
+			rules.Delay(2*held, rules.Data.Number(7)))
 		b.transfer(10)
 		client, server := b.seen()
 
@@ -250,7 +250,7 @@ func TestAtTheSender(t *testing.T) {
 	eachFamily(t, func(t *testing.T, six bool) {
 		const held = 6 * time.Millisecond
 		b := newBench(t, six, netns.Direct, netns.Config{})
-		set := b.open(b.net.ToServer, rules.Drop(rules.Data.Number(3)), rules.Hold(held, rules.Data.Number(5)), rules.Duplicate(rules.Data.Number(7)))
+		set := b.open(b.net.ToServer, rules.Drop(rules.Data.Number(3)), rules.Delay(held, rules.Data.Number(5)), rules.Duplicate(rules.Data.Number(7)))
 		b.transfer(10)
 		_, server := b.seen()
 
@@ -313,14 +313,14 @@ func TestEveryOtherACK(t *testing.T) {
 	})
 }
 
-func TestSilenceForATime(t *testing.T) {
+func TestBlackholeForATime(t *testing.T) {
 	eachFamily(t, func(t *testing.T, six bool) {
 		const begin, length = 100 * time.Millisecond, 300 * time.Millisecond
 		b := newBench(t, six, netns.Routed, netns.Config{})
 		set := b.open(b.net.ToServer)
 		server := b.start(b.net.Server(), "server", peers.EchoServer{Listen: b.addr(80)})
 		before := time.Now()
-		_, err := set.Add(rules.Silence().After(begin).For(length))
+		_, err := set.Add(rules.Blackhole().After(begin).For(length))
 		b.g.Expect(err).NotTo(HaveOccurred())
 		after := time.Now()
 		client := b.start(b.net.Client(), "client", peers.EchoClient{Connect: b.addr(80), Requests: 100, Interval: 10 * time.Millisecond})
@@ -346,19 +346,19 @@ func TestSilenceForATime(t *testing.T) {
 func TestEnableDisable(t *testing.T) {
 	b := newBench(t, false, netns.Routed, netns.Config{})
 	set := b.open(b.net.ToServer)
-	silence, err := set.Add(rules.Silence())
+	blackhole, err := set.Add(rules.Blackhole())
 	b.g.Expect(err).NotTo(HaveOccurred())
 	dial := func() peers.Result {
 		return b.wait(b.start(b.net.Client(), "client", peers.Dial{Connect: b.addr(81), Timeout: 500 * time.Millisecond}))
 	}
 	b.g.Expect(dial().Connections[0].ConnectTime).To(BeNumerically(">=", 500*time.Millisecond))
-	b.g.Expect(silence.Disable()).To(Succeed())
+	b.g.Expect(blackhole.Disable()).To(Succeed())
 	b.g.Expect(dial().Connections[0].ConnectTime).To(BeNumerically("<", 2*oneWay+hostDelay)) // refused
-	b.g.Expect(silence.Enable()).To(Succeed())
+	b.g.Expect(blackhole.Enable()).To(Succeed())
 	b.g.Expect(dial().Connections[0].ConnectTime).To(BeNumerically(">=", 500*time.Millisecond))
-	count, err := silence.Count()
+	count, err := blackhole.Count()
 	b.g.Expect(err).NotTo(HaveOccurred())
-	b.g.Expect(count).To(Equal(rules.Count{Rule: "silence", Matched: 2, Acted: 2}))
+	b.g.Expect(count).To(Equal(rules.Count{Rule: "blackhole", Matched: 2, Acted: 2}))
 }
 
 // A rule numbers each connection on its own; its limit is over all of them.
@@ -459,9 +459,9 @@ func TestErrors(t *testing.T) {
 	_, err = rules.Open(netdev.Device{NetNS: b.net.Client().FD(), Name: "eth7"})
 	b.g.Expect(err).To(MatchError(netdev.ErrNoDevice))
 
-	_, err = set.Add(rules.Silence())
+	_, err = set.Add(rules.Blackhole())
 	b.g.Expect(err).NotTo(HaveOccurred())
-	_, err = set.Add(rules.Silence())
+	_, err = set.Add(rules.Blackhole())
 	var field *invalid.FieldError
 	b.g.Expect(errors.As(err, &field)).To(BeTrue(), "%v", err)
 	b.g.Expect(field.Field).To(Equal("Rule.Name"))

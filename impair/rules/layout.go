@@ -43,7 +43,7 @@ type ruleSettings struct {
 	Times               uint32 // transmissions of a distinct segment; always is no bound
 	Limit               uint32 // 0 is none
 	Verb                uint32
-	Operand             uint32 // of hold: index of the pair's near end; of clear: the flags, as they stand in the header
+	Operand             uint32 // of delay: index of the pair's near end; of clear: the flags, as they stand in the header
 }
 
 // counters are written by the program.

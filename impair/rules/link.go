@@ -156,7 +156,7 @@ func (l *link) addChecksum() error {
 // the delay, and is sent back to the device. It returns the index of the near end.
 func (l *link) addPair(n int, d time.Duration, back *ebpf.Program) (near int, err error) {
 	// The index is unique in the namespace; two devices may both have pairs.
-	nearName, farName := fmt.Sprintf("hold%d.%d", l.index, n), fmt.Sprintf("back%d.%d", l.index, n)
+	nearName, farName := fmt.Sprintf("delay%d.%d", l.index, n), fmt.Sprintf("back%d.%d", l.index, n)
 	attrs := netlink.NewLinkAttrs()
 	// Whatever fits into the device fits into the pair.
 	attrs.Name, attrs.MTU, attrs.NumTxQueues, attrs.NumRxQueues = nearName, l.mtu, 1, 1

@@ -15,7 +15,7 @@ type verb uint32
 const (
 	verbNone verb = iota
 	verbDrop
-	verbHold
+	verbDelay
 	verbDuplicate
 	verbMarkCE
 	verbCorrupt
@@ -23,7 +23,7 @@ const (
 	verbClearFlags
 )
 
-var verbNames = [...]string{"nothing", "drop", "hold", "duplicate", "mark CE", "corrupt", "bleach", "clear"}
+var verbNames = [...]string{"nothing", "drop", "delay", "duplicate", "mark CE", "corrupt", "bleach", "clear"}
 
 func (v verb) String() string {
 	if int(v) >= len(verbNames) {
@@ -35,15 +35,15 @@ func (v verb) String() string {
 // An Action is what a rule does to a packet. The zero value is refused: use [Drop] and the like.
 type Action struct {
 	verb  verb
-	delay time.Duration // of hold
+	delay time.Duration // of delay
 	flags Flags         // of clear
 }
 
-// String returns the action in words, such as "hold 30ms".
+// String returns the action in words, such as "delay 30ms".
 func (a Action) String() string {
 	switch a.verb {
-	case verbHold:
-		return "hold " + a.delay.String()
+	case verbDelay:
+		return "delay " + a.delay.String()
 	case verbClearFlags:
 		return "clear " + a.flags.String() + " of"
 	}
@@ -98,9 +98,9 @@ type Rule struct {
 // Drop drops packets. The sender does not notice, as with a loss on the path.
 func Drop(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbDrop}} }
 
-// Hold delays packets by d, above 0 and up to 24 h, while others pass. A netem on the same device adds its delay.
-func Hold(d time.Duration, m Match) Rule {
-	return Rule{Match: m, Action: Action{verb: verbHold, delay: d}}
+// Delay delays packets by d, above 0 and up to 24 h, while others pass. A netem on the same device adds its delay.
+func Delay(d time.Duration, m Match) Rule {
+	return Rule{Match: m, Action: Action{verb: verbDelay, delay: d}}
 }
 
 // Duplicate sends packets twice, one right after the other.
@@ -125,7 +125,7 @@ func ClearFlags(f Flags, m Match) Rule {
 func Corrupt(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbCorrupt}} }
 
 // Silence drops everything: a blackhole.
-func Silence() Rule { return Drop(AnyPacket).Named("silence") }
+func Blackhole() Rule { return Drop(AnyPacket).Named("blackhole") }
 
 // Named gives the rule a name.
 func (r Rule) Named(name string) Rule {
@@ -207,9 +207,9 @@ func (r Rule) Validate() error {
 	}
 	switch r.Action.verb {
 	case verbDrop, verbDuplicate, verbMarkCE, verbBleach:
-	case verbHold:
+	case verbDelay:
 		if d := r.Action.delay; d <= 0 || d > maxTime {
-			refuse("Action.Hold", d, fmt.Sprintf("above 0, up to %v", maxTime))
+			refuse("Action.Delay", d, fmt.Sprintf("above 0, up to %v", maxTime))
 		}
 	case verbCorrupt:
 		if m.kind != 0 && !m.isTCP() {
@@ -223,7 +223,7 @@ func (r Rule) Validate() error {
 			refuse("Action.ClearFlags", fmt.Sprintf("%#x", uint16(f)), "some of AE, CWR and ECE, and no others")
 		}
 	default:
-		refuse("Rule.Action", r.Action, "one that is made by Drop, Hold, Duplicate, MarkCE, Bleach, ClearFlags, Corrupt or Silence")
+		refuse("Rule.Action", r.Action, "one that is made by Drop, Delay, Duplicate, MarkCE, Bleach, ClearFlags, Corrupt or Blackhole")
 	}
 	if r.Limit < 0 || r.Limit > math.MaxInt32 {
 		refuse("Rule.Limit", r.Limit, fmt.Sprintf("1 to %d packets, or 0 for no limit", math.MaxInt32))

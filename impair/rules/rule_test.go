@@ -22,10 +22,10 @@ func TestRuleInWords(t *testing.T) {
 		{Drop(Data.Number(5)), "drop data 5"},
 		{Drop(Data.Number(20).Times(2)), "drop data 20, 2 times"},
 		{Drop(Data.Between(3, 7).Always()), "drop data 3 to 7, always"},
-		{Hold(30*time.Millisecond, Data.From(9)), "hold 30ms data 9 and later"},
+		{Delay(30*time.Millisecond, Data.From(9)), "delay 30ms data 9 and later"},
 		{Drop(PureACK.Every(2).SourcePort(80).DestinationPort(1024)), "drop pure ACK, one of 2, from port 80, to port 1024"},
 		{MarkCE(SYN.Source(netip.MustParseAddr("10.0.1.1")).Destination(netip.MustParseAddr("::1"))), "mark CE SYN, from 10.0.1.1, to ::1"},
-		{Silence().After(time.Second).For(300 * time.Millisecond), "drop packet, after 1s, for 300ms"},
+		{Blackhole().After(time.Second).For(300 * time.Millisecond), "drop packet, after 1s, for 300ms"},
 		{Duplicate(ICMP(3, 4)).AtMost(2), "duplicate ICMP type 3 code 4, at most 2"},
 		{Drop(ICMPv6(2)), "drop ICMPv6 type 2"},
 		{Corrupt(HandshakeACK.First(1)), "corrupt handshake ACK 1"},
@@ -39,9 +39,9 @@ func TestRuleInWords(t *testing.T) {
 
 func TestRuleInRecords(t *testing.T) {
 	g := NewWithT(t)
-	text, err := json.Marshal(Hold(time.Millisecond, Data.Number(5)).Named("late").AtMost(1))
+	text, err := json.Marshal(Delay(time.Millisecond, Data.Number(5)).Named("late").AtMost(1))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(string(text)).To(Equal(`{"name":"late","match":"data 5","action":"hold 1ms","limit":1}`))
+	g.Expect(string(text)).To(Equal(`{"name":"late","match":"data 5","action":"delay 1ms","limit":1}`))
 }
 
 func TestValidate(t *testing.T) {
@@ -67,8 +67,8 @@ func TestValidate(t *testing.T) {
 		{"ICMP type", Drop(ICMP(256)), []string{"Match.type"}},
 		{"ICMP code", Drop(ICMPv6(1, -1)), []string{"Match.code"}},
 		{"ICMP codes", Drop(ICMP(3, 1, 2)), []string{"Match.code"}},
-		{"hold for no time", Hold(0, Data), []string{"Action.Hold"}},
-		{"hold for ever", Hold(math.MaxInt64, Data), []string{"Action.Hold"}},
+		{"delay for no time", Delay(0, Data), []string{"Action.Delay"}},
+		{"delay for ever", Delay(math.MaxInt64, Data), []string{"Action.Delay"}},
 		{"corrupt ICMP", Corrupt(PacketTooBig), []string{"Rule.Match"}},
 		{"flags of ICMP", ClearFlags(AE, PacketTooBig), []string{"Rule.Match"}},
 		{"no flags", ClearFlags(0, SYN), []string{"Action.ClearFlags"}},

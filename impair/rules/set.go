@@ -221,7 +221,7 @@ func (s *Set) Add(r Rule) (_ *Installed, err error) {
 	}
 	encoded := r.encode()
 	switch r.Action.verb {
-	case verbHold:
+	case verbDelay:
 		encoded.Operand, err = s.pair(r.Action.delay)
 	case verbCorrupt:
 		err = s.prepareCorrupt()

@@ -77,7 +77,7 @@ func TestInGuests(t *testing.T) {
 	g.Expect(passed.Seed).To(BeEquivalentTo(seed))
 	g.Expect(passed.Impairments).To(HaveLen(2))
 	g.Expect(passed.Queues).To(HaveLen(2))
-	g.Expect(passed.Figures).To(HaveLen(1))
+	g.Expect(passed.Metrics).To(HaveLen(1))
 	g.Expect(passed.Kernel.Version).NotTo(BeEmpty())
 	g.Expect(passed.Kernel.Release).NotTo(Equal(results.ThisKernel().Release))
 	g.Expect(passed.Inputs.QEMUVersion).NotTo(BeEmpty())

@@ -466,7 +466,7 @@ func TestRecordsThatAreNoRecords(t *testing.T) {
 	suite, specs := &Suite{Name: "handshake", Ginkgo: true}, []*Spec{{Text: "a spec opens"}}
 	for _, c := range []struct{ name, record, message string }{
 		{"half of one", "{", "the record that the spec has left cannot be read"},
-		{"another's", `{"schema":3,"suite":"handshake","scenario":"closes","verdict":"passed","clock":"virtual","seed":"1"}`,
+		{"another's", `{"schema":4,"suite":"handshake","scenario":"closes","verdict":"passed","clock":"virtual","seed":"1"}`,
 			"the record that the spec has left is that of another: handshake: closes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

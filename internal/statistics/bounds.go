@@ -87,6 +87,6 @@ func Moments(samples []float64) (mean, deviation float64) {
 	return mean, math.Sqrt(square)
 }
 
-// Sigmas is how many standard deviations a normally distributed figure is from its mean at most,
+// Sigmas is how many standard deviations a normally distributed metric is from its mean at most,
 // but for a chance of miss.
 func Sigmas(miss float64) float64 { return math.Sqrt2 * math.Erfcinv(miss) }

@@ -40,7 +40,7 @@ func aptProgress(line string) (detail string, ok bool) {
 	if kind != "dlstatus" && kind != "pmstatus" {
 		return "", false
 	}
-	// A package's name can have its architecture behind a colon: the number is the first field that is one, behind the
+	// A package's name can have its architecture after a colon: the number is the first field that is one, after the
 	// name or index.
 	fields := strings.Split(rest, ":")
 	for i := 1; i+1 < len(fields); i++ {

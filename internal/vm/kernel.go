@@ -110,7 +110,7 @@ func (o KernelOptions) store() store { return openStore(o.Cache, o.Progress) }
 //   - packages (.deb, .rpm): several with colons between them, or a folder that has nothing but one kernel's;
 //   - a folder that packages were unpacked into;
 //   - an image: a vmlinuz, or a vmlinux. Its modules are expected where packages have them: in lib/modules/RELEASE
-//     of the folder above it, beside it, or of this machine. Or in a folder that is named behind a colon.
+//     of the folder above it, beside it, or of this machine. Or in a folder that is named after a colon.
 func FindKernel(ctx context.Context, options KernelOptions) (*GuestKernel, error) {
 	options, err := options.complete()
 	if err != nil {

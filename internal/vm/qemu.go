@@ -76,7 +76,7 @@ func (f *guestFiles) close() {
 	}
 }
 
-// The numbers of the guest's memory and of what takes the place of its kernel in QEMU, which come behind all other files.
+// The numbers of the guest's memory and of what takes the place of its kernel in QEMU, which come after all other files.
 const memoryNumber, kernelNumber = 12, 13
 
 // inherited are the files in the order of their numbers in QEMU, from 3 on.

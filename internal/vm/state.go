@@ -80,7 +80,7 @@ func (b beginning) close() {
 	}
 }
 
-// more are the files that QEMU inherits behind all others: see memoryNumber.
+// more are the files that QEMU inherits after all others: see memoryNumber.
 func (b beginning) more() (files []*os.File) {
 	for _, file := range []*os.File{b.memory, b.kernel} {
 		if file != nil {

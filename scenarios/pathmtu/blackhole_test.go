@@ -49,7 +49,7 @@ var _ = It("stalls in a PMTU blackhole on full segments, though small requests p
 	lost := left[3:]
 	Expect(lost).To(HaveEach(HaveField("Length", harness.Payload(wide))))
 	// It retransmits the first segment at each RTO, with exponential back-off, until tcp_retries2 ends it.
-	retry := net.Client().Oracle().Silence(silent(net))
+	retry := net.Client().Oracle().Blackhole(silent(net))
 	timeouts := retry.Sent[retry.Probes:]
 	var retransmits []time.Duration
 	for _, s := range lost[1:] {

@@ -24,8 +24,8 @@ var _ = DescribeTable("undoes the spurious retransmission of a late segment",
 		lab := harness.NewLab(ctx)
 		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
 		wire := lab.Capture(net.Client(), net.Server())
-		first := net.ToServer.Rule(rules.Hold(late, rules.Data.Number(5)))
-		second := net.ToServer.Rule(rules.Hold(late, rules.Data.Number(segments+5)))
+		first := net.ToServer.Rule(rules.Delay(late, rules.Data.Number(5)))
+		second := net.ToServer.Rule(rules.Delay(late, rules.Data.Number(segments+5)))
 
 		bytes := segments * (harness.MSS() + int64(harness.TCPTimestamps*(1-withTimestamps)))
 		server := lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Steps: peers.Steps(

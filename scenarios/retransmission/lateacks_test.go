@@ -23,7 +23,7 @@ var _ = DescribeTable("undoes a spurious RTO when late ACKs show that nothing wa
 		lab := harness.NewLab(ctx)
 		net := lab.Path(rtt, harness.Sysctls(netns.IPv4("tcp_timestamps", withTimestamps)))
 		wire := lab.Capture(net.Client(), net.Server())
-		hold := net.ToClient.Rule(rules.Hold(late, rules.PureACK)) // but not the SYN-ACK, so that the measured RTT is short
+		hold := net.ToClient.Rule(rules.Delay(late, rules.PureACK)) // but not the SYN-ACK, so that the measured RTT is short
 		// Reno, as CUBIC would end its slow start for the longer RTT (HyStart).
 		sender := send(lab, net, segments*(harness.MSS()+int64(harness.TCPTimestamps*(1-withTimestamps))), peers.Socket{Congestion: "reno"})
 

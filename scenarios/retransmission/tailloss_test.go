@@ -22,7 +22,7 @@ const last = 12
 // RFC 8985, 6.2, step 2). On a path of constant delay, a lone probe is the fastest packet.
 func slowAgain(net *harness.Network) {
 	GinkgoHelper()
-	net.ToServer.Rule(rules.Hold(harness.HostDelay, rules.Retransmission))
+	net.ToServer.Rule(rules.Delay(harness.HostDelay, rules.Retransmission))
 }
 
 // slowRTT is the RTT of such a retransmission.

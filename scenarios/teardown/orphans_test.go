@@ -120,7 +120,7 @@ var _ = It("retransmits an orphan's FIN with exponential back-off up to tcp_orph
 
 		// tcp_orphan_retries 0 means 8 retransmissions with exponential back-off (tcp_orphan_retries,
 		// tcp_write_timeout).
-		expected := net.Client().Oracle().Silence(oracle.Flow{RTT: pathRTT, Orphan: true})
+		expected := net.Client().Oracle().Blackhole(oracle.Flow{RTT: pathRTT, Orphan: true})
 		fins := wire.Stop().Segments(analysis.FINs)
 		lab.Measure("retransmits", len(fins)-1, expected.Count())
 		harness.CheckEach(lab, "gaps between FINs", analysis.Gaps(slices.Values(fins)), expected.Gaps[:len(fins)-1])

@@ -50,7 +50,7 @@ func BenchmarkFlow(b *testing.B) {
 			b.Fatalf("%s: %s\n%s", spec, results.Count(summary.Records), &log)
 		}
 		figures = map[string]float64{}
-		for _, figure := range summary.Records[0].Figures {
+		for _, figure := range summary.Records[0].Metrics {
 			figures[figure.Name] = figure.Value
 		}
 		return figures, childrenTime(b) - before

@@ -54,7 +54,7 @@ const ArtefactsEnv = "TCPLAB_ARTEFACTS"
 type Job struct {
 	Args []string // of the program, without its name
 	Env  []string // "KEY=value", added to a minimal environment
-	Path []string // directories of programs that the user has included, behind those that PATH always has
+	Path []string // directories of programs that the user has included, after those that PATH always has
 	Seed uint64   // of all that is random in the guest, and of when the program starts
 }
 

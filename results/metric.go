@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A Figure is a number that a scenario is about, or one that it checks, with what was expected of it.
-type Figure struct {
+// A Metric is a number that a scenario is about, or one that it checks, with what was expected of it.
+type Metric struct {
 	Name   string  `json:"name"` // for example "goodput"
 	Value  float64 `json:"value"`
 	Unit   string  `json:"unit,omitempty"`   // for example "Mbit/s"; times are in "s"
@@ -16,12 +16,12 @@ type Figure struct {
 	Bounds *Bounds `json:"bounds,omitempty"` // nil: anything was allowed
 }
 
-// Bounds are what was expected of a figure, and how near to that it came.
+// Bounds are what was expected of a metric, and how near to that it came.
 type Bounds struct {
-	Lower *float64 `json:"lower,omitempty"` // in the figure's unit, itself allowed; nil is none
+	Lower *float64 `json:"lower,omitempty"` // in the metric's unit, itself allowed; nil is none
 	Upper *float64 `json:"upper,omitempty"` // likewise
 
-	// Margin is the distance to what is no longer allowed, in the figure's unit: negative where the figure is outside. Of
+	// Margin is the distance to what is no longer allowed, in the metric's unit: negative where the metric is outside. Of
 	// whole numbers it is counted to the nearest one that is not allowed.
 	Margin float64 `json:"margin"`
 	// Share is the same as a share of the width between the bounds, 0.5 at most; with one bound only, of the greater of
@@ -31,10 +31,10 @@ type Bounds struct {
 	Source string `json:"source,omitempty"` // an RFC, a sysctl, a kernel constant, a formula
 }
 
-// near reports whether a figure is so near to an edge that another kernel, compiler or machine could bring it out of
+// near reports whether a metric is so near to an edge that another kernel, compiler or machine could bring it out of
 // its bounds: by less than a share of their width. A time that is half a millisecond away from an edge is not: that is
 // more than a host does to a packet beyond what the edge allows for already.
-func (f Figure) near(share float64) bool {
+func (f Metric) near(share float64) bool {
 	const far = 0.0005 // s
 	return f.Bounds != nil && f.Bounds.Share < share && (f.Unit != secondsUnit || f.Bounds.Margin < far)
 }
@@ -43,7 +43,7 @@ func (f Figure) near(share float64) bool {
 const secondsUnit = "s"
 
 // String is such as "probe after 45.2 ms, expected 43 to 53 ms: RFC 8985, 7.2".
-func (f Figure) String() string {
+func (f Metric) String() string {
 	p := parts(f)
 	text := p.name + " " + p.value
 	if p.expected != "" {
@@ -53,7 +53,7 @@ func (f Figure) String() string {
 }
 
 // expectation is such as "43 to 53 ms: RFC 8985, 7.2", or empty.
-func (f Figure) expectation() string {
+func (f Metric) expectation() string {
 	b := f.Bounds
 	if b == nil {
 		return ""
@@ -98,8 +98,8 @@ func unitOf(size float64, unit string) (scale float64, shown string) {
 	}
 }
 
-// validate returns the first fault of the figure. The text begins with the field's name, for Record.Validate.
-func (f Figure) validate() error {
+// validate returns the first fault of the metric. The text begins with the field's name, for Record.Validate.
+func (f Metric) validate() error {
 	type field struct {
 		name  string
 		value *float64

@@ -32,7 +32,7 @@ func expectRetriesInBlackhole(lab *harness.Lab, net *harness.Network, socket pee
 	steps := client.Wait().Connections[0].Steps
 
 	k := net.Client().Oracle().WithRTOMax(socket.RTOMax)
-	expected := k.Silence(oracle.Flow{RTT: pathRTT, UserTimeout: socket.UserTimeout})
+	expected := k.Blackhole(oracle.Flow{RTT: pathRTT, UserTimeout: socket.UserTimeout})
 	data := wire.Stop().DataFrom(net.Client())
 	retransmits := len(data) - 1
 	lab.Measure("retransmits", retransmits, expected.Count())
