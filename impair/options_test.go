@@ -124,13 +124,7 @@ func TestEveryFieldIsKept(t *testing.T) {
 			g.Expect(json.Unmarshal(text, &back)).To(Succeed())
 			g.Expect(back).To(Equal(n), "JSON")
 
-			r, err := prepare(n, false)
-			g.Expect(err).NotTo(HaveOccurred())
-			sent := r.encode()
-			payload, err := sent.marshal(r.tables)
-			g.Expect(err).NotTo(HaveOccurred())
-			got, err := parseOptions(payload)
-			g.Expect(err).NotTo(HaveOccurred())
+			r, sent, got := overTheWire(g, n, false)
 			if _, unreported := f.at(&with).(*Distribution); unreported {
 				g.Expect(f.kernel).To(BeNil())
 				g.Expect(r.tables).NotTo(Equal(tables{}))

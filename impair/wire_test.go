@@ -48,18 +48,25 @@ func TestPercentThatIsReadIsTheShortestThatIsStoredAlike(t *testing.T) {
 
 const qoptSize = 24 // struct tc_netem_qopt
 
+// overTheWire encodes netem's options for the kernel, and reads them as they would be read back.
+func overTheWire(g *WithT, n Netem, change bool) (r request, sent, got attributes) {
+	g.THelper()
+	r, err := prepare(n, change)
+	g.Expect(err).NotTo(HaveOccurred())
+	sent = r.encode()
+	payload, err := sent.marshal(r.tables)
+	g.Expect(err).NotTo(HaveOccurred())
+	got, err = parseOptions(payload)
+	g.Expect(err).NotTo(HaveOccurred())
+	return r, sent, got
+}
+
 func TestOptionsSurviveTheWire(t *testing.T) {
 	for _, test := range valid(t) {
 		for _, change := range []bool{false, true} {
 			t.Run(test.name, func(t *testing.T) {
 				g := NewWithT(t)
-				r, err := prepare(test.netem, change)
-				g.Expect(err).NotTo(HaveOccurred())
-				sent := r.encode()
-				payload, err := sent.marshal(r.tables)
-				g.Expect(err).NotTo(HaveOccurred())
-				got, err := parseOptions(payload)
-				g.Expect(err).NotTo(HaveOccurred())
+				_, sent, got := overTheWire(g, test.netem, change)
 				g.Expect(got).To(Equal(sent))
 				g.Expect(verify(sent, got)).To(Succeed())
 			})

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"io"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // block makes a block of pcapng, little endian.
@@ -65,15 +66,6 @@ func (r *longFile) Read(p []byte) (int, error) {
 
 var errEndOfTest = errors.New("the end of the test's file")
 
-// allocated are the bytes that a function allocates, freed or not.
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
-
 // TestReaderIsBounded: what a file says of itself does not make the reader allocate. Each file would be some 40 MB.
 func TestReaderIsBounded(t *testing.T) {
 	const size = 40 << 20
@@ -117,7 +109,7 @@ func TestReaderIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var err error
-			taken := allocated(func() {
+			taken := testenv.Allocated(func() {
 				var r *Reader
 				if r, err = NewReader(c.file); err == nil {
 					Analyze(r)

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -125,4 +126,13 @@ func Isolated(t *testing.T) bool {
 		t.Fatal("it did not run there")
 	}
 	return false
+}
+
+// Allocated returns how many bytes a function allocates, freed or not.
+func Allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
 }

@@ -1,14 +1,15 @@
 package vm
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"debug/elf"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -237,23 +238,14 @@ func ubuntuGeneric(t testing.TB, release, version string) []testPackage {
 	return packages
 }
 
-// tarOf makes an archive of regular files.
+// tarOf makes an archive of regular files, in the order of their names.
 func tarOf(t testing.TB, files map[string]string) []byte {
 	t.Helper()
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	for name, content := range files {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(content)), Mode: 0o644}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte(content)); err != nil {
-			t.Fatal(err)
-		}
+	var entries []string
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		entries = append(entries, name, files[name])
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
+	return stream(t, entries...)
 }
 
 // deb makes a Debian package, deb(5).

@@ -7,21 +7,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"runtime"
 	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
-)
 
-// allocated are the bytes that a function allocates, freed or not.
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
+	"github.com/tcplab/tcplab/internal/testenv"
+)
 
 // compressedModule has a .modinfo of zeros that takes little space, and says that it is of some size.
 func compressedModule(t *testing.T, zeros int64, says uint64) []byte {
@@ -114,7 +106,7 @@ func TestPackagesAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			var err error
-			taken := allocated(func() { err = c.read() })
+			taken := testenv.Allocated(func() { err = c.read() })
 			g.Expect(taken).To(BeNumerically("<=", c.bytes))
 			if c.says != "" {
 				g.Expect(err).To(MatchError(ContainSubstring(c.says)))
