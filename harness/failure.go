@@ -229,7 +229,7 @@ func qdiscsOf(host *Host) ([]qdisc, error) {
 	return all, nil
 }
 
-// routesOf lists a host's interfaces, routes and neighbours.
+// routesOf lists a host's interfaces, policy rules, routes of all tables but those to its own addresses, and neighbours.
 func routesOf(host *Host) string {
 	var text strings.Builder
 	list := func(title string, lines []string, err error) {
@@ -256,9 +256,23 @@ func routesOf(host *Host) string {
 	}
 	list("interfaces", lines, err)
 
-	routes, err := handle.RouteList(nil, netlink.FAMILY_ALL)
+	rules, err := handle.RuleList(netlink.FAMILY_ALL)
+	lines = nil
+	for _, r := range rules {
+		from := "all"
+		if r.Src != nil {
+			from = r.Src.String()
+		}
+		lines = append(lines, fmt.Sprintf("%d from %s lookup %d", max(r.Priority, 0), from, r.Table))
+	}
+	list("rules", lines, err)
+
+	routes, err := handle.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	lines = nil
 	for _, r := range routes {
+		if r.Table == unix.RT_TABLE_LOCAL {
+			continue
+		}
 		line := "default"
 		if r.Dst != nil {
 			line = r.Dst.String()
@@ -266,7 +280,11 @@ func routesOf(host *Host) string {
 		if r.Gw != nil {
 			line += " via " + r.Gw.String()
 		}
-		lines = append(lines, line+" dev "+names[r.LinkIndex])
+		line += " dev " + names[r.LinkIndex]
+		if r.Table != unix.RT_TABLE_MAIN {
+			line += fmt.Sprintf(" table %d", r.Table)
+		}
+		lines = append(lines, line)
 	}
 	list("routes", lines, err)
 

@@ -213,6 +213,21 @@ var fixtures = map[string]fixture{
 			net.Impair(impair.Netem{}) // want: both of a graph
 		})
 	}},
+	"two routes": {specs: func() {
+		ginkgo.It("fails on two routes", func(ctx ginkgo.SpecContext) {
+			var graph netns.Graph
+			client, near, far := graph.Host("client"), graph.Router("near"), graph.Router("far")
+			server := graph.Host("server")
+			graph.Link(client, near)
+			graph.Link(near, far)
+			other := graph.Link(near, far)
+			graph.Link(far, server)
+			graph.Route(client, server, other)
+			lab := NewLab(ctx)
+			lab.Build(&graph)
+			lab.Check("nothing", 1, bounds.Exactly(0), "none") // want: two routes
+		})
+	}},
 	"bad graph": {specs: func() {
 		ginkgo.It("has a bad graph", func(ctx ginkgo.SpecContext) {
 			var graph netns.Graph

@@ -416,6 +416,21 @@ func TestFailuresExplainThemselves(t *testing.T) {
 	g.Expect(read("kernel.txt")).NotTo(BeEmpty())
 }
 
+// The evidence has all tables, or it would show another way than the one that packets take.
+func TestFailureShowsRoutesOfSources(t *testing.T) {
+	t.Parallel()
+	needNamespaces(t)
+	g := NewWithT(t)
+	dir := start(t, "two routes").finish(1).record().Dir()
+	text, err := os.ReadFile(filepath.Join(dir, "failure", "near-routes.txt"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(text)).To(And(
+		MatchRegexp(`(?m)^rules:\n    (?:.*\n)*    1000 from 10\.0\.1\.\d+/32 lookup 1000\n`),
+		ContainSubstring("    10.0.4.0/24 via 10.0.2.2 dev eth1\n"),
+		MatchRegexp(`    10\.0\.4\.\d+(/32)? via 10\.0\.3\.2 dev eth2 table 1000\n`)))
+	g.Expect(string(text)).NotTo(ContainSubstring("table 255"))
+}
+
 func TestKmsg(t *testing.T) {
 	line, at, ok := parseKmsg([]byte("6,339,5140900,-;NET: Registered PF_INET\\x0a\n SUBSYSTEM=net\n"))
 	if !ok || line != "NET: Registered PF_INET\\x0a" || at != 5140900*time.Microsecond {
