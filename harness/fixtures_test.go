@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -300,6 +301,40 @@ var fixtures = map[string]fixture{
 		ginkgo.It("waits for a peer that exits", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx)
 			lab.Start(lab.Direct().Client(), exits(3)).Wait() // want: peer exits, waited for
+		})
+	}},
+	"command is never ready": {specs: func() {
+		ginkgo.It("waits for a program to listen that exits", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			never := exits(0)
+			never.Ready.Port = 80
+			lab.Start(lab.Direct().Client(), never) // want: command is never ready
+		})
+	}},
+	"port is taken": {specs: func() {
+		ginkgo.It("waits for a program to listen where another one does", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog})
+			lab.Start(net.Server(), listens(net.Server().Addr(80))) // want: port is taken
+		})
+	}},
+	"commands that are ready": {specs: func() {
+		ginkgo.It("connects when the server listens", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			address := net.Server().Addr(80)
+			prepares := exits(3)
+			prepares.Ready.End, prepares.ExitStatuses = true, []int{0, 3}
+			prepared := lab.Start(net.Server(), prepares)
+			Expect(prepared.Done()).To(BeClosed())
+			server := lab.Start(net.Server(), listens(address))
+			Expect(net.Server().AwaitSockets(1, listening(80))).To(HaveLen(1))
+			Expect(lab.Start(net.Client(), peers.Dial{Connect: address}).Wait().Connections[0].Err).To(BeNil())
+			Expect(server.Stop().Command.Signal).To(Equal("SIGTERM"))
+			never := exits(3)
+			never.Ready.Port = 81
+			Expect(lab.Start(net.Client(), never, MayFail).Wait().Command.ExitCode).To(Equal(3))
 		})
 	}},
 	"peer is killed": {specs: func() {
@@ -645,6 +680,13 @@ func idles() peers.Command { return this(idleVariable + "=1") }
 
 // exits is a program that says something on standard error, and exits with that status.
 func exits(status int) peers.Command { return this(fmt.Sprintf("%s=%d", exitVariable, status)) }
+
+// listens is a program that takes a while until it listens.
+func listens(address netip.AddrPort) peers.Command {
+	program := this(listenVariable + "=" + address.String())
+	program.Ready.Port = int(address.Port())
+	return program
+}
 
 func this(environment string) peers.Command {
 	ginkgo.GinkgoHelper()

@@ -4,7 +4,8 @@
 // The pairs are [BulkServer] and [BulkClient] (a transfer in one direction, for a time or a size), [EchoServer] and
 // [EchoClient] (requests, answers and their latencies), [Accept] and [Dial] (connections only). [Script] is either
 // side and does exactly its steps; [SYNFlood] only sends SYNs. Without TCP, [ProbeSender] and [ProbeReceiver]
-// exchange numbered datagrams. [Func] makes a Go function of your own a peer, and [Command] any other program.
+// exchange numbered datagrams. [Func] makes a Go function of your own a peer, and [Command] any other program, with what
+// makes it ready, its user, its standard input and its exit status.
 //
 // A peer is a new process of the running program: call [Main] first in main or in TestMain, and start peers with
 // [Start].
