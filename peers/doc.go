@@ -91,6 +91,10 @@
 //	// Write, write, read, ten times; slices.Chunk(steps, 3) are the exchanges.
 //	peers.Script{Connect: server, Steps: peers.Steps(peers.Repeat(10, peers.Write(1), peers.Write(1), peers.Read(1)))}
 //
+// [WriteBytes] and [ReadBytes] speak a protocol. What comes instead of the expected bytes ends the script, and is in its error:
+//
+//	peers.Steps(peers.WriteBytes([]byte("GET /small HTTP/1.0\r\n\r\n")), peers.ReadBytes([]byte("HTTP/1.0 200 OK\r\n")), peers.ReadAll())
+//
 // # What is measured
 //
 // Each connection in a [Result] has the state of its socket just before it was closed: [tcpinfo.Info], the congestion
