@@ -542,6 +542,24 @@ var fixtures = map[string]fixture{
 			Expect(sent).To(HaveEach(And(
 				HaveField("Arrived", HaveExactElements(HaveField("Interface", "server/eth0"))), HaveField("Delay()", BeNumerically(">=", 0)))))
 			Expect(wire.Transits(net.Client().End("eth0"), net.Server().End("eth0"), analysis.WithData)).To(HaveLen(3))
+			Expect(wire.Datagrams()).To(BeEmpty())
+		})
+		ginkgo.It("crosses by UDP", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			wire := lab.Capture(net.Client(), net.Server())
+			receiver := lab.Start(net.Server(), peers.ProbeReceiver{Listen: net.Server().Addr(5005)})
+			lab.Start(net.Client(), peers.ProbeSender{Connect: net.Server().Addr(5005), Count: 3, Size: 500}).Wait()
+			receiver.Stop()
+			sent := wire.Stop().DatagramTransits(net.Client().End("eth0"), net.Server().End("eth0"))
+			Expect(sent).To(HaveLen(3))
+			Expect(sent).To(HaveEach(And(HaveField("Sent.Length", 500), HaveField("Lost()", false), HaveField("Reordered()", false),
+				HaveField("Arrived", HaveExactElements(HaveField("Interface", "server/eth0"))), HaveField("Delay()", BeNumerically(">=", 0)))))
+			fromSecond := func(d analysis.Datagram) bool {
+				number, ok := peers.ProbeNumber([]byte(d.Payload))
+				return ok && number > 0
+			}
+			Expect(wire.DatagramTransits(net.Client().End("eth0"), net.Server().End("eth0"), fromSecond)).To(HaveLen(2))
 		})
 	}},
 
