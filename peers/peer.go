@@ -484,8 +484,9 @@ func (p *Peer) Done() <-chan struct{} { return p.done }
 
 // Fault returns how the peer ended, if that was not intended: by a signal that was not sent by [Peer.Signal],
 // [Peer.Stop] or [Peer.Kill] (a crash, the OOM killer), without a result (a panic), or with an exit status other than
-// 0, or of a Command other than its ExitStatuses, unless a signal that ends a process was sent before. It is nil while the peer runs, and for errors that the peer
-// has reported itself, which Wait returns. The error is an *ExitError, or says how the peer broke the protocol.
+// 0, or of a Command other than its ExitStatuses, unless a signal that ends a process was sent before. It is nil
+// while the peer runs, and for errors that the peer has reported itself, which Wait returns. The error is an
+// *ExitError, or says how the peer broke the protocol.
 func (p *Peer) Fault() error {
 	select {
 	case <-p.done:

@@ -412,7 +412,9 @@ func (a *actor) read(buf []byte, step Step) (got int64, err error) {
 		k, err = a.sock.f.Read(buf[:min(n-got, int64(len(buf)))])
 		if len(step.Data) > 0 {
 			if at := firstOther(buf[:k], step.Data[got:]); at < k {
-				message := fmt.Sprintf("got %s where %s was expected, after %d bytes as expected", quoted(buf[at:k]), quoted(step.Data[got+int64(at):]), got+int64(at))
+				same := got + int64(at)
+				message := fmt.Sprintf("got %s where %s was expected, after %d bytes as expected",
+					quoted(buf[at:k]), quoted(step.Data[same:]), same)
 				return got + int64(k), &PeerError{Op: doRead, Addr: a.conn.Remote.String(), Message: message}
 			}
 		}

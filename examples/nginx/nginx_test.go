@@ -63,7 +63,9 @@ func nginx(address string) peers.Command {
 		Expect(os.MkdirAll(filepath.Dir(path), 0o755)).To(Succeed())
 		Expect(os.WriteFile(path, []byte(content), 0o644)).To(Succeed())
 	}
-	return peers.Command{Path: "/usr/sbin/nginx", Args: []string{"-p", dir, "-c", "nginx.conf", "-e", "stderr"}, Ready: peers.Readiness{Port: 80}}
+	return peers.Command{
+		Path: "/usr/sbin/nginx", Args: []string{"-p", dir, "-c", "nginx.conf", "-e", "stderr"}, Ready: peers.Readiness{Port: 80},
+	}
 }
 
 var _ = It("answers one RTO later if the only segment of the answer is lost", func(ctx SpecContext) {

@@ -227,7 +227,7 @@ func (m Match) payload(method string, least, most int) Match {
 		return m.refuse(method, fmt.Sprintf("%d to %d", least, most), fmt.Sprintf("0 to %d bytes, in rising order", math.MaxUint16))
 	}
 	if m.hasPayload {
-		return m.refuse(method, fmt.Sprintf("%d to %d", least, most), "one of Payload, PayloadAtLeast and PayloadBetween: each replaces the one before")
+		return m.refuse(method, fmt.Sprintf("%d to %d", least, most), "one of Payload, PayloadAtLeast and PayloadBetween, once")
 	}
 	m.hasPayload, m.payloadMin, m.payloadMax = true, uint16(least), uint16(most)
 	return m

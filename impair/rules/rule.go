@@ -124,7 +124,7 @@ func ClearFlags(f Flags, m Match) Rule {
 // of TCP can be selected.
 func Corrupt(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbCorrupt}} }
 
-// Silence drops everything: a blackhole.
+// Blackhole drops everything: a blackhole.
 func Blackhole() Rule { return Drop(AnyPacket).Named("blackhole") }
 
 // Named gives the rule a name.

@@ -66,7 +66,9 @@ var _ = It("TCP Fast Open: retransmits the SYN without the option if the path dr
 		wire := lab.Capture(net.Client(), net.Server())
 		path := net.ToServer.Rule(rules.Drop(rules.SYN.Option(fastOpenOption)))
 
-		server := lab.Start(net.Server(), peers.Script{Listen: net.Server().Addr(80), Socket: peers.Socket{FastOpenQueue: 8}, Steps: peers.Steps(peers.Read(request))})
+		server := lab.Start(net.Server(), peers.Script{
+			Listen: net.Server().Addr(80), Socket: peers.Socket{FastOpenQueue: 8}, Steps: peers.Steps(peers.Read(request)),
+		})
 		client := lab.Start(net.Client(), peers.Script{
 			Connect: net.Server().Addr(80), Socket: peers.Socket{FastOpen: true}, Steps: peers.Steps(peers.Write(request), peers.ReadAll()),
 		})

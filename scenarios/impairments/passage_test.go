@@ -12,7 +12,8 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = It("follows each datagram over the path: which is lost, duplicated, reordered, and how long it takes", Label("quick", "netem", "rfc4737"),
+var _ = It("follows each datagram over the path: which is lost, duplicated, reordered, and how long it takes",
+	Label("quick", "netem", "rfc4737"),
 	func(ctx SpecContext) {
 		const (
 			oneWay, interval = 20 * time.Millisecond, 10 * time.Millisecond

@@ -30,9 +30,13 @@ var _ = It("sends RST if a socket is closed with unread data", Label("quick", "n
 	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPAbortOnClose": 1, "TcpOutRsts": 1})
 })
 
-var _ = It("still reads an early answer (HTTP 413) after the RST behind it, as its sender had unread data", Label("quick", "netem", "rfc2525", "linux"),
+var _ = It("still reads an early answer (HTTP 413) after the RST behind it, as its sender had unread data",
+	Label("quick", "netem", "rfc2525", "linux"),
 	func(ctx SpecContext) {
-		const head, answer = "POST /upload HTTP/1.1\r\nHost: server\r\nContent-Length: 2000\r\n\r\n", "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\n"
+		const (
+			head   = "POST /upload HTTP/1.1\r\nHost: server\r\nContent-Length: 2000\r\n\r\n"
+			answer = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\n"
+		)
 		lab := harness.NewLab(ctx)
 		net := lab.Path(rtt)
 		wire := lab.Capture(net.Client())
@@ -43,7 +47,7 @@ var _ = It("still reads an early answer (HTTP 413) after the RST behind it, as i
 			peers.Steps(peers.ReadBytes([]byte(head)), peers.Sleep(harness.Settle), peers.WriteBytes([]byte(answer)), peers.Close()))
 		c.Client.Waiting()
 		c.Server.Wait()
-		time.Sleep(rtt) // the reset has come
+		time.Sleep(harness.Settle) // the reset has come, and what the last ACK leads to
 		c.Client.Continue()
 		steps := c.Client.Wait().Connections[0].Steps
 
