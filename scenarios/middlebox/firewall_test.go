@@ -1,6 +1,8 @@
 package middlebox
 
 import (
+	"time"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
@@ -23,6 +25,16 @@ type refused struct {
 	syns       func(k oracle.Kernel) int
 }
 
+// answered is how long after the server's SYN the last frame came to it: a reset, or ICMP.
+func answered(wire *harness.Capture, net *harness.Network) time.Duration {
+	GinkgoHelper()
+	syn := harness.First(wire.From(net.Server(), analysis.SYNs), "SYNs of the server")
+	frames := wire.Frames()
+	last := frames[len(frames)-1]
+	Expect(last).To(And(HaveField("Interface", syn.Interface), HaveField("Direction", analysis.Inbound)))
+	return last.At - syn.At
+}
+
 var _ = DescribeTable("a stateful firewall lets connections out, and from outside", Label("quick", "netem", "linux"),
 	func(ctx SpecContext, c refused) {
 		lab := harness.NewLab(ctx)
@@ -38,7 +50,12 @@ var _ = DescribeTable("a stateful firewall lets connections out, and from outsid
 		Expect(out.Err).To(BeNil())
 		Expect(in.Err).To(MatchError(harness.ByFamily(c.ipv4, c.ipv6)))
 		k := net.Server().Oracle()
-		lab.Measure("failed after", in.ConnectTime, c.after(k))
+		if c.unknown == middlebox.Silence {
+			lab.Measure("failed after", in.ConnectTime, c.after(k))
+		} else {
+			lab.Measure("answered after", answered(wire.Stop(), net), c.after(k))
+			lab.Check("failed after", in.ConnectTime, c.after(k).LateBy(harness.Settle)) // the program's own time included
+		}
 		Expect(wire.Stop()).To(Contain(Segments("SYNs of the server", analysis.All(analysis.SYNs, analysis.From(net.Server().IP()))), c.syns(k)))
 		Expect(wire.From(net.Server(), analysis.SYNs, analysis.On("client/eth0"))).To(BeEmpty())
 		Expect(box.Packets(c.rule)).To(Equal(c.syns(k)))
