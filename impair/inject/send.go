@@ -14,7 +14,7 @@ import (
 	"github.com/tcplab/tcplab/netns/netdev"
 )
 
-// ErrNotPermitted: the process may not open packet sockets there. It is wrapped: use errors.Is.
+// ErrNotPermitted means that the process may not open packet sockets there. It is wrapped: use errors.Is.
 var ErrNotPermitted = errors.New("not permitted: run as root (CAP_NET_RAW over the device's namespace), or use a guest kernel, which needs no root: tcplab run")
 
 // Sent is a packet that was sent.

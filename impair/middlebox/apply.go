@@ -245,7 +245,7 @@ func (i *Installed) transact(batch []netlink.Message) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // what was to be said was said
 	if _, err := conn.SendMessages(batch); err != nil {
 		return err
 	}
@@ -261,7 +261,7 @@ func (i *Installed) transact(batch []netlink.Message) error {
 func (i *Installed) dump(request netlink.Message) ([]netlink.Message, error) {
 	conn, err := i.dial()
 	if err == nil {
-		defer conn.Close()
+		defer func() { _ = conn.Close() }() // what was to be said was said
 		var messages []netlink.Message
 		if messages, err = conn.Execute(request); err == nil {
 			return messages, nil

@@ -54,22 +54,20 @@ func (b Box) chains() []chain {
 	if !b.stateful() {
 		return all
 	}
-	forward := []rule{
-		join("ct state established,related", state(stateEstablished|stateRelated), count(), accept()),
-		join(fmt.Sprintf("iifname != %q ct state new", b.Outside), meta(unix.NFT_META_IIFNAME), compare(unix.NFT_CMP_NEQ, device(b.Outside)), state(stateNew), count(), accept()),
-	}
+	known := join("ct state established,related", state(stateEstablished|stateRelated), count(), accept())
+	inside := fmt.Sprintf("iifname != %q", b.Outside)
+	fromInside := append(meta(unix.NFT_META_IIFNAME), compare(unix.NFT_CMP_NEQ, device(b.Outside))...)
+	forward := []rule{known, join(inside+" ct state new", fromInside, state(stateNew), count(), accept())}
 	// The answer to a connection that is forgotten comes to the NAT itself.
-	input := []rule{
-		join("ct state established,related", state(stateEstablished|stateRelated), count(), accept()),
-		join(fmt.Sprintf("iifname != %q", b.Outside), meta(unix.NFT_META_IIFNAME), compare(unix.NFT_CMP_NEQ, device(b.Outside)), count(), accept()),
-	}
+	input := []rule{known, join(inside, fromInside, count(), accept())}
 	forward, input = append(forward, b.unknown()...), append(input, b.unknown()...)
 	all = append(all,
 		chain{"forward", "filter", unix.NF_INET_FORWARD, priorityFilter, forward},
 		chain{"input", "filter", unix.NF_INET_LOCAL_IN, priorityFilter, input})
 	if b.NAT {
+		toOutside := append(meta(unix.NFT_META_OIFNAME), compare(unix.NFT_CMP_EQ, device(b.Outside))...)
 		all = append(all, chain{"outside", "nat", unix.NF_INET_POST_ROUTING, prioritySourceNAT, []rule{
-			join(fmt.Sprintf("oifname %q", b.Outside), meta(unix.NFT_META_OIFNAME), compare(unix.NFT_CMP_EQ, device(b.Outside)), count(), masquerade()),
+			join(fmt.Sprintf("oifname %q", b.Outside), toOutside, count(), masquerade()),
 		}})
 	}
 	return all
@@ -82,14 +80,15 @@ func (b Box) mangle() []rule {
 		rules = append(rules,
 			clear("ip ecn", protocol(ipv4), unix.NFT_PAYLOAD_NETWORK_HEADER, 0, 0x0003, ipv4Checksum),
 			clear("ip6 ecn", protocol(ipv6), unix.NFT_PAYLOAD_NETWORK_HEADER, 0, 0x0030, noChecksum),
-			clear("tcp flags ecn, cwr, ae", transport(unix.IPPROTO_TCP), unix.NFT_PAYLOAD_TRANSPORT_HEADER, 12, 0x01c0, tcpChecksum))
+			clear("tcp flags ecn, cwr, ae", tcp(), unix.NFT_PAYLOAD_TRANSPORT_HEADER, 12, 0x01c0, tcpChecksum))
 	}
 	for _, option := range b.StripOptions {
-		rules = append(rules, join(fmt.Sprintf("reset tcp option %v", option), transport(unix.IPPROTO_TCP), has(option), count(), strip(option)))
+		text := fmt.Sprintf("reset tcp option %v", option)
+		rules = append(rules, join(text, tcp(), has(option), count(), strip(option)))
 	}
 	if b.ClampMSS != 0 {
 		rules = append(rules, join(fmt.Sprintf("tcp option maxseg size set %d", b.ClampMSS),
-			transport(unix.IPPROTO_TCP), has(MSS), count(), setMSS(b.ClampMSS)))
+			tcp(), has(MSS), count(), setMSS(b.ClampMSS)))
 	}
 	return rules
 }
@@ -99,7 +98,7 @@ func (b Box) unknown() []rule {
 	prohibited := join("reject with icmpx admin-prohibited", count(), prohibit())
 	switch b.Unknown {
 	case Reset:
-		return []rule{join("reject with tcp reset", transport(unix.IPPROTO_TCP), count(), reset()), prohibited}
+		return []rule{join("reject with tcp reset", tcp(), count(), reset()), prohibited}
 	case Prohibited:
 		return []rule{prohibited}
 	default:
@@ -150,9 +149,8 @@ func device(name string) []byte {
 	return append([]byte(name), make([]byte, unix.IFNAMSIZ-len(name))...)
 }
 
-func transport(protocol byte) []expression {
-	return append(meta(unix.NFT_META_L4PROTO), equals(protocol)...)
-}
+// tcp matches TCP, over whichever IP.
+func tcp() []expression { return append(meta(unix.NFT_META_L4PROTO), equals(unix.IPPROTO_TCP)...) }
 
 func protocol(family byte) []expression {
 	return append(meta(unix.NFT_META_NFPROTO), equals(family)...)
