@@ -40,13 +40,16 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/inject"
+	"github.com/tcplab/tcplab/impair/middlebox"
 	"github.com/tcplab/tcplab/impair/profiles"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/impair/schedule"
 )
 
-func _(path *harness.Network, outages schedule.Schedule) (profiles.Profile, error) {
+func _(path *harness.Network, seen analysis.Segment, outages schedule.Schedule) (profiles.Profile, error) {
 `
 	impairmentsFoot = `
 	return link, err

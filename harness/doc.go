@@ -21,8 +21,10 @@
 //
 //	Lab      builds the network (Path, Routed, Direct, Dumbbell), starts programs (Start, Connect), captures and records events,
 //	         and keeps the record (Measure, Check, Note)
-//	Host     has counters, sysctls, sockets (Sockets, AwaitSockets, Sample) and addresses; its Oracle knows what its TCP should do
-//	End      of a link is impaired (Impair, Rule, Blackhole, Schedule), and has a queue (Queue, SampleQueue, Trace)
+//	Host     has counters, sysctls, sockets (Sockets, AwaitSockets, Sample) and addresses; its Oracle knows what its TCP should do.
+//	         A router can be a Middlebox
+//	End      of a link is impaired (Impair, Rule, Blackhole, Schedule), has a queue (Queue, SampleQueue, Trace), and takes what
+//	         nobody has sent (Inject)
 //	Peer     is a program: Started, Waiting, Continue, Begin, Wait, Stop
 //
 // # One guest a spec
@@ -67,7 +69,7 @@
 //
 // All of these live alike, and so do rules, traces and schedules: the lab starts them, Stop ends them and returns them, and what the
 // spec does not stop the lab does when the spec has ended. A capture, events and samples are read once they are stopped; to read them
-// before fails the spec. Sockets, rules and traces can be read while they run.
+// before fails the spec, but for a capture's SoFar. Sockets, rules, traces and middleboxes can be read while they run.
 //
 // A capture that dropped packets, and a recording that lost events, fail the spec, read or not.
 // Times of events and samples are since the start of the spec; those of segments since the first
