@@ -101,6 +101,14 @@ var mutations = []mutation{
 		focus:  "100 kB without an end",
 	},
 	{
+		name:   "one Read of a length prefix is all of it",
+		file:   "peers/course/framing/framing.go",
+		old:    "io.ReadFull(stream, prefix[:])",
+		new:    "stream.Read(prefix[:])",
+		suites: []string{programs},
+		focus:  "a prefix in two segments",
+	},
+	{
 		name:  "specs of an Ordered container run apart",
 		file:  "internal/runner/ordered.go",
 		old:   `ok && spec.Container != ""`,

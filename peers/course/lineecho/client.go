@@ -101,7 +101,7 @@ func (c *Client) Receive() (string, error) {
 
 // Quit says quit, waits until the server has closed the connection, and closes it.
 func (c *Client) Quit() error {
-	defer c.Close()
+	defer c.conn.Close()
 	if err := c.Send(quit); err != nil {
 		return err
 	}
