@@ -109,6 +109,14 @@ var mutations = []mutation{
 		focus:  "a prefix in two segments",
 	},
 	{
+		name:   "a broadcast waits for room in a full queue",
+		file:   "peers/course/broadcast/registry.go",
+		old:    "\t\tdefault:\n",
+		new:    "\t\tcase <-context.Background().Done():\n",
+		suites: []string{programs},
+		focus:  "holds up nobody for a dead one",
+	},
+	{
 		name:  "specs of an Ordered container run apart",
 		file:  "internal/runner/ordered.go",
 		old:   `ok && spec.Container != ""`,
