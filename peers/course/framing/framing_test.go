@@ -51,7 +51,7 @@ var framings = map[string]struct {
 }{
 	"fixed":     {Fixed{Length: 5}, []string{"abcde", "\x00\x00\x00\x00\x00", "fghij"}},
 	"delimited": {Delimited{Delimiter: '\n', Max: 7}, []string{"a", "bcd", "efghijk", "\x00"}},
-	"prefixed":  {Prefixed{Max: 3}, []string{"a", "\x00\x00", "bcd"}},
+	"prefixed":  {Prefixed{Max: 3}, []string{"a", "\x00\x00", "b"}},
 }
 
 func streamOf(t testing.TB, framing Framing, messages []string) (stream []byte) {
@@ -83,7 +83,7 @@ func TestMessagesAreTheSameInAllSlices(t *testing.T) {
 	for name, f := range framings {
 		t.Run(name, func(t *testing.T) {
 			stream := streamOf(t, f.framing, f.messages)
-			if len(stream) > 18 {
+			if len(stream) > 16 { // 2^15 ways take some seconds with the race detector
 				t.Fatalf("%d bytes: too many ways to try", len(stream))
 			}
 			reader := bufio.NewReaderSize(nil, 16)
@@ -121,10 +121,11 @@ func TestMessagesAreTheSameInAllSlices(t *testing.T) {
 func TestNaiveReadersAreWrong(t *testing.T) {
 	for name, c := range map[string]struct {
 		framing Framing
-		right   float64 // the share of ways to slice that it can stand, at most
+		right   int // in how many ways to slice the stream
 	}{
-		"NaivePrefixed": {NaivePrefixed{Prefixed{Max: 3}}, 0.05},
-		"OneRead":       {OneRead{}, 0.05},
+		// Of three messages, each with a prefix: there may be a boundary between any two of these six, and none elsewhere.
+		"NaivePrefixed": {NaivePrefixed{Prefixed{Max: 3}}, 1 << 5},
+		"OneRead":       {OneRead{}, 1}, // a boundary between any two messages, and none elsewhere
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -153,7 +154,7 @@ func TestNaiveReadersAreWrong(t *testing.T) {
 					right++
 				}
 			}
-			g.Expect(float64(right) / float64(ways)).To(BeNumerically("<", c.right))
+			g.Expect(right).To(Equal(c.right))
 		})
 	}
 }
