@@ -1,8 +1,10 @@
 package harness
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -32,6 +34,7 @@ type Capture struct {
 type packetRecorder interface {
 	AddDropped(...capture.Note) error
 	AddComments(...capture.Note) error
+	CopyTo(io.Writer) error
 	Stop() (capture.Summary, error)
 }
 
@@ -39,9 +42,9 @@ type packetRecorder interface {
 type Place interface{ Ends() []*End }
 
 // Capture starts to record the packets at some places into one file of the spec's artefacts. What
-// rules and schedules do meanwhile ([End.Rule], [End.Schedule]), at any end, is marked in it: a packet
-// that a rule dropped is in the file on an interface of its own, a packet that it held or duplicated has
-// a comment, and so has the first packet after a step of a schedule.
+// rules, schedules and injections do meanwhile ([End.Rule], [End.Schedule], [End.Inject]), at any end, is marked in it: a
+// packet that a rule dropped is in the file on an interface of its own, a packet that it held or duplicated has
+// a comment, and so have an injected packet and the first packet after a step of a schedule.
 func (l *Lab) Capture(places ...Place) *Capture {
 	ginkgo.GinkgoHelper()
 	name := l.artefact("capture", "pcapng")
@@ -80,6 +83,22 @@ func (c *Capture) Segments(filters ...analysis.Filter) []analysis.Segment {
 	segments, err := c.Read()
 	check(err)
 	return slices.Collect(analysis.Where(slices.Values(segments), filters...))
+}
+
+// SoFar are the TCP segments that were captured until now and pass the filters, while the capture goes on: to act by what was
+// seen, as [End.Inject] does. Its frames have other numbers than in the file, where what rules dropped counts, too.
+//
+// What has passed a moment ago is among them: the kernel can take 100 ms to hand it over, which this waits for.
+func (c *Capture) SoFar(filters ...analysis.Filter) []analysis.Segment {
+	ginkgo.GinkgoHelper()
+	check(c.lab.faulty("read capture " + c.file))
+	var copied bytes.Buffer
+	check(c.running.CopyTo(&copied))
+	reader, err := analysis.NewReader(&copied)
+	check(err)
+	segments := slices.Collect(analysis.Where(reader.Segments(), filters...))
+	check(reader.Err())
+	return segments
 }
 
 // Read is Segments for a matcher, which has a place for an error.
@@ -147,8 +166,35 @@ func (c *Capture) stop() error {
 	})
 }
 
-// annotate notes what rules and schedules did while the capture ran.
+// annotate notes what the scenario did to the links while the capture ran.
 func (c *Capture) annotate() error {
+	if err := errors.Join(c.annotateSchedules(), c.annotateInjections(), c.annotateRules()); err != nil {
+		return fmt.Errorf("capture %s: %w", c.file, err)
+	}
+	return nil
+}
+
+// annotateInjections notes which packets were injected, at both ends of their links.
+func (c *Capture) annotateInjections() error {
+	for _, i := range c.lab.injections {
+		notes, err := i.notes()
+		if err != nil {
+			return err
+		}
+		for _, note := range notes {
+			captured := slices.ContainsFunc(c.ends, func(e *End) bool { return e.String() == note.Interface })
+			if !captured || note.At.Before(c.began) {
+				continue
+			}
+			if err := c.running.AddComments(note); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Capture) annotateSchedules() error {
 	for _, s := range recordersOf[*Schedule](c.lab) {
 		for _, step := range s.steps() {
 			note := capture.Note{At: step.at, Interface: s.end.String(), Comment: step.comment(s.end)}
@@ -159,10 +205,14 @@ func (c *Capture) annotate() error {
 				note.Interface = c.ends[0].String()
 			}
 			if err := c.running.AddComments(note); err != nil {
-				return fmt.Errorf("capture %s: %w", c.file, err)
+				return err
 			}
 		}
 	}
+	return nil
+}
+
+func (c *Capture) annotateRules() error {
 	for _, s := range recordersOf[*ruleSet](c.lab) {
 		hits, err := s.set.Hits()
 		if err != nil && !errors.Is(err, rules.ErrIncomplete) { // which the record says
@@ -185,7 +235,7 @@ func (c *Capture) annotate() error {
 				err = nil // it passes no end of this capture
 			}
 			if err != nil {
-				return fmt.Errorf("capture %s: %w", c.file, err)
+				return err
 			}
 		}
 	}

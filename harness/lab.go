@@ -42,6 +42,8 @@ type Lab struct {
 	peers   []*Peer
 	record  *results.Record
 
+	injections []injection // in their order
+
 	recording sync.Mutex // of recorders, likewise
 	recorders []recorder // in the order in which they were started
 

@@ -3,6 +3,7 @@ package capture
 import (
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -210,6 +211,9 @@ type Capture struct {
 	config Config
 	ends   []*end
 
+	copying sync.Mutex // while the ends are paused, or ended
+	ended   bool
+
 	notes    sync.Mutex // guards the next three
 	stopped  bool
 	dropped  []Note
@@ -301,7 +305,40 @@ func (c *Capture) Stop() (Summary, error) {
 	return c.summary, c.err
 }
 
+// CopyTo writes the packets that were captured so far, while the capture goes on, as the file has them but for notes. Packets
+// that the kernel had passed to the ends' packet sockets before the call are among them, so that it can wait as [Capture.Stop]
+// does. After Stop it is an error: there is the file.
+func (c *Capture) CopyTo(w io.Writer) error {
+	c.copying.Lock()
+	defer c.copying.Unlock()
+	const op = "copy what was captured so far"
+	if c.ended {
+		return &Error{Op: op, Err: errors.New("the capture has ended: read its file")}
+	}
+	pauses := make([]pause, len(c.ends))
+	for i, e := range c.ends { // all at once: each can wait for its block
+		p, err := e.askPause()
+		defer close(p.over)
+		if err != nil {
+			return opError(op, e.name, err)
+		}
+		pauses[i] = p
+	}
+	for i, e := range c.ends {
+		if err := e.awaitPause(pauses[i]); err != nil {
+			return opError(op, e.name, err)
+		}
+	}
+	if err := writePackets(w, c.config.SnapLength, c.ends, nil); err != nil {
+		return opError(op, "", err)
+	}
+	return nil
+}
+
 func (c *Capture) finish() (Summary, error) {
+	c.copying.Lock()
+	defer c.copying.Unlock()
+	c.ended = true
 	defer c.close()
 	// First close all ends to new packets, as near in time as can be; then wait.
 	for _, e := range c.ends {

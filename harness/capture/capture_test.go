@@ -208,6 +208,30 @@ func TestStopKeepsWhatWasSentBefore(t *testing.T) {
 	}
 }
 
+func TestCopyWhileItRuns(t *testing.T) {
+	client, server := pair(t)
+	server.sink(t)
+	conn := client.dial(t, "udp4", "192.0.2.2:9")
+	c := start(t, Config{}, Interface{Name: "client", Device: client.device("eth0")}, Interface{Name: "server", Device: server.device("eth0")})
+	for round := range 3 {
+		var copied bytes.Buffer
+		if err := c.CopyTo(&copied); err != nil {
+			t.Fatal(err)
+		}
+		// All that was sent right before, on both ends, and what a copy has read stays for the next one.
+		if got := readFrames(t, &copied); len(got.frames) != 2*10*round {
+			t.Errorf("copy %d: %d packets, want %d", round, len(got.frames), 2*10*round)
+		}
+		blast(t, conn, 10, 64)
+	}
+	if s := stop(t, c); s.Packets() != 2*30 || s.Dropped() != 0 {
+		t.Errorf("summary %+v, want %d packets", s, 2*30)
+	}
+	if err := c.CopyTo(io.Discard); err == nil {
+		t.Error("copied after Stop")
+	}
+}
+
 func TestDropsAreCounted(t *testing.T) {
 	client, server := pair(t)
 	server.sink(t)

@@ -23,7 +23,7 @@ type end struct {
 	config   Config // with defaults
 
 	fd    int
-	wake  int // eventfd: written once, by drain
+	wake  int // eventfd: written by drain, once, and by pause
 	ring  *ring
 	spool *spool
 
@@ -33,12 +33,19 @@ type end struct {
 	err      error
 
 	refused error // why refuse failed
+	pauses  chan pause
 	done    chan struct{}
+}
+
+// A pause asks the goroutine to stand still between two packets.
+type pause struct {
+	reached chan error    // gets nil when all that the kernel had accepted is in the spool, or why that cannot be
+	over    chan struct{} // is closed when the goroutine may go on
 }
 
 // openEnd opens everything but the ring.
 func openEnd(i Interface, c Config, dir string) (_ *end, err error) {
-	e := &end{name: i.Name, index: i.Device.Index, config: c, fd: -1, wake: -1, done: make(chan struct{})}
+	e := &end{name: i.Name, index: i.Device.Index, config: c, fd: -1, wake: -1, pauses: make(chan pause, 1), done: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			e.close()
@@ -49,7 +56,7 @@ func openEnd(i Interface, c Config, dir string) (_ *end, err error) {
 		e.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		return err
 	}
-	if err := inNamespace(i.Device.NetNS, open); err != nil {
+	if err := thread.In(i.Device.NetNS, open); err != nil {
 		return nil, opError("open a packet socket", e.name, err)
 	}
 	// From here on the socket, not the thread, knows the namespace.
@@ -70,19 +77,6 @@ func openEnd(i Interface, c Config, dir string) (_ *end, err error) {
 		return nil, opError("create a spool file in "+dir, e.name, err)
 	}
 	return e, nil
-}
-
-// inNamespace runs f in a namespace, or in that of the calling thread if fd is 0.
-func inNamespace(fd int, f func() error) error {
-	if fd == 0 {
-		return f()
-	}
-	return thread.Run(func() error {
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter the namespace: %w", err)
-		}
-		return f()
-	})
 }
 
 func deviceIndex(fd int, device string) (int, error) {
@@ -164,7 +158,12 @@ func (e *end) run() error {
 			e.clearError()
 		}
 		if fds[1].Revents != 0 {
-			return e.finish()
+			select {
+			case p := <-e.pauses:
+				e.standStill(p)
+			default:
+				return e.finish()
+			}
 		}
 	}
 }
@@ -176,16 +175,56 @@ func (e *end) clearError() {
 	_, _ = unix.GetsockoptInt(e.fd, unix.SOL_SOCKET, unix.SO_ERROR)
 }
 
-// finish reads what is left in the ring. New packets are refused already. The
-// kernel says how many it has accepted; it hands over the block that they are in
-// when the block's timeout expires.
-func (e *end) finish() error {
+// standStill copies what the kernel has accepted so far, and then waits until the pause is over. Packets wait in the ring
+// meanwhile.
+func (e *end) standStill(p pause) {
+	var count [8]byte
+	_, _ = unix.Read(e.wake, count[:]) // or it would wake us for ever; it was written, so there is something to read
+	err := e.count()
+	if err == nil {
+		err = e.readAccepted(func() error { return nil }) // those that come meanwhile are not waited for
+	}
+	if err == nil {
+		err = e.spool.flush()
+	}
+	p.reached <- err
+	<-p.over
+}
+
+// askPause asks the goroutine to stand still when all packets that the kernel has accepted are in the spool. That is reached after
+// awaitPause, and it goes on when the channel over is closed.
+func (e *end) askPause() (pause, error) {
+	p := pause{reached: make(chan error, 1), over: make(chan struct{})}
+	e.pauses <- p
+	err := e.wakeUp()
+	if err != nil {
+		<-e.pauses
+	}
+	return p, err
+}
+
+// awaitPause also returns if the goroutine has ended with an error.
+func (e *end) awaitPause(p pause) error {
+	select {
+	case err := <-p.reached:
+		return err
+	case <-e.done:
+		return e.err
+	}
+}
+
+// finish reads what is left in the ring. New packets are refused already.
+func (e *end) finish() error { return e.readAccepted(e.count) }
+
+// readAccepted reads until all is read that the kernel has accepted, which it says itself when it is asked to count. It hands
+// over the block that the last packets are in when the block's timeout expires.
+func (e *end) readAccepted(count func() error) error {
 	// Far more than the kernel takes, so that a kernel that never hands over
 	// ends in an error rather than in a hang.
 	deadline := time.Now().Add(10*e.config.BlockTimeout + 10*time.Second)
 	fds := []unix.PollFd{{Fd: int32(e.fd), Events: unix.POLLIN}}
 	for {
-		if err := e.count(); err != nil {
+		if err := count(); err != nil {
 			return err
 		}
 		if err := e.copyBlocks(); err != nil {
@@ -248,13 +287,21 @@ func (e *end) refuse() {
 
 // drain waits until every accepted packet is in the spool.
 func (e *end) drain() error {
+	if err := e.wakeUp(); err != nil {
+		return err
+	}
+	<-e.done
+	return errors.Join(e.refused, e.err)
+}
+
+// wakeUp wakes the goroutine from its poll.
+func (e *end) wakeUp() error {
 	var one [8]byte
 	one[0] = 1 // any non-zero number, in either byte order
 	if _, err := unix.Write(e.wake, one[:]); err != nil {
 		return opError("wake the reader", e.name, err)
 	}
-	<-e.done
-	return errors.Join(e.refused, e.err)
+	return nil
 }
 
 // close releases everything that was opened. The goroutine must have ended, or

@@ -215,7 +215,12 @@ func readFile(t testing.TB, path string) contents {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	r, err := pcapgo.NewNgReader(f, pcapgo.NgReaderOptions{WantMixedLinkType: true})
+	return readFrames(t, f)
+}
+
+func readFrames(t testing.TB, in io.Reader) contents {
+	t.Helper()
+	r, err := pcapgo.NewNgReader(in, pcapgo.NgReaderOptions{WantMixedLinkType: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@
 package thread
 
 import (
+	"fmt"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -60,4 +61,18 @@ func Run(f func() error) error {
 		runtime.Goexit()
 	}
 	return err
+}
+
+// In runs f in the network namespace of a file descriptor by Run, or, if that is 0, here, in the namespace of the calling
+// thread.
+func In(namespace int, f func() error) error {
+	if namespace == 0 {
+		return f()
+	}
+	return Run(func() error {
+		if err := unix.Setns(namespace, unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter the namespace: %w", err)
+		}
+		return f()
+	})
 }

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -98,4 +99,38 @@ func TestCheckModules(t *testing.T) {
 	err = kernel.CheckModules([]string{"sch_netem", "sch_none"})
 	g.Expect(err).To(MatchError(ErrNoModule))
 	g.Expect(err).To(MatchError("kernel 6.1.0-48-amd64: no such module: sch_none"))
+}
+
+func TestOptionalModulesArePassedOver(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	files := map[string]string{
+		"modules.builtin":      builtinModules,
+		"kernel/a.ko":          string(testModule("a")),
+		"kernel/b.ko":          string(testModule("b", "c")),
+		"kernel/c.ko":          string(testModule("c")),
+		"kernel/broken.ko":     string(testModule("broken", "missing")),
+		"kernel/nf_invalid.ko": "no module",
+	}
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		g.Expect(os.MkdirAll(filepath.Dir(path), 0o755)).To(Succeed())
+		g.Expect(os.WriteFile(path, []byte(content), 0o644)).To(Succeed())
+	}
+	tree, err := openModules(dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	names := func(modules []module) (list []string) {
+		for _, m := range modules {
+			list = append(list, m.Name)
+		}
+		return list
+	}
+	// One that is missing, and one that depends on such a one, are left out as a whole; ext4 is built in.
+	modules, err := tree.resolveAll([]string{"a"}, []string{"missing", "broken", "b", "ext4"})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(names(modules)).To(Equal([]string{"a", "c", "b"}))
+	_, err = tree.resolveAll([]string{"broken"}, nil)
+	g.Expect(err).To(MatchError(ErrNoModule))
+	_, err = tree.resolveAll(nil, []string{"nf_invalid"}) // which is not missing
+	g.Expect(err).To(HaveOccurred())
 }

@@ -10,18 +10,24 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // defaultModules are loaded into every guest: what hosts, links, impairments and evidence
-// need. Those that the kernel has built in, or that do not exist for it and are marked
-// optional there, are passed over.
+// need. Those that the kernel has built in are passed over.
 var defaultModules = []string{
 	"virtio_pci", "virtio_console", // the ports to the host
 	"veth", "ifb", "dummy",
 	"sch_netem", "sch_tbf", "sch_htb", "sch_fq", "sch_fq_codel",
 	"sch_ingress", "cls_bpf", "cls_matchall", "act_csum", // rules (impair/rules)
 	"tcp_bbr", "tcp_diag", "inet_diag",
+}
+
+// optionalModules are loaded into every guest whose kernel has them: what only some scenarios need, which are skipped by name
+// where it is missing.
+var optionalModules = []string{
+	"nf_tables", "nf_conntrack", "nft_ct", "nft_chain_nat", "nft_masq", "nft_reject_inet", // middleboxes (impair/middlebox)
 }
 
 // ErrNoModule is returned for a module that a kernel does not have.
@@ -70,6 +76,21 @@ func moduleName(path string) (string, bool) {
 		return "", false
 	}
 	return strings.ReplaceAll(name, "-", "_"), found
+}
+
+// resolveAll is resolve of these names, and of those of the optional ones that the kernel has with all that they depend on.
+func (t *moduleTree) resolveAll(names, optional []string) ([]module, error) {
+	for _, name := range optional {
+		_, err := t.resolve([]string{name})
+		if errors.Is(err, ErrNoModule) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		names = append(slices.Clone(names), name)
+	}
+	return t.resolve(names)
 }
 
 // A module is one that a guest has to load.
