@@ -18,6 +18,7 @@ import (
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/middlebox"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/peers/course/pool"
 )
@@ -316,19 +317,21 @@ var _ = Describe("connection pool:", func() {
 			lab.Measure("failed requests", report.Failed, bounds.Exactly(together), "one for each connection that the server closed")
 		})
 
-	// A middlebox that has forgotten a flow and drops what it does not know is, for that flow, a blackhole: nothing tells.
-	forgotten := func(lab *harness.Lab, client requestClient) requestReport {
+	// For a connection that a silent middlebox has forgotten the path is a blackhole, and nothing tells. It forgets before package net's
+	// first TCP keepalive, which comes after 15 s (net.KeepAliveConfig).
+	const boxIdle, idle = 10 * time.Second, time.Minute
+	forgotten := func(lab *harness.Lab, boxIdle time.Duration, client requestClient) requestReport {
 		GinkgoHelper()
 		path := lab.Path(rtt)
-		client.Together, client.Max, client.Timeout = together, together, 3*time.Second
-		return sendRequests(lab, path, requestServer{}, client, func(*harness.Peer) {
-			path.ToServer.Rule(dropFlows(together))
-			path.ToClient.Rule(dropFlows(together))
-		})
+		box := path.Routers[0].Middlebox(middlebox.Box{NAT: true, Outside: path.ToServer.Name(), IdleTimeout: boxIdle})
+		client.Together, client.Max, client.Idle, client.Timeout = together, together, idle, 3*time.Second
+		report := sendRequests(lab, path, requestServer{}, client, nil)
+		lab.Note("packets of connections that the middlebox does not know", box.Packets("drop"))
+		return report
 	}
 	It("fails no request after a middlebox has forgotten the flows, if it pings idle connections", Label("netem"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		report := forgotten(lab, requestClient{Idle: time.Minute, PingAfter: 30 * time.Second})
+		report := forgotten(lab, boxIdle, requestClient{PingAfter: boxIdle})
 		Expect(report.Failed).To(BeZero(), "%v", report.Errors)
 		Expect(report.Stats).To(Equal(pool.Stats{Dialed: 2 * together, Mute: together}))
 		lab.Measure("slowest request", slowest(report), oracle.Exactly(time.Second).Plus(rtts(2)), "a ping's time-out, handshake, request")
@@ -337,16 +340,25 @@ var _ = Describe("connection pool:", func() {
 	It("fails no request after a middlebox has forgotten the flows, if its own idle time-out is shorter", Label("netem"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
-			report := forgotten(lab, requestClient{Idle: time.Minute, IdleTimeout: 30 * time.Second})
+			report := forgotten(lab, boxIdle, requestClient{IdleTimeout: boxIdle - time.Second})
 			Expect(report.Failed).To(BeZero(), "%v", report.Errors)
 			Expect(report.Stats).To(Equal(pool.Stats{Dialed: 2 * together, Expired: together}))
 			lab.Measure("slowest request", slowest(report), rtts(2), "handshake, and request with answer")
 		})
 
+	It("fails no request behind a middlebox that forgets after more than 15 s: package net's TCP keepalive keeps the flows", Label("netem"),
+		func(ctx SpecContext) {
+			lab := harness.NewLab(ctx)
+			report := forgotten(lab, 20*time.Second, requestClient{})
+			Expect(report.Failed).To(BeZero(), "%v", report.Errors)
+			Expect(report.Stats).To(Equal(pool.Stats{Dialed: together, Reused: together}))
+			lab.Measure("slowest request", slowest(report), rtts(1), "request with answer")
+		})
+
 	It("wrong: without a ping a pool waits for the answer to each request until its time-out after a middlebox has forgotten the flows", Label("netem"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
-			report := forgotten(lab, requestClient{Idle: time.Minute})
+			report := forgotten(lab, boxIdle, requestClient{})
 			lab.Measure("failed requests", report.Failed, bounds.Exactly(together), "one for each connection that is forgotten")
 			Expect(report.Errors).To(Equal(map[string]int{"time-out": together}))
 			Expect(report.Stats).To(Equal(pool.Stats{Dialed: together, Reused: together}), "the kernel knew nothing")

@@ -269,7 +269,7 @@ var _ = Describe("reconnecting client:", func() {
 			// client has seen the FIN is too old, and ignored: only what leaves after the FIN has come is answered by one that
 			// counts, a round trip later.
 			lab.Measure("lost without a word", len(missing(report.Acknowledged, lives)), perRTT(2), "those of two round trips")
-			resets := wire.From(path.Server(), analysis.RSTs)
+			resets := wire.Stop().From(path.Server(), analysis.RSTs)
 			lab.Check("resets", len(resets), bounds.AtLeast(2), "one for each segment")
 			Expect(path.Server().Counters()).To(HaveGrown("TcpOutRsts", BeNumerically(">=", len(resets))))
 		})
