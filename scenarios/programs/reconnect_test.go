@@ -66,7 +66,7 @@ var messageServe = peers.Func("message-server", func(t *peers.Task, c messageSer
 		if err != nil || t.Context().Err() != nil {
 			return lives, nil
 		}
-		if !errors.Is(serveErr, context.Canceled) {
+		if serveErr != nil {
 			return lives, serveErr
 		}
 	}

@@ -96,8 +96,8 @@ func (t *tally) of(payload string) int {
 	return t.count[payload]
 }
 
-// serve runs a server until it is stopped.
-func serve(w *wire, s *Server) (stop func()) {
+// runServer runs a server until it is stopped.
+func runServer(w *wire, s *Server) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	listener := w.listen()
 	done := make(chan struct{})
@@ -125,7 +125,7 @@ func TestMessagesAreAcknowledged(t *testing.T) {
 		g := NewWithT(t)
 		var w wire
 		var got tally
-		defer serve(&w, &Server{Ledger: NewLedger(), Handle: got.handle})()
+		defer runServer(&w, &Server{Ledger: NewLedger(), Handle: got.handle})()
 		c := New(Config{ID: 1, Dial: w.dial})
 		defer run(c)()
 		for i := range 10 {
@@ -156,7 +156,7 @@ func TestServerThatIsAway(t *testing.T) {
 		sent := make(chan error, 1)
 		go func() { sent <- c.Send(t.Context(), []byte("patient")) }()
 		time.Sleep(time.Minute)
-		defer serve(&w, &Server{Ledger: NewLedger(), Handle: got.handle})()
+		defer runServer(&w, &Server{Ledger: NewLedger(), Handle: got.handle})()
 		g.Expect(<-sent).To(Succeed())
 		g.Expect(got.of("early")).To(BeZero())
 		g.Expect(got.of("patient")).To(Equal(1))
@@ -182,7 +182,7 @@ func TestServerThatRestarts(t *testing.T) {
 						<-stuck // it is processed, and its acknowledgement never leaves
 					}
 				}}
-				stop := serve(&w, first)
+				stop := runServer(&w, first)
 				c := New(Config{ID: 1, Dial: w.dial})
 				defer run(c)()
 				g.Expect(c.Send(t.Context(), []byte("before"))).To(Succeed())
@@ -194,7 +194,7 @@ func TestServerThatRestarts(t *testing.T) {
 				if !tt.keep {
 					ledger = NewLedger()
 				}
-				defer serve(&w, &Server{Ledger: ledger, Handle: got.handle})()
+				defer runServer(&w, &Server{Ledger: ledger, Handle: got.handle})()
 				err := <-sent
 				if tt.keep {
 					g.Expect(err).NotTo(HaveOccurred())
@@ -282,7 +282,7 @@ func TestBackoff(t *testing.T) {
 		defer run(c)()
 		time.Sleep(40 * time.Second)
 		g.Expect(asked()).To(Equal([]time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 10 * time.Second, 10 * time.Second, 10 * time.Second}))
-		stop := serve(&w, &Server{Ledger: NewLedger(), Handle: new(tally).handle})
+		stop := runServer(&w, &Server{Ledger: NewLedger(), Handle: new(tally).handle})
 		g.Expect(c.Send(t.Context(), []byte("x"))).To(Succeed())
 		asked()
 		stop()
@@ -376,7 +376,7 @@ func testContract(t *testing.T, random *rand.Rand, kinds map[string]int) {
 	ended := make(chan struct{})
 	go func() { senders.Wait(); close(ended) }()
 	for running := true; running; {
-		stop := serve(w, &Server{Ledger: ledger, Timeout: time.Second, Handle: func(client, n uint64, payload []byte) {
+		stop := runServer(w, &Server{Ledger: ledger, Timeout: time.Second, Handle: func(client, n uint64, payload []byte) {
 			time.Sleep(time.Duration(number(200)) * time.Millisecond)
 			got.handle(client, n, payload)
 		}})

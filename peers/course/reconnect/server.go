@@ -2,13 +2,14 @@ package reconnect
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/tcplab/tcplab/peers/course/internal/serve"
 )
 
 // A Ledger knows which messages have been processed. It has to live as long as what processing them changes: as one that is in memory
@@ -94,52 +95,20 @@ type Server struct {
 	// to say may stay.
 	Timeout time.Duration
 
-	// MaxConnections are served at a time; 1000 if it is 0. Others are closed at once.
+	// MaxConnections are served at a time; 1000 if it is 0. Others wait in the accept queue.
 	MaxConnections int
 }
 
-// Serve serves connections until the context ends, or the listener fails. It closes the listener, and returns when all connections are
-// closed.
+// Serve serves connections until the context ends, and returns nil then. It closes the listener, and no connection is left. Its error
+// is that of a listener which accepts no more.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var handlers sync.WaitGroup
-	defer handlers.Wait()
-	defer cancel()
-	defer listener.Close()
-	stop := context.AfterFunc(ctx, func() { listener.Close() })
-	defer stop()
-
 	most := s.MaxConnections
 	if most == 0 {
 		most = 1000
 	}
-	places := make(chan struct{}, most)
-	for {
-		conn, err := listener.Accept()
-		if err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			var temporary net.Error
-			if errors.As(err, &temporary) && temporary.Timeout() {
-				continue
-			}
-			return err
-		}
-		select {
-		case places <- struct{}{}:
-		default:
-			conn.Close()
-			continue
-		}
-		handlers.Go(func() {
-			defer func() { <-places }()
-			stop := context.AfterFunc(ctx, func() { conn.Close() })
-			defer stop()
-			defer conn.Close()
-			_ = s.serve(conn) // how a connection ended is its client's concern, which comes again
-		})
-	}
+	return serve.Run(ctx, listener, most, func(conn net.Conn) {
+		_ = s.serve(conn) // how a connection ended is its client's concern, which comes again
+	})
 }
 
 func (s *Server) timeout() time.Duration {
