@@ -378,7 +378,7 @@ func TestBlackholeForATime(t *testing.T) {
 	eachFamily(t, func(t *testing.T, six bool) {
 		const begin, length = 100 * time.Millisecond, 300 * time.Millisecond
 		b := newBench(t, six, netns.Routed, netns.Config{})
-		set := b.open(b.net.ToServer)
+		set := b.open(b.net.ToServer, rules.Drop(rules.RST)) // loads the program, which takes longer than a request: then Add is an instant
 		server := b.start(b.net.Server(), "server", peers.EchoServer{Listen: b.addr(80)})
 		before := time.Now()
 		_, err := set.Add(rules.Blackhole().After(begin).For(length))
