@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
@@ -137,7 +138,16 @@ func sentBy(host *Host) analysis.Filter {
 	return func(s analysis.Segment) bool { return addresses[s.Src.Addr()] }
 }
 
-// Frames are the capture's packets of any kind, not decoded: for what is not TCP, and
+// Datagrams are the capture's UDP datagrams, without those that a rule dropped before they were sent, and without fragments of IP.
+func (c *Capture) Datagrams() []analysis.Datagram {
+	ginkgo.GinkgoHelper()
+	check(c.over(c.file))
+	datagrams, err := analysis.ReadDatagrams(c.path())
+	check(err)
+	return slices.DeleteFunc(datagrams, func(d analysis.Datagram) bool { return strings.HasSuffix(d.Interface, analysis.DroppedSuffix) })
+}
+
+// Frames are the capture's packets of any kind, not decoded: for what is neither TCP nor UDP, and
 // for what the link has damaged.
 func (c *Capture) Frames() []analysis.Frame {
 	ginkgo.GinkgoHelper()

@@ -38,10 +38,11 @@
 //
 // # Peers
 //
-// A peer that ends as nobody asked for fails the spec, waited for or not: by a crash, by a panic, by the OOM killer, with an
-// exit status other than 0. What it said on standard error is in the message, and all of it in NAME.stderr.txt. Whatever the
-// lab waits for just then ends at once with that as the cause, and so does an Eventually that asks the lab. Signal, Kill
-// and [Peer.Stop] are no faults, nor is what the lab ends itself when the spec has ended; [MayFail] allows anything.
+// A peer that ends as nobody asked for fails the spec, waited for or not: by a crash, by a panic, by the OOM killer,
+// with an exit status other than 0 (or than the ExitStatuses of a [peers.Command]). What it said on standard error is
+// in the message, and all of it in NAME.stderr.txt. Whatever the lab waits for just then ends at once with that as
+// the cause, and so does an Eventually that asks the lab. Signal, Kill and [Peer.Stop] are no faults, nor is what the
+// lab ends itself when the spec has ended; [MayFail] allows anything.
 //
 //	iperf := lab.Start(net.Client(), peers.Command{Path: "iperf3", Args: ...}, harness.MayFail)
 //	Expect(iperf.Wait().Command.ExitCode).To(Equal(1))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -302,6 +303,40 @@ var fixtures = map[string]fixture{
 			lab.Start(lab.Direct().Client(), exits(3)).Wait() // want: peer exits, waited for
 		})
 	}},
+	"command is never ready": {specs: func() {
+		ginkgo.It("waits for a program to listen that exits", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			never := exits(0)
+			never.Ready.Port = 80
+			lab.Start(lab.Direct().Client(), never) // want: command is never ready
+		})
+	}},
+	"port is taken": {specs: func() {
+		ginkgo.It("waits for a program to listen where another one does", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(80), Backlog: backlog})
+			lab.Start(net.Server(), listens(net.Server().Addr(80))) // want: port is taken
+		})
+	}},
+	"commands that are ready": {specs: func() {
+		ginkgo.It("connects when the server listens", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			address := net.Server().Addr(80)
+			prepares := exits(3)
+			prepares.Ready.End, prepares.ExitStatuses = true, []int{0, 3}
+			prepared := lab.Start(net.Server(), prepares)
+			Expect(prepared.Done()).To(BeClosed())
+			server := lab.Start(net.Server(), listens(address))
+			Expect(net.Server().AwaitSockets(1, listening(80))).To(HaveLen(1))
+			Expect(lab.Start(net.Client(), peers.Dial{Connect: address}).Wait().Connections[0].Err).To(BeNil())
+			Expect(server.Stop().Command.Signal).To(Equal("SIGTERM"))
+			never := exits(3)
+			never.Ready.Port = 81
+			Expect(lab.Start(net.Client(), never, MayFail).Wait().Command.ExitCode).To(Equal(3))
+		})
+	}},
 	"peer is killed": {specs: func() {
 		ginkgo.It("never looks at a server that somebody kills", func(ctx ginkgo.SpecContext) {
 			lab := NewLab(ctx) // want: peer is killed
@@ -507,6 +542,24 @@ var fixtures = map[string]fixture{
 			Expect(sent).To(HaveEach(And(
 				HaveField("Arrived", HaveExactElements(HaveField("Interface", "server/eth0"))), HaveField("Delay()", BeNumerically(">=", 0)))))
 			Expect(wire.Transits(net.Client().End("eth0"), net.Server().End("eth0"), analysis.WithData)).To(HaveLen(3))
+			Expect(wire.Datagrams()).To(BeEmpty())
+		})
+		ginkgo.It("crosses by UDP", func(ctx ginkgo.SpecContext) {
+			lab := NewLab(ctx)
+			net := lab.Direct()
+			wire := lab.Capture(net.Client(), net.Server())
+			receiver := lab.Start(net.Server(), peers.ProbeReceiver{Listen: net.Server().Addr(5005)})
+			lab.Start(net.Client(), peers.ProbeSender{Connect: net.Server().Addr(5005), Count: 3, Size: 500}).Wait()
+			receiver.Stop()
+			sent := wire.Stop().DatagramTransits(net.Client().End("eth0"), net.Server().End("eth0"))
+			Expect(sent).To(HaveLen(3))
+			Expect(sent).To(HaveEach(And(HaveField("Sent.Length", 500), HaveField("Lost()", false), HaveField("Reordered()", false),
+				HaveField("Arrived", HaveExactElements(HaveField("Interface", "server/eth0"))), HaveField("Delay()", BeNumerically(">=", 0)))))
+			fromSecond := func(d analysis.Datagram) bool {
+				number, ok := peers.ProbeNumber([]byte(d.Payload))
+				return ok && number > 0
+			}
+			Expect(wire.DatagramTransits(net.Client().End("eth0"), net.Server().End("eth0"), fromSecond)).To(HaveLen(2))
 		})
 	}},
 
@@ -645,6 +698,13 @@ func idles() peers.Command { return this(idleVariable + "=1") }
 
 // exits is a program that says something on standard error, and exits with that status.
 func exits(status int) peers.Command { return this(fmt.Sprintf("%s=%d", exitVariable, status)) }
+
+// listens is a program that takes a while until it listens.
+func listens(address netip.AddrPort) peers.Command {
+	program := this(listenVariable + "=" + address.String())
+	program.Ready.Port = int(address.Port())
+	return program
+}
 
 func this(environment string) peers.Command {
 	ginkgo.GinkgoHelper()

@@ -273,6 +273,10 @@ func TestSpecsThatDoNotPass(t *testing.T) {
 		{fixture: "no socket", scenario: "waits for the socket of a server that exits", verdict: results.Failed, want: "no socket",
 			message: []string{"wait for 1 sockets of server: await sockets (LISTEN, port 80): after ", "ms the last of the listings has none: peer server-1 (command, pid ",
 				"exited with status 3; its last lines on stderr:\nthe configuration"}},
+		{fixture: "command is never ready", scenario: "waits for a program to listen that exits", verdict: results.Failed, want: "command is never ready",
+			message: []string{"exited with status 0 before it was ready (nobody listens at TCP port 80)", "the configuration makes no sense"}},
+		{fixture: "port is taken", scenario: "waits for a program to listen where another one does", verdict: results.Failed, want: "port is taken",
+			message: []string{"in server: somebody listens at ", ":80 before it does", "use Ready.Line"}},
 		{fixture: "no listener", scenario: "waits for the socket of a server that ends in order", verdict: results.Failed, want: "no listener",
 			message: []string{"await sockets (LISTEN): after ", "no program runs in server any more that could listen: ended are server-1"}},
 		{fixture: "no socket to be seen", scenario: "looks for the socket of a server that exits", verdict: results.Failed, want: "no socket to be seen",
@@ -345,6 +349,17 @@ func TestPeersThatMayFail(t *testing.T) {
 	g.Expect(record.Verdict).To(Equal(results.Passed))
 	g.Expect(record.Peers[0].Error).To(ContainSubstring("exited with status 3"))
 	g.Expect(record.Peers[len(record.Peers)-1].Error).To(Equal("still running when the scenario ended"))
+}
+
+// A program of which the spec says when it is ready, and with which status it may end.
+func TestCommandsThatAreReady(t *testing.T) {
+	t.Parallel()
+	needNamespaces(t)
+	g := NewWithT(t)
+	record := start(t, "commands that are ready").finish(0).record()
+	g.Expect(record.Peers).To(HaveLen(4))
+	g.Expect(record.Peers[0].Error).To(BeEmpty())
+	g.Expect(record.Peers[3].Error).To(ContainSubstring("exited with status 3 before it was ready (nobody listens at TCP port 81)"))
 }
 
 // A spec that does not pass is recorded with all the evidence that there is.
@@ -515,8 +530,10 @@ func TestEventsOfALab(t *testing.T) {
 func TestTransitsOfALab(t *testing.T) {
 	t.Parallel()
 	needNamespaces(t)
-	if record := start(t, "transits").finish(0).record(); record.Verdict != results.Passed {
-		t.Error(record.Verdict)
+	for _, record := range start(t, "transits").finish(0).records() {
+		if record.Verdict != results.Passed {
+			t.Error(record.Verdict)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package harness
 import (
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -26,6 +27,7 @@ const (
 	daemonVariable  = "TCPLAB_HARNESS_DAEMON"  // set for a program that leaves one behind that waits to be killed
 	goVariable      = "TCPLAB_HARNESS_GO"      // set for what acts like the go command
 	exitVariable    = "TCPLAB_HARNESS_EXIT"    // set for a program that complains and exits: its status
+	listenVariable  = "TCPLAB_HARNESS_LISTEN"  // set for a program that takes a while until it listens: its address
 )
 
 func TestMain(m *testing.M) {
@@ -50,6 +52,15 @@ func TestMain(m *testing.M) {
 		time.Sleep(50 * time.Millisecond) // somebody may wait for something by then
 		fmt.Fprintln(os.Stderr, "the configuration makes no sense")
 		os.Exit(status)
+	}
+	if address := os.Getenv(listenVariable); address != "" {
+		time.Sleep(100 * time.Millisecond)
+		if _, err := net.Listen("tcp", address); err != nil {
+			panic(err)
+		}
+		for {
+			time.Sleep(time.Hour)
+		}
 	}
 	flag.Parse()
 	fixture := os.Getenv(fixtureVariable)

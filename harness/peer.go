@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
 
+	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/results"
 )
@@ -30,16 +32,17 @@ type Peer struct {
 // A PeerOption says of a peer what its program does not.
 type PeerOption func(*Peer)
 
-// MayFail lets a program end in any way: by a signal, by a panic, with any exit status. The spec looks for itself, at what
-// [Peer.Wait] returns: the Command of a result has the status, and the Err of one of package peers' own programs says how
-// it ended. Without it only what the spec has asked for by Signal, Kill or [Peer.Stop] is no failure.
+// MayFail lets a program end in any way: by a signal, by a panic, with any exit status, and before it was ready. The spec looks
+// for itself, at what [Peer.Wait] returns: the Command of a result has the status, and the Err of one of package peers' own
+// programs says how it ended. Without it only what the spec has asked for by Signal, Kill or [Peer.Stop] is no failure. Where
+// the status is known, the ExitStatuses of a [peers.Command] say more.
 //
-//	curl := lab.Start(net.Client(), peers.Command{Path: "curl", Args: ...}, harness.MayFail)
-//	Expect(curl.Wait().Command.ExitCode).To(Equal(28)) // it has timed out
+//	iperf := lab.Start(net.Client(), peers.Command{Path: "iperf3", Args: ...}, harness.MayFail)
+//	Expect(iperf.Wait().Command.ExitCode).To(Or(Equal(0), Equal(1))) // whether it had begun or not
 func MayFail(p *Peer) { p.mayFail = true }
 
 // Start starts a program in a host and waits until it is ready: until a server listens, until a
-// client has its socket. A program that is still running when the spec ends is killed.
+// client has its socket, and as a Command's [peers.Readiness] says. A program that is still running when the spec ends is killed.
 //
 // One that ends as nobody asked for (see [peers.Peer.Fault]) fails the spec, whether somebody waits for it or not: a crash,
 // a panic, the OOM killer, an exit status other than 0. Whatever the lab waits for just then fails at once, with that as
@@ -48,7 +51,8 @@ func (l *Lab) Start(host *Host, program peers.Program, options ...PeerOption) *P
 	ginkgo.GinkgoHelper()
 	name := fmt.Sprintf("%s-%d", host.Name(), len(l.peers)+1)
 	check(l.jitter())
-	started, err := peers.Start(l.life, host.Host, name, program)
+	checkAvailable(host.checkPort(program), kernel.ErrNoSockDiag)
+	started, err := peers.Start(l.life, listeners{host}, name, program)
 	check(err)
 	peer := &Peer{Peer: started, lab: l, host: host, program: program}
 	for _, option := range options {
@@ -65,9 +69,36 @@ func (l *Lab) Start(host *Host, program peers.Program, options ...PeerOption) *P
 		_ = l.mark() // the next one says why it cannot
 	}()
 	_, err = started.Ready(l.ctx)
-	peer.check(err)
+	peer.checkResult(err)
 	check(l.mark())
 	return peer
+}
+
+// listeners is a host that tells package peers who listens there.
+type listeners struct{ *Host }
+
+// AwaitListener implements [peers.ListenWatcher].
+func (l listeners) AwaitListener(ctx context.Context, port uint16) error {
+	_, err := kernel.AwaitSockets(ctx, l.Host, listening(port), func(list []kernel.Socket) bool { return len(list) > 0 })
+	return err
+}
+
+func listening(port uint16) kernel.SocketFilter {
+	return kernel.SocketFilter{States: []kernel.State{kernel.Listen}, Port: port}
+}
+
+// checkPort returns an error if somebody listens already where a program is to listen when it is ready: it would be taken for it.
+func (h *Host) checkPort(program peers.Program) error {
+	command, ok := program.(peers.Command)
+	if !ok || command.Ready.Port <= 0 || command.Ready.Port > math.MaxUint16 {
+		return nil
+	}
+	sockets, err := kernel.ReadSockets(h, listening(uint16(command.Ready.Port)))
+	if err == nil && len(sockets) > 0 {
+		err = fmt.Errorf("start %s in %s: somebody listens at %v before it does, so its port cannot tell when it is ready: use Ready.Line",
+			command.Path, h.Name(), sockets[0].Local)
+	}
+	return err
 }
 
 // A fault is the end of a peer that nobody asked for.

@@ -4,7 +4,8 @@
 // The pairs are [BulkServer] and [BulkClient] (a transfer in one direction, for a time or a size), [EchoServer] and
 // [EchoClient] (requests, answers and their latencies), [Accept] and [Dial] (connections only). [Script] is either
 // side and does exactly its steps; [SYNFlood] only sends SYNs. Without TCP, [ProbeSender] and [ProbeReceiver]
-// exchange numbered datagrams. [Func] makes a Go function of your own a peer, and [Command] any other program.
+// exchange numbered datagrams. [Func] makes a Go function of your own a peer, and [Command] any other program, with what
+// makes it ready, its user, its standard input and its exit status.
 //
 // A peer is a new process of the running program: call [Main] first in main or in TestMain, and start peers with
 // [Start].
@@ -89,6 +90,10 @@
 //
 //	// Write, write, read, ten times; slices.Chunk(steps, 3) are the exchanges.
 //	peers.Script{Connect: server, Steps: peers.Steps(peers.Repeat(10, peers.Write(1), peers.Write(1), peers.Read(1)))}
+//
+// [WriteBytes] and [ReadBytes] speak a protocol. What comes instead of the expected bytes ends the script, and is in its error:
+//
+//	peers.Steps(peers.WriteBytes([]byte("GET /small HTTP/1.0\r\n\r\n")), peers.ReadBytes([]byte("HTTP/1.0 200 OK\r\n")), peers.ReadAll())
 //
 // # What is measured
 //

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -137,6 +139,21 @@ func beCommand() {
 			fmt.Println("line", i)
 		}
 		os.Exit(0)
+	case "status": // its argument
+		fmt.Fprintln(os.Stderr, "no configuration")
+		status, _ := strconv.Atoi(os.Args[1])
+		os.Exit(status)
+	case "cat":
+		io.Copy(os.Stdout, os.Stdin)
+		os.Exit(0)
+	case "whoami":
+		groups, _ := os.Getgroups()
+		dir, _ := os.Getwd()
+		fmt.Println(os.Getuid(), os.Getgid(), groups, dir)
+		os.Exit(0)
+	case "says": // its first argument on standard error, its second on standard output
+		fmt.Fprint(os.Stderr, os.Args[1])
+		fmt.Print(os.Args[2])
 	case "sleep":
 		time.Sleep(time.Hour)
 	case "orphan":

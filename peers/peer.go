@@ -21,7 +21,8 @@ import (
 type Peer struct {
 	name    string
 	program string
-	isOurs  bool // it speaks our protocol
+	isOurs  bool    // it speaks our protocol
+	command Command // if it does not
 	cmd     *exec.Cmd
 	wait    func() error
 
@@ -103,7 +104,8 @@ func start(ctx context.Context, on Starter, name string, p Program) (*Peer, erro
 	var config *command
 	var err error
 	if c, ok := p.(Command); ok {
-		peer.cmd, err = commandLine(c)
+		peer.command = c
+		peer.cmd, err = c.line()
 		peer.stdout.max = c.MaxOutput
 		if peer.stdout.max == 0 {
 			peer.stdout.max = defaultMaxOutput
@@ -117,27 +119,13 @@ func start(ctx context.Context, on Starter, name string, p Program) (*Peer, erro
 		return nil, err
 	}
 	if err := peer.launch(ctx, on, config); err != nil {
-		if c, ok := p.(Command); ok {
-			err = c.explain(err)
-		}
-		return nil, err
+		return nil, peer.command.explain(err)
 	}
 	return peer, nil
 }
 
 // isBlank reports whether a character is not allowed in names.
 func isBlank(r rune) bool { return r <= ' ' || r == 0x7f }
-
-// commandLine is the command of a Command.
-func commandLine(c Command) (*exec.Cmd, error) {
-	path, err := c.resolve()
-	if err != nil {
-		return nil, err
-	}
-	cmd := &exec.Cmd{Path: path, Args: append([]string{c.Path}, c.Args...), Dir: c.Dir}
-	cmd.Env = append(os.Environ(), c.Env...)
-	return cmd, nil
-}
 
 // selfLine is the command of our own programs: this program once more, with a line of configuration.
 func selfLine(name string, p Program) (*exec.Cmd, *command, error) {
@@ -154,7 +142,7 @@ func selfLine(name string, p Program) (*exec.Cmd, *command, error) {
 		return nil, nil, fmt.Errorf("find this program: %w", err)
 	}
 	// The arguments are for people who look at ps.
-	cmd := &exec.Cmd{Path: exe, Args: []string{exe, "tcplab-peer", name, p.program()}}
+	cmd := &exec.Cmd{Path: exe, Args: []string{exe, "tcplab-peer", name, p.program()}, SysProcAttr: &syscall.SysProcAttr{}}
 	cmd.Env = append(os.Environ(), environment+"=1")
 	if os.Getenv("GORACE") == "" {
 		// With the race detector, every peer would sleep for a second when it exits. Without -race this has no
@@ -187,18 +175,20 @@ func (p *Peer) launch(ctx context.Context, on Starter, config *command) (err err
 	stdoutR, stdoutW := pipe()
 	stderrR, stderrW := pipe()
 	var stdinR, stdinW *os.File
+	var watcher ListenWatcher
 	if p.isOurs {
 		stdinR, stdinW = pipe()
 	} else if err == nil {
-		if stdinR, err = os.Open(os.DevNull); err == nil {
-			files = append(files, stdinR)
+		if watcher, err = p.command.Ready.watcher(on); err == nil {
+			stdinR, stdinW, err = p.command.stdin()
 		}
+		files = append(files, stdinR, stdinW)
 	}
 	if err != nil {
 		return err
 	}
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdinR, stdoutW, stderrW
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.SysProcAttr.Setpgid = true
 	if p.wait, err = on.Start(p.cmd); err != nil {
 		return err
 	}
@@ -213,19 +203,27 @@ func (p *Peer) launch(ctx context.Context, on Starter, config *command) (err err
 		if werr := p.stdin.write(config); werr != nil && !errors.Is(werr, unix.EPIPE) {
 			p.fail(fmt.Errorf("send the configuration: %w", werr))
 		}
-	} else {
-		p.setReady(Ready{})
-		p.setStarted(Started{})
+	} else if p.command.Ready.atOnce() {
+		p.setRuns()
+	}
+	var helpers sync.WaitGroup // which end when the process has ended
+	if stdinW != nil && !p.isOurs {
+		// It may read less, and no more than its pipe holds is waited for.
+		helpers.Go(func() { _, _ = stdinW.Write(p.command.Stdin); stdinW.Close() })
+	}
+	watching, stopWatching := context.WithCancel(ctx)
+	if watcher != nil {
+		helpers.Go(func() { p.awaitListener(watching, watcher) })
 	}
 	stop := context.AfterFunc(ctx, func() { p.kill(fmt.Errorf("%w: %w", ErrKilled, context.Cause(ctx))) })
 
 	var readers sync.WaitGroup
-	readers.Go(func() { drain(stderrR, &p.stderr) })
+	readers.Go(func() { p.drainOutput(stderrR, &p.stderr) })
 	readers.Go(func() {
 		if p.isOurs {
 			p.readMessages(&draining{stdoutR})
 		}
-		drain(stdoutR, &p.stdout) // for our own programs, output after a breach of the protocol
+		p.drainOutput(stdoutR, &p.stdout) // for our own programs, output after a breach of the protocol
 	})
 	go func() {
 		exit := p.wait()
@@ -241,10 +239,15 @@ func (p *Peer) launch(ctx context.Context, on Starter, config *command) (err err
 		stop()
 		stdoutR.Close()
 		stderrR.Close()
+		stopWatching()
 		if stdinW != nil {
 			stdinW.Close()
 		}
+		helpers.Wait()
 		p.conclude(exit)
+		if p.command.Ready.End && p.isAccepted(exitStatus(exit)) {
+			p.setRuns()
+		}
 		close(p.done)
 	}()
 	return nil
@@ -279,9 +282,22 @@ func (d *draining) Read(b []byte) (int, error) {
 	return max(n, 0), readErr
 }
 
-// drain copies a pipe into what is kept of it, up to an error.
-func drain(f *os.File, to *tail) {
+// drainOutput copies a pipe into what is kept of it, up to an error, and looks for the line by which a Command is ready.
+func (p *Peer) drainOutput(f *os.File, kept *tail) {
+	to, end := p.command.Ready.lines(kept, p.setRuns)
 	_, _ = io.Copy(to, &draining{f})
+	end()
+}
+
+// awaitListener waits until a Command listens at its port. If that cannot be known the Command is killed: it would never be ready.
+func (p *Peer) awaitListener(ctx context.Context, in ListenWatcher) {
+	err := in.AwaitListener(ctx, uint16(p.command.Ready.Port))
+	switch {
+	case err == nil:
+		p.setRuns()
+	case ctx.Err() == nil:
+		p.kill(fmt.Errorf("%w, as nobody can tell when it is ready: %w", ErrKilled, err))
+	}
 }
 
 // readMessages reads the messages of the program. It kills a program that breaks the protocol.
@@ -360,6 +376,12 @@ func (p *Peer) setReady(r Ready) {
 	}
 }
 
+// setRuns makes a Command ready and started: it has no connections that we know of.
+func (p *Peer) setRuns() {
+	p.setReady(Ready{})
+	p.setStarted(Started{})
+}
+
 func (p *Peer) setStarted(s Started) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -395,7 +417,7 @@ func (p *Peer) conclude(exit error) {
 			Stderr: string(p.stderr.Bytes()), StderrDropped: p.stderr.Dropped(),
 		}
 		// It may have ended by itself just before it was killed. Then its result counts.
-		status.when = atAll
+		p.ofCommand(status)
 		if p.killed != nil && status.Signal == unix.SignalName(unix.SIGKILL) {
 			p.err = status
 		} else if !isExit(exit) {
@@ -462,8 +484,9 @@ func (p *Peer) Done() <-chan struct{} { return p.done }
 
 // Fault returns how the peer ended, if that was not intended: by a signal that was not sent by [Peer.Signal],
 // [Peer.Stop] or [Peer.Kill] (a crash, the OOM killer), without a result (a panic), or with an exit status other than
-// 0, unless a signal that ends a process was sent before. It is nil while the peer runs, and for errors that the peer
-// has reported itself, which Wait returns. The error is an *ExitError, or says how the peer broke the protocol.
+// 0, or of a Command other than its ExitStatuses, unless a signal that ends a process was sent before. It is nil
+// while the peer runs, and for errors that the peer has reported itself, which Wait returns. The error is an
+// *ExitError, or says how the peer broke the protocol.
 func (p *Peer) Fault() error {
 	select {
 	case <-p.done:
@@ -485,7 +508,7 @@ func (p *Peer) Fault() error {
 		if p.killed != nil && status.Signal == unix.SignalName(unix.SIGKILL) || slices.ContainsFunc(p.signals, isNamed(status.Signal)) {
 			return nil
 		}
-	case status.ExitCode != 0:
+	case !p.isAccepted(status):
 		if slices.ContainsFunc(p.signals, ends) {
 			return nil
 		}
@@ -494,13 +517,26 @@ func (p *Peer) Fault() error {
 	}
 	switch {
 	case !p.isOurs:
-		status.when = atAll
+		p.ofCommand(status)
 	case hasResult:
 		status.when = afterResult
 	}
 	status.unasked = true
 	status.Stderr = excerpt(p.stderr.Bytes(), errorLines)
 	return p.about(status)
+}
+
+// isAccepted reports whether a process has ended by itself, with a status that is no fault.
+func (p *Peer) isAccepted(status *ExitError) bool {
+	return status.Signal == "" && p.command.accepts(status.ExitCode)
+}
+
+// ofCommand adds to the status of a Command what was expected of it.
+func (p *Peer) ofCommand(status *ExitError) {
+	status.when, status.accepted = atAll, p.command.ExitStatuses
+	if ready := p.command.Ready; p.readyMsg == nil && !ready.End {
+		status.when, status.missing = beforeReady, ready.missing()
+	}
 }
 
 // hasExited reports whether the process has ended, even if its result is not there yet.
@@ -535,8 +571,8 @@ func (p *Peer) Progress() []Progress {
 	return slices.Clone(p.progress)
 }
 
-// Ready waits until the peer has its sockets, and returns where a server listens. If the peer ends before, the error
-// is that of Wait.
+// Ready waits until the peer has its sockets, and returns where a server listens; for a Command see [Readiness]. If the
+// peer ends before, the error is that of Wait, and of a Command an *ExitError.
 func (p *Peer) Ready(ctx context.Context) (Ready, error) {
 	if err := p.await(ctx, p.ready, "ready"); err != nil {
 		return Ready{}, err
@@ -576,7 +612,18 @@ func (p *Peer) await(ctx context.Context, event <-chan struct{}, name string) er
 	if p.err != nil {
 		return p.err
 	}
+	if !p.isOurs && p.readyMsg == nil {
+		return p.unready()
+	}
 	return fmt.Errorf("peer %s ended before it was %s", p.name, name)
+}
+
+// unready says how a Command has ended that was never ready.
+func (p *Peer) unready() error {
+	status := exitStatus(p.exit)
+	p.ofCommand(status)
+	status.Stderr = excerpt(p.stderr.Bytes(), errorLines)
+	return p.about(status)
 }
 
 // progressText describes the progress of a peer that is being waited for.
@@ -584,6 +631,8 @@ func (p *Peer) progressText() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
+	case !p.isOurs && p.readyMsg == nil:
+		return "it runs, and " + p.command.Ready.missing()
 	case !p.isOurs:
 		return "it runs"
 	case p.readyMsg == nil:

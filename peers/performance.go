@@ -320,10 +320,16 @@ func (p *performance) perform(step Step, a *actor) (outcome Outcome, goOn bool) 
 func (p *performance) act(step Step, a *actor, outcome *Outcome) (err error) {
 	switch step.Do {
 	case doWrite:
-		outcome.Bytes, err = a.write(p.data, step.Bytes)
+		if len(step.Data) > 0 {
+			var n int
+			n, err = a.sock.f.Write(step.Data)
+			outcome.Bytes = int64(n)
+		} else {
+			outcome.Bytes, err = a.write(p.data, step.Bytes)
+		}
 		a.conn.Sent += outcome.Bytes
 	case doRead:
-		outcome.Bytes, err = a.read(p.buf, step.Bytes)
+		outcome.Bytes, err = a.read(p.buf, step)
 		a.conn.Received += outcome.Bytes
 	case doReadSome:
 		var n int
@@ -398,11 +404,20 @@ func (a *actor) write(data []byte, n int64) (written int64, err error) {
 	return written, err
 }
 
-// read reads n bytes and returns how many there were.
-func (a *actor) read(buf []byte, n int64) (got int64, err error) {
+// read reads as many bytes as the step says, which are its Data if it has any, and returns how many there were.
+func (a *actor) read(buf []byte, step Step) (got int64, err error) {
+	n := max(step.Bytes, int64(len(step.Data)))
 	for got < n && err == nil {
 		var k int
 		k, err = a.sock.f.Read(buf[:min(n-got, int64(len(buf)))])
+		if len(step.Data) > 0 {
+			if at := firstOther(buf[:k], step.Data[got:]); at < k {
+				same := got + int64(at)
+				message := fmt.Sprintf("got %s where %s was expected, after %d bytes as expected",
+					quoted(buf[at:k]), quoted(step.Data[same:]), same)
+				return got + int64(k), &PeerError{Op: doRead, Addr: a.conn.Remote.String(), Message: message}
+			}
+		}
 		got += int64(k)
 	}
 	if errors.Is(err, io.EOF) {
@@ -410,6 +425,16 @@ func (a *actor) read(buf []byte, n int64) (got int64, err error) {
 		err = &PeerError{Op: doRead, Addr: a.conn.Remote.String(), Message: message}
 	}
 	return got, err
+}
+
+// firstOther is where got differs from the begin of want, which is at least as long; its length if it does not.
+func firstOther(got, want []byte) int {
+	for i := range got {
+		if got[i] != want[i] {
+			return i
+		}
+	}
+	return len(got)
 }
 
 // drain reads to the end and drops what it reads.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -203,8 +204,10 @@ type ExitError struct {
 	Stderr   string // its last lines, or those from a panic on
 	Cause    error  // ErrKilled, joined with the context's error if that was the reason; nil if it ended by itself
 
-	when    moment
-	unasked bool // nobody here sent the signal
+	when     moment
+	missing  string // of beforeReady: what it was not ready for
+	accepted []int  // of a Command: its ExitStatuses
+	unasked  bool   // nobody here sent the signal
 }
 
 // A moment is the phase in which a process ended, relative to its result.
@@ -213,7 +216,8 @@ type moment int
 const (
 	beforeResult moment = iota
 	afterResult
-	atAll // of a Command, which has none of its own
+	beforeReady // of a Command
+	atAll       // of a Command that was ready: it has no result of its own
 )
 
 func (e *ExitError) Error() string {
@@ -225,10 +229,15 @@ func (e *ExitError) Error() string {
 		b.WriteString("ended by " + e.Signal)
 	default:
 		fmt.Fprintf(&b, "exited with status %d", e.ExitCode)
+		if len(e.accepted) > 0 && !slices.Contains(e.accepted, e.ExitCode) {
+			fmt.Fprintf(&b, " (accepted are %v)", e.accepted)
+		}
 	}
 	switch {
 	case e.when == afterResult:
 		b.WriteString(" after its result")
+	case e.when == beforeReady:
+		b.WriteString(" before it was ready (" + e.missing + ")")
 	case e.when == atAll:
 	case e.Cause == nil && e.Signal == "":
 		b.WriteString(" and no result")

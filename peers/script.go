@@ -14,6 +14,11 @@ import (
 //
 //	peers.Script{Connect: addr, Steps: peers.Steps(peers.Write(1000), peers.CloseWrite(), peers.ReadAll())}
 //
+// It can speak a protocol:
+//
+//	peers.Script{Listen: addr, Steps: peers.Steps(
+//		peers.ReadBytes([]byte("PING\r\n")), peers.WriteBytes([]byte("+PONG\r\n")))}
+//
 // An error ends the script: all connections are closed, and the error is that of the peer. With [Try] it is only a
 // result, and the next step runs. Peer.Stop ends the script in order: a waiting step is interrupted with ECANCELED,
 // which is no error of the peer, and no other begins.
@@ -54,7 +59,7 @@ type Script struct {
 // Outcome is the outcome of a step. Those of a connection are in Connection.Steps, in the order in which they ran:
 // without Repeat, at the same place as in Script.Steps.
 type Outcome struct {
-	Step    string        `json:"step"`               // "write 1000"
+	Step    string        `json:"step"`               // "write 1000": see Step.String
 	Start   time.Duration `json:"start_ns"`           // since the script began, before its first connect(2) or accept(2)
 	Elapsed time.Duration `json:"elapsed_ns"`         // from its start to its end
 	Bytes   int64         `json:"bytes,omitempty"`    // written or read, also where there is an error
@@ -120,7 +125,7 @@ func (p Script) Validate() error {
 		// The script has to fit into the first line to the peer, beside its name and the like.
 		const most = maxCommandLine - 1024
 		if b, err := json.Marshal(p); err != nil || len(b) > most {
-			c.fail("Steps", fmt.Sprintf("%d bytes of JSON", len(b)), fmt.Sprintf("want %d at most: use Repeat", most))
+			c.fail("Steps", fmt.Sprintf("%d bytes of JSON", len(b)), fmt.Sprintf("want %d at most: use Repeat, and less given bytes", most))
 		}
 	}
 	return c.err

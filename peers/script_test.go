@@ -94,6 +94,50 @@ func TestScriptHalfClose(t *testing.T) {
 	}
 }
 
+func TestScriptSpeaksAProtocol(t *testing.T) {
+	binary := []byte{0, 0, 0, 2, 0xff, '\n'}
+	server, client := pair(t,
+		peers.Script{Steps: peers.Steps(peers.ReadBytes([]byte("PING\r\n")), peers.WriteBytes([]byte("+PONG\r\n")), peers.ReadBytes(binary), peers.Read(2), peers.ReadAll())},
+		peers.Script{Steps: peers.Steps(
+			peers.Repeat(1, peers.WriteBytes([]byte("PI")), peers.WriteBytes([]byte("NG\r\n"))), peers.ReadBytes([]byte("+PONG\r\n")),
+			peers.WriteBytes(binary), peers.Write(2))})
+	expectSteps(t, "client", outcomes(t, client), `write "PI": 2`, `write "NG\r\n": 4`, `read "+PONG\r\n": 7`, `write "\x00\x00\x00\x02\xff\n": 6`, "write 2: 2")
+	expectSteps(t, "server", outcomes(t, server), `read "PING\r\n": 6`, `write "+PONG\r\n": 7`, `read "\x00\x00\x00\x02\xff\n": 6`, "read 2: 2", "read-all: 0")
+}
+
+// What a script has not expected ends it at once: it waits for no more.
+func TestScriptReadsOtherBytes(t *testing.T) {
+	long := []byte(strings.Repeat("x", 70))
+	for _, x := range []struct {
+		name string
+		sent []byte
+		want []byte
+		got  int64
+		says string
+		step string
+	}{
+		{"others", []byte("-ERR"), []byte("+PONG\r\n"), 4, `got "-ERR" where "+PONG\r\n" was expected, after 0 bytes as expected`, `read "+PONG\r\n"`},
+		{"the last one", []byte("abd"), []byte("abc"), 3, `got "d" where "c" was expected, after 2 bytes as expected`, `read "abc"`},
+		{"fewer", []byte("ab"), []byte("abc"), 2, "the other side closed after 2 of 3 bytes", `read "abc"`},
+		{"many", []byte("y"), long, 1, `got "y" where "` + string(long[:60]) + `" and 10 bytes more was expected`, `read "` + string(long[:60]) + `" and 10 bytes more`},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			steps := peers.Steps(peers.WriteBytes(x.sent))
+			if x.name != "fewer" {
+				steps = append(steps, peers.ReadSome(), peers.WriteBytes(x.sent), peers.Sleep(peers.UntilStopped)) // there is no end to wait for
+			}
+			server, client := pair(t, peers.Script{Steps: steps}, peers.Script{Steps: peers.Steps(peers.Try(peers.ReadBytes(x.want)), peers.Try(peers.Write(1)), peers.ReadBytes(x.want))})
+			result, err := client.Wait(testContext(t))
+			contains(t, err, "in step 3, "+x.step)
+			tried := result.Connections[0].Steps[0]
+			if tried.Bytes != x.got || tried.Err == nil || !strings.Contains(tried.Err.Message, x.says) {
+				t.Errorf("%+v, expected %d bytes and %s", tried, x.got, x.says)
+			}
+			server.Stop(testContext(t))
+		})
+	}
+}
+
 func TestScriptErrorsAreResultsWhereTried(t *testing.T) {
 	reader := peers.Script{Steps: peers.Steps(peers.Read(10), peers.Close())}
 	for _, x := range []struct {
@@ -566,6 +610,10 @@ func TestScriptRefused(t *testing.T) {
 		{"no step", steps(peers.Step{}), "Steps[0].Do", "unknown"},
 		{"unknown step", steps(peers.Step{Do: "jump"}), "Steps[0].Do", "unknown"},
 		{"nothing to write", steps(peers.Read(1), peers.Write(0)), "Steps[1].Bytes", "1 to 1073741824"},
+		{"no bytes to write", steps(peers.WriteBytes(nil)), "Steps[0].Bytes", "1 to"},
+		{"bytes and how many", steps(peers.Step{Do: "read", Bytes: 1, Data: []byte("x")}), "Steps[0].Bytes", "only one of Bytes and Data"},
+		{"bytes of another step", steps(peers.Step{Do: "read-some", Data: []byte("x")}), "Steps[0]", "belongs to another step"},
+		{"many bytes", steps(peers.WriteBytes(make([]byte, 32<<10))), "Steps", "less given bytes"},
 		{"negative time", steps(peers.Sleep(-1)), "Steps[0].Duration", "negative"},
 		{"no rate", steps(peers.ReadSlowly(0)), "Steps[0].BitsPerSecond", "1 to"},
 		{"unknown option", steps(peers.Set("TCP_WARP", 1)), "Steps[0].Option", "known are IP_MTU_DISCOVER"},

@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// Step is one thing that a [Script] does with its connection. Make it with [Write], [Read], [ReadSome], [ReadAll],
-// [ReadSlowly], [Sleep], [Await], [CloseWrite], [Close], [Abort], [Set], [Inspect], [Repeat] and [Try].
+// Step is one thing that a [Script] does with its connection. Make it with [Write], [WriteBytes], [Read], [ReadBytes],
+// [ReadSome], [ReadAll], [ReadSlowly], [Sleep], [Await], [CloseWrite], [Close], [Abort], [Set], [Inspect], [Repeat] and [Try].
 type Step struct {
 	Do string `json:"do"` // "write"; the other fields are those of that step
 
-	Bytes         int64         `json:"bytes,omitempty"`           // write, read
+	Bytes         int64         `json:"bytes,omitempty"`           // write, read: how many
+	Data          []byte        `json:"data,omitempty"`            // write, read: or which
 	BitsPerSecond int64         `json:"bits_per_second,omitempty"` // read-slowly
 	Duration      time.Duration `json:"duration_ns,omitempty"`     // sleep
 	Option        string        `json:"option,omitempty"`          // set: "TCP_CORK"
@@ -47,8 +48,16 @@ func Steps(steps ...Step) []Step { return steps }
 // accepted all. The n-th byte of a connection is n modulo 256.
 func Write(bytes int64) Step { return Step{Do: doWrite, Bytes: bytes} }
 
+// WriteBytes writes these bytes, in one write(2), and waits as Write does. All bytes of a script's steps together have to fit
+// into the first line to its process: that is about 20 KB.
+func WriteBytes(data []byte) Step { return Step{Do: doWrite, Data: data} }
+
 // Read reads exactly that many bytes. It is an error if the other side closes before.
 func Read(bytes int64) Step { return Step{Do: doRead, Bytes: bytes} }
+
+// ReadBytes reads exactly these bytes, and nothing behind them. It is an error if others come, at once, and if the other side
+// closes before.
+func ReadBytes(want []byte) Step { return Step{Do: doRead, Data: want} }
 
 // ReadSome waits until there is data, and calls read(2) once, for up to 256 KiB. After the FIN it reads 0 bytes,
 // which is no error.
@@ -95,10 +104,13 @@ func Try(step Step) Step {
 	return step
 }
 
-// String returns the step as it stands in results: "write 1000", "set TCP_CORK 0".
+// String returns the step as it stands in results: "write 1000", `write "GET /\r\n"`, "set TCP_CORK 0".
 func (s Step) String() string {
 	switch s.Do {
 	case doWrite, doRead:
+		if len(s.Data) > 0 {
+			return s.Do + " " + quoted(s.Data)
+		}
 		return fmt.Sprintf("%s %d", s.Do, s.Bytes)
 	case doReadSlowly:
 		return fmt.Sprintf("%s %d bit/s", s.Do, s.BitsPerSecond)
@@ -113,6 +125,15 @@ func (s Step) String() string {
 		return fmt.Sprintf("%s %d", s.Do, s.Times)
 	}
 	return s.Do
+}
+
+// quoted is the begin of some bytes, as Go writes it.
+func quoted(b []byte) string {
+	const most = 60
+	if len(b) <= most {
+		return fmt.Sprintf("%q", b)
+	}
+	return fmt.Sprintf("%q and %d bytes more", b[:most], len(b)-most)
 }
 
 // isShared reports whether a step runs once for several connections, because it concerns none of them.
@@ -173,8 +194,13 @@ func (c *check) step(name string, s Step) {
 	rest.Do, rest.Try = "", false
 	switch s.Do {
 	case doWrite, doRead:
-		within("Bytes", s.Bytes, 1, maxWrite)
-		rest.Bytes = 0
+		switch {
+		case len(s.Data) == 0:
+			within("Bytes", s.Bytes, 1, maxWrite)
+		case s.Bytes != 0:
+			c.fail(name+".Bytes", s.Bytes, "only one of Bytes and Data can be set")
+		}
+		rest.Bytes, rest.Data = 0, nil
 	case doReadSlowly:
 		within("BitsPerSecond", s.BitsPerSecond, 1, maxSlowRate)
 		rest.BitsPerSecond = 0
@@ -208,6 +234,6 @@ func (c *check) step(name string, s Step) {
 }
 
 func (s Step) isZero() bool {
-	return s.Do == "" && s.Bytes == 0 && s.BitsPerSecond == 0 && s.Duration == 0 && s.Option == "" && s.Value == 0 &&
+	return s.Do == "" && s.Bytes == 0 && len(s.Data) == 0 && s.BitsPerSecond == 0 && s.Duration == 0 && s.Option == "" && s.Value == 0 &&
 		s.Times == 0 && len(s.Steps) == 0 && !s.Try
 }

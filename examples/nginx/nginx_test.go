@@ -17,7 +17,6 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
-	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/rules"
@@ -64,7 +63,9 @@ func nginx(address string) peers.Command {
 		Expect(os.MkdirAll(filepath.Dir(path), 0o755)).To(Succeed())
 		Expect(os.WriteFile(path, []byte(content), 0o644)).To(Succeed())
 	}
-	return peers.Command{Path: "/usr/sbin/nginx", Args: []string{"-p", dir, "-c", "nginx.conf", "-e", "stderr"}}
+	return peers.Command{
+		Path: "/usr/sbin/nginx", Args: []string{"-p", dir, "-c", "nginx.conf", "-e", "stderr"}, Ready: peers.Readiness{Port: 80},
+	}
 }
 
 var _ = It("answers one RTO later if the only segment of the answer is lost", func(ctx SpecContext) {
@@ -81,7 +82,6 @@ var _ = It("answers one RTO later if the only segment of the answer is lost", fu
 	address := path.Server().Addr(80).String()
 
 	lab.Start(path.Server(), nginx(address))
-	path.Server().AwaitSockets(1, kernel.SocketFilter{States: []kernel.State{kernel.Listen}}) // a program is ready when it runs
 	took, err := download.Value(lab.Start(path.Client(), download.With("http://"+address+"/hello.txt")).Wait())
 	Expect(err).NotTo(HaveOccurred())
 

@@ -13,9 +13,9 @@ import (
 type verdict int
 
 const (
-	segment     verdict = iota
-	other               // not TCP, or a fragment
-	undecodable         // IP or TCP whose headers are cut off or contradict themselves
+	segment     verdict = iota // or a datagram, where these are asked for
+	other                      // another protocol, or a fragment
+	undecodable                // IP or what is in it, whose headers are cut off or contradict themselves
 )
 
 // Headers are read by hand: gopacket's DecodingLayerParser takes five times as long, and
@@ -23,6 +23,15 @@ const (
 //
 // decode fills in s from a packet of the given length of which data was captured.
 func decode(link layers.LinkType, data []byte, length int, s *Segment) verdict {
+	b, length, v := decodeIP(link, data, length, protocolTCP, s)
+	if v != segment {
+		return v
+	}
+	return decodeTCP(b, length, s)
+}
+
+// decodeIP fills in what s has of IP, and returns what IP carries, if it is of that protocol: its length, and what was captured of it.
+func decodeIP(link layers.LinkType, data []byte, length int, protocol byte, s *Segment) ([]byte, int, verdict) {
 	var etherType uint16
 	var header int // of the link layer
 	switch link {
@@ -50,29 +59,29 @@ func decode(link layers.LinkType, data []byte, length int, s *Segment) verdict {
 		}
 	case layers.LinkTypeRaw, layers.LinkTypeIPv4, layers.LinkTypeIPv6:
 		if len(data) == 0 {
-			return undecodable
+			return nil, 0, undecodable
 		}
 		etherType = versionType(data[0])
 	default:
-		return other
+		return nil, 0, other
 	}
 	if len(data) < header {
-		return undecodable
+		return nil, 0, undecodable
 	}
 	for etherType == 0x8100 || etherType == 0x88a8 || etherType == 0x9100 { // VLAN tags
 		header += 4
 		if len(data) < header {
-			return undecodable
+			return nil, 0, undecodable
 		}
 		etherType = binary.BigEndian.Uint16(data[header-2:])
 	}
 	switch etherType {
 	case etherTypeIPv4:
-		return decodeIPv4(data[header:], length-header, s)
+		return decodeIPv4(data[header:], length-header, protocol, s)
 	case etherTypeIPv6:
-		return decodeIPv6(data[header:], length-header, s)
+		return decodeIPv6(data[header:], length-header, protocol, s)
 	}
-	return other
+	return nil, 0, other
 }
 
 // versionType is the EtherType that the first byte of an IP header stands for.
@@ -110,11 +119,12 @@ const (
 	etherTypeIPv6 = 0x86dd
 
 	protocolTCP = 6
+	protocolUDP = 17
 )
 
-func decodeIPv4(b []byte, length int, s *Segment) verdict {
+func decodeIPv4(b []byte, length int, protocol byte, s *Segment) ([]byte, int, verdict) {
 	if len(b) < 20 || b[0]>>4 != 4 {
-		return undecodable
+		return nil, 0, undecodable
 	}
 	header := int(b[0]&0xf) * 4
 	total := int(binary.BigEndian.Uint16(b[2:]))
@@ -122,50 +132,50 @@ func decodeIPv4(b []byte, length int, s *Segment) verdict {
 		total = length // a super-packet of more than 65535 bytes (BIG TCP)
 	}
 	if header < 20 || total < header || total > length {
-		return undecodable
+		return nil, 0, undecodable
 	}
-	if fragment := binary.BigEndian.Uint16(b[6:]); fragment&0x3fff != 0 || b[9] != protocolTCP {
-		return other
+	if fragment := binary.BigEndian.Uint16(b[6:]); fragment&0x3fff != 0 || b[9] != protocol {
+		return nil, 0, other
 	}
 	s.Src = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:])), 0)
 	s.Dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:])), 0)
 	s.TTL, s.ECN = b[8], b[1]&3
 	if len(b) < header {
-		return undecodable
+		return nil, 0, undecodable
 	}
-	return decodeTCP(b[header:], total-header, s)
+	return b[header:], total - header, segment
 }
 
-func decodeIPv6(b []byte, length int, s *Segment) verdict {
+func decodeIPv6(b []byte, length int, protocol byte, s *Segment) ([]byte, int, verdict) {
 	const fixed = 40
 	if len(b) < fixed || b[0]>>4 != 6 {
-		return undecodable
+		return nil, 0, undecodable
 	}
 	total := fixed + int(binary.BigEndian.Uint16(b[4:]))
 	if total == fixed {
 		total = length // a jumbogram (BIG TCP)
 	}
 	if total > length {
-		return undecodable
+		return nil, 0, undecodable
 	}
 	s.Src = netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[8:])), 0)
 	s.Dst = netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[24:])), 0)
 	s.TTL, s.ECN = b[7], b[1]>>4&3
 	next, at := b[6], fixed
-	for next != protocolTCP {
+	for next != protocol {
 		switch next {
 		case 0, 43, 44, 51, 60:
 		default:
-			return other
+			return nil, 0, other
 		}
 		if len(b) < at+8 {
-			return undecodable
+			return nil, 0, undecodable
 		}
 		size := (int(b[at+1]) + 1) * 8
 		switch next {
 		case 44: // fragment; RFC 6946: one that is the whole packet is none
 			if binary.BigEndian.Uint16(b[at+2:])&0xfff9 != 0 {
-				return other
+				return nil, 0, other
 			}
 			size = 8
 		case 51: // authentication header, RFC 4302
@@ -175,9 +185,9 @@ func decodeIPv6(b []byte, length int, s *Segment) verdict {
 		at += size
 	}
 	if len(b) < at || total < at {
-		return undecodable
+		return nil, 0, undecodable
 	}
-	return decodeTCP(b[at:], total-at, s)
+	return b[at:], total - at, segment
 }
 
 // decodeTCP is given what was captured of a segment of the given length.

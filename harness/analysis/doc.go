@@ -26,6 +26,9 @@
 // [Analyze] does all of that with a file, and its [Report] writes itself as text or JSON,
 // which is what "tcplab analyze" prints. docs/analysis.md explains how to read it.
 //
+// UDP datagrams are read by [ReadDatagrams]. [Transits] follows them from one place of a capture to another, as it does
+// segments: what was lost, duplicated, reordered, and how long the rest took.
+//
 // For a file that is too large to keep in memory, range over [Reader.Segments]
 // instead, and ask [Reader.Err] afterwards.
 //

@@ -7,7 +7,7 @@ import (
 )
 
 // Frame is a packet of any kind as it passed an interface, with the link layer's header: for
-// what is not TCP, and for what a link has damaged so that it cannot be decoded.
+// what is neither TCP nor UDP, and for what a link has damaged so that it cannot be decoded.
 type Frame struct {
 	// As in [Segment].
 	Frame     int

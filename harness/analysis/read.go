@@ -46,7 +46,7 @@ type Stats struct {
 	Undecodable int `json:"undecodable,omitempty"`
 }
 
-// Reader reads the TCP segments of a capture. Its memory does not grow with the
+// Reader reads the TCP segments of a capture, or its UDP datagrams, or all its packets. Its memory does not grow with the
 // capture, and is bounded whatever lengths and numbers a file has in it.
 type Reader struct {
 	source source
@@ -148,16 +148,7 @@ func (r *Reader) Segments() iter.Seq[Segment] {
 			if !ok {
 				return
 			}
-			s := Segment{
-				Frame:     r.stats.Packets,
-				Time:      p.Timestamp,
-				At:        p.Timestamp.Sub(r.start),
-				Interface: p.name,
-				Direction: p.direction,
-			}
-			if p.link == layers.LinkTypeLinuxSLL2 && len(data) >= cooked2Header {
-				s.Interface = r.cookedName(binary.BigEndian.Uint32(data[cooked2Index:]))
-			}
+			s := r.passage(data, p)
 			switch decode(p.link, data, p.Length, &s) {
 			case segment:
 				r.stats.Segments++
@@ -171,6 +162,21 @@ func (r *Reader) Segments() iter.Seq[Segment] {
 			}
 		}
 	}
+}
+
+// passage is when and where the last packet passed.
+func (r *Reader) passage(data []byte, p packet) Segment {
+	s := Segment{
+		Frame:     r.stats.Packets,
+		Time:      p.Timestamp,
+		At:        p.Timestamp.Sub(r.start),
+		Interface: p.name,
+		Direction: p.direction,
+	}
+	if p.link == layers.LinkTypeLinuxSLL2 && len(data) >= cooked2Header {
+		s.Interface = r.cookedName(binary.BigEndian.Uint32(data[cooked2Index:]))
+	}
+	return s
 }
 
 // next returns the next packet, and counts it. At the end of the file, or at an error, there is

@@ -68,19 +68,25 @@ func (s Segment) NextSeq() uint32 { return s.Seq + uint32(s.SequenceLength()) }
 //	#4 0.020113s client/eth0 out 192.0.2.1:4711 > 192.0.2.2:80 [PSH ACK] seq 1 ack 1 len 1448 win 502
 func (s Segment) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "#%d %.6fs ", s.Frame, s.At.Seconds())
-	if s.Interface != "" {
-		b.WriteString(s.Interface + " ")
-	}
-	if s.Direction != Unknown {
-		b.WriteString(s.Direction.String() + " ")
-	}
+	b.WriteString(placed(s.Frame, s.At, s.Interface, s.Direction))
 	fmt.Fprintf(&b, "%v [%v] seq %d", s.Flow(), s.Flags, s.Seq)
 	if s.Flags&FlagACK != 0 {
 		fmt.Fprintf(&b, " ack %d", s.Ack)
 	}
 	fmt.Fprintf(&b, " len %d win %d", s.Length, s.Window)
 	return b.String()
+}
+
+// placed says when and where a packet passed, for what it is to follow.
+func placed(frame int, at time.Duration, name string, direction Direction) string {
+	s := fmt.Sprintf("#%d %.6fs ", frame, at.Seconds())
+	if name != "" {
+		s += name + " "
+	}
+	if direction != Unknown {
+		s += direction.String() + " "
+	}
+	return s
 }
 
 // Direction says which way a packet passed an interface.

@@ -12,7 +12,7 @@ import (
 )
 
 // loaded is the main program in the kernel, on no device: it is run by BPF_PROG_TEST_RUN.
-func loaded(t testing.TB) (*Set, *ebpf.Program) {
+func loaded(t testing.TB, e extent) (*Set, *ebpf.Program) {
 	t.Helper()
 	s := &Set{}
 	t.Cleanup(func() {
@@ -23,7 +23,7 @@ func loaded(t testing.TB) (*Set, *ebpf.Program) {
 	err := s.maps.create(defaultRingBytes)
 	var program *ebpf.Program
 	if err == nil {
-		program, err = s.loadProgram("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes, maxRules))
+		program, err = s.loadProgram("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes, e))
 	}
 	if errors.Is(err, ErrNotPermitted) || errors.Is(err, ErrNotSupported) {
 		testenv.Need(t, err)
@@ -52,7 +52,7 @@ func frame(seq uint32) []byte {
 func BenchmarkPacket(b *testing.B) {
 	for _, n := range []int{0, 1, 8, maxRules} {
 		b.Run(fmt.Sprintf("%d rules", n), func(b *testing.B) {
-			s, program := loaded(b)
+			s, program := loaded(b, extent{capacity: maxRules})
 			for i := range n {
 				s.settings.Rules[i] = Drop(Data.Number(1 << 30)).encode()
 				s.settings.Rules[i].Active = 1
@@ -75,11 +75,11 @@ func BenchmarkPacket(b *testing.B) {
 
 // What the kernel's verifier takes for programs of each size.
 func BenchmarkLoad(b *testing.B) {
-	for capacity := firstCapacity; capacity <= maxRules; capacity *= 2 {
-		b.Run(fmt.Sprintf("%d rules", capacity), func(b *testing.B) {
-			s, _ := loaded(b)
+	for _, e := range extents() {
+		b.Run(e.String(), func(b *testing.B) {
+			s, _ := loaded(b, e)
 			for b.Loop() {
-				program, err := s.loadProgram("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes, capacity))
+				program, err := s.loadProgram("tcplab_rules", assemble(s.maps.fds(), defaultRingBytes, e))
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -90,4 +90,21 @@ func BenchmarkLoad(b *testing.B) {
 			}
 		})
 	}
+}
+
+// extents are all that a set can load.
+func extents() (all []extent) {
+	for _, options := range []bool{false, true} {
+		for capacity := firstCapacity; capacity <= maxRules; capacity *= 2 {
+			all = append(all, extent{capacity, options})
+		}
+	}
+	return all
+}
+
+func (e extent) String() string {
+	if e.options {
+		return fmt.Sprintf("%d rules and options", e.capacity)
+	}
+	return fmt.Sprintf("%d rules", e.capacity)
 }

@@ -83,6 +83,7 @@ func (p *program) filter(next string) {
 	p.add(asm.And.Reg(asm.R1, asm.R2))
 	p.load(asm.R2, asm.R9, unsafe.Offsetof(ruleSettings{}.ICMP))
 	p.add(asm.JNE.Reg(asm.R1, asm.R2, next))
+	p.filterContent(next)
 }
 
 // filterEnds goes to next if the rule is about other ports or addresses.

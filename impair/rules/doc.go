@@ -1,6 +1,6 @@
 // Package rules impairs selected TCP packets exactly. netem acts at random; a rule acts on "the first two SYN", "data
-// segment 5, once", "every other pure ACK", "everything for 300 ms". It drops, delays, duplicates, marks, bleaches or
-// corrupts them, counts its hits and reports each.
+// segment 5, once", "every other pure ACK", "the SYNs with a Fast Open cookie", "everything for 300 ms". It drops,
+// delays, duplicates, marks, bleaches or corrupts them, counts its hits and reports each.
 //
 //	set, err := rules.Open(netdev.Device{NetNS: router.FD(), Name: "eth1"})
 //	if err != nil {
@@ -51,9 +51,14 @@
 // distinct segments in the order of their first transmission. Retransmissions are recognized by sequence number: any
 // later packet that carries a byte of the segment, even if it was split or merged.
 //
-// [Open] takes about 20 ms of a guest's time. [Set.Add] of the fifth, ninth and seventeenth rule takes 30 to 140 ms
-// to load a longer program, while the old one acts. The first Delay of a duration takes some ms. All else is one or
-// two system calls. If the moment matters, add a rule in advance, and use [Installed.Disable] and [Installed.Enable].
+// What a match is narrowed by decides before anything is numbered: ports and addresses, payload, options and flags. So
+// Data.PayloadAtLeast(1400).Number(3) is the third large segment. The transmissions of a segment can differ in these (CWR is
+// not sent again): Times counts those that the match selects.
+//
+// The first rule of a set takes about 20 ms of a guest's time. [Set.Add] of the fifth, ninth and seventeenth rule,
+// and of the first one with an Option, takes 30 to 180 ms to load a longer program, while the old one acts. The first
+// Delay of a duration takes some ms. All else is one or two system calls. If the moment matters, add a rule in
+// advance, and use [Installed.Disable] and [Installed.Enable].
 //
 // The first rule that selects a packet acts on it. Later rules only count it as matched.
 //

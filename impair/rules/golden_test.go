@@ -20,8 +20,9 @@ import (
 func TestListing(t *testing.T) {
 	maps := fds{settings: 1, counters: 2, conversations: 3, blank: 4, pieces: 5, scratch: 6, ring: 7}
 	for name, code := range map[string]asm.Instructions{
-		"one_rule.txt":  assemble(maps, defaultRingBytes, 1),
-		"two_rules.txt": assemble(maps, defaultRingBytes, 2),
+		"one_rule.txt":  assemble(maps, defaultRingBytes, extent{capacity: 1}),
+		"two_rules.txt": assemble(maps, defaultRingBytes, extent{capacity: 2}),
+		"options.txt":   assemble(maps, defaultRingBytes, extent{capacity: 1, options: true}),
 		"corrupt.txt":   assembleCorrupt(maps),
 		"return.txt":    assembleReturn(1002),
 	} {
@@ -30,9 +31,9 @@ func TestListing(t *testing.T) {
 
 	// All sizes that a set can load, by their hashes.
 	var sizes strings.Builder
-	for capacity := firstCapacity; capacity <= maxRules; capacity *= 2 {
-		code := encodeProgram(t, assemble(maps, defaultRingBytes, capacity))
-		fmt.Fprintf(&sizes, "%d rules: %d instructions, sha256 %x\n", capacity, len(code)/asm.InstructionSize, sha256.Sum256(code))
+	for _, e := range extents() {
+		code := encodeProgram(t, assemble(maps, defaultRingBytes, e))
+		fmt.Fprintf(&sizes, "%v: %d instructions, sha256 %x\n", e, len(code)/asm.InstructionSize, sha256.Sum256(code))
 	}
 	golden.Compare(t, "sizes.txt", []byte(sizes.String()))
 }
@@ -53,6 +54,8 @@ func TestSettingsListing(t *testing.T) {
 		ClearFlags(ECE|AE, AnySegment.SourcePort(443)),
 		Corrupt(Retransmission),
 		Drop(Data.First(3).Always()),
+		Drop(SYN.Option(34).With(ECE | AE).Without(CWR)),
+		Drop(Data.PayloadBetween(1, 100).ECN(ECT0, CE)),
 		Drop(PacketTooBig),
 		Drop(ICMP(3, 4)),
 		Drop(ICMPv6(2)),

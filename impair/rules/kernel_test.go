@@ -89,6 +89,67 @@ func TestDropRetransmissions(t *testing.T) {
 	})
 }
 
+// What rules select by what segments have in them is what a capture has, with as many rules as there can be.
+func TestSelectByContent(t *testing.T) {
+	eachFamily(t, func(t *testing.T, six bool) {
+		b := newBench(t, six, netns.Routed, netns.Config{Sysctls: []netns.Setting{{Key: "net.ipv4.tcp_ecn", Value: "1"}}})
+		type predicate func(analysis.Segment) bool
+		var wants []predicate
+		set := b.open(b.net.ToServer)
+		add := func(m rules.Match, want predicate) {
+			_, err := set.Add(rules.MarkCE(m))
+			b.g.Expect(err).NotTo(HaveOccurred())
+			wants = append(wants, want)
+		}
+		for _, n := range []int{0, 1, 100, b.mss()} {
+			add(rules.AnySegment.Payload(n), func(s analysis.Segment) bool { return s.Length == n })
+			add(rules.AnySegment.PayloadAtLeast(n), func(s analysis.Segment) bool { return s.Length >= n })
+			add(rules.AnySegment.PayloadBetween(n, 2*n), func(s analysis.Segment) bool { return s.Length >= n && s.Length <= 2*n })
+		}
+		for kind, want := range map[int]predicate{
+			2: func(s analysis.Segment) bool { return s.Options.MSS != 0 }, 3: func(s analysis.Segment) bool { return s.Options.HasWindowScale },
+			4: func(s analysis.Segment) bool { return s.Options.SACKPermitted }, 5: func(s analysis.Segment) bool { return len(s.Options.SACK()) > 0 },
+			8: func(s analysis.Segment) bool { return s.Options.HasTimestamps }, 172: func(s analysis.Segment) bool { return s.Options.HasAccECN },
+		} {
+			add(rules.AnySegment.Option(kind), want)
+		}
+		for codepoint := rules.NotECT; codepoint <= rules.CE; codepoint++ {
+			add(rules.AnySegment.ECN(codepoint), func(s analysis.Segment) bool { return s.ECN == uint8(codepoint) })
+		}
+		for ours, theirs := range map[rules.Flags]analysis.Flags{rules.ECE: analysis.FlagECE, rules.CWR: analysis.FlagCWR, rules.AE: analysis.FlagAE} {
+			add(rules.AnySegment.With(ours), func(s analysis.Segment) bool { return s.Flags&theirs != 0 })
+			add(rules.AnySegment.Without(ours), func(s analysis.Segment) bool { return s.Flags&theirs == 0 })
+		}
+		server := b.start(b.net.Server(), "server", peers.Script{Listen: b.addr(80), Steps: peers.Steps(peers.Read(101), peers.ReadAll())})
+		client := b.start(b.net.Client(), "client", peers.Script{Connect: b.addr(80), Steps: peers.Steps(
+			peers.Write(1), peers.Write(100), peers.Write(int64(20*b.mss())), peers.CloseWrite(), peers.ReadAll())})
+		b.wait(client)
+		b.wait(server)
+		sent, _ := b.seen()
+		counts := b.counts(set)
+		b.g.Expect(counts).To(HaveLen(28))
+		for i, count := range counts {
+			matched := only(sent, func(s analysis.Segment) bool { return toServer(s) && wants[i](s) })
+			b.g.Expect(count.Matched).To(BeEquivalentTo(len(matched)), count.Rule)
+		}
+	})
+}
+
+// The program that looks at options takes over from one that does not, and knows what that one has counted.
+func TestOptionsOfALaterRule(t *testing.T) {
+	b := newBench(t, false, netns.Routed, netns.Config{})
+	set := b.open(b.net.ToServer, rules.Drop(rules.SYN.First(1)))
+	_, err := set.Add(rules.Drop(rules.SYN.Option(4).Number(2))) // SACK permitted
+	b.g.Expect(err).NotTo(HaveOccurred())
+	b.transfer(1)
+	client, server := b.seen()
+	b.g.Expect(only(client, syn)).To(HaveLen(3))
+	b.g.Expect(only(server, syn)).To(HaveLen(1))
+	b.g.Expect(b.counts(set)).To(Equal([]rules.Count{
+		{Rule: "drop SYN 1", Matched: 1, Acted: 1}, {Rule: "drop SYN 2, with option 4", Matched: 1, Acted: 1},
+	}))
+}
+
 func TestDelay(t *testing.T) {
 	eachFamily(t, func(t *testing.T, six bool) {
 		// Less than a round trip, 20 ms: when duplicate ACKs have the client send it again, it has arrived.

@@ -38,6 +38,11 @@ type ruleSettings struct {
 	SourcePort          uint32 // 0 is any
 	DestinationPort     uint32
 	ICMP, ICMPMask      uint32 // type << 8 | code
+	Flags, FlagMask     uint32 // of the TCP header
+	PayloadMin          uint32
+	PayloadMax          uint32
+	ECN                 uint32 // of which 1 << codepoint is one; 0 is any
+	Option              uint32 // 0 is any
 	Distinct            uint32 // numbers are of distinct data segments, not of packets
 	First, Last, Step   uint32 // First 0 is not numbered
 	Times               uint32 // transmissions of a distinct segment; always is no bound
@@ -117,9 +122,22 @@ type packet struct {
 	Chosen   uint32 // 1 + index of the rule that acts; 0 is none
 	ChosenNo uint32 // the number that it gave
 	Times    uint32
-	_        uint32
-	Piece    pieceKey
-	Header   [40]byte // room for an IP or TCP header
+	// Codepoint is 1 << ECN of a packet of IP, 0 of others.
+	Codepoint uint32
+	Piece     pieceKey
+	Header    [40]byte // room for an IP or TCP header
+	options
+}
+
+// maxOptions is the longest that options can be: a header has up to 15 words, of which five are fixed.
+const maxOptions = 40
+
+// options are those of the TCP header, if the program looks at them.
+type options struct {
+	Text   [maxOptions]byte
+	Length uint32
+	Next   uint32       // where the next one begins
+	Seen   [1 << 8]byte // 1 at each kind
 }
 
 // report is a packet in the ring.

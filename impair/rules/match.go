@@ -47,6 +47,9 @@ func (k kind) String() string {
 //	rules.Data.Number(5)                         // the fifth, once
 //	rules.Data.Between(10, 19).Times(2)          // ten of them, and the first retransmission of each
 //	rules.PureACK.Every(2).DestinationPort(80)   // the second, the fourth, ...
+//	rules.Data.PayloadAtLeast(1400).Number(3)    // the third large one
+//	rules.SYN.With(rules.ECE | rules.CWR)        // those that ask for ECN
+//	rules.AnyPacket.ECN(rules.ECT0, rules.CE)    // and what they lead to
 //
 // A wrong one is refused when a rule with it is added.
 type Match struct {
@@ -54,6 +57,11 @@ type Match struct {
 	source, destination         netip.Addr
 	sourcePort, destinationPort uint16
 	icmpType, icmpCode          int16 // -1: any
+	hasPayload                  bool  // payloadMin and payloadMax are given
+	payloadMin, payloadMax      uint16
+	option                      uint8 // of the TCP header: 0 is not given
+	ecn                         uint8 // a bit for each codepoint; 0 is not given
+	with, without               Flags
 
 	first, last uint32 // numbers; 0, 0: not numbered
 	step        uint32 // 0 is 1
@@ -203,6 +211,104 @@ func (m Match) Destination(a netip.Addr) Match {
 	return m
 }
 
+// Payload narrows to segments with n bytes of payload, 0 to 65535.
+func (m Match) Payload(n int) Match { return m.payload("Payload", n, n) }
+
+// PayloadAtLeast narrows to segments with n bytes of payload or more.
+func (m Match) PayloadAtLeast(n int) Match {
+	return m.payload("PayloadAtLeast", n, math.MaxUint16)
+}
+
+// PayloadBetween narrows to segments with a to b bytes of payload, both included.
+func (m Match) PayloadBetween(a, b int) Match { return m.payload("PayloadBetween", a, b) }
+
+func (m Match) payload(method string, least, most int) Match {
+	if least < 0 || most < least || most > math.MaxUint16 {
+		return m.refuse(method, fmt.Sprintf("%d to %d", least, most), fmt.Sprintf("0 to %d bytes, in rising order", math.MaxUint16))
+	}
+	if m.hasPayload {
+		return m.refuse(method, fmt.Sprintf("%d to %d", least, most), "one of Payload, PayloadAtLeast and PayloadBetween, once")
+	}
+	m.hasPayload, m.payloadMin, m.payloadMax = true, uint16(least), uint16(most)
+	return m
+}
+
+// Option narrows to segments that have a TCP option of this kind (IANA, TCP Parameters), 1 to 255: 5 is SACK, 34 a Fast Open
+// cookie. As in the kernel, an option of an impossible length, and all behind it, is not there.
+func (m Match) Option(kind int) Match {
+	switch {
+	case kind < 1 || kind > math.MaxUint8:
+		return m.refuse("Option", kind, "a kind from 1 to 255")
+	case m.option != 0:
+		return m.refuse("Option", kind, fmt.Sprintf("one option, and it has %d already", m.option))
+	}
+	m.option = uint8(kind)
+	return m
+}
+
+// A Codepoint is what the ECN field of the IP header says (RFC 3168, section 5).
+type Codepoint uint8
+
+// The codepoints, by their bits in the header.
+const (
+	NotECT Codepoint = iota // not ECN-capable
+	ECT1
+	ECT0
+	CE // congestion experienced
+)
+
+var codepointNames = [...]string{"Not-ECT", "ECT(1)", "ECT(0)", "CE"}
+
+// String is like "ECT(0)".
+func (c Codepoint) String() string {
+	if int(c) >= len(codepointNames) {
+		return fmt.Sprintf("codepoint %d", uint8(c))
+	}
+	return codepointNames[c]
+}
+
+// ECN narrows to packets of IP with one of these codepoints.
+func (m Match) ECN(codepoints ...Codepoint) Match {
+	if len(codepoints) == 0 || m.ecn != 0 {
+		return m.refuse("ECN", codepoints, "some codepoints, once")
+	}
+	for _, c := range codepoints {
+		if c > CE {
+			return m.refuse("ECN", c, "NotECT, ECT1, ECT0 and CE")
+		}
+		m.ecn |= 1 << c
+	}
+	return m
+}
+
+// With narrows to segments that have all of these flags, Without to those that have none of them. Together they choose a
+// value of ACE: With(CWR).Without(AE | ECE) is 2.
+func (m Match) With(f Flags) Match {
+	m.with |= f
+	return m.flags("With", f)
+}
+
+// Without is described at [Match.With].
+func (m Match) Without(f Flags) Match {
+	m.without |= f
+	return m.flags("Without", f)
+}
+
+func (m Match) flags(method string, f Flags) Match {
+	if f == 0 || f&^(AE|CWR|ECE) != 0 {
+		m = m.refuse(method, fmt.Sprintf("%#x", uint16(f)), "some of AE, CWR and ECE, and no others")
+	}
+	if m.with&m.without != 0 {
+		m = m.refuse(method, m.with&m.without, "other flags: no segment is both with and without the same")
+	}
+	return m
+}
+
+// looksInside reports whether it selects by what the transmissions of one segment can differ in.
+func (m Match) looksInside() bool {
+	return m.hasPayload || m.option != 0 || m.ecn != 0 || m.with|m.without != 0
+}
+
 // refuse keeps an error until the match is used, so that a match can be written in one expression.
 func (m Match) refuse(field string, value any, allowed string) Match {
 	// Copied, as two matches derived from one must not share their errors.
@@ -258,6 +364,40 @@ func (m Match) String() string {
 	}
 	if m.destinationPort != 0 {
 		fmt.Fprintf(&s, ", to port %d", m.destinationPort)
+	}
+	s.WriteString(m.content())
+	return s.String()
+}
+
+// content is what String says of payload, options and flags.
+func (m Match) content() string {
+	var s strings.Builder
+	switch {
+	case !m.hasPayload:
+	case m.payloadMin == m.payloadMax:
+		fmt.Fprintf(&s, ", payload of %d", m.payloadMin)
+	case m.payloadMax == math.MaxUint16:
+		fmt.Fprintf(&s, ", payload of %d or more", m.payloadMin)
+	default:
+		fmt.Fprintf(&s, ", payload of %d to %d", m.payloadMin, m.payloadMax)
+	}
+	if m.option != 0 {
+		fmt.Fprintf(&s, ", with option %d", m.option)
+	}
+	if m.ecn != 0 {
+		var names []string
+		for c := NotECT; c <= CE; c++ {
+			if m.ecn&(1<<c) != 0 {
+				names = append(names, c.String())
+			}
+		}
+		fmt.Fprintf(&s, ", ECN %s", strings.Join(names, " or "))
+	}
+	if m.with != 0 {
+		fmt.Fprintf(&s, ", with %v", m.with)
+	}
+	if m.without != 0 {
+		fmt.Fprintf(&s, ", without %v", m.without)
 	}
 	return s.String()
 }

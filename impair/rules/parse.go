@@ -67,7 +67,7 @@ func (p *program) parseIPv4() {
 		asm.LoadMem(asm.R1, asm.R7, int16(header+1), asm.Byte),
 		asm.And.Imm(asm.R1, 3),
 	)
-	p.store(asm.R7, unsafe.Offsetof(packet{}.ECN), asm.R1)
+	p.storeECN()
 	// A fragment has no TCP header, or not the length of the segment.
 	const moreFragmentsAndOffset = 0x3fff
 	// if (ntohs(iph->frag_off) & (IP_MF | IP_OFFSET)) goto parsed;
@@ -102,6 +102,14 @@ func (p *program) parseIPv4() {
 	p.loadICMP(kindICMPv4, 3<<8|4) // RFC 1191: destination unreachable, fragmentation needed
 }
 
+// storeECN keeps the codepoint in R1.
+func (p *program) storeECN() {
+	// p->Codepoint = 1 << p->ECN;
+	p.store(asm.R7, unsafe.Offsetof(packet{}.ECN), asm.R1)
+	p.add(asm.Mov.Imm(asm.R2, 1), asm.LSh.Reg(asm.R2, asm.R1))
+	p.store(asm.R7, unsafe.Offsetof(packet{}.Codepoint), asm.R2)
+}
+
 // parseIPv6 reads the header of RFC 8200.
 func (p *program) parseIPv6() {
 	// ipv6: at = ETH_HLEN; load struct ipv6hdr
@@ -123,7 +131,7 @@ func (p *program) parseIPv6() {
 		asm.RSh.Imm(asm.R1, 4),
 		asm.And.Imm(asm.R1, 3),
 	)
-	p.store(asm.R7, unsafe.Offsetof(packet{}.ECN), asm.R1)
+	p.storeECN()
 	// left = ntohs(ip6h->payload_len); at += sizeof(*ip6h);
 	p.loadBig(asm.R9, header+4, asm.Half)
 	p.add(
@@ -222,6 +230,7 @@ func (p *program) parseTCP() {
 	p.add(asm.And.Imm(asm.R2, allFlags))
 	p.store(asm.R7, unsafe.Offsetof(packet{}.Flags), asm.R2)
 	p.sortTCP()
+	p.parseOptions()
 }
 
 // sortTCP derives the kinds from the flags in R2, and collects them in R1.

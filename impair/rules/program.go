@@ -39,18 +39,25 @@ type fds struct {
 type program struct {
 	assembler
 	fds
+	extent
 	ringBytes int
 }
 
-// assemble makes the main program, which asks up to capacity rules.
-func assemble(f fds, ringBytes, capacity int) asm.Instructions {
-	p := &program{fds: f, ringBytes: ringBytes}
+// An extent is what a program can do, which takes the verifier time in proportion.
+type extent struct {
+	capacity int  // how many rules it asks
+	options  bool // it looks at the options of TCP
+}
+
+// assemble makes the main program.
+func assemble(f fds, ringBytes int, e extent) asm.Instructions {
+	p := &program{fds: f, ringBytes: ringBytes, extent: e}
 	p.enter()
 	p.parse()
 	p.findConversation()
 	p.follow()
 	p.mark("rules")
-	for i := range capacity {
+	for i := range p.capacity {
 		p.rule(i)
 	}
 	p.mark("decided")

@@ -21,7 +21,9 @@ func encodeProgram(t *testing.T, code asm.Instructions) []byte {
 func TestAssemble(t *testing.T) {
 	g := NewWithT(t)
 	for _, make := range []func() asm.Instructions{
-		func() asm.Instructions { return assemble(fds{1, 2, 3, 4, 5, 6, 7}, defaultRingBytes, maxRules) },
+		func() asm.Instructions {
+			return assemble(fds{1, 2, 3, 4, 5, 6, 7}, defaultRingBytes, extent{maxRules, true})
+		},
 		func() asm.Instructions { return assembleCorrupt(fds{1, 2, 3, 4, 5, 6, 7}) },
 		func() asm.Instructions { return assembleReturn(1002) },
 	} {
@@ -31,7 +33,7 @@ func TestAssemble(t *testing.T) {
 
 // A jump is 16 bits.
 func TestProgramSize(t *testing.T) {
-	NewWithT(t).Expect(len(encodeProgram(t, assemble(fds{}, defaultRingBytes, maxRules))) / asm.InstructionSize).To(BeNumerically("<", 1<<15))
+	NewWithT(t).Expect(len(encodeProgram(t, assemble(fds{}, defaultRingBytes, extent{maxRules, true}))) / asm.InstructionSize).To(BeNumerically("<", 1<<15))
 }
 
 // linux/bpf.h: BPF_STX | BPF_ATOMIC | BPF_DW is 0xdb, and BPF_ADD | BPF_FETCH is 1.

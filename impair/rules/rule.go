@@ -50,7 +50,7 @@ func (a Action) String() string {
 	return a.verb.String()
 }
 
-// Flags are flags of the TCP header that [ClearFlags] clears.
+// Flags are flags of the TCP header, which [ClearFlags] clears and [Match.With] looks for.
 type Flags uint16
 
 // The flags of ECN, by their bits in the header (RFC 3168; RFC 9768, where all three are the field ACE).
@@ -124,7 +124,7 @@ func ClearFlags(f Flags, m Match) Rule {
 // of TCP can be selected.
 func Corrupt(m Match) Rule { return Rule{Match: m, Action: Action{verb: verbCorrupt}} }
 
-// Silence drops everything: a blackhole.
+// Blackhole drops everything: a blackhole.
 func Blackhole() Rule { return Drop(AnyPacket).Named("blackhole") }
 
 // Named gives the rule a name.
@@ -195,8 +195,14 @@ func (r Rule) Validate() error {
 	if (m.sourcePort != 0 || m.destinationPort != 0) && m.kind != 0 && !m.isTCP() {
 		refuse("Rule.Match", m, "no ports: only segments of TCP are known to have any")
 	}
+	if (m.hasPayload || m.option != 0 || m.with|m.without != 0) && m.kind != 0 && !m.isTCP() {
+		refuse("Rule.Match", m, "no payload, option or flags: only those of segments of TCP are known")
+	}
 	if m.times > 0 {
 		switch {
+		case m.times > 1 && m.first != m.last && m.looksInside():
+			// The rule remembers which bytes it has selected from the first to the last, and so would take others among them.
+			refuse("Match.Times", m, "one number, or no payload, option, ECN or flags: several numbers need not be one piece")
 		case m.kind != kindData:
 			refuse("Match.Times", m, "Times and Always with Data only: other kinds are numbered by packets")
 		case m.first == 0:

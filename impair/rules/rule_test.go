@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 
@@ -31,6 +32,11 @@ func TestRuleInWords(t *testing.T) {
 		{Corrupt(HandshakeACK.First(1)), "corrupt handshake ACK 1"},
 		{Bleach(AnyPacket), "bleach packet"},
 		{ClearFlags(AE|CWR|ECE, SYN), "clear AE CWR ECE of SYN"},
+		{Drop(Data.Payload(1448).Number(3).Times(2)), "drop data 3, 2 times, payload of 1448"},
+		{Drop(Data.PayloadAtLeast(100).DestinationPort(80)), "drop data, to port 80, payload of 100 or more"},
+		{Drop(AnySegment.PayloadBetween(0, 1).Option(5).ECN(ECT0, CE).With(ECE | CWR).Without(AE)),
+			"drop segment, payload of 0 to 1, with option 5, ECN ECT(0) or CE, with CWR ECE, without AE"},
+		{Bleach(AnyPacket.ECN(NotECT)), "bleach packet, ECN Not-ECT"},
 	} {
 		g.Expect(c.rule.String()).To(Equal(c.want))
 		g.Expect(c.rule.Validate()).To(Succeed(), c.want)
@@ -67,6 +73,23 @@ func TestValidate(t *testing.T) {
 		{"ICMP type", Drop(ICMP(256)), []string{"Match.type"}},
 		{"ICMP code", Drop(ICMPv6(1, -1)), []string{"Match.code"}},
 		{"ICMP codes", Drop(ICMP(3, 1, 2)), []string{"Match.code"}},
+		{"negative payload", Drop(Data.Payload(-1)), []string{"Match.Payload"}},
+		{"large payload", Drop(Data.PayloadAtLeast(65536)), []string{"Match.PayloadAtLeast"}},
+		{"falling payload", Drop(Data.PayloadBetween(2, 1)), []string{"Match.PayloadBetween"}},
+		{"two payloads", Drop(Data.PayloadAtLeast(1).Payload(2)), []string{"Match.Payload"}},
+		{"payload of ICMP", Drop(PacketTooBig.Payload(1)), []string{"Rule.Match"}},
+		{"end of options", Drop(SYN.Option(0)), []string{"Match.Option"}},
+		{"large option", Drop(SYN.Option(256)), []string{"Match.Option"}},
+		{"two options", Drop(SYN.Option(2).Option(4)), []string{"Match.Option"}},
+		{"option of all packets", Drop(AnyPacket.Option(2)), []string{"Rule.Match"}},
+		{"no codepoint", Drop(Data.ECN()), []string{"Match.ECN"}},
+		{"codepoint 4", Drop(Data.ECN(CE + 1)), []string{"Match.ECN"}},
+		{"codepoints twice", Drop(Data.ECN(CE).ECN(ECT0)), []string{"Match.ECN"}},
+		{"with no flags", Drop(Data.With(0)), []string{"Match.With"}},
+		{"without other flags", Drop(Data.Without(1<<4 | ECE)), []string{"Match.Without"}},
+		{"with and without", Drop(Data.With(ECE | CWR).Without(CWR)), []string{"Match.Without"}},
+		{"flags of ICMP", Drop(ICMP(3).With(ECE)), []string{"Rule.Match"}},
+		{"some pieces", Drop(Data.PayloadAtLeast(2).First(2).Always()), []string{"Match.Times"}},
 		{"delay for no time", Delay(0, Data), []string{"Action.Delay"}},
 		{"delay for ever", Delay(math.MaxInt64, Data), []string{"Action.Delay"}},
 		{"corrupt ICMP", Corrupt(PacketTooBig), []string{"Rule.Match"}},
@@ -90,6 +113,41 @@ func TestValidate(t *testing.T) {
 			}
 			g.Expect(fields).To(Equal(c.fields))
 		})
+	}
+}
+
+// Each field of a match is read by the program, and said in words.
+func TestFieldsOfAMatch(t *testing.T) {
+	one := netip.MustParseAddr("10.0.0.1")
+	with := map[string]Match{
+		"kind": FIN, "source": AnySegment.Source(one), "destination": AnySegment.Destination(one),
+		"sourcePort": AnySegment.SourcePort(1), "destinationPort": AnySegment.DestinationPort(1),
+		"icmpType": ICMP(1), "icmpCode": ICMP(1, 1),
+		"hasPayload": AnySegment.Payload(0), "payloadMin": AnySegment.PayloadAtLeast(1), "payloadMax": AnySegment.PayloadBetween(0, 1),
+		"option": AnySegment.Option(1), "ecn": AnySegment.ECN(CE), "with": AnySegment.With(ECE), "without": AnySegment.Without(ECE),
+		"first": AnySegment.From(2), "last": AnySegment.First(2), "step": AnySegment.Every(2), "times": Data.Number(1).Times(2),
+	}
+	words, settings := map[string]string{AnySegment.String(): "none"}, map[ruleSettings]string{Drop(AnySegment).encode(): "none"}
+	for i := range reflect.TypeFor[Match]().NumField() {
+		name := reflect.TypeFor[Match]().Field(i).Name
+		if name == "numbered" || name == "bad" { // which are about how it was made
+			continue
+		}
+		m, ok := with[name]
+		if !ok {
+			t.Errorf("no match with the field %s in this test", name)
+			continue
+		}
+		if err := Drop(m).Validate(); err != nil {
+			t.Error(err)
+		}
+		if other, ok := words[m.String()]; ok {
+			t.Errorf("%s is the same in words as %s: %v", name, other, m)
+		}
+		if other, ok := settings[Drop(m).encode()]; ok {
+			t.Errorf("%s is the same for the program as %s: %v", name, other, m)
+		}
+		words[m.String()], settings[Drop(m).encode()] = name, name
 	}
 }
 

@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -51,7 +52,7 @@ type Set struct {
 	mu        sync.Mutex
 	closed    bool
 	settings  settings
-	capacity  int // rules that the program can ask
+	extent    // of the program; zero while there is none
 	installed []*Installed
 	pairs     map[time.Duration]int // index of the near end, by the delay of its pair
 	corrupts  bool                  // the filters for Corrupt are there
@@ -99,7 +100,7 @@ func Open(d netdev.Device, options ...Options) (_ *Set, err error) {
 }
 
 // load installs the program with the first rule, so that a device without rules is not slowed down.
-func (s *Set) load() (err error) {
+func (s *Set) load(options bool) (err error) {
 	if s.capacity > 0 {
 		return nil
 	}
@@ -114,20 +115,23 @@ func (s *Set) load() (err error) {
 	if s.reporter, err = startReporter(s.maps.ring); err != nil {
 		return err
 	}
-	return s.grow(firstCapacity)
+	return s.grow(extent{firstCapacity, options})
 }
 
-// grow installs a program that can evaluate that many rules. The kernel replaces the old one between two packets
-// (cls_bpf_change). The state of conversations is in the maps, and stays.
-func (s *Set) grow(capacity int) error {
-	main, err := s.loadProgram("tcplab_rules", assemble(s.maps.fds(), s.ringBytes, capacity))
+// grow installs a program that can do that much. The kernel replaces the old one between two packets (cls_bpf_change).
+// The state of conversations is in the maps, and stays.
+func (s *Set) grow(to extent) error {
+	if to == s.extent {
+		return nil
+	}
+	main, err := s.loadProgram("tcplab_rules", assemble(s.maps.fds(), s.ringBytes, to))
 	if err != nil {
 		return err
 	}
 	if err := s.link.addProgram(s.link.index, egress, priorityRules, "rules", main); err != nil {
 		return err
 	}
-	s.capacity = capacity
+	s.extent = to
 	return nil
 }
 
@@ -204,7 +208,7 @@ func (s *Set) Add(r Rule) (_ *Installed, err error) {
 	case len(s.installed) == maxRules:
 		return nil, errFull
 	}
-	if err := s.load(); err != nil {
+	if err := s.load(r.Match.option != 0); err != nil {
 		return nil, err
 	}
 	named := func(name string) bool {
@@ -230,10 +234,13 @@ func (s *Set) Add(r Rule) (_ *Installed, err error) {
 		return nil, err
 	}
 	i := &Installed{set: s, index: len(s.installed), rule: r}
+	needed := s.extent
 	if i.index == s.capacity {
-		if err := s.grow(min(2*s.capacity, maxRules)); err != nil {
-			return nil, err
-		}
+		needed.capacity = min(2*s.capacity, maxRules)
+	}
+	needed.options = needed.options || r.Match.option != 0
+	if err := s.grow(needed); err != nil {
+		return nil, err
 	}
 	// The kernel copies settings without a lock: a rule becomes active only once the rest of it is there.
 	s.settings.Rules[i.index] = encoded
@@ -276,6 +283,12 @@ func (r Rule) encode() ruleSettings {
 	if m.destination.IsValid() {
 		e.HasDestination, e.Destination = 1, m.destination.As16()
 	}
+	e.Flags, e.FlagMask = uint32(m.with), uint32(m.with|m.without)
+	e.PayloadMax = math.MaxUint32 // of whatever is not a segment
+	if m.hasPayload {
+		e.PayloadMin, e.PayloadMax = uint32(m.payloadMin), uint32(m.payloadMax)
+	}
+	e.ECN, e.Option = uint32(m.ecn), uint32(m.option)
 	if m.icmpType >= 0 {
 		e.ICMP, e.ICMPMask = uint32(m.icmpType)<<8, 0xff00
 	}
@@ -363,7 +376,7 @@ func (s *Set) Trace(on bool) error {
 	if s.closed {
 		return fmt.Errorf("trace %s: %w", s.device, errClosed)
 	}
-	if err := s.load(); err != nil {
+	if err := s.load(false); err != nil {
 		return fmt.Errorf("trace %s: %w", s.device, err)
 	}
 	s.settings.Trace = 0

@@ -197,7 +197,9 @@ func moduleDepends(content []byte) ([]dependency, error) {
 		if list, found := strings.CutPrefix(string(entry), "softdep=pre:"); found {
 			list, _, _ = strings.Cut(list, "post:")
 			for name := range strings.FieldsSeq(list) {
-				depends = append(depends, dependency{name, true})
+				if !strings.Contains(name, ",") { // no module is called so
+					depends = append(depends, dependency{name, true})
+				}
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -55,4 +56,32 @@ var _ = It("TCP Fast Open: gets a cookie on the first connection, sends data in 
 		rtts := func(n time.Duration) oracle.Span { return oracle.Exactly(n * shortRTT).LateBy(harness.HostDelay) }
 		lab.Measure("first exchange", total(connections[0]), rtts(2), "RFC 7413, 3: two round trips")
 		lab.Measure("second exchange", total(connections[1]), rtts(1), "RFC 7413, 3: one round trip")
+	})
+
+var _ = It("TCP Fast Open: retransmits the SYN without the option if the path drops SYNs with it", Label("quick", "netem", "rfc7413"),
+	func(ctx SpecContext) {
+		const request, fastOpenOption = 100, 34 // RFC 7413, 4.1.1
+		lab := harness.NewLab(ctx)
+		net := lab.Path(shortRTT, harness.Sysctls(netns.IPv4("tcp_fastopen", 3)))
+		wire := lab.Capture(net.Client(), net.Server())
+		path := net.ToServer.Rule(rules.Drop(rules.SYN.Option(fastOpenOption)))
+
+		server := lab.Start(net.Server(), peers.Script{
+			Listen: net.Server().Addr(80), Socket: peers.Socket{FastOpenQueue: 8}, Steps: peers.Steps(peers.Read(request)),
+		})
+		client := lab.Start(net.Client(), peers.Script{
+			Connect: net.Server().Addr(80), Socket: peers.Socket{FastOpen: true}, Steps: peers.Steps(peers.Write(request), peers.ReadAll()),
+		})
+		connection := client.Wait().Connections[0]
+		server.Wait()
+
+		// tcp_send_syn_data: "Exclude Fast Open option for SYN retries", as RFC 7413, 4.2.1 wants of whoever meets such a path.
+		Expect(path.Hits()).To(HaveLen(1))
+		sent := wire.Stop().Segments(analysis.SYNs, analysis.On(net.Client().End("eth0").String()))
+		Expect(sent).To(HaveLen(2))
+		Expect(wire.Segments(analysis.SYNs, analysis.On(net.Server().End("eth0").String()))).To(HaveLen(1))
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPSynRetrans": 1, "TcpExtTCPFastOpenActive": 0})
+		Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPFastOpenCookieReqd": 0, "TcpPassiveOpens": 1})
+		expected := net.Client().Oracle().Connect(oracle.ConnectOptions{}).Sent[0].Plus(oracle.Exactly(shortRTT)).LateBy(harness.HostDelay)
+		lab.Measure("connected after", connection.ConnectTime, expected, "timer wheel, round trip")
 	})

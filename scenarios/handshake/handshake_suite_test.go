@@ -4,13 +4,24 @@
 package handshake
 
 import (
+	"fmt"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/tcplab/tcplab/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+func TestMain(m *testing.M) {
+	if address := os.Getenv(slowVariable); address != "" {
+		if err := serveSlowly(address); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(served)
+	}
+	harness.Main(m)
+}
 
 func TestHandshake(t *testing.T) { harness.RunSpecs(t, "handshake") }
 

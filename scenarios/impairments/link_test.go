@@ -102,7 +102,7 @@ func (l *link) account() account {
 	sent := l.sender.Wait().Probe.Sent
 	Eventually(func() uint64 { return l.net.ToServer.Queue().Length }).WithTimeout(time.Minute).Should(BeZero())
 	a := account{received: *l.receiver.Stop().Probe, queue: l.net.ToServer.Queue(), late: late(l.net)}
-	a.read(l.wire.Stop().Frames(), l)
+	a.read(l.wire.Stop().Datagrams(), l)
 	Expect(a.probes).To(HaveLen(sent), "probes that arrived at the router, and those that were sent")
 	Expect(a.queue.Packets).To(BeEquivalentTo(len(a.order)), "packets that the qdisc sent, and those that arrived at the server")
 	Expect(a.received.Received).To(Equal(len(a.order)), "probes that were read, and those that arrived at the server")
@@ -111,41 +111,21 @@ func (l *link) account() account {
 
 // read collects the times of each probe from the capture. Probes are numbered without gaps, since none is lost before
 // the router.
-func (a *account) read(frames []analysis.Frame, l *link) {
+func (a *account) read(datagrams []analysis.Datagram, l *link) {
 	GinkgoHelper()
-	for _, f := range frames {
-		number, ecn, ok := decodeProbe(f.Data)
+	for _, d := range datagrams {
+		number, ok := peers.ProbeNumber([]byte(d.Payload))
 		switch {
-		case !ok || f.Direction != analysis.Inbound:
-		case f.Interface == l.before:
-			a.probes = append(a.probes, probe{came: f.At})
-		case f.Interface == l.after:
+		case !ok || d.Direction != analysis.Inbound:
+		case d.Interface == l.before:
+			a.probes = append(a.probes, probe{came: d.At})
+		case d.Interface == l.after:
 			Expect(number).To(BeNumerically("<", len(a.probes)), "a probe that arrived at the server, but not at the router")
-			a.probes[number].went = append(a.probes[number].went, f.At)
-			a.probes[number].ecn = ecn
+			a.probes[number].went = append(a.probes[number].went, d.At)
+			a.probes[number].ecn = d.ECN
 			a.order = append(a.order, number)
 		}
 	}
-}
-
-// decodeProbe returns the number of a probe, and the ECN codepoint of its packet: the last two bits of the second
-// byte in IPv4; in IPv6 of the traffic class, which begins after the four bits of the version (RFC 791, RFC 8200, RFC
-// 3168).
-func decodeProbe(frame []byte) (number int, ecn uint8, ok bool) {
-	const udp = 17
-	if len(frame) < probeHeaders() {
-		return 0, 0, false
-	}
-	ip := frame[ethernetHeader:]
-	version, protocol, ecn := byte(4), ip[9], ip[1]&3
-	if harness.IPv6() {
-		version, protocol, ecn = 6, ip[6], ip[1]>>4&3
-	}
-	if ip[0]>>4 != version || protocol != udp {
-		return 0, 0, false
-	}
-	number, ok = peers.ProbeNumber(frame[probeHeaders():])
-	return number, ecn, ok
 }
 
 // losses reports for each probe whether it was lost.

@@ -1,11 +1,14 @@
 package teardown
 
 import (
+	"time"
+
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/peers"
@@ -26,6 +29,41 @@ var _ = It("sends RST if a socket is closed with unread data", Label("quick", "n
 	Expect(wire.Stop()).To(BeExchange("> S", "< S.", "> .", "> P. 1:1001(1000)", "< . ack 1001", "< R. 1:1(0) ack 1001"))
 	Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPAbortOnClose": 1, "TcpOutRsts": 1})
 })
+
+var _ = It("still reads an early answer (HTTP 413) after the RST behind it, as its sender had unread data",
+	Label("quick", "netem", "rfc2525", "linux"),
+	func(ctx SpecContext) {
+		const (
+			head   = "POST /upload HTTP/1.1\r\nHost: server\r\nContent-Length: 2000\r\n\r\n"
+			answer = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\n\r\n"
+		)
+		lab := harness.NewLab(ctx)
+		net := lab.Path(rtt)
+		wire := lab.Capture(net.Client())
+
+		c := connect(lab, net,
+			peers.Steps(peers.WriteBytes([]byte(head)), peers.Write(2000), peers.Await(),
+				peers.ReadBytes([]byte(answer)), peers.Try(peers.ReadSome()), peers.Try(peers.Write(1))),
+			peers.Steps(peers.ReadBytes([]byte(head)), peers.Sleep(harness.Settle), peers.WriteBytes([]byte(answer)), peers.Close()))
+		c.Client.Waiting()
+		c.Server.Wait()
+		time.Sleep(harness.Settle) // the reset has come, and what the last ACK leads to
+		c.Client.Continue()
+		steps := c.Client.Wait().Connections[0].Steps
+
+		// RFC 9112, section 9.6: a client may lose the answer to this reset. RFC 9293, section 3.10.7.4, would have it flush its
+		// queues. Linux keeps what had arrived (tcp_reset), and reads it before the error (tcp_recvmsg_locked).
+		Expect(steps[3].Bytes).To(BeEquivalentTo(len(answer)))
+		Expect(steps[4].Err).To(MatchError(unix.ECONNRESET))
+		Expect(steps[5].Err).To(MatchError(unix.EPIPE))
+		Expect(wire.Stop().From(net.Server(), analysis.WithData)).To(HaveExactElements(HaveField("Length", len(answer))))
+		// The client acknowledges the answer if the reset has not come yet: that is for a closed port (RFC 9293, 3.5.2).
+		late := wire.From(net.Client(), func(s analysis.Segment) bool {
+			return s.Ack == 1+uint32(len(answer))+wire.Segments(analysis.SYNACKs)[0].Seq
+		})
+		Expect(wire.From(net.Server(), analysis.RSTs)).To(HaveLen(1 + len(late)))
+		Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPAbortOnClose": 1, "TcpOutRsts": 1 + len(late)})
+	})
 
 var _ = It("sends RST instead of FIN with SO_LINGER 0, and skips TIME-WAIT", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 	lab := harness.NewLab(ctx)
