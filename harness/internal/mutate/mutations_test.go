@@ -17,6 +17,7 @@ const few = "is refused|completes a three-way|retransmits what was lost"
 
 const (
 	handshake      = "github.com/tcplab/tcplab/scenarios/handshake"
+	programs       = "github.com/tcplab/tcplab/scenarios/programs"
 	retransmission = "github.com/tcplab/tcplab/scenarios/retransmission"
 
 	harness = "github.com/tcplab/tcplab/harness"
@@ -90,6 +91,30 @@ var mutations = []mutation{
 		new:    "if p.most >= 0 && n >= p.most+1 {",
 		suites: []string{handshake},
 		focus:  "with exponential back-off",
+	},
+	{
+		name:   "the line echo closes on who is still sending",
+		file:   "peers/course/lineecho/server.go",
+		old:    "serve.Finish(conn, finishBytes, min(s.Timeout, finishTime))",
+		new:    "_ = serve.Finish",
+		suites: []string{programs},
+		focus:  "100 kB without an end",
+	},
+	{
+		name:   "one Read of a length prefix is all of it",
+		file:   "peers/course/framing/framing.go",
+		old:    "io.ReadFull(stream, prefix[:])",
+		new:    "stream.Read(prefix[:])",
+		suites: []string{programs},
+		focus:  "a prefix in two segments",
+	},
+	{
+		name:   "a broadcast waits for room in a full queue",
+		file:   "peers/course/broadcast/registry.go",
+		old:    "\t\tdefault:\n",
+		new:    "\t\tcase <-context.Background().Done():\n",
+		suites: []string{programs},
+		focus:  "holds up nobody for a dead one",
 	},
 	{
 		name:  "specs of an Ordered container run apart",

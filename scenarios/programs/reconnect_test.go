@@ -1,0 +1,323 @@
+package programs
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/peers/course/reconnect"
+)
+
+// A messageServer is how a server of messages is started. It restarts whenever the spec continues it: all connections are closed, and it
+// listens again at once.
+type messageServer struct {
+	Address  string
+	Restarts int
+	Forgets  bool // it comes back with an empty ledger
+}
+
+// messageServe is the server. Its value are the messages that each of its lives has processed, in that order.
+var messageServe = peers.Func("message-server", func(t *peers.Task, c messageServer) (lives [][]uint64, err error) {
+	ledger := reconnect.NewLedger()
+	for life := range c.Restarts + 1 {
+		if life > 0 && c.Forgets {
+			ledger = reconnect.NewLedger()
+		}
+		listener, err := net.Listen("tcp", c.Address)
+		if err != nil {
+			return lives, err
+		}
+		if err := t.Ready(listener.Addr()); err != nil {
+			return lives, err
+		}
+		var processed, numbers []uint64 // there is one client, whose messages come one after the other
+		server := reconnect.Server{Ledger: ledger, Timeout: patience, Handle: func(_, number uint64, payload []byte) {
+			processed, numbers = append(processed, binary.BigEndian.Uint64(payload)), append(numbers, number)
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- server.Serve(ctx, listener) }()
+		if life < c.Restarts {
+			err = t.Await()
+			cancel()
+		}
+		serveErr := <-ended
+		cancel()
+		lives = append(lives, processed)
+		if !slices.IsSorted(numbers) {
+			return lives, fmt.Errorf("not in the order of their numbers: %v", numbers)
+		}
+		if err != nil || t.Context().Err() != nil {
+			return lives, nil
+		}
+		if serveErr != nil {
+			return lives, serveErr
+		}
+	}
+	return lives, nil
+})
+
+// A messageClient says what a client sends: numbered messages, one each Gap.
+type messageClient struct {
+	Address  string
+	Trusting bool // the wrong one
+	Messages int
+	Gap      time.Duration
+	GiveUp   time.Duration // of each message; 0: never
+	Timeout  time.Duration // of the program
+	Seed     uint64        // of its waits
+}
+
+// A messageReport is what the client knows of its messages.
+type messageReport struct {
+	Acknowledged, Unknown, NotSent []uint64
+	Connections                    int
+	Slowest                        time.Duration // of what was acknowledged
+	Last                           time.Duration // when the last one was settled, since the first
+}
+
+var messageSend = peers.Func("message-client", func(t *peers.Task, c messageClient) (report messageReport, err error) {
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", c.Address)
+	}
+	if err := t.Ready(nil); err != nil {
+		return report, err
+	}
+	if c.Trusting {
+		return sendTrusting(t.Context(), c, &reconnect.Trusting{ID: 1, Dial: dial, Timeout: c.Timeout})
+	}
+	random := rand.New(rand.NewPCG(c.Seed, 1)) //nolint:gosec // no secret
+	client := reconnect.New(reconnect.Config{ID: 1, Dial: dial, Timeout: c.Timeout,
+		Between: func(bound time.Duration) time.Duration { return time.Duration(random.Int64N(int64(bound) + 1)) }})
+	ctx, cancel := context.WithCancel(t.Context())
+	ran := make(chan error, 1)
+	go func() { ran <- client.Run(ctx) }()
+
+	var lock sync.Mutex
+	var senders sync.WaitGroup
+	began := time.Now()
+	for i := range uint64(c.Messages) { //nolint:gosec // a few hundred
+		senders.Go(func() {
+			time.Sleep(time.Duration(i) * c.Gap) //nolint:gosec // as above
+			sending, cancel := ctx, context.CancelFunc(func() {})
+			if c.GiveUp != 0 {
+				sending, cancel = context.WithTimeout(ctx, c.GiveUp)
+			}
+			defer cancel()
+			sent := time.Now()
+			err := client.Send(sending, binary.BigEndian.AppendUint64(nil, i))
+			lock.Lock()
+			defer lock.Unlock()
+			report.Last = time.Since(began)
+			switch {
+			case err == nil:
+				report.Acknowledged = append(report.Acknowledged, i)
+				report.Slowest = max(report.Slowest, time.Since(sent))
+			case errors.Is(err, reconnect.ErrNotSent):
+				report.NotSent = append(report.NotSent, i)
+			case errors.Is(err, reconnect.ErrUnknown):
+				report.Unknown = append(report.Unknown, i)
+			}
+		})
+	}
+	senders.Wait()
+	report.Connections = client.Connections()
+	cancel()
+	<-ran
+	return report, nil
+})
+
+// sendTrusting sends the same with the client that takes a successful write for a delivery.
+func sendTrusting(ctx context.Context, c messageClient, client *reconnect.Trusting) (report messageReport, err error) {
+	defer client.Close()
+	began := time.Now()
+	for i := range uint64(c.Messages) { //nolint:gosec // a few hundred
+		time.Sleep(time.Until(began.Add(time.Duration(i) * c.Gap))) //nolint:gosec // as above
+		if err := client.Send(ctx, binary.BigEndian.AppendUint64(nil, i)); err != nil {
+			return report, err
+		}
+		report.Acknowledged = append(report.Acknowledged, i)
+	}
+	time.Sleep(time.Second) // for the last ones to arrive: the bug is not that it closes too early
+	return report, nil
+}
+
+const gap = 4 * time.Millisecond // between two messages
+
+// sendMessages runs a client and a server, and what happens to them meanwhile. It returns what the client reported and what the server's
+// lives have processed.
+func sendMessages(lab *harness.Lab, path *harness.Network, server messageServer, client messageClient, meanwhile func(*harness.Peer)) (messageReport, [][]uint64) {
+	GinkgoHelper()
+	server.Address = path.Server().Addr(port).String()
+	client.Address, client.Gap, client.Seed = server.Address, gap, lab.Seed()
+	if client.Timeout == 0 {
+		client.Timeout = patience
+	}
+	serving := lab.Start(path.Server(), messageServe.With(server))
+	sending := lab.Start(path.Client(), messageSend.With(client))
+	if meanwhile != nil {
+		meanwhile(serving)
+	}
+	report, err := messageSend.Value(sending.Wait())
+	Expect(err).NotTo(HaveOccurred())
+	lives, err := messageServe.Value(serving.Stop())
+	Expect(err).NotTo(HaveOccurred())
+	return report, lives
+}
+
+// upTo are the numbers of n messages.
+func upTo(n int) (all []uint64) {
+	for i := range uint64(n) { //nolint:gosec // a few hundred
+		all = append(all, i)
+	}
+	return all
+}
+
+// missing are the messages that no life of the server has processed.
+func missing(sent []uint64, lives [][]uint64) (lost []uint64) {
+	processed := slices.Concat(lives...)
+	for _, n := range sent {
+		if !slices.Contains(processed, n) {
+			lost = append(lost, n)
+		}
+	}
+	return lost
+}
+
+var _ = Describe("reconnecting client:", func() {
+	It("has each message acknowledged in one RTT, on one connection, on a clean link", Label("quick"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		report, lives := sendMessages(lab, path, messageServer{}, messageClient{Messages: 100}, nil)
+		Expect(lives).To(HaveExactElements(ConsistOf(upTo(100))), "all, once")
+		Expect(report.Acknowledged).To(ConsistOf(upTo(100)))
+		Expect(report.Connections).To(Equal(1))
+		// The first waits for the handshake and the welcome as well.
+		lab.Measure("slowest acknowledgement", report.Slowest, rtts(3), "handshake, welcome, message: a round trip each")
+		Expect(path.Client().Counters()).To(HaveCounters{"TcpActiveOpens": 1, "TcpRetransSegs": 0})
+	})
+
+	It("has each message acknowledged, once and in order, with 5 % loss", Label("netem"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Routed()
+		lossy := impair.Netem{Delay: rtt / 2, Loss: impair.RandomLoss{Percent: 5}}
+		path.ToServer.Impair(lossy)
+		path.ToClient.Impair(lossy)
+		report, lives := sendMessages(lab, path, messageServer{}, messageClient{Messages: 200}, nil)
+		Expect(lives).To(HaveExactElements(ConsistOf(upTo(200))), "TCP repairs what the link loses: nothing comes twice")
+		Expect(report.Acknowledged).To(ConsistOf(upTo(200)))
+		Expect(report.Connections).To(Equal(1))
+		lab.Check("retransmitted segments", path.Client().Counters()["TcpRetransSegs"], bounds.AtLeast(1), "5 % of some 200")
+	})
+
+	// Each of the two has 0.5 s to send messages before the server restarts.
+	const messages, alive = 250, 500 * time.Millisecond
+	restart := func(serving *harness.Peer) {
+		time.Sleep(alive)
+		serving.Continue()
+	}
+
+	It("loses nothing when the server restarts with its ledger: what was under way is sent again under its number", Label("netem"),
+		func(ctx SpecContext) {
+			lab := harness.NewLab(ctx)
+			path := lab.Path(rtt)
+			report, lives := sendMessages(lab, path, messageServer{Restarts: 1}, messageClient{Messages: messages}, restart)
+			Expect(report.Acknowledged).To(ConsistOf(upTo(messages)))
+			Expect(slices.Concat(lives...)).To(ConsistOf(upTo(messages)), "all, once")
+			lab.Check("connections", report.Connections, bounds.Exactly(2), "one before the restart, one after it")
+			lab.Note("processed before the restart", len(lives[0]))
+		})
+
+	It("reports as unknown what was under way when the server restarts without its ledger, and loses nothing else", Label("netem"),
+		func(ctx SpecContext) {
+			lab := harness.NewLab(ctx)
+			path := lab.Path(rtt)
+			report, lives := sendMessages(lab, path, messageServer{Restarts: 1, Forgets: true}, messageClient{Messages: messages}, restart)
+			Expect(missing(report.Acknowledged, lives)).To(BeEmpty(), "acknowledged is processed")
+			Expect(slices.Concat(report.Acknowledged, report.Unknown)).To(ConsistOf(upTo(messages)), "each message has one fate")
+			processed := slices.Concat(lives...)
+			Expect(slices.Compact(slices.Sorted(slices.Values(processed)))).To(HaveLen(len(processed)), "nothing is processed twice")
+			// Under way are those whose acknowledgement had not arrived: of a round trip.
+			lab.Measure("unknown", len(report.Unknown), perRTT(1), "those of one round trip")
+		})
+
+	It("wrong: a client that trusts a successful write loses the messages of two RTTs when the server restarts, and reports them as sent", Label("netem"),
+		func(ctx SpecContext) {
+			lab := harness.NewLab(ctx)
+			path := lab.Path(rtt)
+			wire := lab.Capture(path.Client())
+			report, lives := sendMessages(lab, path, messageServer{Restarts: 1}, messageClient{Messages: messages, Trusting: true}, restart)
+			Expect(report.Acknowledged).To(Equal(upTo(messages)), "it says that it has sent all of them")
+			// Those that were on their way, and those that follow until a reset counts. A reset has the sequence number that
+			// the segment acknowledges which it answers (RFC 9293, 3.10.7.1). So each that answers a segment of before the
+			// client has seen the FIN is too old, and ignored: only what leaves after the FIN has come is answered by one that
+			// counts, a round trip later.
+			lab.Measure("lost without a word", len(missing(report.Acknowledged, lives)), perRTT(2), "those of two round trips")
+			resets := wire.Stop().From(path.Server(), analysis.RSTs)
+			lab.Check("resets", len(resets), bounds.AtLeast(2), "one for each segment")
+			Expect(path.Server().Counters()).To(HaveGrown("TcpOutRsts", BeNumerically(">=", len(resets))))
+		})
+
+	It("survives a link that is dark for 30 s: it reconnects within the cap of its back-off, and loses nothing", Label("netem"),
+		func(ctx SpecContext) {
+			const dark, timeout = 30 * time.Second, 5 * time.Second
+			const most = 10 * time.Second // reconnect.Config.Cap
+			lab := harness.NewLab(ctx)
+			path := lab.Path(rtt)
+			var began, lit time.Time
+			report, lives := sendMessages(lab, path, messageServer{}, messageClient{Messages: messages, Timeout: timeout}, func(*harness.Peer) {
+				began = time.Now()
+				time.Sleep(alive)
+				there, back := path.ToServer.Blackhole(), path.ToClient.Blackhole()
+				time.Sleep(dark)
+				there.Stop()
+				back.Stop()
+				lit = time.Now()
+			})
+			Expect(report.Acknowledged).To(ConsistOf(upTo(messages)))
+			Expect(slices.Concat(lives...)).To(ConsistOf(upTo(messages)), "all, once")
+			lab.Check("connections", report.Connections, bounds.Exactly(2), "one before the darkness, one after it")
+			// Its attempt just before the light comes may have failed: then it waits, and connects.
+			recovered := report.Last - lit.Sub(began)
+			lab.Measure("recovered after", recovered, oracle.Between(0, most+timeout+4*(rtt+programDelay)),
+				"an attempt's time-out, the cap of the back-off, handshake, welcome, messages")
+		})
+
+	It("says that nothing was sent when a server accepts and never answers", Label("quick"), func(ctx SpecContext) {
+		const giveUp, timeout = 9 * time.Second, 2 * time.Second
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		server := lab.Start(path.Server(), peers.Accept{Listen: path.Server().Addr(port)})
+		client := lab.Start(path.Client(), messageSend.With(messageClient{
+			Address: path.Server().Addr(port).String(), Messages: 1, GiveUp: giveUp, Timeout: timeout, Seed: lab.Seed()}))
+		report, err := messageSend.Value(client.Wait())
+		Expect(err).NotTo(HaveOccurred())
+		Expect(report.NotSent).To(Equal([]uint64{0}))
+		Expect(report.Connections).To(BeZero(), "none was welcomed")
+		lab.Measure("gave up after", report.Last, oracle.Exactly(giveUp).LateBy(programDelay), "the context of Send")
+		// Each attempt takes the time-out, and the first waits are up to 0.1, 0.2, 0.4 and 0.8 s.
+		lab.Measure("attempts", path.Client().Counters()["TcpActiveOpens"], bounds.Between(4, 5), "9 s, 2 s each, waits of up to 1.5 s in all")
+		server.Stop()
+	})
+})
+
+// perRTT is how many messages leave in n round trips, and one at either end; hosts and programs may add to them.
+func perRTT(n time.Duration) bounds.Range {
+	return bounds.Between(int(n*rtt/gap)-1, int(n*(rtt+programDelay)/gap)+2).From(fmt.Sprintf("one each %v", gap))
+}
