@@ -37,7 +37,8 @@ type Box struct {
 	// StripOptions are taken out of all TCP headers: no-operations take their places.
 	StripOptions []Option `json:"strip_options,omitempty"`
 
-	// ClearECN clears the ECN field of IP, and the flags ECE, CWR and AE of TCP.
+	// ClearECN clears the ECN field of IP, and the flags ECE, CWR and AE of TCP. Linux 7.3 does not let nf_tables write AE; there a
+	// segment whose checksum is complete, which none of a local TCP is, arrives with a wrong one if it had ECE or CWR.
 	ClearECN bool `json:"clear_ecn,omitempty"`
 }
 

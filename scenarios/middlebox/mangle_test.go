@@ -109,6 +109,6 @@ var _ = It("a connection falls back to no ECN if a box clears it", Label("quick"
 	Expect(wire.Segments(analysis.WithData)).To(HaveEach(HaveField("ECN", BeEquivalentTo(0))))
 	const ecn = 8 // TCPI_OPT_ECN
 	Expect(connection.TCPInfo.Options & ecn).To(BeZero())
-	lab.Measure("flags cleared of", bounds.In(box.Packets("clear tcp flags ecn, cwr, ae"), "segments"), bounds.Exactly(1), "RFC 3168, 6.1.1: the SYN")
+	lab.Measure("flags cleared of", bounds.In(box.Packets("clear tcp flags ece, cwr, ae"), "segments"), bounds.Exactly(1), "RFC 3168, 6.1.1: the SYN")
 	Expect(net.Server().Counters()).To(HaveCounters{"TcpInErrs": 0, "TcpInCsumErrors": 0})
 })

@@ -109,7 +109,7 @@ var _ = Describe("closing:", func() {
 	}
 	const document, limit = 10_000, 1 << 20 // a document fits into the initial window
 
-	It("the answer comes over a half-closed connection", Label("quick", "rfc9293"), func(ctx SpecContext) {
+	It("the answer comes over a half-closed connection", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
 		wire := lab.Capture(path.Client())
@@ -129,7 +129,7 @@ var _ = Describe("closing:", func() {
 		Expect(wire.From(path.Client(), analysis.RSTs)).To(BeEmpty())
 	})
 
-	It("the answer comes over a link that loses 5 %", Label("netem"), func(ctx SpecContext) {
+	It("the answer comes over a link that loses 5 %", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Routed()
 		lossy := impair.Netem{Delay: rtt / 2, Loss: impair.RandomLoss{Percent: 5}}
@@ -140,7 +140,7 @@ var _ = Describe("closing:", func() {
 		Expect(got.Received).To(BeEquivalentTo(500_000))
 	})
 
-	It("wrong: a client that closes where it should half-close gets no answer, and resets the server", Label("quick", "rfc9293"),
+	It("wrong: a client that closes where it should half-close gets no answer, and resets the server", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
 			path := lab.Path(rtt)
@@ -156,7 +156,7 @@ var _ = Describe("closing:", func() {
 			Expect(path.Client().Counters()).To(HaveCounters{"TcpExtTCPAbortOnData": 1})
 		})
 
-	It("wrong: with linger 0 close throws away what was not sent, and the server gets ECONNRESET in place of the end", Label("quick"),
+	It("wrong: with linger 0 close throws away what was not sent, and the server gets ECONNRESET in place of the end", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
 			path := lab.Path(rtt)
@@ -181,7 +181,7 @@ var _ = Describe("closing:", func() {
 
 	// A document that is much larger than what the server takes is still coming when it answers.
 	const refused, small = 4 << 20, 1000
-	DescribeTable("a refusal while the document is still coming,", Label("quick"),
+	DescribeTable("a refusal while the document is still coming,", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext, s uploadServer, c upload, lost bool, end string) {
 			lab := harness.NewLab(ctx)
 			path := lab.Path(rtt)
@@ -211,7 +211,7 @@ var _ = Describe("closing:", func() {
 			uploadServer{CloseUnread: true}, upload{StopOnError: true}, false, "reset"),
 	)
 
-	It("wrong: a server that forgets to close has each connection in CLOSE_WAIT, and its client waits until its time-out", Label("quick"),
+	It("wrong: a server that forgets to close has each connection in CLOSE_WAIT, and its client waits until its time-out", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
 			path := lab.Path(rtt)

@@ -57,22 +57,22 @@ func message(i int) []byte {
 	return m
 }
 
-type messageServer struct {
+type framingServer struct {
 	Address string
 	Framing framingKind
 	Answer  bool
 }
 
-// A messageSession is what a server of messages made of one connection.
-type messageSession struct {
+// A framingSession is what a server of messages made of one connection.
+type framingSession struct {
 	Right     int // messages that were the next one that was sent, from the first
 	Wrong     int // that were not
 	Err       string
 	Allocated int64 // bytes, since the session before
 }
 
-// serveMessages is the server. Its value is how each connection ended, in that order.
-var serveMessages = peers.Func("message-server", func(t *peers.Task, c messageServer) (sessions []messageSession, err error) {
+// serveFraming is the server. Its value is how each connection ended, in that order.
+var serveFraming = peers.Func("framing-server", func(t *peers.Task, c framingServer) (sessions []framingSession, err error) {
 	listener, err := net.Listen("tcp", c.Address)
 	if err != nil {
 		return nil, err
@@ -81,10 +81,10 @@ var serveMessages = peers.Func("message-server", func(t *peers.Task, c messageSe
 		return nil, err
 	}
 	var lock sync.Mutex
-	counts := map[string]*messageSession{}
-	session := func(client net.Addr) *messageSession {
+	counts := map[string]*framingSession{}
+	session := func(client net.Addr) *framingSession {
 		if counts[client.String()] == nil {
-			counts[client.String()] = &messageSession{}
+			counts[client.String()] = &framingSession{}
 		}
 		return counts[client.String()]
 	}
@@ -123,8 +123,8 @@ var serveMessages = peers.Func("message-server", func(t *peers.Task, c messageSe
 	return sessions, err
 })
 
-// A messageClient says what a client of messages does.
-type messageClient struct {
+// A framingClient says what a client of messages does.
+type framingClient struct {
 	Address  string
 	Framing  framingKind
 	Tuning   tuning
@@ -134,13 +134,13 @@ type messageClient struct {
 	Answers  bool          // wait for the answer to each message
 }
 
-// A messageOutcome is what it saw.
-type messageOutcome struct {
+// A framingOutcome is what it saw.
+type framingOutcome struct {
 	Took []time.Duration // of each message and its answer
 	End  string          // what ended the stream of answers: EOF is in order
 }
 
-var sendMessages = peers.Func("message-client", func(t *peers.Task, c messageClient) (o messageOutcome, err error) {
+var sendFraming = peers.Func("framing-client", func(t *peers.Task, c framingClient) (o framingOutcome, err error) {
 	if err := t.Ready(nil); err != nil {
 		return o, err
 	}
@@ -162,7 +162,7 @@ var sendMessages = peers.Func("message-client", func(t *peers.Task, c messageCli
 })
 
 // send sends the messages, and waits for the answers if that is asked.
-func (c messageClient) send(conn net.Conn, messages *framing.Conn, o *messageOutcome) error {
+func (c framingClient) send(conn net.Conn, messages *framing.Conn, o *framingOutcome) error {
 	if len(c.Slices) > 0 {
 		var stream []byte
 		for i := range c.Messages {
@@ -206,14 +206,14 @@ func writeSlices(conn net.Conn, stream []byte, lengths []int, pause time.Duratio
 	return nil
 }
 
-// exchangeMessages has one client send messages to one server, at a port of their own.
-func exchangeMessages(lab *harness.Lab, net *harness.Network, at uint16, c messageClient) (messageOutcome, messageSession) {
+// exchangeFraming has one client send messages to one server, at a port of their own.
+func exchangeFraming(lab *harness.Lab, net *harness.Network, at uint16, c framingClient) (framingOutcome, framingSession) {
 	GinkgoHelper()
 	c.Address = net.Server().Addr(at).String()
-	server := lab.Start(net.Server(), serveMessages.With(messageServer{c.Address, c.Framing, c.Answers}))
-	outcome, err := sendMessages.Value(lab.Start(net.Client(), sendMessages.With(c)).Wait())
+	server := lab.Start(net.Server(), serveFraming.With(framingServer{c.Address, c.Framing, c.Answers}))
+	outcome, err := sendFraming.Value(lab.Start(net.Client(), sendFraming.With(c)).Wait())
 	Expect(err).NotTo(HaveOccurred())
-	sessions, err := serveMessages.Value(server.Stop())
+	sessions, err := serveFraming.Value(server.Stop())
 	Expect(err).NotTo(HaveOccurred())
 	Expect(sessions).To(HaveLen(1))
 	return outcome, sessions[0]
@@ -225,7 +225,7 @@ var _ = DescribeTable("framing: messages one at a time over a good link, each an
 		lab := harness.NewLab(ctx)
 		net := lab.Path(rtt)
 		for i, kind := range kinds {
-			outcome, session := exchangeMessages(lab, net, port+uint16(i), messageClient{Framing: kind, Messages: count, Answers: true})
+			outcome, session := exchangeFraming(lab, net, port+uint16(i), framingClient{Framing: kind, Messages: count, Answers: true})
 			Expect(outcome.End).To(Equal(io.EOF.Error()))
 			Expect(session.Err).To(BeEmpty())
 			lab.Measure(string(kind)+": messages", session.Right, bounds.Exactly(count), "the contract")
@@ -271,8 +271,8 @@ var _ = DescribeTable("framing: the same messages arrive, and naive readers see 
 		net.ToClient.Impair(impair.Netem{Delay: rtt / 2, Loss: s.link.Loss})
 		wire := lab.Capture(net.Client(), net.Server())
 		for i, kind := range slices.Concat(rightKinds, naiveKinds) {
-			outcome, session := exchangeMessages(lab, net, port+uint16(i),
-				messageClient{Framing: kind, Tuning: s.tuning, Messages: s.messages, Slices: s.slices, Pause: s.pause})
+			outcome, session := exchangeFraming(lab, net, port+uint16(i),
+				framingClient{Framing: kind, Tuning: s.tuning, Messages: s.messages, Slices: s.slices, Pause: s.pause})
 			if kind == "naive prefixed" && s.whole {
 				lab.Measure(string(kind)+": right", session.Right, bounds.Exactly(s.messages), "by chance: bufio has whole messages")
 				continue
@@ -403,16 +403,16 @@ var _ = DescribeTable("framing: a server takes no harm from a prefix", Label("qu
 		lab := harness.NewLab(ctx)
 		net := lab.Path(rtt)
 		bad.Address, bad.Times = net.Server().Addr(port).String(), 10
-		server := lab.Start(net.Server(), serveMessages.With(messageServer{bad.Address, "prefixed", true}))
+		server := lab.Start(net.Server(), serveFraming.With(framingServer{bad.Address, "prefixed", true}))
 		answered, err := sendPrefix.Value(lab.Start(net.Client(), sendPrefix.With(bad)).Wait())
 		Expect(err).NotTo(HaveOccurred()) // no reset: the server has read what came before it closed
-		good := messageClient{Address: bad.Address, Framing: "prefixed", Messages: 5, Answers: true}
-		outcome, err := sendMessages.Value(lab.Start(net.Client(), sendMessages.With(good)).Wait())
+		good := framingClient{Address: bad.Address, Framing: "prefixed", Messages: 5, Answers: true}
+		outcome, err := sendFraming.Value(lab.Start(net.Client(), sendFraming.With(good)).Wait())
 		Expect(err).NotTo(HaveOccurred())
 		for _, took := range outcome.Took {
 			lab.Measure("next client's answer after", took, rtts(1))
 		}
-		sessions, err := serveMessages.Value(server.Stop())
+		sessions, err := serveFraming.Value(server.Stop())
 		Expect(err).NotTo(HaveOccurred())
 		Expect(sessions).To(HaveLen(bad.Times + 1))
 		for _, s := range sessions[:bad.Times] {
@@ -442,7 +442,7 @@ var _ = It("framing: a prefix of 0xffffffff ends a server that allocates what it
 	lab := harness.NewLab(ctx)
 	net := lab.Path(rtt)
 	address := net.Server().Addr(port).String()
-	server := lab.Start(net.Server(), serveMessages.With(messageServer{address, "trusting", true}), harness.MayFail)
+	server := lab.Start(net.Server(), serveFraming.With(framingServer{address, "trusting", true}), harness.MayFail)
 	lab.Start(net.Client(), sendPrefix.With(badPrefix{Address: address, Prefix: 0xffffffff, Bytes: 4, Body: 100, Times: 1}), harness.MayFail)
 	ended := server.Wait()
 	// The runtime asks for 4 GiB, which a machine of less does not give (vm.overcommit_memory 0: __vm_enough_memory).

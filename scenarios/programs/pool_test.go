@@ -244,7 +244,7 @@ var _ = Describe("connection pool:", func() {
 		return most
 	}
 
-	It("spares the handshake's RTT of each request that finds a connection", Label("quick"), func(ctx SpecContext) {
+	It("spares the handshake's RTT of each request that finds a connection", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
 		report := sendRequests(lab, path, requestServer{}, requestClient{Together: together, Max: together, Idle: time.Second}, nil)
@@ -254,7 +254,7 @@ var _ = Describe("connection pool:", func() {
 		Expect(path.Client().Counters()).To(HaveCounters{"TcpActiveOpens": together, "TcpRetransSegs": 0})
 	})
 
-	It("has at most Max connections: other requests wait for one", Label("quick"), func(ctx SpecContext) {
+	It("has at most Max connections: other requests wait for one", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
 		const most = 2
@@ -263,7 +263,7 @@ var _ = Describe("connection pool:", func() {
 		Expect(path.Client().Counters()).To(HaveCounters{"TcpActiveOpens": most})
 	})
 
-	It("answers all requests with 5 % loss, on the connections that it has", Label("netem"), func(ctx SpecContext) {
+	It("answers all requests with 5 % loss, on the connections that it has", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Routed()
 		lossy := impair.Netem{Delay: rtt / 2, Loss: impair.RandomLoss{Percent: 5}}
@@ -278,7 +278,7 @@ var _ = Describe("connection pool:", func() {
 		server.Continue()
 		time.Sleep(time.Second) // the FINs arrive
 	}
-	It("fails no request after the server has restarted", Label("quick"), func(ctx SpecContext) {
+	It("fails no request after the server has restarted", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
 		report := sendRequests(lab, path, requestServer{Restarts: 1}, requestClient{Together: together, Max: together}, restart)
@@ -288,7 +288,7 @@ var _ = Describe("connection pool:", func() {
 		Expect(path.Client().Counters()).To(HaveCounters{"TcpActiveOpens": 2 * together})
 	})
 
-	It("wrong: a pool without a check fails one request for each idle connection after the server has restarted", Label("quick"),
+	It("wrong: a pool without a check fails one request for each idle connection after the server has restarted", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
 			path := lab.Path(rtt)
@@ -299,7 +299,7 @@ var _ = Describe("connection pool:", func() {
 		})
 
 	const serverIdle = 10 * time.Second
-	It("fails no request when the server's idle time-out is shorter than the pool's", Label("quick"), func(ctx SpecContext) {
+	It("fails no request when the server's idle time-out is shorter than the pool's", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
 		report := sendRequests(lab, path, requestServer{IdleTimeout: serverIdle},
@@ -308,7 +308,7 @@ var _ = Describe("connection pool:", func() {
 		Expect(report.Stats).To(Equal(pool.Stats{Dialed: 2 * together, Closed: together}))
 	})
 
-	It("wrong: a pool without a check fails one request for each idle connection when the server's idle time-out is shorter", Label("quick"),
+	It("wrong: a pool without a check fails one request for each idle connection when the server's idle time-out is shorter", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
 			path := lab.Path(rtt)
@@ -329,7 +329,7 @@ var _ = Describe("connection pool:", func() {
 		lab.Note("packets of connections that the middlebox does not know", box.Packets("drop"))
 		return report
 	}
-	It("fails no request after a middlebox has forgotten the flows, if it pings idle connections", Label("netem"), func(ctx SpecContext) {
+	It("fails no request after a middlebox has forgotten the flows, if it pings idle connections", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		report := forgotten(lab, boxIdle, requestClient{PingAfter: boxIdle})
 		Expect(report.Failed).To(BeZero(), "%v", report.Errors)
@@ -337,7 +337,7 @@ var _ = Describe("connection pool:", func() {
 		lab.Measure("slowest request", slowest(report), oracle.Exactly(time.Second).Plus(rtts(2)), "a ping's time-out, handshake, request")
 	})
 
-	It("fails no request after a middlebox has forgotten the flows, if its own idle time-out is shorter", Label("netem"),
+	It("fails no request after a middlebox has forgotten the flows, if its own idle time-out is shorter", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
 			report := forgotten(lab, boxIdle, requestClient{IdleTimeout: boxIdle - time.Second})
@@ -346,7 +346,7 @@ var _ = Describe("connection pool:", func() {
 			lab.Measure("slowest request", slowest(report), rtts(2), "handshake, and request with answer")
 		})
 
-	It("fails no request behind a middlebox that forgets after more than 15 s: package net's TCP keepalive keeps the flows", Label("netem"),
+	It("fails no request behind a middlebox that forgets after more than 15 s: package net's TCP keepalive keeps the flows", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
 			report := forgotten(lab, 20*time.Second, requestClient{})
@@ -355,7 +355,7 @@ var _ = Describe("connection pool:", func() {
 			lab.Measure("slowest request", slowest(report), rtts(1), "request with answer")
 		})
 
-	It("wrong: without a ping a pool waits for the answer to each request until its time-out after a middlebox has forgotten the flows", Label("netem"),
+	It("wrong: without a ping a pool waits for the answer to each request until its time-out after a middlebox has forgotten the flows", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
 			report := forgotten(lab, boxIdle, requestClient{})

@@ -24,16 +24,16 @@ import (
 	"github.com/tcplab/tcplab/peers/course/reconnect"
 )
 
-// A messageServer is how a server of messages is started. It restarts whenever the spec continues it: all connections are closed, and it
+// A reconnectServer is how a server of messages is started. It restarts whenever the spec continues it: all connections are closed, and it
 // listens again at once.
-type messageServer struct {
+type reconnectServer struct {
 	Address  string
 	Restarts int
 	Forgets  bool // it comes back with an empty ledger
 }
 
-// messageServe is the server. Its value are the messages that each of its lives has processed, in that order.
-var messageServe = peers.Func("message-server", func(t *peers.Task, c messageServer) (lives [][]uint64, err error) {
+// reconnectServe is the server. Its value are the messages that each of its lives has processed, in that order.
+var reconnectServe = peers.Func("reconnect-server", func(t *peers.Task, c reconnectServer) (lives [][]uint64, err error) {
 	ledger := reconnect.NewLedger()
 	for life := range c.Restarts + 1 {
 		if life > 0 && c.Forgets {
@@ -73,8 +73,8 @@ var messageServe = peers.Func("message-server", func(t *peers.Task, c messageSer
 	return lives, nil
 })
 
-// A messageClient says what a client sends: numbered messages, one each Gap.
-type messageClient struct {
+// A reconnectClient says what a client sends: numbered messages, one each Gap.
+type reconnectClient struct {
 	Address  string
 	Trusting bool // the wrong one
 	Messages int
@@ -84,15 +84,15 @@ type messageClient struct {
 	Seed     uint64        // of its waits
 }
 
-// A messageReport is what the client knows of its messages.
-type messageReport struct {
+// A reconnectReport is what the client knows of its messages.
+type reconnectReport struct {
 	Acknowledged, Unknown, NotSent []uint64
 	Connections                    int
 	Slowest                        time.Duration // of what was acknowledged
 	Last                           time.Duration // when the last one was settled, since the first
 }
 
-var messageSend = peers.Func("message-client", func(t *peers.Task, c messageClient) (report messageReport, err error) {
+var reconnectSend = peers.Func("reconnect-client", func(t *peers.Task, c reconnectClient) (report reconnectReport, err error) {
 	dial := func(ctx context.Context) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", c.Address)
 	}
@@ -144,7 +144,7 @@ var messageSend = peers.Func("message-client", func(t *peers.Task, c messageClie
 })
 
 // sendTrusting sends the same with the client that takes a successful write for a delivery.
-func sendTrusting(ctx context.Context, c messageClient, client *reconnect.Trusting) (report messageReport, err error) {
+func sendTrusting(ctx context.Context, c reconnectClient, client *reconnect.Trusting) (report reconnectReport, err error) {
 	defer client.Close()
 	began := time.Now()
 	for i := range uint64(c.Messages) { //nolint:gosec // a few hundred
@@ -160,23 +160,23 @@ func sendTrusting(ctx context.Context, c messageClient, client *reconnect.Trusti
 
 const gap = 4 * time.Millisecond // between two messages
 
-// sendMessages runs a client and a server, and what happens to them meanwhile. It returns what the client reported and what the server's
+// reconnecting runs a client and a server, and what happens to them meanwhile. It returns what the client reported and what the server's
 // lives have processed.
-func sendMessages(lab *harness.Lab, path *harness.Network, server messageServer, client messageClient, meanwhile func(*harness.Peer)) (messageReport, [][]uint64) {
+func reconnecting(lab *harness.Lab, path *harness.Network, server reconnectServer, client reconnectClient, meanwhile func(*harness.Peer)) (reconnectReport, [][]uint64) {
 	GinkgoHelper()
 	server.Address = path.Server().Addr(port).String()
 	client.Address, client.Gap, client.Seed = server.Address, gap, lab.Seed()
 	if client.Timeout == 0 {
 		client.Timeout = patience
 	}
-	serving := lab.Start(path.Server(), messageServe.With(server))
-	sending := lab.Start(path.Client(), messageSend.With(client))
+	serving := lab.Start(path.Server(), reconnectServe.With(server))
+	sending := lab.Start(path.Client(), reconnectSend.With(client))
 	if meanwhile != nil {
 		meanwhile(serving)
 	}
-	report, err := messageSend.Value(sending.Wait())
+	report, err := reconnectSend.Value(sending.Wait())
 	Expect(err).NotTo(HaveOccurred())
-	lives, err := messageServe.Value(serving.Stop())
+	lives, err := reconnectServe.Value(serving.Stop())
 	Expect(err).NotTo(HaveOccurred())
 	return report, lives
 }
@@ -201,10 +201,10 @@ func missing(sent []uint64, lives [][]uint64) (lost []uint64) {
 }
 
 var _ = Describe("reconnecting client:", func() {
-	It("has each message acknowledged in one RTT, on one connection, on a clean link", Label("quick"), func(ctx SpecContext) {
+	It("has each message acknowledged in one RTT, on one connection, on a clean link", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
-		report, lives := sendMessages(lab, path, messageServer{}, messageClient{Messages: 100}, nil)
+		report, lives := reconnecting(lab, path, reconnectServer{}, reconnectClient{Messages: 100}, nil)
 		Expect(lives).To(HaveExactElements(ConsistOf(upTo(100))), "all, once")
 		Expect(report.Acknowledged).To(ConsistOf(upTo(100)))
 		Expect(report.Connections).To(Equal(1))
@@ -213,13 +213,13 @@ var _ = Describe("reconnecting client:", func() {
 		Expect(path.Client().Counters()).To(HaveCounters{"TcpActiveOpens": 1, "TcpRetransSegs": 0})
 	})
 
-	It("has each message acknowledged, once and in order, with 5 % loss", Label("netem"), func(ctx SpecContext) {
+	It("has each message acknowledged, once and in order, with 5 % loss", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Routed()
 		lossy := impair.Netem{Delay: rtt / 2, Loss: impair.RandomLoss{Percent: 5}}
 		path.ToServer.Impair(lossy)
 		path.ToClient.Impair(lossy)
-		report, lives := sendMessages(lab, path, messageServer{}, messageClient{Messages: 200}, nil)
+		report, lives := reconnecting(lab, path, reconnectServer{}, reconnectClient{Messages: 200}, nil)
 		Expect(lives).To(HaveExactElements(ConsistOf(upTo(200))), "TCP repairs what the link loses: nothing comes twice")
 		Expect(report.Acknowledged).To(ConsistOf(upTo(200)))
 		Expect(report.Connections).To(Equal(1))
@@ -233,22 +233,22 @@ var _ = Describe("reconnecting client:", func() {
 		serving.Continue()
 	}
 
-	It("loses nothing when the server restarts with its ledger: what was under way is sent again under its number", Label("netem"),
+	It("loses nothing when the server restarts with its ledger: what was under way is sent again under its number", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
 			path := lab.Path(rtt)
-			report, lives := sendMessages(lab, path, messageServer{Restarts: 1}, messageClient{Messages: messages}, restart)
+			report, lives := reconnecting(lab, path, reconnectServer{Restarts: 1}, reconnectClient{Messages: messages}, restart)
 			Expect(report.Acknowledged).To(ConsistOf(upTo(messages)))
 			Expect(slices.Concat(lives...)).To(ConsistOf(upTo(messages)), "all, once")
 			lab.Check("connections", report.Connections, bounds.Exactly(2), "one before the restart, one after it")
 			lab.Note("processed before the restart", len(lives[0]))
 		})
 
-	It("reports as unknown what was under way when the server restarts without its ledger, and loses nothing else", Label("netem"),
+	It("reports as unknown what was under way when the server restarts without its ledger, and loses nothing else", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
 			path := lab.Path(rtt)
-			report, lives := sendMessages(lab, path, messageServer{Restarts: 1, Forgets: true}, messageClient{Messages: messages}, restart)
+			report, lives := reconnecting(lab, path, reconnectServer{Restarts: 1, Forgets: true}, reconnectClient{Messages: messages}, restart)
 			Expect(missing(report.Acknowledged, lives)).To(BeEmpty(), "acknowledged is processed")
 			Expect(slices.Concat(report.Acknowledged, report.Unknown)).To(ConsistOf(upTo(messages)), "each message has one fate")
 			processed := slices.Concat(lives...)
@@ -257,12 +257,12 @@ var _ = Describe("reconnecting client:", func() {
 			lab.Measure("unknown", len(report.Unknown), perRTT(1), "those of one round trip")
 		})
 
-	It("wrong: a client that trusts a successful write loses the messages of two RTTs when the server restarts, and reports them as sent", Label("netem"),
+	It("wrong: a client that trusts a successful write loses the messages of two RTTs when the server restarts, and reports them as sent", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
 			path := lab.Path(rtt)
 			wire := lab.Capture(path.Client())
-			report, lives := sendMessages(lab, path, messageServer{Restarts: 1}, messageClient{Messages: messages, Trusting: true}, restart)
+			report, lives := reconnecting(lab, path, reconnectServer{Restarts: 1}, reconnectClient{Messages: messages, Trusting: true}, restart)
 			Expect(report.Acknowledged).To(Equal(upTo(messages)), "it says that it has sent all of them")
 			// Those that were on their way, and those that follow until a reset counts. A reset has the sequence number that
 			// the segment acknowledges which it answers (RFC 9293, 3.10.7.1). So each that answers a segment of before the
@@ -274,14 +274,14 @@ var _ = Describe("reconnecting client:", func() {
 			Expect(path.Server().Counters()).To(HaveGrown("TcpOutRsts", BeNumerically(">=", len(resets))))
 		})
 
-	It("survives a link that is dark for 30 s: it reconnects within the cap of its back-off, and loses nothing", Label("netem"),
+	It("survives a link that is dark for 30 s: it reconnects within the cap of its back-off, and loses nothing", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			const dark, timeout = 30 * time.Second, 5 * time.Second
 			const most = 10 * time.Second // reconnect.Config.Cap
 			lab := harness.NewLab(ctx)
 			path := lab.Path(rtt)
 			var began, lit time.Time
-			report, lives := sendMessages(lab, path, messageServer{}, messageClient{Messages: messages, Timeout: timeout}, func(*harness.Peer) {
+			report, lives := reconnecting(lab, path, reconnectServer{}, reconnectClient{Messages: messages, Timeout: timeout}, func(*harness.Peer) {
 				began = time.Now()
 				time.Sleep(alive)
 				there, back := path.ToServer.Blackhole(), path.ToClient.Blackhole()
@@ -299,14 +299,14 @@ var _ = Describe("reconnecting client:", func() {
 				"an attempt's time-out, the cap of the back-off, handshake, welcome, messages")
 		})
 
-	It("says that nothing was sent when a server accepts and never answers", Label("quick"), func(ctx SpecContext) {
+	It("says that nothing was sent when a server accepts and never answers", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		const giveUp, timeout = 9 * time.Second, 2 * time.Second
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
 		server := lab.Start(path.Server(), peers.Accept{Listen: path.Server().Addr(port)})
-		client := lab.Start(path.Client(), messageSend.With(messageClient{
+		client := lab.Start(path.Client(), reconnectSend.With(reconnectClient{
 			Address: path.Server().Addr(port).String(), Messages: 1, GiveUp: giveUp, Timeout: timeout, Seed: lab.Seed()}))
-		report, err := messageSend.Value(client.Wait())
+		report, err := reconnectSend.Value(client.Wait())
 		Expect(err).NotTo(HaveOccurred())
 		Expect(report.NotSent).To(Equal([]uint64{0}))
 		Expect(report.Connections).To(BeZero(), "none was welcomed")

@@ -209,9 +209,9 @@ var mutations = []mutation{
 	},
 	{
 		name:  "a peer may exit with any status",
-		file:  "peers/peer.go",
-		old:   "case status.ExitCode != 0:",
-		new:   "case status.ExitCode != 0 && false:",
+		file:  "peers/command.go",
+		old:   "return status == 0",
+		new:   "return status == 0 || status < 256",
 		tests: peers, match: "TestFault$",
 	},
 	{
@@ -248,5 +248,29 @@ var mutations = []mutation{
 		old:   "\tnoteSkipped(err.Error())\n",
 		new:   "",
 		tests: harness, match: "TestWhatIsSkipped",
+	},
+	{
+		name:   "a server processes again what it has processed",
+		file:   "peers/course/reconnect/server.go",
+		old:    "if number > a.last {",
+		new:    "if number != 0 {",
+		suites: []string{programs},
+		focus:  "restarts with its ledger",
+	},
+	{
+		name:   "a pool does not look at the socket",
+		file:   "peers/course/pool/pool.go",
+		old:    "if quiet(c.Conn) != nil {",
+		new:    "if false {",
+		suites: []string{programs},
+		focus:  "fails no request after the server has restarted",
+	},
+	{
+		name:   "a server closes with unread data",
+		file:   "peers/course/closing/closing.go",
+		old:    "if !s.CloseUnread {",
+		new:    "if false {",
+		suites: []string{programs},
+		focus:  "is read where the server lingers",
 	},
 }
