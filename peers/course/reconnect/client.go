@@ -269,7 +269,7 @@ func (c *Client) next(conn net.Conn) []byte {
 		_ = conn.SetReadDeadline(time.Now().Add(c.config.Timeout))
 	}
 	c.written++
-	return appendMessage(nil, m.number, m.payload)
+	return encode(m.number, m.payload)
 }
 
 // readAcknowledgements settles messages until the connection fails, or until no answer came in time.

@@ -447,7 +447,7 @@ func TestSlowClientsAreClosed(t *testing.T) {
 			"no hello":        nil,
 			"half a hello":    {1},
 			"half a message":  append(make([]byte, 8), 1),
-			"never reads":     append(make([]byte, 8), appendMessage(nil, 1, []byte("x"))...),
+			"never reads":     append(make([]byte, 8), encode(1, []byte("x"))...),
 			"never a welcome": make([]byte, 8),
 		} {
 			ours, theirs := net.Pipe()
@@ -502,7 +502,7 @@ func TestTrustingLoses(t *testing.T) {
 }
 
 func FuzzReadMessage(f *testing.F) {
-	f.Add(appendMessage(nil, 1, []byte("x")))
+	f.Add(encode(1, []byte("x")))
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 1, 255, 255, 255, 255})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := bytes.NewReader(data)
@@ -511,7 +511,7 @@ func FuzzReadMessage(f *testing.F) {
 			return
 		}
 		read := data[:len(data)-r.Len()]
-		if !bytes.Equal(appendMessage(nil, number, payload), read) {
+		if !bytes.Equal(encode(number, payload), read) {
 			t.Errorf("%x is read as message %d, %x", read, number, payload)
 		}
 	})

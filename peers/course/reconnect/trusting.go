@@ -21,7 +21,7 @@ type Trusting struct {
 // Send writes a message, on a new connection if the one before has failed. Nil means that the kernel took it: that is the bug.
 func (t *Trusting) Send(ctx context.Context, payload []byte) error {
 	t.number++
-	text := appendMessage(nil, t.number, payload)
+	text := encode(t.number, payload)
 	for {
 		if err := t.connect(ctx); err != nil {
 			return err

@@ -46,9 +46,9 @@ func writeNumbers(w io.Writer, numbers ...uint64) error {
 	return err
 }
 
-// appendMessage appends a message as it is sent.
-func appendMessage(b []byte, number uint64, payload []byte) []byte {
-	b = binary.BigEndian.AppendUint64(b, number)
+// encode returns a message as it is sent.
+func encode(number uint64, payload []byte) []byte {
+	b := binary.BigEndian.AppendUint64(nil, number)
 	b = binary.BigEndian.AppendUint32(b, uint32(len(payload))) //nolint:gosec // at most MaxMessage
 	return append(b, payload...)
 }
