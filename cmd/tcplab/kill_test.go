@@ -155,7 +155,7 @@ func newArena(t *testing.T) *arena {
 	const refused = "is refused with RST by a closed port"
 	run := func(seed int) []string {
 		a.runs++
-		return []string{"run", suite, "--focus", "refused", "--clock", "virtual", "-j", "1", "--results", a.results,
+		return []string{"run", suite, "--focus", refused, "--clock", "virtual", "-j", "1", "--results", a.results,
 			"--id", fmt.Sprint("run", a.runs), "--seed", strconv.Itoa(seed)}
 	}
 	a.victims = []*victim{ // the first brings the kernel for the others

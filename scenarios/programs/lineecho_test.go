@@ -18,6 +18,7 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/bounds"
+	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
@@ -187,6 +188,10 @@ var lossy = impair.Netem{Delay: rtt / 2, Loss: impair.RandomLoss{Percent: 5}, Re
 // repaired expects that the link has lost something, and that both hosts have retransmitted what a capture on both shows.
 func repaired(lab *harness.Lab, net *harness.Network, wire *harness.Capture) {
 	GinkgoHelper()
+	// Until each FIN is acknowledged one can still be retransmitted, between the end of the capture and the look at the counters.
+	for _, host := range []*harness.Host{net.Client(), net.Server()} {
+		host.AwaitSockets(0, kernel.SocketFilter{States: []kernel.State{kernel.FinWait1, kernel.Closing, kernel.LastAck}})
+	}
 	wire.Stop()
 	var lost uint64
 	for _, end := range []*harness.End{net.ToServer, net.ToClient} {
