@@ -51,7 +51,7 @@ func serveSlowly(address string) (err error) {
 	return err
 }
 
-var _ = It("is refused until a slow program listens, and then connects in one RTT",
+var _ = It("gets RST until a slow program listens, and then connects in one RTT",
 	Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		const port, nobody = 8080, 65534
 		lab := harness.NewLab(ctx)
