@@ -112,6 +112,7 @@ func TestNohup(t *testing.T) {
 	g := NewWithT(t)
 	var i interruption
 	signal.Ignore(syscall.SIGHUP)
+	defer signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // as TestMain
 	defer signal.Reset(endings...)
 	ctx := i.until(t.Context())
 	g.Expect(signal.Ignored(syscall.SIGHUP)).To(BeTrue())

@@ -13,7 +13,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -34,8 +33,6 @@ func TestKills(t *testing.T) {
 		t.Skip("takes hours: make kill")
 	}
 	kills, seed := number(t, "KILLS", 1000), number(t, "KILL_SEED", 1)
-	// Whoever started the test may ignore it, as nohup does. That would be inherited, and tcplab respects it.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	a := newArena(t)
 	t.Logf("%d kills with KILL_SEED=%d", kills, seed)
 	before := hostState(t)
