@@ -273,4 +273,12 @@ var mutations = []mutation{
 		suites: []string{programs},
 		focus:  "is read where the server lingers",
 	},
+	{
+		name:   "a copy of a datagram is a message more",
+		file:   "peers/course/numbered/numbered.go",
+		old:    "if t.Took[number] != 0 {",
+		new:    "if t.Took[number] < 0 {",
+		suites: []string{programs},
+		focus:  "loses, doubles and swaps datagrams",
+	},
 }
