@@ -19,8 +19,13 @@ import (
 // commandVariable has a process of this test be tcplab.
 const commandVariable = "TCPLAB_TEST_COMMAND"
 
+// heedHangup has processes that are started from now on heed SIGHUP. Whoever started the tests may ignore it, as nohup does, and so may
+// what ran in this process before: that would be inherited, and tcplab respects it.
+func heedHangup() { signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) }
+
 // process is tcplab as a process of its own.
 func process(args ...string) *exec.Cmd {
+	heedHangup()
 	command := exec.Command("/proc/self/exe", args...)
 	command.Env = append(os.Environ(), commandVariable+"=1")
 	return command
@@ -112,7 +117,6 @@ func TestNohup(t *testing.T) {
 	g := NewWithT(t)
 	var i interruption
 	signal.Ignore(syscall.SIGHUP)
-	defer signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // as TestMain
 	defer signal.Reset(endings...)
 	ctx := i.until(t.Context())
 	g.Expect(signal.Ignored(syscall.SIGHUP)).To(BeTrue())

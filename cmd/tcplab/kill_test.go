@@ -33,6 +33,7 @@ func TestKills(t *testing.T) {
 		t.Skip("takes hours: make kill")
 	}
 	kills, seed := number(t, "KILLS", 1000), number(t, "KILL_SEED", 1)
+	heedHangup()
 	a := newArena(t)
 	t.Logf("%d kills with KILL_SEED=%d", kills, seed)
 	before := hostState(t)

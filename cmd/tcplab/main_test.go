@@ -5,11 +5,9 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -28,9 +26,6 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	// Whoever started the tests may ignore it, as nohup does. That would be inherited, and tcplab respects it: tests that end
-	// it by this signal would wait for ever.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	// Tests compile suites of their own, which are to take nobody's place in the cache.
 	_ = os.Setenv(vm.SuitesLimitVariable, "0")
 	os.Exit(m.Run())
