@@ -1,5 +1,5 @@
 // Package broadcast is a server that sends each message of a client to all other clients, and its client: the third program of a
-// course on TCP. Messages are those of package framing, behind their length in four bytes.
+// course on TCP. Messages are those of package framing, after their length in four bytes.
 //
 // # Contract
 //

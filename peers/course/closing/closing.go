@@ -5,7 +5,7 @@
 //
 // The client sends the document and then its FIN: the end of the stream is the end of the document. The server reads up to a limit, sends
 // one line, "200 N\n" with the number of bytes or "413\n" if there are more, and then its own FIN. The client has done well once it has read the
-// line and the FIN behind it.
+// line and the FIN after it.
 //
 // So the connection is half-closed for a while: the client's direction has ended, and the server's has not. [net.TCPConn.CloseWrite] is
 // shutdown(2) with SHUT_WR.
@@ -151,8 +151,12 @@ func answer(r io.Reader) (int64, error) {
 		}
 		return 0, fmt.Errorf("read the answer: %w", err)
 	}
-	if b, err := lines.ReadByte(); !errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("wait for the end of the answer %q: got %q, %w", line, b, cmpErr(err))
+	_, err = lines.ReadByte()
+	if err == nil {
+		err = errMore
+	}
+	if !errors.Is(err, io.EOF) {
+		return 0, fmt.Errorf("wait for the end of the answer %q: %w", line, err)
 	}
 	if line == "413\n" {
 		return 0, ErrTooLarge
@@ -165,12 +169,5 @@ func answer(r io.Reader) (int64, error) {
 	return n, nil
 }
 
-// errMore says that there is something behind the answer.
+// errMore says that there is something after the answer.
 var errMore = errors.New("more than one line")
-
-func cmpErr(err error) error {
-	if err == nil {
-		return errMore
-	}
-	return err
-}

@@ -1,5 +1,5 @@
 // Package framing finds messages in a stream of bytes, in three ways behind one interface: messages of a fixed length, messages that
-// end in a delimiter, and messages behind their length in four bytes. With it are a server and a client that exchange messages: the
+// end in a delimiter, and messages after their length in four bytes. With it are a server and a client that exchange messages: the
 // second program of a course on TCP.
 //
 // # Contract

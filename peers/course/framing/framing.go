@@ -107,7 +107,7 @@ func (f Delimited) Read(stream *bufio.Reader, buffer []byte) ([]byte, error) {
 	}
 }
 
-// Prefixed are messages behind their length, which is four bytes, the most significant first.
+// Prefixed are messages after their length, which is four bytes, the most significant first.
 type Prefixed struct{ Max int } // bytes of a message; 0: DefaultMax
 
 const prefixLength = 4

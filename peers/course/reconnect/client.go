@@ -31,7 +31,7 @@ type Client struct {
 	mu      sync.Mutex
 	ended   bool
 	wake    chan struct{} // has an element when there may be something to write
-	queue   []*message    // not acknowledged, in the order of their numbers, and behind them those without one
+	queue   []*message    // not acknowledged, in the order of their numbers, and after them those without one
 	number  uint64        // the last that was given
 	acked   uint64        // the highest that was acknowledged
 	written int           // how many of the queue were written to the present connection
