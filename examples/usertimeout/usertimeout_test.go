@@ -89,7 +89,7 @@ var _ = DescribeTable("a read from a blackhole ends with ETIMEDOUT",
 
 		// What the kernel of this guest does follows from RFC 6298, its sysctls (tcp_retries2) and TCP_USER_TIMEOUT (RFC 5482).
 		flow := oracle.Flow{RTT: oracle.Exactly(rtt).LateBy(hostDelay), UserTimeout: userTimeout}
-		expected := network.Client().Oracle().Silence(flow)
+		expected := network.Client().Oracle().Blackhole(flow)
 		lab.Measure("gave up after", got.After, expected.End.LateBy(hostDelay))
 		lab.Measure("retransmits", len(blackhole.Hits())-1, expected.Count())
 		Expect(network.Client().Counters()).To(HaveGrown("TcpExtTCPAbortOnTimeout", 1))
