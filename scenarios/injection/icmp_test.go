@@ -107,20 +107,22 @@ var _ = It("fails with the soft error that ICMP told, instead of ETIMEDOUT, when
 		pair := lab.Connect(net.Client(), net.Server(),
 			peers.Script{
 				Socket: peers.Socket{UserTimeout: userTimeout},
-				Steps:  peers.Steps(peers.Await(), peers.Write(1), peers.Try(peers.ReadAll())),
+				Steps:  peers.Steps(peers.Await(), peers.Write(1), peers.Await(), peers.Try(peers.ReadAll())),
 			},
 			peers.Script{Steps: peers.Steps(peers.Sleep(peers.UntilStopped))})
 		pair.Client.Waiting()
 		net.ToServer.Blackhole()
 		pair.Client.Continue()
+		pair.Client.Waiting() // the byte has left
 		net.ToClient.Inject(told(net, inject.PortUnreachable, inject.Like(last(wire, net.Client(), analysis.WithData))))
+		pair.Client.Continue()
 		steps := pair.Client.Wait().Connections[0].Steps
 
 		// tcp_write_err: what ICMP said since the last ACK says why.
-		Expect(steps[2].Err).To(MatchError(unix.ECONNREFUSED))
+		Expect(steps[3].Err).To(MatchError(unix.ECONNREFUSED))
 		path := oracle.Between(rtt, rtt+harness.HostDelay)
 		expected := net.Client().Oracle().Blackhole(oracle.Flow{RTT: path, UserTimeout: userTimeout})
-		lab.Measure("gave up after", steps[2].End()-steps[1].Start, expected.End.LateBy(harness.HostDelay))
+		lab.Measure("gave up after", steps[3].End()-steps[1].Start, expected.End.LateBy(harness.HostDelay))
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpExtTCPAbortOnTimeout": 1, "TcpExtOutOfWindowIcmps": 0})
 	})
 
