@@ -166,9 +166,7 @@ func (s *junitSuite) add(r *Record, class string) {
 
 // newJUnitFailure has the first line of the message for lists, and all that is known for who looks closer.
 func newJUnitFailure(r *Record) *junitFailure {
-	// Neither attribute may be empty.
-	verdict := cmp.Or(strings.TrimSpace(junitText(printable(string(r.Verdict)))), "no verdict")
-	return &junitFailure{Message: cmp.Or(headline(r), verdict), Type: verdict, Text: strings.TrimSpace(junitText(explain(r, math.MaxInt)))}
+	return &junitFailure{Message: headline(r), Type: verdictName(r.Verdict), Text: strings.TrimSpace(junitText(explain(r, math.MaxInt)))}
 }
 
 // junitText leaves out what XML cannot hold, not even in a CDATA section, and is more than text cannot hold elsewhere.

@@ -188,8 +188,11 @@ func headline(r *Record) string {
 	if r.Failure != nil {
 		line, _, _ = strings.Cut(strings.TrimSpace(r.Failure.Message), "\n")
 	}
-	return printable(cmp.Or(strings.TrimSpace(line), string(r.Verdict)))
+	return cmp.Or(printable(strings.TrimSpace(line)), verdictName(r.Verdict))
 }
+
+// verdictName is a verdict for formats in which nothing may be empty.
+func verdictName(v Verdict) string { return cmp.Or(printable(string(v)), "no verdict") }
 
 // A skip is a reason for which scenarios did not run: on a machine without netem, most have the same.
 type skip struct {

@@ -40,11 +40,8 @@ type broadcastDeparture struct {
 
 // serveBroadcast is the server. Its value is who left, in that order, and why.
 var serveBroadcast = peers.Func("broadcast-server", func(t *peers.Task, c broadcastServer) (gone []broadcastDeparture, err error) {
-	listener, err := net.Listen("tcp", c.Address)
+	listener, err := listening(t, c.Address)
 	if err != nil {
-		return nil, err
-	}
-	if err := t.Ready(listener.Addr()); err != nil {
 		return nil, err
 	}
 	var lock sync.Mutex
@@ -62,17 +59,14 @@ var serveBroadcast = peers.Func("broadcast-server", func(t *peers.Task, c broadc
 			if t.Context().Err() != nil {
 				return // the server has ended, and with it all
 			}
-			departure := broadcastDeparture{Client: d.Remote.String(), After: time.Since(joined)}
-			if d.Err != nil {
-				departure.Err = d.Err.Error()
-			}
-			gone = append(gone, departure)
+			gone = append(gone, broadcastDeparture{Client: d.Remote.String(), Err: errorText(d.Err), After: time.Since(joined)})
 		},
 	}
 	if c.Locked {
-		return gone, broadcast.Locked{Server: server}.Serve(t.Context(), listener)
+		err = broadcast.Locked{Server: server}.Serve(t.Context(), listener)
+	} else {
+		err = server.Serve(t.Context(), listener)
 	}
-	err = server.Serve(t.Context(), listener)
 	return gone, err
 })
 
@@ -254,15 +248,6 @@ func numbers(all []heard, sender byte) []int {
 	return list
 }
 
-// count returns 0 to n-1.
-func count(n int) []int {
-	var list []int
-	for i := range n {
-		list = append(list, i)
-	}
-	return list
-}
-
 // slowest is the message that took longest.
 func slowest(all []heard) time.Duration {
 	return slices.MaxFunc(all, func(a, b heard) int { return cmp.Compare(a.Took, b.Took) }).Took
@@ -292,10 +277,10 @@ var _ = It("broadcast: each message reaches all others in one RTT, in order, and
 
 		lab.Measure("delivery at the latest", slowest(all), rtts(1))
 		for _, sender := range []byte("ab") {
-			Expect(numbers(all, sender)).To(Equal(count(messages)))
+			Expect(numbers(all, sender)).To(Equal(upTo(messages)))
 			got := numbers(part, sender)
 			lab.Measure("first message of the late joiner", got[0], bounds.AtLeast(before), "said after it joined")
-			Expect(got).To(Equal(count(messages)[got[0]:]))
+			Expect(got).To(Equal(upTo(messages)[got[0]:]))
 		}
 		lab.Check("delivery to the late joiner at the latest", slowest(part), rtts(1))
 	})
@@ -314,7 +299,7 @@ var _ = It("broadcast: nothing is lost or swapped over links that lose 5 % and r
 	for _, all := range hears(listeners...) {
 		for _, sender := range []byte("ab") {
 			lab.Measure("messages of each, in order", len(numbers(all, sender)), bounds.Exactly(messages), "the contract")
-			Expect(numbers(all, sender)).To(Equal(count(messages)))
+			Expect(numbers(all, sender)).To(Equal(upTo(messages)))
 		}
 		lab.Note("delivery at the latest", slowest(all))
 	}
@@ -364,7 +349,7 @@ func party(lab *harness.Lab, s sick, c broadcastServer) (r room, all [][]heard, 
 	t.Continue()
 	all = hears(good...)
 	for _, heard := range all {
-		Expect(numbers(heard, 't')).To(Equal(count(talkMessages)))
+		Expect(numbers(heard, 't')).To(Equal(upTo(talkMessages)))
 	}
 	t.Continue()
 	gone, err := serveBroadcast.Value(server.Stop())

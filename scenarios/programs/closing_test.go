@@ -16,7 +16,6 @@ import (
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/peers/course/closing"
@@ -30,11 +29,8 @@ type uploadServer struct {
 }
 
 var uploadServe = peers.Func("upload-server", func(t *peers.Task, c uploadServer) (none struct{}, err error) {
-	listener, err := net.Listen("tcp", c.Address)
+	listener, err := listening(t, c.Address)
 	if err != nil {
-		return none, err
-	}
-	if err := t.Ready(listener.Addr()); err != nil {
 		return none, err
 	}
 	server := closing.Server{Limit: c.Limit, Timeout: patience, CloseUnread: c.CloseUnread, Forget: c.Forget}
@@ -131,10 +127,7 @@ var _ = Describe("closing:", func() {
 
 	It("the answer comes over a link that loses 5 %", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		path := lab.Routed()
-		lossy := impair.Netem{Delay: rtt / 2, Loss: impair.RandomLoss{Percent: 5}}
-		path.ToServer.Impair(lossy)
-		path.ToClient.Impair(lossy)
+		path := losing(lab)
 		got, _ := run(lab, path, uploadServer{Limit: limit}, upload{Size: 500_000})
 		Expect(got.End).To(Equal("answered"))
 		Expect(got.Received).To(BeEquivalentTo(500_000))

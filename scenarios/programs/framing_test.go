@@ -73,11 +73,8 @@ type framingSession struct {
 
 // serveFraming is the server. Its value is how each connection ended, in that order.
 var serveFraming = peers.Func("framing-server", func(t *peers.Task, c framingServer) (sessions []framingSession, err error) {
-	listener, err := net.Listen("tcp", c.Address)
+	listener, err := listening(t, c.Address)
 	if err != nil {
-		return nil, err
-	}
-	if err := t.Ready(listener.Addr()); err != nil {
 		return nil, err
 	}
 	var lock sync.Mutex
@@ -110,9 +107,7 @@ var serveFraming = peers.Func("framing-server", func(t *peers.Task, c framingSer
 			lock.Lock()
 			defer lock.Unlock()
 			s := session(closed.Remote)
-			if closed.Err != nil {
-				s.Err = closed.Err.Error()
-			}
+			s.Err = errorText(closed.Err)
 			runtime.ReadMemStats(&now)
 			s.Allocated = int64(now.TotalAlloc - before.TotalAlloc)
 			before = now

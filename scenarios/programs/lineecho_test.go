@@ -45,27 +45,21 @@ type lineSession struct {
 
 // lines is the server. Its value is how each connection ended, in that order.
 var lines = peers.Func("line-server", func(t *peers.Task, c lineServer) (sessions []lineSession, err error) {
-	listener, err := net.Listen("tcp", c.Address)
+	listener, err := listening(t, c.Address)
 	if err != nil {
-		return nil, err
-	}
-	if err := t.Ready(listener.Addr()); err != nil {
 		return nil, err
 	}
 	var lock sync.Mutex
 	server := lineecho.Server{Timeout: c.Timeout, Plain: c.Plain, Closed: func(s lineecho.Session) {
 		lock.Lock()
 		defer lock.Unlock()
-		text := ""
-		if s.Err != nil {
-			text = s.Err.Error()
-		}
-		sessions = append(sessions, lineSession{s.Remote.String(), s.Lines, s.Bytes, text})
+		sessions = append(sessions, lineSession{s.Remote.String(), s.Lines, s.Bytes, errorText(s.Err)})
 	}}
 	if c.Naive {
-		return sessions, lineecho.Naive{Server: server}.Serve(t.Context(), listener)
+		err = lineecho.Naive{Server: server}.Serve(t.Context(), listener)
+	} else {
+		err = server.Serve(t.Context(), listener)
 	}
-	err = server.Serve(t.Context(), listener)
 	return sessions, err
 })
 

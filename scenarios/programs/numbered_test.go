@@ -41,14 +41,11 @@ var receiveNumbered = peers.Func("numbered-receiver", func(t *peers.Task, f flow
 		}
 		return numbered.ReceiveDatagrams(t.Context(), conn, f.Messages, quiet)
 	}
-	listener, err := net.Listen("tcp", f.Address)
+	listener, err := listening(t, f.Address)
 	if err != nil {
 		return nil, err
 	}
 	defer listener.Close()
-	if err := t.Ready(listener.Addr()); err != nil {
-		return nil, err
-	}
 	conn, err := listener.Accept()
 	if err != nil {
 		return nil, err

@@ -17,7 +17,6 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/middlebox"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/peers/course/pool"
@@ -52,11 +51,8 @@ var requestServe = peers.Func("request-server", func(t *peers.Task, c requestSer
 		}
 	}
 	for life := range c.Restarts + 1 {
-		listener, err := net.Listen("tcp", c.Address)
+		listener, err := listening(t, c.Address)
 		if err != nil {
-			return answered, err
-		}
-		if err := t.Ready(listener.Addr()); err != nil {
 			return answered, err
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -265,10 +261,7 @@ var _ = Describe("connection pool:", func() {
 
 	It("answers all requests with 5 % loss, on the connections that it has", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		path := lab.Routed()
-		lossy := impair.Netem{Delay: rtt / 2, Loss: impair.RandomLoss{Percent: 5}}
-		path.ToServer.Impair(lossy)
-		path.ToClient.Impair(lossy)
+		path := losing(lab)
 		report := sendRequests(lab, path, requestServer{}, requestClient{Together: together, Max: together, Idle: time.Second}, nil)
 		Expect(report.Failed).To(BeZero())
 		Expect(report.Stats).To(Equal(pool.Stats{Dialed: together, Reused: together}), "a loss is TCP's concern")

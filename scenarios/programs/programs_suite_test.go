@@ -13,11 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/onsi/ginkgo/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/peers"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }
@@ -40,6 +43,40 @@ const (
 // rtts is the time of n round trips of programs.
 func rtts(n time.Duration) oracle.Span {
 	return oracle.Between(n*rtt, n*(rtt+programDelay)).From(fmt.Sprintf("%d RTT", n))
+}
+
+// listening listens, and says that the peer is ready.
+func listening(t *peers.Task, address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return listener, t.Ready(listener.Addr())
+}
+
+// errorText is an error for JSON.
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// upTo returns n numbers from 0.
+func upTo[N int | uint64](n N) []N {
+	var list []N
+	for i := N(0); i < n; i++ {
+		list = append(list, i)
+	}
+	return list
+}
+
+// losing is a path that loses 5 % in either direction.
+func losing(lab *harness.Lab) *harness.Network {
+	ginkgo.GinkgoHelper()
+	path := lab.Routed()
+	path.Impair(impair.Netem{Delay: rtt / 2, Loss: impair.RandomLoss{Percent: 5}})
+	return path
 }
 
 // A tuning is what a client does to its socket.

@@ -19,7 +19,6 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
-	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/peers/course/reconnect"
 )
@@ -39,11 +38,8 @@ var reconnectServe = peers.Func("reconnect-server", func(t *peers.Task, c reconn
 		if life > 0 && c.Forgets {
 			ledger = reconnect.NewLedger()
 		}
-		listener, err := net.Listen("tcp", c.Address)
+		listener, err := listening(t, c.Address)
 		if err != nil {
-			return lives, err
-		}
-		if err := t.Ready(listener.Addr()); err != nil {
 			return lives, err
 		}
 		var processed, numbers []uint64 // there is one client, whose messages come one after the other
@@ -181,14 +177,6 @@ func reconnecting(lab *harness.Lab, path *harness.Network, server reconnectServe
 	return report, lives
 }
 
-// upTo are the numbers of n messages.
-func upTo(n int) (all []uint64) {
-	for i := range uint64(n) { //nolint:gosec // a few hundred
-		all = append(all, i)
-	}
-	return all
-}
-
 // missing are the messages that no life of the server has processed.
 func missing(sent []uint64, lives [][]uint64) (lost []uint64) {
 	processed := slices.Concat(lives...)
@@ -205,8 +193,8 @@ var _ = Describe("reconnecting client:", func() {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
 		report, lives := reconnecting(lab, path, reconnectServer{}, reconnectClient{Messages: 100}, nil)
-		Expect(lives).To(HaveExactElements(ConsistOf(upTo(100))), "all, once")
-		Expect(report.Acknowledged).To(ConsistOf(upTo(100)))
+		Expect(lives).To(HaveExactElements(ConsistOf(upTo(uint64(100)))), "all, once")
+		Expect(report.Acknowledged).To(ConsistOf(upTo(uint64(100))))
 		Expect(report.Connections).To(Equal(1))
 		// The first waits for the handshake and the welcome as well.
 		lab.Measure("slowest acknowledgement", report.Slowest, rtts(3), "handshake, welcome, message: a round trip each")
@@ -215,13 +203,10 @@ var _ = Describe("reconnecting client:", func() {
 
 	It("has each message acknowledged, once and in order, with 5 % loss", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		path := lab.Routed()
-		lossy := impair.Netem{Delay: rtt / 2, Loss: impair.RandomLoss{Percent: 5}}
-		path.ToServer.Impair(lossy)
-		path.ToClient.Impair(lossy)
+		path := losing(lab)
 		report, lives := reconnecting(lab, path, reconnectServer{}, reconnectClient{Messages: 200}, nil)
-		Expect(lives).To(HaveExactElements(ConsistOf(upTo(200))), "TCP repairs what the link loses: nothing comes twice")
-		Expect(report.Acknowledged).To(ConsistOf(upTo(200)))
+		Expect(lives).To(HaveExactElements(ConsistOf(upTo(uint64(200)))), "TCP repairs what the link loses: nothing comes twice")
+		Expect(report.Acknowledged).To(ConsistOf(upTo(uint64(200))))
 		Expect(report.Connections).To(Equal(1))
 		lab.Check("retransmitted segments", path.Client().Counters()["TcpRetransSegs"], bounds.AtLeast(1), "5 % of some 200")
 	})
@@ -238,8 +223,8 @@ var _ = Describe("reconnecting client:", func() {
 			lab := harness.NewLab(ctx)
 			path := lab.Path(rtt)
 			report, lives := reconnecting(lab, path, reconnectServer{Restarts: 1}, reconnectClient{Messages: messages}, restart)
-			Expect(report.Acknowledged).To(ConsistOf(upTo(messages)))
-			Expect(slices.Concat(lives...)).To(ConsistOf(upTo(messages)), "all, once")
+			Expect(report.Acknowledged).To(ConsistOf(upTo(uint64(messages))))
+			Expect(slices.Concat(lives...)).To(ConsistOf(upTo(uint64(messages))), "all, once")
 			lab.Check("connections", report.Connections, bounds.Exactly(2), "one before the restart, one after it")
 			lab.Note("processed before the restart", len(lives[0]))
 		})
@@ -250,7 +235,7 @@ var _ = Describe("reconnecting client:", func() {
 			path := lab.Path(rtt)
 			report, lives := reconnecting(lab, path, reconnectServer{Restarts: 1, Forgets: true}, reconnectClient{Messages: messages}, restart)
 			Expect(missing(report.Acknowledged, lives)).To(BeEmpty(), "acknowledged is processed")
-			Expect(slices.Concat(report.Acknowledged, report.Unknown)).To(ConsistOf(upTo(messages)), "each message has one fate")
+			Expect(slices.Concat(report.Acknowledged, report.Unknown)).To(ConsistOf(upTo(uint64(messages))), "each message has one fate")
 			processed := slices.Concat(lives...)
 			Expect(slices.Compact(slices.Sorted(slices.Values(processed)))).To(HaveLen(len(processed)), "nothing is processed twice")
 			// Under way are those whose acknowledgement had not arrived: of a round trip.
@@ -263,7 +248,7 @@ var _ = Describe("reconnecting client:", func() {
 			path := lab.Path(rtt)
 			wire := lab.Capture(path.Client())
 			report, lives := reconnecting(lab, path, reconnectServer{Restarts: 1}, reconnectClient{Messages: messages, Trusting: true}, restart)
-			Expect(report.Acknowledged).To(Equal(upTo(messages)), "it says that it has sent all of them")
+			Expect(report.Acknowledged).To(Equal(upTo(uint64(messages))), "it says that it has sent all of them")
 			// Those that were on their way, and those that follow until a reset counts. A reset has the sequence number that
 			// the segment acknowledges which it answers (RFC 9293, 3.10.7.1). So each that answers a segment of before the
 			// client has seen the FIN is too old, and ignored: only what leaves after the FIN has come is answered by one that
@@ -290,8 +275,8 @@ var _ = Describe("reconnecting client:", func() {
 				back.Stop()
 				lit = time.Now()
 			})
-			Expect(report.Acknowledged).To(ConsistOf(upTo(messages)))
-			Expect(slices.Concat(lives...)).To(ConsistOf(upTo(messages)), "all, once")
+			Expect(report.Acknowledged).To(ConsistOf(upTo(uint64(messages))))
+			Expect(slices.Concat(lives...)).To(ConsistOf(upTo(uint64(messages))), "all, once")
 			lab.Check("connections", report.Connections, bounds.Exactly(2), "one before the darkness, one after it")
 			// Its attempt just before the light comes may have failed: then it waits, and connects.
 			recovered := report.Last - lit.Sub(began)

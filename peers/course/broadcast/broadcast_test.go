@@ -13,9 +13,9 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"github.com/onsi/gomega/gleak"
 
 	"github.com/tcplab/tcplab/peers/course/framing"
+	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
 
 // departures collects what a server says of clients that are gone.
@@ -39,29 +39,6 @@ func (d *departures) of(client net.Addr) (list []error) {
 		}
 	}
 	return list
-}
-
-func start(t *testing.T, server interface {
-	Serve(context.Context, net.Listener) error
-}) (address string, stop func()) {
-	t.Helper()
-	before := gleak.Goroutines()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ctx, listener) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		NewWithT(t).Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
-	})
-	t.Cleanup(stop)
-	return listener.Addr().String(), stop
 }
 
 // join connects, and returns once the server has registered the client.
@@ -98,7 +75,7 @@ func TestSendsToAllOthersInOrder(t *testing.T) {
 	}{"Server": Server{Queue: 1000, Joined: tell}, "Locked": Locked{Server{Joined: tell}}} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			address, stop := start(t, server)
+			address, stop := servetest.Start(t, server)
 			watcher, a, b := join(t, address, joined), join(t, address, joined), join(t, address, joined)
 			const count = 200
 			var sends sync.WaitGroup
@@ -150,7 +127,7 @@ func TestEvictsWhoTakesNothing(t *testing.T) {
 			var gone departures
 			tell, joined := announce()
 			c.server.Left, c.server.Joined = gone.add, tell
-			address, stop := start(t, c.server)
+			address, stop := servetest.Start(t, c.server)
 			stuck, err := net.Dial("tcp", address)
 			g.Expect(err).NotTo(HaveOccurred())
 			defer stuck.Close()
@@ -181,7 +158,7 @@ func TestBrokenStream(t *testing.T) {
 	g := NewWithT(t)
 	var gone departures
 	tell, joined := announce()
-	address, stop := start(t, Server{MaxMessage: 1000, Left: gone.add, Joined: tell})
+	address, stop := servetest.Start(t, Server{MaxMessage: 1000, Left: gone.add, Joined: tell})
 	join(t, address, joined)
 	bad, err := net.Dial("tcp", address)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -25,6 +25,7 @@ package closing
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,18 +49,12 @@ type Server struct {
 
 const (
 	maxConnections = 1000
+	defaultTimeout = 10 * time.Second
 
 	// What a server reads of a refused document before it closes all the same, and for how long.
 	lingerBytes = 64 << 20
 	lingerTime  = 10 * time.Second
 )
-
-func orDefault(d time.Duration) time.Duration {
-	if d == 0 {
-		return 10 * time.Second
-	}
-	return d
-}
 
 // Serve serves connections until the context ends. It closes the listener, and no connection is left. Its error is that of a listener
 // which accepts no more.
@@ -73,7 +68,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 }
 
 func (s *Server) serve(conn net.Conn) error {
-	if err := conn.SetDeadline(time.Now().Add(orDefault(s.Timeout))); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(cmp.Or(s.Timeout, defaultTimeout))); err != nil {
 		return err
 	}
 	n, err := io.Copy(io.Discard, io.LimitReader(conn, s.Limit+1))
@@ -112,7 +107,7 @@ type Client struct {
 // or says what went wrong with the connection.
 func (c *Client) Upload(conn *net.TCPConn, document io.Reader) (int64, error) {
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(orDefault(c.Timeout))); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(cmp.Or(c.Timeout, defaultTimeout))); err != nil {
 		return 0, err
 	}
 	_, sendErr := io.Copy(conn, document)

@@ -2,7 +2,6 @@ package closing
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -12,8 +11,9 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"github.com/onsi/gomega/gleak"
 	"github.com/onsi/gomega/types"
+
+	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
 
 // zeros is a document.
@@ -43,13 +43,8 @@ func TestUpload(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := NewWithT(t)
-			before := gleak.Goroutines()
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			g.Expect(err).NotTo(HaveOccurred())
-			ctx, cancel := context.WithCancel(t.Context())
-			served := make(chan error, 1)
-			go func() { served <- tt.server.Serve(ctx, listener) }()
-			conn, err := net.Dial("tcp", listener.Addr().String())
+			address, stop := servetest.Start(t, &tt.server)
+			conn, err := net.Dial("tcp", address)
 			g.Expect(err).NotTo(HaveOccurred())
 			n, err := tt.client.Upload(conn.(*net.TCPConn), zeros(tt.size))
 			if tt.want == nil {
@@ -60,9 +55,7 @@ func TestUpload(t *testing.T) {
 			} else {
 				g.Expect(err).To(MatchError(tt.want))
 			}
-			cancel()
-			g.Eventually(served).Should(Receive(BeNil()))
-			g.Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
+			stop()
 		})
 	}
 }

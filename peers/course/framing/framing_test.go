@@ -16,9 +16,9 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"github.com/onsi/gomega/gleak"
 
 	"github.com/tcplab/tcplab/peers/course/internal/serve"
+	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
 
 // A slicer is a stream that arrives in slices: after byte i there is a boundary where bit i of cuts is set.
@@ -250,33 +250,12 @@ func (e *ended) add(s Session) {
 	e.sessions = append(e.sessions, s)
 }
 
-func start(t *testing.T, server Server) (address string, stop func()) {
-	t.Helper()
-	before := gleak.Goroutines()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(ctx, listener) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		NewWithT(t).Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
-	})
-	t.Cleanup(stop)
-	return listener.Addr().String(), stop
-}
-
 func TestServerAnswersEachMessage(t *testing.T) {
 	for name, f := range framings {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			var sessions ended
-			address, stop := start(t, Server{Framing: f.framing, Closed: sessions.add})
+			address, stop := servetest.Start(t, Server{Framing: f.framing, Closed: sessions.add})
 			client, err := Dial(t.Context(), address, f.framing, Timeouts{})
 			g.Expect(err).NotTo(HaveOccurred())
 			defer client.Close()
@@ -312,7 +291,7 @@ func TestServerEndsTheClientThatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			var sessions ended
-			address, stop := start(t, Server{Framing: Prefixed{}, Timeouts: Timeouts{300 * time.Millisecond, 200 * time.Millisecond}, Closed: sessions.add})
+			address, stop := servetest.Start(t, Server{Framing: Prefixed{}, Timeouts: Timeouts{300 * time.Millisecond, 200 * time.Millisecond}, Closed: sessions.add})
 			conn, err := net.Dial("tcp", address)
 			g.Expect(err).NotTo(HaveOccurred())
 			defer conn.Close()
@@ -337,7 +316,7 @@ func TestServerTakesNoMoreAfterAnErrorOfItsHandler(t *testing.T) {
 	g := NewWithT(t)
 	var sessions ended
 	enough := errors.New("enough")
-	address, stop := start(t, Server{Framing: Prefixed{}, Closed: sessions.add, Handle: func(_ net.Addr, message []byte) ([]byte, error) {
+	address, stop := servetest.Start(t, Server{Framing: Prefixed{}, Closed: sessions.add, Handle: func(_ net.Addr, message []byte) ([]byte, error) {
 		switch string(message) {
 		case "quiet":
 			return nil, nil

@@ -13,34 +13,10 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"github.com/onsi/gomega/gleak"
 
 	"github.com/tcplab/tcplab/peers/course/internal/serve"
+	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
-
-// start runs a server for the time of the test. It returns the address and, once it has ended, its sessions.
-func start(t *testing.T, server interface {
-	Serve(context.Context, net.Listener) error
-}) (address string, stop func()) {
-	t.Helper()
-	before := gleak.Goroutines()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ctx, listener) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		NewWithT(t).Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
-	})
-	t.Cleanup(stop)
-	return listener.Addr().String(), stop
-}
 
 // ended collects sessions.
 type ended struct {
@@ -57,7 +33,7 @@ func (e *ended) add(s Session) {
 func TestEchoesLines(t *testing.T) {
 	g := NewWithT(t)
 	var sessions ended
-	address, stop := start(t, Server{MaxLine: 20, Closed: sessions.add})
+	address, stop := servetest.Start(t, Server{MaxLine: 20, Closed: sessions.add})
 	client, err := Dial(t.Context(), address, ClientOptions{MaxLine: 20})
 	g.Expect(err).NotTo(HaveOccurred())
 	lines := []string{"hello", "", "with blanks and ünï", strings.Repeat("x", 20), "quitter"}
@@ -94,7 +70,7 @@ func TestTellsTheClientWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			var sessions ended
-			address, stop := start(t, Server{MaxLine: 20, Timeout: 300 * time.Millisecond, Closed: sessions.add})
+			address, stop := servetest.Start(t, Server{MaxLine: 20, Timeout: 300 * time.Millisecond, Closed: sessions.add})
 			other, err := Dial(t.Context(), address, ClientOptions{})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(other.Echo("before")).To(Equal("before"))
@@ -132,7 +108,7 @@ func TestTellsTheClientWhatIsWrong(t *testing.T) {
 // A client that sends a byte at a time has no more time than others.
 func TestTimeoutIsForTheWholeLine(t *testing.T) {
 	g := NewWithT(t)
-	address, _ := start(t, Server{Timeout: 200 * time.Millisecond})
+	address, _ := servetest.Start(t, Server{Timeout: 200 * time.Millisecond})
 	began := time.Now()
 	conn, err := net.Dial("tcp", address)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -200,7 +176,7 @@ func TestPlainEcho(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			address, _ := start(t, Server{Plain: true})
+			address, _ := servetest.Start(t, Server{Plain: true})
 			conn, err := net.Dial("tcp", address)
 			g.Expect(err).NotTo(HaveOccurred())
 			echoed, err := c.echo(t.Context(), conn, data, 2*time.Second)
@@ -217,7 +193,7 @@ func TestPlainEcho(t *testing.T) {
 // The wrong server is right where each line is a segment, and wrong where two come together or one comes in two.
 func TestNaiveServerIsWrong(t *testing.T) {
 	g := NewWithT(t)
-	address, _ := start(t, Naive{})
+	address, _ := servetest.Start(t, Naive{})
 	conn, err := net.Dial("tcp", address)
 	g.Expect(err).NotTo(HaveOccurred())
 	client := NewClient(t.Context(), conn, ClientOptions{Timeout: 5 * time.Second})

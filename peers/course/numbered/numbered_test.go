@@ -11,7 +11,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"github.com/onsi/gomega/gleak"
+
+	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
 
 func message(number uint64, sent time.Time) []byte {
@@ -44,7 +45,7 @@ func TestTally(t *testing.T) {
 
 func TestBoth(t *testing.T) {
 	g := NewWithT(t)
-	before := gleak.Goroutines()
+	check := servetest.NoLeaks(t)
 	const messages = 100
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
@@ -81,7 +82,7 @@ func TestBoth(t *testing.T) {
 		g.Expect(tally.InOrder).To(Equal(messages), network)
 	}
 	listener.Close()
-	g.Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
+	check()
 }
 
 func TestEnds(t *testing.T) {

@@ -24,6 +24,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,9 +79,7 @@ func New(config Config) *Pool {
 	if config.Dial == nil || config.Max < 1 {
 		panic(fmt.Sprintf("pool.New: Dial must be set, and Max, which is %d, must be at least 1", config.Max))
 	}
-	if config.PingTimeout == 0 {
-		config.PingTimeout = time.Second
-	}
+	config.PingTimeout = cmp.Or(config.PingTimeout, time.Second)
 	return &Pool{config: config, places: make(chan struct{}, config.Max), closed: make(chan struct{}), borrowed: map[*Conn]struct{}{}}
 }
 

@@ -13,7 +13,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"github.com/onsi/gomega/gleak"
+
+	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
 
 // pipes dials net.Pipe, and answers each line with the same line.
@@ -246,7 +247,7 @@ func TestConnectionsThatTheirPeerClosed(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := NewWithT(t)
-			before := gleak.Goroutines()
+			check := servetest.NoLeaks(t)
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			g.Expect(err).NotTo(HaveOccurred())
 			served := make(chan *net.TCPConn, 10)
@@ -309,7 +310,7 @@ func TestConnectionsThatTheirPeerClosed(t *testing.T) {
 			for len(served) > 0 {
 				(<-served).Close()
 			}
-			g.Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
+			check()
 		})
 	}
 }

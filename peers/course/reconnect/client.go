@@ -54,7 +54,7 @@ func New(config Config) *Client {
 	if config.Dial == nil {
 		panic("reconnect.New: Config.Dial is nil: set it to what opens a connection")
 	}
-	config.Timeout = cmp.Or(config.Timeout, 5*time.Second)
+	config.Timeout = cmp.Or(config.Timeout, defaultTimeout)
 	config.Base = cmp.Or(config.Base, 100*time.Millisecond)
 	config.Cap = cmp.Or(config.Cap, 10*time.Second)
 	if config.Between == nil {

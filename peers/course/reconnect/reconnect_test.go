@@ -16,7 +16,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"github.com/onsi/gomega/gleak"
+
+	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
 
 // A wire is a network in memory: what dials meets what listens at that time.
@@ -470,7 +471,7 @@ func TestSlowClientsAreClosed(t *testing.T) {
 // The client that trusts a write loses what the server never read.
 func TestTrustingLoses(t *testing.T) {
 	g := NewWithT(t)
-	before := gleak.Goroutines()
+	check := servetest.NoLeaks(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
 	defer listener.Close()
@@ -498,7 +499,7 @@ func TestTrustingLoses(t *testing.T) {
 	c.Close()
 	cancel()
 	g.Eventually(served).Should(Receive())
-	g.Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
+	check()
 }
 
 func FuzzReadMessage(f *testing.F) {

@@ -1,6 +1,7 @@
 package reconnect
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -102,21 +103,12 @@ type Server struct {
 // Serve serves connections until the context ends, and returns nil then. It closes the listener, and no connection is left. Its error
 // is that of a listener which accepts no more.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	most := s.MaxConnections
-	if most == 0 {
-		most = 1000
-	}
-	return serve.Run(ctx, listener, most, func(conn net.Conn) {
+	return serve.Run(ctx, listener, cmp.Or(s.MaxConnections, 1000), func(conn net.Conn) {
 		_ = s.serve(conn) // how a connection ended is its client's concern, which comes again
 	})
 }
 
-func (s *Server) timeout() time.Duration {
-	if s.Timeout == 0 {
-		return 5 * time.Second
-	}
-	return s.Timeout
-}
+func (s *Server) timeout() time.Duration { return cmp.Or(s.Timeout, defaultTimeout) }
 
 // serve serves one connection.
 func (s *Server) serve(conn net.Conn) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // MaxMessage is how many bytes a message can have.
@@ -23,6 +24,9 @@ var (
 	// ErrProtocol says that the other side sent what it must not.
 	ErrProtocol = errors.New("protocol error")
 )
+
+// defaultTimeout is that of either side where none is given.
+const defaultTimeout = 5 * time.Second
 
 const (
 	numberSize = 8

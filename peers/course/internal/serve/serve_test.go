@@ -11,7 +11,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	"github.com/onsi/gomega/gleak"
+
+	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
 
 func listen(t *testing.T) net.Listener {
@@ -35,7 +36,7 @@ func dial(t *testing.T, listener net.Listener) net.Conn {
 
 func TestRunEndsAllWithItsContext(t *testing.T) {
 	g := NewWithT(t)
-	before := gleak.Goroutines()
+	check := servetest.NoLeaks(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	listener := listen(t)
 	began := make(chan struct{})
@@ -54,7 +55,7 @@ func TestRunEndsAllWithItsContext(t *testing.T) {
 	g.Expect(err).To(MatchError(io.EOF))
 	_, err = net.Dial("tcp", listener.Addr().String())
 	g.Expect(err).To(MatchError(syscall.ECONNREFUSED))
-	g.Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
+	check()
 }
 
 func TestRunHandlesNoMoreAtATimeThanAsked(t *testing.T) {
@@ -166,7 +167,7 @@ func TestFinishIsBounded(t *testing.T) {
 
 func TestConnEndsWithItsContext(t *testing.T) {
 	g := NewWithT(t)
-	before := gleak.Goroutines()
+	check := servetest.NoLeaks(t)
 	listener := listen(t)
 	defer listener.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -178,7 +179,7 @@ func TestConnEndsWithItsContext(t *testing.T) {
 	g.Expect(conn.Explain(err)).To(MatchError(why))
 	g.Expect(conn.Explain(nil)).To(Succeed())
 	g.Expect(conn.Close()).To(Or(Succeed(), MatchError(net.ErrClosed)))
-	g.Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
+	check()
 
 	_, err = Dial(ctx, listener.Addr().String(), time.Minute)
 	g.Expect(err).To(HaveOccurred())
