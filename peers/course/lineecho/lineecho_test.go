@@ -137,7 +137,7 @@ func TestClientSeesWhatTheServerSays(t *testing.T) {
 		"a NUL":          {"Echo: \x00\n", "receive an answer: line has a NUL byte"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			near, far := net.Pipe()
+			near, far := servetest.Pair(t)
 			go func() {
 				_, _ = io.ReadFull(far, make([]byte, 2))
 				_, _ = io.WriteString(far, c.said)

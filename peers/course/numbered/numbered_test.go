@@ -97,7 +97,7 @@ func TestEnds(t *testing.T) {
 		"a message that is cut off": {whole[:Size-1], io.ErrUnexpectedEOF},
 		"one too many":              {bytes.Repeat(message(1, time.Now()), 1), ContainSubstring("message 1: the last is 0")},
 	} {
-		ours, theirs := net.Pipe()
+		ours, theirs := servetest.Pair(t)
 		go func() { _, _ = ours.Write(tt.sent); ours.Close() }()
 		_, err := ReceiveStream(t.Context(), theirs, 1, time.Second)
 		if tt.want == nil {
@@ -105,7 +105,6 @@ func TestEnds(t *testing.T) {
 		} else {
 			g.Expect(err).To(MatchError(tt.want), name)
 		}
-		theirs.Close()
 	}
 
 	// Each ends with its context, and with its time-out.

@@ -432,9 +432,9 @@ func TestServerRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := NewWithT(t)
-			ours, theirs := net.Pipe()
+			ours, theirs := servetest.Pair(t)
 			go func() { _, _ = io.Copy(io.Discard, ours) }()
-			go func() { _, _ = ours.Write(tt.sent); ours.Close() }()
+			go func() { _, _ = ours.Write(tt.sent); _ = ours.CloseWrite() }()
 			err := (&Server{Ledger: NewLedger(), Handle: new(tally).handle}).serve(theirs)
 			g.Expect(err).To(MatchError(ContainSubstring(tt.want)))
 		})

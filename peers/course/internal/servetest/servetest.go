@@ -47,3 +47,25 @@ func NoLeaks(t testing.TB) (check func()) {
 		gomega.NewWithT(t).Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
 	}
 }
+
+// Pair returns the two ends of a connection over the loopback interface. A [net.Pipe] would not do where an end is closed while the
+// other works: there, setting a deadline fails as soon as the other end is closed, where a socket first gives what it has received.
+func Pair(t testing.TB) (client, server *net.TCPConn) {
+	t.Helper()
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	dialled, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dialled.Close() })
+	server, err = listener.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	return dialled.(*net.TCPConn), server
+}
