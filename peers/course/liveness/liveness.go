@@ -114,20 +114,23 @@ func orForever(d time.Duration) time.Duration {
 
 // control sets what package net has no word for. TCP_USER_TIMEOUT bounds connect(2), too.
 func (o Options) control(_, _ string, raw syscall.RawConn) error {
-	var err error
-	set := func(name string, option int, d time.Duration) {
-		if d != 0 && err == nil {
-			raw.Control(func(fd uintptr) { //nolint:errcheck // the descriptor is open: it is being connected
-				if err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, option, int(d.Milliseconds())); err != nil {
-					err = fmt.Errorf("setsockopt %s %v: %w", name, d, err)
-				}
-			})
-		}
-	}
-	set("TCP_USER_TIMEOUT", unix.TCP_USER_TIMEOUT, o.UserTimeout)
 	const rtoMaxMS = 44 // TCP_RTO_MAX_MS (include/uapi/linux/tcp.h)
-	set("TCP_RTO_MAX_MS", rtoMaxMS, o.RTOMax)
-	return err
+	return errors.Join(
+		setMilliseconds(raw, "TCP_USER_TIMEOUT", unix.TCP_USER_TIMEOUT, o.UserTimeout),
+		setMilliseconds(raw, "TCP_RTO_MAX_MS", rtoMaxMS, o.RTOMax),
+	)
+}
+
+func setMilliseconds(raw syscall.RawConn, name string, option int, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	var err error
+	controlErr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, option, int(d.Milliseconds())) })
+	if err := errors.Join(controlErr, err); err != nil {
+		return fmt.Errorf("setsockopt %s %v: %w", name, d, err)
+	}
+	return nil
 }
 
 // Send sends a message of 1 to [MaxMessage] bytes. That it returns nil says that the kernel has it, and nothing of the peer.
