@@ -139,7 +139,7 @@ func decodeIPv4(b []byte, length int, protocol byte, s *Segment) ([]byte, int, v
 	}
 	s.Src = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:])), 0)
 	s.Dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:])), 0)
-	s.TTL, s.ECN = b[8], b[1]&3
+	s.TTL, s.ECN, s.ID = b[8], b[1]&3, binary.BigEndian.Uint16(b[4:])
 	if len(b) < header {
 		return nil, 0, undecodable
 	}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -143,6 +144,17 @@ func (r *Reader) wrap(err error) error {
 // tells.
 func (r *Reader) Segments() iter.Seq[Segment] {
 	return func(yield func(Segment) bool) {
+		for s := range r.passing(nil) {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// passing is that, and tells of ICMP errors that quote a segment in between.
+func (r *Reader) passing(tell func(*quotation)) iter.Seq[Segment] {
+	return func(yield func(Segment) bool) {
 		for {
 			data, p, ok := r.next()
 			if !ok {
@@ -157,6 +169,12 @@ func (r *Reader) Segments() iter.Seq[Segment] {
 				}
 			case other:
 				r.stats.Other++
+				if tell == nil {
+					continue
+				}
+				if q, ok := decodeICMP(p.link, data, p.Length, r.passage(data, p)); ok {
+					tell(&q)
+				}
 			case undecodable:
 				r.stats.Undecodable++
 			}
@@ -266,7 +284,8 @@ func (s *pcapSource) interfaces() []Interface { return nil }
 type ngSource struct {
 	r         *pcapgo.NgReader
 	bigEndian bool
-	names     []string // of the interfaces in the section
+	section   int      // from 0
+	names     []string // of the interfaces in the section, see nameOf
 	counted   []bool   // which of them have statistics
 }
 
@@ -277,6 +296,7 @@ func newNgSource(in *bufio.Reader, bigEndian bool) (*ngSource, error) {
 		WantMixedLinkType: true,
 		SectionEndCallback: func([]pcapgo.NgInterface, pcapgo.NgSectionInfo) {
 			s.names, s.counted = nil, nil
+			s.section++
 		},
 		StatisticsCallback: func(i int, _ pcapgo.NgInterfaceStatistics) {
 			for len(s.counted) <= i {
@@ -298,7 +318,7 @@ func (s *ngSource) next() ([]byte, packet, error) {
 		if err != nil {
 			return nil, packet{}, err
 		}
-		s.names = append(s.names, i.Name)
+		s.names = append(s.names, s.nameOf(i.Name))
 	}
 	p := packet{CaptureInfo: info, name: s.names[info.InterfaceIndex]}
 	p.link, _ = info.AncillaryData[0].(layers.LinkType)
@@ -306,6 +326,24 @@ func (s *ngSource) next() ([]byte, packet, error) {
 		p.direction = direction(*options.Flags, s.bigEndian)
 	}
 	return data, p, nil
+}
+
+// nameOf is the name of the next interface of the section. Interfaces are told apart by their number and section: what the file
+// calls them may be the same on two hosts, or nothing.
+func (s *ngSource) nameOf(name string) string {
+	number := len(s.names)
+	switch {
+	case name == "" && number == 0 && s.section == 0 && s.r.NInterfaces() == 1:
+		return "" // there is nothing to tell it from
+	case name == "":
+		name = fmt.Sprintf("interface %d", number)
+	case slices.Contains(s.names, name):
+		name = fmt.Sprintf("%s (interface %d)", name, number)
+	}
+	if s.section > 0 {
+		name += fmt.Sprintf(" (section %d)", s.section+1)
+	}
+	return name
 }
 
 // direction reads the flags. pcapgo v1.7.7 takes them for little endian always,

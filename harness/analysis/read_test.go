@@ -93,7 +93,7 @@ func TestReaderReadsSeveralSections(t *testing.T) {
 	in := records(t)
 	file := slices.Concat(pcapng(t, in...), pcapng(t, in[1:3]...))
 	got, r := readAll(t, file)
-	if r.Err() != nil || len(got) != 5 || got[4].Frame != 7 || got[4].Interface != "b" {
+	if r.Err() != nil || len(got) != 5 || got[4].Frame != 7 || got[4].Interface != "b (section 2)" {
 		t.Errorf("%v, %v", got, r.Err())
 	}
 }

@@ -45,7 +45,12 @@ func Analyze(r *Reader, events ...KernelEvent) *Report {
 	report := &Report{File: r.name}
 	var classifier Classifier
 	b := newBuilder(events)
-	for s := range r.Segments() {
+	quoted := func(q *quotation) {
+		if stream, known := classifier.streamOf(&q.Segment); known {
+			b.quoted(stream, q)
+		}
+	}
+	for s := range r.passing(quoted) {
 		if NeverSent(s) {
 			report.NeverSent.add(s.Frame)
 			continue
