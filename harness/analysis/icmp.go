@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/gopacket/gopacket/layers"
+	"github.com/tcplab/tcplab/harness/analysis/internal/packet"
 )
 
 // ICMPError is what a router or a host said by ICMP about segments of a side: all messages that are the same.
@@ -39,9 +39,6 @@ func (e *ICMPError) prohibits() bool {
 
 // The types of errors (RFC 792, RFC 4443).
 const (
-	protocolICMP  = 1
-	protocolICMP6 = 58
-
 	icmpUnreachable         = 3
 	icmpFragmentationNeeded = 4 // a code
 	icmpTimeExceeded        = 11
@@ -92,14 +89,12 @@ type quotation struct {
 	mtu        int
 }
 
-// decodeICMP reads a packet that is an ICMP error about a TCP segment.
-func decodeICMP(link layers.LinkType, data []byte, length int, s Segment) (quotation, bool) {
-	for _, protocol := range []byte{protocolICMP, protocolICMP6} {
-		if b, _, v := decodeIP(link, data, length, protocol, &s); v == segment {
-			return decodeQuotation(protocol, s.Src.Addr(), b, &s)
-		}
+// quotationIn reads an IP packet that is an ICMP error about a TCP segment.
+func quotationIn(ip *packet.IP, s Segment) (quotation, bool) {
+	if ip.Protocol != packet.ICMP && ip.Protocol != packet.ICMPv6 {
+		return quotation{}, false
 	}
-	return quotation{}, false
+	return decodeQuotation(ip.Protocol, ip.Src, ip.Payload, &s)
 }
 
 // decodeQuotation reads an ICMP error that quotes a TCP segment.
@@ -109,7 +104,7 @@ func decodeQuotation(protocol byte, from netip.Addr, b []byte, s *Segment) (quot
 		return quotation{}, false
 	}
 	q := quotation{Segment: *s, from: from, kind: b[0], code: b[1]}
-	v6 := protocol == protocolICMP6
+	v6 := protocol == packet.ICMPv6
 	switch {
 	case !v6 && (q.kind == icmpUnreachable || q.kind == icmpTimeExceeded || q.kind == icmpParameter):
 		if q.kind == icmpUnreachable && q.code == icmpFragmentationNeeded {
@@ -136,14 +131,14 @@ func decodeQuotation(protocol byte, from netip.Addr, b []byte, s *Segment) (quot
 func quotedTCP(v6 bool, b []byte, s *Segment) ([]byte, bool) {
 	const quoted, fixed4, fixed6 = 8, 20, 40
 	if v6 {
-		if len(b) < fixed6+quoted || b[0]>>4 != 6 || b[6] != protocolTCP {
+		if len(b) < fixed6+quoted || b[0]>>4 != 6 || b[6] != packet.TCP {
 			return nil, false
 		}
 		s.Src = netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[8:])), 0)
 		s.Dst = netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[24:])), 0)
 		return b[fixed6:], true
 	}
-	if len(b) < fixed4 || b[0]>>4 != 4 || b[9] != protocolTCP {
+	if len(b) < fixed4 || b[0]>>4 != 4 || b[9] != packet.TCP {
 		return nil, false
 	}
 	header := int(b[0]&0xf) * 4

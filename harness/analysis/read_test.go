@@ -61,7 +61,7 @@ func TestReaderReadsAllFormats(t *testing.T) {
 			if err := r.Err(); err != nil {
 				t.Error(err)
 			}
-			if want := (Stats{Packets: 5, Segments: 3, Other: 1, Undecodable: 1}); r.Stats() != want {
+			if want := (Stats{Packets: 5, Segments: 3, Other: 1, Undecodable: 1, CutOff: 1}); r.Stats() != want {
 				t.Errorf("stats %+v, want %+v", r.Stats(), want)
 			}
 			want := []Segment{

@@ -72,6 +72,9 @@ func (t *textWriter) head(r *Report) {
 		parts = append(parts, plural(n, "interface"))
 	}
 	t.wrapped("", strings.Join(append(parts, tally(r.Conversations)), ", "))
+	if text := r.passedText(); text != "" {
+		t.wrapped("not TCP, or not to be seen: ", text)
+	}
 	if r.NeverSent.Count > 0 {
 		t.wrapped("", fmt.Sprintf("%s more that an impairment dropped before they were sent: frames %s",
 			plural(r.NeverSent.Count, "TCP segment"), framesText(r.NeverSent.First, r.NeverSent.Count)))
