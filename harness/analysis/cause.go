@@ -175,6 +175,10 @@ func (d *sideTracker) retransmit(s *Classified, passed bool) {
 	cause, sure := d.cause(s)
 	d.Causes[cause].add(s.Frame)
 	d.transmissions(s)
+	if len(d.sentAgain) >= maxResent {
+		d.sentAgain = slices.Delete(d.sentAgain, 0, maxResent/2)
+	}
+	d.sentAgain = append(d.sentAgain, Block{s.Seq, s.NextSeq()})
 	switch cause {
 	case CauseSYN, CauseFastOpen, CauseSpurious, CausePathMTU:
 	default:

@@ -100,9 +100,11 @@ type Side struct {
 	// them. IPv4's identification and the TTL tell, and where they do not, that less than 1 ms is between them. They
 	// are not counted as retransmitted, but for Wireshark's marks.
 	Copies Frames `json:"copies,omitzero"`
-	// Unneeded counts the D-SACK blocks of the other side: it had what was sent
-	// again already (RFC 2883). The frames are the other side's.
+	// Unneeded counts the D-SACK blocks of the other side about what was sent again: it had got
+	// that already (RFC 2883). The frames are the other side's.
 	Unneeded Frames `json:"unneeded,omitzero"`
+	// Duplicated counts those about what this side has sent once, as far as it passed here.
+	Duplicated Frames `json:"duplicated,omitzero"`
 	// Causes counts all retransmissions by [Cause]. KernelKnows is for how many
 	// of them the kernel's own events gave the cause.
 	Causes      CauseFrames `json:"causes,omitzero"`

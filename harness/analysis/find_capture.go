@@ -12,16 +12,16 @@ import (
 // has a new identification (or timestamp), and comes later. See copies.go.
 func (c *conversationTracker) findCopies() {
 	copies := found(c.client.Copies, c.server.Copies)
-	if copies.Count == 0 {
-		return
+	if copies.Count <= c.client.Duplicated.Count+c.server.Duplicated.Count {
+		return // none, or the receiver has got them, too (findDuplicated)
 	}
 	of := &c.client
 	if of.Copies.Count == 0 {
 		of = &c.server
 	}
 	c.report(diagnosis{CapturedTwice, of,
-		fmt.Sprintf("%s are in the capture before: the same in every field.", plural(copies.Count, "segment")),
-		"The capture has packets twice, since they passed two of its points (both sides of a router, whose TTLs differ; a bridge and its port; \"any\"; a mirror port), or the network duplicates packets (netem duplicate). They do not count as retransmissions.",
+		fmt.Sprintf("%s in the capture before: the same in every field.", are(copies.Count, "segment")),
+		"The capture has packets twice, since they passed two of its points (both sides of a router, whose TTLs differ; a bridge and its port; \"any\"; a mirror port), or the network duplicates packets (then the receiver says so, if it does D-SACK). They do not count as retransmissions.",
 		"Capture on one interface and in one place (tcpdump -i eth0), or take them out (editcap -d). If they are still there, D-SACK blocks or IP identifications at the receiver show whether the network duplicates.",
 		copies})
 }
@@ -61,7 +61,8 @@ func (c *conversationTracker) findOneDirection() bool {
 
 // hearsUnseen reports whether a side has got something of the other, of which nothing was captured.
 func (d *sideTracker) hearsUnseen() bool {
-	return d.Segments > 0 && d.other.Segments == 0 && d.ackedOnce && d.Reset == nil &&
+	const few = 3 // of less, an address may have been damaged on the way
+	return d.Segments >= few && d.other.Segments == 0 && d.ackedOnce && d.Reset == nil &&
 		(d.lastAck != d.firstAck || d.SYN != nil && d.beyondSYN())
 }
 

@@ -63,7 +63,11 @@ func (c *conversationTracker) findSpurious(d *sideTracker) {
 	other := d.other
 	var seen []string
 	if late.Count > 0 {
-		seen = append(seen, fmt.Sprintf("%s retransmitted %s after their ACK.", sentence(d.name), plural(late.Count, "segment")))
+		whose := "their"
+		if late.Count == 1 {
+			whose = "its"
+		}
+		seen = append(seen, fmt.Sprintf("%s retransmitted %s after %s ACK.", sentence(d.name), plural(late.Count, "segment"), whose))
 	}
 	if d.Unneeded.Count > 0 {
 		seen = append(seen, fmt.Sprintf("%s said %s that it had got data twice (D-SACK).", sentence(other.name), times(d.Unneeded.Count)))
@@ -77,6 +81,23 @@ func (c *conversationTracker) findSpurious(d *sideTracker) {
 		next = "Compare the RTT's minimum with its maximum: a large ratio means queues. Look at nstat TcpExtTCPSpuriousRTOs."
 	}
 	c.report(diagnosis{SpuriousRetransmission, d, strings.Join(seen, " "), cause, next, found(late, d.Unneeded)})
+}
+
+// findDuplicated demands a D-SACK about what was sent once, as far as it passed here. A spurious retransmission looks like it, but passes
+// here; copies that only the capture has look like it, but the receiver does not get them.
+func (c *conversationTracker) findDuplicated(d *sideTracker) {
+	if d.Duplicated.Count == 0 {
+		return
+	}
+	where := "behind here"
+	if d.Copies.Count > 0 {
+		where = "in front of here: both passed"
+	}
+	c.report(diagnosis{Duplicated, d,
+		fmt.Sprintf("%s said %s that it had got twice (D-SACK) what %s has sent once.", sentence(d.other.name), times(d.Duplicated.Count), d.name),
+		fmt.Sprintf("The network duplicates packets, %s: a loop or a redundant path (PRP, bonding in broadcast mode), or netem duplicate.", where),
+		"Capture at both hosts: the copies have the same IPv4 identification. Then nearer to where the second appears first.",
+		d.Duplicated})
 }
 
 // findReordering demands segments that came after later ones, and had been sent before them: by their timestamps, and without such,

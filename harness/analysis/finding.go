@@ -11,6 +11,7 @@ type FindingKind string
 // The kinds. docs/analysis.md says what evidence each needs.
 const (
 	CapturedTwice          FindingKind = "captured-twice"          // packets are in the capture twice
+	Duplicated             FindingKind = "duplicated"              // the network duplicates packets
 	OneDirection           FindingKind = "one-direction"           // only one side's packets were captured
 	TimeGoesBack           FindingKind = "time-goes-back"          // the packets are not in the order of their times
 	UnansweredSYN          FindingKind = "unanswered-syn"          // nobody answered the SYN
@@ -92,6 +93,7 @@ func (c *conversationTracker) find() {
 		c.findLoss(d)
 		c.findSpurious(d)
 		c.findReordering(d)
+		c.findDuplicated(d)
 		c.findSilence(d)
 		c.findMissing(d)
 		c.findWindow(d)

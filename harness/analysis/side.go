@@ -1,6 +1,9 @@
 package analysis
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // sideTracker makes a Side, and has what is remembered of it while its segments are
 // read. It does not grow with the connection.
@@ -45,6 +48,7 @@ type sideTracker struct {
 	losses   losses
 	// late are the segments that were sent again after their ACK, and ignoredACK the SYN-ACKs after the client's.
 	late, ignoredACK Frames
+	sentAgain        []Block // the last maxResent
 	sightings        sightings
 	pathMTU          pathMTU
 	quotedSeq        uint32 // by the last ICMP error
@@ -274,8 +278,7 @@ func (d *sideTracker) acknowledge(s *Classified, other *sideTracker) {
 	for i, b := range blocks {
 		if i == 0 && duplicateBlock(s.Ack, blocks) {
 			if !other.hasProbed || b != (Block{other.probed, other.probed + 1}) { // which is how a keep-alive is answered
-				other.Unneeded.add(s.Frame)
-				other.losses.needless(b)
+				other.gotTwice(s, b)
 			}
 			continue
 		}
@@ -285,6 +288,20 @@ func (d *sideTracker) acknowledge(s *Classified, other *sideTracker) {
 	}
 	o.askedAt = s.At
 	o.lostAgain(s.Ack)
+}
+
+// gotTwice takes note of a D-SACK about what this side has sent: it was sent again without need, or, if it was sent once, the network
+// has made two of it. What had not passed here says nothing.
+func (d *sideTracker) gotTwice(s *Classified, b Block) {
+	switch {
+	case d.SYN != nil && b.Left == d.SYN.ISN:
+		// In a simultaneous open the SYN comes once more, with the SYN-ACK.
+	case slices.ContainsFunc(d.sentAgain, func(r Block) bool { return before(r.Left, b.Right) && before(b.Left, r.Right) }):
+		d.Unneeded.add(s.Frame)
+		d.losses.needless(b)
+	case d.passed.has(b):
+		d.Duplicated.add(s.Frame)
+	}
 }
 
 // lostAgain: the other side has got what was sent after a timeout's retransmission, but

@@ -732,6 +732,27 @@ var strangers = map[string]func() []stranger{
 			}), want: "lossy-link spurious-retransmission", says: []string{"retransmitted 1 segment"}},
 		}
 	},
+	"the network duplicates": func() []stranger {
+		twice := func(after int) []line { // each of the client's is answered by a D-SACK as well
+			lines := opened(usual, usual)
+			for i := range uint32(after) {
+				at := 1 + 1000*i
+				lines = append(lines, client(10*ms, ackf, at, 1, 1000, 0), server(20*ms, ackf, 1, at+1000, 0, 0), server(ms, ackf, 1, at+1000, 0, 0).opt(sack(at, at+1000)))
+			}
+			return lines
+		}
+		return []stranger{
+			{name: "once, behind here", lines: twice(1), want: "duplicated", says: []string{"behind here"}},
+			{name: "five times", lines: twice(5), want: "duplicated", says: []string{"said 5 times"}},
+			{name: "the server's", lines: turned(twice(2)), want: "duplicated"},
+			{name: "in front of here", lines: twice(2), want: "duplicated", says: []string{"in front of here"}, edit: func(s []Segment) []Segment {
+				again := s[3]
+				again.At += 500 * µs
+				return slices.Insert(s, 4, again)
+			}},
+			{name: "before the capture", lines: twice(1)[5:]},
+		}
+	},
 	"nothing wrong": func() []stranger {
 		pipelined := join(opened(usual, usual), []line{
 			client(ms, ackf|FlagPSH, 1, 1, 100, 0), client(ms, ackf|FlagPSH, 101, 1, 100, 0), client(ms, ackf|FlagPSH, 201, 1, 100, 0),

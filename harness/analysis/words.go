@@ -14,6 +14,14 @@ func plural(n int, one string) string {
 	return fmt.Sprintf("%s %ss", thousands(int64(n)), one)
 }
 
+// are is "1 segment is", "2 segments are".
+func are(n int, one string) string {
+	if n == 1 {
+		return plural(n, one) + " is"
+	}
+	return plural(n, one) + " are"
+}
+
 func times(n int) string {
 	if n == 1 {
 		return "once"
