@@ -36,7 +36,7 @@ stream. It exits with 1 if a file could not be read to its end; what could be re
 			for _, file := range args {
 				report, err := analyze(command.InOrStdin(), file)
 				if err == nil {
-					err = choose(report, streams, findingsOnly)
+					err = choose(report, streams, findingsOnly && asJSON) // the text counts the others
 				}
 				if err != nil {
 					unread = append(unread, err)
