@@ -47,7 +47,7 @@ func TestAgreesInFolder(t *testing.T) {
 		if len(differences) == 0 {
 			return nil
 		}
-		row := explanation(all, reader, theirs)
+		row := explanation(all, reader, theirs, differences)
 		explained[row]++
 		if row == "" {
 			t.Errorf("%s: %d differences, such as %v", path, len(differences), differences[:min(3, len(differences))])
@@ -92,7 +92,7 @@ func readCapture(t *testing.T, path string) ([]Classified, *Reader) {
 }
 
 // explanation is the row of docs/analysis.md that a file's differences are known for, "" if there is none.
-func explanation(all []Classified, r *Reader, theirs map[int]frame) string {
+func explanation(all []Classified, r *Reader, theirs map[int]frame, differences []difference) string {
 	seen := ours(all)
 	missing, more := 0, 0
 	for n := range theirs {
@@ -110,6 +110,10 @@ func explanation(all []Classified, r *Reader, theirs map[int]frame) string {
 	})
 	lateReset := slices.ContainsFunc(all, func(c Classified) bool { return RSTs(c.Segment) && c.Seq == 0 })
 	options := slices.ContainsFunc(all, func(c Classified) bool { return c.Options.Incomplete })
+	times := !slices.ContainsFunc(differences, func(d difference) bool {
+		return !slices.Contains([]string{"tcp.analysis.ack_rtt", "tcp.analysis.initial_rtt", "tcp.analysis.rto"}, d.name)
+	})
+	manyAndFIN := len(all) > maxUnacked && slices.ContainsFunc(all, func(c Classified) bool { return FINs(c.Segment) })
 	stats := r.Stats()
 	for _, row := range []struct {
 		name string
@@ -118,6 +122,8 @@ func explanation(all []Classified, r *Reader, theirs map[int]frame) string {
 		{"The file's length of a packet is wrong", r.lengthsLost > 0},
 		{"Headers that the network has damaged", stats.Undecodable > stats.CutOff},
 		{fmt.Sprintf("What is read: tshark sees %d frames that are not, and %d are that it does not see", missing, more), missing+more > 0},
+		{"Fractions of a second that are one or more", times},
+		{"A FIN after 10,000 unacknowledged segments", manyAndFIN},
 		{"Sequence number 0", zero},
 		{"A late reset with number 0", lateReset},
 		{"Options cut off by the snap length", options},
