@@ -30,7 +30,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PRIVILEGED   = $(shell internal/testenv/packages guest)
 BOOTS_GUESTS = $(shell internal/testenv/packages boots)
 
-.PHONY: help hello lab plan test examples unit privileged reproducible seeds kernels mutate kill fuzz bench bench-compare exported lint setup clean
+.PHONY: help hello lab plan test examples unit privileged reproducible seeds kernels mutate kill fuzz bench bench-compare captures exported lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,6 +114,10 @@ bench: setup ## measure what performance is claimed: a table, which docs/perform
 
 bench-compare: setup ## the same of another commit in turns with this one, compared by benchstat (REV=, COUNT=, BENCH=)
 	@internal/benchtable/compare '$(REV)' $(COUNT)
+
+captures: ## compare the marks of all captures in a folder with tshark's, frame by frame (DIR=)
+	@[ -n '$(DIR)' ] || { echo 'Which folder? make captures DIR=FOLDER' >&2; exit 2; }
+	TCPLAB_REQUIRE_TSHARK=1 TCPLAB_FOLDER='$(abspath $(DIR))' go test -v -count 1 -timeout 24h -run '^TestAgreesInFolder$$' ./harness/analysis
 
 exported: ## write docs/exported.md: how many names each package exports
 	go test ./docs -count 1 -run '^TestExportedNamesAreCounted$$' -update

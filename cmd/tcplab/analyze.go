@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -13,15 +14,16 @@ import (
 )
 
 func newAnalyze() *cobra.Command {
-	var asJSON, findingsOnly bool
-	var streams []int
+	var asJSON, findingsOnly, all bool
+	var chosen choice
 	command := &cobra.Command{
 		Use:   "analyze FILE...",
 		Short: "Say what happened in a packet capture, and why",
 		Long: `Read packet captures (pcap or pcapng, of any program, compressed with gzip or not; "-" is
 standard input) and print each TCP conversation: handshake, options, round trips, windows,
 retransmissions by cause, and how it ended. What went wrong is listed below it, with the frames
-that show it, the likely cause, and what to look at next. docs/analysis.md explains all of it.
+that show it, the likely cause, and what to look at next. Of many conversations there is an overview:
+equal findings are one line, the worst first. docs/analysis.md explains all of it.
 
 Stream and frame numbers match Wireshark's, except that each interface is numbered as its own
 stream. It exits with 1 if a file could not be read to its end; what could be read is printed.`,
@@ -36,7 +38,8 @@ stream. It exits with 1 if a file could not be read to its end; what could be re
 			for _, file := range args {
 				report, err := analyze(command.InOrStdin(), file)
 				if err == nil {
-					err = choose(report, streams, findingsOnly)
+					chosen.sick = findingsOnly && asJSON // the text counts the others
+					err = chosen.choose(report)
 				}
 				if err != nil {
 					unread = append(unread, err)
@@ -48,7 +51,7 @@ stream. It exits with 1 if a file could not be read to its end; what could be re
 				damaged = damaged || report.Damaged
 				document.Files = append(document.Files, report)
 			}
-			if err := write(command.OutOrStdout(), document, asJSON, findingsOnly); err != nil {
+			if err := write(command.OutOrStdout(), document, asJSON, findingsOnly, all || chosen.named()); err != nil {
 				return err
 			}
 			switch {
@@ -63,7 +66,10 @@ stream. It exits with 1 if a file could not be read to its end; what could be re
 	flags := command.Flags()
 	flags.BoolVar(&asJSON, "json", false, "print JSON, of the schema in docs/analysis.md")
 	flags.BoolVar(&findingsOnly, "findings", false, "print only what went wrong (with --json: only conversations with findings)")
-	flags.IntSliceVar(&streams, "stream", nil, "print only the conversation of that number (may be given several times)")
+	flags.BoolVar(&all, "all", false, fmt.Sprintf("print all conversations in full; of more than %d there is an overview otherwise", overviewFrom))
+	flags.IntSliceVar(&chosen.streams, "stream", nil, "print only the conversation of that number (may be given several times)")
+	flags.StringSliceVar(&chosen.hosts, "host", nil, "print only conversations of that IP address (may be given several times)")
+	flags.UintSliceVar(&chosen.ports, "port", nil, "print only conversations of that port (may be given several times)")
 	return command
 }
 
@@ -88,20 +94,46 @@ func analyze(in io.Reader, file string) (*analysis.Report, error) {
 	return analysis.Analyze(reader), nil
 }
 
+// choice is which conversations are asked for: all if it is empty.
+type choice struct {
+	streams []int
+	hosts   []string // addresses
+	ports   []uint
+	sick    bool // those with findings
+}
+
+// named reports whether some are named, which are then printed in full.
+func (c *choice) named() bool { return len(c.streams)+len(c.hosts)+len(c.ports) > 0 }
+
 // choose leaves the conversations that were asked for.
-func choose(report *analysis.Report, streams []int, findingsOnly bool) error {
-	for _, n := range streams {
+func (c *choice) choose(report *analysis.Report) error {
+	for _, n := range c.streams {
 		if n < 0 || n >= len(report.Conversations) {
 			return fmt.Errorf("%s has no stream %d: it has %d, numbered from 0", report.File, n, len(report.Conversations))
 		}
 	}
-	report.Conversations = slices.DeleteFunc(report.Conversations, func(c analysis.Conversation) bool {
-		return len(streams) > 0 && !slices.Contains(streams, c.Stream) || findingsOnly && len(c.Findings) == 0
+	hosts := make([]netip.Addr, len(c.hosts))
+	for i, h := range c.hosts {
+		address, err := netip.ParseAddr(h)
+		if err != nil {
+			return fmt.Errorf("--host %s is not an IP address: %w", h, err)
+		}
+		hosts[i] = address.Unmap()
+	}
+	report.Conversations = slices.DeleteFunc(report.Conversations, func(x analysis.Conversation) bool {
+		a, b := x.Client.Addr, x.Server.Addr
+		return len(c.streams) > 0 && !slices.Contains(c.streams, x.Stream) ||
+			len(hosts) > 0 && !slices.Contains(hosts, a.Addr().Unmap()) && !slices.Contains(hosts, b.Addr().Unmap()) ||
+			len(c.ports) > 0 && !slices.Contains(c.ports, uint(a.Port())) && !slices.Contains(c.ports, uint(b.Port())) ||
+			c.sick && len(x.Findings) == 0
 	})
 	return nil
 }
 
-func write(w io.Writer, document analysis.Document, asJSON, findingsOnly bool) error {
+// overviewFrom is how many conversations a person reads one after the other.
+const overviewFrom = 100
+
+func write(w io.Writer, document analysis.Document, asJSON, findingsOnly, full bool) error {
 	if asJSON {
 		return writeJSON(w, document)
 	}
@@ -109,7 +141,13 @@ func write(w io.Writer, document analysis.Document, asJSON, findingsOnly bool) e
 		if i > 0 {
 			fmt.Fprintln(w)
 		}
-		if err := report.WriteText(w, findingsOnly); err != nil {
+		var err error
+		if !full && len(report.Conversations) > overviewFrom {
+			err = report.WriteOverview(w)
+		} else {
+			err = report.WriteText(w, findingsOnly)
+		}
+		if err != nil {
 			return err
 		}
 	}

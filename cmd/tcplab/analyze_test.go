@@ -4,10 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness/analysis"
@@ -139,4 +145,62 @@ func TestAnalyzeOddFiles(t *testing.T) {
 
 	_, _, err = analyzeCommand(nil)
 	g.Expect(err).To(MatchError(ContainSubstring("requires at least 1 arg")))
+}
+
+// TestAnalyzeOverview: of many conversations there is a line for those that are alike.
+func TestAnalyzeOverview(t *testing.T) {
+	g := NewWithT(t)
+	file := synFlood(g, 500)
+	output, _, err := analyzeCommand(file, "-")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(And(HavePrefix("standard input\n500 TCP segments"), MatchRegexp(`4\d\d  to 192\.0\.2\.2:80, #0 to #\d+  unanswered-syn\n`)))
+	g.Expect(strings.Count(output, "\n")).To(BeNumerically("<", 10))
+
+	full, _, err := analyzeCommand(file, "--all", "-")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(strings.Count(full, "! unanswered-syn")).To(BeNumerically(">", 400))
+
+	one, _, err := analyzeCommand(file, "--stream", "7", "-")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(one).To(And(ContainSubstring("#7 "), ContainSubstring("! unanswered-syn")))
+}
+
+func TestAnalyzeChoosesHostsAndPorts(t *testing.T) {
+	g := NewWithT(t)
+	file := synFlood(g, 500)
+	for _, tt := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"--host", "10.0.0.7"}, 1},
+		{[]string{"--host", "10.0.0.7,10.0.1.0"}, 2},
+		{[]string{"--host", "192.0.2.2"}, 500},
+		{[]string{"--port", "80"}, 500},
+		{[]string{"--port", "443"}, 0},
+		{[]string{"--port", "40000", "--host", "10.0.0.9"}, 1},
+	} {
+		output, _, err := analyzeCommand(file, append([]string{"--json"}, append(tt.args, "-")...)...)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(document(g, output).Files[0].Conversations).To(HaveLen(tt.want), "%v", tt.args)
+	}
+	_, _, err := analyzeCommand(file, "--host", "example.com", "-")
+	g.Expect(err).To(MatchError(ContainSubstring("--host example.com is not an IP address")))
+}
+
+// synFlood is a capture of SYNs, each of another client, ten in a second.
+func synFlood(g Gomega, n int) []byte {
+	var out bytes.Buffer
+	w := pcapgo.NewWriter(&out)
+	g.Expect(w.WriteFileHeader(65536, layers.LinkTypeEthernet)).To(Succeed())
+	for i := range n {
+		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: net.IP{10, 0, byte(i >> 8), byte(i)}, DstIP: net.IP{192, 0, 2, 2}}
+		tcp := &layers.TCP{SrcPort: 40000, DstPort: 80, SYN: true}
+		g.Expect(tcp.SetNetworkLayerForChecksum(ip)).To(Succeed())
+		b := gopacket.NewSerializeBuffer()
+		g.Expect(gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
+			&layers.Ethernet{SrcMAC: make([]byte, 6), DstMAC: make([]byte, 6), EthernetType: layers.EthernetTypeIPv4}, ip, tcp)).To(Succeed())
+		info := gopacket.CaptureInfo{Timestamp: time.Unix(0, int64(i)*int64(100*time.Millisecond)), CaptureLength: len(b.Bytes()), Length: len(b.Bytes())}
+		g.Expect(w.WritePacket(info, b.Bytes())).To(Succeed())
+	}
+	return out.Bytes()
 }

@@ -236,25 +236,51 @@ type conversationTracker struct {
 
 // builder follows the conversations of a capture.
 type builder struct {
-	all      []*conversationTracker
-	byStream map[int]*conversationTracker
+	all      []*follower
+	byStream map[int]*follower
 	end      time.Duration // the latest time so far
 	kernel   map[Flow][]kernelRetransmission
 }
 
 func newBuilder(events []KernelEvent) *builder {
-	return &builder{byStream: make(map[int]*conversationTracker), kernel: kernelRetransmissions(events)}
+	return &builder{byStream: make(map[int]*follower), kernel: kernelRetransmissions(events)}
 }
 
 func (b *builder) add(s *Classified) {
 	b.end = max(b.end, s.At)
-	c := b.byStream[s.Stream]
-	if c == nil {
-		c = b.open(s)
-		b.byStream[s.Stream] = c
-		b.all = append(b.all, c)
+	f := b.byStream[s.Stream]
+	if f == nil {
+		f = &follower{}
+		b.byStream[s.Stream] = f
+		b.all = append(b.all, f)
 	}
-	c.add(s)
+	if f.tracker == nil && len(f.waiting) < maxWaiting {
+		f.waiting = append(f.waiting, *s)
+		return
+	}
+	b.follow(f).add(s)
+}
+
+// follower follows a conversation. Of a scan or a flood there are many, of a segment or two each: a tracker, which is large, is
+// made when there are more.
+type follower struct {
+	tracker *conversationTracker
+	waiting []Classified
+}
+
+// maxWaiting is how many segments wait for a tracker.
+const maxWaiting = 2
+
+// follow is the tracker, with all segments so far.
+func (b *builder) follow(f *follower) *conversationTracker {
+	if f.tracker == nil {
+		f.tracker = b.open(&f.waiting[0])
+		for i := range f.waiting {
+			f.tracker.add(&f.waiting[i])
+		}
+		f.waiting = nil
+	}
+	return f.tracker
 }
 
 func (b *builder) open(s *Classified) *conversationTracker {
@@ -281,7 +307,8 @@ func (c *conversationTracker) passes(name string) {
 // quoted takes note of an ICMP error about a segment of a conversation.
 func (b *builder) quoted(stream int, q *quotation) {
 	b.end = max(b.end, q.At)
-	if c := b.byStream[stream]; c != nil {
+	if f := b.byStream[stream]; f != nil {
+		c := b.follow(f)
 		if q.Src == c.Client.Addr {
 			c.client.quoted(q)
 		} else {
@@ -306,10 +333,13 @@ func clientOf(s *Classified) Flow {
 func (b *builder) finish() []Conversation {
 	done := make([]Conversation, len(b.all))
 	oneWay := b.oneWay()
-	for i, c := range b.all {
+	b.byStream = nil
+	for i, f := range b.all {
+		c := b.follow(f)
 		c.captureEnd = b.end
 		c.oneWayCapture = oneWay[c.Interface]
 		done[i] = c.finish()
+		b.all[i] = nil
 	}
 	return done
 }

@@ -155,8 +155,8 @@ func checkConversations(t *testing.T, all []Classified) *Report {
 	for i := range all {
 		b.add(&all[i])
 	}
-	for _, c := range b.all {
-		for _, d := range c.trackers() {
+	for _, f := range b.all {
+		for _, d := range b.follow(f).trackers() {
 			if len(d.passed.ranges) > maxRanges || len(d.flight.live()) > maxUnacked || cap(d.flight.list) > 4*maxUnacked || len(d.row) > maxFrames {
 				t.Fatalf("%+v grows", d)
 			}

@@ -132,6 +132,11 @@ func TestFeedbackOfAccurateECN(t *testing.T) {
 		{"the handshake is missing, nothing was marked", join(data, []line{server(ms, ackf|counter(0), 1, 201, 0, 0)}), nil, 0, 0, nobody},
 	} {
 		segments, _ := segmentsOf(tt.lines, client4, server4, 1000, 2000)
+		for i := range segments {
+			if segments[i].Length > 0 {
+				segments[i].ECN = 2 // ECT(0)
+			}
+		}
 		c := Conversations(Classify(slices.Values(segments)))[0]
 		reported, bytes := c.Client.CEReported+c.Server.CEReported, c.Client.CEBytesReported+c.Server.CEBytesReported
 		frames := found(c.Client.ACE, c.Server.ACE).First

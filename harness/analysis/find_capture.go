@@ -72,8 +72,13 @@ func (d *sideTracker) beyondSYN() bool { return d.Segments > d.syns }
 // oneWay returns the interfaces of whose conversations none has both directions, and some are known to have had them.
 func (b *builder) oneWay() map[string]bool {
 	oneWay, both := make(map[string]bool), make(map[string]bool)
-	for _, c := range b.all {
+	for _, f := range b.all {
+		c := f.tracker
 		switch {
+		case c == nil: // too short to know more of it
+			if last := len(f.waiting) - 1; f.waiting[0].Src != f.waiting[last].Src {
+				both[f.waiting[0].Interface] = true
+			}
 		case c.client.Segments > 0 && c.server.Segments > 0:
 			both[c.Interface] = true
 		case c.client.hearsUnseen() || c.server.hearsUnseen():

@@ -6,8 +6,13 @@ import (
 )
 
 // findCongestion demands a mark of congestion (CE), ECE where the handshake agreed on classic ECN, or an ACE counter that has grown where it
-// agreed on accurate ECN. The same bits mean other things in a handshake, and nothing without ECN (ecn.go).
+// agreed on accurate ECN. The same bits mean other things in a handshake, and nothing without ECN (ecn.go). Where the handshake is
+// missing, other packets have to say that they may be marked (ECT): damaged headers look like marks.
 func (c *conversationTracker) findCongestion(d *sideTracker) {
+	whole := c.ecn.hasSYN && c.ecn.hasSYNACK
+	if !whole && !c.client.capable && !c.server.capable {
+		return // a queue marks only what says that it may
+	}
 	if c.ECN == ECNNone || d.CE.Count+d.ECE.Count+d.ACE.Count == 0 {
 		return // without ECN nobody has marked anything: the bits mean something else, or the headers are not sane
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+
+	"github.com/gopacket/gopacket/layers"
 )
 
 // wantFrames is what Frames makes of records, in a file with names.
@@ -15,7 +17,7 @@ func wantFrames(records []record) []Frame {
 	for i, r := range records {
 		f := Frame{
 			Frame: i + 1, Time: epoch.Add(r.at), At: r.at, Interface: [...]string{"a", "b"}[r.intf], Direction: r.dir,
-			Length: max(r.length, len(r.data)), Data: r.data,
+			LinkType: int(layers.LinkTypeEthernet), Length: max(r.length, len(r.data)), Data: r.data,
 		}
 		frames = append(frames, f)
 	}

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-
-	"github.com/gopacket/gopacket/pcapgo"
 )
 
 // What a reader keeps in memory is bounded, whatever the numbers in a file say. No capture of a network comes near.
@@ -124,12 +122,4 @@ func (f *blockFilter) next() error {
 	}
 	f.left = length
 	return nil
-}
-
-// bounded limits a pcap file's packets.
-func bounded(r *pcapgo.Reader) *pcapgo.Reader {
-	if r.Snaplen() > maxPacket {
-		r.SetSnaplen(maxPacket)
-	}
-	return r
 }

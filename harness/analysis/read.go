@@ -276,27 +276,6 @@ func noEOF(err error) error {
 	return err
 }
 
-type pcapSource struct{ r *pcapgo.Reader }
-
-func newPcapSource(in io.Reader) (*pcapSource, error) {
-	r, err := pcapgo.NewReader(in)
-	if err != nil {
-		return nil, err
-	}
-	return &pcapSource{bounded(r)}, nil
-}
-
-func (s *pcapSource) next() ([]byte, entry, error) {
-	data, info, err := s.r.ZeroCopyReadPacketData()
-	// A file that ends right after a packet's header gives io.EOF as well.
-	if errors.Is(err, io.EOF) && info.CaptureLength > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	return data, entry{CaptureInfo: info, link: s.r.LinkType()}, err
-}
-
-func (s *pcapSource) interfaces() []Interface { return nil }
-
 type ngSource struct {
 	r         *pcapgo.NgReader
 	bigEndian bool

@@ -320,3 +320,58 @@ func BenchmarkRead(b *testing.B) {
 		})
 	}
 }
+
+// TestReaderReadsOldPcap: versions 2.0 to 2.3, of which some have the two lengths of a packet exchanged, and the patched format whose packets
+// have more of a header.
+func TestReaderReadsOldPcap(t *testing.T) {
+	in := records(t)
+	want, _ := readAll(t, pcap(binary.LittleEndian, false, in...))
+	for name, change := range map[string]func(b []byte) []byte{
+		"2.0": func(b []byte) []byte { return exchanged(b, 0) },
+		"2.2": func(b []byte) []byte { return exchanged(b, 2) },
+		"2.3": func(b []byte) []byte { b[6] = 3; return b },
+		"patched": func(b []byte) []byte {
+			binary.LittleEndian.PutUint32(b, magicModified)
+			out := slices.Clone(b[:24])
+			for at := 24; at < len(b); {
+				n := int(binary.LittleEndian.Uint32(b[at+8:]))
+				out = slices.Concat(out, b[at:at+16], make([]byte, 8), b[at+16:at+16+n])
+				at += 16 + n
+			}
+			return out
+		},
+		"captured more than there was": func(b []byte) []byte {
+			binary.LittleEndian.PutUint32(b[24+12:], 10) // of the ARP packet
+			return b
+		},
+	} {
+		got, r := readAll(t, change(pcap(binary.LittleEndian, false, in...)))
+		if r.Err() != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v; %v", name, got, want, r.Err())
+		}
+	}
+	for name, spoil := range map[string]func(b []byte){
+		"version 2.5": func(b []byte) { b[6] = 5 },
+		"version 1.0": func(b []byte) { b[4], b[6] = 1, 0 },
+		"magic":       func(b []byte) { b[0] = 0 },
+	} {
+		b := pcap(binary.LittleEndian, false, in...)
+		spoil(b)
+		if _, err := NewReader(bytes.NewReader(b)); !errors.Is(err, ErrFormat) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// exchanged has the captured length of each packet behind its length.
+func exchanged(b []byte, minor byte) []byte {
+	b[6] = minor
+	for at := 24; at < len(b); {
+		n := int(binary.LittleEndian.Uint32(b[at+8:]))
+		lengths := slices.Clone(b[at+8 : at+16])
+		copy(b[at+8:], lengths[4:])
+		copy(b[at+12:], lengths[:4])
+		at += 16 + n
+	}
+	return b
+}

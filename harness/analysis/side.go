@@ -59,7 +59,8 @@ type sideTracker struct {
 	probing, hasProbed bool
 	probed             uint32
 
-	feedback // of accurate ECN
+	feedback      // of accurate ECN
+	capable  bool // it sent packets that said they may be marked (ECT)
 
 	limitedFirst Frames // of Limited
 
@@ -131,7 +132,10 @@ func (d *sideTracker) count(s *Classified) {
 			d.Marks[i].add(s.Frame)
 		}
 	}
-	if s.ECN == 3 {
+	switch s.ECN {
+	case 1, 2:
+		d.capable = true
+	case 3:
 		d.CE.add(s.Frame)
 	}
 	if s.Flags&(FlagECE|FlagSYN) == FlagECE { // in a SYN it asks for ECN; of accurate ECN it is a bit of a counter: finishECN

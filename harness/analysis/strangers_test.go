@@ -272,7 +272,10 @@ var strangers = map[string]func() []stranger{
 			lines := exchanges(2, 10, 10, ms, true)
 			lines[4].Flags |= FlagECE
 			return lines
-		}()})
+		}()}, stranger{name: "fuzzed, without the handshake", lines: exchanges(3, 10, 10, ms, true)[3:], edit: func(s []Segment) []Segment {
+			s[2].ECN, s[4].Flags = 3, s[4].Flags|FlagECE|FlagAE
+			return s
+		}})
 	},
 	"never acknowledged, and no evidence of a size": func() []stranger {
 		var all []stranger

@@ -66,12 +66,22 @@ func tsharkCommand(t testing.TB, file string) *exec.Cmd {
 
 func tshark(t testing.TB, file string) map[int]frame {
 	t.Helper()
+	frames, complaint := tsharkOf(t, file)
+	if complaint != "" {
+		t.Fatalf("tshark, of %s: %s", file, complaint)
+	}
+	return frames
+}
+
+// tsharkOf is what tshark says, and of what it complains if it does not come to the end.
+func tsharkOf(t testing.TB, file string) (all map[int]frame, complaint string) {
+	t.Helper()
 	cmd := tsharkCommand(t, file)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v: %v\n%s", cmd, err, &stderr)
+		complaint = fmt.Sprintf("%v: %s", err, &stderr)
 	}
 	frames := make(map[int]frame)
 	lines := bufio.NewScanner(bytes.NewReader(out))
@@ -95,7 +105,7 @@ func tshark(t testing.TB, file string) map[int]frame {
 		}
 		frames[n] = f
 	}
-	return frames
+	return frames, complaint
 }
 
 // ours is what tshark should say, of classified segments.

@@ -7,6 +7,7 @@ const (
 	linkNull      = 0
 	linkEthernet  = 1
 	linkPPP       = 9
+	linkFDDI      = 10
 	linkRawBSD    = 12
 	linkRawOther  = 14
 	linkPPPHDLC   = 50
@@ -35,7 +36,7 @@ const (
 
 // linkNames are the names of those, and of some that have no IP.
 var linkNames = map[int]string{
-	linkNull: "BSD loopback", linkEthernet: "Ethernet", 3: "AX.25", 6: "Token Ring", 8: "SLIP", linkPPP: "PPP", 10: "FDDI", linkRawBSD: "raw IP", linkRawOther: "raw IP",
+	linkNull: "BSD loopback", linkEthernet: "Ethernet", 3: "AX.25", 6: "Token Ring", 8: "SLIP", linkPPP: "PPP", linkFDDI: "FDDI", linkRawBSD: "raw IP", linkRawOther: "raw IP",
 	linkPPPHDLC: "PPP in HDLC framing", linkPPPoE: "PPPoE", linkATM: "ATM (RFC 2684)", linkRaw: "raw IP", linkCiscoHDLC: "Cisco HDLC", link80211: "802.11", linkFrame: "Frame Relay",
 	linkLoop: "OpenBSD loopback", linkEnc: "OpenBSD IPsec", linkSLL: "Linux cooked", linkPFLog: "OpenBSD pflog", linkPrism: "802.11 with Prism", 122: "IP over Fibre Channel",
 	linkRadiotap: "802.11 with radiotap", 138: "IP over IEEE 1394", 140: "MTP2", 143: "DOCSIS", 147: "USER0", linkAVS: "802.11 with AVS", linkPPPD: "pppd", 177: "LAPD", 187: "Bluetooth HCI",
@@ -72,6 +73,8 @@ func (w *walk) linkLayer(link int, b []byte, n int) Verdict {
 		return w.llc(b, n)
 	case linkEnc:
 		return w.skip(b, n, 12, w.version)
+	case linkFDDI: // frame control, and two addresses
+		return w.skip(b, n, 13, w.llc)
 	case linkMPLS:
 		return w.mpls(b, n)
 	}

@@ -99,6 +99,9 @@ func Wrappings() []Wrapping {
 	one("PPPoE link", 51, func(ip []byte) []byte { return slices.Concat([]byte{0x11, 0, 0, 1}, be16(2+len(ip)), pppType(ip), ip) })
 	one("Frame Relay", 107, func(ip []byte) []byte { return slices.Concat([]byte{0x18, 0x41, 3}, nlpid(ip), ip) })
 	one("LLC on ATM", 100, func(ip []byte) []byte { return slices.Concat([]byte{0xaa, 0xaa, 3, 0, 0, 0}, etherType(ip), ip) })
+	one("FDDI", 10, func(ip []byte) []byte {
+		return slices.Concat([]byte{0x50}, make([]byte, 12), []byte{0xaa, 0xaa, 3, 0, 0, 0}, etherType(ip), ip)
+	})
 	one("NFLOG", 239, nflog(binary.LittleEndian))
 	one("802.11", 105, func(ip []byte) []byte { return wireless(ip, false, false) })
 	one("802.11, between access points", 105, func(ip []byte) []byte { return wireless(ip, false, true) })
