@@ -10,6 +10,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/internal/header"
+	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -47,7 +48,7 @@ what that quotes. FILE is a pcapng or pcap file, - is standard input.`,
 			}
 			about := ""
 			if frame.Interface != "" {
-				about = " on " + frame.Interface
+				about = " on " + text.Printable(frame.Interface)
 			}
 			fmt.Fprintf(out, "Frame %d%s, %v after the first one (%s): %d bytes, %d captured\n", frame.Frame, about, frame.At,
 				start.UTC().Format("2006-01-02 15:04:05 UTC"), frame.Length, len(frame.Data))

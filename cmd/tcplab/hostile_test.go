@@ -124,9 +124,19 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 	capture := hostileCapture(t)
 	a, b := hostileRun(t, "a", 1), hostileRun(t, "b", 9)
 	dangling := filepath.Join(t.TempDir(), hostileFile)
+	settings := filepath.Join(t.TempDir(), "settings")
+	if err := os.WriteFile(settings, []byte("net.ipv4.tcp_fin_timeout = "+strings.ReplaceAll(hostileText, "\n", " ")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := []string{"--rate", "1mbit", "--rtt", "1ms", "--kernel", "6.1"}
 	cases := map[string][][]string{
-		"run":          {{"--clock", hostile}, {"--junit", dangling + "/x"}, {"--report", hostile}, {"--report", "json=" + dangling + "/x"}, {"--kernel", hostile + ","}},
-		"report":       {{a.Path(), b.Path()}, {"--format", hostile}, {dangling}},
+		"run": {{"--clock", hostile}, {"--junit", dangling + "/x"}, {"--report", hostile}, {"--report", "json=" + dangling + "/x"}, {"--kernel", hostile + ","}},
+		"report": {{a.Path(), b.Path()}, {"--format", hostile}, {dangling}, {"--matrix", hostile}, {"--matrix", "(" + hostile},
+			{a.Path(), "--matrix", "(?s)(?P<row>t)(?P<column>.*)"}},
+		"decode": {{capture, "--frame", "1"}, {capture, "--frame", "9"}, {dangling, "--frame", "1"}, {capture, "--frame", "1", "--json"}},
+		"probe":  {{hostile}, {hostile + ":1", "-n", "1"}, {"127.0.0.1:" + hostile}, {"127.0.0.1:1", "--send", hostile}, {"127.0.0.1:1", "--http", hostile}},
+		"tune": {{"--rate", hostile, "--rtt", "1ms"}, append(path, "--from", settings), append(path, "--from", dangling), append(path, "--loss", hostile),
+			append(path, "--format", hostile)},
 		"list":         {{"--focus", "(" + hostile}, {"--label", "(" + hostile}},
 		"analyze":      {{capture}, {"--findings", capture}, {"--json", capture}, {dangling}, {"--stream", "7", capture}},
 		"compare":      {{a.Path(), b.Path()}, {"--bytes", a.Path(), b.Path()}, {"--behaviour", "--all", a.Path(), b.Path()}, {"--markdown", a.Path(), b.Path()}, {dangling, dangling}},

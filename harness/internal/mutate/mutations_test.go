@@ -255,7 +255,7 @@ var mutations = []mutation{
 		old:    "if number > a.last {",
 		new:    "if number != 0 {",
 		suites: []string{programs},
-		focus:  "restarts with its ledger",
+		focus:  "survives a link that is dark for 30 s",
 	},
 	{
 		name:   "a pool does not look at the socket",
