@@ -25,6 +25,8 @@ const (
 	oracle  = "github.com/tcplab/tcplab/harness/oracle"
 	peers   = "github.com/tcplab/tcplab/peers"
 	runner  = "github.com/tcplab/tcplab/internal/runner"
+
+	reconnect = "github.com/tcplab/tcplab/peers/course/reconnect"
 )
 
 var mutations = []mutation{
@@ -250,12 +252,19 @@ var mutations = []mutation{
 		tests: harness, match: "TestWhatIsSkipped",
 	},
 	{
-		name:   "a server processes again what it has processed",
-		file:   "peers/course/reconnect/server.go",
-		old:    "if number > a.last {",
-		new:    "if number != 0 {",
+		name:  "a server processes again what it has processed",
+		file:  "peers/course/reconnect/server.go",
+		old:   "if number > a.last {",
+		new:   "if number != 0 {",
+		tests: reconnect, match: "TestServerProcessesAMessageOnce$",
+	},
+	{
+		name:   "a client takes a server that has forgotten all for the same",
+		file:   "peers/course/reconnect/client.go",
+		old:    "if c.known && c.ledger != ledger {",
+		new:    "if false {",
 		suites: []string{programs},
-		focus:  "survives a link that is dark for 30 s",
+		focus:  "restarts without its ledger",
 	},
 	{
 		name:   "a pool does not look at the socket",

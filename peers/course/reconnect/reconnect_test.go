@@ -441,6 +441,27 @@ func TestServerRefuses(t *testing.T) {
 	}
 }
 
+// A message that comes again is acknowledged again, and not processed: a client may not have seen the first acknowledgement.
+func TestServerProcessesAMessageOnce(t *testing.T) {
+	g := NewWithT(t)
+	ours, theirs := servetest.Pair(t)
+	var processed tally
+	ended := make(chan error, 1)
+	go func() { ended <- (&Server{Ledger: NewLedger(), Handle: processed.handle}).serve(theirs) }()
+	g.Expect(writeNumbers(ours, 7)).To(Succeed()) // the hello
+	_, err := readNumber(ours)                    // the ledger
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(readNumber(ours)).To(BeZero())
+	for _, number := range []uint64{1, 1, 2, 1} {
+		_, err := ours.Write(encode(number, []byte("x")))
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(readNumber(ours)).To(Equal(number))
+	}
+	g.Expect(ours.CloseWrite()).To(Succeed())
+	g.Expect(<-ended).To(MatchError(io.EOF))
+	g.Expect(processed.order).To(Equal([]uint64{1, 2}))
+}
+
 func TestSlowClientsAreClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewWithT(t)
