@@ -49,6 +49,8 @@
 //
 // What a program leaves behind in a host, such as a daemon, is killed with the host.
 //
+// A spec that needs programs which are not of its suite says so by [Programs], a decorator: they are packed into its guest.
+//
 // # Evidence
 //
 // What a scenario watches it starts with one word, before it acts, and reads afterwards. All of it
