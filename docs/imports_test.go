@@ -17,7 +17,8 @@ var leaves = map[string][]string{
 	"harness/analysis": {
 		"github.com/gopacket/gopacket", "github.com/gopacket/gopacket/endian", "github.com/gopacket/gopacket/layers",
 		"github.com/gopacket/gopacket/pcapgo", "golang.org/x/net/bpf", "golang.org/x/sys/unix", "golang.org/x/text/transform",
-		"golang.org/x/text/width", module + "/internal/ethernet", module + "/internal/text", module + "/peers/tcpinfo",
+		"golang.org/x/text/width", module + "/harness/analysis/internal/packet", module + "/internal/ethernet", module + "/internal/text",
+		module + "/peers/tcpinfo",
 	},
 	"harness/oracle": {"golang.org/x/sys/unix", module + "/harness/bounds", module + "/internal/ethernet", module + "/harness/kernelversion"},
 }

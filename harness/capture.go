@@ -138,7 +138,8 @@ func sentBy(host *Host) analysis.Filter {
 	return func(s analysis.Segment) bool { return addresses[s.Src.Addr()] }
 }
 
-// Datagrams are the capture's UDP datagrams, without those that a rule dropped before they were sent, and without fragments of IP.
+// Datagrams are the capture's UDP datagrams, without those that a rule dropped before they were sent. One in fragments of IP is
+// there once, when the last of them is.
 func (c *Capture) Datagrams() []analysis.Datagram {
 	ginkgo.GinkgoHelper()
 	check(c.over(c.file))

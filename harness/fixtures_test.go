@@ -117,6 +117,10 @@ var fixtures = map[string]fixture{
 		ginkgo.It("needs nothing", func() {})
 		ginkgo.It("is skipped for another reason", func() { ginkgo.Skip("not on a Sunday") })
 	}},
+	"lacks a program": {specs: func() {
+		ginkgo.It("needs a program", Programs("no-such-program"), func() { ginkgo.Fail("it ran") })
+		ginkgo.It("needs nothing", func() {})
+	}},
 	"lacks and fails": {specs: func() {
 		ginkgo.It("needs what is missing", func() { unavailable(errors.New("there is no such thing here")) })
 		ginkgo.It("fails", func() { ginkgo.Fail("as always") })

@@ -27,6 +27,16 @@ func TestWhatIsSkippedIsSaid(t *testing.T) {
 	g.Expect(start(t, "lacks", "--ginkgo.dry-run").finish(0).output.String()).NotTo(ContainSubstring("tcplab:"))
 }
 
+// A spec whose program is not installed does not run, whatever else it needs, and is named with what to do.
+func TestSpecsWithoutTheirProgramAreSkipped(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	const reason = "needs no-such-program, which is not installed: apt-get install --no-install-recommends no-such-program"
+	output := start(t, "lacks a program").finish(0).output.String()
+	g.Expect(output).To(ContainSubstring("tcplab: fixture lacks a program: 1 of 2 specs were skipped"))
+	g.Expect(output).To(ContainSubstring("tcplab:   " + reason + "\n"))
+}
+
 // "go test ./..." shows nothing of a package that passes.
 func TestWhatIsSkippedIsSaidBehindGo(t *testing.T) {
 	t.Parallel()

@@ -42,6 +42,7 @@ func RunSpecs(t *testing.T, description string, args ...any) bool {
 	suiteName = description
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	ginkgo.BeforeEach(skipOtherKernel)
+	ginkgo.BeforeEach(skipMissingPrograms)
 	ginkgo.BeforeEach(requireKernel)
 	ginkgo.BeforeEach(skipOtherFamily)
 	all := 0
@@ -119,7 +120,12 @@ func requireKernel() {
 // fails with it where nothing may be missing.
 func unavailable(err error) {
 	ginkgo.GinkgoHelper()
-	reason := fmt.Sprintf("%v\nThis works on any Linux machine: %s", err, guestCommand())
+	missing(err, fmt.Sprintf("%v\nThis works on any Linux machine: %s", err, guestCommand()))
+}
+
+// missing is unavailable with a reason of its own.
+func missing(err error, reason string) {
+	ginkgo.GinkgoHelper()
 	if os.Getenv("TCPLAB_REQUIRE") == "1" {
 		ginkgo.Fail(reason)
 	}

@@ -27,26 +27,7 @@ func pad(s string, n int, right bool) string {
 // that is longer than a line is broken anywhere; what does not fit into the last line is cut.
 func wrap(s string, n, most int) []string {
 	n = max(n, len(ellipsis)+1)
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(printable(s)) {
-		if line != "" && displayWidth(line)+1+displayWidth(word) <= n {
-			line += " " + word
-			continue
-		}
-		if line != "" {
-			lines = append(lines, line)
-		}
-		for displayWidth(word) > n {
-			var head string
-			head, word = prefix(word, n)
-			lines = append(lines, head)
-		}
-		line = word
-	}
-	if line != "" {
-		lines = append(lines, line)
-	}
+	lines := text.Wrap(printable(s), n)
 	if len(lines) > most {
 		lines[most-1] = cut(lines[most-1]+" "+lines[most], n)
 		if !strings.HasSuffix(lines[most-1], ellipsis) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ import (
 )
 
 func newReport() *cobra.Command {
-	var format string
+	var format, matrix string
 	command := &cobra.Command{
 		Use:   "report [RUN...]",
 		Short: "Print what came of a run: as a table, or for other programs",
@@ -32,15 +33,25 @@ func newReport() *cobra.Command {
 Several runs make one report, of which each kernel and seed has its own part. What did not run
 to its end is in each format. docs/ci.md has more of them.
 
+With --matrix PATTERN it prints scenarios as one table in Markdown, rows against columns: those
+whose text matches a regular expression with the groups (?P<row>...) and (?P<column>...).
+
 It exits with 0 if the report is written, whatever came of the run.`,
 		Example: `  tcplab report
   tcplab report results/today-6.1 results/today-6.12 --format junit >junit.xml
   tcplab report --format markdown >>"$GITHUB_STEP_SUMMARY"
+  tcplab report --matrix '^noticing that (?P<column>.*?): (?P<row>.*)'
   tcplab report --format json | jq '.scenarios[].record | select(.failure) | .scenario'`,
 		RunE: func(command *cobra.Command, args []string) error {
 			reporter, err := results.NewReporter(format, results.Terminal(os.Stdout))
 			if err != nil {
 				return fmt.Errorf("--format: %w", err)
+			}
+			var pattern *regexp.Regexp
+			if matrix != "" {
+				if pattern, err = regexp.Compile(matrix); err != nil {
+					return fmt.Errorf("--matrix: %w", err)
+				}
 			}
 			if len(args) == 0 {
 				args = []string{filepath.Join("results", results.Latest)}
@@ -49,10 +60,19 @@ It exits with 0 if the report is written, whatever came of the run.`,
 			if err != nil {
 				return err
 			}
-			return reporter(command.OutOrStdout(), report)
+			if pattern == nil {
+				return reporter(command.OutOrStdout(), report)
+			}
+			table, err := results.NewMatrix(report, pattern)
+			if err != nil {
+				return fmt.Errorf("--matrix: %w", err)
+			}
+			return table.Markdown(command.OutOrStdout())
 		},
 	}
 	command.Flags().StringVar(&format, "format", results.Formats()[0], "one of "+strings.Join(results.Formats(), ", "))
+	command.Flags().StringVar(&matrix, "matrix", "", "print scenarios as a table: a regular expression with the groups row and column")
+	command.MarkFlagsMutuallyExclusive("format", "matrix")
 	return command
 }
 

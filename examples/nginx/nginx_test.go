@@ -1,6 +1,6 @@
 // Package nginx shows what one lost segment costs a client of nginx: a server that is not in Go, as it is installed on this machine.
 //
-//	tcplab run ./nginx --include /usr/sbin/nginx
+//	tcplab run ./nginx
 package nginx
 
 import (
@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -64,14 +63,12 @@ func nginx(address string) peers.Command {
 		Expect(os.WriteFile(path, []byte(content), 0o644)).To(Succeed())
 	}
 	return peers.Command{
-		Path: "/usr/sbin/nginx", Args: []string{"-p", dir, "-c", "nginx.conf", "-e", "stderr"}, Ready: peers.Readiness{Port: 80},
+		Path: harness.ProgramPath("nginx"), Args: []string{"-p", dir, "-c", "nginx.conf", "-e", "stderr"}, Ready: peers.Readiness{Port: 80},
 	}
 }
 
-var _ = It("answers one RTO later if the only segment of the answer is lost", func(ctx SpecContext) {
-	if _, err := exec.LookPath("/usr/sbin/nginx"); err != nil {
-		Skip("needs nginx in the guest: tcplab run ./nginx --include /usr/sbin/nginx")
-	}
+// harness.Programs has it packed into the guest; where it is not installed the spec is skipped.
+var _ = It("answers one RTO later if the only segment of the answer is lost", harness.Programs("nginx"), func(ctx SpecContext) {
 	const (
 		rtt       = 40 * time.Millisecond
 		hostDelay = 10 * time.Millisecond // what nginx, net/http and two hosts may add

@@ -29,7 +29,7 @@ func wire(t testing.TB, s Segment, options []layers.TCPOption, between ...gopack
 	var ip interface {
 		gopacket.NetworkLayer
 		gopacket.SerializableLayer
-	} = &layers.IPv4{Version: 4, TTL: s.TTL, TOS: s.ECN, Protocol: layers.IPProtocolTCP, SrcIP: s.Src.Addr().AsSlice(), DstIP: s.Dst.Addr().AsSlice()}
+	} = &layers.IPv4{Version: 4, Id: s.ID, TTL: s.TTL, TOS: s.ECN, Protocol: layers.IPProtocolTCP, SrcIP: s.Src.Addr().AsSlice(), DstIP: s.Dst.Addr().AsSlice()}
 	if s.Src.Addr().Is6() {
 		etherType = layers.EthernetTypeIPv6
 		ip = &layers.IPv6{Version: 6, HopLimit: s.TTL, TrafficClass: s.ECN, NextHeader: layers.IPProtocolTCP, SrcIP: s.Src.Addr().AsSlice(), DstIP: s.Dst.Addr().AsSlice()}

@@ -32,6 +32,8 @@ const (
 	// CauseFastOpen: data of a SYN (TCP Fast Open) that the other side did not take
 	// (RFC 7413, section 4.2.2).
 	CauseFastOpen
+	// CausePathMTU: an ICMP message had said that it is too large for the path (RFC 1191, RFC 8201).
+	CausePathMTU
 	// CauseUnknown: none of these fits; the capture lacks what asked for it.
 	CauseUnknown
 	causes
@@ -40,7 +42,7 @@ const (
 // Names for reading, and those of the JSON.
 var causeNames = [causes]struct{ plain, key string }{
 	{"SYN", "syn"}, {"fast", "fast"}, {"tail loss probe", "tlp"}, {"timeout", "rto"},
-	{"recovery", "recovery"}, {"spurious", "spurious"}, {"fast open", "fast_open"}, {"unexplained", "unknown"},
+	{"recovery", "recovery"}, {"spurious", "spurious"}, {"fast open", "fast_open"}, {"path MTU", "path_mtu"}, {"unexplained", "unknown"},
 }
 
 func (c Cause) String() string {
@@ -62,6 +64,9 @@ type recovery struct {
 	rowFrames     []int
 	lastTimeout   time.Duration
 	rowSure       bool // the kernel said that its first is a timeout
+	// tries is how often the segment at triesSeq was sent, in a row.
+	triesSeq uint32
+	tries    int
 }
 
 // minRTO is the least that Linux adds to the round-trip time (TCP_RTO_MIN).
@@ -96,6 +101,8 @@ func (d *sideTracker) judge(s *Classified, told Cause, known bool) (cause Cause,
 	switch {
 	case s.Marks.Has(MarkSpuriousRetransmission):
 		return CauseSpurious, false
+	case d.pathMTU.again(s):
+		return CausePathMTU, false
 	case timeout:
 		// A timeout repeats the first segment without an ACK, a probe the last.
 		if tail && !lost && d.ackedAny && before(d.acked, s.Seq) {
@@ -117,9 +124,9 @@ func (d *sideTracker) judge(s *Classified, told Cause, known bool) (cause Cause,
 const maxRanges = 1000
 
 // repeat tells retransmissions from reordering.
-func (d *sideTracker) repeat(s *Classified) {
+func (c *conversationTracker) repeat(s *Classified, d *sideTracker) {
 	n := s.SequenceLength()
-	if n == 0 || s.Flags&FlagRST != 0 || s.Marks&(MarkKeepAlive|MarkZeroWindowProbe) != 0 {
+	if n == 0 || s.Flags&FlagRST != 0 || d.probing {
 		return
 	}
 	again := d.passed.add(s.Segment, int64(n))
@@ -128,30 +135,34 @@ func (d *sideTracker) repeat(s *Classified) {
 	}
 	passed := again > 0
 	d.BytesAgain += int64(min(again, s.Length))
-	if d.copied(s) {
-		d.Copies.add(s.Frame)
-		return
-	}
 	if d.bothOpen && SYNACKs(s.Segment) && !d.answered {
 		d.answered = true // after its SYN: no SYN-ACK that was retransmitted
 		return
 	}
-	filled := s.Marks.Has(MarkRetransmission) && !passed
-	switch {
-	case !passed && !filled:
-		if s.Marks.Has(MarkOutOfOrder) {
-			d.Reordered.add(s.Frame)
-		}
+	switch behind := d.spoke && before(s.Seq, d.highest); {
+	case passed:
+	case !behind && !s.Marks.Has(MarkRetransmission):
 		return
-	case s.Flags&FlagSYN != 0 || s.Marks.Has(MarkSpuriousRetransmission):
+	case behind && c.overtaken(s, d):
+		d.Reordered.add(s.Frame)
+		return
+	}
+	switch {
+	case SYNACKs(s.Segment) && d.other.spoken:
+		d.ignoredACK.add(s.Frame)
+	case s.Flags&FlagSYN != 0:
+	case s.Marks.Has(MarkSpuriousRetransmission):
 		// Nothing was lost, or it cannot be known where.
+		if passed {
+			d.late.add(s.Frame)
+		}
 	case d.fastOpenAgain(s):
 	case passed:
 		d.Repeated.add(s.Frame)
 	default:
 		d.Filled.add(s.Frame)
 	}
-	d.retransmit(s)
+	d.retransmit(s, passed)
 }
 
 // fastOpenAgain reports whether it is the data of a SYN, of which the SYN only was
@@ -160,20 +171,19 @@ func (d *sideTracker) fastOpenAgain(s *Classified) bool {
 	return d.SYN != nil && d.SYN.Length > 0 && s.Flags&FlagSYN == 0 && d.ackedAny && d.acked == d.SYN.ISN+1 && s.Seq == d.acked
 }
 
-// atOnceAgain is too soon for any sender to retransmit it.
-const atOnceAgain = time.Millisecond
-
-// copied reports whether a segment is the one before it once more: one that was sent
-// again comes later, and, with timestamps, another time in it.
-func (d *sideTracker) copied(s *Classified) bool {
-	p := &d.previous
-	return p.Src.IsValid() && s.Seq == p.Seq && s.Ack == p.Ack && s.Flags == p.Flags && s.Window == p.Window && s.Length == p.Length &&
-		s.Options == p.Options && s.At-p.At < atOnceAgain && s.At >= p.At
-}
-
-func (d *sideTracker) retransmit(s *Classified) {
+func (d *sideTracker) retransmit(s *Classified, passed bool) {
 	cause, sure := d.cause(s)
 	d.Causes[cause].add(s.Frame)
+	d.transmissions(s)
+	if len(d.sentAgain) >= maxResent {
+		d.sentAgain = slices.Delete(d.sentAgain, 0, maxResent/2)
+	}
+	d.sentAgain = append(d.sentAgain, Block{s.Seq, s.NextSeq()})
+	switch cause {
+	case CauseSYN, CauseFastOpen, CauseSpurious, CausePathMTU:
+	default:
+		d.losses.add(s, passed)
+	}
 	if sure {
 		d.KernelKnows++
 	}
@@ -201,10 +211,10 @@ func (d *sideTracker) backOff(s *Classified, cause Cause, sure bool) {
 		since = d.silentSince
 		d.rowSure = sure
 	}
-	wait := s.At - since
+	wait := max(0, s.At-since)
 	// The timeout after a timeout takes twice as long, but that after a tail loss
 	// probe just as long (RFC 8985, section 7.3).
-	if len(d.row) == 1 && cause == CauseRTO && !d.rowSure && wait < d.row[0]*3/2 {
+	if len(d.row) == 1 && cause == CauseRTO && !d.rowSure && wait < d.row[0]*3/2 && d.row[0] <= d.probeTimeout() {
 		d.Causes[CauseRTO].move(d.rowFrames[0], &d.Causes[CauseTLP])
 		d.row, d.rowFrames = nil, nil
 		d.BackOff, d.BackOffFrames = dropFirst(d.BackOff, d.BackOffFrames)
@@ -219,6 +229,24 @@ func (d *sideTracker) backOff(s *Classified, cause Cause, sure bool) {
 	}
 }
 
+// probeTimeout is the longest that a tail loss probe waits (RFC 8985, section 7.2: two round trips, and the longest time that an
+// ACK is delayed; in Linux TCP_RTO_MIN), with a round trip and the kernel's clock for what the capture point does not see.
+func (d *sideTracker) probeTimeout() time.Duration {
+	if d.rtt == 0 {
+		return time.Second // without a measurement (RFC 8985, section 7.2)
+	}
+	const clock = 50 * time.Millisecond
+	return 3*max(d.rtt, d.RTT.Max) + minRTO + clock
+}
+
+// transmissions counts how often the segment that waits for its ACK was sent.
+func (d *sideTracker) transmissions(s *Classified) {
+	if d.tries == 0 || s.Seq != d.triesSeq {
+		d.triesSeq, d.tries = s.Seq, 1 // the first time
+	}
+	d.tries++
+}
+
 // dropFirst undoes a row of one. A longer one that was kept is of another segment.
 func dropFirst(waits []time.Duration, frames []int) ([]time.Duration, []int) {
 	if len(waits) == 1 {
@@ -229,12 +257,6 @@ func dropFirst(waits []time.Duration, frames []int) ([]time.Duration, []int) {
 
 // move takes back a frame that was counted last but a few.
 func (f *Frames) move(frame int, to *Frames) {
-	f.Count--
-	if i := slices.Index(f.First, frame); i >= 0 {
-		f.First = slices.Delete(f.First, i, i+1)
-	}
-	if len(f.First) == 0 {
-		f.First = nil
-	}
+	f.remove(frame)
 	to.add(frame)
 }

@@ -183,6 +183,7 @@ type Classifier struct {
 	MergeInterfaces bool
 
 	connections map[endpoints]*connection
+	byAddress   map[endpoints][]*connection // those on interfaces with a name, whatever that is
 	streams     int
 	last        *connection // most segments follow their like
 }
@@ -198,8 +199,10 @@ func (c *Classifier) Add(s Segment) Classified {
 	out := Classified{Segment: s}
 	conn, fresh := c.connectionOf(&out.Segment)
 	if reused(conn, &out) {
+		half := conn.half
 		conn = c.open(conn.endpoints)
 		conn.completeness = SawSYN
+		c.join(conn, half)
 	}
 	st := conn.step(&out)
 	out.Stream = conn.stream
@@ -213,19 +216,43 @@ func (c *Classifier) connectionOf(s *Segment) (conn *connection, fresh bool) {
 	if c.MergeInterfaces {
 		name = ""
 	}
-	if l := c.last; l != nil && l.name == name && (l.a == s.Src && l.b == s.Dst || l.b == s.Src && l.a == s.Dst) {
+	if l := c.last; l != nil && l.half == "" && l.name == name && (l.a == s.Src && l.b == s.Dst || l.b == s.Src && l.a == s.Dst) {
 		return l, false
 	}
-	key := endpoints{name, s.Src, s.Dst}
-	if s.Src.Compare(s.Dst) > 0 {
-		key.a, key.b = s.Dst, s.Src
-	}
+	key := c.keyOf(s)
 	conn = c.connections[key]
+	if conn != nil && conn.half != "" && !conn.oneWayEach(s) {
+		c.part(conn)
+		conn = c.connections[key]
+	}
+	if conn == nil {
+		conn = c.otherHalf(s, key)
+	}
 	if conn == nil {
 		conn, fresh = c.open(key), true
 	}
 	c.last = conn
 	return conn, fresh
+}
+
+func (c *Classifier) keyOf(s *Segment) endpoints {
+	name := s.Interface
+	if c.MergeInterfaces {
+		name = ""
+	}
+	if s.Src.Compare(s.Dst) > 0 {
+		return endpoints{name, s.Dst, s.Src}
+	}
+	return endpoints{name, s.Src, s.Dst}
+}
+
+// streamOf is the number of the connection that a segment would belong to, if there is one.
+func (c *Classifier) streamOf(s *Segment) (stream int, known bool) {
+	conn := c.connections[c.keyOf(s)]
+	if conn == nil {
+		return 0, false
+	}
+	return conn.stream, true
 }
 
 // open begins a connection; one that had the same addresses and ports is over.
@@ -237,5 +264,6 @@ func (c *Classifier) open(key endpoints) *connection {
 	c.streams++
 	c.connections[key] = conn
 	c.last = conn
+	c.remember(conn)
 	return conn
 }

@@ -57,6 +57,11 @@ const (
 	// ResetDataAfterClose: it answers a segment of a connection that its program
 	// had closed.
 	ResetDataAfterClose ResetReason = "data-after-close"
+	// ResetAfterClose: it answers a segment without data of a connection that the host
+	// had closed and forgotten.
+	ResetAfterClose ResetReason = "after-close"
+	// ResetInjected: it answers a SYN, and the SYN-ACK of the server followed.
+	ResetInjected ResetReason = "injected"
 	// ResetKeepAlive: the host gives up, since its keep-alives were not answered.
 	ResetKeepAlive ResetReason = "keep-alive-unanswered"
 	// ResetAfterFIN: the host gives up a connection that the other side had closed.
@@ -70,6 +75,8 @@ var resetTexts = map[ResetReason]string{
 	ResetRefused:        "refuses the connection",
 	ResetNoConnection:   "knows no such connection (any more)",
 	ResetDataAfterClose: "got data for a connection that its program had closed already",
+	ResetAfterClose:     "had closed and forgotten the connection when the other side's FIN or ACK came",
+	ResetInjected:       "answered the SYN, and then a SYN-ACK came all the same",
 	ResetKeepAlive:      "gives up: its keep-alives were not answered",
 	ResetAfterFIN:       "aborts a connection that the other side had closed",
 	ResetAbort:          "aborts the connection",
@@ -84,6 +91,11 @@ type Reset struct {
 	// ForeignTTL: its time to live is not that of the side's other packets.
 	// Another machine on the path may have sent it.
 	ForeignTTL bool `json:"foreign_ttl,omitempty"`
+	// Ignored: the side went on to send afterwards, so it was not this host that had sent it.
+	Ignored bool `json:"ignored,omitempty"`
+	// Silence is how long nobody had sent anything when the connection was used again, which this reset answers; 0 if it was
+	// less than 30 s.
+	Silence time.Duration `json:"silence_ns,omitempty"`
 }
 
 // close notes the ends of the connection.
@@ -102,14 +114,42 @@ func (c *conversationTracker) close(s *Classified, own, other *sideTracker) {
 			c.Close.BytesHalfClosed += int64(s.Length)
 		}
 	}
-	if s.Flags&FlagRST != 0 {
-		if own.Reset == nil {
-			own.Reset = &Reset{Frame: s.Frame, At: s.At, Reason: own.resetReason(s, other)}
-			own.Reset.ForeignTTL = own.Segments > 1 && own.ttl != s.TTL
-			c.endedBy(own)
-		}
-		own.Reset.Count++
+	if s.Length > 0 && other.FIN != nil && !own.probing {
+		other.dataAfterFIN = true
 	}
+	if s.Flags&FlagRST == 0 {
+		own.goesOn(s, other)
+		return
+	}
+	if own.Reset == nil {
+		own.Reset = &Reset{Frame: s.Frame, At: s.At, Reason: own.resetReason(s, other), Silence: c.silenceBefore(s, own)}
+		own.Reset.ForeignTTL = own.Segments > 1 && own.ttl != s.TTL
+		own.resetTTL, own.synsAtReset = s.TTL, other.syns
+		c.endedBy(own)
+	}
+	own.Reset.Count++
+}
+
+// goesOn looks whether a side that has sent a reset sends more: it has no connection any more, so the reset was not its own.
+func (d *sideTracker) goesOn(s *Classified, other *sideTracker) {
+	r := d.Reset
+	if r == nil || r.Ignored {
+		return
+	}
+	switch {
+	case SYNACKs(s.Segment):
+		if r.Reason != ResetRefused || other.syns != d.synsAtReset {
+			return // a new SYN, and somebody who listens by now
+		}
+		r.Reason = ResetInjected
+	case s.Flags&FlagSYN != 0 || !d.spoke:
+		return
+	case !before(d.highest, s.NextSeq()) && (!d.ackedOnce || !before(d.lastAck, s.Ack)):
+		return // late: it may have been sent before
+	}
+	r.Ignored = true
+	r.ForeignTTL = d.resetTTL != s.TTL
+	d.ttl = s.TTL
 }
 
 func (c *conversationTracker) endedBy(d *sideTracker) {
@@ -127,8 +167,10 @@ func (d *sideTracker) resetReason(s *Classified, other *sideTracker) ResetReason
 	switch {
 	case other.SYN != nil && d.SYN == nil && d.Segments == 1 && acks:
 		return ResetRefused
-	case !acks && d.FIN != nil:
+	case !acks && d.FIN != nil && d.dataAfterFIN:
 		return ResetDataAfterClose
+	case !acks && d.FIN != nil:
+		return ResetAfterClose
 	case !acks:
 		return ResetNoConnection
 	case d.keepAlives.Count > 0:
@@ -140,11 +182,14 @@ func (d *sideTracker) resetReason(s *Classified, other *sideTracker) ResetReason
 	}
 }
 
+// wasReset reports whether this side has ended the connection by a reset.
+func (d *sideTracker) wasReset() bool { return d.Reset != nil && !d.Reset.Ignored }
+
 func (cl *Close) finish(c *conversationTracker) {
 	client, server := c.client.FIN, c.server.FIN
 	acknowledged := client != nil && server != nil && client.AckFrame != 0 && server.AckFrame != 0
 	switch {
-	case (c.client.Reset != nil || c.server.Reset != nil) && !acknowledged:
+	case (c.client.wasReset() || c.server.wasReset()) && !acknowledged:
 		cl.How = CloseReset
 	case client == nil && server == nil:
 		cl.How = CloseOpen

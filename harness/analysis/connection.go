@@ -6,6 +6,7 @@ import "time"
 type connection struct {
 	endpoints
 	stream       int
+	half         string  // another interface, that one of the directions passes; see halves.go
 	sides        [2]side // what a and b sent
 	completeness Completeness
 	lastSYN      time.Duration
@@ -19,6 +20,8 @@ type side struct {
 	base      uint32
 	baseKnown bool
 
+	on    string // the interface of its last segment
+	count int    // of its segments
 	// started: next and contiguous are valid; heard: window, ack and last are.
 	started, heard bool
 	// next is after the highest number sent, by nextFrame at nextAt.
@@ -391,6 +394,8 @@ func (p *step) send() {
 		d.started = true
 	}
 	d.heard = true
+	d.on = p.Interface
+	d.count++
 	d.window = uint32(p.Window)
 	d.ack, d.ackAt = p.Ack, p.At
 	d.acked = p.is(FlagACK) || p.Ack != 0

@@ -96,13 +96,15 @@ type Side struct {
 	Repeated  Frames `json:"repeated,omitzero"`
 	Filled    Frames `json:"filled,omitzero"`
 	Reordered Frames `json:"reordered,omitzero"`
-	// Copies are segments that are the same, in every field, as the one less than
-	// 1 ms before them: captured twice, or duplicated by the network. They
+	// Copies are packets that are in the capture more than once: they passed two of its points, or the network duplicated
+	// them. IPv4's identification and the TTL tell, and where they do not, that less than 1 ms is between them. They
 	// are not counted as retransmitted, but for Wireshark's marks.
 	Copies Frames `json:"copies,omitzero"`
-	// Unneeded counts the D-SACK blocks of the other side: it had what was sent
-	// again already (RFC 2883). The frames are the other side's.
+	// Unneeded counts the D-SACK blocks of the other side about what was sent again: it had got
+	// that already (RFC 2883). The frames are the other side's.
 	Unneeded Frames `json:"unneeded,omitzero"`
+	// Duplicated counts those about what this side has sent once, as far as it passed here.
+	Duplicated Frames `json:"duplicated,omitzero"`
 	// Causes counts all retransmissions by [Cause]. KernelKnows is for how many
 	// of them the kernel's own events gave the cause.
 	Causes      CauseFrames `json:"causes,omitzero"`
@@ -127,12 +129,15 @@ type Side struct {
 	// section 3.8.6.3); elsewhere, the way there and back comes on top.
 	ACKDelays Times `json:"ack_delays,omitzero"`
 	// MaxInFlight is the highest number of bytes in flight.
-	MaxInFlight int     `json:"max_in_flight,omitempty"`
-	Window      *Window `json:"window,omitempty"` // nil if none was offered
+	MaxInFlight int `json:"max_in_flight,omitempty"`
+	// Answers is the time from the last byte of what the other side had sent to the first byte that this side sent then, as
+	// it passed the capture point: the way there and back, and what the program took.
+	Answers Times   `json:"answers,omitzero"`
+	Window  *Window `json:"window,omitempty"` // nil if none was offered
 	// WindowClosed is for how long the window was closed in all.
 	WindowClosed time.Duration `json:"window_closed_ns,omitempty"`
 	// Limited counts segments after which less than one segment of the other
-	// side's window was left.
+	// side's window was left, and at least half of it was in flight.
 	Limited int `json:"window_limited_segments,omitempty"`
 	// CE are packets that a queue had marked (congestion experienced), and ECE
 	// the segments that say that such were received (RFC 3168).
@@ -144,6 +149,8 @@ type Side struct {
 	ACE             Frames `json:"ace,omitzero"`
 	CEReported      int    `json:"ce_reported,omitempty"`
 	CEBytesReported int64  `json:"ce_bytes_reported,omitempty"`
+	// ICMP are the errors that quote segments of this side, at most eight kinds of them.
+	ICMP []ICMPError `json:"icmp,omitempty"`
 	// FIN and Reset are nil if there was none.
 	FIN   *FIN   `json:"fin,omitempty"`
 	Reset *Reset `json:"reset,omitempty"`
@@ -153,7 +160,7 @@ type Side struct {
 type Conversation struct {
 	Stream    int    `json:"stream"`              // see [Classified]
 	Interface string `json:"interface,omitempty"` // where it was captured; empty in a pcap file
-	// Client sent the SYN, or, if that was not captured, the first segment.
+	// Client sent the SYN, or, if that was not captured, has the higher port, or sent the first segment.
 	Client Side `json:"client"`
 	Server Side `json:"server"`
 
@@ -220,12 +227,18 @@ type conversationTracker struct {
 	Conversation
 	client, server sideTracker
 	ecn            ecnState
+
+	timeline
+	first, second string        // the interfaces
+	captureEnd    time.Duration // of the whole capture
+	oneWayCapture bool          // no conversation on its interface has both directions
 }
 
 // builder follows the conversations of a capture.
 type builder struct {
 	all      []*conversationTracker
 	byStream map[int]*conversationTracker
+	end      time.Duration // the latest time so far
 	kernel   map[Flow][]kernelRetransmission
 }
 
@@ -234,6 +247,7 @@ func newBuilder(events []KernelEvent) *builder {
 }
 
 func (b *builder) add(s *Classified) {
+	b.end = max(b.end, s.At)
 	c := b.byStream[s.Stream]
 	if c == nil {
 		c = b.open(s)
@@ -245,21 +259,56 @@ func (b *builder) add(s *Classified) {
 
 func (b *builder) open(s *Classified) *conversationTracker {
 	c := &conversationTracker{Conversation: Conversation{
-		Stream: s.Stream, Interface: s.Interface, FirstFrame: s.Frame, Time: writable(s.Time), Start: s.At,
+		Stream: s.Stream, Interface: s.Interface, FirstFrame: s.Frame, Time: writable(s.Time), Start: s.At, End: s.At,
 	}}
-	client := s.Flow()
-	if SYNACKs(s.Segment) {
-		client = client.Reverse()
-	}
+	client := clientOf(s)
+	c.first = s.Interface
 	c.Client.Addr, c.Server.Addr = client.Src, client.Dst
 	c.client = sideTracker{Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
 	c.server = sideTracker{Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
 	return c
 }
 
+// passes names the interfaces, where each has one direction.
+func (c *conversationTracker) passes(name string) {
+	if name == c.first || name == c.second {
+		return
+	}
+	c.second = name
+	c.Interface = c.first + " + " + name
+}
+
+// quoted takes note of an ICMP error about a segment of a conversation.
+func (b *builder) quoted(stream int, q *quotation) {
+	b.end = max(b.end, q.At)
+	if c := b.byStream[stream]; c != nil {
+		if q.Src == c.Client.Addr {
+			c.client.quoted(q)
+		} else {
+			c.server.quoted(q)
+		}
+	}
+}
+
+// clientOf is the direction of the client's segments: who sent the SYN, and where that was not captured, who has the higher port.
+// Servers have well-known ports, and clients the ephemeral ones above (RFC 6335).
+func clientOf(s *Classified) Flow {
+	flow := s.Flow()
+	switch {
+	case SYNs(s.Segment):
+		return flow
+	case SYNACKs(s.Segment), s.Src.Port() < s.Dst.Port():
+		return flow.Reverse()
+	}
+	return flow
+}
+
 func (b *builder) finish() []Conversation {
 	done := make([]Conversation, len(b.all))
+	oneWay := b.oneWay()
 	for i, c := range b.all {
+		c.captureEnd = b.end
+		c.oneWayCapture = oneWay[c.Interface]
 		done[i] = c.finish()
 	}
 	return done
@@ -271,24 +320,33 @@ func (c *conversationTracker) add(s *Classified) {
 		own = &c.server
 	}
 	other := own.other
-	c.LastFrame, c.End = s.Frame, s.At
+	c.LastFrame = s.Frame
 	c.Completeness = s.Completeness
 	if s.Completeness&SawSYNACK != 0 {
 		c.InitialRTT = s.InitialRTT
 	}
-	if !own.copied(s) {
-		c.handshake(s, own)
-	}
+	c.clock(s)
+	c.passes(s.Interface)
+	own.probing = own.probes(s)
+	copied := own.copied(s)
 	own.count(s)
+	if copied && c.back.Count == 0 {
+		own.Copies.add(s.Frame)
+		own.BytesAgain += int64(s.Length)
+		return // what it says was said
+	}
+	c.handshake(s, own)
+	c.exchange(s, own)
 	own.limit(s, other)
 	c.close(s, own, other)
 	own.learn(s)
 	c.ecn.see(&s.Segment)
 	own.report(s, other, c.ecn.hasSYN || c.ecn.hasSYNACK)
+	own.window(s, other)
 	if s.Flags&FlagACK != 0 {
 		own.acknowledge(s, other)
 	}
-	own.repeat(s)
+	c.repeat(s, own)
 	own.send(s)
 	own.listen(s, other)
 }
@@ -325,10 +383,12 @@ func (c *conversationTracker) handshake(s *Classified, own *sideTracker) {
 			c.ServerRTT = 0 // Karn: which of them it answers cannot be known
 		}
 		server.away = c.ServerRTT
-	case own == client && server.syns == 1 && !client.spoken && s.Flags&(FlagACK|FlagSYN|FlagRST) == FlagACK:
+	case own == client && server.syns > 0 && !client.spoken && s.Flags&(FlagACK|FlagSYN|FlagRST) == FlagACK:
 		client.spoken = true
-		c.ClientRTT = max(0, s.At-server.synAt)
-		client.away = c.ClientRTT
+		if server.syns == 1 {
+			c.ClientRTT = max(0, s.At-server.synAt)
+			client.away = c.ClientRTT
+		}
 	}
 	if server.syns > 1 {
 		c.ClientRTT = 0

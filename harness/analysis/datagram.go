@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/gopacket/gopacket/layers"
+
+	"github.com/tcplab/tcplab/harness/analysis/internal/packet"
 )
 
 // Datagram is a UDP datagram as it passed an interface.
@@ -35,19 +37,20 @@ func (d Datagram) String() string {
 }
 
 // Datagrams returns the UDP datagrams that were not read yet, in the order of the file. It ends as [Reader.Segments] does.
-// Fragments of IP are left out: only the first of them has ports. Of [Stats], it counts Packets and Undecodable.
+// A datagram in fragments of IP passes with the last of them. Of [Stats], it counts Packets, Undecodable and CutOff.
 func (r *Reader) Datagrams() iter.Seq[Datagram] {
 	return func(yield func(Datagram) bool) {
+		r.decoder.Want = []uint8{packet.UDP}
 		for {
 			data, p, ok := r.next()
 			if !ok {
 				return
 			}
-			d, v := decodeDatagram(p.link, data, p.Length, r.passage(data, p))
-			if v == undecodable {
-				r.stats.Undecodable++
+			d, v := r.decodeDatagram(p.link, data, p.Length, r.passage(data, p))
+			if v != packet.PassedOver {
+				r.count(v)
 			}
-			if v == segment && !yield(d) {
+			if v == packet.Carried && !yield(d) {
 				return
 			}
 		}
@@ -69,22 +72,23 @@ func ReadDatagrams(path string) ([]Datagram, error) {
 }
 
 // decodeDatagram decodes a packet of which is known when and where it passed.
-func decodeDatagram(link layers.LinkType, data []byte, length int, s Segment) (Datagram, verdict) {
+func (r *Reader) decodeDatagram(link layers.LinkType, data []byte, length int, s Segment) (Datagram, packet.Verdict) {
 	const header = 8
-	b, length, v := decodeIP(link, data, length, protocolUDP, &s)
-	if v != segment {
+	ip, v := r.decode(link, data, length, &s)
+	if v != packet.Carried {
 		return Datagram{}, v
 	}
+	b := ip.Payload
 	if len(b) < header {
-		return Datagram{}, undecodable
+		return Datagram{}, packet.CutOff
 	}
 	total := int(binary.BigEndian.Uint16(b[4:]))
-	if total < header || total > length {
-		return Datagram{}, undecodable
+	if total < header || total > ip.Length {
+		return Datagram{}, packet.Damaged
 	}
 	return Datagram{
 		Frame: s.Frame, Time: s.Time, At: s.At, Interface: s.Interface, Direction: s.Direction,
 		Src: netip.AddrPortFrom(s.Src.Addr(), binary.BigEndian.Uint16(b)), Dst: netip.AddrPortFrom(s.Dst.Addr(), binary.BigEndian.Uint16(b[2:])),
 		TTL: s.TTL, ECN: s.ECN, Length: total - header, Payload: string(b[header:min(total, len(b))]),
-	}, segment
+	}, packet.Carried
 }

@@ -8,7 +8,26 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+
+	"github.com/tcplab/tcplab/harness/analysis/internal/packet"
 )
+
+// What became of a packet.
+const (
+	segment     = packet.Carried
+	other       = packet.PassedOver
+	undecodable = packet.CutOff // or damaged
+)
+
+// decode decodes a packet as a reader does.
+func decode(link layers.LinkType, data []byte, length int, s *Segment) packet.Verdict {
+	var r Reader
+	_, v := r.decodeSegment(link, data, length, s)
+	if v == packet.Damaged {
+		return undecodable
+	}
+	return v
+}
 
 func TestDecode(t *testing.T) {
 	data := Segment{
@@ -146,7 +165,7 @@ func TestDecodeOddPackets(t *testing.T) {
 		name  string
 		in    Segment
 		spoil func([]byte) []byte
-		want  verdict
+		want  packet.Verdict
 	}{
 		{"ARP", in4, set(12, 0x08, 0x06), other},
 		{"UDP", in4, set(ip+9, 17), other},

@@ -1,9 +1,8 @@
 // Package analysis explains packet captures: TCP segments, conversations, retransmissions and their causes.
 //
 // It reads pcapng and pcap files, of either byte order and compressed with gzip
-// or not, and decodes the TCP segments in them, over IPv4 and IPv6, with VLAN
-// tags and extension headers, on Ethernet, Linux cooked captures (tcpdump -i any), BSD
-// loopback or raw IP. Everything else works on sequences of segments,
+// or not, and decodes the TCP segments in them, over IPv4 and IPv6, on all common link
+// layers and in all common tunnels (docs/analysis.md has the list). Everything else works on sequences of segments,
 // iter.Seq[Segment], which filters and slices of segments make as well:
 //
 //	segments, err := analysis.ReadFile("bulk.pcapng")
@@ -25,6 +24,9 @@
 //
 // [Analyze] does all of that with a file, and its [Report] writes itself as text or JSON,
 // which is what "tcplab analyze" prints. docs/analysis.md explains how to read it.
+//
+// Findings are in the files find_*.go: the comment of each function says what evidence it
+// demands, what else looks like it, and how the two are told apart.
 //
 // UDP datagrams are read by [ReadDatagrams]. [Transits] follows them from one place of a capture to another, as it does
 // segments: what was lost, duplicated, reordered, and how long the rest took.
@@ -53,6 +55,7 @@
 //	go test -run xxx -bench . ./harness/analysis
 //	go test -run xxx -fuzz FuzzReader ./harness/analysis
 //	go test -run xxx -fuzz FuzzClassify ./harness/analysis
+//	go test -run xxx -fuzz FuzzDecode ./harness/analysis/internal/packet
 //	TCPLAB_SEEDS=5000 go test -v -run AgreesOnRandom ./harness/analysis
 //	TCPLAB_CAPTURES=$PWD/results go test -v -run 'AgreesOnCaptures|InWireshark' ./harness/analysis
 //	go test -run ReportText -update ./harness/analysis      # and read testdata/cases.txt

@@ -271,14 +271,14 @@ func TestOtherFindings(t *testing.T) {
 		{"silence", join(opened(usual, usual), []line{
 			client(ms, ackf, 1, 1, 100, 0), ack(101),
 			client(ms, ackf, 101, 1, 100, 0), client(240*ms, ackf, 101, 1, 100, 0), client(240*ms, ackf, 101, 1, 100, 0), client(480*ms, ackf, 101, 1, 100, 0),
-		}), "lossy-link unanswered-data", "frame 5, 961 ms before the end"},
+		}), "unanswered-data", "frame 5, 961 ms before the end"},
 		{"duplicate ACK says it was not lost", join(opened(usual, usual), []line{
 			client(ms, ackf, 1, 1, 100, 0), client(µs, ackf, 101, 1, 100, 0), client(µs, ackf, 201, 1, 100, 0),
 			server(10*ms, ackf, 1, 1, 0, 0).opt(sack(101, 301)),
 			client(µs, ackf, 1, 1, 100, 0),
 			server(ms, ackf, 1, 301, 0, 0),
 			server(10*ms, ackf, 1, 301, 0, 0).opt(sack(1, 101)),
-		}), "lossy-link spurious-retransmission", "D-SACK"},
+		}), "spurious-retransmission", "D-SACK"},
 		{"Nagle waits for delayed ACKs", wrote(3, 40*ms), "delayed-ack", "3 times"},
 		{"twice may be chance", wrote(2, 40*ms), "", ""},
 		{"prompt ACKs", wrote(3, 0), "", ""},

@@ -16,8 +16,9 @@ type Frame struct {
 	Interface string
 	Direction Direction
 
-	Length int    // bytes of the packet
-	Data   []byte // as many of them as were captured
+	LinkType int    // of the interface (https://www.tcpdump.org/linktypes.html)
+	Length   int    // bytes of the packet
+	Data     []byte // as many of them as were captured
 }
 
 // Frames returns the packets that were not read yet, of any kind, in the order of the file. It
@@ -35,6 +36,7 @@ func (r *Reader) Frames() iter.Seq[Frame] {
 				At:        p.Timestamp.Sub(r.start),
 				Interface: p.name,
 				Direction: p.direction,
+				LinkType:  int(p.link),
 				Length:    p.Length,
 				Data:      bytes.Clone(data),
 			}

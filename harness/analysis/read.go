@@ -9,11 +9,14 @@ import (
 	"io"
 	"iter"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+
+	"github.com/tcplab/tcplab/harness/analysis/internal/packet"
 )
 
 var (
@@ -40,10 +43,11 @@ type Interface struct {
 type Stats struct {
 	Packets  int `json:"packets"`         // in the file
 	Segments int `json:"segments"`        // of those: TCP segments
-	Other    int `json:"other,omitempty"` // other protocols, and IP fragments
+	Other    int `json:"other,omitempty"` // other protocols, and IP fragments but for the last of each packet
 	// Undecodable packets are IP, as far as can be seen, but were cut off in
-	// their headers, or have lengths that contradict each other.
+	// their headers, or have lengths that contradict each other. CutOff counts the former.
 	Undecodable int `json:"undecodable,omitempty"`
+	CutOff      int `json:"cut_off,omitempty"`
 }
 
 // Reader reads the TCP segments of a capture, or its UDP datagrams, or all its packets. Its memory does not grow with the
@@ -56,17 +60,21 @@ type Reader struct {
 	stats  Stats
 	err    error
 	cooked map[uint32]string // names of interfaces in Linux cooked headers
+
+	decoder packet.Decoder
+	// lengthsLost are the packets of which the file has not kept the length.
+	lengthsLost int
 }
 
 // source reads packets from a file of one of the formats. The data is valid until
 // the next call.
 type source interface {
-	next() (data []byte, p packet, err error)
+	next() (data []byte, p entry, err error)
 	interfaces() []Interface
 }
 
-// packet is what a file says about a packet.
-type packet struct {
+// entry is what a file says about a packet.
+type entry struct {
 	gopacket.CaptureInfo
 	link      layers.LinkType
 	name      string // of the interface
@@ -143,29 +151,55 @@ func (r *Reader) wrap(err error) error {
 // tells.
 func (r *Reader) Segments() iter.Seq[Segment] {
 	return func(yield func(Segment) bool) {
+		for s := range r.passing(nil) {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// passing is that, and tells of ICMP errors that quote a segment in between.
+func (r *Reader) passing(tell func(*quotation)) iter.Seq[Segment] {
+	return func(yield func(Segment) bool) {
 		for {
 			data, p, ok := r.next()
 			if !ok {
 				return
 			}
 			s := r.passage(data, p)
-			switch decode(p.link, data, p.Length, &s) {
-			case segment:
+			ip, v := r.decodeSegment(p.link, data, p.Length, &s)
+			r.count(v)
+			switch {
+			case v == packet.Carried:
 				r.stats.Segments++
 				if !yield(s) {
 					return
 				}
-			case other:
-				r.stats.Other++
-			case undecodable:
-				r.stats.Undecodable++
+			case v == packet.PassedOver && tell != nil:
+				if q, ok := quotationIn(&ip, s); ok {
+					tell(&q)
+				}
 			}
 		}
 	}
 }
 
+// count takes note of what a packet was not.
+func (r *Reader) count(v packet.Verdict) {
+	switch v {
+	case packet.PassedOver:
+		r.stats.Other++
+	case packet.CutOff:
+		r.stats.CutOff++
+		r.stats.Undecodable++
+	case packet.Damaged:
+		r.stats.Undecodable++
+	}
+}
+
 // passage is when and where the last packet passed.
-func (r *Reader) passage(data []byte, p packet) Segment {
+func (r *Reader) passage(data []byte, p entry) Segment {
 	s := Segment{
 		Frame:     r.stats.Packets,
 		Time:      p.Timestamp,
@@ -181,17 +215,17 @@ func (r *Reader) passage(data []byte, p packet) Segment {
 
 // next returns the next packet, and counts it. At the end of the file, or at an error, there is
 // none.
-func (r *Reader) next() (data []byte, p packet, ok bool) {
+func (r *Reader) next() (data []byte, p entry, ok bool) {
 	if r.err != nil {
-		return nil, packet{}, false
+		return nil, entry{}, false
 	}
 	data, p, err := r.source.next()
 	if errors.Is(err, io.EOF) {
-		return nil, packet{}, false
+		return nil, entry{}, false
 	}
 	if err != nil {
 		r.err = r.wrap(fmt.Errorf("%w: after packet %d: %w", ErrDamaged, r.stats.Packets, err))
-		return nil, packet{}, false
+		return nil, entry{}, false
 	}
 	if r.stats.Packets == 0 {
 		r.start = p.Timestamp
@@ -252,13 +286,13 @@ func newPcapSource(in io.Reader) (*pcapSource, error) {
 	return &pcapSource{bounded(r)}, nil
 }
 
-func (s *pcapSource) next() ([]byte, packet, error) {
+func (s *pcapSource) next() ([]byte, entry, error) {
 	data, info, err := s.r.ZeroCopyReadPacketData()
 	// A file that ends right after a packet's header gives io.EOF as well.
 	if errors.Is(err, io.EOF) && info.CaptureLength > 0 {
 		err = io.ErrUnexpectedEOF
 	}
-	return data, packet{CaptureInfo: info, link: s.r.LinkType()}, err
+	return data, entry{CaptureInfo: info, link: s.r.LinkType()}, err
 }
 
 func (s *pcapSource) interfaces() []Interface { return nil }
@@ -266,7 +300,8 @@ func (s *pcapSource) interfaces() []Interface { return nil }
 type ngSource struct {
 	r         *pcapgo.NgReader
 	bigEndian bool
-	names     []string // of the interfaces in the section
+	section   int      // from 0
+	names     []string // of the interfaces in the section, see nameOf
 	counted   []bool   // which of them have statistics
 }
 
@@ -277,6 +312,7 @@ func newNgSource(in *bufio.Reader, bigEndian bool) (*ngSource, error) {
 		WantMixedLinkType: true,
 		SectionEndCallback: func([]pcapgo.NgInterface, pcapgo.NgSectionInfo) {
 			s.names, s.counted = nil, nil
+			s.section++
 		},
 		StatisticsCallback: func(i int, _ pcapgo.NgInterfaceStatistics) {
 			for len(s.counted) <= i {
@@ -288,24 +324,42 @@ func newNgSource(in *bufio.Reader, bigEndian bool) (*ngSource, error) {
 	return s, err
 }
 
-func (s *ngSource) next() ([]byte, packet, error) {
+func (s *ngSource) next() ([]byte, entry, error) {
 	data, info, options, err := s.r.ZeroCopyReadPacketDataWithOptions()
 	if err != nil {
-		return nil, packet{}, err
+		return nil, entry{}, err
 	}
 	for len(s.names) <= info.InterfaceIndex {
 		i, err := s.r.Interface(len(s.names))
 		if err != nil {
-			return nil, packet{}, err
+			return nil, entry{}, err
 		}
-		s.names = append(s.names, i.Name)
+		s.names = append(s.names, s.nameOf(i.Name))
 	}
-	p := packet{CaptureInfo: info, name: s.names[info.InterfaceIndex]}
+	p := entry{CaptureInfo: info, name: s.names[info.InterfaceIndex]}
 	p.link, _ = info.AncillaryData[0].(layers.LinkType)
 	if options.Flags != nil {
 		p.direction = direction(*options.Flags, s.bigEndian)
 	}
 	return data, p, nil
+}
+
+// nameOf is the name of the next interface of the section. Interfaces are told apart by their number and section: what the file
+// calls them may be the same on two hosts, or nothing.
+func (s *ngSource) nameOf(name string) string {
+	number := len(s.names)
+	switch {
+	case name == "" && number == 0 && s.section == 0 && s.r.NInterfaces() == 1:
+		return "" // there is nothing to tell it from
+	case name == "":
+		name = fmt.Sprintf("interface %d", number)
+	case slices.Contains(s.names, name):
+		name = fmt.Sprintf("%s (interface %d)", name, number)
+	}
+	if s.section > 0 {
+		name += fmt.Sprintf(" (section %d)", s.section+1)
+	}
+	return name
 }
 
 // direction reads the flags. pcapgo v1.7.7 takes them for little endian always,

@@ -61,7 +61,7 @@ func TestReaderReadsAllFormats(t *testing.T) {
 			if err := r.Err(); err != nil {
 				t.Error(err)
 			}
-			if want := (Stats{Packets: 5, Segments: 3, Other: 1, Undecodable: 1}); r.Stats() != want {
+			if want := (Stats{Packets: 5, Segments: 3, Other: 1, Undecodable: 1, CutOff: 1}); r.Stats() != want {
 				t.Errorf("stats %+v, want %+v", r.Stats(), want)
 			}
 			want := []Segment{
@@ -93,7 +93,7 @@ func TestReaderReadsSeveralSections(t *testing.T) {
 	in := records(t)
 	file := slices.Concat(pcapng(t, in...), pcapng(t, in[1:3]...))
 	got, r := readAll(t, file)
-	if r.Err() != nil || len(got) != 5 || got[4].Frame != 7 || got[4].Interface != "b" {
+	if r.Err() != nil || len(got) != 5 || got[4].Frame != 7 || got[4].Interface != "b (section 2)" {
 		t.Errorf("%v, %v", got, r.Err())
 	}
 }

@@ -1,6 +1,7 @@
 package analysis
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -31,6 +32,12 @@ type Report struct {
 	// NeverSent are the segments that an impairment dropped before they were sent, see
 	// [NeverSent]. They are in no conversation.
 	NeverSent Frames `json:"never_sent,omitzero"`
+	// PassedOver says what the packets are that are not TCP, or of which that cannot be seen: the most frequent first.
+	PassedOver []PassedOver `json:"passed_over,omitempty"`
+	// LengthsLost counts packets that IP says were longer, and whose length the file has not kept.
+	LengthsLost int `json:"lengths_lost,omitempty"`
+	// TimeBack are the segments whose time is more than 1 ms before that of the one in front.
+	TimeBack Frames `json:"time_back,omitzero"`
 	// Notes say what was not, or not fully, read: a file that is cut off, packets
 	// that the capture dropped, headers that a snap length cut off.
 	Notes []string `json:"notes,omitempty"`
@@ -39,13 +46,46 @@ type Report struct {
 	Conversations []Conversation `json:"conversations"` // in the order of their first segments
 }
 
+// PassedOver is what was not decoded, or is not TCP.
+type PassedOver struct {
+	Link string `json:"link"` // the link type, by name or number
+	// Encapsulation has the layers behind that, from outside, such as "GRE > IPv4".
+	Encapsulation string `json:"encapsulation,omitempty"`
+	What          string `json:"what"` // such as "ARP", "UDP (QUIC)", "802.11, encrypted"
+	Packets       int    `json:"packets"`
+}
+
+// passedText names the most frequent of what was passed over.
+func (r *Report) passedText() string {
+	const most = 6
+	var parts []string
+	for i, p := range r.PassedOver {
+		if i == most {
+			parts = append(parts, fmt.Sprintf("%d further kinds", len(r.PassedOver)-most))
+			break
+		}
+		in := p.Link
+		if p.Encapsulation != "" {
+			in += " > " + p.Encapsulation
+		}
+		parts = append(parts, fmt.Sprintf("%s of %s in %s", thousands(int64(p.Packets)), p.What, in))
+	}
+	return strings.Join(parts, ", ")
+}
+
 // Analyze reads a capture to its end, or to where it is damaged, and sums up its
 // conversations. The kernel's events are optional, see [KernelEvent].
 func Analyze(r *Reader, events ...KernelEvent) *Report {
 	report := &Report{File: r.name}
 	var classifier Classifier
 	b := newBuilder(events)
-	for s := range r.Segments() {
+	var last time.Duration
+	quoted := func(q *quotation) {
+		if stream, known := classifier.streamOf(&q.Segment); known {
+			b.quoted(stream, q)
+		}
+	}
+	for s := range r.passing(quoted) {
 		if NeverSent(s) {
 			report.NeverSent.add(s.Frame)
 			continue
@@ -54,11 +94,19 @@ func Analyze(r *Reader, events ...KernelEvent) *Report {
 			report.Start = writable(s.Time)
 		}
 		report.End = writable(s.Time)
+		if s.At < last-clockSlack {
+			report.TimeBack.add(s.Frame)
+		}
+		last = s.At
 		c := classifier.Add(s)
 		b.add(&c)
 	}
 	report.Conversations = b.finish()
 	report.Stats = r.Stats()
+	report.LengthsLost = r.lengthsLost
+	for _, c := range r.decoder.PassedOver() {
+		report.PassedOver = append(report.PassedOver, PassedOver{c.Link(), c.Encapsulation(), c.What(), c.Packets})
+	}
 	report.Interfaces = r.Interfaces()
 	report.clean()
 	report.note(r.Err())
@@ -98,10 +146,19 @@ func (r *Report) note(err error) {
 			note("the capture dropped %d of %d packets on %s: findings about missing segments may be its own doing", i.Dropped, i.Received, i.Name)
 		}
 	}
-	if r.Undecodable > 0 {
-		note("%s could not be decoded: cut off in their headers, or with lengths that contradict each other", plural(r.Undecodable, "IP packet"))
+	if r.CutOff > 0 {
+		note("of %s not all of the headers was captured: the snap length is too small, 128 bytes are enough without tunnels (tcpdump -s 128)", plural(r.CutOff, "IP packet"))
+	}
+	if n := r.Undecodable - r.CutOff; n > 0 {
+		note("%s could not be decoded: lengths in the headers contradict each other", plural(n, "IP packet"))
+	}
+	if r.LengthsLost > 0 {
+		note("the file has not kept the length of %s, as long as what was captured of them: what IP says was taken", plural(r.LengthsLost, "packet"))
+	}
+	if r.TimeBack.Count > 0 {
+		note("time goes back at frame %d: several captures in one file, or a clock that was set (reordercap puts the packets in order)", r.TimeBack.First[0])
 	}
 	if r.Segments == 0 && r.Packets > 0 {
-		note("none of the %s is a TCP segment in a link layer that is known (Ethernet, Linux cooked, BSD loopback, raw IP)", plural(r.Packets, "packet"))
+		note("none of the %s is a TCP segment that can be seen; there is %s", plural(r.Packets, "packet"), cmp.Or(r.passedText(), "nothing else either"))
 	}
 }

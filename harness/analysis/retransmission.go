@@ -108,6 +108,13 @@ func (d *sent) add(s Segment, n int64) int {
 	return int(n - d.insert(from, to))
 }
 
+// has reports whether all of a block had been sent before.
+func (d *sent) has(b Block) bool {
+	from := d.next + int64(int32(b.Left-uint32(d.next)))
+	to := from + int64(b.Right-b.Left)
+	return slices.ContainsFunc(d.ranges, func(r span) bool { return r.from <= from && to <= r.to })
+}
+
 // insert adds a range and returns how much of it is new.
 func (d *sent) insert(from, to int64) int64 {
 	// Nearly always it begins where the last one ends.

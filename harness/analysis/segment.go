@@ -16,7 +16,8 @@ type Segment struct {
 	Time time.Time
 	At   time.Duration
 	// Interface is the name of the interface; empty in a pcap file, which has
-	// no names.
+	// no names. In a pcapng file it has the interface's number and section where
+	// the name alone does not tell it from others: "eth0 (interface 1) (section 2)".
 	Interface string
 	// Direction is the packet's direction on the interface, if the file says so.
 	Direction Direction
@@ -25,6 +26,9 @@ type Segment struct {
 	// TTL is IPv4's time to live or IPv6's hop limit, ECN the codepoint in the
 	// IP header (RFC 3168): 0 not capable, 1 ECT(1), 2 ECT(0), 3 CE.
 	TTL, ECN uint8
+	// ID is IPv4's identification; 0 in IPv6. A packet that is captured twice has one, and a retransmission another, where
+	// the sender counts them: Linux does, and sends 0 where it has no socket (RFC 6864 allows it any).
+	ID uint16
 
 	Seq, Ack uint32 // as in the header
 	Flags    Flags  // the control bits
@@ -160,6 +164,19 @@ type Options struct {
 // Block is a range of sequence numbers in a SACK option: Right is the one after
 // the last (RFC 2018).
 type Block struct{ Left, Right uint32 }
+
+// length is how many bytes of a segment the options take that Linux sends with data, with their padding.
+func (o *Options) length() int {
+	const timestamps, block = 12, 8
+	n := 0
+	if o.HasTimestamps {
+		n += timestamps
+	}
+	if o.sackCount > 0 {
+		n += 4 + block*int(o.sackCount)
+	}
+	return n
+}
 
 // SACK returns the blocks of the SACK option, in the order of the header: none
 // to four.

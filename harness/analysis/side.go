@@ -1,6 +1,9 @@
 package analysis
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // sideTracker makes a Side, and has what is remembered of it while its segments are
 // read. It does not grow with the connection.
@@ -13,9 +16,10 @@ type sideTracker struct {
 	synAt  time.Duration
 	spoken bool // the client acknowledged the SYN-ACK
 	// synStalled is the sum of all waits for SYNs that were retransmitted.
-	synStalled time.Duration
-	ttl        uint8
-	away       time.Duration // from the capture point to this host and back; 0: not known
+	synStalled    time.Duration
+	ttl, resetTTL uint8
+	synsAtReset   int           // how many SYNs the other side had sent when this side's reset came
+	away          time.Duration // from the capture point to this host and back; 0: not known
 
 	passed  sent   // this capture point
 	flight  flight // to measure round trips
@@ -40,6 +44,20 @@ type sideTracker struct {
 	lengthsAt   int
 
 	recovery // from losses
+	holes    holes
+	losses   losses
+	// late are the segments that were sent again after their ACK, and ignoredACK the SYN-ACKs after the client's.
+	late, ignoredACK Frames
+	sentAgain        []Block // the last maxResent
+	sightings        sightings
+	pathMTU          pathMTU
+	quotedSeq        uint32 // by the last ICMP error
+	hasQuoted        bool
+	request          request // of the other side
+	thinking         thinking
+	// probing: the segment at hand is a keep-alive or a probe of a closed window, and probed the number that the last had.
+	probing, hasProbed bool
+	probed             uint32
 
 	feedback // of accurate ECN
 
@@ -50,7 +68,15 @@ type sideTracker struct {
 	edgeKnown bool
 	closed    bool // the window is
 	closedAt  time.Duration
-	previous  Segment // the last one of this side
+	zeroes    Frames // that closed it while the other side had something to send
+	// largest is the longest segment with data, fresh how many there are with new data.
+	largest, fresh int
+	// full: the other side's window is, for what was sent last. Of advances, the ACKs that made room, fullAdvances came then.
+	full                   bool
+	advances, fullAdvances int
+	// shrinks are this side's ACKs that took something without offering room for more: its program has not read it.
+	shrinks  int
+	previous Segment // the last one of this side
 	// bothOpen: its first SYN had no ACK, so that a SYN-ACK of this side says that the
 	// other opens as well (RFC 9293, figure 7), and answered: there was one.
 	bothOpen, answered bool
@@ -58,6 +84,12 @@ type sideTracker struct {
 	// finNext acknowledges this side's FIN. finSawOther: the FIN acknowledges the other's.
 	finNext     uint32
 	finSawOther bool
+	// dataAfterFIN: the other side sent data after this side's FIN. ackedOnce is its first ACK number, for what is seen of one
+	// side only.
+	dataAfterFIN bool
+	ackedOnce    bool
+	firstAck     uint32
+	lastAck      uint32
 
 	keepAlives Frames // that the other side has not answered so far
 
@@ -84,16 +116,15 @@ func (d *sideTracker) count(s *Classified) {
 		d.ttl = s.TTL
 	}
 	d.Segments++
-	d.Bytes += int64(s.Length)
-	if s.Length > 0 {
+	if s.Length > 0 && !d.probing { // the byte of a probe has been sent, or will be
+		d.Bytes += int64(s.Length)
 		if d.DataSegments == 0 {
 			d.firstData = s.At
 		}
 		d.DataSegments++
-		if s.Marks&(MarkKeepAlive|MarkZeroWindowProbe) == 0 {
-			d.lastData = max(d.lastData, s.At)
-			d.dataEnd = s.Seq + uint32(s.Length)
-		}
+		d.largest = max(d.largest, s.Length)
+		d.lastData = max(d.lastData, s.At)
+		d.dataEnd = s.Seq + uint32(s.Length)
 	}
 	for i := range d.Marks {
 		if s.Marks&(1<<i) != 0 {
@@ -120,9 +151,18 @@ func (d *sideTracker) offer(s *Classified) {
 		d.Window.Max = max(d.Window.Max, s.WindowSize)
 	}
 	if s.Flags&FlagACK != 0 {
-		d.edge, d.edgeKnown = s.Ack+uint32(s.WindowSize), s.ScaleKnown
+		edge := s.Ack + uint32(s.WindowSize)
+		if d.edgeKnown && d.ackedOnce && before(d.lastAck, s.Ack) && !before(d.edge, edge) {
+			d.shrinks++
+		}
+		d.edge, d.edgeKnown = edge, s.ScaleKnown
 	}
-	switch zero := s.Marks.Has(MarkZeroWindow); {
+	// After the other side's FIN nobody waits for a window: Linux has none in TIME-WAIT, and says 0.
+	zero := s.Marks.Has(MarkZeroWindow) && d.other.FIN == nil && d.other.Reset == nil && d.Reset == nil
+	if zero {
+		d.zeroes.add(s.Frame)
+	}
+	switch {
 	case zero && !d.closed:
 		d.closed, d.closedAt = true, s.At
 	case !zero && d.closed && s.Window != 0:
@@ -131,17 +171,37 @@ func (d *sideTracker) offer(s *Classified) {
 	}
 }
 
-// limit counts the segments after which no whole segment fits into the window of the
-// other side. A sender fills it with whole segments (RFC 9293, section 3.8.6.2.1), so
-// that its last byte is seldom reached.
+// limit counts the segments after which the window of the other side is full.
 func (d *sideTracker) limit(s *Classified, other *sideTracker) {
-	if s.Length == 0 || !other.edgeKnown || s.Flags&(FlagSYN|FlagRST) != 0 {
+	end := s.Seq + uint32(s.Length)
+	if s.Length == 0 || d.probing || s.Flags&(FlagSYN|FlagRST) != 0 || d.spoke && !before(d.highest, end) {
 		return
 	}
-	room := int32(other.edge - (s.Seq + uint32(s.Length)))
-	if room >= 0 && int(room) < d.segmentSize(other) {
+	d.fresh++
+	if d.full = d.fills(end, other); d.full {
 		d.Limited++
 		d.limitedFirst.add(s.Frame)
+	}
+}
+
+// fills reports whether the window is full with what was sent up to a number: no whole segment of those that are really sent fits
+// into the rest, for a sender fills it with whole segments (RFC 9293, section 3.8.6.2.1), and at least half of it is in flight.
+func (d *sideTracker) fills(end uint32, other *sideTracker) bool {
+	if !other.edgeKnown || !d.ackedAny || d.largest == 0 {
+		return false
+	}
+	room, flying := int32(other.edge-end), int32(end-d.acked)
+	return room >= 0 && int(room) < min(d.largest, d.segmentSize(other)) && flying >= room
+}
+
+// window takes note of an ACK that makes room in this side's window.
+func (d *sideTracker) window(s *Classified, other *sideTracker) {
+	if s.Flags&FlagACK == 0 || !other.ackedAny || !before(other.acked, s.Ack) || other.DataSegments == 0 {
+		return
+	}
+	other.advances++
+	if other.full {
+		other.fullAdvances++
 	}
 }
 
@@ -159,6 +219,24 @@ func (d *sideTracker) segmentSize(other *sideTracker) int {
 	return size
 }
 
+// probes reports whether a segment asks whether the other side is alive, or has room, and carries nothing that is new. The byte of a
+// keep-alive had been sent before, with others or acknowledged; one that was sent alone, and not acknowledged, is
+// sent again.
+func (d *sideTracker) probes(s *Classified) bool {
+	if s.Marks.Has(MarkZeroWindowProbe) {
+		return true
+	}
+	if !s.Marks.Has(MarkKeepAlive) {
+		return false
+	}
+	alone := false
+	if d.lengthsAt > 0 {
+		last := d.lengths[(d.lengthsAt-1)%len(d.lengths)]
+		alone = last.length == 1 && last.next == s.Seq+1
+	}
+	return s.Length == 0 || !alone || d.ackedAny && !before(d.acked, s.Seq+1)
+}
+
 func (d *sideTracker) learn(s *Classified) {
 	if s.Flags&FlagSYN != 0 && d.SYN == nil {
 		d.bothOpen = s.Flags&FlagACK == 0
@@ -173,6 +251,7 @@ func (d *sideTracker) acknowledge(s *Classified, other *sideTracker) {
 	advances := o.ackedAny && before(o.acked, s.Ack)
 	if !o.ackedAny || advances {
 		o.acked, o.ackedAny = s.Ack, true
+		o.full = o.spoke && o.fills(o.highest, d)
 		for _, l := range o.lengths {
 			if l.length > 0 && !before(s.Ack, l.next) {
 				o.ackedLength = max(o.ackedLength, l.length)
@@ -198,7 +277,9 @@ func (d *sideTracker) acknowledge(s *Classified, other *sideTracker) {
 	o.sacked = false
 	for i, b := range blocks {
 		if i == 0 && duplicateBlock(s.Ack, blocks) {
-			other.Unneeded.add(s.Frame)
+			if !other.hasProbed || b != (Block{other.probed, other.probed + 1}) { // which is how a keep-alive is answered
+				other.gotTwice(s, b)
+			}
 			continue
 		}
 		if before(s.Ack, b.Left) && (!o.sacked || before(o.sackedTo, b.Right)) {
@@ -207,6 +288,20 @@ func (d *sideTracker) acknowledge(s *Classified, other *sideTracker) {
 	}
 	o.askedAt = s.At
 	o.lostAgain(s.Ack)
+}
+
+// gotTwice takes note of a D-SACK about what this side has sent: it was sent again without need, or, if it was sent once, the network
+// has made two of it. What had not passed here says nothing.
+func (d *sideTracker) gotTwice(s *Classified, b Block) {
+	switch {
+	case d.SYN != nil && b.Left == d.SYN.ISN:
+		// In a simultaneous open the SYN comes once more, with the SYN-ACK.
+	case slices.ContainsFunc(d.sentAgain, func(r Block) bool { return before(r.Left, b.Right) && before(b.Left, r.Right) }):
+		d.Unneeded.add(s.Frame)
+		d.losses.needless(b)
+	case d.passed.has(b):
+		d.Duplicated.add(s.Frame)
+	}
 }
 
 // lostAgain: the other side has got what was sent after a timeout's retransmission, but
@@ -231,11 +326,15 @@ func duplicateBlock(ack uint32, blocks []Block) bool {
 // send takes note of what takes sequence numbers.
 func (d *sideTracker) send(s *Classified) {
 	n := s.size()
-	if n == 0 || s.Flags&FlagRST != 0 || s.Marks&(MarkKeepAlive|MarkZeroWindowProbe) != 0 {
+	if n == 0 || s.Flags&FlagRST != 0 || d.probing {
 		return
 	}
 	d.silentSince = s.At
 	end := s.Seq + n
+	d.holes.fill(s.Seq, end)
+	if d.spoke && before(d.highest, s.Seq) {
+		d.holes.open(d.highest, s)
+	}
 	if d.spoke && !before(d.highest, end) {
 		d.flight.repeat(s.Seq, end)
 		return
@@ -254,14 +353,23 @@ func (d *sideTracker) listen(s *Classified, other *sideTracker) {
 	d.previous = s.Segment
 	other.keepAlives = Frames{}
 	// Linux probes a closed window by what looks like a keep-alive.
-	if s.Marks.Has(MarkKeepAlive) && !other.closed {
+	if d.probing {
+		d.probed, d.hasProbed = s.Seq, true
+	}
+	if d.probing && s.Marks.Has(MarkKeepAlive) && !other.closed {
 		d.keepAlives.add(s.Frame)
+	}
+	if s.Flags&(FlagACK|FlagRST) == FlagACK {
+		if !d.ackedOnce {
+			d.ackedOnce, d.firstAck = true, s.Ack
+		}
+		d.lastAck = s.Ack
 	}
 	if s.Length > 0 && other.lateACK {
 		other.lateACK = false
 		// Nagle's algorithm holds back a segment that is not full (RFC 9293,
 		// section 3.7.4), until the ACK arrives.
-		if s.Length < d.segmentSize(other) && s.At-other.lateAt <= d.away+reaction {
+		if s.Length < d.segmentSize(other)-s.Options.length() && s.At-other.lateAt <= d.away+reaction {
 			other.awaited.add(s.Frame)
 			other.awaiting += other.lateBy
 		}
@@ -287,6 +395,9 @@ func (d *sideTracker) delayed(s *Classified, waited time.Duration, other *sideTr
 }
 
 func (d *sideTracker) finish(end time.Duration) {
+	if d.ackedAny {
+		d.losses.unanswered(d.acked)
+	}
 	if d.closed {
 		d.WindowClosed += max(0, end-d.closedAt)
 	}

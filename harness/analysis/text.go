@@ -72,6 +72,9 @@ func (t *textWriter) head(r *Report) {
 		parts = append(parts, plural(n, "interface"))
 	}
 	t.wrapped("", strings.Join(append(parts, tally(r.Conversations)), ", "))
+	if text := r.passedText(); text != "" {
+		t.wrapped("not TCP, or not to be seen: ", text)
+	}
 	if r.NeverSent.Count > 0 {
 		t.wrapped("", fmt.Sprintf("%s more that an impairment dropped before they were sent: frames %s",
 			plural(r.NeverSent.Count, "TCP segment"), framesText(r.NeverSent.First, r.NeverSent.Count)))
@@ -140,8 +143,12 @@ var ecnTexts = [...]string{
 
 func captured(c *Conversation) string {
 	parts := cmp.Or(c.Completeness.String(), "nothing of handshake, data or end")
-	if c.Completeness&SawSYN == 0 {
-		parts += "; the beginning was not, so who is the client is a guess"
+	switch {
+	case c.Completeness&SawSYN != 0:
+	case c.Completeness&SawSYNACK != 0:
+		parts += "; the SYN was not"
+	default:
+		parts += "; the beginning was not: the client is who has the higher port"
 	}
 	return parts
 }
@@ -266,6 +273,8 @@ var rows = []struct {
 	{"back-off", func(_ *Conversation, d *Side) string { return backOffText(d) }},
 	{"copies", func(_ *Conversation, d *Side) string { return countText(d.Copies.Count) }},
 	{"out of order", func(_ *Conversation, d *Side) string { return countText(d.Reordered.Count) }},
+	{"answers after", func(_ *Conversation, d *Side) string { return timesText(d.Answers) }},
+	{"ICMP", icmpRow},
 	{"RTT from here", func(_ *Conversation, d *Side) string { return timesText(d.RTT) }},
 	{"in flight", func(_ *Conversation, d *Side) string {
 		if d.MaxInFlight == 0 {
@@ -414,6 +423,22 @@ func ackDelayText(c *Conversation, d *Side) string {
 		text += " incl. the way there and back"
 	}
 	return text
+}
+
+// icmpRow has what routers said of a side's segments.
+func icmpRow(_ *Conversation, d *Side) string {
+	var parts []string
+	for _, e := range d.ICMP {
+		text := fmt.Sprintf("%s: %s", e.From, e.Says)
+		if e.MTU > 0 {
+			text += fmt.Sprintf(", MTU %d", e.MTU)
+		}
+		if e.Frames.Count > 1 {
+			text += fmt.Sprintf(" (%s times)", thousands(int64(e.Frames.Count)))
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "; ")
 }
 
 func windowText(d *Side) string {

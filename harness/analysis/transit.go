@@ -18,7 +18,7 @@ type recognizable[P any] interface {
 	comparable
 	at() time.Duration
 	// identity is the packet without what differs from place to place: when and where it was seen, and what routers change
-	// (TTL, and ECN's codepoint).
+	// (TTL, ECN's codepoint), nor IPv4's identification, which a middlebox may rewrite.
 	identity() P
 }
 
@@ -96,7 +96,7 @@ func (s Segment) at() time.Duration { return s.At }
 
 func (s Segment) identity() Segment {
 	s.Frame, s.Time, s.At, s.Interface, s.Direction = 0, time.Time{}, 0, "", Unknown
-	s.TTL, s.ECN = 0, 0
+	s.TTL, s.ECN, s.ID = 0, 0, 0
 	return s
 }
 

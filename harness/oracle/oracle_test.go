@@ -575,3 +575,23 @@ func timeouts(r Retry) (fewest, most int) { return r.Fewest - r.Probes + 1, r.Mo
 
 // mDev is the mean deviation: TCP_INFO's tcpi_rttvar.
 func mDev(e *Estimator) time.Duration { return time.Duration(e.mdev4/4) * time.Microsecond }
+
+// A router that answers each retransmission keeps the RTO down, so the end comes soon after the time of tcp_retries2; a slow one lets it
+// grow until it can answer each.
+func TestUnreachable(t *testing.T) {
+	g := NewWithT(t)
+	k := defaults(t, "6.1")
+	flow := Flow{RTT: Between(40*time.Millisecond, 41*time.Millisecond), RTO: 248 * time.Millisecond}
+	silent := k.Blackhole(flow)
+	begins := silent.Sent[silent.Probes]
+	limit := 924600 * time.Millisecond // tcp_retries2 = 15 (ip-sysctl.rst)
+	for interval, rto := range map[time.Duration]time.Duration{
+		0: 248 * time.Millisecond, time.Second: 1984 * time.Millisecond, 2 * time.Second: 3968 * time.Millisecond, time.Hour: 2 * time.Minute,
+	} {
+		end := k.Unreachable(flow, interval)
+		g.Expect(end.Earliest).To(Equal(begins.Earliest+limit), "%v", interval)
+		g.Expect(end.Latest-begins.Latest-limit).To(And(BeNumerically(">=", rto), BeNumerically("<", rto+rto/7+20*time.Millisecond)), "%v", interval)
+	}
+	flow.UserTimeout = 10 * time.Second
+	g.Expect(k.Unreachable(flow, 0).Earliest).To(Equal(k.Blackhole(flow).Sent[1].Earliest + 10*time.Second))
+}

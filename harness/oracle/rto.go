@@ -189,6 +189,26 @@ func (k Kernel) Blackhole(f Flow) Retry {
 	}
 }
 
+// Unreachable is when a flow ends whose retransmissions a router answers with ICMP, network or host unreachable, though not more often than
+// at that interval (net.ipv4.icmp_ratelimit). It does not end at once: to an established connection such an error is no more than
+// the reason that it gives in the end, where a [Kernel.Blackhole]'s is ETIMEDOUT (RFC 1122, 4.2.3.9). But each message takes one doubling of the
+// RTO back (RFC 6069), so the RTO grows until the router can answer each time, and not beyond; and the timer that a message sets is not cut
+// to a TCP_USER_TIMEOUT (net/ipv4/tcp_ipv4.c: tcp_ld_RTO_revert).
+func (k Kernel) Unreachable(f Flow, interval time.Duration) Span {
+	silent := k.Blackhole(f)
+	rto := Between(k.rto(f.RTT.Earliest, 0), k.rto(f.RTT.Latest, 0))
+	if f.RTO != 0 {
+		rto = Exactly(f.RTO)
+	}
+	limit := cmp.Or(f.UserTimeout, k.modelTimeout(k.Sysctls.Retries2, modelRTO))
+	last := rto.Latest
+	for n := 1; last < min(interval, k.RTOMax()); n++ {
+		last = k.backedOff(rto, n).Latest
+	}
+	first := silent.Sent[silent.Probes] // the first retransmission that is no probe: there is always one
+	return first.Plus(Between(limit, limit+last+k.late(last))).From("RFC 1122, 4.2.3.9; RFC 6069; tcp_ld_RTO_revert")
+}
+
 // flowTimer is the RTO after n retransmissions. With tcp_thin_linear_timeouts a thin flow, of fewer than four segments,
 // doubles it only after six (net/ipv4/tcp_timer.c: tcp_retransmit_timer; TCP_THIN_LINEAR_RETRIES).
 func (k Kernel) flowTimer(f Flow, rto Span, n int) Span {

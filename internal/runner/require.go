@@ -8,6 +8,8 @@ import (
 
 	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/internal/constraint"
+	"github.com/tcplab/tcplab/internal/programs"
+	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -22,7 +24,7 @@ func kernelConditions(suite types.Report, spec types.SpecReport) []string {
 	return slices.Compact(conditions)
 }
 
-// A misfit is a spec that is not for a kernel.
+// A misfit is a spec that is not for a kernel, or that needs a program which this machine does not have.
 type misfit struct {
 	suite  *Suite
 	spec   Spec
@@ -30,9 +32,9 @@ type misfit struct {
 	reason string
 }
 
-// splitMisfits takes the specs that are not for this kernel from those that are selected. The
+// splitMisfits takes the specs that are not for this kernel or machine from those that are selected. The
 // suites that it was given stay as they are.
-func splitMisfits(suites []*Suite, on results.Uname) (fitting []*Suite, misfits []misfit, err error) {
+func splitMisfits(suites []*Suite, on results.Uname, clock Clock) (fitting []*Suite, misfits []misfit, err error) {
 	version, err := kernelversion.Parse(on.Release)
 	if err != nil {
 		return nil, nil, err
@@ -45,7 +47,11 @@ func splitMisfits(suites []*Suite, on results.Uname) (fitting []*Suite, misfits 
 			if !spec.Selected {
 				continue
 			}
-			if reason := constraint.Unmet(spec.Kernel, version); reason != "" {
+			reason := constraint.Unmet(spec.Kernel, version)
+			if reason == "" {
+				reason = lacking(spec, clock)
+			}
+			if reason != "" {
 				spec.Selected = false
 				misfits = append(misfits, misfit{suite: suite, spec: *spec, kernel: on, reason: reason})
 			}
@@ -53,6 +59,39 @@ func splitMisfits(suites []*Suite, on results.Uname) (fitting []*Suite, misfits 
 		fitting = append(fitting, &split)
 	}
 	return fitting, misfits, nil
+}
+
+// lacking is why this machine's programs are not those that a spec needs, or "". Guests may be of another architecture.
+func lacking(spec *Spec, clock Clock) string {
+	files, err := filesOf([]*Spec{spec})
+	if err != nil {
+		return err.Error()
+	}
+	if clock != Virtual {
+		return ""
+	}
+	for _, file := range files {
+		if err := vm.CheckInclude(file); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+// filesOf are the programs that specs need, and the files that those need, each once.
+func filesOf(specs []*Spec) ([]string, error) {
+	var files []string
+	for _, spec := range specs {
+		for _, name := range spec.Programs {
+			program, err := programs.Find(name)
+			if err != nil {
+				return nil, err
+			}
+			files = append(append(files, program.Path), program.Files...)
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files), nil
 }
 
 // recordMisfits leaves a record of each, which says why it did not run.

@@ -2,6 +2,8 @@ package runner
 
 import (
 	"bytes"
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -105,7 +107,7 @@ func TestSplitMisfits(t *testing.T) {
 		"4.19.0-27-amd64":     {"any"},
 	} {
 		kernel := results.Uname{Release: release}
-		suites, misfits, err := splitMisfits([]*Suite{suite}, kernel)
+		suites, misfits, err := splitMisfits([]*Suite{suite}, kernel, Virtual)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(texts(suites[0], selected)).To(Equal(fit), release)
 		g.Expect(misfits).To(HaveLen(3-len(fit)), release)
@@ -115,8 +117,53 @@ func TestSplitMisfits(t *testing.T) {
 			g.Expect(m.kernel).To(Equal(kernel))
 		}
 	}
-	_, _, err := splitMisfits([]*Suite{suite}, results.Uname{Release: "next"})
+	_, _, err := splitMisfits([]*Suite{suite}, results.Uname{Release: "next"}, Virtual)
 	g.Expect(err).To(HaveOccurred())
+}
+
+// A spec whose programs are not installed does not run; what those of others need is not packed for it.
+func TestSpecsWithoutTheirProgramsAreMisfits(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	there := filepath.Join(dir, "there")
+	g.Expect(os.WriteFile(there, []byte("#!/bin/sh\n"), 0o755)).To(Succeed())
+	t.Setenv("PATH", dir)
+	suite := &Suite{Name: "s", Ginkgo: true, Specs: []Spec{
+		{Text: "none", Selected: true},
+		{Text: "one", Selected: true, Programs: []string{"there"}},
+		{Text: "two", Selected: true, Programs: []string{"nowhere-at-all", "there"}},
+		{Text: "two, and not asked for", Programs: []string{"nowhere-at-all"}},
+	}}
+	kernel := results.Uname{Release: "6.1.0-56-amd64"}
+	for _, clock := range []Clock{Virtual, Real} {
+		suites, misfits, err := splitMisfits([]*Suite{suite}, kernel, clock)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(texts(suites[0], selected)).To(Equal([]string{"none", "one"}))
+		g.Expect(misfits).To(HaveLen(1))
+		g.Expect(misfits[0].reason).To(Equal("needs nowhere-at-all, which is not installed: apt-get install --no-install-recommends nowhere-at-all"))
+
+		works, err := (&Session{}).works(suites, &vm.GuestKernel{Release: kernel.Release}, RunOptions{})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(works).To(HaveLen(2))
+		g.Expect(works[0].files).To(BeEmpty())
+		g.Expect(works[1].files).To(Equal([]string{there}))
+	}
+}
+
+// Guests execute what is built for them only.
+func TestProgramsOfAnotherArchitectureAreMisfitsInGuests(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	header := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_AARCH64), Version: 1, Ehsize: 64, Phentsize: 56, Shentsize: 64}
+	copy(header.Ident[:], elf.ELFMAG)
+	header.Ident[elf.EI_CLASS], header.Ident[elf.EI_DATA], header.Ident[elf.EI_VERSION] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), 1
+	var program bytes.Buffer
+	g.Expect(binary.Write(&program, binary.LittleEndian, header)).To(Succeed())
+	g.Expect(os.WriteFile(filepath.Join(dir, "foreign"), program.Bytes(), 0o755)).To(Succeed())
+	t.Setenv("PATH", dir)
+	spec := &Spec{Programs: []string{"foreign"}}
+	g.Expect(lacking(spec, Virtual)).To(ContainSubstring("is a program for AARCH64"))
+	g.Expect(lacking(spec, Real)).To(BeEmpty())
 }
 
 // Without QEMU the virtual clock cannot run; the error says what is missing.

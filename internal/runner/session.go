@@ -199,7 +199,7 @@ func (s *Session) Run(ctx context.Context, options RunOptions) (Summary, error) 
 			s.log.once("%s: has focused specs in its source (FIt, FDescribe, Focus): the others are left out, and the run does not count as passed", suite.Name)
 		}
 	}
-	suites, misfits, err := splitMisfits(suites, kernel)
+	suites, misfits, err := splitMisfits(suites, kernel, s.clock)
 	if err != nil {
 		return summary, err
 	}
@@ -310,14 +310,12 @@ func (s *Session) dropBase() {
 	}
 }
 
-func imageKey(suite *Suite, options RunOptions) string {
-	return fmt.Sprintf("%q %q", suite.Binary, options.Include)
+func imageKey(suite *Suite, options RunOptions, files []string) string {
+	return fmt.Sprintf("%q %q %q", suite.Binary, options.Include, files)
 }
 
-// dropImage closes the image of a suite's guests when the last of them has ended: it has 20 MB, and what is included, in the
-// temporary directory.
-func (s *Session) dropImage(suite *Suite, options RunOptions) {
-	key := imageKey(suite, options)
+// dropImage closes an image when the last of its guests has ended: it has 20 MB, and what is included, in the temporary directory.
+func (s *Session) dropImage(key string) {
 	s.mutex.Lock()
 	build, ok := s.images[key]
 	delete(s.images, key)
@@ -330,13 +328,13 @@ func (s *Session) dropImage(suite *Suite, options RunOptions) {
 	}
 }
 
-// image makes the image of a suite's guests when the first of them needs it.
-func (s *Session) image(suite *Suite, options RunOptions) (*vm.Image, error) {
-	key := imageKey(suite, options)
+// image makes the image of a suite's guests with some files, when the first of them needs it.
+func (s *Session) image(suite *Suite, options RunOptions, files []string) (*vm.Image, error) {
+	key := imageKey(suite, options, files)
 	s.mutex.Lock()
 	build, ok := s.images[key]
 	if !ok {
-		build = sync.OnceValues(func() (*vm.Image, error) { return s.built.add(buildImage(s.base, suite, options)) })
+		build = sync.OnceValues(func() (*vm.Image, error) { return s.built.add(buildImage(s.base, suite, options, files)) })
 		s.images[key] = build
 	}
 	s.mutex.Unlock()

@@ -27,6 +27,7 @@ import (
 	"github.com/onsi/ginkgo/v2/types"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tcplab/tcplab/internal/programs"
 	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/internal/scratch"
 	"github.com/tcplab/tcplab/internal/subprocess"
@@ -90,6 +91,8 @@ type Spec struct {
 	// Kernel are the conditions on the kernel's version that the spec and its containers have:
 	// ComponentSemVerConstraint("kernel", ">= 6.5.0").
 	Kernel []string
+	// Programs are those that it needs beside its suite (harness.Programs), by name.
+	Programs []string
 }
 
 // Filter selects specs, with the meaning of Ginkgo's flags of the same names.
@@ -544,6 +547,7 @@ func (s *Suite) listSpecs(ctx context.Context, filter Filter, dir string) error 
 			Pending:   spec.State.Is(types.SpecStatePending),
 			Container: inContainer[i],
 			Kernel:    kernelConditions(reports[0], spec),
+			Programs:  programs.Named(spec.Labels()),
 		}
 		// A record, and a guest's focus, go by the text.
 		if other, ok := seen[found.Text]; ok {

@@ -38,7 +38,8 @@ const filesDir = "files"
 // A work is what one guest does: one spec, an Ordered container, or all of a suite that is not Ginkgo's.
 type work struct {
 	suite  *Suite
-	specs  []*Spec // in their order; nil: all of it
+	specs  []*Spec  // in their order; nil: all of it
+	files  []string // that it needs beside its suite and what is included for all
 	image  func() (*vm.Image, error)
 	kernel results.Uname // what is known of it without the harness in the guest
 }
@@ -96,24 +97,26 @@ func (w work) place(name string) string {
 }
 
 // works are what the guests of a run have to do.
-func (s *Session) works(suites []*Suite, kernel *vm.GuestKernel, options RunOptions) []work {
+func (s *Session) works(suites []*Suite, kernel *vm.GuestKernel, options RunOptions) ([]work, error) {
 	var works []work
 	for _, suite := range suites {
-		w := work{
-			suite:  suite,
-			image:  func() (*vm.Image, error) { return s.image(suite, options) },
-			kernel: results.Uname{Release: kernel.Release, Machine: "x86_64"},
+		groups := [][]*Spec{nil}
+		if suite.Ginkgo {
+			groups = suite.together()
 		}
-		if !suite.Ginkgo {
-			works = append(works, w)
-			continue
-		}
-		for _, group := range suite.together() {
-			w.specs = group
-			works = append(works, w)
+		for _, group := range groups {
+			files, err := filesOf(group)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", suite.Name, err)
+			}
+			works = append(works, work{
+				suite: suite, specs: group, files: files,
+				image:  func() (*vm.Image, error) { return s.image(suite, options, files) },
+				kernel: results.Uname{Release: kernel.Release, Machine: "x86_64"},
+			})
 		}
 	}
-	return works
+	return works, nil
 }
 
 func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.Run, kernel *vm.GuestKernel, options RunOptions) ([]*results.Record, error) {
@@ -121,7 +124,10 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 	if err != nil {
 		return nil, err
 	}
-	works := s.works(suites, kernel, options)
+	works, err := s.works(suites, kernel, options)
+	if err != nil {
+		return nil, err
+	}
 	total := 0
 	for _, w := range works {
 		total += len(w.scenarios())
@@ -135,9 +141,9 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 	if err != nil {
 		return nil, err
 	}
-	left := map[*Suite]int{}
+	left := map[string]int{} // works of an image
 	for _, w := range works {
-		left[w.suite]++
+		left[imageKey(w.suite, options, w.files)]++
 	}
 	var mutex sync.Mutex
 	var all []*results.Record
@@ -153,8 +159,9 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 			mutex.Lock()
 			defer mutex.Unlock()
 			all = append(all, records...)
-			if left[w.suite]--; left[w.suite] == 0 {
-				s.dropImage(w.suite, options)
+			key := imageKey(w.suite, options, w.files)
+			if left[key]--; left[key] == 0 {
+				s.dropImage(key)
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.name(), err)
@@ -200,8 +207,8 @@ func (s *imageSet) close() {
 	s.images = nil
 }
 
-func buildImage(base *vm.Base, suite *Suite, options RunOptions) (*vm.Image, error) {
-	include := options.Include
+func buildImage(base *vm.Base, suite *Suite, options RunOptions, files []string) (*vm.Image, error) {
+	include := slices.Concat(options.Include, files)
 	if data := filepath.Join(suite.Dir, "testdata"); suite.Dir != "" {
 		if _, err := os.Stat(data); err == nil {
 			include = append([]string{data + "=" + guest.WorkDir + "/testdata"}, include...)

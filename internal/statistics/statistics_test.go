@@ -3,6 +3,7 @@ package statistics
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/tcplab/tcplab/harness/bounds"
@@ -199,4 +200,37 @@ func (c LossChain) simulate(random *rand.Rand, n int) float64 {
 		state = next
 	}
 	return float64(lost) / float64(n)
+}
+
+// The interval of so many draws holds the quantile as often as it says, and is there only if it can.
+func TestQuantileInterval(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	const rounds, confidence = 5000, 0.95
+	for _, c := range []struct {
+		n  int
+		q  float64
+		ok bool
+	}{{0, 0.5, false}, {5, 0.5, false}, {6, 0.5, true}, {20, 0.5, true}, {100, 0.9, true}, {300, 0.99, false}, {400, 0.99, true}} {
+		lower, upper, ok := QuantileInterval(c.n, c.q, confidence)
+		if ok != c.ok {
+			t.Errorf("%+v: ok is %v", c, ok)
+		}
+		if !ok {
+			continue
+		}
+		held := 0
+		for range rounds {
+			samples := make([]float64, c.n)
+			for i := range samples {
+				samples[i] = random.Float64() // its q-quantile is q
+			}
+			slices.Sort(samples)
+			if samples[lower] <= c.q && c.q <= samples[upper] {
+				held++
+			}
+		}
+		if least, _ := Binomial(rounds, confidence, 1e-6); held < least {
+			t.Errorf("%+v: samples %d to %d held it in %d of %d rounds", c, lower, upper, held, rounds)
+		}
+	}
 }

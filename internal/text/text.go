@@ -102,3 +102,28 @@ func Cut(s string, n int) string {
 	head, _ := Prefix(s, n-len(Ellipsis))
 	return strings.TrimRight(head, " ") + Ellipsis
 }
+
+// Wrap breaks s between words into lines of at most so many columns. A word that is longer than a line is broken anywhere.
+func Wrap(s string, columns int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(s) {
+		if line != "" && Width(line)+1+Width(word) <= columns {
+			line += " " + word
+			continue
+		}
+		if line != "" {
+			lines = append(lines, line)
+		}
+		for Width(word) > columns {
+			var head string
+			head, word = Prefix(word, columns)
+			lines = append(lines, head)
+		}
+		line = word
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
+}

@@ -313,4 +313,20 @@ var mutations = []mutation{
 		suites: []string{programs},
 		focus:  "HEAD on a bare connection is answered in two RTTs",
 	},
+	{
+		name:   "silence is not noticed",
+		file:   "peers/course/liveness/liveness.go",
+		old:    "Idle: orForever(o.Silence)",
+		new:    "Idle: forever",
+		suites: []string{programs},
+		focus:  "is noticed by a heartbeat when its process is stopped",
+	},
+	{
+		name:   "no pings are sent",
+		file:   "peers/course/liveness/liveness.go",
+		old:    "if o.Heartbeat > 0 {",
+		new:    "if false {",
+		suites: []string{programs},
+		focus:  "is alive as long as it answers pings, on a clean link",
+	},
 }

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tcplab/tcplab/internal/probe"
+	"github.com/tcplab/tcplab/internal/progress"
+	"github.com/tcplab/tcplab/results"
+)
+
+func newProbe() *cobra.Command {
+	var o probe.Options
+	var send string
+	var ipv4, ipv6, asJSON bool
+	command := &cobra.Command{
+		Use:   "probe HOST:PORT",
+		Short: "Measure how good connections to a server are",
+		Long: `Measure how good connections to a server are: name resolution, connect, TLS, first byte and
+transfer apart, with percentiles, the median's confidence interval and a histogram, and what the
+kernel knows of each connection: RTT without a queue, RTT, retransmits.
+
+By default a sample is a connection that is closed once it is there. With --wait, --send or --http it
+is a request. With --http and --warm requests follow each other on one connection.
+
+^C ends it, and prints what there is. It needs no privilege. It exits with 0 if all samples
+succeeded, and 1 if any failed.`,
+		Example: `  tcplab probe example.org:443 --count 100
+  tcplab probe example.org:443 --tls --http / --warm
+  tcplab probe 192.0.2.1:22 --wait
+  tcplab probe 192.0.2.1:6379 --send 'PING\r\n' --concurrency 10 --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(command *cobra.Command, args []string) error {
+			host, port, err := net.SplitHostPort(args[0])
+			if err != nil {
+				return fmt.Errorf("%s: want HOST:PORT: %w", args[0], err)
+			}
+			number, err := net.DefaultResolver.LookupPort(command.Context(), "tcp", port)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			o.Host, o.Port = host, uint16(number) //nolint:gosec // LookupPort returns 0 to 65535
+			if send != "" {
+				text, err := strconv.Unquote(`"` + send + `"`)
+				if err != nil {
+					return fmt.Errorf("--send %s: want text with Go's escapes, such as PING\\r\\n: %w", send, err)
+				}
+				o.Send = []byte(text)
+			}
+			switch {
+			case ipv4 && ipv6:
+				return fmt.Errorf("-4 and -6: give one of them")
+			case ipv4:
+				o.Family = 4
+			case ipv6:
+				o.Family = 6
+			}
+			return runProbe(command, o, asJSON)
+		},
+	}
+	flags := command.Flags()
+	flags.IntVarP(&o.Count, "count", "n", 20, "samples")
+	flags.IntVarP(&o.Concurrency, "concurrency", "c", 1, "samples at a time")
+	flags.DurationVar(&o.Interval, "interval", 0, "from one sample's start to the next one's")
+	flags.DurationVar(&o.Timeout, "timeout", 0, "of each sample (default 10s)")
+	flags.StringVar(&send, "send", "", "send this, with Go's escapes, and wait for the first byte")
+	flags.BoolVar(&o.Wait, "wait", false, "wait for the first byte that the server sends by itself")
+	flags.StringVar(&o.HTTP, "http", "", "get this path by HTTP/1.1, such as /")
+	flags.BoolVar(&o.TLS, "tls", false, "begin with TLS")
+	flags.BoolVar(&o.Insecure, "insecure", false, "do not verify the server's certificate")
+	flags.BoolVar(&o.Warm, "warm", false, "with --http: requests follow each other on one connection")
+	flags.BoolVarP(&ipv4, "ipv4", "4", false, "IPv4 only")
+	flags.BoolVarP(&ipv6, "ipv6", "6", false, "IPv6 only")
+	flags.BoolVar(&asJSON, "json", false, "print JSON, with all samples; times (_ns) are in nanoseconds")
+	return command
+}
+
+func runProbe(command *cobra.Command, o probe.Options, asJSON bool) error {
+	task := progress.Start(command.Context(), "samples")
+	report, err := probe.Run(command.Context(), o, func(done, failed int) {
+		task.Set("%d of %d, %d failed", done, o.Count, failed)
+	})
+	task.Done()
+	if err != nil {
+		return err
+	}
+	out := command.OutOrStdout()
+	if asJSON {
+		err = writeJSON(out, report)
+	} else {
+		err = report.Text(out, min(max(results.Terminal(os.Stdout).Width, 80), 120))
+	}
+	switch {
+	case err != nil:
+		return err
+	case report.Ended:
+		return command.Context().Err() // the exit status is the signal's
+	case len(report.Errors) > 0:
+		return errFailed
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tcplab/tcplab/harness/kernelversion"
+	"github.com/tcplab/tcplab/internal/tune"
+	"github.com/tcplab/tcplab/results"
+)
+
+type tuneOptions struct {
+	rate, loss, from, format, release string
+	path                              tune.Path
+}
+
+func newTune() *cobra.Command {
+	var o tuneOptions
+	command := &cobra.Command{
+		Use:   "tune --rate RATE --rtt TIME",
+		Short: "Compare this machine's TCP settings with what a path needs",
+		Long: `Compare this machine's sysctls, or a file's, with what a path needs. For each that should be another:
+the value now and the one that is advised, why, what it brings, what it does not do, and where the
+rule stands. What would change nothing on that path is not advised, and settings that are copied
+from list to list although they do nothing are named.
+
+Nothing is measured, and nothing is ever written to /proc/sys. It needs no privilege.
+
+With --from FILE (what sysctl -a prints, or a file for /etc/sysctl.d) the settings are those of the file;
+what it does not have is this machine's. With --kernel VERSION it is that kernel's, as it comes.`,
+		Example: `  tcplab tune --rate 1gbit --rtt 80ms --connections 20000
+  tcplab tune --rate 100mbit --rtt 100ms --loss 1%
+  tcplab tune --rate 1gbit --rtt 2ms --new 1000 --from 99-tuning.conf
+  tcplab tune --rate 10gbit --rtt 30ms --format sysctl >99-path.conf`,
+		Args: cobra.NoArgs,
+		RunE: func(command *cobra.Command, _ []string) error {
+			report, err := o.report()
+			if err != nil {
+				return err
+			}
+			out := command.OutOrStdout()
+			switch o.format {
+			case "json":
+				return writeJSON(out, report)
+			case "sysctl":
+				return report.Sysctl(out)
+			default:
+				return report.Text(out, min(max(results.Terminal(os.Stdout).Width, 60), 100))
+			}
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&o.rate, "rate", "", "rate of the narrowest link, as tc(8) writes it: 20mbit, 1.5gbit")
+	flags.DurationVar(&o.path.RTT, "rtt", 0, "round-trip time without a queue, such as 80ms")
+	flags.StringVar(&o.loss, "loss", "0%", "random loss on the path, such as 1%")
+	flags.IntVar(&o.path.Connections, "connections", 1, "connections at a time, to one address and port")
+	flags.Float64Var(&o.path.New, "new", 0, "connections that this machine opens and closes in a second")
+	flags.DurationVar(&o.path.Idle, "idle", 0, "the pause between two bursts of a connection")
+	flags.DurationVar(&o.path.Forgets, "middlebox-timeout", 0, "after which idle time a NAT or firewall on the way forgets a connection")
+	flags.BoolVar(&o.path.NoICMP, "icmp-filtered", false, "ICMP \"fragmentation needed\" does not come back on the path")
+	flags.StringVar(&o.from, "from", "", "a file of settings, in place of this machine's; - is standard input")
+	flags.StringVar(&o.release, "kernel", "", "version, such as 6.12, as it comes (default: this machine)")
+	flags.StringVar(&o.format, "format", "table", "one of table, json, sysctl")
+	for _, name := range []string{"rate", "rtt"} {
+		_ = command.MarkFlagRequired(name) // it is there
+	}
+	return command
+}
+
+func (o tuneOptions) report() (tune.Report, error) {
+	switch o.format {
+	case "table", "json", "sysctl":
+	default:
+		return tune.Report{}, fmt.Errorf("--format %q: allowed are table, json and sysctl", o.format)
+	}
+	var err error
+	if o.path.Rate, err = tune.ParseRate(o.rate); err != nil {
+		return tune.Report{}, fmt.Errorf("--rate: %w", err)
+	}
+	if o.path.Loss, err = parsePercent(o.loss); err != nil {
+		return tune.Report{}, fmt.Errorf("--loss: %w", err)
+	}
+	version, settings, err := o.machine()
+	if err != nil {
+		return tune.Report{}, err
+	}
+	if o.from != "" {
+		file, err := readSettings(o.from)
+		if err != nil {
+			return tune.Report{}, fmt.Errorf("--from %s: %w", o.from, err)
+		}
+		maps.Copy(settings, file)
+	}
+	return tune.Advise(settings, version, o.path)
+}
+
+// machine is this one, or what a kernel starts with.
+func (o tuneOptions) machine() (kernelversion.Version, tune.Settings, error) {
+	if o.release != "" {
+		version, err := kernelversion.Parse(o.release)
+		return version, tune.Settings{}, err
+	}
+	version, err := kernelversion.Running()
+	if err != nil {
+		return version, nil, err
+	}
+	settings, err := tune.ReadFS(os.DirFS("/proc/sys"))
+	return version, settings, err
+}
+
+func readSettings(path string) (tune.Settings, error) {
+	if path == standardOutput { // the same name stands for standard input
+		return tune.Parse(os.Stdin)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return tune.Parse(f)
+}
+
+// parsePercent reads a share: "1%" or "0.01".
+func parsePercent(text string) (float64, error) {
+	number, percent := strings.CutSuffix(strings.TrimSpace(text), "%")
+	share, err := strconv.ParseFloat(number, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no share: write it as 1%% or 0.01", text)
+	}
+	if percent {
+		share /= 100
+	}
+	return share, nil
+}

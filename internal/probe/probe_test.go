@@ -1,0 +1,224 @@
+package probe
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+)
+
+// serve handles each connection, until the test ends.
+func serve(t *testing.T, handle func(net.Conn)) Options {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer conn.Close(); handle(conn) }()
+		}
+	}()
+	return at(t, listener.Addr().String())
+}
+
+func at(t *testing.T, address string) Options {
+	t.Helper()
+	a, err := netip.ParseAddrPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{Host: a.Addr().String(), Port: a.Port(), Count: 8, Timeout: 5 * time.Second}
+}
+
+func run(t *testing.T, o Options) *Report {
+	t.Helper()
+	report, err := Run(t.Context(), o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+func phases(r *Report) map[string]int {
+	counts := map[string]int{}
+	for _, p := range r.Phases {
+		counts[p.Name] = p.Count
+	}
+	return counts
+}
+
+func TestPhases(t *testing.T) {
+	greeting := func(conn net.Conn) { _, _ = io.WriteString(conn, "hello"); _, _ = io.Copy(io.Discard, conn) }
+	echo := func(conn net.Conn) { _, _ = io.Copy(conn, conn) }
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 100_000)) })
+	web := httptest.NewServer(handler)
+	defer web.Close()
+	secure := httptest.NewTLSServer(handler)
+	defer secure.Close()
+	once := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Connection", "close") }))
+	defer once.Close()
+	for name, c := range map[string]struct {
+		options Options
+		change  func(*Options)
+		want    map[string]int
+	}{
+		"connect":  {options: serve(t, greeting), want: map[string]int{"connect": 8}},
+		"a name":   {options: serve(t, greeting), change: func(o *Options) { o.Host = "localhost"; o.Family = 4 }, want: map[string]int{"resolve": 8, "connect": 8}},
+		"greeting": {options: serve(t, greeting), change: func(o *Options) { o.Wait = true }, want: map[string]int{"connect": 8, "first byte": 8}},
+		"send":     {options: serve(t, echo), change: func(o *Options) { o.Send = []byte("x") }, want: map[string]int{"connect": 8, "first byte": 8}},
+		"HTTP": {options: at(t, web.Listener.Addr().String()), change: func(o *Options) { o.HTTP = "/"; o.Concurrency = 3 },
+			want: map[string]int{"connect": 8, "first byte": 8, "transfer": 8}},
+		"HTTP, warm": {options: at(t, web.Listener.Addr().String()), change: func(o *Options) { o.HTTP = "/"; o.Warm = true },
+			want: map[string]int{"connect": 1, "first byte": 1, "transfer": 1, "first byte, warm": 7, "transfer, warm": 7}},
+		"HTTP, warm, but the server closes": {options: at(t, once.Listener.Addr().String()), change: func(o *Options) { o.HTTP = "/"; o.Warm = true },
+			want: map[string]int{"connect": 8, "first byte": 8, "transfer": 8}},
+		"TLS": {options: at(t, secure.Listener.Addr().String()), change: func(o *Options) { o.HTTP = "/"; o.TLS, o.Insecure = true, true },
+			want: map[string]int{"connect": 8, "TLS": 8, "first byte": 8, "transfer": 8}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			if c.change != nil {
+				c.change(&c.options)
+			}
+			report := run(t, c.options)
+			g.Expect(report.Errors).To(BeEmpty())
+			g.Expect(phases(report)).To(Equal(c.want))
+			g.Expect(report.Samples).To(HaveLen(8))
+			g.Expect(report.Path.BaseRTT).To(And(BeNumerically(">", 0), BeNumerically("<", time.Second)))
+			g.Expect(report.Path.RTT).To(BeNumerically(">=", report.Path.BaseRTT))
+			g.Expect(report.Path.Segments).To(BeNumerically(">=", 2*c.want["connect"]), "SYN and ACK at least")
+			g.Expect(report.Overhead.Count).To(Equal(50))
+			for _, s := range report.Samples {
+				if strings.HasPrefix(name, "HTTP") && !strings.Contains(name, "closes") {
+					g.Expect(s.Bytes).To(BeEquivalentTo(100_000))
+					g.Expect(s.Status).To(Equal(200))
+				}
+			}
+			var text strings.Builder
+			g.Expect(report.Text(&text, 80)).To(Succeed())
+			g.Expect(text.String()).To(And(ContainSubstring("8 of 8 samples, 0 failed"), ContainSubstring("\nconnect "), ContainSubstring("\nRTT: "),
+				ContainSubstring("\nRetransmits: ")))
+			for line := range strings.Lines(text.String()) {
+				g.Expect(len(line)).To(BeNumerically("<=", 110), line) // the table of percentiles is the widest
+			}
+			_, err := json.Marshal(report)
+			g.Expect(err).NotTo(HaveOccurred())
+		})
+	}
+}
+
+func TestFailures(t *testing.T) {
+	silent := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+	silent.Wait, silent.Timeout = true, 50*time.Millisecond
+	closes := serve(t, func(net.Conn) {})
+	closes.Wait = true
+	refused := serve(t, func(net.Conn) {})
+	refused.Port = 1
+	cut := serve(t, func(conn net.Conn) {
+		_, _ = http.ReadRequest(bufio.NewReader(conn)) // all of it: a close with unread data would be a reset
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+	})
+	cut.HTTP = "/"
+	garbage := serve(t, func(conn net.Conn) { _, _ = io.WriteString(conn, "SSH-2.0\r\n"); _, _ = io.Copy(io.Discard, conn) })
+	garbage.HTTP = "/"
+	unknown := silent
+	unknown.Host = "no-such-name.invalid"
+	for want, o := range map[string]Options{
+		"first byte: time-out":                         silent,
+		"connect: connection refused (ECONNREFUSED)":   refused,
+		"transfer: the server closed the connection":   cut,
+		`transfer: malformed HTTP response "SSH-2.0"`:  garbage,
+		"first byte: the server closed the connection": closes,
+	} {
+		o.Count = 2
+		report := run(t, o)
+		g := NewWithT(t)
+		g.Expect(report.Errors).To(Equal([]Count{{want, 2}}))
+		var text strings.Builder
+		g.Expect(report.Text(&text, 80)).To(Succeed())
+		g.Expect(text.String()).To(ContainSubstring("\n   2  " + want + "\n"))
+	}
+	unknown.Count = 1
+	g := NewWithT(t)
+	g.Expect(run(t, unknown).Errors).To(HaveEach(HaveField("What", HavePrefix("resolve: "))))
+}
+
+// A context's end keeps what there is.
+func TestEnds(t *testing.T) {
+	g := NewWithT(t)
+	var answered atomic.Int32
+	ctx, cancel := context.WithCancel(t.Context())
+	o := serve(t, func(conn net.Conn) {
+		if answered.Add(1) == 3 {
+			cancel() // and no answer
+			_, _ = io.Copy(io.Discard, conn)
+			return
+		}
+		_, _ = io.WriteString(conn, "x")
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	o.Wait, o.Count, o.Timeout = true, 100, time.Hour
+	report, err := Run(ctx, o, nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(report.Samples).To(HaveLen(2))
+	g.Expect(report.Ended).To(BeTrue())
+	g.Expect(report.Errors).To(BeEmpty())
+	var text strings.Builder
+	g.Expect(report.Text(&text, 80)).To(Succeed())
+	g.Expect(text.String()).To(ContainSubstring("2 of 100 samples, 0 failed"))
+}
+
+func TestValidate(t *testing.T) {
+	g := NewWithT(t)
+	_, err := Run(t.Context(), Options{Count: -1, Concurrency: -1, Interval: -1, Timeout: -1, Family: 5, Send: []byte("x"), HTTP: "x\r\n", Warm: true}, nil)
+	for _, field := range []string{"Host", "Port", "Count", "Concurrency", "Interval", "Timeout", "Family", "HTTP"} {
+		g.Expect(err).To(MatchError(ContainSubstring("Options." + field)))
+	}
+	_, err = Run(t.Context(), Options{Host: "a", Port: 1, Warm: true}, nil)
+	g.Expect(err).To(MatchError(ContainSubstring("Options.Warm")))
+}
+
+func TestSpread(t *testing.T) {
+	g := NewWithT(t)
+	var took []time.Duration
+	for i := range 100 {
+		took = append(took, time.Duration(100-i))
+	}
+	g.Expect(spreadOf(took)).To(Equal(Spread{Count: 100, Least: 1, Median: 50, P90: 90, P99: 99, Most: 100, Interval: &[2]time.Duration{40, 61}}))
+	g.Expect(spreadOf(took[:5]).Interval).To(BeNil())
+	g.Expect(spreadOf(nil)).To(Equal(Spread{}))
+
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		took := make([]time.Duration, 2+random.IntN(50))
+		for i := range took {
+			took[i] = time.Duration(1 + random.Int64N(int64(time.Second)))
+		}
+		sum := 0
+		for i, bar := range bin(took) {
+			sum += bar.count
+			g.Expect(bar.to).To(BeNumerically(">=", bar.from), "%d", i)
+		}
+		g.Expect(sum).To(Equal(len(took)))
+	}
+	g.Expect([]string{short(0), short(1500), short(123456789), short(12345 * time.Millisecond)}).To(Equal([]string{"0", "1.5 us", "123 ms", "12.3 s"}))
+	g.Expect(fmt.Sprint(Options{Host: "h", Port: 80, HTTP: "/x", TLS: true})).To(Equal("h port 80, GET /x over TLS"))
+}

@@ -1,0 +1,140 @@
+package tools
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/harness/bounds"
+	. "github.com/tcplab/tcplab/harness/matchers"
+	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/rules"
+	"github.com/tcplab/tcplab/internal/probe"
+	"github.com/tcplab/tcplab/peers"
+)
+
+// A webServer answers each GET with so many bytes, after some time.
+type webServer struct {
+	Address string
+	Bytes   int
+	Thinks  time.Duration
+}
+
+var webServe = peers.Func("web-server", func(t *peers.Task, c webServer) (none struct{}, err error) {
+	listener, err := net.Listen("tcp", c.Address)
+	if err != nil {
+		return none, err
+	}
+	if err := t.Ready(listener.Addr()); err != nil {
+		return none, err
+	}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		time.Sleep(c.Thinks)
+		_, _ = w.Write(make([]byte, c.Bytes))
+	})}
+	context.AfterFunc(t.Context(), func() { server.Close() })
+	if err := server.Serve(listener); t.Context().Err() == nil {
+		return none, err
+	}
+	return none, nil
+})
+
+var probing = peers.Func("probe", func(t *peers.Task, o probe.Options) (*probe.Report, error) {
+	if err := t.Ready(nil); err != nil {
+		return nil, err
+	}
+	return probe.Run(t.Context(), o, nil)
+})
+
+var _ = Describe("probe:", func() {
+	const count = 10
+	run := func(lab *harness.Lab, path *harness.Network, server webServer, o probe.Options) *probe.Report {
+		GinkgoHelper()
+		server.Address = path.Server().Addr(port).String()
+		o.Host, o.Port, o.Count = path.Server().IP().String(), port, count
+		lab.Start(path.Server(), webServe.With(server))
+		report, err := probing.Value(lab.Start(path.Client(), probing.With(o)).Wait())
+		Expect(err).NotTo(HaveOccurred())
+		return report
+	}
+	phase := func(report *probe.Report, name string) probe.Spread {
+		GinkgoHelper()
+		for _, p := range report.Phases {
+			if p.Name == name {
+				return p.Spread
+			}
+		}
+		Fail("no phase " + name)
+		return probe.Spread{}
+	}
+	oneRTT := oracle.Between(rtt, rtt+programDelay).From("1 RTT")
+
+	It("a clean path takes one RTT to connect, and the server's own time is in the first byte", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		const thinks = 100 * time.Millisecond
+		wire := lab.Capture(path.Client())
+		report := run(lab, path, webServer{Bytes: 1000, Thinks: thinks}, probe.Options{HTTP: "/"})
+		Expect(report.Errors).To(BeEmpty())
+		lab.Measure("least connect", phase(report, "connect").Least, oneRTT)
+		lab.Measure("most connect", phase(report, "connect").Most, oneRTT)
+		lab.Measure("first byte", phase(report, "first byte").Median, oneRTT.Plus(oracle.Exactly(thinks)), "1 RTT, and what the server takes")
+		lab.Measure("base RTT", report.Path.BaseRTT, oracle.Between(rtt, rtt+harness.HostDelay), "the path")
+		lab.Measure("slow connects", report.Path.SlowConnects, bounds.Exactly(0), "nothing is lost")
+		Expect(wire.Stop().Segments(analysis.SYNs)).To(HaveLen(count))
+		Expect(path.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
+		Expect(report.Path.Retransmits).To(BeZero())
+	})
+
+	It("requests on a warm connection spare the handshake", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		wire := lab.Capture(path.Client())
+		report := run(lab, path, webServer{Bytes: 1000}, probe.Options{HTTP: "/", Warm: true})
+		Expect(report.Errors).To(BeEmpty())
+		Expect(phase(report, "connect").Count).To(Equal(1))
+		Expect(phase(report, "first byte, warm").Count).To(Equal(count - 1))
+		lab.Measure("first byte, warm", phase(report, "first byte, warm").Most, oneRTT)
+		Expect(wire.Stop().Segments(analysis.SYNs)).To(HaveLen(1))
+	})
+
+	It("a lost SYN shows as a connect of an RTO more, and as a retransmit", Label("quick", "netem", "rfc6298"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		lost := path.ToServer.Rule(rules.Drop(rules.SYN.Number(1)).AtMost(1))
+		report := run(lab, path, webServer{}, probe.Options{})
+		Expect(report.Errors).To(BeEmpty())
+		Expect(lost.Hits()).To(HaveLen(1))
+		lab.Measure("slow connects", report.Path.SlowConnects, bounds.Exactly(1), "one SYN was dropped")
+		lab.Measure("retransmits", report.Path.Retransmits, bounds.Exactly(1), "one SYN was dropped")
+		syns := path.Client().Oracle().Connect(oracle.ConnectOptions{})
+		lab.Measure("most connect", phase(report, "connect").Most, syns.Sent[0].Plus(oneRTT))
+		lab.Measure("median connect", phase(report, "connect").Median, oneRTT)
+		Expect(path.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 1})
+	})
+
+	It("a narrow link is in the transfer, not in the connect", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		narrow := oracle.Bottleneck{Rate: 10 * impair.Mbit, RTT: rtt}
+		path.ToClient.Impair(impair.Netem{Delay: rtt / 2, Rate: impair.Rate{BitsPerSecond: narrow.Rate}})
+		wire := lab.Capture(path.Client())
+		const size = 100_000
+		report := run(lab, path, webServer{Bytes: size}, probe.Options{HTTP: "/"})
+		Expect(report.Errors).To(BeEmpty())
+		wire.Stop()
+		frames := time.Duration(len(wire.DataFrom(path.Server())) / count)
+		lab.Check("segments of an answer", int(frames), bounds.Between(size/int(harness.MSS()), size/int(harness.MSS())+2), "100 kB, and a header")
+		// The first frame is there with the first byte. Slow start has three rounds (10, 20, 40 segments), and waits for two of them at most.
+		lab.Measure("transfer", phase(report, "transfer").Median,
+			oracle.Between((frames-1)*narrow.Frame(), frames*narrow.Frame()+2*(rtt+programDelay)).From("the rate; RFC 5681, 3.1"))
+		lab.Measure("connect", phase(report, "connect").Median, oneRTT)
+	})
+})
