@@ -390,7 +390,7 @@ func TestCutIsReadOfBytes(t *testing.T) {
 	prefixed := Prefixed{Max: 10}
 	stream, err := prefixed.Append(nil, []byte("one"))
 	g.Expect(err).NotTo(HaveOccurred())
-	for n := range len(stream) {
+	for n := range stream {
 		_, rest, err := prefixed.Cut(stream[:n])
 		g.Expect(err).To(MatchError(io.ErrUnexpectedEOF))
 		g.Expect(rest).To(HaveLen(n))

@@ -578,7 +578,7 @@ func FuzzConversation(f *testing.F) {
 				want = append(want, replies(message)...)
 				continue
 			}
-			if err != io.EOF { //nolint:errorlint // io.ErrUnexpectedEOF is something else
+			if err != io.EOF { // io.ErrUnexpectedEOF is something else
 				wantErr = err
 				want = append(want, refusalOf(string(refusal(err)[1:]))...)
 			}

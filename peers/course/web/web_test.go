@@ -132,7 +132,7 @@ func FuzzReadHead(f *testing.F) {
 		if answer.Status < 100 || answer.Status > 999 {
 			t.Errorf("status %d", answer.Status)
 		}
-		theirs, err := http.ReadResponse(bufio.NewReader(strings.NewReader(text)), &http.Request{Method: "HEAD"})
+		theirs, err := http.ReadResponse(bufio.NewReader(strings.NewReader(text)), &http.Request{Method: http.MethodHead})
 		if err != nil {
 			return // it looks at Content-Length and Transfer-Encoding, too
 		}
@@ -218,7 +218,7 @@ func TestRetryOfWhatWasNotSent(t *testing.T) {
 	g.Expect(carriedOut.Load()).To(BeEquivalentTo(1))
 
 	attempts = -9 // a body that can be read once cannot be sent twice
-	_, err = client.Post("http://"+address, "text/plain", io.MultiReader(strings.NewReader("order")))
+	_, err = client.Post("http://"+address, "text/plain", io.MultiReader(strings.NewReader("order"))) //nolint:bodyclose // there is none with an error
 	g.Expect(err).To(MatchError(ContainSubstring("refused")))
 	g.Expect(attempts).To(Equal(-8))
 
@@ -226,6 +226,6 @@ func TestRetryOfWhatWasNotSent(t *testing.T) {
 	cancel()
 	request, err := http.NewRequestWithContext(over, http.MethodGet, "http://"+address, http.NoBody)
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = client.Do(request)
+	_, err = client.Do(request) //nolint:bodyclose // there is none with an error
 	g.Expect(err).To(MatchError(context.Canceled))
 }
