@@ -217,7 +217,7 @@ func TestRetryOfWhatWasNotSent(t *testing.T) {
 	response.Body.Close()
 	g.Expect(carriedOut.Load()).To(BeEquivalentTo(1))
 
-	attempts = -9 // a body that can be read once cannot be sent twice
+	attempts = -9                                                                                     // a body that can be read once cannot be sent twice
 	_, err = client.Post("http://"+address, "text/plain", io.MultiReader(strings.NewReader("order"))) //nolint:bodyclose // there is none with an error
 	g.Expect(err).To(MatchError(ContainSubstring("refused")))
 	g.Expect(attempts).To(Equal(-8))
