@@ -30,7 +30,7 @@ GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PRIVILEGED   = $(shell internal/testenv/packages guest)
 BOOTS_GUESTS = $(shell internal/testenv/packages boots)
 
-.PHONY: help hello lab plan test examples unit privileged reproducible seeds kernels mutate kill fuzz bench bench-compare captures exported lint setup clean
+.PHONY: help hello lab plan test examples unit privileged reproducible seeds kernels mutate kill fuzz bench bench-compare captures connections exported lint setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -118,6 +118,15 @@ bench-compare: setup ## the same of another commit in turns with this one, compa
 captures: ## compare the marks of all captures in a folder with tshark's, frame by frame (DIR=)
 	@[ -n '$(DIR)' ] || { echo 'Which folder? make captures DIR=FOLDER' >&2; exit 2; }
 	TCPLAB_REQUIRE_TSHARK=1 TCPLAB_FOLDER='$(abspath $(DIR))' go test -v -count 1 -timeout 24h -run '^TestAgreesInFolder$$' ./harness/analysis
+
+connections: ID := connections-$(shell date +%Y%m%dT%H%M%S)
+connections: setup ## measure 10,000 connections to each of the course's servers, on this machine and in a guest: one table
+	@mkdir -p results
+	@go test -timeout $(TIMEOUT) -run '^$$' -bench '^BenchmarkConnections$$' -benchtime 1x ./scenarios/programs -connections 10000 \
+	  >results/connections.txt || { cat results/connections.txt; exit 1; }
+	$(TCPLAB) run ./scenarios/programs --focus 'servers: many connections' --clock virtual --limit $(TIMEOUT) --id $(ID) -- -connections 10000
+	@sort results/$(ID)/programs/*/files/connections.txt >>results/connections.txt
+	@go run -C internal/benchtable . <results/connections.txt
 
 exported: ## write docs/exported.md: how many names each package exports
 	go test ./docs -count 1 -run '^TestExportedNamesAreCounted$$' -update

@@ -126,16 +126,42 @@ func (f Prefixed) Read(stream *bufio.Reader, buffer []byte) ([]byte, error) {
 	if _, err := io.ReadFull(stream, prefix[:]); err != nil {
 		return nil, err
 	}
-	length := int64(binary.BigEndian.Uint32(prefix[:]))
-	if most := int64(cmp.Or(f.Max, DefaultMax)); length > most { // before anything is allocated
-		return nil, fmt.Errorf("%w: %d bytes of at most %d", ErrTooLong, length, most)
+	length, err := f.length(prefix[:])
+	if err != nil { // before anything is allocated
+		return nil, err
 	}
-	if length == 0 {
-		return nil, ErrEmpty
-	}
-	message, err := readFull(stream, buffer, int(length))
+	message, err := readFull(stream, buffer, length)
 	if errors.Is(err, io.EOF) { // there was a prefix
 		err = io.ErrUnexpectedEOF
 	}
 	return message, err
+}
+
+// Cut returns the first message of a part of a stream, and what follows it, for who does not read but is given bytes. If it has not come
+// whole the error is io.ErrUnexpectedEOF. The message is a part of the stream, not a copy.
+func (f Prefixed) Cut(stream []byte) (message, rest []byte, err error) {
+	if len(stream) < prefixLength {
+		return nil, stream, io.ErrUnexpectedEOF
+	}
+	length, err := f.length(stream)
+	if err != nil {
+		return nil, stream, err
+	}
+	if len(stream)-prefixLength < length {
+		return nil, stream, io.ErrUnexpectedEOF
+	}
+	end := prefixLength + length
+	return stream[prefixLength:end:end], stream[end:], nil
+}
+
+// length is what a prefix says, or the error of what is no message.
+func (f Prefixed) length(prefix []byte) (int, error) {
+	length := int64(binary.BigEndian.Uint32(prefix))
+	if most := int64(cmp.Or(f.Max, DefaultMax)); length > most {
+		return 0, fmt.Errorf("%w: %d bytes of at most %d", ErrTooLong, length, most)
+	}
+	if length == 0 {
+		return 0, ErrEmpty
+	}
+	return int(length), nil
 }

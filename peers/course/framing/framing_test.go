@@ -383,3 +383,23 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// Cut finds in bytes what Read finds in a stream, wherever they end.
+func TestCutIsReadOfBytes(t *testing.T) {
+	g := NewWithT(t)
+	prefixed := Prefixed{Max: 10}
+	stream, err := prefixed.Append(nil, []byte("one"))
+	g.Expect(err).NotTo(HaveOccurred())
+	for n := range stream {
+		_, rest, err := prefixed.Cut(stream[:n])
+		g.Expect(err).To(MatchError(io.ErrUnexpectedEOF))
+		g.Expect(rest).To(HaveLen(n))
+	}
+	message, rest, err := prefixed.Cut(append(stream, 0, 0, 0, 11))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(message)).To(Equal("one"))
+	_, _, err = prefixed.Cut(rest)
+	g.Expect(err).To(MatchError(ErrTooLong))
+	_, _, err = prefixed.Cut(make([]byte, 4))
+	g.Expect(err).To(MatchError(ErrEmpty))
+}
