@@ -47,6 +47,11 @@ func Main() {
 // protocolFiles are the files that a peer and its parent communicate by. A function that is a peer may print and read
 // as any program: its output goes to standard error, and its standard input is empty.
 func protocolFiles() (in, out *os.File, err error) {
+	// What waits for the parent waits in the runtime's poller. In a blocking read(2) a goroutine would keep its P, and with one processor all
+	// others would stand until the runtime looks for such goroutines for the second time, which it does each 10 ms (runtime.retake).
+	if err = unix.SetNonblock(unix.Stdin, true); err != nil {
+		return nil, nil, err
+	}
 	if in, err = copyOf(unix.Stdin); err != nil {
 		return nil, nil, err
 	}

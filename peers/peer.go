@@ -577,6 +577,9 @@ func (p *Peer) Ready(ctx context.Context) (Ready, error) {
 	if err := p.await(ctx, p.ready, "ready"); err != nil {
 		return Ready{}, err
 	}
+	if p.command.Ready.End {
+		<-p.done // at once: who has waited for the end finds it ended
+	}
 	return *p.readyMsg, nil
 }
 

@@ -122,14 +122,6 @@ func startWeb(lab *harness.Lab, path *harness.Network, c webServer) *harness.Pee
 	return lab.Start(path.Server(), serveWeb.With(c))
 }
 
-// readyAtRest says that a client is ready, and lets its runtime come to rest. With one processor a Go program may stand for 20 ms when a
-// goroutine has begun to read standard input: its scheduler finds out at the second look (runtime.retake), which comes each 10 ms.
-func readyAtRest(t *peers.Task) error {
-	err := t.Ready(nil)
-	time.Sleep(2 * rtt)
-	return err
-}
-
 // A headClient asks for a head.
 type headClient struct {
 	Request web.Request
@@ -143,7 +135,7 @@ type headOutcome struct {
 }
 
 var askHead = peers.Func("head-client", func(t *peers.Task, c headClient) (o headOutcome, err error) {
-	if err := readyAtRest(t); err != nil {
+	if err := t.Ready(nil); err != nil {
 		return o, err
 	}
 	head := web.Head
@@ -221,7 +213,7 @@ type webClient struct {
 // getDocuments is the client. Its value is how long each took. It closes its idle connections when the spec continues it, and ends when the
 // spec does so once more.
 var getDocuments = peers.Func("web-client", func(t *peers.Task, c webClient) (took []time.Duration, err error) {
-	if err := readyAtRest(t); err != nil {
+	if err := t.Ready(nil); err != nil {
 		return nil, err
 	}
 	transport := &http.Transport{DisableKeepAlives: c.NoKeepAlive, MaxIdleConnsPerHost: c.MaxIdle}
@@ -366,7 +358,7 @@ type orderOutcome struct {
 const answerTimeout = time.Second // of each attempt, for the head of the answer
 
 var sendOrder = peers.Func("order-client", func(t *peers.Task, c webOrder) (o orderOutcome, err error) {
-	if err := readyAtRest(t); err != nil {
+	if err := t.Ready(nil); err != nil {
 		return o, err
 	}
 	retry := web.Retry{Transport: &http.Transport{ResponseHeaderTimeout: answerTimeout, DisableKeepAlives: true}, Attempts: c.Attempts}
@@ -483,7 +475,7 @@ type streamOutcome struct {
 }
 
 var getStreams = peers.Func("stream-client", func(t *peers.Task, c streamClient) (o streamOutcome, err error) {
-	if err := readyAtRest(t); err != nil {
+	if err := t.Ready(nil); err != nil {
 		return o, err
 	}
 	transport := &http.Transport{Protocols: new(http.Protocols), MaxConnsPerHost: c.Streams}

@@ -129,7 +129,7 @@ func serviceRequest(i, size int) []byte {
 }
 
 var askService = peers.Func("service-client", func(t *peers.Task, c serviceClient) (o serviceOutcome, err error) {
-	if err := readyAtRest(t); err != nil {
+	if err := t.Ready(nil); err != nil {
 		return o, err
 	}
 	began := time.Now()
