@@ -595,3 +595,10 @@ func TestUnreachable(t *testing.T) {
 	flow.UserTimeout = 10 * time.Second
 	g.Expect(k.Unreachable(flow, 0).Earliest).To(Equal(k.Blackhole(flow).Sent[1].Earliest + 10*time.Second))
 }
+
+// A thousandth, and 100 ms at most.
+func TestPollTimeout(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(PollTimeout(5 * time.Second)).To(Equal(Between(5*time.Second, 5005*time.Millisecond).From("select_estimate_accuracy")))
+	g.Expect(PollTimeout(time.Hour).Latest).To(Equal(time.Hour + 100*time.Millisecond))
+}

@@ -38,6 +38,13 @@ func Exactly(d time.Duration) Span { return Span{Earliest: d, Latest: d} }
 // Between is the span from one time to another.
 func Between(earliest, latest time.Duration) Span { return Span{Earliest: earliest, Latest: latest} }
 
+// PollTimeout is how long epoll_wait(2), poll(2) or select(2) wait with that time-out where nothing comes: they may be late by a thousandth of
+// it, 100 ms at most, so that timers can go off together (fs/select.c: select_estimate_accuracy). A Go program's deadlines and timers are
+// such waits.
+func PollTimeout(d time.Duration) Span {
+	return Between(d, d+min(d/1000, 100*time.Millisecond)).From("select_estimate_accuracy")
+}
+
 // contains reports whether d, as it was seen, lies in the span. It may be by a grain early.
 func (s Span) contains(d time.Duration) bool { return s.Earliest-Grain <= d && d <= s.Latest }
 

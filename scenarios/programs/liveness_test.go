@@ -64,12 +64,6 @@ func keepalive(idle, interval time.Duration, count int) *net.KeepAliveConfig {
 	return &net.KeepAliveConfig{Enable: true, Idle: idle, Interval: interval, Count: count}
 }
 
-// waits is how long a program waits for a time: epoll_wait(2) may be late by a thousandth, and by 100 ms at most (fs/select.c:
-// select_estimate_accuracy).
-func waits(d time.Duration) oracle.Span {
-	return oracle.Between(d, d+min(d/1000, 100*time.Millisecond)+programDelay)
-}
-
 // A prediction is when and by what error a client notices. An empty error is: never.
 type prediction struct {
 	after oracle.Span
@@ -88,7 +82,7 @@ func (m mechanism) predict(doing, failure string, k oracle.Kernel, flow oracle.F
 			all = append(all, prediction{after: after, err: err, sinceAnswer: doing == idle && err == "ETIMEDOUT"})
 		}
 	}
-	own := waits(deadline)
+	own := oracle.PollTimeout(deadline)
 	may(doing == connecting && m.Dial != 0, own.From("the program's deadline"), "i/o timeout")
 	may((doing == idle || doing == asking) && m.Silence != 0, own.From("the program's deadline"), "silence")
 	may(doing == uploading && m.Write != 0, own.From("the program's deadline, once the buffer is full"), "i/o timeout")
@@ -294,7 +288,7 @@ func notice(ctx SpecContext, doing, failure string, m mechanism) {
 	gaveUp := 0 // the kernel, not the program
 	if expected.err == "" {
 		Expect(got.Err).To(BeEmpty(), "after %v", got.After)
-		lab.Measure("nothing for", got.After, waits(watched), "it waits for ever")
+		lab.Measure("nothing for", got.After, oracle.PollTimeout(watched).LateBy(programDelay), "it waits for ever")
 	} else {
 		Expect(got.Err).To(Equal(expected.err), "after %v", got.After)
 		after := got.After
@@ -355,7 +349,7 @@ var _ = Describe("a server that says nothing", func() {
 		lab := harness.NewLab(ctx)
 		got := quiet(lab, lab.Path(rtt), beating, stopped)
 		Expect(got.Err).To(Equal("silence"))
-		lab.Measure("silence after", got.After, waits(deadline), "the program's deadline")
+		lab.Measure("silence after", got.After, oracle.PollTimeout(deadline).LateBy(programDelay), "the program's deadline")
 	})
 
 	It("is taken for alive by TCP keepalive when its process is stopped, for its kernel answers", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
