@@ -76,22 +76,29 @@ stream. It exits with 1 if a file could not be read to its end; what could be re
 // standardInput is the file name that stands for it.
 const standardInput = "-"
 
-func analyze(in io.Reader, file string) (*analysis.Report, error) {
-	if file == standardInput {
-		reader, err := analysis.NewReader(in)
-		if err != nil {
-			return nil, fmt.Errorf("standard input: %w", err)
-		}
-		report := analysis.Analyze(reader)
-		report.File = "standard input"
-		return report, nil
+// openCapture opens a capture file, or standard input. The caller closes it.
+func openCapture(in io.Reader, file string) (*analysis.Reader, error) {
+	if file != standardInput {
+		return analysis.Open(file)
 	}
-	reader, err := analysis.Open(file)
+	reader, err := analysis.NewReader(in)
+	if err != nil {
+		return nil, fmt.Errorf("standard input: %w", err)
+	}
+	return reader, nil
+}
+
+func analyze(in io.Reader, file string) (*analysis.Report, error) {
+	reader, err := openCapture(in, file)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = reader.Close() }() // read only: there is nothing that an error could tell
-	return analysis.Analyze(reader), nil
+	report := analysis.Analyze(reader)
+	if file == standardInput {
+		report.File = "standard input"
+	}
+	return report, nil
 }
 
 // choice is which conversations are asked for: all if it is empty.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,7 +10,6 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/internal/header"
 	"github.com/tcplab/tcplab/internal/text"
-	"github.com/tcplab/tcplab/results"
 )
 
 func newDecode() *cobra.Command {
@@ -31,7 +29,7 @@ what that quotes. FILE is a pcapng or pcap file, - is standard input.`,
 			if number < 1 {
 				return fmt.Errorf("--frame %d: frames are counted from 1", number)
 			}
-			frame, start, err := frameOf(args[0], number)
+			frame, start, err := frameOf(command.InOrStdin(), args[0], number)
 			if err != nil {
 				return err
 			}
@@ -52,7 +50,7 @@ what that quotes. FILE is a pcapng or pcap file, - is standard input.`,
 			}
 			fmt.Fprintf(out, "Frame %d%s, %v after the first one (%s): %d bytes, %d captured\n", frame.Frame, about, frame.At,
 				start.UTC().Format("2006-01-02 15:04:05 UTC"), frame.Length, len(frame.Data))
-			return header.Text(out, headers, min(max(results.Terminal(os.Stdout).Width, 80), 120))
+			return header.Text(out, headers, columns(80, 120))
 		},
 	}
 	command.Flags().IntVar(&number, "frame", 0, "the packet's number in the file, from 1, as Wireshark and tcplab analyze count")
@@ -62,13 +60,8 @@ what that quotes. FILE is a pcapng or pcap file, - is standard input.`,
 }
 
 // frameOf is a packet of a capture, and when the first one was.
-func frameOf(path string, number int) (found analysis.Frame, start time.Time, err error) {
-	var reader *analysis.Reader
-	if path == standardOutput { // the same name stands for standard input
-		reader, err = analysis.NewReader(io.Reader(os.Stdin))
-	} else {
-		reader, err = analysis.Open(path)
-	}
+func frameOf(in io.Reader, path string, number int) (found analysis.Frame, start time.Time, err error) {
+	reader, err := openCapture(in, path)
 	if err != nil {
 		return found, start, err
 	}

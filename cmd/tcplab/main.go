@@ -69,6 +69,9 @@ func connect(root *cobra.Command, stdout, stderr io.Writer, colour bool) (flush 
 // complain says why the command could not do what it was asked for.
 func complain(root *cobra.Command, err error) { fmt.Fprintln(root.ErrOrStderr(), "tcplab:", err) }
 
+// columns is how wide text is printed: as standard output is, within limits.
+func columns(least, most int) int { return min(max(results.Terminal(os.Stdout).Width, least), most) }
+
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "tcplab",

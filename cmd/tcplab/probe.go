@@ -3,14 +3,12 @@ package main
 import (
 	"fmt"
 	"net"
-	"os"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/internal/probe"
 	"github.com/tcplab/tcplab/internal/progress"
-	"github.com/tcplab/tcplab/results"
 )
 
 func newProbe() *cobra.Command {
@@ -92,7 +90,7 @@ func runProbe(command *cobra.Command, o probe.Options, asJSON bool) error {
 	if asJSON {
 		err = writeJSON(out, report)
 	} else {
-		err = report.Text(out, min(max(results.Terminal(os.Stdout).Width, 80), 120))
+		err = report.Text(out, columns(80, 120))
 	}
 	switch {
 	case err != nil:

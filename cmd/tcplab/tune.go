@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"strconv"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/internal/tune"
-	"github.com/tcplab/tcplab/results"
 )
 
 type tuneOptions struct {
@@ -39,7 +39,7 @@ what it does not have is this machine's. With --kernel VERSION it is that kernel
   tcplab tune --rate 10gbit --rtt 30ms --format sysctl >99-path.conf`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
-			report, err := o.report()
+			report, err := o.report(command.InOrStdin())
 			if err != nil {
 				return err
 			}
@@ -50,7 +50,7 @@ what it does not have is this machine's. With --kernel VERSION it is that kernel
 			case "sysctl":
 				return report.Sysctl(out)
 			default:
-				return report.Text(out, min(max(results.Terminal(os.Stdout).Width, 60), 100))
+				return report.Text(out, columns(60, 100))
 			}
 		},
 	}
@@ -72,7 +72,7 @@ what it does not have is this machine's. With --kernel VERSION it is that kernel
 	return command
 }
 
-func (o tuneOptions) report() (tune.Report, error) {
+func (o tuneOptions) report(in io.Reader) (tune.Report, error) {
 	switch o.format {
 	case "table", "json", "sysctl":
 	default:
@@ -90,7 +90,7 @@ func (o tuneOptions) report() (tune.Report, error) {
 		return tune.Report{}, err
 	}
 	if o.from != "" {
-		file, err := readSettings(o.from)
+		file, err := readSettings(in, o.from)
 		if err != nil {
 			return tune.Report{}, fmt.Errorf("--from %s: %w", o.from, err)
 		}
@@ -113,9 +113,9 @@ func (o tuneOptions) machine() (kernelversion.Version, tune.Settings, error) {
 	return version, settings, err
 }
 
-func readSettings(path string) (tune.Settings, error) {
-	if path == standardOutput { // the same name stands for standard input
-		return tune.Parse(os.Stdin)
+func readSettings(in io.Reader, path string) (tune.Settings, error) {
+	if path == standardInput {
+		return tune.Parse(in)
 	}
 	f, err := os.Open(path)
 	if err != nil {

@@ -155,6 +155,14 @@ type Flow struct {
 	NoProbe     bool          // no tail loss probe, for another reason than the sysctls: a loss is being repaired
 }
 
+// flowRTO is a flow's RTO, if it is not known that of a clean path.
+func (k Kernel) flowRTO(f Flow) Span {
+	if f.RTO != 0 {
+		return Exactly(f.RTO)
+	}
+	return Between(k.rto(f.RTT.Earliest, 0), k.rto(f.RTT.Latest, 0))
+}
+
 // Blackhole is what a flow does without any answer: a tail loss probe, then retransmissions, the RTO doubling up to 120 s,
 // and ETIMEDOUT. Only then, at a time-out, does it end, once the time since the first retransmission is no less than
 // tcp_retries2 would take from an RTO of 200 ms (924.6 s for 15), whatever the RTO really is.
@@ -166,10 +174,7 @@ type Flow struct {
 // RTO has grown to 120 s. (net/ipv4/tcp_timer.c: tcp_write_timeout, tcp_orphan_retries, tcp_model_timeout;
 // tcp_output.c: tcp_send_loss_probe; ip-sysctl.rst.)
 func (k Kernel) Blackhole(f Flow) Retry {
-	rto := Between(k.rto(f.RTT.Earliest, 0), k.rto(f.RTT.Latest, 0))
-	if f.RTO != 0 {
-		rto = Exactly(f.RTO)
-	}
+	rto := k.flowRTO(f)
 	r := k.retry(plan{
 		timer:       func(n int) Span { return k.flowTimer(f, rto, n) },
 		most:        -1,
@@ -196,11 +201,8 @@ func (k Kernel) Blackhole(f Flow) Retry {
 // to a TCP_USER_TIMEOUT (net/ipv4/tcp_ipv4.c: tcp_ld_RTO_revert).
 func (k Kernel) Unreachable(f Flow, interval time.Duration) Span {
 	silent := k.Blackhole(f)
-	rto := Between(k.rto(f.RTT.Earliest, 0), k.rto(f.RTT.Latest, 0))
-	if f.RTO != 0 {
-		rto = Exactly(f.RTO)
-	}
 	limit := cmp.Or(f.UserTimeout, k.modelTimeout(k.Sysctls.Retries2, modelRTO))
+	rto := k.flowRTO(f)
 	last := rto.Latest
 	for n := 1; last < min(interval, k.RTOMax()); n++ {
 		last = k.backedOff(rto, n).Latest

@@ -69,21 +69,24 @@ func (h builder) ports() {
 
 // The kinds of options (IANA, TCP Parameters).
 const (
-	optionEnd       = 0
-	optionNop       = 1
-	optionMSS       = 2
-	optionScale     = 3
-	optionSACKOK    = 4
-	optionSACK      = 5
-	optionTimes     = 8
-	optionUser      = 28
-	optionMPTCP     = 30
-	optionFastOpen  = 34
-	optionAccECN0   = 172
-	optionAccECN1   = 174
-	longestShown    = 16
-	mostScale       = 14
-	sackBlock       = 8
+	optionEnd      = 0
+	optionNop      = 1
+	optionMSS      = 2
+	optionScale    = 3
+	optionSACKOK   = 4
+	optionSACK     = 5
+	optionTimes    = 8
+	optionUser     = 28
+	optionMPTCP    = 30
+	optionFastOpen = 34
+	optionAccECN0  = 172
+	optionAccECN1  = 174
+)
+
+const (
+	longestShown    = 16 // bytes of an option that are printed
+	mostScale       = 14 // RFC 7323, 2.3
+	sackBlock       = 8  // bytes: two sequence numbers
 	timestampsBytes = 8
 )
 

@@ -161,6 +161,18 @@ func TestFailures(t *testing.T) {
 	g.Expect(run(t, unknown).Errors).To(HaveEach(HaveField("What", HavePrefix("resolve: "))))
 }
 
+// Of several warm connections, whose samples alternate, each counts once.
+func TestConnectionsCountOnce(t *testing.T) {
+	g := NewWithT(t)
+	a, b := new(net.TCPConn), new(net.TCPConn)
+	report := summarise(Options{}, []Sample{
+		{At: 1, Segments: 3, conn: a}, {At: 2, Segments: 4, Retransmits: 1, conn: b}, {At: 3, Segments: 5, Warm: true, conn: a},
+		{At: 4, Segments: 7, Retransmits: 2, Warm: true, conn: b}, {At: 5, Err: "refused"},
+	})
+	g.Expect(report.Path.Segments).To(Equal(5 + 7))
+	g.Expect(report.Path.Retransmits).To(Equal(2))
+}
+
 // A context's end keeps what there is.
 func TestEnds(t *testing.T) {
 	g := NewWithT(t)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -139,13 +140,13 @@ func when(yes bool, d time.Duration) time.Duration {
 	return 0
 }
 
-// lastOfEach leaves out the samples after which a connection goes on: TCP_INFO counts from its beginning.
-func lastOfEach(samples []Sample) (last []Sample) {
-	for i, s := range samples {
-		if i+1 == len(samples) || !samples[i+1].Warm {
-			last = append(last, s)
-		}
+// lastOfEach are the last samples of all connections: TCP_INFO counts from a connection's beginning.
+func lastOfEach(samples []Sample) map[*net.TCPConn]Sample {
+	last := map[*net.TCPConn]Sample{}
+	for _, s := range samples {
+		last[s.conn] = s // samples are in the order of time
 	}
+	delete(last, nil) // of those that did not connect
 	return last
 }
 

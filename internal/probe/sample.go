@@ -45,6 +45,8 @@ type Sample struct {
 
 	Err   string `json:"error,omitempty"`
 	Phase string `json:"phase,omitempty"` // in which it failed: resolve, connect, tls, first byte, transfer
+
+	conn *net.TCPConn // which of several, of which TCP_INFO counts
 }
 
 // A prober takes one sample after the other.
@@ -78,7 +80,7 @@ func (p *prober) sample(ctx context.Context) Sample {
 		stop()
 	}
 	if p.tcp != nil {
-		s.Address = p.from
+		s.Address, s.conn = p.from, p.tcp
 		p.look(&s)
 	}
 	if err != nil {

@@ -1,6 +1,9 @@
 package tune
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // A belief is a setting that is copied from list to list.
 type belief struct {
@@ -9,14 +12,7 @@ type belief struct {
 }
 
 func is(values ...string) func(situation, string) bool {
-	return func(_ situation, value string) bool {
-		for _, v := range values {
-			if v == value {
-				return true
-			}
-		}
-		return false
-	}
+	return func(_ situation, value string) bool { return slices.Contains(values, value) }
 }
 
 var folklore = []belief{

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 
@@ -39,9 +38,6 @@ const (
 	dark        = "the link is dark"
 	unreachable = "a router says unreachable"
 )
-
-// silently are the failures of which the client is told nothing.
-var silently = []string{dead, dark}
 
 const (
 	// deadline is of all mechanisms that have one: long enough for a few retransmissions.
@@ -86,7 +82,7 @@ func (m mechanism) predict(doing, failure string, k oracle.Kernel, flow oracle.F
 	may(doing == connecting && m.Dial != 0, own.From("the program's deadline"), "i/o timeout")
 	may((doing == idle || doing == asking) && m.Silence != 0, own.From("the program's deadline"), "silence")
 	may(doing == uploading && m.Write != 0, own.From("the program's deadline, once the buffer is full"), "i/o timeout")
-	silent := slices.Contains(silently, failure)
+	silent := failure == dead || failure == dark // the client is told nothing
 	switch doing {
 	case connecting:
 		may(failure == killed, oracle.Exactly(rtt).From("RFC 9293, 3.10.7.1: RST to a SYN"), "ECONNREFUSED")
@@ -165,8 +161,6 @@ type noticed struct {
 	Err         string        // empty: nothing
 }
 
-var errNotNoticed = errors.New("watched for long enough")
-
 var watch = peers.Func("watcher", func(t *peers.Task, c watcher) (noticed, error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -192,8 +186,7 @@ var watch = peers.Func("watcher", func(t *peers.Task, c watcher) (noticed, error
 		return noticed{}, err
 	}
 	began := time.Now()
-	ctx, cancelCause := context.WithCancelCause(ctx)
-	defer time.AfterFunc(c.For, func() { cancelCause(errNotNoticed); cancel() }).Stop()
+	defer time.AfterFunc(c.For, cancel).Stop() // which ends the connection, and connecting
 	switch c.Doing {
 	case connecting:
 		if conn, err = liveness.Dial(ctx, c.Address, c.Options); err == nil {
