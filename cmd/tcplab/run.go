@@ -144,6 +144,7 @@ func addGuestFlags(command *cobra.Command, session *runner.SessionOptions, optio
 	flags.BoolVar(&options.IPv6, "ipv6", false, "run scenarios that are not bound to IPv4 on IPv6")
 	flags.BoolVar(&options.Fresh, "fresh", false, "do not take passed scenarios from the cache (virtual clock)")
 	flags.IntVarP(&options.Jobs, "jobs", "j", 0, "guests side by side (default: one for each core)")
+	flags.IntVar(&options.Share, "share", 0, "so many scenarios of a suite in the same guest, one after the other (default 1): a third of the time for each, but each depends on those before it")
 	flags.StringArrayVar(&options.Include, "include", nil, "a file, directory or program (with its libraries) to put into the guest, as PATH or PATH=GUESTPATH (repeatable)")
 	flags.StringSliceVar(&session.Modules, "modules", nil, "more kernel modules to load in the guest")
 	flags.IntVar(&options.MemoryMiB, "memory", 0, "of a guest, in MiB (default 512)")
@@ -154,7 +155,7 @@ func addGuestFlags(command *cobra.Command, session *runner.SessionOptions, optio
 // refuseNone refuses numbers that are none: options take a zero for what was not said.
 func refuseNone(command *cobra.Command) error {
 	for name, least := range map[string]string{
-		"jobs": "guests side by side are 1 or more", "limit": "a guest needs more than no time",
+		"jobs": "guests side by side are 1 or more", "share": "scenarios in the same guest are 1 or more", "limit": "a guest needs more than no time",
 		"memory": fmt.Sprintf("a guest needs %d MiB or more (default: %d)", vm.LeastMemoryMiB, vm.DefaultMemoryMiB),
 		"mips":   fmt.Sprintf("a guest has one of %v (default: %d)", vm.Speeds, vm.DefaultMIPS),
 	} {
