@@ -136,7 +136,7 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 	for _, w := range works {
 		total += len(w.scenarios())
 	}
-	course := startCourse(ctx, s.log, options, total, len(suites))
+	course := startCourse(ctx, s.log, options, total, len(works), len(suites))
 	defer course.task.Done()
 	var group errgroup.Group
 	group.SetLimit(options.Jobs)
