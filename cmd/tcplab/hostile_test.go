@@ -141,6 +141,10 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 		"analyze":      {{capture}, {"--findings", capture}, {"--json", capture}, {dangling}, {"--stream", "7", capture}},
 		"compare":      {{a.Path(), b.Path()}, {"--bytes", a.Path(), b.Path()}, {"--behaviour", "--all", a.Path(), b.Path()}, {"--markdown", a.Path(), b.Path()}, {dangling, dangling}},
 		"seeds":        {{"--seeds", hostile}},
+		"sweep": {{"--cc", hostile, "--rate", "1mbit", "--rtt", "1ms"}, {"--cc", "cubic", "--rate", hostile, "--rtt", "1ms"},
+			{"--cc", "cubic", "--rate", "1mbit", "--rtt", hostile}, {"--cc", "cubic", "--rate", "1mbit", "--rtt", "1ms", "--loss", hostile},
+			{"--cc", "cubic", "--rate", "1mbit", "--rtt", "1ms", "--sysctl", hostile}, {"--cc", "cubic", "--rate", "1mbit", "--rtt", "1ms", "--buffer", hostile}},
+		"papers":       {{hostile}, {"ware", "--seeds", hostile}},
 		"reproducible": {{"--" + hostile}},
 		"oracle":       {{"--kernel", hostile}, {"--sysctl", hostile + "=" + hostile}},
 		"profiles":     {{hostile}},
@@ -202,7 +206,7 @@ func TestNothingHostileOfARunIsPrinted(t *testing.T) {
 	offers := []vm.Offer{{Release: hostile, Version: hostile, Suite: hostile}}
 	for name, print := range map[string]func(io.Writer) error{
 		"run's table":    func(w io.Writer) error { return printRun(w, runner.Summary{Run: run, Records: records}) },
-		"seeds' table":   func(w io.Writer) error { return sweep{margin: 0.02}.report(records, w) },
+		"seeds' table":   func(w io.Writer) error { return manySeeds{margin: 0.02}.report(records, w) },
 		"reproducible":   func(w io.Writer) error { verdictOn(w, hostileFile, differences); return nil },
 		"list":           func(w io.Writer) error { printSuites(w, suites); return nil },
 		"kernels here":   func(w io.Writer) error { return printStored(w, hostileFile, stored) },
