@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,6 +42,14 @@ type Flow struct {
 	RTT        time.Duration `json:"rtt_ns,omitempty"`   // more than the path's
 }
 
+// Validate returns what is wrong with its congestion control, an *invalid.FieldError. The rest depends on its cell.
+func (f Flow) Validate() error {
+	if congestionName.MatchString(f.Congestion) {
+		return nil
+	}
+	return &invalid.FieldError{Field: "Flow.Congestion", Value: f.Congestion, Allowed: "the name of a congestion control, such as cubic"}
+}
+
 func (f Flow) count() int { return cmp.Or(f.Count, 1) }
 
 // frame is a full segment on the wire.
@@ -60,6 +69,9 @@ const (
 	mostFlows = 100
 )
 
+// congestionName is what a name can be: a kernel's has at most 15 characters (TCP_CA_NAME_MAX).
+var congestionName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,15}$`)
+
 // Validate returns what is wrong with c: an *invalid.FieldError for each field, joined.
 func (c Cell) Validate() error {
 	var errs []error
@@ -76,7 +88,9 @@ func (c Cell) Validate() error {
 	flows := 0
 	for i, f := range c.Flows {
 		name := fmt.Sprintf("Flows[%d].", i)
-		refuse(f.Congestion == "", name+"Congestion", f.Congestion, "a congestion control, such as cubic")
+		if err := f.Validate(); err != nil {
+			errs = append(errs, err)
+		}
 		refuse(f.Count < 0, name+"Count", f.Count, "1 and more")
 		refuse(f.After < 0 || f.After >= c.Duration, name+"After", f.After, "0 to less than the duration")
 		refuse(f.RTT < 0 || f.RTT > time.Minute, name+"RTT", f.RTT, "0 to 1m")

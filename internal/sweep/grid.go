@@ -173,10 +173,12 @@ func ParseFlows(text string) ([]cell.Flow, error) {
 			}
 			f.Congestion, f.Count = name, n
 		}
-		if f.Congestion == "" || strings.ContainsAny(f.Congestion, " \t/") {
-			return nil, fmt.Errorf("%q: name congestion controls, such as cubic, bbr+cubic, bbr+16*cubic", text)
-		}
 		flows = append(flows, f)
+	}
+	for _, f := range flows {
+		if err := f.Validate(); err != nil {
+			return nil, fmt.Errorf("%q: name congestion controls, such as cubic, bbr+cubic, bbr+16*cubic: %w", text, err)
+		}
 	}
 	return flows, nil
 }
