@@ -94,6 +94,6 @@ the same bytes.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(newRun(), printsData(newList()), endsAtOnce(printsData(newAnalyze())), newSetup(), newKernels(), newDoctor(),
-		endsAtOnce(newReport()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newTune()), printsData(newProbe()), printsData(newSweep()), printsData(newPapers()), endsAtOnce(newDecode()), newPeer())
+		endsAtOnce(newReport()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), printsData(newTune()), printsData(newProbe()), printsData(newSweep()), printsData(newPapers()), endsAtOnce(newDecode()), newPeer())
 	return root
 }
