@@ -219,6 +219,26 @@ func ReadSockets(in Runner, filter SocketFilter) ([]Socket, error) {
 	return d.read()
 }
 
+// A SocketReader lists sockets time and again without keeping them: for a machine that has many. [ReadSockets] and
+// [StartSampling] are simpler where there are few.
+type SocketReader struct{ d *diag }
+
+// OpenSockets returns a reader of the sockets of in that pass the filter (see [ReadSockets]). The caller closes it.
+func OpenSockets(in Runner, filter SocketFilter) (*SocketReader, error) {
+	d, err := openDiag(in, filter)
+	if err != nil {
+		return nil, err
+	}
+	return &SocketReader{d}, nil
+}
+
+// Each lists the sockets in the kernel's order, and passes on one after the other. The next one takes the place of a Socket, but
+// not of what it points to. With an error, some may have been passed on. It returns [ErrNoSockDiag] where the kernel cannot.
+func (r *SocketReader) Each(pass func(*Socket)) error { return r.d.each(pass) }
+
+// Close releases what the reader has of the kernel.
+func (r *SocketReader) Close() { r.d.close() }
+
 // Attributes (include/uapi/linux/inet_diag.h, INET_DIAG_...).
 const (
 	attrInfo      = 2
@@ -274,6 +294,19 @@ func diagAddr(family Family, b []byte) netip.Addr {
 	return netip.AddrFrom16([16]byte(b)).Unmap()
 }
 
+// attributeSize is how many bytes of an attribute are used.
+func attributeSize(kind uint16) int {
+	switch kind {
+	case attrVegas, attrDCTCP:
+		return 16
+	case attrBBR:
+		return 20
+	case attrSKMemInfo:
+		return 36
+	}
+	return 0
+}
+
 func (s *Socket) parseAttributes(b []byte) error {
 	native := binary.NativeEndian
 	const header = 4
@@ -285,8 +318,7 @@ func (s *Socket) parseAttributes(b []byte) error {
 		v := b[header:size]
 		b = b[min((size+3)&^3, len(b)):]
 
-		want := map[uint16]int{attrVegas: 16, attrDCTCP: 16, attrBBR: 20, attrSKMemInfo: 36}[kind]
-		if len(v) < want {
+		if want := attributeSize(kind); len(v) < want {
 			return fmt.Errorf("attribute %d has %d bytes: want at least %d", kind, len(v), want)
 		}
 		u32 := func(i int) uint32 { return native.Uint32(v[4*i:]) }
