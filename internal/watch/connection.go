@@ -69,6 +69,9 @@ func newConnection(s *kernel.Socket, t *track, now time.Duration) Connection {
 	if c.ReceiveQueue > 0 {
 		c.Unread = now - time.Duration(t.readSince)
 	}
+	if s.State == kernel.TimeWait {
+		c.InState, c.AtLeast = max(0, timeWait-s.Timer.Expires), false
+	}
 	i := s.TCPInfo
 	if i == nil {
 		return c
@@ -88,6 +91,9 @@ func newConnection(s *kernel.Socket, t *track, now time.Duration) Connection {
 	}
 	return c
 }
+
+// timeWait is for how long the kernel keeps a connection in that state (TCP_TIMEWAIT_LEN).
+const timeWait = time.Minute
 
 // compareAddresses orders by addresses, as other tools list them.
 func (c *Connection) compareAddresses(o *Connection) int {

@@ -54,15 +54,21 @@ var meanings = map[string]string{
 	"Ip6InTooBigErrors":          "packets too large to send on",
 }
 
-// rank puts first what tells of trouble.
+// Ranks of counters.
+const (
+	rankTrouble = iota
+	rankTCP
+	rankOther
+)
+
 func rank(m Moved) int {
 	switch {
 	case m.Meaning != "":
-		return 0
+		return rankTrouble
 	case strings.HasPrefix(m.Name, "Tcp"):
-		return 1
+		return rankTCP
 	}
-	return 2
+	return rankOther
 }
 
 // moved are the counters that have changed: those that tell of trouble first, then TCP's, each by name.

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -146,7 +147,7 @@ func times(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
-// Short is a time in three digits or so: "1.23ms", "45s", "2h03m".
+// Short is a time in three digits or so: "1.23ms", "45s", "3us", "2h03m".
 func Short(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -158,7 +159,7 @@ func Short(d time.Duration) string {
 	case d < time.Minute:
 		for unit := time.Duration(10); ; unit *= 10 { // three digits
 			if d < 1000*unit/10 {
-				return d.Round(unit / 10).String()
+				return strings.Replace(d.Round(unit/10).String(), "µ", "u", 1) // in ASCII, as package probe has it
 			}
 		}
 	case d < time.Hour:

@@ -31,7 +31,9 @@ func (r *Reading) Text(w io.Writer) error {
 		line("busy", "%s", r.Busiest[i].line())
 	}
 	for _, m := range r.Moved {
-		line("counter", "%s", m)
+		if rank(m) < rankOther {
+			line("counter", "%s", m)
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

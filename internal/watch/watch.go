@@ -125,6 +125,7 @@ type Watcher struct {
 	tracks     map[uint64]track // by cookie
 	generation uint32
 	windows    windows
+	filter     string
 	histories  histories
 	counters   kernel.Counters
 	last       time.Time
@@ -193,6 +194,9 @@ func (w *Watcher) Read(q Query) (*Reading, error) {
 	r := &Reading{
 		At: l.now, Filter: q.Filter.String(), Others: l.others, Sick: l.sick, Listeners: l.listeners, Opened: l.open,
 		Sickest: l.sickest.sorted(), Busiest: l.busiest.sorted(), Connections: l.listed.sorted(),
+	}
+	if filter := q.Filter.String(); filter != w.filter { // the counts before are of other sockets
+		w.filter, w.histories = filter, histories{}
 	}
 	r.States, r.Sockets = w.histories.add(l.counts)
 	if !l.before.IsZero() {

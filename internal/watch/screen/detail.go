@@ -47,6 +47,12 @@ func (m *model) drawCharts(c *canvas, points []watch.Connection) {
 	columns := c.width - name - value - most - 3
 	duration := func(v float64) string { return watch.Short(time.Duration(v)) }
 	count := func(v float64) string { return fmt.Sprintf("%.0f", v) }
+	bytes := func(v float64) string {
+		if v == 0 {
+			return "0"
+		}
+		return size(v)
+	}
 	for _, figure := range []struct {
 		name string
 		of   func(*watch.Connection) float64
@@ -55,11 +61,11 @@ func (m *model) drawCharts(c *canvas, points []watch.Connection) {
 		{"RTT", func(p *watch.Connection) float64 { return float64(p.RTT) }, duration},
 		{"cwnd, segments", func(p *watch.Connection) float64 { return float64(p.Cwnd) }, count},
 		{"in flight", func(p *watch.Connection) float64 { return float64(p.InFlight) }, count},
-		{"peer's window", func(p *watch.Connection) float64 { return float64(p.PeerWindow) }, size},
-		{"send queue", func(p *watch.Connection) float64 { return float64(p.SendQueue) }, size},
-		{"receive queue", func(p *watch.Connection) float64 { return float64(p.ReceiveQueue) }, size},
-		{"out, bytes/s", func(p *watch.Connection) float64 { return p.SendRate }, size},
-		{"in, bytes/s", func(p *watch.Connection) float64 { return p.ReceiveRate }, size},
+		{"peer's window", func(p *watch.Connection) float64 { return float64(p.PeerWindow) }, bytes},
+		{"send queue", func(p *watch.Connection) float64 { return float64(p.SendQueue) }, bytes},
+		{"receive queue", func(p *watch.Connection) float64 { return float64(p.ReceiveQueue) }, bytes},
+		{"out, bytes/s", func(p *watch.Connection) float64 { return p.SendRate }, bytes},
+		{"in, bytes/s", func(p *watch.Connection) float64 { return p.ReceiveRate }, bytes},
 	} {
 		values := make([]float64, len(points))
 		for i := range points {

@@ -113,20 +113,21 @@ func (m *model) paint(r row) string {
 // drawTitle says what is watched, and when.
 func (m *model) drawTitle(c *canvas) {
 	words := []string{"tcplab watch"}
-	if m.o.Title != "" {
-		words = append(words, m.o.Title)
-	}
 	if r := m.shown; r != nil {
-		words = append(words, r.At.Format("15:04:05"), "every "+watch.Short(m.o.Interval), plural(r.Sockets, "socket"))
-		if r.Filter != "" {
-			words = append(words, fmt.Sprintf("filter %s (%s)", r.Filter, plural(r.Others, "other")))
+		words = append(words, r.At.Format("15:04:05"))
+		if m.frozen {
+			words = append(words, "FROZEN")
 		}
-		words = append(words, fmt.Sprintf("%d sick", r.Sick))
+		words = append(words, fmt.Sprintf("%s, %d sick", plural(r.Sockets, "socket"), r.Sick))
+		if r.Filter != "" {
+			words = append(words, fmt.Sprintf("filter: %s (%s)", r.Filter, plural(r.Others, "other")))
+		}
+		words = append(words, "every "+watch.Short(m.o.Interval))
 	} else if m.err == nil {
 		words = append(words, "reading ...")
 	}
-	if m.frozen {
-		words = append(words, "FROZEN")
+	if m.o.Title != "" {
+		words = append(words, m.o.Title)
 	}
 	c.add(bold, "%s", strings.Join(words, "  "))
 }
@@ -219,43 +220,82 @@ func (m *model) drawPane(c *canvas) {
 	m.drawList(c, m.pane, c.left(), m.cursor)
 }
 
-// drawList draws listeners or counters, in up to so many lines.
+// drawList draws listeners or counters, in up to so many lines; at is the row with the cursor, -1 if there is none.
 func (m *model) drawList(c *canvas, p pane, lines, at int) {
-	var t table
-	var title string
 	r := m.shown
 	if p == listeners {
-		title = plural(len(r.Listeners), "listener")
-		t = listenerTable(r.Listeners)
-	} else {
-		title = fmt.Sprintf("%s moved in %s", plural(len(r.Moved), "counter"), watch.Short(r.Since))
-		t = counterTable(r.Moved)
+		c.add(bold, "%s", plural(len(r.Listeners), "listener"))
+		m.drawTable(c, listenerTable(r.Listeners), lines-1, at)
+		return
+	}
+	c.add(bold, "%s moved in %s", plural(len(r.Moved), "counter"), watch.Short(r.Since))
+	m.drawTable(c, counterTable(r.Moved), lines-1, at)
+}
+
+// drawConnections draws the list of connections.
+func (m *model) drawConnections(c *canvas) {
+	r := m.shown
+	total := r.Sockets - len(r.Listeners)
+	order := m.query.Order.String()
+	if m.query.Reverse {
+		order += ", reversed"
+	}
+	title := fmt.Sprintf("%s by %s", plural(total, "connection"), order)
+	if len(r.Connections) < total {
+		title += fmt.Sprintf(", the first %d", len(r.Connections))
+	}
+	c.add(bold, "%s", title)
+	// Of a thousand it draws those at the cursor, and none is as wide as one that is not seen.
+	lines := c.left()
+	from := max(0, min(m.offset, m.cursor), m.cursor-lines)
+	seen := r.Connections[from:min(len(r.Connections), from+2*lines)]
+	m.offset -= from
+	m.drawTable(c, connectionTable(seen, c.width < wide), lines, m.cursor-from)
+	m.offset += from
+}
+
+// wide is from which width on local addresses are shown where they differ, and not their ports only.
+const wide = 110
+
+// leastReason is how much room beside a row is enough to say there what is wrong.
+const leastReason = 50
+
+// drawTable draws a table in up to so many lines, with its heads. What is wrong with a row is beside it where there is room, and below
+// it otherwise. With a cursor the rows around it are drawn; without, the first ones, and how many there are more.
+func (m *model) drawTable(c *canvas, t table, lines, at int) {
+	lines = min(lines, c.left())
+	if len(t.cells) == 0 || lines < 2 {
+		return
 	}
 	t.layOut(c.width - 2)
-	c.add(bold, "%s", strings.ToUpper(title[:1])+title[1:])
-	if lines--; len(t.cells) == 0 {
-		return
+	beside := c.width - 2 - t.width() - 2
+	height := func(i int) int {
+		if t.why[i] != "" && beside < leastReason {
+			return 2
+		}
+		return 1
 	}
 	c.add(faint, "  %s", t.line(t.heads()))
 	lines--
-	lines = min(lines, c.left())
-	if at < 0 {
-		m.drawRows(c, &t, 0, lines, -1)
-		return
+	from := 0
+	if at >= 0 {
+		m.offset = scroll(m.offset, at, lines, height)
+		from = m.offset
 	}
-	m.offset = scroll(m.offset, at, lines)
-	m.drawRows(c, &t, m.offset, lines, at)
-}
-
-// drawRows draws so many rows of a table from one on, and, where they do not fit, says how many there are more.
-func (m *model) drawRows(c *canvas, t *table, from, lines, at int) {
 	for i := from; i < len(t.cells) && lines > 0; i++ {
-		if lines == 1 && i+1 < len(t.cells) && at < 0 {
-			c.add(faint, "  and %d more", len(t.cells)-i)
+		if rest := len(t.cells) - i; at < 0 && rest > 1 && lines <= height(i) {
+			c.add(faint, "  and %d more", rest)
 			return
 		}
-		lines--
-		c.add(t.styleOf(i, at), "%s %s", mark(i == at), t.line(t.cells[i]))
+		lines -= height(i)
+		line := t.line(t.cells[i])
+		if height(i) == 1 && t.why[i] != "" {
+			line += "  " + fit(t.why[i], beside)
+		}
+		c.add(t.styleOf(i, at), "%s %s", mark(i == at), line)
+		if height(i) == 2 {
+			c.add(t.styles[i], "    %s", t.why[i])
+		}
 	}
 }
 
@@ -266,68 +306,16 @@ func mark(at bool) string {
 	return " "
 }
 
-// scroll returns the first row to draw, so that the cursor is among so many.
-func scroll(offset, at, lines int) int {
-	return max(min(offset, at), at-max(1, lines)+1, 0)
-}
-
-// drawConnections draws the list of connections. What is wrong with one is beside it if there is room, and below it otherwise.
-func (m *model) drawConnections(c *canvas) {
-	r := m.shown
-	total := 0
-	for _, s := range r.States {
-		total += s.Count
-	}
-	order := m.query.Order.String()
-	if m.query.Reverse {
-		order += ", reversed"
-	}
-	title := fmt.Sprintf("%s by %s", plural(total-len(r.Listeners), "connection"), order)
-	if len(r.Connections) < total-len(r.Listeners) {
-		title += fmt.Sprintf(", the first %d", len(r.Connections))
-	}
-	c.add(bold, "%s", title)
-	if len(r.Connections) == 0 {
-		return
-	}
-	lines := c.left() - 1
-	m.offset = scroll(m.offset, m.cursor, lines)
-	// Two lines each at worst: so those at the cursor are drawn, whichever have a second one.
-	for m.offset < m.cursor && rowsOf(r.Connections[m.offset:m.cursor+1]) > lines {
-		m.offset++
-	}
-	shown := r.Connections[m.offset:min(len(r.Connections), m.offset+max(1, lines))]
-	t := connectionTable(shown)
-	t.layOut(c.width - 2)
-	c.add(faint, "  %s", t.line(t.heads()))
-	beside := c.width - 2 - t.width() - 2
-	for i := range shown {
-		if c.left() == 0 {
-			return
-		}
-		s := t.styleOf(i, m.cursor-m.offset)
-		why := reasons(shown[i].Troubles)
-		line := t.line(t.cells[i])
-		if why != "" && beside >= leastReason {
-			line += "  " + fit(why, beside)
-			why = ""
-		}
-		c.add(s, "%s %s", mark(i == m.cursor-m.offset), line)
-		if why != "" {
-			c.add(t.styles[i], "    %s", why)
+// scroll returns the first row to draw, so that the cursor's is among those that fit into so many lines.
+func scroll(offset, at, lines int, height func(int) int) int {
+	offset = max(0, min(offset, at))
+	used := 0
+	for i := at; i >= offset; i-- {
+		if used += height(i); used > lines {
+			return min(i+1, at)
 		}
 	}
-}
-
-// leastReason is how much room beside a connection is enough to say there what is wrong.
-const leastReason = 50
-
-func rowsOf(list []watch.Connection) int {
-	n := len(list)
-	for i := range list {
-		n += min(1, len(list[i].Troubles))
-	}
-	return n
+	return offset
 }
 
 func reasons(troubles []watch.Trouble) string {

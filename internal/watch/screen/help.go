@@ -4,10 +4,11 @@ import "strings"
 
 // help is one page for a screen of 80x24.
 const help = `Keys
-  up down pgup pgdn home end   move         enter   open a connection    esc  back
-  s  sort by the next order    r  reverse   space   freeze, and go on    q    quit
-  tab  connections, listeners, counters     + -     longer, shorter interval
-  /  filter: pid N, port N, state NAME, sick, an address or prefix, a process's name
+  up down pgup pgdn home end   move      enter  open a connection     esc  back
+  s  sort by the next order    r  reverse       space  freeze, go on    q  quit
+  tab  connections, listeners, counters   + -   longer, shorter interval
+  /  filter: pid N, port N, state NAME, sick, an address or prefix, or a part
+     of a process's name
 
 Columns
   RTT    smoothed round trip          CWND   congestion window, segments

@@ -18,13 +18,16 @@ type column struct {
 	least int // columns of the terminal; 0: as wide as the widest cell
 	rank  int
 
+	cut func(s string, columns int) string // nil: at the end
+
 	width int // 0: it is left out
 }
 
 type table struct {
 	columns []column
 	cells   [][]string
-	styles  []style // of each row
+	styles  []style  // of each row
+	why     []string // what is wrong with it
 }
 
 func (t *table) heads() []string {
@@ -76,7 +79,11 @@ func (t *table) line(cells []string) string {
 	var parts []string
 	for i, c := range t.columns {
 		if c.width > 0 {
-			parts = append(parts, pad(cells[i], c.width, c.right))
+			cell := cells[i]
+			if c.cut != nil {
+				cell = c.cut(cell, c.width)
+			}
+			parts = append(parts, pad(cell, c.width, c.right))
 		}
 	}
 	return strings.TrimRight(strings.Join(parts, " "), " ")
@@ -89,12 +96,22 @@ func (t *table) styleOf(i, at int) style {
 	return t.styles[i]
 }
 
-func connectionTable(list []watch.Connection) table {
+// cutOwner shortens a process's name, and not its number.
+func cutOwner(s string, columns int) string {
+	slash := strings.LastIndexByte(s, '/')
+	if slash < 0 || text.Width(text.Printable(s)) <= columns {
+		return s
+	}
+	return fit(s[:slash], columns-len(s[slash:])) + s[slash:]
+}
+
+// connectionTable lists connections; of local addresses it has the ports only, if told so or if there is one address.
+func connectionTable(list []watch.Connection, ports bool) table {
 	t := table{columns: []column{
 		{head: "STATE", rank: 20},
-		{head: "LOCAL", least: 6, rank: 3},
+		{head: "LOCAL", rank: 13},
 		{head: "REMOTE", least: 21, rank: 19},
-		{head: "OWNER", least: 12, rank: 18},
+		{head: "OWNER", least: 12, rank: 18, cut: cutOwner},
 		{head: "RTT", right: true, rank: 15},
 		{head: "CWND", right: true, rank: 12},
 		{head: "FLY", right: true, rank: 9},
@@ -113,23 +130,16 @@ func connectionTable(list []watch.Connection) table {
 			size(float64(c.ReceiveQueue)), size(float64(c.SendQueue)), orDash(c.Retransmits > 0, strconv.FormatUint(uint64(c.Retransmits), 10)),
 			size(c.SendRate), size(c.ReceiveRate), age(c),
 		})
-		t.styles = append(t.styles, connectionStyle(c))
+		t.styles, t.why = append(t.styles, connectionStyle(c)), append(t.why, reasons(c.Troubles))
 	}
-	t.shortenLocal(list)
-	return t
-}
-
-// shortenLocal leaves of local addresses the port, if the address is the same everywhere: it is this machine's.
-func (t *table) shortenLocal(list []watch.Connection) {
 	const local = 1
-	for i := range list {
-		if list[i].Local.Addr() != list[0].Local.Addr() {
-			return
+	ports = ports || !slices.ContainsFunc(list, func(c watch.Connection) bool { return c.Local.Addr() != list[0].Local.Addr() })
+	for i := range t.cells {
+		if ports {
+			t.cells[i][local] = fmt.Sprintf(":%d", list[i].Local.Port())
 		}
 	}
-	for i := range t.cells {
-		t.cells[i][local] = fmt.Sprintf(":%d", list[i].Local.Port())
-	}
+	return t
 }
 
 // connectionStyle is red where nothing moves, and yellow for other troubles.
@@ -156,26 +166,23 @@ func age(c *watch.Connection) string {
 func listenerTable(list []watch.Listener) table {
 	t := table{columns: []column{
 		{head: "LISTENS AT", least: 21, rank: 9},
-		{head: "OWNER", least: 12, rank: 8},
+		{head: "OWNER", least: 12, rank: 8, cut: cutOwner},
 		{head: "WAIT", right: true, rank: 7},
 		{head: "BACKLOG", right: true, rank: 6},
 		{head: "HALF OPEN", right: true, rank: 4},
 		{head: "DROPS", right: true, rank: 5},
-		{head: "", rank: 10},
 	}}
 	for i := range list {
 		l := &list[i]
 		t.cells = append(t.cells, []string{
 			watch.Address(l.Local, l.Family), l.Owner.String(), fmt.Sprint(l.Waiting), fmt.Sprint(l.Backlog), fmt.Sprint(l.HalfOpen), fmt.Sprint(l.Drops),
-			reasons(l.Troubles),
 		})
 		s := plain
 		if len(l.Troubles) > 0 {
 			s = red
 		}
-		t.styles = append(t.styles, s)
+		t.styles, t.why = append(t.styles, s), append(t.why, reasons(l.Troubles))
 	}
-	t.columns[len(t.columns)-1].least = 20
 	return t
 }
 
@@ -187,7 +194,7 @@ func counterTable(list []watch.Moved) table {
 		if m.Meaning != "" {
 			s = yellow
 		}
-		t.styles = append(t.styles, s)
+		t.styles, t.why = append(t.styles, s), append(t.why, "")
 	}
 	return t
 }
