@@ -111,6 +111,9 @@ const (
 	TimerKeepalive TimerKind = "keepalive" // also of SYN+ACK, and of an orphan in FIN-WAIT-2
 	TimerTimeWait  TimerKind = "timewait"  // the end of TIME-WAIT, or of a closed FIN-WAIT-2
 	TimerPersist   TimerKind = "persist"   // zero window probe
+
+	// TimerDelayedACK is an ACK that waits, if no other timer is set: Debian's 7.3 tells of it, and 6.12 did not.
+	TimerDelayedACK TimerKind = "delack"
 )
 
 // Timer is the timer of a socket that is due next.
@@ -276,11 +279,12 @@ func parseSocket(b []byte) (Socket, error) {
 	if !s.State.known() {
 		return Socket{}, fmt.Errorf("message of a socket in %v", s.State)
 	}
-	kinds := [...]TimerKind{TimerOff, TimerOn, TimerKeepalive, TimerTimeWait, TimerPersist}
-	if int(b[2]) >= len(kinds) {
-		return Socket{}, fmt.Errorf("message of a socket with timer %d: want 0 to %d", b[2], len(kinds)-1)
+	kinds := [...]TimerKind{TimerOff, TimerOn, TimerKeepalive, TimerTimeWait, TimerPersist, TimerDelayedACK}
+	if int(b[2]) < len(kinds) {
+		s.Timer.Kind = kinds[b[2]]
+	} else {
+		s.Timer.Kind = TimerKind(fmt.Sprintf("timer %d", b[2])) // newer kernels may tell of more
 	}
-	s.Timer.Kind = kinds[b[2]]
 	s.Local = netip.AddrPortFrom(diagAddr(s.Family, b[8:24]), binary.BigEndian.Uint16(b[4:]))
 	s.Remote = netip.AddrPortFrom(diagAddr(s.Family, b[24:40]), binary.BigEndian.Uint16(b[6:]))
 	return s, s.parseAttributes(b[size:])

@@ -15,7 +15,7 @@ type TroubleKind string
 
 // What can be wrong with a connection.
 const (
-	BackedOff      TroubleKind = "backed-off"     // retransmits are not answered: the timer's time was doubled
+	BackedOff      TroubleKind = "backed-off"     // retransmits are not answered: the timer expired time and again, and its time doubles
 	Retransmitting TroubleKind = "retransmitting" // in the last 10 to 20 s
 	ZeroWindow     TroubleKind = "zero-window"    // the peer's program does not read
 	Unread         TroubleKind = "unread"         // this side's does not
@@ -56,9 +56,8 @@ func (c *Connection) judge(long time.Duration) {
 	switch {
 	case c.State == kernel.TimeWait:
 		return // it is as it should be, and its timer is no retransmission's
-	case c.Timer.Kind == kernel.TimerOn && c.BackOff > 0:
-		c.find(BackedOff, weights[BackedOff], float64(c.BackOff)/mostBackOff)
-	case synReceived && c.Timer.Retransmits > 0:
+	// Not by back-off alone: a SYN's first time-outs do not double (tcp_syn_linear_timeouts), nor do those of thin streams.
+	case c.Timer.Retransmits > 0 && (c.Timer.Kind == kernel.TimerOn || synReceived):
 		c.find(BackedOff, weights[BackedOff], float64(c.Timer.Retransmits)/mostBackOff)
 	}
 	if c.ZeroWindow > 0 {
@@ -96,14 +95,7 @@ func (c *Connection) says(kind TroubleKind, window time.Duration) string {
 	}
 	switch kind {
 	case BackedOff:
-		if c.State == kernel.SynRecv || c.State == kernel.NewSynRecv {
-			return fmt.Sprintf("SYN-ACK retransmitted %s, no ACK", times(int(c.Timer.Retransmits)))
-		}
-		what := "nothing is acknowledged"
-		if c.State == kernel.SynSent {
-			what = "SYN is not answered"
-		}
-		return fmt.Sprintf("%s: RTO doubled %s to %s, next in %s", what, times(int(c.BackOff)), Short(c.RTO), Short(c.Timer.Expires))
+		return c.saysOfBackOff()
 	case ZeroWindow:
 		return fmt.Sprintf("zero window for %s: the peer does not read, %s wait here", Short(c.ZeroWindow), humanize.Bytes(uint64(c.SendQueue)))
 	case Retransmitting:
@@ -115,6 +107,24 @@ func (c *Connection) says(kind TroubleKind, window time.Duration) string {
 	default:
 		return c.saysOfClosing(atLeast)
 	}
+}
+
+func (c *Connection) saysOfBackOff() string {
+	what := "nothing is acknowledged"
+	switch c.State {
+	case kernel.SynSent:
+		what = "SYN is not answered"
+	case kernel.SynRecv, kernel.NewSynRecv:
+		what = "SYN-ACK is not answered"
+	}
+	says := fmt.Sprintf("%s: retransmitted %s", what, times(int(c.Timer.Retransmits)))
+	if c.RTO > 0 {
+		says += ", RTO " + Short(c.RTO)
+	}
+	if c.BackOff > 0 {
+		says += " (doubled " + times(int(c.BackOff)) + ")"
+	}
+	return says + ", next in " + Short(c.Timer.Expires)
 }
 
 func (c *Connection) saysOfClosing(atLeast string) string {
