@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/internal/watch"
 )
@@ -24,7 +25,7 @@ func (m *model) drawOpened(c *canvas) {
 		c.add(connectionStyle(last), "! %s", t.Text)
 	}
 	timer := "no timer"
-	if last.Timer.Kind != "off" {
+	if last.Timer.Kind != kernel.TimerOff {
 		timer = fmt.Sprintf("timer %s in %s", last.Timer.Kind, watch.Short(last.Timer.Expires))
 	}
 	c.add(plain, "in %v for %s%s  RTO %s  backed off %d  %s  %s", last.State, map[bool]string{true: "at least "}[last.AtLeast],

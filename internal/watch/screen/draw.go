@@ -244,6 +244,12 @@ func (m *model) drawConnections(c *canvas) {
 	if len(r.Connections) < total {
 		title += fmt.Sprintf(", the first %d", len(r.Connections))
 	}
+	switch {
+	case r.Searching:
+		title += " (looking for owners)"
+	case r.Hidden:
+		title += " (owners of other users' sockets need root)"
+	}
 	c.add(bold, "%s", title)
 	// Of a thousand it draws those at the cursor, and none is as wide as one that is not seen.
 	lines := c.left()
@@ -340,14 +346,6 @@ func (m *model) drawFoot(c *canvas) {
 	case m.open != nil:
 		c.add(faint, "q quit  esc back  space freeze  ? help")
 	default:
-		next := (m.pane + 1) % panes
-		note := ""
-		switch {
-		case m.shown != nil && m.shown.Searching:
-			note = "  (looking for owners)"
-		case m.shown != nil && m.shown.Hidden:
-			note = "  (owners of other users' sockets need root)"
-		}
-		c.add(faint, "q quit  space freeze  s sort  / filter  enter open  tab %s  ? help%s", next, note)
+		c.add(faint, "q quit  space freeze  s sort  / filter  enter open  tab %s  ? help", (m.pane+1)%panes)
 	}
 }

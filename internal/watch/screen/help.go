@@ -13,8 +13,8 @@ const help = `Keys
 Columns
   RTT    smoothed round trip          CWND   congestion window, segments
   FLY    segments in flight           RETR   retransmits since the beginning
-  RECVQ  bytes that the program has not read (this side's)
-  SENDQ  bytes that are not acknowledged, sent or not
+  RCVQ   bytes that the program has not read (this side's)
+  SNDQ   bytes that are not acknowledged, sent or not
   OUT/s  bytes a second that were acknowledged; IN/s that were received
   AGE    time in the state; > means at least: it was so before the first look
 

@@ -96,13 +96,16 @@ func (t *table) styleOf(i, at int) style {
 	return t.styles[i]
 }
 
-// cutOwner shortens a process's name, and not its number.
-func cutOwner(s string, columns int) string {
-	slash := strings.LastIndexByte(s, '/')
-	if slash < 0 || text.Width(text.Printable(s)) <= columns {
+// cutOwner shortens a process's name, and not its number; cutAddress an address, and not its port.
+func cutOwner(s string, columns int) string   { return cutBefore(s, '/', columns) }
+func cutAddress(s string, columns int) string { return cutBefore(s, ':', columns) }
+
+func cutBefore(s string, last byte, columns int) string {
+	at := strings.LastIndexByte(s, last)
+	if at < 0 || text.Width(text.Printable(s)) <= columns {
 		return s
 	}
-	return fit(s[:slash], columns-len(s[slash:])) + s[slash:]
+	return fit(s[:at], columns-len(s[at:])) + s[at:]
 }
 
 // connectionTable lists connections; of local addresses it has the ports only, if told so or if there is one address.
@@ -110,13 +113,13 @@ func connectionTable(list []watch.Connection, ports bool) table {
 	t := table{columns: []column{
 		{head: "STATE", rank: 20},
 		{head: "LOCAL", rank: 13},
-		{head: "REMOTE", least: 21, rank: 19},
+		{head: "REMOTE", least: 21, rank: 19, cut: cutAddress},
 		{head: "OWNER", least: 12, rank: 18, cut: cutOwner},
 		{head: "RTT", right: true, rank: 15},
 		{head: "CWND", right: true, rank: 12},
 		{head: "FLY", right: true, rank: 9},
-		{head: "RECVQ", right: true, rank: 16},
-		{head: "SENDQ", right: true, rank: 17},
+		{head: "RCVQ", right: true, rank: 16},
+		{head: "SNDQ", right: true, rank: 17},
 		{head: "RETR", right: true, rank: 14},
 		{head: "OUT/s", right: true, rank: 8},
 		{head: "IN/s", right: true, rank: 7},
@@ -165,7 +168,7 @@ func age(c *watch.Connection) string {
 
 func listenerTable(list []watch.Listener) table {
 	t := table{columns: []column{
-		{head: "LISTENS AT", least: 21, rank: 9},
+		{head: "LISTENS AT", least: 21, rank: 9, cut: cutAddress},
 		{head: "OWNER", least: 12, rank: 8, cut: cutOwner},
 		{head: "WAIT", right: true, rank: 7},
 		{head: "BACKLOG", right: true, rank: 6},
