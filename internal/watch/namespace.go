@@ -68,11 +68,14 @@ func (n *Namespace) Close() {
 	}
 }
 
+// ErrNoNamespace says that there is no such process or file (any more).
+var ErrNoNamespace = errors.New("there is no such process, and no such file")
+
 // explainNamespace says what another namespace needs.
 func explainNamespace(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: %w", ErrNoProcess, err)
+		return fmt.Errorf("%w: %w", ErrNoNamespace, err)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: another network namespace needs root (CAP_SYS_ADMIN)", err)
 	}

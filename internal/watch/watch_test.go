@@ -418,7 +418,7 @@ func TestNamespaces(t *testing.T) {
 	n.Close()
 	g.Expect(n.String()).To(BeEmpty())
 	_, err = OpenNamespace("999999999")
-	g.Expect(err).To(MatchError(ErrNoProcess))
+	g.Expect(err).To(MatchError(ErrNoNamespace))
 	g.Expect(err).To(MatchError(ContainSubstring("process 999999999's network namespace")))
 	g.Expect(explainNamespace(unix.EPERM)).To(MatchError(ContainSubstring("needs root")))
 }

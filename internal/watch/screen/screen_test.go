@@ -1,10 +1,14 @@
 package screen
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -276,6 +280,26 @@ func TestSaysWhatIsWrong(t *testing.T) {
 	g.Expect(m.draw()).To(And(ContainSubstring("other users' sockets need root"), Not(ContainSubstring("leave"))))
 	m.Update(tea.WindowSizeMsg{Width: 20, Height: 5})
 	g.Expect(m.draw()).To(Equal("20x5: too small"))
+}
+
+// TestRuns is the program as a whole, but for the terminal: it draws, ends by a key, and ends with its context.
+func TestRuns(t *testing.T) {
+	g := NewWithT(t)
+	f := &fixed{reading: sample("web-server")}
+	var out bytes.Buffer
+	keys, typing, err := os.Pipe()
+	g.Expect(err).NotTo(HaveOccurred())
+	defer keys.Close()
+	defer typing.Close()
+	_, err = typing.WriteString("q")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(Run(t.Context(), f, Options{In: keys, Out: &out})).To(Succeed())
+	g.Expect(out.String()).To(ContainSubstring("\x1b[?1049h"), "the alternate screen")
+	g.Expect(f.asked.Listed).To(Equal(listed))
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	g.Expect(Run(ctx, f, Options{In: keys, Out: io.Discard})).To(MatchError(context.Canceled))
 }
 
 func TestChart(t *testing.T) {
