@@ -83,7 +83,7 @@ the same bytes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newList(), endsAtOnce(newAnalyze()), newSetup(), newKernels(), newDoctor(),
+	root.AddCommand(newRun(), newList(), newAnalyze(), newSetup(), newKernels(), newDoctor(),
 		endsAtOnce(newReport()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newTune()), newProbe(), newWatch(), endsAtOnce(newDecode()), newPeer())
 	return root
 }
