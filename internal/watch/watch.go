@@ -19,7 +19,6 @@ package watch
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -86,7 +85,7 @@ type Reading struct {
 	// Sick counts the connections with troubles; Sickest are the worst of them, the worst first.
 	Sick    int          `json:"sick"`
 	Sickest []Connection `json:"sickest"`
-	Busiest []Connection `json:"busiest"` // those that carried data since the reading before
+	Busiest []Connection `json:"busiest"` // those that carried a byte a second or more since the reading before
 
 	// Connections are those that the query lists, in its order.
 	Connections []Connection `json:"connections,omitempty"`
@@ -247,7 +246,7 @@ func (w *Watcher) add(l *listing, s *kernel.Socket, f Filter) {
 		l.sick++
 		l.sickest.offer(&c)
 	}
-	if c.SendRate+c.ReceiveRate > 0 {
+	if c.SendRate+c.ReceiveRate >= 1 {
 		l.busiest.offer(&c)
 	}
 	l.listed.offer(&c)
@@ -283,6 +282,3 @@ func (w *Watcher) own(r *Reading) {
 	})
 	r.Hidden, r.Searching = w.owners.hidden, w.owners.searching()
 }
-
-// String is such as "12 sockets".
-func (r *Reading) String() string { return fmt.Sprintf("%d sockets, %d sick", r.Sockets, r.Sick) }
