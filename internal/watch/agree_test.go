@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -185,15 +184,20 @@ type seen struct {
 // command runs a program in the host.
 func (s scene) command(name string, args ...string) string {
 	s.t.Helper()
+	return s.run(exec.Command(name, args...), "LC_ALL=C")
+}
+
+// run runs a command in the host, with a variable of its environment set, and returns what it prints.
+func (s scene) run(cmd *exec.Cmd, variable string) string {
+	s.t.Helper()
 	var out bytes.Buffer
-	cmd := exec.Command(name, args...)
-	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &out, append(os.Environ(), "LC_ALL=C")
+	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &out, append(os.Environ(), variable)
 	wait, err := s.host.Start(cmd)
 	if err == nil {
 		err = wait()
 	}
 	if err != nil {
-		s.t.Fatalf("%s: %v\n%s", name, err, out.Bytes())
+		s.t.Fatalf("%v: %v\n%s", cmd, err, out.Bytes())
 	}
 	return out.String()
 }
@@ -422,27 +426,22 @@ func TestReadsFullQueuesAndClosedWindows(t *testing.T) {
 func TestNamespaceOfAnotherProcess(t *testing.T) {
 	g := NewWithT(t)
 	s := scene{t, host(t)}
-	s.listen("127.0.0.1:4000", 5)
-	cmd := exec.Command("sleep", "1000")
-	wait, err := s.host.Start(cmd)
-	g.Expect(err).NotTo(HaveOccurred())
-	defer func() {
-		_ = cmd.Process.Signal(syscall.SIGKILL)
-		_ = wait()
-	}()
-	n, err := OpenNamespace(strconv.Itoa(cmd.Process.Pid))
+	pid := s.having(1)
+	n, err := OpenNamespace(strconv.Itoa(pid))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(n).NotTo(BeNil())
 	defer n.Close()
-	g.Expect(n.String()).To(Equal(fmt.Sprintf("process %d's network namespace", cmd.Process.Pid)))
+	g.Expect(n.String()).To(Equal(fmt.Sprintf("process %d's network namespace", pid)))
 	w, err := New(n, Options{})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer w.Close()
 	r, err := w.Read(Query{})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(r.Sockets).To(Equal(1))
-	g.Expect(r.Listeners).To(ConsistOf(And(HaveField("Local", netip.MustParseAddrPort("127.0.0.1:4000")), HaveField("Owner.PID", os.Getpid()))))
-	r, err = w.Read(Query{Filter: Filter{PID: cmd.Process.Pid}}) // which has no socket
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect([]int{r.Sockets, r.Others}).To(Equal([]int{0, 1}))
+	g.Expect(r.Sockets).To(Equal(3))
+	g.Expect(r.Listeners).To(ConsistOf(HaveField("Owner.PID", pid)))
+	for filter, want := range map[Filter][]int{{PID: pid}: {3, 0}, {PID: os.Getpid()}: {0, 3}} {
+		r, err = w.Read(Query{Filter: filter})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect([]int{r.Sockets, r.Others}).To(Equal(want))
+	}
 }

@@ -91,7 +91,7 @@ func (s scene) watches(times int) (all watched) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	output := s.command("env", fmt.Sprintf("%s=%d", watchesVariable, times), this)
+	output := s.run(exec.Command(this), fmt.Sprintf("%s=%d", watchesVariable, times))
 	if err := json.Unmarshal([]byte(output), &all); err != nil {
 		s.t.Fatalf("%v in %q", err, output)
 	}
@@ -103,6 +103,8 @@ func (s scene) watches(times int) (all watched) {
 const socketsVariable = "TCPLAB_TEST_SOCKETS"
 
 func haveSockets(connections int) error {
+	limit := unix.Rlimit{Cur: 2*uint64(connections) + 100, Max: 2*uint64(connections) + 100} //nolint:gosec // not negative
+	_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)                                           // without leave, what there is may do
 	listener, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -134,40 +136,47 @@ func haveSockets(connections int) error {
 // many has processes make so many sockets in a scene, and a listener each.
 func (s scene) many(sockets int) (listeners int) {
 	s.t.Helper()
+	const each = 8000 // connections, so that 16,000 files are open
+	for connections := sockets / 2; connections > 0; connections -= each {
+		listeners++
+		s.having(min(connections, each))
+	}
+	return listeners
+}
+
+// having starts a process that has the sockets of so many connections, and a listener.
+func (s scene) having(connections int) (pid int) {
+	s.t.Helper()
 	this, err := os.Executable()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	const each = 8000 // connections, so that 16,000 files are open
-	for connections := sockets / 2; connections > 0; connections -= each {
-		listeners++
-		cmd := exec.Command(this)
-		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", socketsVariable, min(connections, each)))
-		cmd.Stderr = os.Stderr
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		out, theirs, err := os.Pipe()
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		cmd.Stdout = theirs
-		wait, err := s.host.Start(cmd)
-		theirs.Close()
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		s.t.Cleanup(func() {
-			stdin.Close()
-			_ = wait()
-			out.Close()
-		})
-		if n, err := out.Read(make([]byte, 10)); n == 0 {
-			s.t.Fatalf("a process with %d sockets is not ready: %v", 2*each, err)
-		}
+	cmd := exec.Command(this)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", socketsVariable, connections))
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	return listeners
+	out, theirs, err := os.Pipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	cmd.Stdout = theirs
+	wait, err := s.host.Start(cmd)
+	theirs.Close()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		stdin.Close()
+		_ = wait()
+		out.Close()
+	})
+	if n, err := out.Read(make([]byte, 10)); n == 0 {
+		s.t.Fatalf("a process with %d connections is not ready: %v", connections, err)
+	}
+	return cmd.Process.Pid
 }
 
 // BenchmarkWatch is a reading of many sockets, with owners, and ss that lists the same without them, in turns. CPU time is of the

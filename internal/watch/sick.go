@@ -50,8 +50,7 @@ func (c *Connection) find(kind TroubleKind, weight, how float64) {
 
 // judge says how sick a connection is. It is called for each socket, and so makes no text.
 func (c *Connection) judge(long time.Duration) {
-	const mostBackOff, muchTime = 15, time.Hour // tcp_retries2
-	share := func(d, of time.Duration) float64 { return float64(d) / float64(of) }
+	const mostBackOff = 15 // tcp_retries2
 	synReceived := c.State == kernel.SynRecv || c.State == kernel.NewSynRecv
 	switch {
 	case c.State == kernel.TimeWait:
@@ -61,20 +60,20 @@ func (c *Connection) judge(long time.Duration) {
 		c.find(BackedOff, weights[BackedOff], float64(c.Timer.Retransmits)/mostBackOff)
 	}
 	if c.ZeroWindow > 0 {
-		c.find(ZeroWindow, weights[ZeroWindow], share(c.ZeroWindow, muchTime))
+		c.find(ZeroWindow, weights[ZeroWindow], c.ZeroWindow.Hours())
 	}
 	if c.RecentRetransmits > 0 && c.State != kernel.SynSent && !synReceived {
 		c.find(Retransmitting, weights[Retransmitting], float64(c.RecentRetransmits)/float64(max(c.RecentSegments, 1)))
 	}
 	if c.State == kernel.CloseWait && c.InState >= long {
-		c.find(CloseWait, weights[CloseWait], share(c.InState, muchTime))
+		c.find(CloseWait, weights[CloseWait], c.InState.Hours())
 	} else if c.Unread >= long {
-		c.find(Unread, weights[Unread], share(c.Unread, muchTime))
+		c.find(Unread, weights[Unread], c.Unread.Hours())
 	}
 	switch c.State {
 	case kernel.FinWait1, kernel.FinWait2, kernel.Closing, kernel.LastAck:
 		if c.InState >= long {
-			c.find(FinWait, weights[FinWait], share(c.InState, muchTime))
+			c.find(FinWait, weights[FinWait], c.InState.Hours())
 		}
 	}
 }

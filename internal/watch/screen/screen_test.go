@@ -55,7 +55,7 @@ func (f *fixed) Read(q watch.Query) (*watch.Reading, error) {
 
 // sample is a reading with all that can be in one.
 func sample(name string) *watch.Reading {
-	at := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+	at := netip.MustParseAddrPort
 	owner := &watch.Owner{PID: 4711, Name: name}
 	r := &watch.Reading{
 		At: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC), Since: time.Second, Sockets: 16, Sick: 3,
