@@ -187,11 +187,11 @@ func (s scene) command(name string, args ...string) string {
 	return s.run(exec.Command(name, args...), "LC_ALL=C")
 }
 
-// run runs a command in the host, with a variable of its environment set, and returns what it prints.
-func (s scene) run(cmd *exec.Cmd, variable string) string {
+// run runs a command in the host, with variables of its environment set, and returns what it prints.
+func (s scene) run(cmd *exec.Cmd, variables ...string) string {
 	s.t.Helper()
 	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &out, append(os.Environ(), variable)
+	cmd.Stdout, cmd.Stderr, cmd.Env = &out, &out, append(os.Environ(), variables...)
 	wait, err := s.host.Start(cmd)
 	if err == nil {
 		err = wait()

@@ -171,6 +171,8 @@ type listing struct {
 	busiest   *best
 	listed    *best
 	open      *Opened
+
+	connection Connection // the one that is being looked at, here so that none of 100,000 has to be allocated
 }
 
 // Read looks once.
@@ -230,7 +232,8 @@ func (w *Watcher) add(l *listing, s *kernel.Socket, f Filter) {
 		l.listeners = append(l.listeners, newListener(s, &t))
 		return
 	}
-	c := newConnection(s, &t, l.now.Sub(w.windows.first))
+	c := &l.connection
+	*c = newConnection(s, &t, l.now.Sub(w.windows.first))
 	c.SendRate, c.ReceiveRate = sendRate, receiveRate
 	c.judge(w.options.Long)
 	if f.Sick && c.sickness == 0 {
@@ -244,14 +247,14 @@ func (w *Watcher) add(l *listing, s *kernel.Socket, f Filter) {
 	}
 	if c.sickness > 0 {
 		l.sick++
-		l.sickest.offer(&c)
+		l.sickest.offer(c)
 	}
 	if c.SendRate+c.ReceiveRate >= 1 {
-		l.busiest.offer(&c)
+		l.busiest.offer(c)
 	}
-	l.listed.offer(&c)
+	l.listed.offer(c)
 	if s.Cookie == l.opened {
-		l.open = &Opened{Connection: c, Socket: *s}
+		l.open = &Opened{Connection: *c, Socket: *s}
 	}
 }
 
