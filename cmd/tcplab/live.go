@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/net/bpf"
 
 	"github.com/tcplab/tcplab/harness/analysis"
@@ -46,7 +47,8 @@ const liveSnapLength = 512
 
 // analyze captures for as long as was asked for, or until ctx ends, and reports on that. It gives root's privileges up as soon as the
 // packet socket is open; notes says where it cannot.
-func (l live) analyze(ctx context.Context, notes io.Writer) (report *analysis.Report, err error) {
+func (l live) analyze(command *cobra.Command, choice analysis.Choice) (report *analysis.Report, err error) {
+	notes := command.ErrOrStderr()
 	config, err := l.config()
 	if err != nil {
 		return nil, err
@@ -71,7 +73,7 @@ func (l live) analyze(ctx context.Context, notes io.Writer) (report *analysis.Re
 	if err := dropPrivileges(folder.Path()); err != nil {
 		fmt.Fprintln(notes, "tcplab: root's privileges are kept:", err)
 	}
-	l.wait(ctx)
+	l.wait(command.Context())
 	if _, err = c.Stop(); err != nil && !errors.Is(err, capture.ErrIncomplete) {
 		return nil, err
 	}
@@ -83,7 +85,7 @@ func (l live) analyze(ctx context.Context, notes io.Writer) (report *analysis.Re
 			return nil, err
 		}
 	}
-	report, err = analyze(nil, path)
+	report, err = analyze(command, path, choice)
 	if err == nil {
 		report.File = "captured on " + l.device
 	}
