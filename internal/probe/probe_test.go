@@ -231,6 +231,6 @@ func TestSpread(t *testing.T) {
 		}
 		g.Expect(sum).To(Equal(len(took)))
 	}
-	g.Expect([]string{short(0), short(1500), short(123456789), short(12345 * time.Millisecond)}).To(Equal([]string{"0", "1.5 us", "123 ms", "12.3 s"}))
+	g.Expect([]string{Short(0), Short(1500), Short(123456789), Short(12345 * time.Millisecond)}).To(Equal([]string{"0", "1.5 us", "123 ms", "12.3 s"}))
 	g.Expect(fmt.Sprint(Options{Host: "h", Port: 80, HTTP: "/x", TLS: true})).To(Equal("h port 80, GET /x over TLS"))
 }

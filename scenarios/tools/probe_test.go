@@ -2,6 +2,7 @@ package tools
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -20,7 +21,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// A webServer answers each GET with so many bytes, after some time.
+// A webServer reads what it is sent, and answers each request with so many bytes, after some time.
 type webServer struct {
 	Address string
 	Bytes   int
@@ -35,7 +36,8 @@ var webServe = peers.Func("web-server", func(t *peers.Task, c webServer) (none s
 	if err := t.Ready(listener.Addr()); err != nil {
 		return none, err
 	}
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
 		time.Sleep(c.Thinks)
 		_, _ = w.Write(make([]byte, c.Bytes))
 	})}
