@@ -40,8 +40,9 @@ type Attempt struct {
 	Acked   time.Duration `json:"acked_ns,omitempty"`  // until all that was to be sent was acknowledged, since it was connected; 0: it never was
 	Closed  time.Duration `json:"closed_ns,omitempty"` // for how long the receive window had no room for a segment that was there to be sent
 	Closing time.Duration `json:"closed_at_end_ns,omitempty"`
-	// OutOfOrder is in how many looks, some milliseconds apart, segments had come before others that were missing.
-	OutOfOrder int `json:"out_of_order,omitempty"`
+	// Holes is how often segments had come behind one that was missing for half a round trip and more: one that is only late, by
+	// reordering, comes sooner than what is sent again.
+	Holes int `json:"holes,omitempty"`
 	// Unread and Unaccepted are of the server's side, where that is on this machine.
 	Unread     uint32 `json:"unread,omitempty"`     // bytes
 	Unaccepted bool   `json:"unaccepted,omitempty"` // no program has the connection
@@ -57,8 +58,11 @@ type ICMP struct {
 	IPv6 bool       `json:"ipv6,omitempty"`
 }
 
-// period is the time between two looks at a connection.
-const period = 20 * time.Millisecond
+// The time between two looks at a connection: at first, and when it has been open for a while.
+const (
+	period, laterPeriod = 5 * time.Millisecond, 20 * time.Millisecond
+	later               = 2 * time.Second
+)
 
 // silent: connect(2) had no answer of any kind.
 func (a Attempt) silent() bool {
@@ -105,6 +109,7 @@ type watch struct {
 	mu   sync.Mutex // of what follows, until the looking is over
 	at   time.Time  // of the last look
 	open time.Time  // when it had connected
+	hole hole
 	a    Attempt
 }
 
@@ -162,12 +167,15 @@ func (w *watch) Opened(fd int) error {
 	}
 	w.fd, w.at = own, time.Now()
 	w.over.Go(func() {
-		ticks := time.NewTicker(period)
+		ticks, slower := time.NewTicker(period), time.Now().Add(later)
 		defer ticks.Stop()
 		for {
 			select {
-			case <-ticks.C:
+			case now := <-ticks.C:
 				w.look()
+				if now.After(slower) {
+					ticks.Reset(laterPeriod)
+				}
 			case <-w.stop:
 				return
 			}
@@ -199,7 +207,7 @@ func (w *watch) look() {
 	now := time.Now()
 	since := now.Sub(w.at)
 	w.at = now
-	before := w.a.Info
+	before, last := w.a.Info, now.Add(-since)
 	w.a.Info = info
 	if w.open.IsZero() {
 		w.a.SYNs = max(1, int(info.Total_retrans)+1)
@@ -218,9 +226,24 @@ func (w *watch) look() {
 	case w.a.Acked == 0:
 		w.a.Acked = now.Sub(w.open)
 	}
-	if before != nil && info.Rcv_ooopack > before.Rcv_ooopack {
-		w.a.OutOfOrder++
+	if before != nil && w.hole.look(before, info, last, now) {
+		w.a.Holes++
 	}
+}
+
+// A hole is something that is missing of what comes, since a time.
+type hole struct{ since time.Time }
+
+// look compares two looks. It tells whether a hole was filled between them that had been there for half a round trip and more.
+func (h *hole) look(before, info *tcpinfo.Info, last, now time.Time) (lost bool) {
+	if info.Bytes_received > before.Bytes_received && !h.since.IsZero() {
+		lost = last.Sub(h.since) >= max(time.Duration(info.Min_rtt)*time.Microsecond/2, 2*period)
+		h.since = time.Time{}
+	}
+	if info.Rcv_ooopack > before.Rcv_ooopack && h.since.IsZero() {
+		h.since = now
+	}
+	return lost
 }
 
 // end takes a last look, and lets go of the connection.

@@ -387,12 +387,12 @@ func (r *Report) loses() (yes, here bool, seen string) {
 			continue
 		}
 		lost, sent = lost+a.retransmits(), sent+int(a.Info.Data_segs_out)
-		gaps, came = gaps+a.OutOfOrder, came+int(a.Info.Data_segs_in)
+		gaps, came = gaps+a.Holes, came+int(a.Info.Data_segs_in)
 	}
 	if moreThanCommon(lost, sent) {
 		return true, true, fmt.Sprintf("%d of %d segments with data that were sent were lost, and retransmitted (%.2g %%)", lost, sent, percent(lost, sent))
 	}
-	return moreThanCommon(gaps, came), false, fmt.Sprintf("of %d segments with data that came, some were missing %d times, and came later", came, gaps)
+	return moreThanCommon(gaps, came), false, fmt.Sprintf("of %d segments with data that came, some were missing %d times for half a round trip and more, and came then", came, gaps)
 }
 
 func moreThanCommon(lost, of int) bool {
@@ -409,7 +409,7 @@ func (j *judgement) losses(f Finding) {
 		return
 	}
 	f.Kind, f.Seen, f.Sure = Loss, seen, either(here, Certain, Likely)
-	f.Means = "The path loses packets" + either(here, "", " (or reorders them)") + ": each loss takes a round trip or an RTO, and lowers the rate."
+	f.Means = "The path loses packets" + either(here, "", " (or delays some by more than half a round trip)") + ": each loss takes a round trip or an RTO, and lowers the rate."
 	f.Next = "Where does it lose: a full queue (is the RTT higher under load: tcplab probe), a bad link or radio (ip -s link, ethtool -S), a policer? mtr shows from which hop on."
 	j.find(f)
 }

@@ -81,6 +81,25 @@ var _ = Describe("diagnose: the server's program:", Ordered, ContinueOnFailure, 
 		Expect(path.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
 	})
 
+	It("is late with TLS", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+		const shakes = 2 * time.Second
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		web(lab, path.Server(), webServer{Bytes: 1000, TLS: true, Shakes: shakes})
+		report := diagnosed(lab, path.Client(), path.Server(), diagnose.Options{HTTP: "/", TLS: true, Insecure: true})
+		f := expectOnly(report, diagnose.LateAnswer)
+		Expect(f.Seen).To(HavePrefix("TLS took 2."))
+		Expect(path.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
+	})
+
+	It("has a certificate that is not trusted", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		web(lab, path.Server(), webServer{Bytes: 1000, TLS: true})
+		f := expectOnly(diagnosed(lab, path.Client(), path.Server(), diagnose.Options{HTTP: "/", TLS: true}), diagnose.TLSFailed)
+		Expect(f.Seen).To(ContainSubstring("certificate"))
+	})
+
 	It("does not speak TLS", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
@@ -164,7 +183,7 @@ var _ = Describe("diagnose: the path:", Ordered, ContinueOnFailure, func() {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
 		web(lab, path.Server(), webServer{Bytes: 100})
-		lost := path.ToServer.Rule(rules.Drop(rules.Data.Always()))
+		lost := path.ToServer.Rule(rules.Drop(rules.Data))
 		expectOnly(diagnosed(lab, path.Client(), path.Server(), diagnose.Options{}), diagnose.Unacknowledged)
 		Expect(lost.Count().Acted).To(BeNumerically(">", 0))
 		Expect(path.Server().Counters()["TcpPassiveOpens"]).To(BeNumerically(">", 0))
@@ -175,7 +194,7 @@ var _ = Describe("diagnose: the window:", Ordered, ContinueOnFailure, func() {
 	It("closes again and again, as the server reads slowly", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
-		odd(lab, path.Server(), oddServer{Kind: slowly, Rate: 200_000, Buffer: 64 << 10})
+		odd(lab, path.Server(), oddServer{Kind: slowly, Rate: 250_000, Buffer: 64 << 10})
 		wire := lab.Capture(path.Client())
 		expectOnly(diagnosed(lab, path.Client(), path.Server(), diagnose.Options{Upload: 1_000_000}), diagnose.ZeroWindow)
 		zero := func(s analysis.Segment) bool { return s.Window == 0 && s.Flags == analysis.FlagACK }
@@ -261,9 +280,21 @@ var _ = Describe("diagnose: finds nothing:", Ordered, ContinueOnFailure, func() 
 		Entry("with a large page on a narrow link", webServer{Bytes: 300_000}, diagnose.Options{},
 			impair.Netem{Delay: far / 2, Rate: impair.Rate{BitsPerSecond: 10 * impair.Mbit}, Limit: 1000}),
 		Entry("that takes 300 ms", webServer{Bytes: 1000, Thinks: 300 * time.Millisecond}, diagnose.Options{}, impair.Netem{}),
+		Entry("with TLS", webServer{Bytes: 1000, TLS: true}, diagnose.Options{HTTP: "/", TLS: true, Insecure: true}, impair.Netem{}),
 		Entry("that gets an upload", webServer{}, diagnose.Options{HTTP: "/", Upload: 1_000_000}, impair.Netem{}),
 		Entry("on a path with jitter", webServer{Bytes: 1000}, diagnose.Options{}, impair.Netem{Delay: far / 2, Jitter: 5 * time.Millisecond}),
 	)
+
+	It("a path that reorders, and loses nothing", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(far)
+		web(lab, path.Server(), webServer{Bytes: 300_000})
+		late := path.ToClient.Rule(rules.Delay(10*time.Millisecond, rules.Data.Every(20)))
+		report := diagnosed(lab, path.Client(), path.Server(), diagnose.Options{})
+		Expect(report.Findings).To(BeEmpty(), reportText{report}.String())
+		Expect(late.Hits()).NotTo(BeEmpty())
+		Expect(path.Client().Counters()["TcpExtTCPOFOQueue"]).To(BeNumerically(">", 0))
+	})
 
 	It("a server that greets", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)

@@ -1,9 +1,11 @@
 package tools
 
 import (
+	"encoding/binary"
 	"net"
 	"time"
 
+	nl "github.com/mdlayher/netlink"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/vishvananda/netlink"
@@ -97,6 +99,18 @@ var _ = Describe("diagnose: it does not connect:", Ordered, ContinueOnFailure, f
 		Expect(wire.Stop().Segments()).To(BeEmpty())
 	})
 
+	It("dropped by this machine's own firewall", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		dropOutput(path.Client())
+		wire := lab.Capture(path.Client())
+		report := diagnosed(lab, path.Client(), path.Server(), diagnose.Options{})
+		f := expectOnly(report, diagnose.LocalFirewall)
+		Expect(f.Sure).To(Equal(diagnose.Likely))
+		Expect(wire.Stop().Segments()).To(BeEmpty())
+		Expect(path.Client().Counters()).To(HaveCounters{"TcpExtTCPRetransFail": report.Attempts[0].SYNs - 1})
+	})
+
 	It("out of local ports", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 		const ports = 10
 		lab := harness.NewLab(ctx)
@@ -181,4 +195,42 @@ var _ = Describe("diagnose: it connects late:", Ordered, ContinueOnFailure, func
 func hostRoute(host *harness.Host) *net.IPNet {
 	address := host.IP()
 	return &net.IPNet{IP: address.AsSlice(), Mask: net.CIDRMask(address.BitLen(), address.BitLen())}
+}
+
+// dropOutput has nftables drop all that a host sends: nft 'add chain inet t c { type filter hook output priority 0; policy drop; }'.
+func dropOutput(host *harness.Host) {
+	GinkgoHelper()
+	attributes := func(list ...nl.Attribute) []byte {
+		encoded, err := nl.MarshalAttributes(list)
+		Expect(err).NotTo(HaveOccurred())
+		return encoded
+	}
+	name := func(kind uint16) nl.Attribute { return nl.Attribute{Type: kind, Data: []byte("own\x00")} }
+	number := func(kind uint16, n uint32) nl.Attribute {
+		return nl.Attribute{Type: kind, Data: binary.BigEndian.AppendUint32(nil, n)}
+	}
+	message := func(kind nl.HeaderType, flags nl.HeaderFlags, family byte, resource uint16, data []byte) nl.Message {
+		head := binary.BigEndian.AppendUint16([]byte{family, unix.NFNETLINK_V0}, resource) // struct nfgenmsg
+		return nl.Message{Header: nl.Header{Type: kind, Flags: nl.Request | flags}, Data: append(head, data...)}
+	}
+	add := func(kind nl.HeaderType, list ...nl.Attribute) nl.Message {
+		return message(unix.NFNL_SUBSYS_NFTABLES<<8|kind, nl.Create|nl.Acknowledge, unix.NFPROTO_INET, 0, attributes(list...))
+	}
+	conn, err := nl.Dial(unix.NETLINK_NETFILTER, &nl.Config{NetNS: host.FD()})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(conn.Close)
+	const drop = 0 // NF_DROP
+	_, err = conn.SendMessages([]nl.Message{
+		message(unix.NFNL_MSG_BATCH_BEGIN, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil),
+		add(unix.NFT_MSG_NEWTABLE, name(unix.NFTA_TABLE_NAME)),
+		add(unix.NFT_MSG_NEWCHAIN, name(unix.NFTA_CHAIN_TABLE), name(unix.NFTA_CHAIN_NAME), nl.Attribute{Type: unix.NFTA_CHAIN_TYPE, Data: []byte("filter\x00")},
+			nl.Attribute{Type: unix.NFTA_CHAIN_HOOK, Data: attributes(number(unix.NFTA_HOOK_HOOKNUM, unix.NF_INET_LOCAL_OUT), number(unix.NFTA_HOOK_PRIORITY, 0))},
+			number(unix.NFTA_CHAIN_POLICY, drop)),
+		message(unix.NFNL_MSG_BATCH_END, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil),
+	})
+	Expect(err).NotTo(HaveOccurred())
+	for range 2 { // the table, and the chain
+		answers, err := conn.Receive()
+		Expect(err).NotTo(HaveOccurred(), "%v", answers)
+	}
 }

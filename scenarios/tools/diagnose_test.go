@@ -82,7 +82,7 @@ const (
 	closing   oddKind = "closing"   // reads what is asked, and closes
 	resetting oddKind = "resetting" // reads what is asked, and resets
 	reading   oddKind = "reading"   // reads all, as it comes
-	slowly    oddKind = "slowly"    // reads all, at a rate
+	slowly    oddKind = "slowly"    // reads all, at a rate, in lumps
 	pieces    oddKind = "pieces"    // answers HTTP in two writes, with Nagle's algorithm
 	greeting  oddKind = "greeting"  // greets
 )
@@ -127,7 +127,7 @@ func (c oddServer) serve(conn *net.TCPConn, stop <-chan struct{}) {
 	case reading:
 		_, _ = io.Copy(io.Discard, conn)
 	case slowly:
-		const every = 10 * time.Millisecond
+		const every = 500 * time.Millisecond
 		part := make([]byte, c.Rate/int(time.Second/every))
 		for {
 			if _, err := io.ReadFull(conn, part); err != nil {

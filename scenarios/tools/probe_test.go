@@ -1,10 +1,11 @@
 package tools
 
 import (
-	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -26,6 +27,8 @@ type webServer struct {
 	Address string
 	Bytes   int
 	Thinks  time.Duration
+	TLS     bool
+	Shakes  time.Duration // in the TLS handshake
 }
 
 var webServe = peers.Func("web-server", func(t *peers.Task, c webServer) (none struct{}, err error) {
@@ -36,15 +39,22 @@ var webServe = peers.Func("web-server", func(t *peers.Task, c webServer) (none s
 	if err := t.Ready(listener.Addr()); err != nil {
 		return none, err
 	}
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		time.Sleep(c.Thinks)
 		_, _ = w.Write(make([]byte, c.Bytes))
-	})}
-	context.AfterFunc(t.Context(), func() { server.Close() })
-	if err := server.Serve(listener); t.Context().Err() == nil {
-		return none, err
+	}))
+	server.Listener.Close()
+	server.Listener = listener
+	server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { time.Sleep(c.Shakes); return nil, nil }}
+	if c.TLS {
+		server.StartTLS()
+	} else {
+		server.Start()
 	}
+	<-t.Context().Done()
+	server.CloseClientConnections()
+	server.Close()
 	return none, nil
 })
 
