@@ -123,6 +123,9 @@ func attempt(ctx context.Context, purpose string, o probe.Options, change *chang
 	o.Watch = w
 	began := time.Now()
 	sample := probe.Take(ctx, o)
+	if o.Upload > 0 && sample.Err == "" && !w.drained(ctx, o.Timeout-time.Since(began)) {
+		sample.Err, sample.Phase = timeOut, "upload"
+	}
 	a := w.end()
 	a.Took = time.Since(began)
 	a.Purpose, a.To, a.Sample = purpose, o.Address, sample
@@ -244,6 +247,28 @@ func (h *hole) look(before, info *tcpinfo.Info, last, now time.Time) (lost bool)
 		h.since = now
 	}
 	return lost
+}
+
+// drained waits until all that was written is acknowledged: the kernel takes more than it sends.
+func (w *watch) drained(ctx context.Context, within time.Duration) bool {
+	until := time.After(within)
+	for {
+		w.look()
+		w.mu.Lock()
+		const over = 7 // TCP_CLOSE
+		done := w.a.Acked > 0 || w.a.Info == nil || w.a.Info.State == over
+		w.mu.Unlock()
+		if done {
+			return true
+		}
+		select {
+		case <-time.After(laterPeriod):
+		case <-until:
+			return false
+		case <-ctx.Done():
+			return true // it was ended, and did not fail
+		}
+	}
 }
 
 // end takes a last look, and lets go of the connection.

@@ -105,7 +105,7 @@ func Run(ctx context.Context, o Options, progress func(doing string)) (*Report, 
 	if progress == nil {
 		progress = func(string) {}
 	}
-	r := &run{Report: Report{Options: o.Usual()}, progress: progress}
+	r := &run{Report: Report{Options: o.Usual(), Addresses: []netip.Addr{}, Attempts: []Attempt{}}, progress: progress}
 	began := time.Now()
 	r.all(ctx)
 	r.Took = time.Since(began)
@@ -134,15 +134,18 @@ func (r *run) all(ctx context.Context) {
 }
 
 func (r *run) resolve(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, r.Options.Timeout)
+	within, cancel := context.WithTimeout(ctx, r.Options.Timeout)
 	defer cancel()
 	network := "ip"
 	if r.Options.Family != 0 {
 		network = fmt.Sprint("ip", r.Options.Family)
 	}
 	began := time.Now()
-	list, err := net.DefaultResolver.LookupNetIP(ctx, network, r.Options.Host)
+	list, err := net.DefaultResolver.LookupNetIP(within, network, r.Options.Host)
 	r.Name.Took = time.Since(began)
+	if ctx.Err() != nil {
+		return
+	}
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
 		r.Name.NotFound, r.Name.Server = dns.IsNotFound, dns.Server
@@ -168,20 +171,26 @@ func (r *run) connect(ctx context.Context, address netip.Addr) {
 			break
 		}
 	}
-	if a := r.of(purposeConnect, address); len(a) > 0 && a[len(a)-1].silent() && !r.Machine.Routes[address].Local {
+	if a := r.of(purposeConnect, address); len(a) > 0 && a[len(a)-1].silent() && ctx.Err() == nil && !r.Machine.Routes[address].Local {
 		r.progress("following the SYN")
 		r.Hops = append(r.Hops, trace(ctx, netip.AddrPortFrom(address, r.Options.Port))...)
 	}
 }
 
-// take keeps an attempt that was not ended from outside.
+// take keeps an attempt. One that was ended from outside shows something only if there was no answer until then for longer than the first
+// RTO (RFC 6298, 2.1): then it counts as one that took too long.
 func (r *run) take(ctx context.Context, a Attempt) bool {
 	if ctx.Err() != nil && a.Err != "" {
-		return false
+		if a.Took < firstRTO || a.ICMP != nil || a.Errno != "" {
+			return false
+		}
+		a.Err = timeOut
 	}
 	r.Attempts = append(r.Attempts, a)
 	return true
 }
+
+const firstRTO = time.Second
 
 // of are the attempts of a purpose, to an address if it is valid.
 func (r *Report) of(purpose string, address netip.Addr) []Attempt {

@@ -256,7 +256,7 @@ func (j *judgement) unanswered(f Finding, a Attempt) {
 		return
 	}
 	info := a.Info
-	doing := fmt.Sprintf("%s, for %s", phase(a.Sample), short(j.Options.Timeout))
+	doing := fmt.Sprintf("%s, for %s", phase(a.Sample), short(a.Took))
 	switch {
 	case a.closedAtEnd():
 		f.Kind = NotReading
@@ -424,7 +424,7 @@ func (j *judgement) windows(f Finding, a Attempt) {
 	switch {
 	case a.Closed >= closedAtLeast:
 		f.Kind = ZeroWindow
-		f.Seen = fmt.Sprintf("the server's receive window was closed for %s of %s", short(a.Closed), short(time.Duration(info.Busy_time)*time.Microsecond))
+		f.Seen = fmt.Sprintf("the server's receive window had no room for a segment for %s of %s", short(a.Closed), short(time.Duration(info.Busy_time)*time.Microsecond))
 		f.Means = "The server's program reads more slowly than the path brings. The path is not in the way."
 		f.Next = fmt.Sprintf("What is it busy with between two reads? On the server: ss -tnmi 'sport = %d' has a Recv-Q near the buffer's size.", j.Options.Port)
 	case share >= limited:

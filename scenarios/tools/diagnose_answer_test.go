@@ -36,8 +36,7 @@ var _ = Describe("diagnose: the server's program:", Ordered, ContinueOnFailure, 
 		odd(lab, path.Server(), oddServer{Kind: deaf})
 		wire := lab.Capture(path.Client())
 		expectOnly(diagnosed(lab, path.Client(), path.Server(), diagnose.Options{Upload: 10_000_000}), diagnose.NotReading)
-		zero := func(s analysis.Segment) bool { return s.Window == 0 && s.Flags == analysis.FlagACK }
-		Expect(wire.Stop().From(path.Server(), zero)).NotTo(BeEmpty())
+		Expect(wire.Stop().From(path.Server(), shut(wire))).NotTo(BeEmpty())
 	})
 
 	It("never reads a small request, seen on its machine", Label("quick", "netem", "linux"), func(ctx SpecContext) {
@@ -120,6 +119,15 @@ var _ = Describe("diagnose: the server's program:", Ordered, ContinueOnFailure, 
 	})
 })
 
+// shut selects a server's ACKs whose window has no room for a full segment.
+func shut(wire *harness.Capture) analysis.Filter {
+	GinkgoHelper()
+	scale := harness.First(wire.Segments(analysis.SYNACKs), "SYN-ACKs").Options.WindowScale
+	return func(s analysis.Segment) bool {
+		return s.Flags == analysis.FlagACK && int64(s.Window)<<scale < harness.MSS()
+	}
+}
+
 var _ = Describe("diagnose: the path:", Ordered, ContinueOnFailure, func() {
 	const upload = 500_000
 
@@ -197,8 +205,7 @@ var _ = Describe("diagnose: the window:", Ordered, ContinueOnFailure, func() {
 		odd(lab, path.Server(), oddServer{Kind: slowly, Rate: 250_000, Buffer: 64 << 10})
 		wire := lab.Capture(path.Client())
 		expectOnly(diagnosed(lab, path.Client(), path.Server(), diagnose.Options{Upload: 1_000_000}), diagnose.ZeroWindow)
-		zero := func(s analysis.Segment) bool { return s.Window == 0 && s.Flags == analysis.FlagACK }
-		Expect(wire.Stop().From(path.Server(), zero)).NotTo(BeEmpty())
+		Expect(wire.Stop().From(path.Server(), shut(wire))).NotTo(BeEmpty())
 	})
 
 	It("is small for the path", Label("quick", "netem", "rfc7323"), func(ctx SpecContext) {
@@ -207,8 +214,7 @@ var _ = Describe("diagnose: the window:", Ordered, ContinueOnFailure, func() {
 		odd(lab, path.Server(), oddServer{Kind: reading})
 		wire := lab.Capture(path.Client())
 		expectOnly(diagnosed(lab, path.Client(), path.Server(), diagnose.Options{Upload: 1_000_000}), diagnose.WindowLimited)
-		zero := func(s analysis.Segment) bool { return s.Window == 0 && s.Flags == analysis.FlagACK }
-		Expect(wire.Stop().From(path.Server(), zero)).To(BeEmpty())
+		Expect(wire.Stop().From(path.Server(), shut(wire))).To(BeEmpty())
 	})
 })
 
