@@ -14,6 +14,7 @@ type Kind string
 const (
 	NameNotResolved  Kind = "name-not-resolved" // the name has no address, or nobody says which
 	NoRoute          Kind = "no-route"          // this machine does not know where to send
+	NoNeighbour      Kind = "no-neighbour"      // the next hop does not answer on its link
 	LocalFirewall    Kind = "local-firewall"    // this machine does not let the SYN out
 	PortsExhausted   Kind = "ports-exhausted"   // this machine has no local port left for the server
 	Refused          Kind = "refused"           // a reset answered the SYN

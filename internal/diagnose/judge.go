@@ -102,8 +102,8 @@ func (j *judgement) failure(a Attempt, failed, all int) (f Finding, known bool) 
 	}
 	switch {
 	case a.ICMP != nil && a.ICMP.From == j.Machine.Routes[a.To].Source:
-		seen(fmt.Sprintf("%s after %s; the ICMP error is of this machine", a.Errno, short(a.Took)))
-		f.Kind, f.Means = NoRoute, "The next hop does not answer on its link (ARP, neighbour discovery)."
+		seen(fmt.Sprintf("%s after %s: the ICMP error is this machine's own", a.Errno, short(a.Took)))
+		f.Kind, f.Means = NoNeighbour, "The next hop does not answer on its link (ARP, neighbour discovery)."
 		f.Next = "ip neigh; is " + j.nextHop(a.To) + " up, and on the same link?"
 	case a.ICMP != nil:
 		seen(fmt.Sprintf("ICMP from %s: %s; %s", a.ICMP.From, a.ICMP, a.Errno))

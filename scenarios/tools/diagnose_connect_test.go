@@ -88,6 +88,23 @@ var _ = Describe("diagnose: it does not connect:", Ordered, ContinueOnFailure, f
 		Expect(wire.Stop().Segments()).To(BeEmpty())
 	})
 
+	It("the next hop does not answer on its link", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		client := path.Client()
+		link := client.Ends()[0]
+		device, err := client.Netlink().LinkByIndex(link.Index())
+		Expect(err).NotTo(HaveOccurred())
+		Expect(client.Netlink().LinkSetARPOn(device)).To(Succeed()) // and ND: lab links have neither
+		Expect(client.Netlink().LinkSetMulticastOn(device)).To(Succeed())
+		wire := lab.Capture(client)
+		absent := client.UnusedAddresses().Addr().Next()
+		report := diagnosed(lab, client, path.Server(), diagnose.Options{Host: absent.String()})
+		f := expectOnly(report, diagnose.NoNeighbour)
+		Expect(f.Seen).To(HavePrefix("EHOSTUNREACH after "))
+		Expect(wire.Stop().Segments()).To(BeEmpty())
+	})
+
 	It("forbidden on this machine, by a route", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
