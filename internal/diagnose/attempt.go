@@ -157,8 +157,7 @@ var delayACKs = &change{connected: func(fd int) error { return unix.SetsockoptIn
 
 // Opened is of probe.Watcher.
 func (w *watch) Opened(fd int) error {
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1) // an IPv6 socket has either
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
+	queueErrors(fd, true)
 	if w.configure != nil {
 		if err := w.configure(fd); err != nil {
 			return os.NewSyscallError("setsockopt", err)
@@ -168,7 +167,14 @@ func (w *watch) Opened(fd int) error {
 	if err != nil {
 		return os.NewSyscallError("fcntl", err)
 	}
+	w.mu.Lock()
+	before := w.fd
 	w.fd, w.at = own, time.Now()
+	w.mu.Unlock()
+	if before >= 0 { // package net tries again where no port is free
+		unix.Close(before)
+		return nil
+	}
 	w.over.Go(func() {
 		ticks, slower := time.NewTicker(period), time.Now().Add(later)
 		defer ticks.Stop()
@@ -187,8 +193,16 @@ func (w *watch) Opened(fd int) error {
 	return nil
 }
 
+// queueErrors has a socket keep the ICMP errors that it gets, or not.
+func queueErrors(fd int, yes bool) {
+	value := either(yes, 1, 0)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, value) // an IPv6 socket has either
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, value)
+}
+
 // Connected is of probe.Watcher.
 func (w *watch) Connected(fd int) {
+	queueErrors(fd, false) // with it an ICMP error would end the connection, as it does not end those of other programs
 	if w.connected != nil {
 		_ = w.connected(fd) // without it the attempt shows nothing new
 	}

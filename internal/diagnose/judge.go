@@ -39,6 +39,7 @@ func judge(r *Report) []Finding {
 type judgement struct {
 	*Report
 	findings []Finding
+	before   string // what came of what was asked before it failed
 }
 
 func (j *judgement) find(f Finding) { j.findings = append(j.findings, f) }
@@ -169,7 +170,7 @@ func (j *judgement) silence(f *Finding, a Attempt, seen func(string)) {
 func (j *judgement) full(f *Finding, route Route) bool {
 	m := &j.Machine
 	overflows, drops := m.Counters["TcpExtListenOverflows"], m.Counters["TcpExtListenDrops"]
-	if !route.Local || len(m.Listeners) == 0 || m.dropped() == 0 && drops == 0 {
+	if !route.Local || m.dropped() == 0 {
 		return false
 	}
 	l := slices.MaxFunc(m.Listeners, func(a, b Listener) int { return int(a.Dropped) - int(b.Dropped) })
@@ -233,6 +234,9 @@ func (j *judgement) asking() {
 		return
 	}
 	last := list[len(list)-1]
+	if n := len(list) - 1; last.Err != "" && n > 0 {
+		j.before = fmt.Sprintf("; %s before that it was answered", times(n))
+	}
 	f := Finding{Address: last.To, Sure: Certain, Tried: fmt.Sprintf("%s, %s", j.Options.what(), times(len(list)))}
 	switch {
 	case j.blackHole():
@@ -287,6 +291,7 @@ func (j *judgement) unanswered(f Finding, a Attempt) {
 		f.Next = fmt.Sprintf("Is that what the server expects (--send, --http, --tls)? On the server: ss -tnp 'sport = %d': "+
 			"Recv-Q above 0 is a program that does not read, and a listener's is one that does not accept.", j.Options.Port)
 	}
+	f.Seen += j.before
 	j.find(f)
 }
 
@@ -307,6 +312,7 @@ func (j *judgement) ended(f Finding, a Attempt) {
 	default:
 		f.Kind, f.Means, f.Next = unexpected, "It connected, and then failed.", "The message says what the server's program, or the kernel, did not like."
 	}
+	f.Seen += j.before
 	j.find(f)
 }
 

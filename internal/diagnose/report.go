@@ -15,14 +15,14 @@ import (
 func (r *Report) Text(w io.Writer, columns int) error {
 	var b strings.Builder
 	p := page{&b, columns}
-	p.line(0, fmt.Sprintf("%s port %d", text.Printable(r.Options.Host), r.Options.Port))
+	p.line(fmt.Sprintf("%s port %d", text.Printable(r.Options.Host), r.Options.Port))
 	r.tried(p)
 	if r.Ended {
-		p.line(0, "It was ended before all was tried.")
+		p.line("It was ended before all was tried.")
 	}
 	fmt.Fprintln(&b)
 	if len(r.Findings) == 0 {
-		p.line(0, "Nothing found: "+either(r.Options.ConnectOnly, "it connects as the path allows. Nothing was asked for: --http, --send, --wait or --tls do.",
+		p.line("Nothing found: " + either(r.Options.ConnectOnly, "it connects as the path allows. Nothing was asked for: --http, --send, --wait or --tls do.",
 			"it connects and answers as the path allows."))
 	}
 	for i, f := range r.Findings {
@@ -33,7 +33,7 @@ func (r *Report) Text(w io.Writer, columns int) error {
 		if f.Advice {
 			head = "  advice: "
 		}
-		p.line(0, fmt.Sprintf("%s%s%s (%s)", head, f.Kind, at(f.Address, len(r.Addresses)), f.Sure))
+		p.line(fmt.Sprintf("%s%s%s (%s)", head, f.Kind, at(f.Address, len(r.Addresses)), f.Sure))
 		for _, field := range [][2]string{{"tried", f.Tried}, {"seen", f.Seen}, {"means", f.Means}, {"next", f.Next}} {
 			p.field(field[0], field[1])
 		}
@@ -55,9 +55,9 @@ type page struct {
 	columns int
 }
 
-func (p page) line(indent int, s string) {
-	for i, line := range text.Wrap(text.Printable(s), p.columns-indent-2) {
-		fmt.Fprintln(p, strings.Repeat(" ", indent+either(i > 0, 2, 0))+line)
+func (p page) line(s string) {
+	for i, line := range text.Wrap(text.Printable(s), p.columns-2) {
+		fmt.Fprintln(p, either(i > 0, "  ", "")+line)
 	}
 }
 
