@@ -69,6 +69,14 @@ func connect(root *cobra.Command, stdout, stderr io.Writer, colour bool) (flush 
 // complain says why the command could not do what it was asked for.
 func complain(root *cobra.Command, err error) { fmt.Fprintln(root.ErrOrStderr(), "tcplab:", err) }
 
+// printsData is for a command whose standard output is for other programs: what takes long says so on standard error.
+func printsData(command *cobra.Command) *cobra.Command {
+	command.PreRun = func(command *cobra.Command, _ []string) {
+		command.SetContext(progress.With(command.Context(), progress.New(os.Stderr)))
+	}
+	return command
+}
+
 // columns is how wide text is printed: as standard output is, within limits.
 func columns(least, most int) int { return min(max(results.Terminal(os.Stdout).Width, least), most) }
 
@@ -83,7 +91,7 @@ the same bytes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newList(), endsAtOnce(newAnalyze()), newSetup(), newKernels(), newDoctor(),
-		endsAtOnce(newReport()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newTune()), newProbe(), newDiagnose(), endsAtOnce(newDecode()), newPeer())
+	root.AddCommand(newRun(), printsData(newList()), endsAtOnce(printsData(newAnalyze())), newSetup(), newKernels(), newDoctor(),
+		endsAtOnce(newReport()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newTune()), printsData(newProbe()), printsData(newDiagnose()), endsAtOnce(newDecode()), newPeer())
 	return root
 }

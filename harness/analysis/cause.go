@@ -174,6 +174,7 @@ func (d *sideTracker) fastOpenAgain(s *Classified) bool {
 func (d *sideTracker) retransmit(s *Classified, passed bool) {
 	cause, sure := d.cause(s)
 	d.Causes[cause].add(s.Frame)
+	d.judged = &cause
 	d.transmissions(s)
 	if len(d.sentAgain) >= maxResent {
 		d.sentAgain = slices.Delete(d.sentAgain, 0, maxResent/2)

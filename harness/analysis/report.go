@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,6 +45,8 @@ type Report struct {
 	// Damaged: the file was not read to its end.
 	Damaged       bool           `json:"damaged,omitempty"`
 	Conversations []Conversation `json:"conversations"` // in the order of their first segments
+
+	chosen *overview // of all that were chosen, also those that were not kept
 }
 
 // PassedOver is what was not decoded, or is not TCP.
@@ -76,41 +79,62 @@ func (r *Report) passedText() string {
 // Analyze reads a capture to its end, or to where it is damaged, and sums up its
 // conversations. The kernel's events are optional, see [KernelEvent].
 func Analyze(r *Reader, events ...KernelEvent) *Report {
-	report := &Report{File: r.name}
-	var classifier Classifier
-	b := newBuilder(events)
+	report := &Report{}
+	report.read(r, Choice{}, events)
+	return report
+}
+
+// read reads a capture, and returns how many streams it has.
+func (r *Report) read(from *Reader, choice Choice, events []KernelEvent) (streams int) {
+	r.File = from.name
+	r.chosen = newOverview()
+	b := newBuilder(events, func(c *Conversation) {
+		if !choice.has(c) {
+			return
+		}
+		r.chosen.add(c)
+		if choice.Most == 0 || len(r.Conversations) < choice.Most {
+			r.Conversations = append(r.Conversations, *c)
+		}
+	})
+	b.frames = choice.Frames
+	classifier := Classifier{over: b.over}
 	var last time.Duration
 	quoted := func(q *quotation) {
 		if stream, known := classifier.streamOf(&q.Segment); known {
 			b.quoted(stream, q)
 		}
 	}
-	for s := range r.passing(quoted) {
+	for s := range from.passing(quoted) {
 		if NeverSent(s) {
-			report.NeverSent.add(s.Frame)
+			r.NeverSent.add(s.Frame)
 			continue
 		}
-		if report.Start.IsZero() {
-			report.Start = writable(s.Time)
+		if r.Start.IsZero() {
+			r.Start = writable(s.Time)
 		}
-		report.End = writable(s.Time)
+		r.End = writable(s.Time)
 		if s.At < last-clockSlack {
-			report.TimeBack.add(s.Frame)
+			r.TimeBack.add(s.Frame)
 		}
 		last = s.At
 		c := classifier.Add(s)
 		b.add(&c)
 	}
-	report.Conversations = b.finish()
-	report.Stats = r.Stats()
-	report.LengthsLost = r.lengthsLost
-	for _, c := range r.decoder.PassedOver() {
-		report.PassedOver = append(report.PassedOver, PassedOver{c.Link(), c.Encapsulation(), c.What(), c.Packets})
+	if choice.isAll() {
+		r.Conversations = slices.Grow(r.Conversations, len(b.open)) // they are large: a slice that grows step by step is copied each time
 	}
-	report.Interfaces = r.Interfaces()
-	report.clean()
-	report.note(r.Err())
-	return report
+	b.finish()
+	slices.SortFunc(r.Conversations, func(a, b Conversation) int { return cmp.Compare(a.Stream, b.Stream) })
+	r.Stats = from.Stats()
+	r.LengthsLost = from.lengthsLost
+	for _, c := range from.decoder.PassedOver() {
+		r.PassedOver = append(r.PassedOver, PassedOver{c.Link(), c.Encapsulation(), c.What(), c.Packets})
+	}
+	r.Interfaces = from.Interfaces()
+	r.clean()
+	r.note(from.Err())
+	return classifier.streams
 }
 
 // clean makes text of what names in the file say: JSON has nothing else.
