@@ -19,7 +19,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = Describe("diagnose: the server's program:", Ordered, ContinueOnFailure, func() {
+var _ = Describe("diagnose: the server's program:", func() {
 	It("reads, and never answers", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
@@ -128,7 +128,7 @@ func shut(wire *harness.Capture) analysis.Filter {
 	}
 }
 
-var _ = Describe("diagnose: the path:", Ordered, ContinueOnFailure, func() {
+var _ = Describe("diagnose: the path:", func() {
 	const upload = 500_000
 
 	It("loses what this side sends", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
@@ -198,7 +198,7 @@ var _ = Describe("diagnose: the path:", Ordered, ContinueOnFailure, func() {
 	})
 })
 
-var _ = Describe("diagnose: the window:", Ordered, ContinueOnFailure, func() {
+var _ = Describe("diagnose: the window:", func() {
 	It("closes again and again, as the server reads slowly", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
@@ -218,7 +218,7 @@ var _ = Describe("diagnose: the window:", Ordered, ContinueOnFailure, func() {
 	})
 })
 
-var _ = Describe("diagnose: this machine has", Ordered, ContinueOnFailure, func() {
+var _ = Describe("diagnose: this machine has", func() {
 	// others are connections of another program of the client.
 	others := func(lab *harness.Lab, path *harness.Network, server, client []peers.Step, n int) {
 		GinkgoHelper()
@@ -260,7 +260,7 @@ var _ = Describe("diagnose: this machine has", Ordered, ContinueOnFailure, func(
 	})
 })
 
-var _ = Describe("diagnose: finds nothing:", Ordered, ContinueOnFailure, func() {
+var _ = Describe("diagnose: finds nothing:", func() {
 	const far = 50 * time.Millisecond
 	expectNothing := func(lab *harness.Lab, path *harness.Network, o diagnose.Options) {
 		GinkgoHelper()

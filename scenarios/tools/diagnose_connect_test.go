@@ -24,7 +24,7 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-var _ = Describe("diagnose: it does not connect:", Ordered, ContinueOnFailure, func() {
+var _ = Describe("diagnose: it does not connect:", func() {
 	const tries = 3 // diagnose connects so often, unless it has to wait for the time-out
 
 	It("refused, as nobody listens", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
@@ -184,7 +184,7 @@ var _ = Describe("diagnose: it does not connect:", Ordered, ContinueOnFailure, f
 	})
 })
 
-var _ = Describe("diagnose: it connects late:", Ordered, ContinueOnFailure, func() {
+var _ = Describe("diagnose: it connects late:", func() {
 	DescribeTable("SYNs are lost", Label("quick", "netem", "rfc6298"), func(ctx SpecContext, lost int) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
