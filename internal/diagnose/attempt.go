@@ -43,6 +43,8 @@ type Attempt struct {
 	// Holes is how often segments had come behind one that was missing for half a round trip and more: one that is only late, by
 	// reordering, comes sooner than what is sent again.
 	Holes int `json:"holes,omitempty"`
+	// Shrank: a smaller MTU of the path became known meanwhile, and what was too large was sent again.
+	Shrank bool `json:"mtu_shrank,omitempty"`
 	// Unread and Unaccepted are of the server's side, where that is on this machine.
 	Unread     uint32 `json:"unread,omitempty"`     // bytes
 	Unaccepted bool   `json:"unaccepted,omitempty"` // no program has the connection
@@ -83,11 +85,12 @@ const stuck = 3 * time.Second
 // timeOut is package probe's word.
 const timeOut = "time-out"
 
-// synRetransmits are those of the SYN, retransmits all others but those that the other side said were not needed (DSACK).
+// synRetransmits are those of the SYN, retransmits all others but those that the other side said were not needed (DSACK), and those of a
+// connection that has learnt the path's MTU: how many of them were too large is not known.
 func (a Attempt) synRetransmits() int { return max(0, a.SYNs-1) }
 
 func (a Attempt) retransmits() int {
-	if a.Info == nil || a.Connect == 0 {
+	if a.Info == nil || a.Connect == 0 || a.Shrank {
 		return 0
 	}
 	return max(0, int(a.Info.Total_retrans)-a.synRetransmits()-int(a.Info.Dsack_dups))
@@ -109,6 +112,7 @@ type watch struct {
 	mu   sync.Mutex // of what follows, until the looking is over
 	at   time.Time  // of the last look
 	open time.Time  // when it had connected
+	mtu  uint32     // by then
 	hole hole
 	a    Attempt
 }
@@ -210,7 +214,7 @@ func (w *watch) Connected(fd int) {
 	defer w.mu.Unlock()
 	w.open = time.Now()
 	if info, err := tcpinfo.Get(fd); err == nil {
-		w.a.SYNs = 1 + int(info.Total_retrans)
+		w.a.SYNs, w.mtu = 1+int(info.Total_retrans), info.Pmtu
 	}
 }
 
@@ -230,6 +234,7 @@ func (w *watch) look() {
 		w.a.SYNs = max(1, int(info.Total_retrans)+1)
 		return
 	}
+	w.a.Shrank = w.a.Shrank || info.Pmtu < w.mtu
 	pending := info.Unacked > 0 || info.Notsent_bytes > 0
 	if pending && info.Has("snd_wnd") && info.Notsent_bytes > 0 && info.Snd_wnd < info.Snd_mss {
 		w.a.Closed += since

@@ -219,7 +219,7 @@ func (r *run) ask(ctx context.Context, address netip.Addr) {
 	for i := range asks {
 		r.progress(fmt.Sprintf("asking, %d of %d", i+1, asks))
 		a := attempt(ctx, purposeAsk, o, nil)
-		if !r.take(ctx, a) || a.Err != "" || r.Options.Upload > 0 {
+		if !r.take(ctx, a) || a.Err != "" || r.Options.Upload > 0 && !a.Shrank { // one upload is enough, if it tells of loss
 			break
 		}
 	}

@@ -302,6 +302,20 @@ var _ = Describe("diagnose: finds nothing:", func() {
 		Expect(path.Client().Counters()["TcpExtTCPOFOQueue"]).To(BeNumerically(">", 0))
 	})
 
+	DescribeTable("a path whose MTU is found by ICMP", Label("quick", "netem", "rfc1191"), func(ctx SpecContext, bytes int, upload int64, learns func(*harness.Network) *harness.Host) {
+		const narrow = 1400
+		lab := harness.NewLab(ctx)
+		path := lab.Dumbbell(1, netns.Config{BottleneckMTU: narrow})
+		path.Impair(impair.Netem{Delay: far / 2})
+		web(lab, path.Server(), webServer{Bytes: bytes})
+		report := diagnosed(lab, path.Client(), path.Server(), diagnose.Options{HTTP: "/", Upload: upload})
+		Expect(report.Findings).To(BeEmpty(), reportText{report}.String())
+		Expect(learns(path).Counters()[harness.ByFamily("IcmpInDestUnreachs", "Icmp6InPktTooBigs")]).To(BeNumerically(">", 0))
+	},
+		Entry("by the server", 100_000, int64(0), (*harness.Network).Server),
+		Entry("by this side", 100, int64(1_000_000), (*harness.Network).Client),
+	)
+
 	It("a server that greets", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(far)
