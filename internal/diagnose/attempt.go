@@ -96,8 +96,21 @@ func (a Attempt) retransmits() int {
 	return max(0, int(a.Info.Total_retrans)-a.synRetransmits()-int(a.Info.Dsack_dups))
 }
 
+// flowing: the time was over, and data was still coming or going.
+func (a Attempt) flowing() bool {
+	if !a.timedOut() || a.Info == nil || a.Closing > 0 {
+		return false
+	}
+	came := a.Phase == "transfer" && time.Duration(a.Info.Last_data_recv)*time.Millisecond < firstRTO
+	went := a.Phase == "upload" && a.Info.Backoff == 0 && time.Duration(a.Info.Last_ack_recv)*time.Millisecond < firstRTO
+	return came || went
+}
+
 // answered is how long the answer took, all of it, since all was sent.
 func (a Attempt) answered() time.Duration { return a.FirstByte + a.Transfer }
+
+// beyond is how much longer than the path the server took: for the answer, or for TLS, which needs two round trips at most (TLS 1.2).
+func (a Attempt) beyond() time.Duration { return max(a.answered()-a.MinRTT, a.TLS-2*a.MinRTT) }
 
 // A watch looks at a connection while package probe uses it, by a file descriptor of its own: it can ask the kernel when package net has
 // closed it, too.

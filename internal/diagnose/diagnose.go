@@ -229,7 +229,7 @@ func (r *run) ask(ctx context.Context, address netip.Addr) {
 	}
 	last := list[len(list)-1]
 	switch {
-	case last.timedOut() && !last.closedAtEnd() || r.late():
+	case last.timedOut() && !last.closedAtEnd() && !last.flowing() || r.late():
 		r.smallSegments(ctx, o, last)
 	case last.Err == "" && r.Options.HTTP != "" && r.Options.Upload == 0:
 		r.progress("asking with delayed ACKs")

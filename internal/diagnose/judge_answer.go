@@ -50,7 +50,9 @@ func (j *judgement) unanswered(f Finding, a Attempt) {
 		f.Seen = fmt.Sprintf("the server's receive window was closed for the last %s: %d bytes were taken, %d wait", short(a.Closing), info.Bytes_acked, info.Notsent_bytes)
 		f.Means = "The server's host is there and acknowledges; the program does not read."
 		f.Next = fmt.Sprintf("On the server: ss -tn 'sport = %d' has a Recv-Q that stays; what does the program wait for (its stack, a lock, a full disk)?", j.Options.Port)
-	case info.Unacked > 0 && a.Closed < closedAtLeast:
+	case a.Closed >= closedAtLeast || a.flowing():
+		return // it is slow, which the windows and losses are about
+	case info.Unacked > 0:
 		f.Kind, f.Sure = Unacknowledged, Likely
 		f.Seen = fmt.Sprintf("%s: %d segments sent are not acknowledged, retransmitted %d times, back-off %d", doing, info.Unacked, a.retransmits(), info.Backoff)
 		if len(j.of(purposeSmall, a.To)) > 0 {
@@ -65,8 +67,6 @@ func (j *judgement) unanswered(f Finding, a Attempt) {
 		if a.Unaccepted {
 			f.Means = "The program has not accepted the connection: it waits in the accept queue."
 		}
-	case a.Closed >= closedAtLeast || a.Phase == "upload":
-		return // it is slow, which the windows and losses are about
 	default:
 		f.Kind = SilentServer
 		f.Seen = fmt.Sprintf("%s: all that was sent was acknowledged, and %s came", doing, either(info.Bytes_received == 0, "nothing", fmt.Sprintf("%d bytes", info.Bytes_received)))
@@ -138,10 +138,10 @@ func (j *judgement) lateAnswer(f Finding, list []Attempt) {
 // blackHole tells whether small segments are answered, and others are not.
 func (r *Report) blackHole() bool {
 	again, smallest := r.of(purposeAgain, netip.Addr{}), r.of(purposeSmall, netip.Addr{})
-	if len(again) == 0 || len(smallest) == 0 || smallest[0].Err != "" || smallest[0].answered()-smallest[0].MinRTT > r.Options.Slow {
+	if len(again) == 0 || len(smallest) == 0 || smallest[0].Err != "" || smallest[0].beyond() > r.Options.Slow {
 		return false
 	}
-	return again[0].timedOut() || again[0].Err == "" && again[0].answered()-again[0].MinRTT > r.Options.Slow
+	return again[0].timedOut() || again[0].Err == "" && again[0].beyond() > r.Options.Slow
 }
 
 func (j *judgement) theBlackHole(f Finding) {
@@ -149,7 +149,7 @@ func (j *judgement) theBlackHole(f Finding) {
 	passes, fails := 0, again.mtu()
 	for _, a := range j.of(purposeSmall, netip.Addr{}) {
 		size := a.MSS + headers(a.To)
-		if a.Err == "" && a.answered()-a.MinRTT <= j.Options.Slow {
+		if a.Err == "" && a.beyond() <= j.Options.Slow {
 			passes = max(passes, size)
 		}
 	}

@@ -22,8 +22,7 @@ func (r *Report) Text(w io.Writer, columns int) error {
 	}
 	fmt.Fprintln(&b)
 	if len(r.Findings) == 0 {
-		p.line("Nothing found: " + either(r.Options.ConnectOnly, "it connects as the path allows. Nothing was asked for: --http, --send, --wait or --tls do.",
-			"it connects and answers as the path allows."))
+		p.line("Nothing found" + r.nothing())
 	}
 	for i, f := range r.Findings {
 		if i > 0 {
@@ -40,6 +39,20 @@ func (r *Report) Text(w io.Writer, columns int) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// nothing says what it means that nothing was found.
+func (r *Report) nothing() string {
+	switch {
+	case slices.ContainsFunc(r.Attempts, Attempt.flowing):
+		return " so far: data was still under way when the time was over. Take a longer --timeout."
+	case len(r.Attempts) == 0 || r.Ended:
+		return " so far."
+	case r.Options.ConnectOnly:
+		return ": it connects as the path allows. Nothing was asked for: --http, --send, --wait or --tls do."
+	default:
+		return ": it connects and answers as the path allows."
+	}
 }
 
 func at(address netip.Addr, of int) string {

@@ -165,10 +165,10 @@ var _ = Describe("diagnose: the path:", func() {
 		expectOnly(diagnosed(lab, path.Client(), path.Server(), diagnose.Options{Timeout: time.Minute}), diagnose.Loss)
 	})
 
-	DescribeTable("is an MTU black hole", Label("quick", "netem", "rfc2923"), func(ctx SpecContext, bytes int, upload int64) {
+	DescribeTable("is an MTU black hole", Label("quick", "netem", "rfc2923"), func(ctx SpecContext, bytes int, upload int64, server ...netns.Setting) {
 		const narrow = 1400
 		lab := harness.NewLab(ctx)
-		path := lab.Dumbbell(1, netns.Config{BottleneckMTU: narrow})
+		path := lab.Dumbbell(1, netns.Config{BottleneckMTU: narrow, ServerSysctls: server})
 		path.Impair(impair.Netem{Delay: rtt / 2})
 		for _, router := range path.Routers { // the first is the clients', whose first link is the bottleneck
 			for _, end := range router.Ends() {
@@ -185,6 +185,7 @@ var _ = Describe("diagnose: the path:", func() {
 	},
 		Entry("for what comes", 100_000, int64(0)),
 		Entry("for what this side sends", 100, int64(100_000)),
+		Entry("out of which the server finds after a while (tcp_mtu_probing 1)", 100_000, int64(0), netns.IPv4("tcp_mtu_probing", 1)),
 	)
 
 	It("lets a handshake pass, and no data", Label("quick", "netem", "linux"), func(ctx SpecContext) {
@@ -315,6 +316,17 @@ var _ = Describe("diagnose: finds nothing:", func() {
 		Entry("by the server", 100_000, int64(0), (*harness.Network).Server),
 		Entry("by this side", 100, int64(1_000_000), (*harness.Network).Client),
 	)
+
+	It("an answer that is still coming when the time is over", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(far)
+		path.ToClient.Impair(impair.Netem{Delay: far / 2, Rate: impair.Rate{BitsPerSecond: 2 * impair.Mbit}, Limit: 10_000})
+		web(lab, path.Server(), webServer{Bytes: 1_000_000})
+		report := diagnosed(lab, path.Client(), path.Server(), diagnose.Options{Timeout: 2 * time.Second}) // of the 4 s that it takes
+		Expect(report.Findings).To(BeEmpty(), reportText{report}.String())
+		Expect(reportText{report}.String()).To(ContainSubstring("data was still under way"))
+		Expect(path.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
+	})
 
 	It("a server that greets", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
