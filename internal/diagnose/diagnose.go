@@ -164,10 +164,11 @@ func (r *run) resolve(ctx context.Context) {
 // connect tries an address a few times, and finds out how far its SYNs come if nobody answers them.
 func (r *run) connect(ctx context.Context, address netip.Addr) {
 	o := probe.Options{Host: r.Options.Host, Port: r.Options.Port, Address: address, Timeout: r.Options.Timeout}
+	began := time.Now()
 	for i := range connects {
 		r.progress(fmt.Sprintf("connecting to %s, %d of %d", address, i+1, connects))
 		a := attempt(ctx, purposeConnect, o, nil)
-		if !r.take(ctx, a) || a.silent() {
+		if !r.take(ctx, a) || a.silent() || r.longSince(began) {
 			break
 		}
 	}
@@ -176,6 +177,9 @@ func (r *run) connect(ctx context.Context, address netip.Addr) {
 		r.Hops = append(r.Hops, trace(ctx, netip.AddrPortFrom(address, r.Options.Port))...)
 	}
 }
+
+// longSince tells whether what was tried more than once by now took so long that it is enough.
+func (r *run) longSince(began time.Time) bool { return time.Since(began) > r.Options.Timeout }
 
 // take keeps an attempt. One that was ended from outside shows something only if there was no answer until then for longer than the first
 // RTO (RFC 6298, 2.1): then it counts as one that took too long.
@@ -216,10 +220,11 @@ func (r *Report) reached() (netip.Addr, bool) {
 // ask asks a few times, and then with one thing changed, where that tells causes apart.
 func (r *run) ask(ctx context.Context, address netip.Addr) {
 	o := r.Options.probe(address)
+	began := time.Now()
 	for i := range asks {
 		r.progress(fmt.Sprintf("asking, %d of %d", i+1, asks))
 		a := attempt(ctx, purposeAsk, o, nil)
-		if !r.take(ctx, a) || a.Err != "" || r.Options.Upload > 0 && !a.Shrank { // one upload is enough, if it tells of loss
+		if !r.take(ctx, a) || a.Err != "" || r.longSince(began) || r.Options.Upload > 0 && !a.Shrank { // one upload is enough, if it tells of loss
 			break
 		}
 	}
