@@ -26,7 +26,10 @@ func (c *conversationTracker) findReset(d *sideTracker) {
 	if r.Ignored {
 		seen += fmt.Sprintf(" %s went on after it.", sentence(d.name))
 	}
-	if r.ForeignTTL || r.Ignored {
+	switch {
+	case r.ForeignTTL && r.Silence > 0 && !r.Ignored:
+		cause = fmt.Sprintf("A machine on the path made it up, most likely as it had forgotten the connection: a load balancer, NAT or firewall with an idle timeout of %s or less.", rounded(r.Silence))
+	case r.ForeignTTL || r.Ignored:
 		cause = "A machine on the path made it up: a firewall, an intrusion prevention system or a proxy."
 		next = fmt.Sprintf("Capture at %s: did it send the reset at all?", d.name)
 	}
