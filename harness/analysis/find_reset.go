@@ -3,14 +3,15 @@ package analysis
 import "fmt"
 
 // findReset demands a reset that is no refusal (findRefused), does not follow keep-alives (findKeepAlives), and was not sent when both sides
-// had closed, and all was acknowledged: then it changes nothing. What it was for follows from its flags and from what came before
+// had closed, and all was acknowledged: then it changes nothing. Nor does one that answers TLS's last word (parted): each of the sides says that
+// it is done, and the one that says so second finds nobody to hear it. What it was for follows from its flags and from what came before
 // (resetReason). Somebody on the path made it up if its TTL is not that of the side's other packets, or if the side goes on.
 func (c *conversationTracker) findReset(d *sideTracker) {
 	other, r := d.other, d.Reset
 	if r == nil || r.Reason == ResetRefused || r.Reason == ResetKeepAlive {
 		return
 	}
-	if c.Close.How != CloseReset && !r.ForeignTTL && !r.Ignored {
+	if (c.Close.How != CloseReset || d.parted()) && !r.ForeignTTL && !r.Ignored {
 		return
 	}
 	seen := fmt.Sprintf("%s sent a reset: it %s.", sentence(d.name), resetTexts[r.Reason])

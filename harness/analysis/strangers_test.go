@@ -156,8 +156,8 @@ func TestStrangersCaptures(t *testing.T) {
 	}
 }
 
-// goesOn has a packet of another connection, five seconds after the others.
-func goesOn(segments []Segment) []Segment {
+// laterPacket has a packet of another connection, five seconds after the others.
+func laterPacket(segments []Segment) []Segment {
 	other := segments[len(segments)-1]
 	other.Src, other.Dst = netip.AddrPortFrom(other.Dst.Addr(), 443), netip.AddrPortFrom(other.Src.Addr(), 40001)
 	other.Flags, other.At = ackf, other.At+5*time.Second
@@ -482,6 +482,47 @@ var strangers = map[string]func() []stranger{
 			{name: "for data", lines: join(end, []line{server(ms, ackf, 101, 102, 500, 0), client(ms, FlagRST, 102, 0, 0, 0)}), want: "reset", says: []string{"got data for a connection that its program had closed"}},
 		}
 	},
+	"TLS says that no more comes": func() []stranger {
+		farewells := func(frames ...int) func([]Segment) []Segment {
+			return func(segments []Segment) []Segment {
+				for _, f := range frames {
+					segments[f-1].farewell = true
+				}
+				return segments
+			}
+		}
+		begin := exchanges(1, 100, 100, ms, false) // 5 segments
+		n := len(begin)
+		last, fin := client(ms, ackf|FlagPSH, 101, 101, 24, 0), client(µs, ackf|FlagFIN, 125, 101, 0, 0)
+		answer, end := server(20*ms, ackf|FlagPSH, 101, 126, 24, 0), server(µs, ackf|FlagFIN, 125, 126, 0, 0)
+		reset := client(µs, FlagRST, 126, 0, 0, 0)
+		closedFirst := join(begin, []line{last, fin, answer, end, reset})
+		crossed := join(begin, []line{last, server(ms, ackf|FlagPSH, 101, 125, 24, 0), server(µs, ackf|FlagFIN, 125, 125, 0, 0), client(ms, ackf|FlagFIN, 125, 101, 0, 0), server(µs, ackf, 126, 126, 0, 0), client(20*ms, FlagRST, 125, 0, 0, 0)})
+		unread := join(begin, []line{last, server(ms, ackf|FlagPSH, 101, 125, 24, 0), server(µs, ackf|FlagFIN, 125, 125, 0, 0), client(µs, FlagRST|ackf, 125, 126, 0, 0)})
+		return []stranger{
+			{name: "to a client that has closed", lines: closedFirst, edit: farewells(n+1, n+3)},
+			{name: "to a server that has closed", lines: turned(closedFirst), edit: farewells(n+1, n+3)},
+			{name: "and the client closes at the same time", lines: crossed, edit: farewells(n+1, n+2)},
+			{name: "and the client does not read that", lines: unread, edit: farewells(n+1, n+2)},
+			{name: "of the server only, unread", lines: unread, edit: farewells(n + 2), want: "reset"},
+			{name: "of the client only, and the server's data is lost", lines: closedFirst, edit: farewells(n + 1), want: "reset"},
+		}
+	},
+	"a window that is closed for a moment": func() []stranger {
+		var all []stranger
+		for _, c := range []struct {
+			closed time.Duration
+			want   string
+		}{{100 * µs, ""}, {3 * ms, ""}, {150 * ms, "closed-window"}, {250 * ms, "closed-window"}} {
+			lines := opened(usual, usual)
+			for i := range 10 {
+				lines = append(lines, client(5*ms, ackf, 1+uint32(i*1000), 1, 1000, 0), server(ms, ackf, 1, 1+uint32((i+1)*1000), 0, 0))
+			}
+			lines = append(lines, server(ms, ackf, 1, 10001, 0, 0).win(0), server(c.closed, ackf, 1, 10001, 0, 0), client(ms, ackf, 10001, 1, 1000, 0), server(20*ms, ackf, 1, 11001, 0, 0))
+			all = append(all, stranger{name: c.closed.String(), lines: lines, want: c.want}, stranger{name: c.closed.String() + ", the client's", lines: turned(lines), want: c.want})
+		}
+		return all
+	},
 	"a reset after a silence": func() []stranger {
 		after := func(d time.Duration, rest ...line) []line {
 			rest[0].after = d
@@ -698,10 +739,10 @@ var strangers = map[string]func() []stranger{
 				server(ms, ackf, 1461, 1, 200, 0), client(50*µs, ackf, 1, 1, 0, 0).opt(sack(1461, 1661)), client(10*time.Second, ackf|FlagFIN, 1, 1, 0, 0).opt(sack(1461, 1661)),
 			})), want: "mtu-black-hole", says: []string{"bytes of the client never came"}},
 			{name: "large ones came", lines: hole(1448, 1448, fin), want: "missing-data"},
-			{name: "and nothing more, in a capture that goes on", lines: hole(1448, 552), edit: goesOn, want: "mtu-black-hole", says: []string{"waited for them for 5 s"}},
-			{name: "large ones came, and nothing more, in a capture that goes on", lines: hole(1448, 1448), edit: goesOn, want: "missing-data"},
+			{name: "and nothing more, in a capture that goes on", lines: hole(1448, 552), edit: laterPacket, want: "mtu-black-hole", says: []string{"waited for them for 5 s"}},
+			{name: "large ones came, and nothing more, in a capture that goes on", lines: hole(1448, 1448), edit: laterPacket, want: "missing-data"},
 			{name: "and nothing more, in a capture that ends", lines: hole(1448, 552)},
-			{name: "and the client gave up", lines: hole(1448, 552, client(10*ms, FlagRST|ackf, 601, 21, 0, 0)), edit: goesOn, want: "reset"},
+			{name: "and the client gave up", lines: hole(1448, 552, client(10*ms, FlagRST|ackf, 601, 21, 0, 0)), edit: laterPacket, want: "reset"},
 			{name: "for a moment", lines: hole(1448, 552, client(500*ms, ackf|FlagFIN, 601, 21, 0, 0))},
 			{name: "and then it came", lines: hole(1448, 552, server(2*time.Second, ackf, 21, 601, 1448, 0), client(50*µs, ackf, 601, 2021, 0, 0)), want: "lossy-link"},
 		}

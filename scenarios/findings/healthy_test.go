@@ -159,12 +159,18 @@ func (v *visitor) get(c *http.Client, scheme, path string, body int) error {
 	return err
 }
 
+// A tour is where to go.
+type tour struct {
+	Host     string
+	Together bool // large answers, on connections of their own
+}
+
 // visit does what browsers and programs do on the web.
-var visit = peers.Func("visit", func(t *peers.Task, host string) (got visited, err error) {
+var visit = peers.Func("visit", func(t *peers.Task, where tour) (got visited, err error) {
 	if err := t.Ready(nil); err != nil {
 		return got, err
 	}
-	v := &visitor{host: host}
+	v := &visitor{host: where.Host}
 	var (
 		mutex sync.Mutex
 		all   error
@@ -196,12 +202,17 @@ var visit = peers.Func("visit", func(t *peers.Task, host string) (got visited, e
 		note("short", v.get(short, "http", "/small", 0))
 		short.CloseIdleConnections()
 	}
-	// Some at the same time, with large answers.
-	together(4, func() {
-		c := v.client(false)
-		defer c.CloseIdleConnections()
-		note("large", v.get(c, "http", "/large", 0))
-	})
+	// Large answers.
+	for range 4 {
+		together(1, func() {
+			c := v.client(false)
+			defer c.CloseIdleConnections()
+			note("large", v.get(c, "http", "/large", 0))
+		})
+		if !where.Together {
+			busy.Wait()
+		}
+	}
 	busy.Wait()
 	// HTTP/2: all on one connection.
 	for _, scheme := range []string{"http", "https"} {
@@ -250,7 +261,9 @@ func expectHealthy(lab *harness.Lab, report *analysis.Report, connections int) {
 	lab.Note("seen at", len(report.Conversations))
 }
 
-// A cleanLink loses nothing.
+// A cleanLink loses nothing. Without delay large answers come one after the other: a guest has one CPU, and a program that waits longer for
+// it than two round trips and 8 ms to read, and so to acknowledge, makes its peer send a tail loss probe (tcp_schedule_loss_probe), which is not
+// needed, and is found.
 type cleanLink struct {
 	Delay   time.Duration // each way
 	Rate    int64         // bit/s; 0 is none
@@ -260,7 +273,7 @@ type cleanLink struct {
 func (l cleanLink) build(lab *harness.Lab) *harness.Network {
 	GinkgoHelper()
 	net := lab.Routed(netns.Config{Offload: l.Offload})
-	if l.Delay > 0 || l.Rate > 0 {
+	if l.Delay > 0 {
 		net.Impair(impair.Netem{Delay: l.Delay, Rate: impair.Rate{BitsPerSecond: l.Rate}, Limit: 100_000})
 	}
 	return net
@@ -289,7 +302,7 @@ var _ = DescribeTable("nothing is found in healthy conversations", Label("long",
 		net := link.build(lab)
 		wire := everywhere(lab, net)
 		server := lab.Start(net.Server(), web.With(net.Server().IP().String()))
-		browser := lab.Start(net.Client(), visit.With(net.Server().IP().String()))
+		browser := lab.Start(net.Client(), visit.With(tour{net.Server().IP().String(), link.Delay > 0}))
 		got, err := visit.Value(browser.Wait())
 		Expect(err).NotTo(HaveOccurred())
 
@@ -335,7 +348,9 @@ var _ = DescribeTable("nothing is found in healthy conversations", Label("long",
 		expectHealthy(lab, wire.Report(), int(got.Connections)+1+1+empty+short+1+1)
 		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPTimeouts": 0})
 		Expect(net.Server().Counters()).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPTimeouts": 0})
-		Expect(net.ToServer.Queue().Drops + net.ToClient.Queue().Drops).To(BeZero())
+		if link.Delay > 0 {
+			Expect(net.ToServer.Queue().Drops + net.ToClient.Queue().Drops).To(BeZero())
+		}
 	},
 	Entry("without delay", cleanLink{}),
 	Entry("without delay, with offload", cleanLink{Offload: true}),

@@ -40,7 +40,7 @@ var _ = It("window-limited: the receive buffer is too small for the path", Label
 	report := wire.Stop().Report()
 	expectAt(report, before(net), of(net.Client(), analysis.WindowLimited))
 	expectAt(report, behind(net))
-	share := 100 * float64(info.Rwnd_limited) / float64(info.Busy_time)
+	share := float64(info.Rwnd_limited) / float64(info.Busy_time)
 	lab.Measure("limited by the window", bounds.Percent(share), bounds.AtLeast(50.), "tcpi_rwnd_limited: most of the time")
 })
 
