@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tcplab/tcplab/internal/cell"
 	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/internal/vm/guest"
@@ -29,9 +30,10 @@ const (
 var errFailed = errors.New("failed")
 
 func main() {
-	// Guests run this very program as their /init, and hosts run it as a peer.
+	// Guests run this very program as their /init, hosts as a peer, and a sweep as its suite.
 	guest.Main()
 	peers.Main()
+	cell.Main()
 
 	var interrupted interruption
 	ctx := interrupted.until(context.Background())
@@ -91,7 +93,10 @@ the same bytes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), printsData(newList()), endsAtOnce(printsData(newAnalyze())), newSetup(), newKernels(), newDoctor(),
-		endsAtOnce(newReport()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newTune()), printsData(newProbe()), endsAtOnce(newDecode()), newPeer())
+	root.AddCommand(
+		newRun(), newSeeds(), newReproducible(), newKernels(), newDoctor(), newSetup(), newPeer(),
+		endsAtOnce(newReport()), endsAtOnce(newCompare()), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newDecode()),
+		newWatch(), printsData(newList()), printsData(newAnalyze()), printsData(newProbe()), printsData(newTune()), printsData(newSweep()), printsData(newPapers()),
+	)
 	return root
 }

@@ -18,7 +18,9 @@ type SessionOptions struct {
 	Patterns []string // packages as the go command knows them, or compiled tests (*.test)
 	// BuildFlags are more flags for "go test -c", such as -overlay=FILE.
 	BuildFlags []string
-	Clock      Clock // empty: Auto
+	// Made is a suite whose specs are known, in place of Patterns: see MadeSuite.
+	Made  *Suite
+	Clock Clock // empty: Auto
 	// Kernels are names or paths of guest kernels, see vm.KernelOptions, of which each run takes one; empty: Debian's. Where
 	// any is named, Auto takes the virtual clock.
 	Kernels []string

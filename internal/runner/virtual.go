@@ -229,6 +229,9 @@ func guestJob(w work, run *results.Run, options RunOptions) vm.Job {
 		// The guest has what scenarios need: what is missing there is a fault, not a reason to skip.
 		Env: options.environment(Virtual, guest.ArtefactsDir),
 	}
+	for _, spec := range w.specs {
+		job.Env = append(job.Env, spec.Env...)
+	}
 	switch {
 	case w.specs != nil:
 		job.Args = slices.Concat(specArguments(options.Seed, path.Join(guest.ArtefactsDir, w.dirs()[0], reportFile)), []string{
