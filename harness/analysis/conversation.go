@@ -109,6 +109,8 @@ type Side struct {
 	// of them the kernel's own events gave the cause.
 	Causes      CauseFrames `json:"causes,omitzero"`
 	KernelKnows int         `json:"kernel_knows,omitempty"`
+	// Resent are all retransmissions, in order, with their causes; only [AnalyzeEach] has them.
+	Resent []Resent `json:"-"`
 	// BackOff are the times between successive timeouts of one segment, the
 	// longest such row: they double (RFC 6298, section 5.5). The first is the
 	// time since anything was sent. BackOffFrames are the retransmissions.
@@ -240,6 +242,8 @@ type builder struct {
 	byStream map[int]*follower
 	end      time.Duration // the latest time so far
 	kernel   map[Flow][]kernelRetransmission
+
+	keepResent bool // see Side.Resent
 }
 
 func newBuilder(events []KernelEvent) *builder {
@@ -290,8 +294,8 @@ func (b *builder) open(s *Classified) *conversationTracker {
 	client := clientOf(s)
 	c.first = s.Interface
 	c.Client.Addr, c.Server.Addr = client.Src, client.Dst
-	c.client = sideTracker{Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
-	c.server = sideTracker{Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
+	c.client = sideTracker{keepResent: b.keepResent, Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
+	c.server = sideTracker{keepResent: b.keepResent, Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
 	return c
 }
 

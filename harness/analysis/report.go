@@ -75,10 +75,20 @@ func (r *Report) passedText() string {
 
 // Analyze reads a capture to its end, or to where it is damaged, and sums up its
 // conversations. The kernel's events are optional, see [KernelEvent].
-func Analyze(r *Reader, events ...KernelEvent) *Report {
+func Analyze(r *Reader, events ...KernelEvent) *Report { return analyze(r, nil, events) }
+
+// AnalyzeEach is [Analyze] for who draws, too: it calls each with every segment once it is classified, in the order of the capture,
+// those that were never sent among them, of which Stream is -1. The report has all retransmissions, see [Side.Resent], so that its
+// memory grows with their number.
+func AnalyzeEach(r *Reader, each func(*Classified), events ...KernelEvent) *Report {
+	return analyze(r, each, events)
+}
+
+func analyze(r *Reader, each func(*Classified), events []KernelEvent) *Report {
 	report := &Report{File: r.name}
 	var classifier Classifier
 	b := newBuilder(events)
+	b.keepResent = each != nil
 	var last time.Duration
 	quoted := func(q *quotation) {
 		if stream, known := classifier.streamOf(&q.Segment); known {
@@ -88,6 +98,9 @@ func Analyze(r *Reader, events ...KernelEvent) *Report {
 	for s := range r.passing(quoted) {
 		if NeverSent(s) {
 			report.NeverSent.add(s.Frame)
+			if each != nil {
+				each(&Classified{Segment: s, Stream: -1})
+			}
 			continue
 		}
 		if report.Start.IsZero() {
@@ -100,6 +113,9 @@ func Analyze(r *Reader, events ...KernelEvent) *Report {
 		last = s.At
 		c := classifier.Add(s)
 		b.add(&c)
+		if each != nil {
+			each(&c)
+		}
 	}
 	report.Conversations = b.finish()
 	report.Stats = r.Stats()
