@@ -105,7 +105,9 @@ func formats() []string { return append(results.Formats(), htmlFormat) }
 // newReporter is results.NewReporter, and knows the page.
 func newReporter(format string, o results.TableOptions) (results.Reporter, error) {
 	if format == htmlFormat {
-		return func(w io.Writer, report results.Report) error { return htmlreport.Write(w, report, htmlreport.Options{}) }, nil
+		return func(w io.Writer, report results.Report) error {
+			return htmlreport.Write(w, report, htmlreport.Options{})
+		}, nil
 	}
 	if !slices.Contains(results.Formats(), format) {
 		return nil, fmt.Errorf("format %q: allowed are %s", format, strings.Join(formats(), ", "))

@@ -15,11 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
-	"github.com/gopacket/gopacket/pcapgo"
-
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/internal/htmlreport/reporttest"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -27,16 +24,7 @@ import (
 var scenarios = []string{"tailloss", "deadreceiver", "halfclose"}
 
 func testReport(t testing.TB) results.Report {
-	t.Helper()
-	var report results.Report
-	for _, name := range scenarios {
-		record, err := results.Read(filepath.Join("../picture/testdata", name, results.FileName))
-		if err != nil {
-			t.Fatal(err)
-		}
-		report.Records = append(report.Records, record)
-	}
-	return report
+	return reporttest.Report(t, "../picture/testdata", scenarios...)
 }
 
 func pageOf(t testing.TB, report results.Report, o Options) string {
@@ -157,89 +145,12 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// attack is text that would run a script, or end what it stands in, wherever it is put without being escaped.
-const attack = `"'></script><script>parent.hacked=1</script><img src=x onerror=hacked=1><svg onload=hacked=1>{{.}}]]>--><!--` + "\u2028`${hacked=1}`\\"
-
-func hostileReport(t testing.TB) results.Report {
-	t.Helper()
-	dir := t.TempDir()
-	bound := 1.0
-	record := &results.Record{
-		Suite: "suite " + attack, Scenario: "scenario " + attack, Labels: []string{attack}, Verdict: results.Failed, Clock: results.ClockReal,
-		Failure: &results.Failure{Message: attack, Location: attack}, Kernel: results.Uname{Release: attack},
-		Topology: &results.Topology{
-			Kind:  attack,
-			Hosts: []results.Host{{Name: "a" + attack, Addresses: []string{attack}, Sysctls: map[string]string{attack: attack}}, {Name: "b", Addresses: []string{"192.0.2.2/24"}}},
-			Links: []results.Link{{Ends: [2]string{"a" + attack + "/x", "b/y"}}},
-		},
-		Impairments: []results.Impairment{{End: attack, Direction: attack, Asked: json.RawMessage(`{"name": ` + jsonText(attack) + `}`), Notes: []string{attack}}},
-		Peers:       []results.Peer{{Name: attack, Host: attack, Program: attack, Result: json.RawMessage(jsonText(attack)), Error: attack}},
-		Counters:    []results.CounterDiff{{Host: attack, Diff: map[string]int64{attack: 1}}},
-		Queues:      []results.Queue{{End: attack, Kind: attack}},
-		Captures:    []results.Capture{{File: "capture.pcapng", Interfaces: []results.CaptureInterface{{End: attack}}}},
-		Metrics:     []results.Metric{{Name: attack, Unit: attack, Value: 2, Bounds: &results.Bounds{Lower: &bound, Source: attack}}},
-		Artefacts:   []results.Artefact{{Path: "capture.pcapng", SHA256: strings.Repeat("0", 64)}},
-	}
-	if err := record.Write(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "capture.pcapng"), hostileCapture(t), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	hits := `[{"end": ` + jsonText(attack) + `, "hits": [{"at_ns": 1, "rule": ` + jsonText(attack) + `, "action": ` + jsonText(attack) + `, "done": true, "length": 54, "packet": "zz"}]}]`
-	if err := os.WriteFile(filepath.Join(dir, "rules.json"), []byte(hits), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	read, err := results.Read(filepath.Join(dir, results.FileName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return results.Report{Records: []*results.Record{read}}
-}
-
-func jsonText(s string) string {
-	text, _ := json.Marshal(s) // of a string there is no error
-	return string(text)
-}
-
-// hostileCapture has the attack wherever a capture has text, and in its payload.
-func hostileCapture(t testing.TB) []byte {
-	t.Helper()
-	var file bytes.Buffer
-	w, err := pcapgo.NewNgWriterInterface(&file, pcapgo.NgInterface{Name: attack, Comment: attack, Description: attack, LinkType: layers.LinkTypeEthernet, TimestampResolution: 9},
-		pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Comment: attack, Application: attack}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 20 {
-		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: []byte{192, 0, 2, 1}, DstIP: []byte{192, 0, 2, 2}}
-		tcp := &layers.TCP{SrcPort: 1, DstPort: 2, SYN: i == 0, ACK: i > 0, Seq: uint32(i), Options: []layers.TCPOption{{OptionType: 253, OptionLength: 10, OptionData: []byte("<script>")}}}
-		packet := gopacket.NewSerializeBuffer()
-		if err := tcp.SetNetworkLayerForChecksum(ip); err != nil {
-			t.Fatal(err)
-		}
-		if err := gopacket.SerializeLayers(packet, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true},
-			&layers.Ethernet{SrcMAC: make([]byte, 6), DstMAC: make([]byte, 6), EthernetType: layers.EthernetTypeIPv4}, ip, tcp, gopacket.Payload(attack)); err != nil {
-			t.Fatal(err)
-		}
-		data := packet.Bytes()
-		info := gopacket.CaptureInfo{Timestamp: time.Unix(1, int64(i)), CaptureLength: len(data), Length: len(data)}
-		if err := w.WritePacketWithOptions(info, data, pcapgo.NgPacketOptions{Comments: []string{attack}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	return file.Bytes()
-}
-
 // What was written by others is in blocks of base64 only, and in the title, escaped.
 func TestHostileTextIsData(t *testing.T) {
-	page := pageOf(t, hostileReport(t), Options{})
+	page := pageOf(t, reporttest.Hostile(t), Options{})
 	dir := t.TempDir()
 	file := filepath.Join(dir, `x<img src=x onerror=hacked=1>.pcapng`)
-	if err := os.WriteFile(file, hostileCapture(t), 0o644); err != nil {
+	if err := os.WriteFile(file, reporttest.Capture(t), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var capture bytes.Buffer
@@ -247,6 +158,12 @@ func TestHostileTextIsData(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []string{page, capture.String()} {
+		content, _ := unpackBlock(t, p, "block0")
+		for name, value := range content {
+			if name != "source" && string(value) == "null" {
+				t.Errorf("%s is null: the scripts take it for a list", name)
+			}
+		}
 		if strings.Contains(p, "hacked") && !strings.Contains(p, "&lt;img src=x onerror=hacked=1&gt;") || strings.Contains(p, "<img") {
 			t.Error("the page has text of others that is not escaped")
 		}
@@ -358,4 +275,9 @@ func Example() {
 	}
 	fmt.Println(strings.HasPrefix(page.String(), "<!doctype html>"))
 	// Output: true
+}
+
+func jsonText(s string) string {
+	text, _ := json.Marshal(s) // of a string there is no error
+	return string(text)
 }

@@ -68,7 +68,7 @@ func connections(p *picture.Picture) []connectionSummary {
 	all := make([]connectionSummary, len(p.Connections))
 	for i := range p.Connections {
 		k := &p.Connections[i]
-		c := connectionSummary{Client: k.Client.String(), Server: k.Server.String(), Path: k.Path, First: k.First, Last: k.Last, Packets: k.Packets}
+		c := connectionSummary{Client: k.Client.String(), Server: k.Server.String(), Path: present(k.Path), First: k.First, Last: k.Last, Packets: k.Packets}
 		for v := range k.Views {
 			s := &k.Views[v].Summary
 			c.Views = append(c.Views, viewSummary{
@@ -93,11 +93,19 @@ func drawing(p *picture.Picture, known map[int]fields, d detail) (*block, map[st
 	b := &block{}
 	addPackets(b, small)
 	content := map[string]any{
-		"hosts": small.Hosts, "places": places(small), "captures": small.Captures, "connections": connections(small), "rules": small.Rules,
-		"bands": small.Bands, "steps": small.Steps, "notes": small.Notes, "end_ns": small.End, "series": addSeries(b, small),
-		"decoded": pick(small, known, d.decoded),
+		"hosts": present(small.Hosts), "places": places(small), "captures": present(small.Captures), "connections": connections(small),
+		"rules": present(small.Rules), "bands": present(small.Bands), "steps": present(small.Steps), "notes": present(small.Notes),
+		"end_ns": small.End, "series": present(addSeries(b, small)), "decoded": pick(small, known, d.decoded),
 	}
 	return b, content
+}
+
+// present is a list that is never null.
+func present[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 type placeSummary struct {

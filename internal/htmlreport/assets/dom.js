@@ -7,7 +7,7 @@ const svgNamespace = 'http://www.w3.org/2000/svg';
 /**
  * @param {Element} element
  * @param {Record<string, any>} attributes
- * @param {Array<Child | Child[]>} children
+ * @param {Array<Child | Child[] | Child[][]>} children
  */
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
@@ -26,7 +26,7 @@ function fill(element, attributes, children) {
 /**
  * @param {string} tag
  * @param {Record<string, any>} [attributes]
- * @param {...(Child | Child[])} children
+ * @param {...(Child | Child[] | Child[][])} children
  * @returns {HTMLElement}
  */
 function h(tag, attributes = {}, ...children) {
@@ -36,7 +36,7 @@ function h(tag, attributes = {}, ...children) {
 /**
  * @param {string} tag
  * @param {Record<string, any>} [attributes]
- * @param {...(Child | Child[])} children
+ * @param {...(Child | Child[] | Child[][])} children
  */
 function svg(tag, attributes = {}, ...children) { return fill(document.createElementNS(svgNamespace, tag), attributes, children); }
 

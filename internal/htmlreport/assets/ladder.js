@@ -170,15 +170,13 @@ function ladder(scenario, view, open) {
       picture.append(svg('line', { class: 'lifeline', x1: x(i), x2: x(i), y1: 26, y2: lay.height - 8 }), svg('text', { class: 'host', x: at, y: 16, 'text-anchor': anchor }, name));
     });
     for (const s of lay.silences) {
-      picture.append(svg('text', { class: 'silence', x: (x(0) + x(names.length - 1)) / 2, y: s.y + 8, 'text-anchor': 'middle' }, '⋯ ' + t('gap', duration(s.ns)) + ' ⋯'));
+      picture.append(svg('text', { class: 'silence', x: (x(0) + x(names.length - 1)) / 2, y: s.y + 8, 'text-anchor': 'middle' }, `⋯ ${duration(s.ns)} ⋯`));
     }
     rows.forEach((row, n) => {
-      const y = lay.yOfRow.get(n) || 0;
-      if (row.kind === 'fold') {
-        picture.append(foldRow(row, y, x(0), x(names.length - 1)));
-        return;
-      }
-      picture.append(arrowPicture(row.arrow, y, lay.yOfTime, x, narrow));
+      if (row.kind === 'arrow') picture.append(arrowPicture(row.arrow, lay.yOfRow.get(n) || 0, lay.yOfTime, x, narrow));
+    });
+    rows.forEach((row, n) => {
+      if (row.kind === 'fold') picture.append(foldRow(row, lay.yOfRow.get(n) || 0, x(0), x(names.length - 1)));
     });
     return picture;
   }

@@ -38,6 +38,7 @@ let shownScenario = null;
 
 async function draw() {
   const mine = ++drawing;
+  delete document.documentElement.dataset.page;
   const s = state();
   currentLanguage = s.lang || (navigator.language?.startsWith('zh') ? 'zh' : 'en');
   document.documentElement.lang = currentLanguage === 'zh' ? 'zh-Hans' : 'en';
@@ -69,11 +70,11 @@ async function draw() {
     if (focus) document.getElementById(focus)?.focus();
   }
   showPacket(s);
-  document.documentElement.dataset.ready = String(drawing);
+  Object.assign(document.documentElement.dataset, { ready: String(drawing), page: entry ? String(index) : 'overview' }); // for tests
 }
 
 /** @type {Element | null} who opened the packet */
-let opener = null;
+let openedFrom = null;
 
 /** @param {State} s */
 function showPacket(s) {
@@ -82,13 +83,13 @@ function showPacket(s) {
     document.body.classList.remove('has-packet');
     if (!old) return;
     old.remove();
-    if (opener instanceof HTMLElement || opener instanceof SVGElement) opener.focus();
-    opener = null;
+    if (openedFrom instanceof HTMLElement || openedFrom instanceof SVGElement) openedFrom.focus();
+    openedFrom = null;
     return;
   }
   const p = shownScenario.packets[Number(s.p)];
   if (!p) return;
-  if (!old) opener = document.activeElement;
+  if (!old) openedFrom = document.activeElement;
   const panel = packetPanel(shownScenario, p, () => setState({ p: undefined }));
   if (old) old.replaceWith(panel);
   else document.querySelector('main')?.append(panel);

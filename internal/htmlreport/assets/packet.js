@@ -28,7 +28,7 @@ function packetPanel(scenario, p, close) {
   const near = neighbours(scenario.packets, p);
   const link = (/** @type {Packet} */ q, /** @type {string} */ text) => h('a', { href: formatState({ ...state(), p: String(q.index) }) }, text);
   const title = `${t('packet')} ${p.frame}`;
-  const rows = /** @type {Array<[string, Child | Child[]]>} */ ([
+  const rows = /** @type {Array<[string, Child | Child[] | Child[][]]>} */ ([
     [t('where'), `${place.name}, ${capture.File}`],
     [t('time'), moment(p.at)],
     [t('flags'), flagText(p.flags)],

@@ -26,27 +26,17 @@ class TimeAxis {
     this.zoomed = zoomed;
     /** @type {Plot[]} */
     this.plots = [];
-    this.changing = false;
   }
 
   /** @param {number} from @param {number} to */
   zoom(from, to) {
     if (!(to - from > 100)) return; // nanoseconds
     this.now = [from, to];
-    this.changing = true;
     for (const p of this.plots) p.setScale('x', { min: from / 1e9, max: to / 1e9 });
-    this.changing = false;
     this.zoomed(from, to);
   }
 
   reset() { this.zoom(this.all[0], this.all[1]); }
-
-  /** @param {Plot} plot */
-  changed(plot) {
-    const { min, max } = plot.scales.x;
-    if (this.changing || min == null || Math.abs(min * 1e9 - this.now[0]) < 1 && Math.abs(max * 1e9 - this.now[1]) < 1) return;
-    this.zoom(min * 1e9, max * 1e9);
-  }
 }
 
 /** @param {number} s @param {number} span */
@@ -66,9 +56,9 @@ function axisTime(s, span) {
 function plotOptions(axis, holder, height, value) {
   const text = colour('--text'), grid = colour('--grid'), font = '12px system-ui, sans-serif';
   return {
-    width: Math.max(280, holder.clientWidth || 800), height, legend: { show: false },
-    cursor: { sync: { key: 'time', setSeries: false }, drag: { x: true, y: false, setScale: true }, points: { show: false }, y: false },
-    scales: { x: { time: false, range: () => [axis.now[0] / 1e9, axis.now[1] / 1e9] } },
+    width: Math.max(280, holder.clientWidth || 800), height, legend: { show: false }, padding: [12, 14, 0, 0],
+    cursor: { sync: { key: 'time', setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { show: false }, y: false },
+    scales: /** @type {any} */ ({}),
     axes: [
       { stroke: text, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid }, space: 90, values: (/** @type {Plot} */ u, /** @type {number[]} */ vs) => vs.map((v) => axisTime(v, u.scales.x.max - u.scales.x.min)) },
       { stroke: text, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid }, size: 76, values: (/** @type {Plot} */ _, /** @type {number[]} */ vs) => vs.map(value) },
@@ -84,16 +74,15 @@ function plotOptions(axis, holder, height, value) {
  * @returns {Plot}
  */
 function makePlot(axis, options, data, holder) {
-  // The range of x is the axis's own; a drag tells it the new one first.
-  options.scales.x = { time: false, range: (/** @type {Plot} */ _, /** @type {number} */ min, /** @type {number} */ max) => {
-    if (axis.changing || !axis.plots.includes(plot) || min == null || max == null) return [axis.now[0] / 1e9, axis.now[1] / 1e9];
-    return [min, max];
-  } };
-  options.hooks = { ...options.hooks, setScale: [(/** @type {Plot} */ u, /** @type {string} */ key) => { if (key === 'x') axis.changed(u); }] };
+  options.scales.x = { time: false, range: () => [axis.now[0] / 1e9, axis.now[1] / 1e9] };
+  options.hooks = { ...options.hooks, setSelect: [(/** @type {Plot} */ u) => {
+    const { left, width } = u.select;
+    if (width < 4) return;
+    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    axis.zoom(u.posToVal(left, 'x') * 1e9, u.posToVal(left + width, 'x') * 1e9);
+  }] };
   options.cursor.bind = { dblclick: () => () => { axis.reset(); return null; } };
-  /** @type {Plot} */
-  let plot = null;
-  plot = new uPlot(options, data, holder);
+  const plot = new uPlot(options, data, holder);
   axis.plots.push(plot);
   new ResizeObserver(() => {
     const width = Math.max(280, holder.clientWidth);
@@ -127,7 +116,6 @@ function sequencePlot(scenario, view, axis, open) {
   const options = /** @type {any} */ (plotOptions(axis, holder, innerWidth < 600 ? 320 : 420, (v) => axisValue(v)));
   options.series = [{}, hidden, hidden];
   options.hooks = { draw: [draw], setCursor: [hover] };
-  options.padding = [12, 12, 0, 0];
 
   /** @param {Plot} u */
   function draw(u) {
@@ -453,7 +441,7 @@ function strip(group, series, axis, view, scenario) {
   const unit = series[0].unit, title = t(group.key);
   const holder = h('div', { class: 'plot', role: 'img', 'aria-label': `${title}: ${series.map((s) => seriesText(s)).join('; ')}` });
   const mount = () => {
-    const options = /** @type {any} */ (plotOptions(axis, holder, 130, (v) => axisValue(v, unit)));
+    const options = /** @type {any} */ (plotOptions(axis, holder, 165, (v) => axisValue(v, unit)));
     options.scales.y = { range: (/** @type {Plot} */ _, /** @type {number} */ min, /** @type {number} */ max) => min == null ? [0, 1] : [Math.min(0, min), max > 0 ? max * 1.08 : 1] };
     options.series = [{}, ...series.map((s, i) => ({
       label: s.name, stroke: colour(stripColours[i % stripColours.length]), width: 1.5, spanGaps: true, dash: i % 2 ? [6, 3] : [],

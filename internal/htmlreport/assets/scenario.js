@@ -17,7 +17,7 @@ function scenarioPage(overview, entry, scenario, s) {
     entry.failure && h('section', {}, h('h2', {}, record?.failure ? t('failure') : t('reason')), h('pre', { class: 'failure' }, record?.failure?.message || entry.failure, record?.failure?.location ? '\n' + record.failure.location : '')));
   if (record) {
     main.append(h('section', { class: 'figures' }, h('h2', {}, t('checksTitle')), record.metrics.map(metricRow),
-      record.checks.length ? h('details', {}, h('summary', {}, t('checks', record.checks.length)), record.checks.map(metricRow)) : null,
+      record.checks.length ? h('details', {}, h('summary', {}, t('checksAll', record.checks.length)), record.checks.map(metricRow)) : null,
       h('details', { class: 'again' }, h('summary', {}, t('reproduce')), commandLine(entry.command))));
   }
   const mounted = pictures(scenario, s, main);
