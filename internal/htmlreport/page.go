@@ -1,6 +1,7 @@
 package htmlreport
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"embed"
@@ -44,7 +45,7 @@ type Options struct {
 }
 
 // The most that is drawn of one scenario, however few there are.
-var most = detail{packets: 20_000, decoded: 2_000}
+var most = detail{packets: 100_000, decoded: 4_000}
 
 // A part is a scenario, or a capture, that is to be packed.
 type part struct {
@@ -149,7 +150,7 @@ func Write(w io.Writer, report results.Report, o Options) error {
 			return err
 		}
 		parts = append(parts, &part{
-			content: map[string]any{"record": json.RawMessage(encoded), "source": m.source(r), "folder": r.Dir()},
+			content: map[string]any{"record": json.RawMessage(exact(encoded)), "source": m.source(r), "folder": r.Dir()},
 			load:    func() *picture.Picture { return picture.OfScenario(r) },
 			files:   capturePaths(r),
 		})
@@ -172,6 +173,38 @@ func WriteCapture(w io.Writer, files []string, o Options) error {
 	}
 	return writePage(w, "tcplab: "+text.Printable(strings.Join(files, ", ")), map[string]any{"kind": "captures", "entries": entries, "origins": []originSummary{}},
 		parts, cmp.Or(o.Size, DefaultSize))
+}
+
+// exact is a document with the whole numbers as text that JavaScript would round: those of more than 15 digits.
+func exact(document []byte) []byte {
+	const digits = 15
+	out := make([]byte, 0, len(document))
+	inString := false
+	for i := 0; i < len(document); i++ {
+		c := document[i]
+		switch {
+		case inString && c == '\\' && i+1 < len(document):
+			out = append(out, c)
+			i++
+			c = document[i]
+		case c == '"':
+			inString = !inString
+		case !inString && (c == '-' || '0' <= c && c <= '9'):
+			end := i + 1
+			for end < len(document) && strings.IndexByte("0123456789.eE+-", document[end]) >= 0 {
+				end++
+			}
+			number := document[i:end]
+			if long := end-i > digits && !bytes.ContainsAny(number, ".eE"); long {
+				number = append(append([]byte{'"'}, number...), '"')
+			}
+			out = append(out, number...)
+			i = end - 1
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
 }
 
 func summaries(origins []results.Origin) []originSummary {

@@ -114,7 +114,7 @@ func TestNumbersAreTheCaptures(t *testing.T) {
 		if err := json.Unmarshal(content["decoded"], &decoded); err != nil || len(decoded.Packets) != len(segments) {
 			t.Errorf("%s: fields of %d packets of %d: %v", name, len(decoded.Packets), len(segments), err)
 		}
-		var record results.Record
+		var record struct{ Scenario string }
 		if err := json.Unmarshal(content["record"], &record); err != nil || record.Scenario == "" {
 			t.Errorf("%s: record %+v: %v", name, record, err)
 		}
@@ -202,6 +202,18 @@ func TestCommandsAreQuoted(t *testing.T) {
 	want := `tcplab run handshake --focus '^handshake is refused \(RST\)$' --seed 7 --clock virtual --kernel 6.1.0-48-amd64 --ipv6`
 	if got := command(record); got != want {
 		t.Errorf("command is\n%s, want\n%s", got, want)
+	}
+}
+
+func TestLongNumbersStayExact(t *testing.T) {
+	for document, want := range map[string]string{
+		`{"a": 18446744073709551615, "b": [-9007199254740993, 123456789012345]}`:           `{"a": "18446744073709551615", "b": ["-9007199254740993", 123456789012345]}`,
+		`{"18446744073709551615": "18446744073709551615", "\"": 1.2345678901234567890e10}`: `{"18446744073709551615": "18446744073709551615", "\"": 1.2345678901234567890e10}`,
+		`5`: `5`, `18446744073709551615`: `"18446744073709551615"`, `"\\"`: `"\\"`,
+	} {
+		if got := string(exact([]byte(document))); got != want {
+			t.Errorf("%s becomes %s, want %s", document, got, want)
+		}
 	}
 }
 

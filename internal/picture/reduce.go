@@ -88,7 +88,8 @@ func (p *Picture) event(packet *Packet) (rank int, yes bool) {
 // evenly. Where there are more events than that, those that are something to look at come first. Each packet says how many of its
 // connection, place and direction were left out in front of it. Series keep their extremes.
 //
-// Each connection gets an equal share; what a small one does not need the others have.
+// A connection gets the more the more packets it has, by the square root, so that of thousands neither the large nor the small ones
+// have all; and one with findings four times as many.
 func (p *Picture) Reduce(packets int) *Picture {
 	small := *p
 	small.reduceSeries(max(packets, 50))
@@ -103,14 +104,9 @@ func (p *Picture) Reduce(packets int) *Picture {
 		}
 		order[k] = append(order[k], i)
 	}
-	sizes := make([]int, len(order))
-	for k := range order {
-		sizes[k] = len(order[k])
-	}
-	share := Share(sizes, packets)
 	keep := make([]bool, len(p.Packets))
-	for k, list := range order {
-		p.choose(list, min(sizes[k], share), keep)
+	for k, most := range p.allot(order, packets) {
+		p.choose(order[k], most, keep)
 	}
 	for i := range p.Packets { // an arrow has two ends
 		if sent := p.Packets[i].Sent; sent != None && keep[i] {
@@ -124,6 +120,38 @@ func (p *Picture) Reduce(packets int) *Picture {
 	}
 	small.keep(keep)
 	return &small
+}
+
+// allot says how many packets each connection may keep.
+func (p *Picture) allot(order [][]int, packets int) []int {
+	const sick = 4 // times as many
+	most := make([]int, len(order))
+	give := func(factor float64) (sum int) {
+		for k, list := range order {
+			weight := 1.0
+			if k < len(p.Connections) && p.Connections[k].sick() {
+				weight = sick
+			}
+			most[k] = min(len(list), int(factor*weight*math.Sqrt(float64(len(list)))))
+			sum += most[k]
+		}
+		return sum
+	}
+	low, high := 0.0, math.Sqrt(float64(len(p.Packets)))+1
+	for range 40 { // to less than a packet
+		if middle := (low + high) / 2; give(middle) <= packets {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	give(low)
+	return most
+}
+
+// sick reports whether anything was found.
+func (k *Connection) sick() bool {
+	return slices.ContainsFunc(k.Views, func(v View) bool { return len(v.Summary.Findings) > 0 })
 }
 
 // Share is what each may have at most for all together to have no more than total.
@@ -155,13 +183,22 @@ func (p *Picture) choose(list []int, most int, keep []bool) {
 			kept++
 		}
 	}
+	// A third is for what is evenly spread: where there are events throughout, the lines go on all the same.
+	room := most - most/3
 	for rank := 1; rank <= 2; rank++ {
 		for distance := range around + 1 {
+			var near []int
 			for position, i := range list {
-				if r, yes := p.event(&p.Packets[i]); yes && r == rank && kept < most {
-					mark(position - distance)
-					mark(position + distance)
+				if r, yes := p.event(&p.Packets[i]); yes && r == rank {
+					near = append(near, position+distance)
+					if distance > 0 {
+						near = append(near, position-distance)
+					}
 				}
+			}
+			some := min(len(near), room-kept)
+			for n := range some { // of more than there is room for, throughout
+				mark(near[n*len(near)/some])
 			}
 		}
 	}

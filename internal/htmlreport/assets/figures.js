@@ -42,7 +42,7 @@ function shortMoment(ns) { return (ns / 1e6).toLocaleString('en-US', { minimumFr
 function quantity(value, unit) {
   if (unit === 's') return duration(value * 1e9);
   if (unit === 'bit/s') return bits(value);
-  return unit ? `${digits(value)} ${unit}` : digits(value);
+  return unit ? `${digits(value)} ${seriesName(unit)}` : digits(value);
 }
 
 /**

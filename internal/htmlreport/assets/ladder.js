@@ -218,7 +218,7 @@ function ladder(scenario, view, open) {
     const before = points[points.length - 2] || points[0];
     const angle = Math.atan2(end[1] - before[1], end[0] - before[0]);
     const tip = (/** @type {number} */ turn) => `${end[0] - 9 * Math.cos(angle + turn)},${end[1] - 9 * Math.sin(angle + turn)}`;
-    const what = narrow ? `${flagText(p.flags & ~PSH & (p.length ? ~ACK : ~0))} ${p.length ? `${p.seq}:${nextSeq(p)}` : p.flags & ACK ? `ack ${p.ack}` : ''}` : packetText(p);
+    const what = narrow ? `${flagText(p.flags & ~(PSH | ACK))} ${p.length ? `${p.seq}:${nextSeq(p)}` : p.flags & ACK ? `ack ${p.ack}` : ''}`.trim() : packetText(p);
     const note = [cause && t('again', causeText(cause)), a.death === 'lost' ? t('lostMark') : '', p.rule >= 0 ? scenario.content.rules[p.rule] : ''].filter(Boolean).join('; ');
     const label = note && !narrow ? `${what} – ${note}` : what;
     const toRight = step > 0;
@@ -237,7 +237,12 @@ function ladder(scenario, view, open) {
   }
 
   const controls = h('div', { class: 'controls' });
-  queueMicrotask(redraw);
+  let drawnFor = 0;
+  new ResizeObserver(() => { // when it is shown first, too
+    if (Math.abs(holder.clientWidth - drawnFor) < 10) return;
+    drawnFor = holder.clientWidth;
+    requestAnimationFrame(redraw);
+  }).observe(holder);
   return h('div', {}, h('p', { class: 'help' }, t('ladderHelp')), holder, controls);
 }
 

@@ -109,7 +109,7 @@ function entryRow(e, index, overview) {
     e.failure && h('pre', { class: 'failure' }, e.failure.split('\n').slice(0, 3).join('\n')),
     (e.metrics || []).map(metricRow),
     e.worst && h('details', {}, h('summary', {}, t('checks', e.checks || 0), ' ', h('span', { class: 'name' }, e.worst.name)), metricRow(e.worst)),
-    h('p', { class: 'meta' }, overview.origins.length > 1 && origin ? originText(origin) + ' · ' : '', `${t('virtual')} ${duration(e.duration_ns)}`,
+    h('p', { class: 'meta' }, overview.origins.length > 1 && origin ? originText(origin) + ' · ' : '', `${t(overview.kind === 'captures' ? 'lasts' : 'virtual')} ${duration(e.duration_ns)}`,
       e.wall_ns ? ` · ${t('wall')} ${duration(e.wall_ns)}` : '', e.cached ? ` · ${t('cached')}` : '', (e.labels || []).map((l) => h('span', { class: 'label' }, l))),
     h('details', { class: 'again' }, h('summary', {}, t('reproduce')), commandLine(e.command)));
 }

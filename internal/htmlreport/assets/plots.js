@@ -56,7 +56,7 @@ function axisTime(s, span) {
 function plotOptions(axis, holder, height, value) {
   const text = colour('--text'), grid = colour('--grid'), font = '12px system-ui, sans-serif';
   return {
-    width: Math.max(280, holder.clientWidth || 800), height, legend: { show: false }, padding: [12, 14, 0, 0],
+    width: Math.max(280, holder.clientWidth || 800), height, legend: { show: false }, padding: [12, 34, 0, 0],
     cursor: { sync: { key: 'time', setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { show: false }, y: false },
     scales: /** @type {any} */ ({}),
     axes: [
@@ -86,7 +86,7 @@ function makePlot(axis, options, data, holder) {
   axis.plots.push(plot);
   new ResizeObserver(() => {
     const width = Math.max(280, holder.clientWidth);
-    if (Math.abs(width - plot.width) > 1) plot.setSize({ width, height: plot.height });
+    if (Math.abs(width - plot.width) > 1) requestAnimationFrame(() => plot.setSize({ width, height: plot.height }));
   }).observe(holder);
   return plot;
 }
@@ -179,6 +179,7 @@ function sequencePlot(scenario, view, axis, open) {
         c.fillText(causeLetters[cause] || '?', x, Math.max(high - 4 * ratio, top + 12 * ratio));
       }
     }
+    const deaths = visible.filter((m) => m.kind === 'dropped' || m.kind === 'lost').length;
     for (const m of visible) {
       const x = X(m.time), y = Y(m.from);
       switch (m.kind) {
@@ -189,7 +190,7 @@ function sequencePlot(scenario, view, axis, open) {
           c.beginPath(); c.moveTo(x, y); c.lineTo(x, Math.min(Y(m.to), y - 2 * ratio)); c.stroke();
           c.setLineDash([]);
           break;
-        case 'dropped': case 'lost': cross(c, x, y, 6 * ratio, colour('--death'), m.kind === 'lost'); break;
+        case 'dropped': case 'lost': cross(c, x, y, (deaths > 20 ? 3.5 : 6) * ratio, colour('--death'), m.kind === 'lost'); break;
         case 'acted': diamond(c, x, y, 5 * ratio, colour('--acted')); break;
         case 'reset': case 'zero':
           c.fillStyle = colour(m.kind === 'reset' ? '--death' : '--rto');
@@ -455,9 +456,9 @@ function strip(group, series, axis, view, scenario) {
     });
     makePlot(axis, options, uPlot.join(sorted), holder);
   };
-  return { mount, element: h('figure', { class: 'figure strip' }, h('figcaption', {}, title + (unit && unit !== 's' && unit !== 'bit/s' ? ` (${unit})` : '')), holder,
+  return { mount, element: h('figure', { class: 'figure strip' }, h('figcaption', {}, title + (unit && unit !== 's' && unit !== 'bit/s' ? ` (${seriesName(unit)})` : '')), holder,
     h('ul', { class: 'legend' }, series.map((s, i) => h('li', {}, h('span', { class: 'sign', 'aria-hidden': 'true', style: { color: `var(${stripColours[i % stripColours.length]})` } }, s.points ? '•' : i % 2 ? '╌' : '─'), ' ', seriesText(s)))),
-    tableBehind(t('table'), [t('time'), ...series.map((s) => `${s.name} (${s.of})`)], () => {
+    tableBehind(t('table'), [t('time'), ...series.map((s) => `${seriesName(s.name)} (${s.of})`)], () => {
       const rows = series.flatMap((s, k) => s.times.map((/** @type {number} */ at, /** @type {number} */ i) => ({ at, k, v: s.values[i] }))).sort((a, b) => a.at - b.at);
       return rows.map(({ at, k, v }) => [moment(at), ...series.map((_, i) => i === k ? quantity(v, unit) : '')]);
     })) };
@@ -467,5 +468,5 @@ function strip(group, series, axis, view, scenario) {
 function seriesText(s) {
   const low = s.values.reduce((/** @type {number} */ a, /** @type {number} */ b) => Math.min(a, b), Infinity);
   const high = s.values.reduce((/** @type {number} */ a, /** @type {number} */ b) => Math.max(a, b), -Infinity);
-  return `${s.name}${s.of ? ` (${s.of})` : ''}: ${quantity(low, s.unit)} – ${quantity(high, s.unit)}`;
+  return `${seriesName(s.name)}${s.of ? ` (${s.of})` : ''}: ${quantity(low, s.unit)} – ${quantity(high, s.unit)}`;
 }

@@ -9,10 +9,10 @@
 function scenarioPage(overview, entry, scenario, s) {
   const { content } = scenario;
   const record = content.record;
-  const main = h('main', {}, h('p', { class: 'back' }, h('a', { href: formatState({ ...s, s: '', c: '', d: '', v: '', p: '', z: '', unfold: '' }) }, '← ' + t('back'))),
+  const main = h('main', {}, overview.entries.length > 1 || overview.kind !== 'captures' ? h('p', { class: 'back' }, h('a', { href: formatState({ ...s, s: '', c: '', d: '', v: '', p: '', z: '', unfold: '' }) }, '← ' + t('back'))) : null,
     h('h1', {}, entry.suite && h('span', { class: 'suite' }, entry.suite + ': '), entry.scenario),
     h('p', { class: 'meta' }, entry.verdict && h('span', { class: 'verdict ' + entry.verdict }, verdictText(entry.verdict)), ' ',
-      overview.origins[entry.origin] ? originText(overview.origins[entry.origin]) + ' · ' : '', `${t('virtual')} ${duration(entry.duration_ns)}`,
+      overview.origins[entry.origin] ? originText(overview.origins[entry.origin]) + ' · ' : '', `${t(overview.kind === 'captures' ? 'lasts' : 'virtual')} ${duration(entry.duration_ns)}`,
       entry.wall_ns ? ` · ${t('wall')} ${duration(entry.wall_ns)}` : '', entry.cached ? ` · ${t('cached')}` : '', (entry.labels || []).map((l) => h('span', { class: 'label' }, l))),
     entry.failure && h('section', {}, h('h2', {}, record?.failure ? t('failure') : t('reason')), h('pre', { class: 'failure' }, record?.failure?.message || entry.failure, record?.failure?.location ? '\n' + record.failure.location : '')));
   if (record) {
@@ -71,7 +71,7 @@ function pictures(scenario, s, main) {
     h('select', { name: key, onchange: (/** @type {Event} */ e) => setState({ [key]: /** @type {HTMLSelectElement} */ (e.target).value, p: '' }) }, names.map((n, i) => h('option', { value: i, selected: i === chosen }, n))));
   const sequence = h('section', { class: 'sequence-section' }, h('h2', {}, t('sequence'), `: ${connection.client} → ${connection.server}`),
     h('form', { class: 'filters', onsubmit: (/** @type {Event} */ e) => e.preventDefault() },
-      select('v', connection.views.map((/** @type {any} */ v) => content.places[v.place].name || t('captures')), connection.views.indexOf(view.view)),
+      connection.views.length > 1 ? select('v', connection.views.map((/** @type {any} */ v) => content.places[v.place].name || t('captures')), connection.views.indexOf(view.view)) : null,
       select('d', [t('client'), t('server')], view.server)),
     h('p', { class: 'help' }, t('sequenceHelp')));
   if (scenario.packets.length < content.packets_total) sequence.append(h('p', { class: 'note' }, t('thinned', scenario.packets.length, content.packets_total)));
@@ -195,7 +195,7 @@ function topology(record) {
 /** @param {any} record */
 function impairments(record) {
   if (!record.impairments.length) return null;
-  const text = (/** @type {any} */ v) => v === undefined ? '' : Object.entries(v).map(([k, x]) => k.endsWith('_ns') && typeof x === 'number' ? `${k.slice(0, -3)} ${duration(x)}` : `${k} ${typeof x === 'object' ? JSON.stringify(x) : x}`).join(', ');
+  const text = (/** @type {any} */ v) => v === undefined ? '' : Object.entries(v).filter(([k]) => k !== 'seed').map(([k, x]) => k.endsWith('_ns') && typeof x === 'number' ? `${k.slice(0, -3)} ${duration(x)}` : `${k} ${typeof x === 'object' ? JSON.stringify(x) : x}`).join(', ');
   return table([t('time'), t('end'), t('asked'), t('applied'), t('notes')], record.impairments.map((/** @type {any} */ i) => [moment(i.at_ns), i.end, text(i.asked), text(i.applied), i.notes.join('; ')]));
 }
 

@@ -6,7 +6,7 @@ const words = {
     title: 'tcplab report', language: 'Language', theme: 'Colours', light: 'light', dark: 'dark', auto: 'as the system',
     scenarios: 'Scenarios', captures: 'Captures', search: 'Search', suite: 'Suite', label: 'Label', verdict: 'Verdict', kernel: 'Kernel', seed: 'Seed',
     all: 'all', shown: '{0} of {1} shown', passed: 'passed', failed: 'failed', skipped: 'skipped', missing: '{0} scenarios did not run to their end',
-    claim: 'Scenario', figures: 'Metrics', virtual: 'Virtual time', wall: 'Wall time', cached: 'from the cache', reproduce: 'Run it again',
+    claim: 'Scenario', figures: 'Metrics', virtual: 'Virtual time', lasts: 'Duration', wall: 'Wall time', cached: 'from the cache', reproduce: 'Run it again',
     copy: 'copy', copied: 'copied', notCopied: 'not copied', expected: 'expected', margin: 'margin', nearestOf: 'nearest to an edge of {0}',
     checks: 'Checks besides: {0}. Nearest to an edge:', checksAll: 'Checks besides: {0}', matrix: 'Side by side', differs: 'differs', back: 'All scenarios', nothing: 'Nothing matches these filters.',
     source: 'Source', sourceMissing: 'The source is not at hand where this report was made.', topology: 'Topology and impairments', asked: 'asked', applied: 'applied',
@@ -15,7 +15,7 @@ const words = {
     sequence: 'Time-sequence', sequenceHelp: 'Drag to zoom, double-click to reset. Keys: ← → packet by packet, Enter opens it, + − zoom, 0 resets, Shift with ← → moves.',
     sequenceAxis: 'Sequence numbers (bytes) over time', edge: 'window edge', acks: 'ACKs', sacks: 'SACK blocks', dsacks: 'DSACK blocks', firstSent: 'sent first', again: 'sent again: {0}',
     droppedMark: 'dropped by a rule', lostMark: 'lost on the way', heldMark: 'a rule acted on it', resetMark: 'reset', zeroWindow: 'zero window',
-    thinned: '{0} packets are drawn of {1}: all near events, of the others some. A thin line stands for what was left out.',
+    thinned: '{0} packets are drawn of {1}: first those near events, of the others some. A thin line stands for what was left out.',
     ladder: 'Ladder', ladderHelp: 'Each arrow is a packet, from its sender to where it was seen. Choose one to open it.', folded: '{0} packets like these', unfold: 'unfold', fold: 'fold all',
     more: 'show {0} more', nothingToDraw: 'This scenario has no TCP packets to draw.',
     packet: 'Packet', frame: 'Frame', close: 'close', previous: 'previous', next: 'next', where: 'Where', flags: 'Flags', seq: 'Sequence number', ack: 'Acknowledges',
@@ -33,7 +33,7 @@ const words = {
     title: 'tcplab 报告', language: '语言', theme: '配色', light: '浅色', dark: '深色', auto: '跟随系统',
     scenarios: '场景', captures: '抓包文件', search: '搜索', suite: '套件', label: '标签', verdict: '结论', kernel: '内核', seed: '种子',
     all: '全部', shown: '显示 {0} / {1}', passed: '通过', failed: '失败', skipped: '跳过', missing: '{0} 个场景未运行完',
-    claim: '场景', figures: '指标', virtual: '虚拟时间', wall: '实际耗时', cached: '来自缓存', reproduce: '重新运行',
+    claim: '场景', figures: '指标', virtual: '虚拟时间', lasts: '时长', wall: '实际耗时', cached: '来自缓存', reproduce: '重新运行',
     copy: '复制', copied: '已复制', notCopied: '复制失败', expected: '期望', margin: '余量', nearestOf: '{0} 个值中最接近边界者',
     checks: '另有 {0} 项检查；最接近边界的是：', checksAll: '另有 {0} 项检查', matrix: '并排比较', differs: '有差异', back: '所有场景', nothing: '没有符合条件的场景。',
     source: '源代码', sourceMissing: '生成报告时找不到源代码。', topology: '拓扑与链路损伤', asked: '请求值', applied: '实际值',
@@ -42,7 +42,7 @@ const words = {
     sequence: '时间-序列号图', sequenceHelp: '拖动缩放，双击复位。按键：← → 逐包移动，Enter 打开，+ − 缩放，0 复位，Shift + ← → 平移。',
     sequenceAxis: '序列号（字节）随时间的变化', edge: '窗口右边界', acks: 'ACK', sacks: 'SACK 块', dsacks: 'DSACK 块', firstSent: '首次发送', again: '重传：{0}',
     droppedMark: '被规则丢弃', lostMark: '途中丢失', heldMark: '规则作用于此', resetMark: '复位', zeroWindow: '零窗口',
-    thinned: '共 {1} 个包，绘出 {0} 个：事件附近全部保留，其余抽取。细线表示省略的部分。',
+    thinned: '共 {1} 个包，绘出 {0} 个：优先保留事件附近的包，其余抽取。细线表示省略的部分。',
     ladder: '时序梯形图', ladderHelp: '每个箭头是一个包，从发送方到被看到的位置。选择即可打开。', folded: '{0} 个类似的包', unfold: '展开', fold: '全部折叠',
     more: '再显示 {0} 个', nothingToDraw: '此场景没有可绘制的 TCP 包。',
     packet: '数据包', frame: '帧', close: '关闭', previous: '上一个', next: '下一个', where: '位置', flags: '标志', seq: '序列号', ack: '确认号',
@@ -64,6 +64,12 @@ const chineseCauses = {
   'fast open': 'Fast Open', 'path MTU': '路径 MTU', unexplained: '原因不明',
 };
 
+/** Series and units in Chinese, by their English names. @type {Record<string, string>} */
+const chineseSeries = {
+  'in flight': '在途', 'in flight (capture)': '在途（抓包）', goodput: '有效吞吐量', 'pacing rate': '发送节奏', 'delivery rate': '交付速率', "BBR's bandwidth": 'BBR 带宽',
+  "BBR's min RTT": 'BBR 最小 RTT', 'pacing gain': '节奏增益', queue: '队列', segments: '段', bytes: '字节', packets: '包',
+};
+
 let currentLanguage = 'en';
 
 /**
@@ -78,6 +84,9 @@ function t(key, ...values) {
 
 /** @param {string} name */
 function causeText(name) { return currentLanguage === 'zh' ? chineseCauses[name] ?? name : name; }
+
+/** @param {string} name */
+function seriesName(name) { return currentLanguage === 'zh' ? chineseSeries[name] ?? name : name; }
 
 /** @param {string} verdict */
 function verdictText(verdict) { return words[currentLanguage][verdict] ?? verdict; }
