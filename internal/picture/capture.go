@@ -271,6 +271,7 @@ func (p *Picture) finish() {
 	for i := range p.Connections {
 		p.orderViews(&p.Connections[i])
 	}
+	p.roundTrips()
 	p.goodput()
 	for _, s := range p.Series {
 		if n := len(s.Times); n > 0 {

@@ -88,6 +88,7 @@ func (p *Picture) match(sent, packets []int, place int, fate Fate) {
 		func(s analysis.Segment) bool { return p.Packets[s.Frame].Place == place }) {
 		for _, arrived := range t.Arrived {
 			p.Packets[arrived.Frame].Sent = t.Sent.Frame
+			p.Packets[arrived.Frame].Window = p.Packets[t.Sent.Frame].Window // of what was never sent the scale is not known
 		}
 		if len(t.Arrived) > 0 && fate != Unknown {
 			p.Packets[t.Sent.Frame].Fate = fate

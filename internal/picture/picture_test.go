@@ -60,7 +60,7 @@ func TestTailLoss(t *testing.T) {
 	}
 	for i, d := range dropped {
 		s := p.Packets[d.Sent]
-		if d.Rule == picture.None || s.Seq != d.Seq || s.At > d.At || s.Frame != sent[i].Frame {
+		if d.Rule == picture.None || s.Seq != d.Seq || s.Window != d.Window || s.At > d.At || s.Frame != sent[i].Frame {
 			t.Errorf("dropped %+v, sent %+v", d, s)
 		}
 	}
@@ -199,6 +199,30 @@ func TestSeries(t *testing.T) {
 	}
 	if want := float64(got.Connections[0].Views[0].Summary.Client.Bytes - got.Connections[0].Views[0].Summary.Client.BytesAgain); sum < want || sum > want+3 {
 		t.Errorf("goodput adds up to %v bytes of %v", sum, want)
+	}
+}
+
+// Round trips are those of package analysis, which measures them in its own way.
+func TestRoundTrips(t *testing.T) {
+	for _, name := range []string{"tailloss", "deadreceiver", "halfclose"} {
+		p, _ := of(t, name)
+		for _, v := range p.Connections[0].Views {
+			for fromServer, want := range map[bool]analysis.Times{true: v.Summary.Client.RTT, false: v.Summary.Server.RTT} {
+				var got []time.Duration
+				for _, k := range p.Packets {
+					if k.Place == v.Place && k.FromServer == fromServer && k.RTT > 0 {
+						got = append(got, k.RTT)
+					}
+				}
+				if len(got) == 0 && want.Count == 0 {
+					continue
+				}
+				// Analysis measures each segment that an ACK covers, this the newest of them: so there are fewer, and no longer ones.
+				if len(got) == 0 || len(got) > want.Count || slices.Min(got) != want.Min || slices.Max(got) > want.Max {
+					t.Errorf("%s at %s: %d round trips of %v to %v; analysis has %+v", name, p.Places[v.Place].Name, len(got), slices.Min(got), slices.Max(got), want)
+				}
+			}
+		}
 	}
 }
 

@@ -172,9 +172,12 @@ function ladder(scenario, view, open) {
     for (const s of lay.silences) {
       picture.append(svg('text', { class: 'silence', x: (x(0) + x(names.length - 1)) / 2, y: s.y + 8, 'text-anchor': 'middle' }, `⋯ ${duration(s.ns)} ⋯`));
     }
+    const labels = svg('g', { class: 'labels', 'aria-hidden': 'true' }); // above all lines; the arrows have them as their names
     rows.forEach((row, n) => {
-      if (row.kind === 'arrow') picture.append(arrowPicture(row.arrow, lay.yOfRow.get(n) || 0, lay.yOfTime, x, narrow));
+      if (row.kind === 'arrow') picture.append(arrowPicture(row.arrow, lay.yOfRow.get(n) || 0, lay.yOfTime, x, narrow, labels));
     });
+    labels.append(...labels.querySelectorAll('.death')); // above all labels
+    picture.append(labels);
     rows.forEach((row, n) => {
       if (row.kind === 'fold') picture.append(foldRow(row, lay.yOfRow.get(n) || 0, x(0), x(names.length - 1)));
     });
@@ -195,8 +198,9 @@ function ladder(scenario, view, open) {
    * @param {Map<number, number>} yOfTime
    * @param {(column: number) => number} x
    * @param {boolean} narrow
+   * @param {Element} labels
    */
-  function arrowPicture(a, y, yOfTime, x, narrow) {
+  function arrowPicture(a, y, yOfTime, x, narrow, labels) {
     const p = a.packet, step = a.to > a.from ? 1 : -1;
     const cause = p.cause >= 0 ? scenario.names.causes[p.cause] : '';
     const points = a.seen.map((s) => [x(s.column), yOfTime.get(s.at) ?? y]);
@@ -228,11 +232,10 @@ function ladder(scenario, view, open) {
       'data-packet': p.index, 'aria-label': `${t('frame')} ${p.frame}, ${moment(p.at)}: ${packetText(p)}${note ? ', ' + note : ''}`, onclick: openIt, onkeydown: onEnter(openIt) },
     svg('polyline', { class: 'hit', points: points.map((q) => q.join()).join(' ') }),
     svg('polyline', { class: 'line', points: points.map((q) => q.join()).join(' '), style: cause ? { stroke: `var(${causeColours[cause]})` } : {} }),
-    a.death
-      ? svg('path', { class: 'death', d: `M${end[0] - 6},${end[1] - 6} l12,12 m0,-12 l-12,12` })
-      : svg('polygon', { class: 'head', points: `${end[0]},${end[1]} ${tip(0.35)} ${tip(-0.35)}`, style: cause ? { fill: `var(${causeColours[cause]})` } : {} }),
-    svg('text', { x: label0[0] + (toRight ? 8 : -8), y: label0[1] - 4, 'text-anchor': toRight ? 'start' : 'end' }, label),
+    !a.death && svg('polygon', { class: 'head', points: `${end[0]},${end[1]} ${tip(0.35)} ${tip(-0.35)}`, style: cause ? { fill: `var(${causeColours[cause]})` } : {} }));
+    labels.append(svg('text', { class: a.death, x: label0[0] + (toRight ? 8 : -8), y: label0[1] - 4, 'text-anchor': toRight ? 'start' : 'end' }, label),
     svg('text', { class: 'time', x: 2, y: y + 3 }, narrow ? duration(p.at) : shortMoment(p.at)));
+    if (a.death) labels.append(svg('path', { class: 'death', d: `M${end[0] - 6},${end[1] - 6} l12,12 m0,-12 l-12,12` }));
     return g;
   }
 
