@@ -175,8 +175,8 @@ function sequencePlot(scenario, view, axis, open) {
       if (cause && letters) {
         c.fillStyle = c.strokeStyle;
         c.font = `bold ${12 * ratio}px system-ui, sans-serif`;
-        c.textAlign = 'center';
-        c.fillText(causeLetters[cause] || '?', x, Math.max(high - 4 * ratio, top + 12 * ratio));
+        c.textAlign = 'left'; // beside it: above it SACK blocks begin
+        c.fillText(causeLetters[cause] || '?', x + 8 * ratio, (high + bottom) / 2 + 4 * ratio);
       }
     }
     const deaths = visible.filter((m) => m.kind === 'dropped' || m.kind === 'lost').length;
