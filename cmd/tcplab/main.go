@@ -84,6 +84,6 @@ the same bytes.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(newRun(), newList(), endsAtOnce(newAnalyze()), newSetup(), newKernels(), newDoctor(),
-		endsAtOnce(newReport()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newTune()), newProbe(), endsAtOnce(newDecode()), newPeer())
+		endsAtOnce(newReport()), endsAtOnce(newShow()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newTune()), newProbe(), endsAtOnce(newDecode()), newPeer())
 	return root
 }

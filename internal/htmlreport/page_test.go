@@ -124,7 +124,8 @@ func TestNumbersAreTheCaptures(t *testing.T) {
 // The same report gives the same page: it may be kept and compared.
 func TestSameBytes(t *testing.T) {
 	report := testReport(t)
-	if pageOf(t, report, Options{}) != pageOf(t, report, Options{}) {
+	first := pageOf(t, report, Options{})
+	if second := pageOf(t, report, Options{}); first != second {
 		t.Error("two pages of one report differ")
 	}
 }

@@ -39,6 +39,11 @@ func Hostile(t testing.TB) results.Report {
 	t.Helper()
 	dir := t.TempDir()
 	bound := 1.0
+	quoted, err := json.Marshal(Attack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	attack := string(quoted)
 	record := &results.Record{
 		Suite: "suite " + Attack, Scenario: "scenario " + Attack, Labels: []string{Attack}, Verdict: results.Failed, Clock: results.ClockReal,
 		Failure: &results.Failure{Message: Attack, Location: Attack}, Kernel: results.Uname{Release: Attack},
@@ -47,8 +52,8 @@ func Hostile(t testing.TB) results.Report {
 			Hosts: []results.Host{{Name: "a" + Attack, Addresses: []string{Attack}, Sysctls: map[string]string{Attack: Attack}}, {Name: "b", Addresses: []string{"192.0.2.2/24"}}},
 			Links: []results.Link{{Ends: [2]string{"a" + Attack + "/x", "b/y"}}},
 		},
-		Impairments: []results.Impairment{{End: Attack, Direction: Attack, Asked: json.RawMessage(`{"name": ` + jsonText(Attack) + `}`), Notes: []string{Attack}}},
-		Peers:       []results.Peer{{Name: Attack, Host: Attack, Program: Attack, Result: json.RawMessage(jsonText(Attack)), Error: Attack}},
+		Impairments: []results.Impairment{{End: Attack, Direction: Attack, Asked: json.RawMessage(`{"name": ` + attack + `}`), Notes: []string{Attack}}},
+		Peers:       []results.Peer{{Name: Attack, Host: Attack, Program: Attack, Result: json.RawMessage(attack), Error: Attack}},
 		Counters:    []results.CounterDiff{{Host: Attack, Diff: map[string]int64{Attack: 1}}},
 		Queues:      []results.Queue{{End: Attack, Kind: Attack}},
 		Captures:    []results.Capture{{File: "capture.pcapng", Interfaces: []results.CaptureInterface{{End: Attack}}}},
@@ -61,7 +66,7 @@ func Hostile(t testing.TB) results.Report {
 	if err := os.WriteFile(filepath.Join(dir, "capture.pcapng"), Capture(t), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	hits := `[{"end": ` + jsonText(Attack) + `, "hits": [{"at_ns": 1, "rule": ` + jsonText(Attack) + `, "action": ` + jsonText(Attack) + `, "done": true, "length": 54, "packet": "zz"}]}]`
+	hits := `[{"end": ` + attack + `, "hits": [{"at_ns": 1, "rule": ` + attack + `, "action": ` + attack + `, "done": true, "length": 54, "packet": "zz"}]}]`
 	if err := os.WriteFile(filepath.Join(dir, "rules.json"), []byte(hits), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -70,11 +75,6 @@ func Hostile(t testing.TB) results.Report {
 		t.Fatal(err)
 	}
 	return results.Report{Records: []*results.Record{read}}
-}
-
-func jsonText(s string) string {
-	text, _ := json.Marshal(s) // of a string there is no error
-	return string(text)
 }
 
 // Capture is a capture that has the attack wherever a capture has text, and in its payload.
