@@ -39,14 +39,6 @@ type decodedPacket struct {
 	Values []*string `json:"v"`
 }
 
-// fields are a packet's headers.
-type fields []header.Header
-
-// key is what packets are known by, however many are left out.
-func key(p *picture.Picture, i int) int {
-	return p.Places[p.Packets[i].Place].Capture<<40 | p.Packets[i].Frame
-}
-
 // choose are the indices of so many packets, in order: those that are something to look at first, then from the beginning.
 func choose(p *picture.Picture, most int) []int {
 	wanted := make([]int, len(p.Packets))
@@ -63,16 +55,22 @@ func choose(p *picture.Picture, most int) []int {
 }
 
 // decode decodes so many packets.
-func decode(p *picture.Picture, files []string, most int) map[int]fields {
-	all := map[int]fields{}
+func decode(p *picture.Picture, files []string, most int) decodedPackets {
+	type key struct{ capture, frame int }
+	wanted := map[key]int{}
 	last := make([]int, len(files)) // frames of each file
 	for _, i := range choose(p, most) {
-		all[key(p, i)] = nil
-		if capture := p.Places[p.Packets[i].Place].Capture; capture < len(last) {
-			last[capture] = max(last[capture], p.Packets[i].Frame)
+		capture, frame := p.Places[p.Packets[i].Place].Capture, p.Packets[i].Frame
+		wanted[key{capture, frame}] = i
+		if capture < len(last) {
+			last[capture] = max(last[capture], frame)
 		}
 	}
+	s := shaper{decodedPackets: &decodedPackets{Shapes: [][]headerShape{}, Packets: []decodedPacket{}}, known: map[string]int{}, before: map[int][]string{}}
 	for capture, file := range files {
+		if last[capture] == 0 {
+			continue
+		}
 		reader, err := analysis.Open(file)
 		if err != nil {
 			continue // the picture says so
@@ -81,22 +79,11 @@ func decode(p *picture.Picture, files []string, most int) map[int]fields {
 			if f.Frame > last[capture] {
 				break
 			}
-			if _, yes := all[capture<<40|f.Frame]; yes {
-				all[capture<<40|f.Frame] = header.Decode(f.LinkType, f.Data, f.Length)
+			if i, yes := wanted[key{capture, f.Frame}]; yes {
+				s.add(i, header.Decode(f.LinkType, f.Data, f.Length))
 			}
 		}
 		_ = reader.Close() // read only: there is nothing that an error could tell
-	}
-	return all
-}
-
-// pick has the fields of so many packets, of those that were decoded.
-func pick(p *picture.Picture, known map[int]fields, most int) decodedPackets {
-	s := shaper{decodedPackets: &decodedPackets{Shapes: [][]headerShape{}, Packets: []decodedPacket{}}, known: map[string]int{}, before: map[int][]string{}}
-	for _, i := range choose(p, most) {
-		if headers := known[key(p, i)]; headers != nil {
-			s.add(i, headers)
-		}
 	}
 	return *s.decodedPackets
 }

@@ -55,7 +55,7 @@ type part struct {
 
 	picture *picture.Picture // once it was loaded, with as many packets as there may be at first
 	packets int              // it has in truth
-	fields  map[int]fields
+	decoded int              // packets whose fields are in it
 	detail  detail
 	encoded string
 }
@@ -67,7 +67,7 @@ func (p *part) encode() error {
 		p.load = nil // it may hold all packets
 		p.packets = len(whole.Packets)
 		p.picture = whole.Reduce(p.detail.packets)
-		p.fields = decode(p.picture, p.files, p.detail.decoded)
+		p.decoded = min(p.detail.decoded, len(p.picture.Packets))
 	}
 	encoded, err := p.encodeAt(p.detail)
 	p.encoded = encoded
@@ -75,7 +75,7 @@ func (p *part) encode() error {
 }
 
 func (p *part) encodeAt(d detail) (string, error) {
-	b, content := drawing(p.picture, p.fields, d)
+	b, content := drawing(p.picture, p.files, d)
 	content["packets_total"] = p.packets
 	for name, value := range p.content {
 		content[name] = value
@@ -95,7 +95,7 @@ func (p *part) shrink(size int) error {
 		}
 		// A twentieth less than what is in proportion, for it not to take many rounds.
 		factor := 0.95 * float64(max(0, size-len(least))) / float64(max(1, len(p.encoded)-len(least)))
-		p.detail = detail{int(float64(min(p.detail.packets, len(p.picture.Packets))) * factor), int(float64(min(p.detail.decoded, len(p.fields))) * factor)}
+		p.detail = detail{int(float64(min(p.detail.packets, len(p.picture.Packets))) * factor), int(float64(min(p.detail.decoded, p.decoded)) * factor)}
 		if err := p.encode(); err != nil {
 			return err
 		}
@@ -268,12 +268,19 @@ func quote(word string) string {
 // packed again with fewer packets.
 func pack(parts []*part, size int) error {
 	// Of many scenarios few need much more than their share: what certainly does not fit is not packed to be thrown away.
-	const bytesEach, decodedEach, times = 12, 40, 6
+	const bytesEach, decodedEach, times = 12, 40, 4
 	share := size / max(1, len(parts))
 	for _, p := range parts {
 		p.detail = detail{min(most.packets, times*share/bytesEach), min(most.decoded, times*share/decodedEach)}
 	}
-	if err := each(parts, (*part).encode); err != nil {
+	first := func(p *part) error {
+		err := p.encode()
+		if len(p.encoded) <= share {
+			p.picture = nil // it need not be made smaller
+		}
+		return err
+	}
+	if err := each(parts, first); err != nil {
 		return err
 	}
 	for range 3 {

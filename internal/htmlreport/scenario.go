@@ -88,14 +88,14 @@ type detail struct {
 }
 
 // drawing is a picture as the page has it.
-func drawing(p *picture.Picture, known map[int]fields, d detail) (*block, map[string]any) {
+func drawing(p *picture.Picture, files []string, d detail) (*block, map[string]any) {
 	small := p.Reduce(d.packets)
 	b := &block{}
 	addPackets(b, small)
 	content := map[string]any{
 		"hosts": present(small.Hosts), "places": places(small), "captures": present(small.Captures), "connections": connections(small),
 		"rules": present(small.Rules), "bands": present(small.Bands), "steps": present(small.Steps), "notes": present(small.Notes),
-		"end_ns": small.End, "series": present(addSeries(b, small)), "decoded": pick(small, known, d.decoded),
+		"end_ns": small.End, "series": present(addSeries(b, small)), "decoded": decode(small, files, d.decoded),
 	}
 	return b, content
 }
