@@ -5,6 +5,8 @@ SEED   ?= 1
 ARGS   ?=
 # What make lab shows first, so that one table is there long before all scenarios have run.
 FIRST  := ./scenarios/handshake --focus 'completes a three-way handshake in one RTT'
+# How many scenarios of a suite may share a guest, in make lab and make seeds: 1 is a guest for each, and three times the work.
+SHARE  ?= 16
 # For make seeds: which seeds, on which kernels.
 SEEDS   ?= 1-20
 KERNELS ?= 6.1,6.12,newest
@@ -35,12 +37,12 @@ BOOTS_GUESTS = $(shell internal/testenv/packages boots)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-lab: hello setup ## run the scenario suites, print a table, write results/ and results/report.html (SUITES=, SEED=, ARGS=)
+lab: hello setup ## run the scenario suites, print a table, write results/ and results/report.html (SUITES=, SEED=, SHARE=, ARGS=)
 ifeq ($(SUITES)$(ARGS),./scenarios/...)
 	@[ -e results/latest ] || { echo 'One scenario first:'; $(TCPLAB) run $(FIRST) --seed $(SEED) || [ $$? = 1 ] || exit; echo; }
 endif
 	@mkdir -p results
-	$(TCPLAB) run $(SUITES) --seed $(SEED) --report html=results/report.html $(ARGS)
+	$(TCPLAB) run $(SUITES) --seed $(SEED) --share $(SHARE) --report html=results/report.html $(ARGS)
 
 hello:
 	@[ -e $(TCPLAB) ] || printf '%s\n' \
@@ -76,9 +78,9 @@ reproducible: $(TCPLAB) ## run the suites twice with one seed and once with anot
 	@$(TCPLAB) setup --virtual
 	$(TCPLAB) reproducible $(SUITES) --seed $(SEED)
 
-seeds: $(TCPLAB) ## run everything with many seeds on all kernels; no expectation may hang on luck (SEEDS=, KERNELS=)
+seeds: $(TCPLAB) ## run everything with many seeds on all kernels; no expectation may hang on luck (SEEDS=, KERNELS=, SHARE=)
 	@$(TCPLAB) setup --virtual
-	$(TCPLAB) seeds $(SUITES) --seeds $(SEEDS) --kernel $(KERNELS) $(ARGS)
+	$(TCPLAB) seeds $(SUITES) --seeds $(SEEDS) --kernel $(KERNELS) --share $(SHARE) $(ARGS)
 
 kernels: ID := kernels-$(shell date +%Y%m%dT%H%M%S)
 kernels: $(TCPLAB) ## run the suites on all kernels, compare, and write docs/kernels.md (KERNELS=)

@@ -34,7 +34,8 @@
 // spec that compares what several others have measured compares zeros, and may well pass. Measure in one spec what it
 // compares, or use an Ordered container: it runs whole and in order, in one guest, with its BeforeAll and what its specs
 // share. There is no way to know where state is shared otherwise. On the real clock a suite is one process, where such a
-// spec depends on the order, and on what a filter leaves out.
+// spec depends on the order, and on what a filter leaves out. With tcplab run --share, and so in make lab, several specs of a
+// suite run in one guest as well: what such a spec finds there depends on who came before it.
 //
 // # Peers
 //

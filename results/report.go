@@ -229,9 +229,12 @@ func (s skip) String() string {
 // measured.
 const busyLimit = 80
 
+// TooBusy reports whether the guest's processor was so busy that metrics may be the machine's, and not TCP's.
+func (r *Record) TooBusy() bool { return r.Busy != nil && !r.Busy.Allowed && r.Busy.Most > busyLimit }
+
 // tooBusy says that a record's metrics may be the machine's, or is empty.
 func tooBusy(r *Record) string {
-	if r.Busy == nil || r.Busy.Allowed || r.Busy.Most <= busyLimit {
+	if !r.TooBusy() {
 		return ""
 	}
 	return fmt.Sprintf("the guest was busy for %.0f %% of %v, from %v on: its metrics may be the machine's. Give it a slower link, "+

@@ -1,21 +1,27 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
-	"slices"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/internal/text"
 )
 
 func newAnalyze() *cobra.Command {
 	var asJSON, findingsOnly, all bool
-	var chosen choice
+	var choice analysis.Choice
+	var hosts []string
+	var ports []uint
+	follow, asHex := -1, false
 	command := &cobra.Command{
 		Use:   "analyze FILE...",
 		Short: "Say what happened in a packet capture, and why",
@@ -29,18 +35,29 @@ Stream and frame numbers match Wireshark's, except that each interface is number
 stream. It exits with 1 if a file could not be read to its end; what could be read is printed.`,
 		Example: `  tcplab analyze results/latest/*/*/capture.pcapng
   tcpdump -i eth0 -c 1000 -w - tcp | tcplab analyze -
+  tcplab analyze capture.pcapng --host 192.0.2.7 --from 10s --to 20s
+  tcplab analyze capture.pcapng --stream 3 --frames
+  tcplab analyze capture.pcapng --follow 3
   tcplab analyze --json capture.pcapng | jq '.files[].conversations[].findings'`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
+			if err := choose(&choice, hosts, ports); err != nil {
+				return err
+			}
+			if command.Flags().Changed("follow") {
+				return followAll(command, args, follow, asHex, asJSON)
+			}
+			// The text counts the others, in JSON only conversations with findings are of use then.
+			choice.Findings = findingsOnly && asJSON
+			full := all || len(choice.Streams)+len(choice.Hosts)+len(choice.Ports) > 0
+			if !full && !asJSON {
+				choice.Most = overviewFrom + 1
+			}
 			document := analysis.Document{Schema: analysis.SchemaVersion, Files: []*analysis.Report{}}
 			var unread []error
 			damaged := false
 			for _, file := range args {
-				report, err := analyze(command.InOrStdin(), file)
-				if err == nil {
-					chosen.sick = findingsOnly && asJSON // the text counts the others
-					err = chosen.choose(report)
-				}
+				report, err := analyze(command, file, choice)
 				if err != nil {
 					unread = append(unread, err)
 					continue
@@ -51,7 +68,7 @@ stream. It exits with 1 if a file could not be read to its end; what could be re
 				damaged = damaged || report.Damaged
 				document.Files = append(document.Files, report)
 			}
-			if err := write(command.OutOrStdout(), document, asJSON, findingsOnly, all || chosen.named()); err != nil {
+			if err := write(command.OutOrStdout(), document, asJSON, findingsOnly, full); err != nil {
 				return err
 			}
 			switch {
@@ -67,10 +84,38 @@ stream. It exits with 1 if a file could not be read to its end; what could be re
 	flags.BoolVar(&asJSON, "json", false, "print JSON, of the schema in docs/analysis.md")
 	flags.BoolVar(&findingsOnly, "findings", false, "print only what went wrong (with --json: only conversations with findings)")
 	flags.BoolVar(&all, "all", false, fmt.Sprintf("print all conversations in full; of more than %d there is an overview otherwise", overviewFrom))
-	flags.IntSliceVar(&chosen.streams, "stream", nil, "print only the conversation of that number (may be given several times)")
-	flags.StringSliceVar(&chosen.hosts, "host", nil, "print only conversations of that IP address (may be given several times)")
-	flags.UintSliceVar(&chosen.ports, "port", nil, "print only conversations of that port (may be given several times)")
+	flags.IntSliceVar(&choice.Streams, "stream", nil, "print only the conversation of that number (may be given several times)")
+	flags.StringSliceVar(&hosts, "host", nil, "print only conversations of that IP address (may be given several times)")
+	flags.UintSliceVar(&ports, "port", nil, "print only conversations of that port (may be given several times)")
+	flags.DurationVar(&choice.From, "from", 0, "print only conversations that did not end before that time since the first packet, such as 1m30s")
+	flags.DurationVar(&choice.To, "to", 0, "print only conversations that had begun by that time since the first packet")
+	flags.BoolVar(&choice.Frames, "frames", false, "list each frame with Wireshark's marks and the cause of a retransmission (with --json: as frames)")
+	flags.IntVar(&follow, "follow", -1, "print what the programs said in the conversation of that number, in order and once, and nothing else")
+	flags.BoolVar(&asHex, "hex", false, "with --follow: print bytes in hexadecimal, too")
+	command.MarkFlagsMutuallyExclusive("follow", "findings")
+	command.MarkFlagsMutuallyExclusive("follow", "frames")
 	return command
+}
+
+// choose completes a choice by what was given as text, and refuses what no capture can have.
+func choose(choice *analysis.Choice, hosts []string, ports []uint) error {
+	for _, h := range hosts {
+		address, err := netip.ParseAddr(h)
+		if err != nil {
+			return fmt.Errorf("--host %s is not an IP address: %w", h, err)
+		}
+		choice.Hosts = append(choice.Hosts, address)
+	}
+	for _, p := range ports {
+		if p > math.MaxUint16 {
+			return fmt.Errorf("--port %d: ports are 0 to %d", p, math.MaxUint16)
+		}
+		choice.Ports = append(choice.Ports, uint16(p))
+	}
+	if choice.From < 0 || choice.To < 0 || choice.To > 0 && choice.To < choice.From {
+		return fmt.Errorf("--from %v --to %v: times are since the first packet, and the first is not after the second", choice.From, choice.To)
+	}
+	return nil
 }
 
 // standardInput is the file name that stands for it.
@@ -88,53 +133,30 @@ func openCapture(in io.Reader, file string) (*analysis.Reader, error) {
 	return reader, nil
 }
 
-func analyze(in io.Reader, file string) (*analysis.Report, error) {
-	reader, err := openCapture(in, file)
+func analyze(command *cobra.Command, file string, choice analysis.Choice) (*analysis.Report, error) {
+	reader, err := openCapture(command.InOrStdin(), file)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = reader.Close() }() // read only: there is nothing that an error could tell
-	report := analysis.Analyze(reader)
+	defer showProgress(command.Context(), reader, file).Done()
+	report, err := choice.Analyze(reader)
+	if err != nil {
+		return nil, err
+	}
 	if file == standardInput {
 		report.File = "standard input"
 	}
 	return report, nil
 }
 
-// choice is which conversations are asked for: all if it is empty.
-type choice struct {
-	streams []int
-	hosts   []string // addresses
-	ports   []uint
-	sick    bool // those with findings
-}
-
-// named reports whether some are named, which are then printed in full.
-func (c *choice) named() bool { return len(c.streams)+len(c.hosts)+len(c.ports) > 0 }
-
-// choose leaves the conversations that were asked for.
-func (c *choice) choose(report *analysis.Report) error {
-	for _, n := range c.streams {
-		if n < 0 || n >= len(report.Conversations) {
-			return fmt.Errorf("%s has no stream %d: it has %d, numbered from 0", report.File, n, len(report.Conversations))
-		}
+// showProgress says how much of a capture was read so far.
+func showProgress(ctx context.Context, reader *analysis.Reader, file string) *progress.Task {
+	task := progress.Start(ctx, "read "+file)
+	reader.Progress = func(so analysis.Stats) {
+		task.Set("%s packets, %s TCP segments", humanize.Comma(int64(so.Packets)), humanize.Comma(int64(so.Segments)))
 	}
-	hosts := make([]netip.Addr, len(c.hosts))
-	for i, h := range c.hosts {
-		address, err := netip.ParseAddr(h)
-		if err != nil {
-			return fmt.Errorf("--host %s is not an IP address: %w", h, err)
-		}
-		hosts[i] = address.Unmap()
-	}
-	report.Conversations = slices.DeleteFunc(report.Conversations, func(x analysis.Conversation) bool {
-		a, b := x.Client.Addr, x.Server.Addr
-		return len(c.streams) > 0 && !slices.Contains(c.streams, x.Stream) ||
-			len(hosts) > 0 && !slices.Contains(hosts, a.Addr().Unmap()) && !slices.Contains(hosts, b.Addr().Unmap()) ||
-			len(c.ports) > 0 && !slices.Contains(c.ports, uint(a.Port())) && !slices.Contains(c.ports, uint(b.Port())) ||
-			c.sick && len(x.Findings) == 0
-	})
-	return nil
+	return task
 }
 
 // overviewFrom is how many conversations a person reads one after the other.

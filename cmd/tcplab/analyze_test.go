@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -17,6 +19,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/internal/progress"
 )
 
 // The captures are those that the suite "handshake" makes.
@@ -203,4 +206,146 @@ func synFlood(g Gomega, n int) []byte {
 		g.Expect(w.WritePacket(info, b.Bytes())).To(Succeed())
 	}
 	return out.Bytes()
+}
+
+// slowInput takes its time in the middle.
+type slowInput struct {
+	data  []byte
+	after int // so many bytes
+	pause time.Duration
+}
+
+func (s *slowInput) Read(p []byte) (int, error) {
+	if len(s.data) == 0 {
+		return 0, io.EOF
+	}
+	if s.after <= 0 {
+		time.Sleep(s.pause)
+		s.after = len(s.data)
+	}
+	n := copy(p[:min(len(p), s.after)], s.data)
+	s.data, s.after = s.data[n:], s.after-n
+	return n, nil
+}
+
+// What takes long says so, but not in the midst of what other programs read.
+func TestProgressIsNotInTheData(t *testing.T) {
+	input, err := os.ReadFile(unanswered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		var out bytes.Buffer
+		display := progress.New(&out) // as main has it
+		root := newRoot()
+		root.SetIn(&slowInput{data: input, after: 500, pause: time.Minute})
+		root.SetOut(display)
+		root.SetErr(io.Discard)
+		root.SetArgs([]string{"analyze", "--json", "-"})
+		g.Expect(root.ExecuteContext(progress.With(t.Context(), display))).To(Succeed())
+		display.Close()
+		g.Expect(document(g, out.String()).Files).To(HaveLen(1))
+	})
+}
+
+func TestAnalyzeFrames(t *testing.T) {
+	g := NewWithT(t)
+	output, _, err := analyzeCommand(nil, "--frames", unanswered)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(And(
+		MatchRegexp(`(?m)^ +1 +0\.000000  -->  SYN +0 +0 +64240$`),
+		MatchRegexp(`(?m)^ +2 +1\.0\d+  -->  SYN +0 +0 +64240  retransmission, cause: syn$`)))
+
+	output, _, err = analyzeCommand(nil, "--json", "--frames", refused, unanswered)
+	g.Expect(err).NotTo(HaveOccurred())
+	files := document(g, output).Files
+	frames := files[0].Conversations[0].Frames
+	g.Expect(frames).To(HaveLen(2))
+	g.Expect(frames[0]).To(HaveField("From", "client"))
+	g.Expect(frames[1]).To(And(HaveField("From", "server"), HaveField("Flags", "RST ACK"), HaveField("Ack", uint32(1))))
+	g.Expect(files[1].Conversations[0].Frames).To(HaveLen(7))
+	g.Expect(files[1].Conversations[0].Frames[6]).To(And(HaveField("Cause", "syn"), HaveField("Marks", []string{"retransmission"})))
+}
+
+func TestAnalyzeChoice(t *testing.T) {
+	g := NewWithT(t)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--host", "10.0.1.1"}, "1 conversation,"},
+		{[]string{"--host", "10.0.1.2"}, "0 conversations,"},
+		{[]string{"--port", "80"}, "1 conversation,"},
+		{[]string{"--port", "81"}, "0 conversations,"},
+		{[]string{"--from", "1s", "--to", "2s"}, "1 conversation,"}, // before, between and after
+		{[]string{"--from", "24h"}, "0 conversations,"},
+	} {
+		output, _, err := analyzeCommand(nil, append(c.args, unanswered)...)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(output).To(ContainSubstring(c.want), "%v", c.args)
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--stream", "1"}, "has no stream 1: it has 1, numbered from 0"},
+		{[]string{"--host", "x"}, "--host x is not an IP address"},
+		{[]string{"--port", "65536"}, "--port 65536: ports are 0 to 65535"},
+		{[]string{"--from", "2s", "--to", "1s"}, "--from 2s --to 1s: times are since the first packet"},
+		{[]string{"--follow", "1"}, "there is no stream 1: it has 1, numbered from 0"},
+		{[]string{"--follow", "0", "--frames"}, "none of the others can be"},
+	} {
+		_, _, err := analyzeCommand(nil, append(c.args, unanswered)...)
+		g.Expect(err).To(MatchError(ContainSubstring(c.want)), "%v", c.args)
+	}
+}
+
+func TestAnalyzeFollow(t *testing.T) {
+	g := NewWithT(t)
+	capture := httpCapture(t)
+	output, _, err := analyzeCommand(capture, "--follow", "0", "-")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(Equal("--> client, frame 1, 0.000000 s\nGET / HTTP/1.0\n\n<-- server, frame 2, 0.001000 s\n?[2JHello, \n[2 bytes were not captured]\n"))
+	output, _, err = analyzeCommand(capture, "--follow", "0", "--hex", "-")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(And(
+		ContainSubstring("00000010  0d 0a                                             |..|\n<-- server"),
+		ContainSubstring("00000000  1b 5b 32 4a 48 65 6c 6c  6f 2c 20                 |.[2JHello, |\n[2 bytes")))
+	output, _, err = analyzeCommand(capture, "--follow", "0", "--json", "-")
+	g.Expect(err).NotTo(HaveOccurred())
+	var said struct{ Pieces []analysis.Piece }
+	g.Expect(json.Unmarshal([]byte(output), &said)).To(Succeed())
+	g.Expect(said.Pieces).To(HaveLen(3))
+	g.Expect(said.Pieces[2].Missing).To(Equal(2))
+	output, _, err = analyzeCommand(nil, "--follow", "0", unanswered)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(Equal("stream 0 has no payload\n"))
+}
+
+// httpCapture has a request and the beginning of its answer, of which a snap length has cut off the end.
+func httpCapture(t *testing.T) []byte {
+	t.Helper()
+	var file bytes.Buffer
+	w := pcapgo.NewWriter(&file)
+	g := NewWithT(t)
+	g.Expect(w.WriteFileHeader(65535, layers.LinkTypeRaw)).To(Succeed())
+	for i, p := range []struct {
+		from, to byte
+		text     string
+		cut      int
+	}{{1, 2, "GET / HTTP/1.0\r\n\r\n", 0}, {2, 1, "\x1b[2JHello, " + "!\n", 2}} {
+		ip := &layers.IPv4{Version: 4, IHL: 5, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: net.IP{192, 0, 2, p.from}, DstIP: net.IP{192, 0, 2, p.to}}
+		tcp := &layers.TCP{SrcPort: 40000, DstPort: 80, Seq: 100, Ack: 200, ACK: true, PSH: true, Window: 500}
+		if p.from == 2 {
+			tcp.SrcPort, tcp.DstPort, tcp.Seq, tcp.Ack = 80, 40000, 200, 118
+		}
+		g.Expect(tcp.SetNetworkLayerForChecksum(ip)).To(Succeed())
+		buffer := gopacket.NewSerializeBuffer()
+		g.Expect(gopacket.SerializeLayers(buffer, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip, tcp, gopacket.Payload(p.text))).To(Succeed())
+		data := buffer.Bytes()
+		at := time.Unix(1_700_000_000, 0).Add(time.Duration(i) * time.Millisecond)
+		g.Expect(w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(data) - p.cut, Length: len(data)}, data[:len(data)-p.cut])).To(Succeed())
+	}
+	return file.Bytes()
 }

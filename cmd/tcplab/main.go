@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tcplab/tcplab/internal/cell"
 	"github.com/tcplab/tcplab/internal/progress"
 	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/internal/vm/guest"
@@ -29,9 +30,10 @@ const (
 var errFailed = errors.New("failed")
 
 func main() {
-	// Guests run this very program as their /init, and hosts run it as a peer.
+	// Guests run this very program as their /init, hosts as a peer, and a sweep as its suite.
 	guest.Main()
 	peers.Main()
+	cell.Main()
 
 	var interrupted interruption
 	ctx := interrupted.until(context.Background())
@@ -69,6 +71,14 @@ func connect(root *cobra.Command, stdout, stderr io.Writer, colour bool) (flush 
 // complain says why the command could not do what it was asked for.
 func complain(root *cobra.Command, err error) { fmt.Fprintln(root.ErrOrStderr(), "tcplab:", err) }
 
+// printsData is for a command whose standard output is for other programs: what takes long says so on standard error.
+func printsData(command *cobra.Command) *cobra.Command {
+	command.PreRun = func(command *cobra.Command, _ []string) {
+		command.SetContext(progress.With(command.Context(), progress.New(os.Stderr)))
+	}
+	return command
+}
+
 // columns is how wide text is printed: as standard output is, within limits.
 func columns(least, most int) int { return min(max(results.Terminal(os.Stdout).Width, least), most) }
 
@@ -83,7 +93,7 @@ the same bytes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newList(), endsAtOnce(newAnalyze()), newSetup(), newKernels(), newDoctor(),
-		endsAtOnce(newReport()), endsAtOnce(newShow()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newTune()), newProbe(), endsAtOnce(newDecode()), newPeer())
+	root.AddCommand(newRun(), printsData(newList()), endsAtOnce(printsData(newAnalyze())), newSetup(), newKernels(), newDoctor(),
+		endsAtOnce(newReport()), endsAtOnce(newShow()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newTune()), printsData(newProbe()), printsData(newSweep()), printsData(newPapers()), endsAtOnce(newDecode()), newPeer())
 	return root
 }

@@ -49,6 +49,8 @@ func TestBadInputIsRefusedBeforeAnythingIsCompiled(t *testing.T) {
 		{guests, []string{"--memory", "-5"}, "--memory -5: a guest needs 160 MiB or more"},
 		{guests, []string{"--memory", "99999999"}, "--memory 99999999: this machine has "},
 		{all, []string{"-j", "0"}, "--jobs 0: guests side by side are 1 or more"},
+		{guests, []string{"--share", "0"}, "--share 0: scenarios in the same guest are 1 or more"},
+		{guests, []string{"--share", "-2"}, "--share -2: scenarios in the same guest are 1 or more"},
 		{all, []string{"-j", "-3"}, "--jobs -3: guests side by side are 1 or more"},
 		{guests, []string{"--limit", "0s"}, "--limit 0s: a guest needs more than no time"},
 		{guests, []string{"--limit", "-1m"}, "--limit -1m0s: a guest needs more than no time"},

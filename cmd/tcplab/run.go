@@ -70,7 +70,10 @@ tcplab list shows, or compiled ones (*.test). Without any: ` + scenarioSuites + 
 such folder ` + allSuites + `. Arguments after -- go to the test programs.
 
 In virtual time each scenario has a guest of its own; what has passed before with the very
-same inputs (QEMU, kernel, program, arguments, seed) comes from the cache.
+same inputs (QEMU, kernel, program, arguments, seed) comes from the cache. With --share 16 up
+to so many scenarios of a suite run in one guest, one after the other, which takes a third of
+the time. Their records name each other ("together"), and the same run gives the same bytes;
+a scenario that runs alone gives others.
 
 Several kernels (--kernel 6.1,6.12) make a run each, ID-6.1 and ID-6.12, and in the end a
 list of how the others behaved differently than the first.
@@ -144,6 +147,7 @@ func addGuestFlags(command *cobra.Command, session *runner.SessionOptions, optio
 	flags.BoolVar(&options.IPv6, "ipv6", false, "run scenarios that are not bound to IPv4 on IPv6")
 	flags.BoolVar(&options.Fresh, "fresh", false, "do not take passed scenarios from the cache (virtual clock)")
 	flags.IntVarP(&options.Jobs, "jobs", "j", 0, "guests side by side (default: one for each core)")
+	flags.IntVar(&options.Share, "share", 0, "how many scenarios of a suite may run in the same guest, one after the other (default 1, or an Ordered container)")
 	flags.StringArrayVar(&options.Include, "include", nil, "a file, directory or program (with its libraries) to put into the guest, as PATH or PATH=GUESTPATH (repeatable)")
 	flags.StringSliceVar(&session.Modules, "modules", nil, "more kernel modules to load in the guest")
 	flags.IntVar(&options.MemoryMiB, "memory", 0, "of a guest, in MiB (default 512)")
@@ -154,7 +158,7 @@ func addGuestFlags(command *cobra.Command, session *runner.SessionOptions, optio
 // refuseNone refuses numbers that are none: options take a zero for what was not said.
 func refuseNone(command *cobra.Command) error {
 	for name, least := range map[string]string{
-		"jobs": "guests side by side are 1 or more", "limit": "a guest needs more than no time",
+		"jobs": "guests side by side are 1 or more", "share": "scenarios in the same guest are 1 or more", "limit": "a guest needs more than no time",
 		"memory": fmt.Sprintf("a guest needs %d MiB or more (default: %d)", vm.LeastMemoryMiB, vm.DefaultMemoryMiB),
 		"mips":   fmt.Sprintf("a guest has one of %v (default: %d)", vm.Speeds, vm.DefaultMIPS),
 	} {

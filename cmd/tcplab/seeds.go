@@ -19,8 +19,8 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// A sweep is suites run with many seeds, on one or several kernels.
-type sweep struct {
+// A manySeeds is suites run with many seeds, on one or several kernels.
+type manySeeds struct {
 	session runner.SessionOptions
 	options runner.RunOptions
 	seeds   []uint64
@@ -30,7 +30,7 @@ type sweep struct {
 }
 
 func newSeeds() *cobra.Command {
-	var s sweep
+	var s manySeeds
 	var seeds string
 	var percent float64
 	command := &cobra.Command{
@@ -111,7 +111,7 @@ func parseSeeds(text string) ([]uint64, error) {
 }
 
 // run runs what is not known yet, and prints what came of all.
-func (s sweep) run(ctx context.Context, out io.Writer) error {
+func (s manySeeds) run(ctx context.Context, out io.Writer) error {
 	if err := s.options.Check(); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (s sweep) run(ctx context.Context, out io.Writer) error {
 }
 
 // cell runs the suites with one seed, on one kernel.
-func (s sweep) cell(ctx context.Context, session *runner.Session, seed uint64, out io.Writer) error {
+func (s manySeeds) cell(ctx context.Context, session *runner.Session, seed uint64, out io.Writer) error {
 	options := s.options
 	options.Seed = seed
 	options.ID = fmt.Sprintf("%s-seed%d", time.Now().UTC().Format("20060102T150405.000"), seed)
@@ -191,7 +191,7 @@ func drop(run *results.Run) error {
 }
 
 // report prints what came of all runs, and is errFailed if one failed or came too near to an edge.
-func (s sweep) report(records []*results.Record, out io.Writer) error {
+func (s manySeeds) report(records []*results.Record, out io.Writer) error {
 	spreads := results.Spreads(records)
 	fmt.Fprintln(out)
 	if err := results.SpreadTable(out, spreads, s.margin, results.Terminal(os.Stdout)); err != nil {

@@ -186,6 +186,9 @@ type Classifier struct {
 	byAddress   map[endpoints][]*connection // those on interfaces with a name, whatever that is
 	streams     int
 	last        *connection // most segments follow their like
+
+	// over, if not nil, is told which connections are forgotten, see forget.go.
+	over func(streams []int)
 }
 
 // endpoints names a connection. The smaller address and port is the first.
@@ -204,6 +207,7 @@ func (c *Classifier) Add(s Segment) Classified {
 		conn.completeness = SawSYN
 		c.join(conn, half)
 	}
+	conn.lastAt = out.At
 	st := conn.step(&out)
 	out.Stream = conn.stream
 	st.classify()
@@ -262,6 +266,9 @@ func (c *Classifier) open(key endpoints) *connection {
 	}
 	conn := newConnection(key, c.streams)
 	c.streams++
+	if c.over != nil && c.streams%sweepEvery == 0 && c.last != nil {
+		c.forget(c.last.lastAt)
+	}
 	c.connections[key] = conn
 	c.last = conn
 	c.remember(conn)

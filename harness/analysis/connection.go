@@ -10,6 +10,7 @@ type connection struct {
 	sides        [2]side // what a and b sent
 	completeness Completeness
 	lastSYN      time.Duration
+	lastAt       time.Duration // its last segment
 	sawSYN       bool
 	initialRTT   time.Duration
 }
@@ -46,6 +47,8 @@ type side struct {
 	scale  int8   // a shift count, or one of the below
 	// unscaled: the last window was a SYN's, which is never scaled.
 	unscaled bool
+
+	closed bool // it has sent a FIN
 
 	last  Mark // of the last segment
 	sack  [3]Block
@@ -132,6 +135,8 @@ func (c *connection) complete(s *Segment, fresh bool) Completeness {
 	}
 	if has(FlagFIN | FlagACK) {
 		c.completeness |= SawFIN
+		own, _ := c.sidesOf(s)
+		own.closed = true
 	}
 	if has(FlagRST) {
 		c.completeness |= SawRST

@@ -2,7 +2,9 @@ package analysis
 
 import (
 	"iter"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -20,31 +22,6 @@ func (f *Frames) add(frame int) {
 	if len(f.First) < maxFrames {
 		f.First = append(f.First, frame)
 	}
-}
-
-// Times is a range of measured times.
-type Times struct {
-	Count int           `json:"count"` // of measurements
-	Min   time.Duration `json:"min_ns"`
-	Mean  time.Duration `json:"mean_ns"`
-	Max   time.Duration `json:"max_ns"`
-
-	sum, last time.Duration
-}
-
-// add leaves out what a clock that was set back makes negative.
-func (t *Times) add(d time.Duration) {
-	if d < 0 {
-		return
-	}
-	if t.Count == 0 || d < t.Min {
-		t.Min = d
-	}
-	t.Max = max(t.Max, d)
-	t.sum += d
-	t.last = d
-	t.Count++
-	t.Mean = t.sum / time.Duration(t.Count)
 }
 
 // Offer is what a host's SYN said.
@@ -192,6 +169,8 @@ type Conversation struct {
 
 	Close    Close     `json:"close"`              // how it ended
 	Findings []Finding `json:"findings,omitempty"` // what a person should look at
+
+	Frames []Passage `json:"frames,omitempty"` // each of them, if they were asked for, see [Choice]
 }
 
 // Conversations sums up each connection of a capture, in the order of their first
@@ -200,11 +179,14 @@ type Conversation struct {
 // The kernel's events, if there are any, say why segments were retransmitted; see
 // [KernelEvent].
 func Conversations(segments iter.Seq[Classified], events ...KernelEvent) []Conversation {
-	b := newBuilder(events)
+	var all []Conversation
+	b := newBuilder(events, func(c *Conversation) { all = append(all, *c) })
 	for s := range segments {
 		b.add(&s)
 	}
-	return b.finish()
+	all = slices.Grow(all, len(b.open))
+	b.finish()
+	return all
 }
 
 // name is how a side is called in sentences.
@@ -231,32 +213,35 @@ type conversationTracker struct {
 	ecn            ecnState
 
 	timeline
+	keepFrames    bool
 	first, second string        // the interfaces
 	captureEnd    time.Duration // of the whole capture
 	oneWayCapture bool          // no conversation on its interface has both directions
 }
 
-// builder follows the conversations of a capture.
+// builder follows the conversations of a capture, and hands on each when it is over.
 type builder struct {
-	all      []*follower
-	byStream map[int]*follower
-	end      time.Duration // the latest time so far
-	kernel   map[Flow][]kernelRetransmission
+	open   map[int]*follower // by stream
+	done   func(*Conversation)
+	both   map[string]bool // the interfaces of what was handed on and had both directions
+	end    time.Duration   // the latest time so far
+	kernel map[Flow][]kernelRetransmission
 
-	keepResent bool // see Side.Resent
+	frames bool // are kept
+	resent bool // are kept, see Side.Resent
+	spare  conversationTracker
 }
 
-func newBuilder(events []KernelEvent) *builder {
-	return &builder{byStream: make(map[int]*follower), kernel: kernelRetransmissions(events)}
+func newBuilder(events []KernelEvent, done func(*Conversation)) *builder {
+	return &builder{open: make(map[int]*follower), done: done, both: make(map[string]bool), kernel: kernelRetransmissions(events)}
 }
 
 func (b *builder) add(s *Classified) {
 	b.end = max(b.end, s.At)
-	f := b.byStream[s.Stream]
+	f := b.open[s.Stream]
 	if f == nil {
 		f = &follower{}
-		b.byStream[s.Stream] = f
-		b.all = append(b.all, f)
+		b.open[s.Stream] = f
 	}
 	if f.tracker == nil && len(f.waiting) < maxWaiting {
 		f.waiting = append(f.waiting, *s)
@@ -278,25 +263,27 @@ const maxWaiting = 2
 // follow is the tracker, with all segments so far.
 func (b *builder) follow(f *follower) *conversationTracker {
 	if f.tracker == nil {
-		f.tracker = b.open(&f.waiting[0])
-		for i := range f.waiting {
-			f.tracker.add(&f.waiting[i])
-		}
+		f.tracker = new(conversationTracker)
+		b.track(f.tracker, f.waiting)
 		f.waiting = nil
 	}
 	return f.tracker
 }
 
-func (b *builder) open(s *Classified) *conversationTracker {
-	c := &conversationTracker{Conversation: Conversation{
+// track has a tracker begin with some segments.
+func (b *builder) track(c *conversationTracker, segments []Classified) {
+	s := &segments[0]
+	*c = conversationTracker{Conversation: Conversation{
 		Stream: s.Stream, Interface: s.Interface, FirstFrame: s.Frame, Time: writable(s.Time), Start: s.At, End: s.At,
 	}}
 	client := clientOf(s)
-	c.first = s.Interface
+	c.first, c.keepFrames = s.Interface, b.frames
 	c.Client.Addr, c.Server.Addr = client.Src, client.Dst
-	c.client = sideTracker{keepResent: b.keepResent, Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
-	c.server = sideTracker{keepResent: b.keepResent, Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
-	return c
+	c.client = sideTracker{keepResent: b.resent, Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
+	c.server = sideTracker{keepResent: b.resent, Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
+	for i := range segments {
+		c.add(&segments[i])
+	}
 }
 
 // passes names the interfaces, where each has one direction.
@@ -311,7 +298,7 @@ func (c *conversationTracker) passes(name string) {
 // quoted takes note of an ICMP error about a segment of a conversation.
 func (b *builder) quoted(stream int, q *quotation) {
 	b.end = max(b.end, q.At)
-	if f := b.byStream[stream]; f != nil {
+	if f := b.open[stream]; f != nil {
 		c := b.follow(f)
 		if q.Src == c.Client.Addr {
 			c.client.quoted(q)
@@ -334,18 +321,35 @@ func clientOf(s *Classified) Flow {
 	return flow
 }
 
-func (b *builder) finish() []Conversation {
-	done := make([]Conversation, len(b.all))
+// over hands on conversations that both sides have closed, or one has reset, or of which there is nothing but SYNs.
+func (b *builder) over(streams []int) {
+	streams = slices.DeleteFunc(streams, func(stream int) bool { return b.open[stream] == nil })
+	for _, stream := range streams {
+		if f := b.open[stream]; f.seesBoth() {
+			b.both[f.name()] = true
+		}
+	}
+	b.handOn(streams)
+}
+
+// finish hands on the others.
+func (b *builder) finish() { b.handOn(slices.Collect(maps.Keys(b.open))) }
+
+func (b *builder) handOn(streams []int) {
 	oneWay := b.oneWay()
-	b.byStream = nil
-	for i, f := range b.all {
-		c := b.follow(f)
+	slices.Sort(streams)
+	for _, stream := range streams {
+		f := b.open[stream]
+		delete(b.open, stream)
+		c := f.tracker
+		if c == nil {
+			c = &b.spare
+			b.track(c, f.waiting)
+		}
 		c.captureEnd = b.end
 		c.oneWayCapture = oneWay[c.Interface]
-		done[i] = c.finish()
-		b.all[i] = nil
+		b.done(c.finish())
 	}
-	return done
 }
 
 func (c *conversationTracker) add(s *Classified) {
@@ -353,6 +357,15 @@ func (c *conversationTracker) add(s *Classified) {
 	if s.Src != own.Addr {
 		own = &c.server
 	}
+	own.judged = nil
+	copied := c.see(s, own)
+	if c.keepFrames {
+		c.keep(s, own, copied)
+	}
+}
+
+// see learns from a segment, unless it is the copy of another.
+func (c *conversationTracker) see(s *Classified, own *sideTracker) (copied bool) {
 	other := own.other
 	c.LastFrame = s.Frame
 	c.Completeness = s.Completeness
@@ -362,12 +375,12 @@ func (c *conversationTracker) add(s *Classified) {
 	c.clock(s)
 	c.passes(s.Interface)
 	own.probing = own.probes(s)
-	copied := own.copied(s)
+	copied = own.copied(s)
 	own.count(s)
 	if copied && c.back.Count == 0 {
 		own.Copies.add(s.Frame)
 		own.BytesAgain += int64(s.Length)
-		return // what it says was said
+		return true // what it says was said
 	}
 	c.handshake(s, own)
 	c.exchange(s, own)
@@ -383,10 +396,11 @@ func (c *conversationTracker) add(s *Classified) {
 	c.repeat(s, own)
 	own.send(s)
 	own.listen(s, other)
+	return copied
 }
 
-// finish returns what was tracked. It is called once.
-func (c *conversationTracker) finish() Conversation {
+// finish returns what was tracked. It is called once. The tracker may be used again after that.
+func (c *conversationTracker) finish() *Conversation {
 	for _, d := range c.trackers() {
 		d.finish(c.End)
 	}
@@ -394,7 +408,7 @@ func (c *conversationTracker) finish() Conversation {
 	c.SimultaneousOpen = c.client.bothOpen && c.server.bothOpen
 	c.Close.finish(c)
 	c.find()
-	return c.Conversation
+	return &c.Conversation
 }
 
 func (c *conversationTracker) trackers() [2]*sideTracker {

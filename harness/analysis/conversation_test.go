@@ -151,18 +151,19 @@ func TestCauses(t *testing.T) {
 // figures that make sense, text, and JSON that can be read back.
 func checkConversations(t *testing.T, all []Classified) *Report {
 	t.Helper()
-	b := newBuilder(nil)
+	report := &Report{}
+	b := newBuilder(nil, func(c *Conversation) { report.Conversations = append(report.Conversations, *c) })
 	for i := range all {
 		b.add(&all[i])
 	}
-	for _, f := range b.all {
+	for _, f := range b.open {
 		for _, d := range b.follow(f).trackers() {
 			if len(d.passed.ranges) > maxRanges || len(d.flight.live()) > maxUnacked || cap(d.flight.list) > 4*maxUnacked || len(d.row) > maxFrames {
 				t.Fatalf("%+v grows", d)
 			}
 		}
 	}
-	report := &Report{Conversations: b.finish()}
+	b.finish()
 	for _, c := range report.Conversations {
 		for _, d := range c.sides() {
 			if len(d.BackOff) > maxFrames || len(d.Repeated.First) > maxFrames || len(d.BackOff) != len(d.BackOffFrames) {

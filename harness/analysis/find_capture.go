@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -71,24 +72,35 @@ func (d *sideTracker) beyondSYN() bool { return d.Segments > d.syns }
 
 // oneWay returns the interfaces of whose conversations none has both directions, and some are known to have had them.
 func (b *builder) oneWay() map[string]bool {
-	oneWay, both := make(map[string]bool), make(map[string]bool)
-	for _, f := range b.all {
-		c := f.tracker
+	oneWay, both := make(map[string]bool), maps.Clone(b.both)
+	for _, f := range b.open {
 		switch {
-		case c == nil: // too short to know more of it
-			if last := len(f.waiting) - 1; f.waiting[0].Src != f.waiting[last].Src {
-				both[f.waiting[0].Interface] = true
-			}
-		case c.client.Segments > 0 && c.server.Segments > 0:
-			both[c.Interface] = true
-		case c.client.hearsUnseen() || c.server.hearsUnseen():
-			oneWay[c.Interface] = true
+		case f.seesBoth():
+			both[f.name()] = true
+		case f.tracker != nil && (f.tracker.client.hearsUnseen() || f.tracker.server.hearsUnseen()):
+			oneWay[f.name()] = true
 		}
 	}
 	for name := range both {
 		delete(oneWay, name)
 	}
 	return oneWay
+}
+
+// seesBoth reports whether both directions were captured so far.
+func (f *follower) seesBoth() bool {
+	if c := f.tracker; c != nil {
+		return c.client.Segments > 0 && c.server.Segments > 0
+	}
+	return f.waiting[0].Src != f.waiting[len(f.waiting)-1].Src
+}
+
+// name is that of the interface.
+func (f *follower) name() string {
+	if f.tracker != nil {
+		return f.tracker.Interface
+	}
+	return f.waiting[0].Interface
 }
 
 // findGaps demands an ACK of what was not captured. A loss on the way to the capture point looks like it, but is not acknowledged before

@@ -3,7 +3,9 @@ package analysis
 import (
 	"bufio"
 	"cmp"
+	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,14 +14,119 @@ import (
 // maxGroups is how many lines an overview has, as long as groups can be made larger.
 const maxGroups = 200
 
+// overview is what there is to say of many conversations, of which none is kept.
+type overview struct {
+	count    int
+	kinds    []FindingKind // as they came
+	of       map[FindingKind]int
+	byServer map[groupKey]*group // nil if there are too many
+	byKinds  map[groupKey]*group
+}
+
+type groupKey struct {
+	findings string
+	server   netip.AddrPort // of all; zero if they have several
+}
+
 // group are conversations of which the same was found.
 type group struct {
-	findings string // the kinds
-	kinds    int
-	server   netip.AddrPort // of all; zero if they have several
-	first    *Conversation
-	last     int // stream
-	count    int
+	key         groupKey
+	kinds       int            // of findings
+	client, to  netip.AddrPort // of the first
+	first, last int            // streams
+	count       int
+}
+
+func newOverview() *overview {
+	return &overview{of: make(map[FindingKind]int), byServer: make(map[groupKey]*group), byKinds: make(map[groupKey]*group)}
+}
+
+func (o *overview) add(c *Conversation) {
+	o.count++
+	kinds := kindsOf(c)
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		if o.of[k] == 0 {
+			o.kinds = append(o.kinds, k)
+		}
+		o.of[k]++
+		names[i] = string(k)
+	}
+	key := groupKey{findings: strings.Join(names, ", ")}
+	addTo(o.byKinds, key, c)
+	if o.byServer == nil {
+		return
+	}
+	if key.findings != "" {
+		key.server = c.Server.Addr
+	}
+	addTo(o.byServer, key, c)
+	if len(o.byServer) > maxGroups {
+		o.byServer = nil
+	}
+}
+
+func addTo(groups map[groupKey]*group, key groupKey, c *Conversation) {
+	g := groups[key]
+	if g == nil {
+		g = &group{key: key, kinds: len(c.Findings), client: c.Client.Addr, to: c.Server.Addr, first: c.Stream, last: c.Stream}
+		groups[key] = g
+	}
+	if c.Stream < g.first {
+		g.first, g.client, g.to = c.Stream, c.Client.Addr, c.Server.Addr
+	}
+	g.last = max(g.last, c.Stream)
+	g.count++
+}
+
+// kindsOf are the kinds of findings of a conversation, each once.
+func kindsOf(c *Conversation) []FindingKind {
+	var kinds []FindingKind
+	for _, f := range c.Findings {
+		if !slices.Contains(kinds, f.Kind) {
+			kinds = append(kinds, f.Kind)
+		}
+	}
+	return kinds
+}
+
+// groups are those of one server each, or of all if that would be too many.
+func (o *overview) groups() []*group {
+	groups := o.byServer
+	if groups == nil {
+		groups = o.byKinds
+	}
+	return slices.SortedFunc(maps.Values(groups), func(a, b *group) int {
+		return cmp.Or(cmp.Compare(b.kinds, a.kinds), cmp.Compare(b.count, a.count), cmp.Compare(a.first, b.first))
+	})
+}
+
+// tally says how many conversations have each kind of finding.
+func (o *overview) tally() string {
+	if len(o.kinds) == 0 {
+		return "no findings"
+	}
+	kinds := slices.SortedStableFunc(slices.Values(o.kinds), func(a, b FindingKind) int { return cmp.Compare(o.of[b], o.of[a]) })
+	parts := make([]string, len(kinds))
+	for i, k := range kinds {
+		parts[i] = string(k)
+		if o.count > 1 {
+			parts[i] += fmt.Sprintf(" in %d", o.of[k])
+		}
+	}
+	return "findings: " + strings.Join(parts, ", ")
+}
+
+// overview is that of a report, however it was made.
+func (r *Report) overview() *overview {
+	if r.chosen != nil {
+		return r.chosen
+	}
+	o := newOverview()
+	for i := range r.Conversations {
+		o.add(&r.Conversations[i])
+	}
+	return o
 }
 
 // WriteOverview writes the report in short, for captures of many conversations: a line for each, or for all of one server with the same
@@ -27,58 +134,17 @@ type group struct {
 func (r *Report) WriteOverview(w io.Writer) error {
 	t := &textWriter{Writer: bufio.NewWriter(w)}
 	t.head(r)
-	groups := r.groups(true)
-	if len(groups) > maxGroups {
-		groups = r.groups(false)
-	}
 	t.line("")
-	for _, g := range groups {
+	for _, g := range r.overview().groups() {
+		findings := cmp.Or(g.key.findings, "no findings")
 		switch {
 		case g.count == 1:
-			t.line("%9s  #%d  %v > %v  %s", "", g.first.Stream, g.first.Client.Addr, g.first.Server.Addr, g.findings)
-		case g.server.IsValid():
-			t.line("%9s  to %v, #%d to #%d  %s", thousands(int64(g.count)), g.server, g.first.Stream, g.last, g.findings)
+			t.line("%9s  #%d  %v > %v  %s", "", g.first, g.client, g.to, findings)
+		case g.key.server.IsValid():
+			t.line("%9s  to %v, #%d to #%d  %s", thousands(int64(g.count)), g.key.server, g.first, g.last, findings)
 		default:
-			t.line("%9s  #%d to #%d  %s", thousands(int64(g.count)), g.first.Stream, g.last, g.findings)
+			t.line("%9s  #%d to #%d  %s", thousands(int64(g.count)), g.first, g.last, findings)
 		}
 	}
 	return t.Flush()
-}
-
-// groups are those of a report, of one server each or of all.
-func (r *Report) groups(byServer bool) []*group {
-	type key struct {
-		findings string
-		server   netip.AddrPort
-	}
-	byKey := make(map[key]*group)
-	var all []*group
-	for i := range r.Conversations {
-		c := &r.Conversations[i]
-		k := key{findings: kindsOf(c)}
-		if byServer && k.findings != "" {
-			k.server = c.Server.Addr
-		}
-		g := byKey[k]
-		if g == nil {
-			g = &group{findings: cmp.Or(k.findings, "no findings"), kinds: len(c.Findings), server: k.server, first: c}
-			byKey[k] = g
-			all = append(all, g)
-		}
-		g.count++
-		g.last = c.Stream
-	}
-	slices.SortStableFunc(all, func(a, b *group) int { return cmp.Or(cmp.Compare(b.kinds, a.kinds), cmp.Compare(b.count, a.count)) })
-	return all
-}
-
-// kindsOf are the kinds of findings of a conversation, each once.
-func kindsOf(c *Conversation) string {
-	var kinds []string
-	for _, f := range c.Findings {
-		if !slices.Contains(kinds, string(f.Kind)) {
-			kinds = append(kinds, string(f.Kind))
-		}
-	}
-	return strings.Join(kinds, ", ")
 }

@@ -53,6 +53,9 @@ type Stats struct {
 // Reader reads the TCP segments of a capture, or its UDP datagrams, or all its packets. Its memory does not grow with the
 // capture, and is bounded whatever lengths and numbers a file has in it.
 type Reader struct {
+	// Progress, if it is not nil, is told now and then how far a reader has come.
+	Progress func(Stats)
+
 	source source
 	closer io.Closer
 	name   string // for errors
@@ -231,8 +234,14 @@ func (r *Reader) next() (data []byte, p entry, ok bool) {
 		r.start = p.Timestamp
 	}
 	r.stats.Packets++
+	if r.Progress != nil && r.stats.Packets%progressEvery == 0 {
+		r.Progress(r.stats)
+	}
 	return data, p, true
 }
+
+// progressEvery is so many packets: some 10 ms.
+const progressEvery = 10_000
 
 // cookedName is the name of an interface of which only the index is known. A capture on
 // "any" has packets several times, such as on a bridge and on its ports, which are to be

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -44,6 +45,8 @@ type Report struct {
 	// Damaged: the file was not read to its end.
 	Damaged       bool           `json:"damaged,omitempty"`
 	Conversations []Conversation `json:"conversations"` // in the order of their first segments
+
+	chosen *overview // of all that were chosen, also those that were not kept
 }
 
 // PassedOver is what was not decoded, or is not TCP.
@@ -75,40 +78,56 @@ func (r *Report) passedText() string {
 
 // Analyze reads a capture to its end, or to where it is damaged, and sums up its
 // conversations. The kernel's events are optional, see [KernelEvent].
-func Analyze(r *Reader, events ...KernelEvent) *Report { return analyze(r, nil, events) }
+func Analyze(r *Reader, events ...KernelEvent) *Report {
+	report := &Report{}
+	report.read(r, Choice{}, events, nil)
+	return report
+}
 
 // AnalyzeEach is [Analyze] for who draws, too: it calls each with every segment once it is classified, in the order of the capture,
 // those that were never sent among them, of which Stream is -1. The report has all retransmissions, see [Side.Resent], so that its
 // memory grows with their number.
 func AnalyzeEach(r *Reader, each func(*Classified), events ...KernelEvent) *Report {
-	return analyze(r, each, events)
+	report := &Report{}
+	report.read(r, Choice{}, events, each)
+	return report
 }
 
-func analyze(r *Reader, each func(*Classified), events []KernelEvent) *Report {
-	report := &Report{File: r.name}
-	var classifier Classifier
-	b := newBuilder(events)
-	b.keepResent = each != nil
+// read reads a capture, and returns how many streams it has. each may be nil.
+func (r *Report) read(from *Reader, choice Choice, events []KernelEvent, each func(*Classified)) (streams int) {
+	r.File = from.name
+	r.chosen = newOverview()
+	b := newBuilder(events, func(c *Conversation) {
+		if !choice.has(c) {
+			return
+		}
+		r.chosen.add(c)
+		if choice.Most == 0 || len(r.Conversations) < choice.Most {
+			r.Conversations = append(r.Conversations, *c)
+		}
+	})
+	b.frames, b.resent = choice.Frames, each != nil
+	classifier := Classifier{over: b.over}
 	var last time.Duration
 	quoted := func(q *quotation) {
 		if stream, known := classifier.streamOf(&q.Segment); known {
 			b.quoted(stream, q)
 		}
 	}
-	for s := range r.passing(quoted) {
+	for s := range from.passing(quoted) {
 		if NeverSent(s) {
-			report.NeverSent.add(s.Frame)
+			r.NeverSent.add(s.Frame)
 			if each != nil {
 				each(&Classified{Segment: s, Stream: -1})
 			}
 			continue
 		}
-		if report.Start.IsZero() {
-			report.Start = writable(s.Time)
+		if r.Start.IsZero() {
+			r.Start = writable(s.Time)
 		}
-		report.End = writable(s.Time)
+		r.End = writable(s.Time)
 		if s.At < last-clockSlack {
-			report.TimeBack.add(s.Frame)
+			r.TimeBack.add(s.Frame)
 		}
 		last = s.At
 		c := classifier.Add(s)
@@ -117,16 +136,20 @@ func analyze(r *Reader, each func(*Classified), events []KernelEvent) *Report {
 			each(&c)
 		}
 	}
-	report.Conversations = b.finish()
-	report.Stats = r.Stats()
-	report.LengthsLost = r.lengthsLost
-	for _, c := range r.decoder.PassedOver() {
-		report.PassedOver = append(report.PassedOver, PassedOver{c.Link(), c.Encapsulation(), c.What(), c.Packets})
+	if choice.isAll() {
+		r.Conversations = slices.Grow(r.Conversations, len(b.open)) // they are large: a slice that grows step by step is copied each time
 	}
-	report.Interfaces = r.Interfaces()
-	report.clean()
-	report.note(r.Err())
-	return report
+	b.finish()
+	slices.SortFunc(r.Conversations, func(a, b Conversation) int { return cmp.Compare(a.Stream, b.Stream) })
+	r.Stats = from.Stats()
+	r.LengthsLost = from.lengthsLost
+	for _, c := range from.decoder.PassedOver() {
+		r.PassedOver = append(r.PassedOver, PassedOver{c.Link(), c.Encapsulation(), c.What(), c.Packets})
+	}
+	r.Interfaces = from.Interfaces()
+	r.clean()
+	r.note(from.Err())
+	return classifier.streams
 }
 
 // clean makes text of what names in the file say: JSON has nothing else.

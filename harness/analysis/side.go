@@ -105,6 +105,8 @@ type sideTracker struct {
 
 	kernel   []kernelRetransmission
 	kernelAt int
+
+	judged *Cause // of the segment at hand, if it was retransmitted
 }
 
 type sentLength struct {
@@ -407,6 +409,9 @@ func (d *sideTracker) finish(end time.Duration) {
 	if d.closed {
 		d.WindowClosed += max(0, end-d.closedAt)
 	}
+	d.RTT.finish()
+	d.ACKDelays.finish()
+	d.Answers.finish()
 	if took := d.lastData - d.firstData; d.DataSegments > 0 && took > 0 {
 		d.Goodput = int64(float64(d.Bytes-d.BytesAgain) * 8 / took.Seconds())
 	}

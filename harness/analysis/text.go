@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -32,6 +31,9 @@ func (r *Report) WriteText(w io.Writer, findingsOnly bool) error {
 			t.conversation(c)
 		}
 		t.findings(c)
+		if len(c.Frames) > 0 {
+			t.frames(c)
+		}
 	}
 	return t.Flush()
 }
@@ -64,14 +66,15 @@ func (t *textWriter) wrapped(label, text string) {
 
 func (t *textWriter) head(r *Report) {
 	t.line("%s", cmp.Or(r.File, "capture"))
+	chosen := r.overview()
 	parts := []string{
 		fmt.Sprintf("%s in %s", plural(r.Segments, "TCP segment"), plural(r.Packets, "packet")),
-		plural(len(r.Conversations), "conversation"),
+		plural(chosen.count, "conversation"),
 	}
 	if n := len(r.Interfaces); n > 1 {
 		parts = append(parts, plural(n, "interface"))
 	}
-	t.wrapped("", strings.Join(append(parts, tally(r.Conversations)), ", "))
+	t.wrapped("", strings.Join(append(parts, chosen.tally()), ", "))
 	if text := r.passedText(); text != "" {
 		t.wrapped("not TCP, or not to be seen: ", text)
 	}
@@ -79,38 +82,6 @@ func (t *textWriter) head(r *Report) {
 		t.wrapped("", fmt.Sprintf("%s more that an impairment dropped before they were sent: frames %s",
 			plural(r.NeverSent.Count, "TCP segment"), framesText(r.NeverSent.First, r.NeverSent.Count)))
 	}
-}
-
-// tally says how many conversations have each kind of finding.
-func tally(all []Conversation) string {
-	count := make(map[FindingKind]int)
-	var kinds []FindingKind
-	for i := range all {
-		var here []FindingKind
-		for _, f := range all[i].Findings {
-			if !slices.Contains(here, f.Kind) {
-				here = append(here, f.Kind)
-			}
-		}
-		for _, k := range here {
-			if count[k] == 0 {
-				kinds = append(kinds, k)
-			}
-			count[k]++
-		}
-	}
-	if len(kinds) == 0 {
-		return "no findings"
-	}
-	slices.SortStableFunc(kinds, func(a, b FindingKind) int { return cmp.Compare(count[b], count[a]) })
-	parts := make([]string, len(kinds))
-	for i, k := range kinds {
-		parts[i] = string(k)
-		if len(all) > 1 {
-			parts[i] += fmt.Sprintf(" in %d", count[k])
-		}
-	}
-	return "findings: " + strings.Join(parts, ", ")
 }
 
 func (t *textWriter) title(c *Conversation) {
@@ -409,7 +380,10 @@ func timesText(t Times) string {
 	if t.Min == t.Max {
 		return fmt.Sprintf("%s (%s)", short(t.Min), thousands(int64(t.Count)))
 	}
-	return fmt.Sprintf("%s to %s, mean %s (%s)", short(t.Min), short(t.Max), short(t.Mean), thousands(int64(t.Count)))
+	if t.Count < 20 {
+		return fmt.Sprintf("%s to %s, mean %s (%d)", short(t.Min), short(t.Max), short(t.Mean), t.Count)
+	}
+	return fmt.Sprintf("%s to %s, median %s, 90 %% %s, 99 %% %s (%s)", short(t.Min), short(t.Max), short(t.P50), short(t.P90), short(t.P99), thousands(int64(t.Count)))
 }
 
 // ackDelayText says so if a good part of it is the way from the capture point.

@@ -31,6 +31,9 @@ func (o RunOptions) Check() error {
 	if o.Jobs < 0 {
 		return fmt.Errorf("--jobs %d: guests side by side are 1 or more", o.Jobs)
 	}
+	if o.Share < 0 {
+		return fmt.Errorf("--share %d: scenarios in the same guest are 1 or more", o.Share)
+	}
 	if o.WallLimit < 0 {
 		return fmt.Errorf("--limit %v: a guest needs more than no time", o.WallLimit)
 	}

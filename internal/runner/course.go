@@ -13,10 +13,12 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// scenarioCost is what a scenario in virtual time takes of a core, on the average of tcplab's own suites
-// (docs/virtual-time.md: 167 of them in 4 min 40 s on two cores), rounded up. It is only for saying beforehand how
-// long a run takes.
-const scenarioCost = 4 * time.Second
+// What a run in virtual time takes of a core, on the average of tcplab's own suites, rounded up: a guest, and each scenario in
+// it. It is only for saying beforehand how long a run takes.
+const (
+	guestCost    = 3 * time.Second
+	scenarioCost = 1 * time.Second
+)
 
 // A course is how far the scenarios of a run have come.
 type course struct {
@@ -32,10 +34,11 @@ type course struct {
 }
 
 // startCourse says what is to come, if that takes a minute or more.
-func startCourse(ctx context.Context, log *logger, options RunOptions, total, suites int) *course {
-	if expected := scenarioCost * time.Duration(total) / time.Duration(options.Jobs); expected >= time.Minute && !options.Quiet {
-		log.printf("%s, %d side by side: some %s, less what has passed before",
-			scenariosOf(total, suites), min(options.Jobs, total), roughly(expected))
+func startCourse(ctx context.Context, log *logger, options RunOptions, total, guests, suites int) *course {
+	cost := guestCost*time.Duration(guests) + scenarioCost*time.Duration(total)
+	if expected := cost / time.Duration(options.Jobs); expected >= time.Minute && !options.Quiet {
+		log.printf("%s in %d guests, %d side by side: some %s, less what has passed before",
+			scenariosOf(total, suites), guests, min(options.Jobs, guests), roughly(expected))
 	}
 	name := "scenarios"
 	if options.Quiet {

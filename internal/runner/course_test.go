@@ -24,8 +24,8 @@ func TestCourse(t *testing.T) {
 		log := &logger{to: display}
 		const total = 168
 		options := RunOptions{Jobs: 2, Seed: 7}
-		c := startCourse(ctx, log, options, total, 12)
-		g.Expect(out.String()).To(Equal("168 scenarios of 12 suites, 2 side by side: some 6 minutes, less what has passed before\n"))
+		c := startCourse(ctx, log, options, total, total, 12)
+		g.Expect(out.String()).To(Equal("168 scenarios of 12 suites in 168 guests, 2 side by side: some 6 minutes, less what has passed before\n"))
 
 		// Some are from the cache, which says nothing about how long the others will take.
 		cached := &results.Record{Verdict: results.Passed, Host: &results.HostPart{Cached: true}}
@@ -59,13 +59,15 @@ func TestCourse(t *testing.T) {
 func TestCourseSaysNoMoreThanNeeded(t *testing.T) {
 	var out bytes.Buffer
 	log := &logger{to: &out}
-	startCourse(t.Context(), log, RunOptions{Jobs: 8}, 100, 3)
-	startCourse(t.Context(), log, RunOptions{Jobs: 1, Quiet: true}, 1000, 3)
+	startCourse(t.Context(), log, RunOptions{Jobs: 8}, 100, 100, 3)
+	startCourse(t.Context(), log, RunOptions{Jobs: 1, Quiet: true}, 1000, 1000, 3)
 	if out.Len() != 0 {
 		t.Errorf("%q", out.String())
 	}
-	startCourse(t.Context(), log, RunOptions{Jobs: 20}, 15*20, 1)
-	if want := "300 scenarios of 1 suite, 20 side by side: some 1m, less what has passed before\n"; out.String() != want {
+	startCourse(t.Context(), log, RunOptions{Jobs: 20}, 15*20, 15*20, 1)
+	startCourse(t.Context(), log, RunOptions{Jobs: 4}, 180, 20, 1)
+	if want := "300 scenarios of 1 suite in 300 guests, 20 side by side: some 1m, less what has passed before\n" +
+		"180 scenarios of 1 suite in 20 guests, 4 side by side: some 1m, less what has passed before\n"; out.String() != want {
 		t.Errorf("%q, expected %q", out.String(), want)
 	}
 }

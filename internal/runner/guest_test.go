@@ -153,6 +153,40 @@ func TestInGuests(t *testing.T) {
 	g.Expect(differences(t, all, other)).To(ContainElement(HaveSuffix("/capture.pcapng")))
 }
 
+// Specs that share a guest are judged one by one, come again byte for byte, and have each a record of its own.
+func TestSharedGuests(t *testing.T) {
+	needGuests(t)
+	g := NewWithT(t)
+	options := RunOptions{Filter: Filter{Focus: []string{"a spec (passes|fails|is skipped)"}}, Share: 3, Fresh: true, Jobs: 1}
+	first, log := runInGuests(t, []string{"./testdata/guests"}, options)
+	g.Expect(log).To(ContainSubstring("guests: a spec passes\n"))
+	g.Expect(results.Count(first.Records)).To(Equal(results.Tally{Passed: 2, Failed: 1, Skipped: 1}))
+	inOne := []string{"a spec passes", "a spec passes too", "a spec fails"}
+	for _, text := range inOne {
+		g.Expect(find(t, first, text).Together).To(Equal(inOne), text)
+	}
+	g.Expect(find(t, first, "a spec fails").Failure.Message).To(ContainSubstring("to equal"))
+	g.Expect(paths(find(t, first, "a spec passes"))).To(ContainElement("capture.pcapng"))
+	g.Expect(paths(find(t, first, "a spec fails"))).NotTo(ContainElement("capture.pcapng"), "that is another's")
+	g.Expect(find(t, first, "a spec is skipped").Together).To(BeEmpty(), "three have one guest, and the fourth another")
+
+	again, _ := runInGuests(t, []string{"./testdata/guests"}, options)
+	found, err := results.Compare(first.Run, again.Run)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(found).To(BeEmpty())
+
+	// A guest in which one failed is not taken from the cache; one in which some passed and some were skipped is.
+	options.Fresh, options.Share = false, 4
+	options.Filter = Filter{Focus: []string{"a spec (passes$|is skipped)"}}
+	for range 2 {
+		again, _ = runInGuests(t, []string{"./testdata/guests"}, options)
+	}
+	g.Expect(results.Count(again.Records)).To(Equal(results.Tally{Passed: 1, Skipped: 1}))
+	for _, record := range again.Records {
+		g.Expect(record.Host.Cached).To(BeTrue(), record.Scenario)
+	}
+}
+
 // differences are the files of the only scenario of b that are not as in a.
 func differences(t *testing.T, a, b Summary) []string {
 	t.Helper()

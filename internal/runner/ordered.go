@@ -92,7 +92,28 @@ func (s *Suite) together() [][]*Spec {
 	return groups
 }
 
-// markTogether says in each record of an Ordered container what ran in the same process.
+// share has groups of a suite run in the same guest, in their order, as long as they need the same files and all specs are at
+// most so many. A group stays whole, also a larger one.
+func share(groups [][]*Spec, most int) ([][]*Spec, error) {
+	var shared [][]*Spec
+	var before []string // files of the last one
+	for _, group := range groups {
+		files, err := filesOf(group)
+		if err != nil {
+			return nil, err
+		}
+		last := len(shared) - 1
+		if last >= 0 && len(shared[last])+len(group) <= most && slices.Equal(files, before) {
+			shared[last] = append(shared[last], group...)
+		} else {
+			shared = append(shared, slices.Clone(group))
+		}
+		before = files
+	}
+	return shared, nil
+}
+
+// markTogether says in each record what ran in the same process.
 func markTogether(records []*results.Record) {
 	if len(records) < 2 {
 		return

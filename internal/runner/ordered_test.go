@@ -11,9 +11,11 @@ import (
 )
 
 // groups are the texts of what runs together.
-func groups(suite *Suite) [][]string {
+func groups(suite *Suite) [][]string { return textsOf(suite.together()) }
+
+func textsOf(groups [][]*Spec) [][]string {
 	var all [][]string
-	for _, group := range suite.together() {
+	for _, group := range groups {
 		var texts []string
 		for _, spec := range group {
 			texts = append(texts, spec.Text)
@@ -54,6 +56,38 @@ func TestOrderedContainers(t *testing.T) {
 			g.Expect(groups(suites[0])).To(Equal(c.expected))
 			g.Expect(suites[0].completing()).To(Equal(c.added))
 		})
+	}
+}
+
+func TestShare(t *testing.T) {
+	spec := func(text string, programs ...string) []*Spec { return []*Spec{{Text: text, Programs: programs}} }
+	container := []*Spec{{Text: "c1"}, {Text: "c2"}, {Text: "c3"}}
+	shell := []string{"sh"}
+	for _, c := range []struct {
+		name     string
+		groups   [][]*Spec
+		most     int
+		expected [][]string
+	}{
+		{"not asked for", [][]*Spec{spec("a"), spec("b")}, 0, [][]string{{"a"}, {"b"}}},
+		{"one", [][]*Spec{spec("a"), spec("b")}, 1, [][]string{{"a"}, {"b"}}},
+		{"two", [][]*Spec{spec("a"), spec("b"), spec("c")}, 2, [][]string{{"a", "b"}, {"c"}}},
+		{"all", [][]*Spec{spec("a"), spec("b"), spec("c")}, 9, [][]string{{"a", "b", "c"}}},
+		{"a container is not taken apart", [][]*Spec{spec("a"), container, spec("b")}, 2, [][]string{{"a"}, {"c1", "c2", "c3"}, {"b"}}},
+		{"a container with others", [][]*Spec{spec("a"), container, spec("b")}, 4, [][]string{{"a", "c1", "c2", "c3"}, {"b"}}},
+		{"a program is packed into the guests that need it", [][]*Spec{spec("a"), spec("b", shell...), spec("c", shell...), spec("d")}, 9,
+			[][]string{{"a"}, {"b", "c"}, {"d"}}},
+		{"none", nil, 3, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := NewWithT(t)
+			shared, err := share(c.groups, c.most)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(textsOf(shared)).To(Equal(c.expected))
+		})
+	}
+	if _, err := share([][]*Spec{spec("a", "no-such-program")}, 2); err == nil {
+		t.Error("a program that is not there")
 	}
 }
 

@@ -18,7 +18,9 @@ type SessionOptions struct {
 	Patterns []string // packages as the go command knows them, or compiled tests (*.test)
 	// BuildFlags are more flags for "go test -c", such as -overlay=FILE.
 	BuildFlags []string
-	Clock      Clock // empty: Auto
+	// Made is a suite whose specs are known, in place of Patterns: see MadeSuite.
+	Made  *Suite
+	Clock Clock // empty: Auto
 	// Kernels are names or paths of guest kernels, see vm.KernelOptions, of which each run takes one; empty: Debian's. Where
 	// any is named, Auto takes the virtual clock.
 	Kernels []string
@@ -44,7 +46,10 @@ type RunOptions struct {
 	MemoryMiB int      // of a guest; 0: vm.DefaultMemoryMiB
 	MIPS      int      // of a guest; 0: vm.DefaultMIPS
 	Jobs      int      // guests side by side; 0: one for each core
-	Fresh     bool     // run even what has passed with the very same inputs
+	// Share is how many specs of a suite may run in the same guest, one after the other; 0: one, or one Ordered container. That
+	// spares their guests' starts and most of QEMU's translation; what a spec's bytes are depends on those before it, then.
+	Share int
+	Fresh bool // run even what has passed with the very same inputs
 	// Ledger, if not nil, knows what came of earlier runs with the very same inputs, and learns of this one. What it
 	// knows is not run again, whether it passed or not, and leaves no evidence. With Fresh it only learns.
 	Ledger    *results.Ledger

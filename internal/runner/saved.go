@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"slices"
 
 	"github.com/tcplab/tcplab/results"
 )
@@ -64,9 +63,10 @@ func (s savedWork) inLedger(ledger *results.Ledger) []*results.Record {
 	return records
 }
 
-// enter keeps what came of a work. The cache has only what passed, and the ledger everything.
+// enter keeps what came of a work. The cache has only what passed, with what was skipped in the same guest, and the ledger
+// everything.
 func (s savedWork) enter(options RunOptions, suite *Suite, records []*results.Record) error {
-	if !slices.ContainsFunc(records, func(r *results.Record) bool { return r.Verdict != results.Passed }) {
+	if passed(records) {
 		for i, key := range s.keys {
 			if err := s.store.save(key, s.dirs[i]); err != nil {
 				s.log.printf("cache: %v", err) // the result stands without it
@@ -86,4 +86,10 @@ func (s savedWork) note(ledger *results.Ledger, suite *Suite, records []*results
 		}
 	}
 	return nil
+}
+
+// passed tells whether some passed and none did anything else but to be skipped.
+func passed(records []*results.Record) bool {
+	tally := results.Count(records)
+	return tally.Passed > 0 && tally.Passed+tally.Skipped == len(records)
 }

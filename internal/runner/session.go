@@ -26,6 +26,7 @@ type Session struct {
 	dir    string // of what is compiled
 	folder *scratch.Dir
 	suites []*Suite // without their specs, which depend on a filter
+	made   *Suite   // the only one, with its specs
 	guests guests
 	init   string // the guests' /init; empty: this very program
 	listed map[string][]*Suite
@@ -113,6 +114,9 @@ func (s *Session) compile(ctx context.Context, options SessionOptions) error {
 	arch := runtime.GOARCH
 	if s.clock == Virtual {
 		arch = guest.Arch
+	}
+	if options.Made != nil {
+		return s.make(ctx, *options.Made)
 	}
 	c := compiler{dir: s.dir, flags: options.BuildFlags}
 	// What is compiled in a way of one's own, such as with an overlay, is not what anybody else will ask for.
@@ -229,6 +233,11 @@ func NewID(seed uint64) string {
 
 // list asks the suites for the specs that a filter selects, once.
 func (s *Session) list(ctx context.Context, filter Filter) ([]*Suite, error) {
+	if s.made != nil {
+		made := *s.made
+		made.Specs = slices.Clone(made.Specs)
+		return []*Suite{&made}, nil
+	}
 	key := strings.Join(filter.args(), "\x00")
 	if suites, ok := s.listed[key]; ok {
 		return suites, nil

@@ -93,6 +93,8 @@ type Spec struct {
 	Kernel []string
 	// Programs are those that it needs beside its suite (harness.Programs), by name.
 	Programs []string
+	// Env is what the program is told of it, as "KEY=value".
+	Env []string
 }
 
 // Filter selects specs, with the meaning of Ginkgo's flags of the same names.

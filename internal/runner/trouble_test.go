@@ -115,7 +115,7 @@ func TestRecordTrouble(t *testing.T) {
 	w := work{suite: &Suite{Name: "s", Ginkgo: true}, specs: []*Spec{{Text: "one", Labels: []string{"quick"}}}}
 	var out strings.Builder
 	options := RunOptions{Jobs: 1, Seed: 3, IPv6: true}
-	c := startCourse(t.Context(), &logger{to: &out}, options, 1, 1)
+	c := startCourse(t.Context(), &logger{to: &out}, options, 1, 1, 1)
 	defer c.task.Done()
 	records := guestRun{run: run, options: options, course: c}.recordTrouble(w, errors.New("no luck"))
 	g.Expect(records).To(HaveLen(1))

@@ -35,7 +35,8 @@ const (
 // filesDir is the folder in a scenario's own for what its program leaves elsewhere than the harness does.
 const filesDir = "files"
 
-// A work is what one guest does: one spec, an Ordered container, or all of a suite that is not Ginkgo's.
+// A work is what one guest does: one spec, an Ordered container, several of them that share the guest, or all of a suite that
+// is not Ginkgo's.
 type work struct {
 	suite  *Suite
 	specs  []*Spec  // in their order; nil: all of it
@@ -60,7 +61,7 @@ func (w work) scenarios() []string {
 func (w work) name() string {
 	name := w.suite.Name + ": " + w.scenarios()[0]
 	if more := len(w.scenarios()) - 1; more > 0 {
-		name += fmt.Sprintf(", and %d more of its container", more)
+		name += fmt.Sprintf(", and %d more in the same guest", more)
 	}
 	return name
 }
@@ -102,7 +103,10 @@ func (s *Session) works(suites []*Suite, kernel *vm.GuestKernel, options RunOpti
 	for _, suite := range suites {
 		groups := [][]*Spec{nil}
 		if suite.Ginkgo {
-			groups = suite.together()
+			var err error
+			if groups, err = share(suite.together(), options.Share); err != nil {
+				return nil, fmt.Errorf("%s: %w", suite.Name, err)
+			}
 		}
 		for _, group := range groups {
 			files, err := filesOf(group)
@@ -132,7 +136,7 @@ func (s *Session) runVirtual(ctx context.Context, suites []*Suite, run *results.
 	for _, w := range works {
 		total += len(w.scenarios())
 	}
-	course := startCourse(ctx, s.log, options, total, len(suites))
+	course := startCourse(ctx, s.log, options, total, len(works), len(suites))
 	defer course.task.Done()
 	var group errgroup.Group
 	group.SetLimit(options.Jobs)
@@ -224,6 +228,9 @@ func guestJob(w work, run *results.Run, options RunOptions) vm.Job {
 		Artefacts: run.Path(), Place: w.place,
 		// The guest has what scenarios need: what is missing there is a fault, not a reason to skip.
 		Env: options.environment(Virtual, guest.ArtefactsDir),
+	}
+	for _, spec := range w.specs {
+		job.Env = append(job.Env, spec.Env...)
 	}
 	switch {
 	case w.specs != nil:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/profiles"
+	"github.com/tcplab/tcplab/internal/text"
 )
 
 // rules are all that can be advised: each looks at one setting, and returns nil where a change would bring nothing on that path.
@@ -21,16 +22,7 @@ const (
 	pageSize = 4096
 )
 
-// three rounds to three digits: more would promise too much.
-func three(x float64) float64 {
-	if x <= 0 {
-		return 0
-	}
-	scale := math.Pow(10, math.Floor(math.Log10(x))-2)
-	return math.Round(x/scale) * scale
-}
-
-func rateText(bits float64) string { return profiles.Rate(int64(three(bits))) }
+func rateText(bits float64) string { return profiles.Rate(int64(text.Digits(bits, 3))) }
 
 func sizeText(bytes int64) string {
 	switch b := float64(bytes); {

@@ -1,0 +1,281 @@
+package sweep
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/perf/benchmath"
+
+	"github.com/tcplab/tcplab/impair/profiles"
+	"github.com/tcplab/tcplab/internal/cell"
+	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/text"
+	"github.com/tcplab/tcplab/results"
+)
+
+// A Figure is one metric of a cell over all seeds.
+type Figure struct {
+	Values []float64 `json:"values"` // in the order of the seeds
+	Unit   string    `json:"unit,omitempty"`
+	Median float64   `json:"median"`
+	// Low and High are the 95 % confidence interval of the median, without an assumption on how the values are distributed. It needs six
+	// values; of fewer, or where all are the same, they are the least and the greatest, and Confidence says how sure that is.
+	Low        float64 `json:"low"`
+	High       float64 `json:"high"`
+	Confidence float64 `json:"confidence"`
+}
+
+// A Point is a cell with what came of it.
+type Point struct {
+	cell.Cell
+	Name    string            `json:"name"`
+	Figures map[string]Figure `json:"figures"` // by the names of package cell
+	// Busy: a guest's processor was too busy, with one seed or more, so that figures may be the machine's.
+	Busy bool `json:"busy,omitempty"`
+}
+
+// A Result is a sweep's.
+type Result struct {
+	Kernel string   `json:"kernel"`
+	Seeds  []uint64 `json:"seeds"`
+	Points []Point  `json:"points"`
+	Failed []string `json:"failed,omitempty"` // cells that failed with some seed, and why
+}
+
+// Run measures cells with each seed. Options.Seed is not used.
+func Run(ctx context.Context, common runner.SessionOptions, options runner.RunOptions, cells []cell.Cell, seeds []uint64) (Result, error) {
+	if err := options.Check(); err != nil {
+		return Result{}, err
+	}
+	var err error
+	if common.Made, err = cell.Suite(cells); err != nil {
+		return Result{}, err
+	}
+	session, err := runner.Open(ctx, common)
+	if err != nil {
+		return Result{}, err
+	}
+	defer session.Close()
+	result := Result{Seeds: seeds}
+	byName := map[string][]*results.Record{}
+	id := options.ID
+	for _, seed := range seeds {
+		options.Seed = seed
+		if id != "" {
+			options.ID = fmt.Sprintf("%s-seed%d", id, seed)
+		}
+		summary, err := session.Run(ctx, options)
+		for _, r := range summary.Records {
+			byName[r.Scenario] = append(byName[r.Scenario], r)
+		}
+		result.Kernel = summary.Kernel
+		if err != nil {
+			return result.with(cells, byName), err // what there is
+		}
+	}
+	return result.with(cells, byName), nil
+}
+
+func (r Result) with(cells []cell.Cell, byName map[string][]*results.Record) Result {
+	for _, c := range cells {
+		p := Point{Cell: c, Name: c.String(), Figures: map[string]Figure{}}
+		var measured []*results.Record
+		for _, record := range byName[p.Name] {
+			if record.Verdict != results.Passed {
+				r.Failed = append(r.Failed, fmt.Sprintf("%s, seed %d: %s", p.Name, record.Seed, reason(record)))
+				continue
+			}
+			measured = append(measured, record)
+		}
+		if len(measured) == 0 {
+			continue
+		}
+		values := map[string][]float64{}
+		units := map[string]string{}
+		for _, record := range measured {
+			for _, m := range record.Metrics {
+				values[m.Name] = append(values[m.Name], m.Value)
+				units[m.Name] = m.Unit
+			}
+			p.Busy = p.Busy || record.TooBusy()
+		}
+		for name, all := range values {
+			p.Figures[name] = figureOf(all, units[name])
+		}
+		r.Points = append(r.Points, p)
+	}
+	return r
+}
+
+func reason(r *results.Record) string {
+	if r.Failure != nil {
+		first, _, _ := strings.Cut(r.Failure.Message, "\n")
+		return first
+	}
+	return string(r.Verdict) + " " + r.Reason
+}
+
+const confidence = 0.95
+
+func figureOf(values []float64, unit string) Figure {
+	f := Figure{Values: values, Unit: unit}
+	// The sample is sorted in place.
+	summary := benchmath.AssumeNothing.Summary(benchmath.NewSample(slices.Clone(values), &benchmath.DefaultThresholds), confidence)
+	f.Median, f.Low, f.High, f.Confidence = summary.Center, summary.Lo, summary.Hi, summary.Confidence
+	if math.IsInf(f.Low, 0) || math.IsInf(f.High, 0) || math.IsNaN(f.Low) {
+		f.Low, f.High = slices.Min(values), slices.Max(values)
+		// That the median lies between the least and the greatest of n values is certain but for all of them on one side.
+		f.Confidence = 1 - math.Pow(0.5, float64(len(values)-1))
+	}
+	return f
+}
+
+// Table writes the figures, a row for each cell, with the dimensions that differ.
+func (r Result) Table(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	dimensions := r.dimensions()
+	var head []string
+	for _, d := range dimensions {
+		head = append(head, d.name)
+	}
+	metrics := r.metrics()
+	for _, m := range metrics {
+		head = append(head, m.title)
+	}
+	fmt.Fprintln(table, strings.Join(head, "\t"))
+	busy := false
+	for _, p := range r.Points {
+		var row []string
+		for _, d := range dimensions {
+			row = append(row, d.of(p))
+		}
+		for _, m := range metrics {
+			row = append(row, m.text(p.Figures[m.name]))
+		}
+		if p.Busy {
+			row[len(row)-1] += "  BUSY"
+			busy = true
+		}
+		fmt.Fprintln(table, strings.Join(row, "\t"))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if n := len(r.Seeds); n > 1 {
+		fmt.Fprintf(w, "\nMedians of %d seeds, with a 95 %% confidence interval where it is wider than a digit (of fewer than 6: from least to greatest). Kernel %s.\n", n, r.Kernel)
+	} else {
+		fmt.Fprintf(w, "\nOne seed. Kernel %s.\n", r.Kernel)
+	}
+	if busy {
+		fmt.Fprintln(w, "BUSY: the guest's processor was busy nearly all of the time: the figures may be the machine's. --mips 1000 gives a faster one.")
+	}
+	for _, text := range r.Failed {
+		fmt.Fprintf(w, "FAILED  %s\n", text)
+	}
+	return nil
+}
+
+type dimension struct {
+	name string
+	of   func(Point) string
+}
+
+// dimensions are those in which points differ; the flows always.
+func (r Result) dimensions() []dimension {
+	all := []dimension{
+		{"flows", func(p Point) string { return FlowsText(p.Flows) }},
+		{"rate", func(p Point) string { return profiles.Rate(p.Rate) }},
+		{"RTT", func(p Point) string { return p.RTT.String() }},
+		{"buffer", func(p Point) string { return bufferText(p.Cell) }},
+		{"loss", func(p Point) string { return cell.Percent(p.Loss) }},
+	}
+	return slices.DeleteFunc(all, func(d dimension) bool {
+		return d.name != "flows" && !slices.ContainsFunc(r.Points, func(p Point) bool { return d.of(p) != d.of(r.Points[0]) })
+	})
+}
+
+// FlowsText writes flows as ParseFlows reads them.
+func FlowsText(flows []cell.Flow) string {
+	var parts []string
+	for _, f := range flows {
+		text := f.Congestion
+		if f.Count > 1 {
+			text = fmt.Sprintf("%d*%s", f.Count, text)
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, "+")
+}
+
+func bufferText(c cell.Cell) string {
+	if c.Buffer == 0 {
+		return "1 BDP"
+	}
+	return fmt.Sprintf("%d", c.Buffer)
+}
+
+type metric struct {
+	name, title string
+	text        func(Figure) string
+}
+
+// metrics are what the table shows: of several kinds of flows also each kind's goodput.
+func (r Result) metrics() []metric {
+	all := []metric{{cell.Goodput, "goodput Mbit/s", number}}
+	var kinds []string
+	for _, p := range r.Points {
+		for name := range p.Figures {
+			if strings.HasSuffix(name, ": "+cell.Goodput) && !slices.Contains(kinds, name) {
+				kinds = append(kinds, name)
+			}
+		}
+	}
+	slices.Sort(kinds)
+	for _, k := range kinds {
+		all = append(all, metric{k, strings.TrimSuffix(k, ": "+cell.Goodput), number})
+	}
+	all = append(all,
+		metric{cell.Utilisation, "link", percent}, metric{cell.Retransmitted, "retransmitted", percent},
+		metric{cell.QueueMedian, "queue 50 %", duration}, metric{cell.Queue95, "95 %", duration})
+	for _, rest := range []metric{{cell.Fairness, "Jain", number}, {cell.Limited, "buffers limited", percent}} {
+		if slices.ContainsFunc(r.Points, func(p Point) bool { return p.Figures[rest.name].High > 0 }) {
+			all = append(all, rest)
+		}
+	}
+	return all
+}
+
+func number(f Figure) string {
+	return ranged(f, func(v float64) string { return fmt.Sprintf("%.3g", v) })
+}
+func percent(f Figure) string {
+	return ranged(f, func(v float64) string { return fmt.Sprintf("%.3g", v) }) + " %"
+}
+func duration(f Figure) string {
+	return ranged(f, func(v float64) string { return fmt.Sprint(roundTime(v)) })
+}
+
+// roundTime leaves three digits.
+func roundTime(seconds float64) time.Duration {
+	if seconds < 1e-9 {
+		return 0
+	}
+	return time.Duration(text.Digits(seconds, 3) * float64(time.Second)).Round(time.Nanosecond)
+}
+
+// ranged has the interval where its ends read otherwise than the median.
+func ranged(f Figure, text func(float64) string) string {
+	if len(f.Values) == 0 {
+		return "-"
+	}
+	if low, high := text(f.Low), text(f.High); low != high {
+		return fmt.Sprintf("%s (%s..%s)", text(f.Median), low, high)
+	}
+	return text(f.Median)
+}

@@ -1,0 +1,118 @@
+package sweep
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/internal/cell"
+	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/testenv"
+	"github.com/tcplab/tcplab/internal/vm"
+	"github.com/tcplab/tcplab/internal/vm/guest"
+	"github.com/tcplab/tcplab/peers"
+)
+
+func TestMain(m *testing.M) {
+	guest.Main()
+	peers.Main()
+	cell.Main()
+	os.Exit(m.Run())
+}
+
+// A confidence interval is one of order statistics; where there are too few values it says so, and where all are the same it is exact.
+func TestFigures(t *testing.T) {
+	g := NewWithT(t)
+	one := figureOf([]float64{3}, "")
+	g.Expect([]float64{one.Median, one.Low, one.High}).To(Equal([]float64{3, 3, 3}))
+	g.Expect(one.Confidence).To(BeZero())
+	three := figureOf([]float64{3, 1, 2}, "")
+	g.Expect([]float64{three.Median, three.Low, three.High}).To(Equal([]float64{2, 1, 3}))
+	g.Expect(three.Confidence).To(Equal(0.75)) // 1 - 2/8: that all are on one side
+	g.Expect(three.Values).To(Equal([]float64{3, 1, 2}), "in the order of the seeds")
+	six := figureOf([]float64{6, 5, 4, 3, 2, 1}, "")
+	g.Expect([]float64{six.Low, six.High}).To(Equal([]float64{1, 6}))
+	g.Expect(six.Confidence).To(BeNumerically(">=", 0.95)) // 1 - 2/64
+}
+
+func TestTable(t *testing.T) {
+	g := NewWithT(t)
+	cells, err := grid().Cells()
+	g.Expect(err).NotTo(HaveOccurred())
+	r := Result{Kernel: "6.1", Seeds: []uint64{1, 2}, Failed: []string{"x, seed 2: it fell over"}}
+	for i, c := range cells {
+		r.Points = append(r.Points, Point{Cell: c, Busy: i == 3, Figures: map[string]Figure{
+			cell.Goodput: figureOf([]float64{1, 2 + float64(i)}, "Mbit/s"), cell.QueueMedian: figureOf([]float64{0.0123456, 0.0123456}, "s"),
+		}})
+	}
+	var out bytes.Buffer
+	g.Expect(r.Table(&out)).To(Succeed())
+	g.Expect(out.String()).To(HavePrefix("flows  loss  goodput Mbit/s"))
+	g.Expect(out.String()).To(MatchRegexp(`(?m)^cubic  0 %   1\.5 \(1\.\.2\) .* 12\.3ms +-$`))
+	g.Expect(out.String()).To(MatchRegexp(`(?m)^bbr    1 %   3 \(1\.\.5\) .*BUSY$`))
+	g.Expect(out.String()).To(HaveSuffix("\nFAILED  x, seed 2: it fell over\n"))
+	g.Expect(out.String()).NotTo(ContainSubstring("10 Mbit/s "), "all have that")
+}
+
+// The papers' formulas, by the papers' own numbers.
+func TestPapers(t *testing.T) {
+	g := NewWithT(t)
+	for _, paper := range Papers {
+		cells, err := paper.Grid.Cells()
+		g.Expect(err).NotTo(HaveOccurred(), paper.Name)
+		g.Expect(cells).NotTo(BeEmpty())
+		var out bytes.Buffer
+		var r Result
+		for _, c := range cells {
+			r.Points = append(r.Points, Point{Cell: c, Figures: map[string]Figure{cell.Goodput: figureOf([]float64{1}, ""), "bbr: goodput": figureOf([]float64{0.5}, "")}})
+		}
+		g.Expect(r.PaperTable(&out, paper)).To(Succeed())
+		g.Expect(strings.Count(out.String(), "\n")).To(BeNumerically(">", len(cells)+4), out.String())
+		if paper.Name == "ware" { // table in the paper's terms: X = 1, 2, 4, 8, 16, 32
+			for i, want := range []float64{0.972, 0.784, 0.629, 0.545, 0.491, 0.440} {
+				g.Expect(wareShare(r.Points[i])).To(BeNumerically("~", want, 0.006), cells[i].String())
+			}
+		}
+	}
+}
+
+// Cells are measured in guests, each is what its path allows, and none is measured twice.
+func TestSweepInGuests(t *testing.T) {
+	testenv.BootsGuests(t)
+	_, err := exec.LookPath("qemu-system-x86_64")
+	testenv.Need(t, err)
+	cache, err := vm.CacheDir()
+	testenv.Need(t, err)
+	_, err = vm.CachedKernel(cache)
+	testenv.Need(t, err)
+	g := NewWithT(t)
+	small := grid()
+	small.Flows = append(small.Flows, []cell.Flow{{Congestion: "bbr"}, {Congestion: "cubic", Count: 2}})
+	small.Losses = []float64{0}
+	cells, err := small.Cells()
+	g.Expect(err).NotTo(HaveOccurred())
+	for range 2 {
+		var log bytes.Buffer
+		result, err := Run(t.Context(), runner.SessionOptions{Clock: runner.Virtual, Log: &log},
+			runner.RunOptions{Root: t.TempDir(), Share: 8}, cells, []uint64{1})
+		g.Expect(err).NotTo(HaveOccurred(), log.String())
+		g.Expect(result.Failed).To(BeEmpty())
+		g.Expect(result.Points).To(HaveLen(3))
+		for _, p := range result.Points {
+			// The link carries 1448 of 1514 bytes: 9.56 Mbit/s. Slow start takes some of 5 s.
+			g.Expect(p.Figures[cell.Goodput].Median).To(BeNumerically("~", 9.2, 0.37), p.Name)
+			g.Expect(p.Figures[cell.Utilisation].Median).To(BeNumerically("<=", 100), p.Name)
+		}
+		shared := result.Points[2].Figures
+		g.Expect(shared["bbr: goodput"].Median + shared["cubic: goodput"].Median).To(BeNumerically("~", shared[cell.Goodput].Median, 0.001))
+		g.Expect(shared[cell.Fairness].Median).To(BeNumerically(">", 1./3))
+		if strings.Contains(log.String(), "(cached)") {
+			return
+		}
+	}
+	t.Error("the second time nothing comes from the cache")
+}
