@@ -104,7 +104,7 @@ fuzz: ## fuzz all that parses bytes from outside, each target for a minute (FUZZ
 # make bench runs these, each as often as one figure needs it; BENCH=Flow chooses some by their names (a regular expression). Rules,
 # topologies and captures need root on this machine; without, they are skipped by name.
 BENCH       ?= .
-BENCH_ONCE  := ./harness/internal/bench ./harness/analysis
+BENCH_ONCE  := ./harness/internal/bench ./harness/analysis ./internal/watch
 BENCH_GUEST := ./internal/vm
 BENCH_MANY  := ./netns ./impair/rules ./harness/capture ./harness/kernel ./peers
 export BENCH BENCH_ONCE BENCH_GUEST BENCH_MANY

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // A Kind is in what way a file differs between two runs.
@@ -301,8 +302,15 @@ func firstDifference(a, b io.ByteReader) (offset int64, same bool, err error) {
 	}
 }
 
+// errNotUTF8 is for what is no JSON (RFC 8259, 8.1), and which package json accepts all the same.
+var errNotUTF8 = errors.New("not UTF-8, as JSON has to be")
+
 // compareRecords compares the bytes of two records without their field host, and says where they differ.
 func compareRecords(a, b []byte) (d Difference, same bool, err error) {
+	// Decoding makes one character of all bytes that are none, and so of different records the same.
+	if !utf8.Valid(a) || !utf8.Valid(b) {
+		return d, false, errNotUTF8
+	}
 	objectA, err := parseValue(a)
 	if err != nil {
 		return d, false, err

@@ -3,12 +3,14 @@ package results
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	. "github.com/onsi/gomega"
 )
@@ -169,6 +171,7 @@ func TestCompareRefuses(t *testing.T) {
 func FuzzCompare(f *testing.F) {
 	f.Add([]byte(`{"a": [1, {"b": 2}], "host": 1}`), []byte(`{"a": [1, {"b": 3}], "host": 2}`))
 	f.Add([]byte(`{"a": 1, "a": 2}`), []byte(`{"a": 2}`))
+	f.Add([]byte("{\"\xf4\": 1}"), []byte("{\"\xa7\": 1}"))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		// Compare gives it only what Parse has accepted: objects.
 		var object map[string]json.RawMessage
@@ -176,6 +179,12 @@ func FuzzCompare(f *testing.F) {
 			if json.Unmarshal(data, &object) != nil || !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) {
 				return
 			}
+		}
+		if !utf8.Valid(a) || !utf8.Valid(b) {
+			if _, same, err := compareRecords(a, b); same || !errors.Is(err, errNotUTF8) {
+				t.Fatalf("%q and %q: same is %v, %v", a, b, same, err)
+			}
+			return
 		}
 		if d, same, err := compareRecords(a, a); err != nil || !same {
 			t.Fatalf("%q differs from itself: %v, %v", a, d, err)

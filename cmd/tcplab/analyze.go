@@ -18,12 +18,13 @@ import (
 
 func newAnalyze() *cobra.Command {
 	var asJSON, findingsOnly, all bool
+	var captured live
 	var choice analysis.Choice
 	var hosts []string
 	var ports []uint
 	follow, asHex := -1, false
 	command := &cobra.Command{
-		Use:   "analyze FILE...",
+		Use:   "analyze FILE... | --interface NAME",
 		Short: "Say what happened in a packet capture, and why",
 		Long: `Read packet captures (pcap or pcapng, of any program, compressed with gzip or not; "-" is
 standard input) and print each TCP conversation: handshake, options, round trips, windows,
@@ -32,15 +33,32 @@ that show it, the likely cause, and what to look at next. Of many conversations 
 equal findings are one line, the worst first. docs/analysis.md explains all of it.
 
 Stream and frame numbers match Wireshark's, except that each interface is numbered as its own
-stream. It exits with 1 if a file could not be read to its end; what could be read is printed.`,
+stream. It exits with 1 if a file could not be read to its end; what could be read is printed.
+
+With --interface it captures there for --duration, or until ^C, and then prints the same. --filter passes
+some packets only: ip, ip6, tcp, udp, icmp, host ADDRESS, net PREFIX, port N, each with src or dst, joined
+by and, or, not and parentheses, as tcpdump has them. That needs root, or CAP_NET_RAW: as soon as the
+packet socket is open, root's privileges are given up for those of the user who called sudo, or of nobody.`,
 		Example: `  tcplab analyze results/latest/*/*/capture.pcapng
   tcpdump -i eth0 -c 1000 -w - tcp | tcplab analyze -
   tcplab analyze capture.pcapng --host 192.0.2.7 --from 10s --to 20s
   tcplab analyze capture.pcapng --stream 3 --frames
   tcplab analyze capture.pcapng --follow 3
-  tcplab analyze --json capture.pcapng | jq '.files[].conversations[].findings'`,
-		Args: cobra.MinimumNArgs(1),
+  tcplab analyze --json capture.pcapng | jq '.files[].conversations[].findings'
+  sudo tcplab analyze --interface eth0 --duration 30s --filter 'tcp port 443 or icmp'`,
+		Args: func(command *cobra.Command, args []string) error {
+			if err := captured.check(command.Flags().Changed); err != nil {
+				return err
+			}
+			if captured.device != "" {
+				return cobra.NoArgs(command, args)
+			}
+			return cobra.MinimumNArgs(1)(command, args)
+		},
 		RunE: func(command *cobra.Command, args []string) error {
+			if captured.device == "" {
+				endAtOnce() // a capture is ended in order
+			}
 			if err := choose(&choice, hosts, ports); err != nil {
 				return err
 			}
@@ -56,8 +74,15 @@ stream. It exits with 1 if a file could not be read to its end; what could be re
 			document := analysis.Document{Schema: analysis.SchemaVersion, Files: []*analysis.Report{}}
 			var unread []error
 			damaged := false
+			read := func(file string) (*analysis.Report, error) { return analyze(command, file, choice) }
+			if captured.device != "" {
+				args = []string{captured.device}
+				read = func(string) (*analysis.Report, error) {
+					return captured.analyze(command, choice)
+				}
+			}
 			for _, file := range args {
-				report, err := analyze(command, file, choice)
+				report, err := read(file)
 				if err != nil {
 					unread = append(unread, err)
 					continue
@@ -81,6 +106,10 @@ stream. It exits with 1 if a file could not be read to its end; what could be re
 		},
 	}
 	flags := command.Flags()
+	flags.StringVar(&captured.device, "interface", "", "capture on this network interface, and analyse that")
+	flags.DurationVar(&captured.duration, "duration", 0, "with --interface: for how long; 0 is until ^C")
+	flags.StringVar(&captured.filter, "filter", "", "with --interface: which packets, such as 'tcp port 443 or icmp'")
+	flags.StringVar(&captured.write, "write", "", "with --interface: keep the capture in this file (pcapng)")
 	flags.BoolVar(&asJSON, "json", false, "print JSON, of the schema in docs/analysis.md")
 	flags.BoolVar(&findingsOnly, "findings", false, "print only what went wrong (with --json: only conversations with findings)")
 	flags.BoolVar(&all, "all", false, fmt.Sprintf("print all conversations in full; of more than %d there is an overview otherwise", overviewFrom))
@@ -93,6 +122,7 @@ stream. It exits with 1 if a file could not be read to its end; what could be re
 	flags.IntVar(&follow, "follow", -1, "print what the programs said in the conversation of that number, in order and once, and nothing else")
 	flags.BoolVar(&asHex, "hex", false, "with --follow: print bytes in hexadecimal, too")
 	command.MarkFlagsMutuallyExclusive("follow", "findings")
+	command.MarkFlagsMutuallyExclusive("follow", "interface") // whose packets are not captured whole
 	command.MarkFlagsMutuallyExclusive("follow", "frames")
 	return command
 }

@@ -67,6 +67,9 @@ func (i *interruption) message(err error) string {
 
 // endsAtOnce is for commands that leave nothing behind and may compute for long: a signal ends them where they are.
 func endsAtOnce(command *cobra.Command) *cobra.Command {
-	command.PreRun = func(*cobra.Command, []string) { signal.Reset(endings...) }
+	command.PreRun = func(*cobra.Command, []string) { endAtOnce() }
 	return command
 }
+
+// endAtOnce has signals end this process where it is, from now on.
+func endAtOnce() { signal.Reset(endings...) }

@@ -93,7 +93,10 @@ the same bytes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), printsData(newList()), endsAtOnce(printsData(newAnalyze())), newSetup(), newKernels(), newDoctor(),
-		endsAtOnce(newReport()), endsAtOnce(newShow()), endsAtOnce(newCompare()), newReproducible(), newSeeds(), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newTune()), printsData(newProbe()), printsData(newSweep()), printsData(newPapers()), endsAtOnce(newDecode()), newPeer())
+	root.AddCommand(
+		newRun(), newSeeds(), newReproducible(), newKernels(), newDoctor(), newSetup(), newPeer(),
+		endsAtOnce(newReport()), endsAtOnce(newShow()), endsAtOnce(newCompare()), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newDecode()),
+		newWatch(), printsData(newList()), printsData(newAnalyze()), printsData(newProbe()), printsData(newTune()), printsData(newSweep()), printsData(newPapers()),
+	)
 	return root
 }

@@ -11,12 +11,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/harness/kernelversion"
+	"github.com/tcplab/tcplab/internal/prove"
+	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/tune"
 )
 
 type tuneOptions struct {
 	rate, loss, from, format, release string
 	path                              tune.Path
+
+	prove   bool
+	session runner.SessionOptions
+	run     runner.RunOptions
 }
 
 func newTune() *cobra.Command {
@@ -29,19 +35,28 @@ the value now and the one that is advised, why, what it brings, what it does not
 rule stands. What would change nothing on that path is not advised, and settings that are copied
 from list to list although they do nothing are named.
 
-Nothing is measured, and nothing is ever written to /proc/sys. It needs no privilege.
+Nothing is ever written to /proc/sys. It needs no privilege. With --prove what each setting is about is measured
+with the value of now and with the advised one, in guests in virtual time: a minute or two for each.
 
 With --from FILE (what sysctl -a prints, or a file for /etc/sysctl.d) the settings are those of the file;
 what it does not have is this machine's. With --kernel VERSION it is that kernel's, as it comes.`,
 		Example: `  tcplab tune --rate 1gbit --rtt 80ms --connections 20000
   tcplab tune --rate 100mbit --rtt 100ms --loss 1%
   tcplab tune --rate 1gbit --rtt 2ms --new 1000 --from 99-tuning.conf
+  tcplab tune --rate 100mbit --rtt 100ms --loss 1% --prove
   tcplab tune --rate 10gbit --rtt 30ms --format sysctl >99-path.conf`,
 		Args: cobra.NoArgs,
 		RunE: func(command *cobra.Command, _ []string) error {
 			report, err := o.report(command.InOrStdin())
 			if err != nil {
 				return err
+			}
+			if o.prove {
+				// What it says on the way is not what it comes to.
+				o.session.Clock, o.session.Log = runner.Virtual, command.ErrOrStderr()
+				if err := prove.Prove(command.Context(), o.session, o.run, &report); err != nil {
+					return err
+				}
 			}
 			out := command.OutOrStdout()
 			switch o.format {
@@ -66,6 +81,10 @@ what it does not have is this machine's. With --kernel VERSION it is that kernel
 	flags.StringVar(&o.from, "from", "", "a file of settings, in place of this machine's; - is standard input")
 	flags.StringVar(&o.release, "kernel", "", "version, such as 6.12, as it comes (default: this machine)")
 	flags.StringVar(&o.format, "format", "table", "one of table, json, sysctl")
+	flags.BoolVar(&o.prove, "prove", false, "measure what each advice brings, in guests")
+	flags.Uint64Var(&o.run.Seed, "seed", 1, "with --prove: of all that is random")
+	flags.StringVar(&o.run.Root, "results", "results/tune", "with --prove: folder in which each run makes its own")
+	flags.IntVarP(&o.run.Jobs, "jobs", "j", 0, "with --prove: guests side by side (default: one for each core)")
 	for _, name := range []string{"rate", "rtt"} {
 		_ = command.MarkFlagRequired(name) // it is there
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
+
+	"github.com/tcplab/tcplab/harness/analysis/internal/packet"
 )
 
 // datagramWire makes a packet from a datagram, with gopacket's layers.
@@ -104,7 +106,9 @@ func FuzzDatagram(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte, more uint16) {
 		length := len(data) + int(more)
-		d, v := new(Reader).decodeDatagram(layers.LinkTypeEthernet, data, length, Segment{})
+		var r Reader
+		r.decoder.Want = []uint8{packet.UDP}
+		d, v := r.decodeDatagram(layers.LinkTypeEthernet, data, length, Segment{})
 		if v == segment && (len(d.Payload) > d.Length || d.Length > length || len(d.Payload) > len(data)) {
 			t.Errorf("%+v of %d bytes, %d of them captured", d, length, len(data))
 		}

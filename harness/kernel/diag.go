@@ -93,6 +93,24 @@ func (d *diag) read() ([]Socket, error) {
 	return d.sockets(messages)
 }
 
+// each passes on the sockets one by one, as they come.
+func (d *diag) each(pass func(*Socket)) error {
+	var s Socket
+	interrupted, err := d.ask(getTCP, unix.NLM_F_DUMP, d.dumpRequest(d.mask), func(message []byte) (err error) {
+		if s, err = parseSocket(message); err == nil && d.passes(&s) {
+			pass(&s)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("read sockets: %w", explainDump(err))
+	case interrupted:
+		return errors.New("read sockets: the kernel's tables have changed meanwhile: read again")
+	}
+	return nil
+}
+
 // readAgain is read for who does so time and again. As long as the same sockets are there it asks for each by its addresses and
 // cookie, since a listing goes through the kernel's whole table of connections, which was two thirds of what a sample cost.
 //
@@ -108,7 +126,7 @@ func (d *diag) readAgain() ([]Socket, error) {
 		return nil, fmt.Errorf("read sockets: %w", err)
 	}
 	if d.known != nil && bytes.Equal(counts, d.counts) {
-		messages, err := d.each(d.known)
+		messages, err := d.oneByOne(d.known)
 		if err != nil {
 			return nil, fmt.Errorf("read sockets: %w", err)
 		}
@@ -172,15 +190,20 @@ func (d *diag) sockets(messages [][]byte) ([]Socket, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read sockets: %w", err)
 		}
-		if p := d.filter.Port; p != 0 && p != s.Local.Port() && p != s.Remote.Port() || d.mask&(1<<s.State) == 0 {
-			continue
+		if d.passes(&s) {
+			sockets = append(sockets, s)
 		}
-		sockets = append(sockets, s)
 	}
 	slices.SortStableFunc(sockets, func(a, b Socket) int {
 		return cmp.Or(a.Local.Compare(b.Local), a.Remote.Compare(b.Remote), cmp.Compare(a.Cookie, b.Cookie))
 	})
 	return sockets, nil
+}
+
+// passes reports whether a socket passes the filter.
+func (d *diag) passes(s *Socket) bool {
+	p := d.filter.Port
+	return (p == 0 || p == s.Local.Port() || p == s.Remote.Port()) && d.mask&(1<<s.State) != 0
 }
 
 const (
@@ -199,36 +222,47 @@ const (
 // extensions are the attributes that are asked for. Vegas stands for whatever a congestion control tells of itself.
 const extensions = 1<<(attrInfo-1) | 1<<(attrVegas-1) | 1<<(attrCong-1) | 1<<(attrSKMemInfo-1)
 
+// dumpRequest is a request of all sockets in some states: a struct inet_diag_req.
+func (d *diag) dumpRequest(states uint32) []byte {
+	request := make([]byte, 60)
+	request[3] = extensions
+	binary.NativeEndian.PutUint32(request[4+diagIDSize:], states)
+	return request
+}
+
+// explainDump says of the error of a request of all sockets what is missing, where something is.
+func explainDump(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("%w (%w)", ErrNoSockDiag, err)
+	}
+	return err
+}
+
 // dump asks once more when the kernel says that its tables changed meanwhile.
 // inet_diag never did so up to Linux 6.18.
 func (d *diag) dump(states uint32) ([][]byte, error) {
 	const tries = 5
-	request := make([]byte, 60) // struct inet_diag_req
-	request[3] = extensions
-	binary.NativeEndian.PutUint32(request[4+diagIDSize:], states)
 	for range tries {
-		messages, interrupted, err := d.ask(getTCP, unix.NLM_F_DUMP, request)
-		switch {
-		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP):
-			return nil, fmt.Errorf("%w (%w)", ErrNoSockDiag, err)
-		case err != nil:
-			return nil, err
-		case !interrupted:
+		messages, interrupted, err := d.collect(getTCP, unix.NLM_F_DUMP, d.dumpRequest(states))
+		if err != nil {
+			return nil, explainDump(err)
+		}
+		if !interrupted {
 			return messages, nil
 		}
 	}
 	return nil, fmt.Errorf("%d tries: the kernel's tables have changed meanwhile", tries)
 }
 
-// each asks for sockets of which it has messages. It returns nil if one of them is not there any more.
-func (d *diag) each(known [][]byte) ([][]byte, error) {
+// oneByOne asks for sockets of which it has messages. It returns nil if one of them is not there any more.
+func (d *diag) oneByOne(known [][]byte) ([][]byte, error) {
 	messages := make([][]byte, 0, len(known))
 	for _, m := range known {
 		request := make([]byte, 56) // struct inet_diag_req_v2
 		request[0], request[1], request[2] = m[0], unix.IPPROTO_TCP, extensions
 		binary.NativeEndian.PutUint32(request[4:], allStates)
 		copy(request[8:], m[diagID:][:diagIDSize])
-		answer, _, err := d.ask(unix.SOCK_DIAG_BY_FAMILY, 0, request)
+		answer, _, err := d.collect(unix.SOCK_DIAG_BY_FAMILY, 0, request)
 		if errors.Is(err, unix.ENOENT) {
 			return nil, nil
 		}
@@ -240,8 +274,18 @@ func (d *diag) each(known [][]byte) ([][]byte, error) {
 	return messages, nil
 }
 
-// ask sends a request and returns what the kernel answers.
-func (d *diag) ask(kind, flags uint16, request []byte) (messages [][]byte, interrupted bool, err error) {
+// collect sends a request and returns what the kernel answers.
+func (d *diag) collect(kind, flags uint16, request []byte) (messages [][]byte, interrupted bool, err error) {
+	interrupted, err = d.ask(kind, flags, request, func(message []byte) error {
+		messages = append(messages, slices.Clone(message))
+		return nil
+	})
+	return messages, interrupted, err
+}
+
+// ask sends a request and passes on what the kernel answers. A message is valid until take returns. After an error of take
+// the rest is read all the same, for the kernel does not begin another answer before.
+func (d *diag) ask(kind, flags uint16, request []byte, take func(message []byte) error) (interrupted bool, err error) {
 	d.number++
 	text := make([]byte, unix.NLMSG_HDRLEN, unix.NLMSG_HDRLEN+len(request))
 	native := binary.NativeEndian
@@ -250,38 +294,57 @@ func (d *diag) ask(kind, flags uint16, request []byte) (messages [][]byte, inter
 	native.PutUint16(text[6:], unix.NLM_F_REQUEST|flags)
 	native.PutUint32(text[8:], d.number)
 	if err := unix.Sendto(d.fd, append(text, request...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return nil, false, fmt.Errorf("ask the kernel: %w", err)
+		return false, fmt.Errorf("ask the kernel: %w", err)
 	}
+	var refused error
 	for {
 		n, _, err := unix.Recvfrom(d.fd, d.buffer, 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
-			return nil, false, fmt.Errorf("the kernel's answer: %w", err)
+			return false, fmt.Errorf("the kernel's answer: %w", err)
 		}
-		parts, err := syscall.ParseNetlinkMessage(slices.Clone(d.buffer[:n]))
-		if err != nil {
-			return nil, false, fmt.Errorf("the kernel's answer, of %d bytes: %w", n, err)
-		}
-		for _, part := range parts {
+		for rest := d.buffer[:n]; len(rest) > 0; {
+			header, message, after, err := cutMessage(rest)
+			if err != nil {
+				return false, fmt.Errorf("the kernel's answer, of %d bytes: %w", n, err)
+			}
+			rest = after
 			switch {
-			case part.Header.Seq != d.number:
+			case header.Seq != d.number:
 				continue // the rest of an answer that was given up
-			case part.Header.Type == unix.NLMSG_DONE || part.Header.Type == unix.NLMSG_ERROR:
+			case header.Type == unix.NLMSG_DONE || header.Type == unix.NLMSG_ERROR:
 				// 0 or the negative number of an error; NLMSG_DONE may come without.
-				if len(part.Data) >= 4 {
-					if number := int32(native.Uint32(part.Data)); number < 0 { //nolint:gosec // it is one
-						return nil, false, syscall.Errno(-number)
+				if len(message) >= 4 {
+					if number := int32(native.Uint32(message)); number < 0 { //nolint:gosec // it is one
+						return false, syscall.Errno(-number)
 					}
 				}
-				return messages, interrupted, nil
+				return interrupted, refused
 			}
-			interrupted = interrupted || part.Header.Flags&unix.NLM_F_DUMP_INTR != 0
-			messages = append(messages, part.Data)
-			if part.Header.Flags&unix.NLM_F_MULTI == 0 {
-				return messages, interrupted, nil
+			interrupted = interrupted || header.Flags&unix.NLM_F_DUMP_INTR != 0
+			if refused == nil {
+				refused = take(message)
+			}
+			if header.Flags&unix.NLM_F_MULTI == 0 {
+				return interrupted, refused
 			}
 		}
 	}
+}
+
+// cutMessage takes the first netlink message off an answer.
+func cutMessage(b []byte) (header unix.NlMsghdr, message, rest []byte, err error) {
+	const alignment = 4 // NLMSG_ALIGNTO
+	if len(b) < unix.NLMSG_HDRLEN {
+		return header, nil, nil, fmt.Errorf("%d bytes are no message", len(b))
+	}
+	native := binary.NativeEndian
+	header = unix.NlMsghdr{Len: native.Uint32(b), Type: native.Uint16(b[4:]), Flags: native.Uint16(b[6:]), Seq: native.Uint32(b[8:])}
+	if header.Len < unix.NLMSG_HDRLEN || int64(header.Len) > int64(len(b)) {
+		return header, nil, nil, fmt.Errorf("a message of %d bytes, with %d left", header.Len, len(b))
+	}
+	end := int(header.Len)
+	return header, b[unix.NLMSG_HDRLEN:end], b[min((end+alignment-1)&^(alignment-1), len(b)):], nil
 }

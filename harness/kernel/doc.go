@@ -25,7 +25,8 @@
 //
 // [ReadSockets] lists the TCP sockets of a host by sock_diag(7): states, queues,
 // timers, TCP_INFO, congestion control, memory. [StartSampling] does so again and
-// again, and [AwaitSockets] until they are as wanted.
+// again, and [AwaitSockets] until they are as wanted. [OpenSockets] is for a machine with
+// very many.
 //
 // # Qdiscs
 //

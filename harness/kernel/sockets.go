@@ -111,6 +111,9 @@ const (
 	TimerKeepalive TimerKind = "keepalive" // also of SYN+ACK, and of an orphan in FIN-WAIT-2
 	TimerTimeWait  TimerKind = "timewait"  // the end of TIME-WAIT, or of a closed FIN-WAIT-2
 	TimerPersist   TimerKind = "persist"   // zero window probe
+
+	// TimerDelayedACK is an ACK that waits, if no other timer is set: Debian's 7.3 tells of it, and 6.12 did not.
+	TimerDelayedACK TimerKind = "delack"
 )
 
 // Timer is the timer of a socket that is due next.
@@ -219,6 +222,26 @@ func ReadSockets(in Runner, filter SocketFilter) ([]Socket, error) {
 	return d.read()
 }
 
+// A SocketReader lists sockets time and again without keeping them: for a machine that has many. [ReadSockets] and
+// [StartSampling] are simpler where there are few.
+type SocketReader struct{ d *diag }
+
+// OpenSockets returns a reader of the sockets of in that pass the filter (see [ReadSockets]). The caller closes it.
+func OpenSockets(in Runner, filter SocketFilter) (*SocketReader, error) {
+	d, err := openDiag(in, filter)
+	if err != nil {
+		return nil, err
+	}
+	return &SocketReader{d}, nil
+}
+
+// Each lists the sockets in the kernel's order, and passes on one after the other. The next one takes the place of a Socket, but
+// not of what it points to. With an error, some may have been passed on. It returns [ErrNoSockDiag] where the kernel cannot.
+func (r *SocketReader) Each(pass func(*Socket)) error { return r.d.each(pass) }
+
+// Close releases what the reader has of the kernel.
+func (r *SocketReader) Close() { r.d.close() }
+
 // Attributes (include/uapi/linux/inet_diag.h, INET_DIAG_...).
 const (
 	attrInfo      = 2
@@ -256,11 +279,12 @@ func parseSocket(b []byte) (Socket, error) {
 	if !s.State.known() {
 		return Socket{}, fmt.Errorf("message of a socket in %v", s.State)
 	}
-	kinds := [...]TimerKind{TimerOff, TimerOn, TimerKeepalive, TimerTimeWait, TimerPersist}
-	if int(b[2]) >= len(kinds) {
-		return Socket{}, fmt.Errorf("message of a socket with timer %d: want 0 to %d", b[2], len(kinds)-1)
+	kinds := [...]TimerKind{TimerOff, TimerOn, TimerKeepalive, TimerTimeWait, TimerPersist, TimerDelayedACK}
+	if int(b[2]) < len(kinds) {
+		s.Timer.Kind = kinds[b[2]]
+	} else {
+		s.Timer.Kind = TimerKind(fmt.Sprintf("timer %d", b[2])) // newer kernels may tell of more
 	}
-	s.Timer.Kind = kinds[b[2]]
 	s.Local = netip.AddrPortFrom(diagAddr(s.Family, b[8:24]), binary.BigEndian.Uint16(b[4:]))
 	s.Remote = netip.AddrPortFrom(diagAddr(s.Family, b[24:40]), binary.BigEndian.Uint16(b[6:]))
 	return s, s.parseAttributes(b[size:])
@@ -274,6 +298,19 @@ func diagAddr(family Family, b []byte) netip.Addr {
 	return netip.AddrFrom16([16]byte(b)).Unmap()
 }
 
+// attributeSize is how many bytes of an attribute are used.
+func attributeSize(kind uint16) int {
+	switch kind {
+	case attrVegas, attrDCTCP:
+		return 16
+	case attrBBR:
+		return 20
+	case attrSKMemInfo:
+		return 36
+	}
+	return 0
+}
+
 func (s *Socket) parseAttributes(b []byte) error {
 	native := binary.NativeEndian
 	const header = 4
@@ -285,8 +322,7 @@ func (s *Socket) parseAttributes(b []byte) error {
 		v := b[header:size]
 		b = b[min((size+3)&^3, len(b)):]
 
-		want := map[uint16]int{attrVegas: 16, attrDCTCP: 16, attrBBR: 20, attrSKMemInfo: 36}[kind]
-		if len(v) < want {
+		if want := attributeSize(kind); len(v) < want {
 			return fmt.Errorf("attribute %d has %d bytes: want at least %d", kind, len(v), want)
 		}
 		u32 := func(i int) uint32 { return native.Uint32(v[4*i:]) }

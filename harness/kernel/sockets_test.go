@@ -132,7 +132,6 @@ func TestParseSocketErrors(t *testing.T) {
 		{"family", func(b []byte) []byte { b[0] = 1; return b }, "family 1"},
 		{"state 0", func(b []byte) []byte { b[1] = 0; return b }, "state 0"},
 		{"state 13", func(b []byte) []byte { b[1] = 13; return b }, "state 13"},
-		{"timer", func(b []byte) []byte { b[2] = 5; return b }, "timer 5"},
 		{"attribute cut off", func(b []byte) []byte { return b[:len(b)-1] }, "attribute"},
 		{"attribute without end", func(b []byte) []byte { binary.NativeEndian.PutUint16(b[72:], 3); return b }, "of 3 bytes"},
 		{"short BBR", func(b []byte) []byte {
@@ -144,6 +143,73 @@ func TestParseSocketErrors(t *testing.T) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// A kernel that is newer than this package may have more timers, and no such socket is a reason to list none.
+func TestTimersOfNewKernels(t *testing.T) {
+	b := readHex(t, "linux-6.1-sockets")[2]
+	for number, want := range map[byte]TimerKind{4: TimerPersist, 5: TimerDelayedACK, 6: "timer 6"} {
+		b[2] = number
+		if s, err := parseSocket(b); err != nil || s.Timer.Kind != want {
+			t.Errorf("timer %d is %q, %v; want %q", number, s.Timer.Kind, err, want)
+		}
+	}
+}
+
+// TestSocketReader: what comes one by one is what a listing has, and the next reading begins anew.
+func TestSocketReader(t *testing.T) {
+	needSockDiag(t)
+	topology := routed(t, netns.Config{})
+	host := topology.Server()
+	listen(t, host, host.IPv4(), options{})
+	client, server := pair(t, topology, host.IPv6(), options{}, options{})
+	transfer(t, client, server, 1000)
+	for _, filter := range []SocketFilter{{}, {States: []State{Listen}}, {Port: 4000}, {Port: 1}} {
+		want, err := ReadSockets(host, filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := OpenSockets(host, filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		for range 2 {
+			var seen []uint64
+			if err := r.Each(func(s *Socket) { seen = append(seen, s.Cookie) }); err != nil {
+				t.Fatal(err)
+			}
+			var cookies []uint64
+			for _, s := range want {
+				cookies = append(cookies, s.Cookie)
+			}
+			slices.Sort(seen)
+			slices.Sort(cookies)
+			if !slices.Equal(seen, cookies) {
+				t.Errorf("%v: read %d, listed %d", filter, seen, cookies)
+			}
+		}
+	}
+}
+
+func TestCutMessage(t *testing.T) {
+	message := func(length uint32, bytes int) []byte {
+		b := make([]byte, bytes)
+		binary.NativeEndian.PutUint32(b, length)
+		return b
+	}
+	header, body, rest, err := cutMessage(message(18, 24))
+	if err != nil || header.Len != 18 || len(body) != 2 || len(rest) != 4 {
+		t.Errorf("%+v, %d bytes, %d left, %v", header, len(body), len(rest), err)
+	}
+	if _, body, rest, err := cutMessage(message(18, 18)); err != nil || len(body) != 2 || len(rest) != 0 {
+		t.Errorf("without padding at the end: %d bytes, %d left, %v", len(body), len(rest), err)
+	}
+	for _, b := range [][]byte{message(0, 4), message(15, 16), message(17, 16), message(1<<31, 64)} {
+		if _, _, _, err := cutMessage(b); err == nil {
+			t.Errorf("% x is a message", b)
+		}
 	}
 }
 

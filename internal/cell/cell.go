@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/impair/profiles"
 	"github.com/tcplab/tcplab/internal/runner"
@@ -141,20 +142,54 @@ const SuiteName = "paths"
 // variable is where a cell is in the environment of its guest, followed by the beginning of its hash.
 const variable = "TCPLAB_CELL_"
 
-// Suite is a suite that measures cells, each as a spec.
-func Suite(cells []Cell) (*runner.Suite, error) {
+// A Measurement is a Cell or a Trial.
+type Measurement interface {
+	Validate() error
+	String() string // names it by all that it depends on
+	measure(lab *harness.Lab)
+}
+
+// a carrier has one of them, on its way into a guest.
+type carrier struct {
+	Cell  *Cell  `json:"cell,omitempty"`
+	Trial *Trial `json:"trial,omitempty"`
+}
+
+func carry(m Measurement) carrier {
+	switch m := m.(type) {
+	case Cell:
+		return carrier{Cell: &m}
+	case Trial:
+		return carrier{Trial: &m}
+	}
+	return carrier{}
+}
+
+// carried is the measurement; nil if there is none.
+func (c carrier) carried() Measurement {
+	switch {
+	case c.Cell != nil:
+		return *c.Cell
+	case c.Trial != nil:
+		return *c.Trial
+	}
+	return nil
+}
+
+// Suite is a suite of measurements, each a spec.
+func Suite[M Measurement](all []M) (*runner.Suite, error) {
 	var specs []runner.Spec
-	for _, c := range cells {
-		if err := c.Validate(); err != nil {
+	for _, m := range all {
+		if err := m.Validate(); err != nil {
 			return nil, err
 		}
-		text, err := json.Marshal(c)
+		text, err := json.Marshal(carry(m))
 		if err != nil {
 			return nil, err
 		}
 		hash := sha256.Sum256(text)
 		specs = append(specs, runner.Spec{
-			Text: c.String(), Labels: []string{SuiteName}, Env: []string{variable + hex.EncodeToString(hash[:8]) + "=" + string(text)},
+			Text: m.String(), Labels: []string{SuiteName}, Env: []string{variable + hex.EncodeToString(hash[:8]) + "=" + string(text)},
 		})
 	}
 	return runner.MadeSuite(SuiteName, specs), nil

@@ -17,33 +17,32 @@ import (
 	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	"github.com/tcplab/tcplab/impair"
-	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 )
 
-// Main is for programs that ask for cells. In a guest of theirs it measures the cells that the environment names, as a test program would
+// Main is for programs that ask for measurements. In a guest of theirs it makes the measurements that the environment names, as a test program would
 // run its specs, and does not return; anywhere else it does nothing.
 func Main() {
-	var cells []Cell
+	var all []Measurement
 	for _, entry := range os.Environ() {
 		key, text, _ := strings.Cut(entry, "=")
 		if !strings.HasPrefix(key, variable) {
 			continue
 		}
-		var c Cell
-		if err := json.Unmarshal([]byte(text), &c); err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", key, err)
+		var c carrier
+		if err := json.Unmarshal([]byte(text), &c); err != nil || c.carried() == nil {
+			fmt.Fprintf(os.Stderr, "%s: no measurement: %v\n", key, err)
 			os.Exit(2)
 		}
-		cells = append(cells, c)
+		all = append(all, c.carried())
 	}
-	if len(cells) == 0 {
+	if len(all) == 0 {
 		return
 	}
 	testing.Init() // the flags of a test program
 	flag.Parse()
-	for _, c := range cells {
-		ginkgo.It(c.String(), ginkgo.Label("netem"), func(ctx ginkgo.SpecContext) { c.measure(harness.NewLab(ctx)) })
+	for _, m := range all {
+		ginkgo.It(m.String(), ginkgo.Label("netem"), func(ctx ginkgo.SpecContext) { m.measure(harness.NewLab(ctx)) })
 	}
 	if !harness.RunSpecs(program{}, SuiteName) {
 		os.Exit(1)
@@ -119,12 +118,7 @@ func (c Cell) measure(lab *harness.Lab) {
 // build is a pair of hosts for each kind of flow, and a bottleneck between two routers. The delay is on the way back, so that the
 // bottleneck's limit is its buffer and nothing else.
 func (c Cell) build(lab *harness.Lab) *harness.Network {
-	var settings []netns.Setting
-	for key, value := range c.Sysctls {
-		settings = append(settings, netns.Setting{Key: key, Value: value})
-	}
-	slices.SortFunc(settings, func(a, b netns.Setting) int { return strings.Compare(a.Key, b.Key) })
-	net := lab.Dumbbell(len(c.Flows), netns.Config{Sysctls: settings})
+	net := lab.Dumbbell(len(c.Flows), settingsOf(c.Sysctls))
 	bottleneck := impair.Netem{Rate: impair.Rate{BitsPerSecond: c.Rate}, Limit: c.buffer()}
 	if c.Loss > 0 {
 		bottleneck.Loss = impair.RandomLoss{Percent: impair.Percent(100 * c.Loss)}

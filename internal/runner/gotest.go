@@ -60,7 +60,7 @@ func (l *testLog) Write(p []byte) (int, error) {
 			continue
 		}
 		if end := bytes.IndexAny(rest, "\n\x16"); end >= 0 {
-			l.line(string(append(l.said, rest[:end]...)))
+			l.line(string(append(l.said, rest[:min(end, longestLine-len(l.said))]...)))
 			l.said, l.marked = l.said[:0], false
 			rest = rest[end:]
 			continue

@@ -57,6 +57,7 @@ func FuzzReport(f *testing.F) {
 func FuzzTestLog(f *testing.F) {
 	f.Add([]byte("\x16=== RUN   TestA\nsaid\n\x16--- PASS: TestA (0.00s)\nPASS\n"), 3)
 	f.Add([]byte("no end\x16=== RUN   TestB\n\x16--- SKIP: TestB (0.00s)\n\x16\x16"), 1)
+	f.Add([]byte("\x16=== RUN   Test"+strings.Repeat("A", 2*longestLine)+"\n"), 7) // a line that is cut, however it comes
 	f.Fuzz(func(t *testing.T, output []byte, size int) {
 		read := func(size int) (*testLog, string) {
 			var passed bytes.Buffer

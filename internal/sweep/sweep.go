@@ -50,20 +50,27 @@ type Result struct {
 
 // Run measures cells with each seed. Options.Seed is not used.
 func Run(ctx context.Context, common runner.SessionOptions, options runner.RunOptions, cells []cell.Cell, seeds []uint64) (Result, error) {
+	result := Result{Seeds: seeds}
+	byName, kernel, err := Measure(ctx, common, options, cells, seeds)
+	result.Kernel = kernel
+	return result.with(cells, byName), err // what there is, in any case
+}
+
+// Measure makes measurements with each seed. It returns the records by the measurement's name, and the kernel's release; those that there
+// are also beside an error.
+func Measure[M cell.Measurement](ctx context.Context, common runner.SessionOptions, options runner.RunOptions, all []M, seeds []uint64) (byName map[string][]*results.Record, kernel string, err error) {
 	if err := options.Check(); err != nil {
-		return Result{}, err
+		return nil, "", err
 	}
-	var err error
-	if common.Made, err = cell.Suite(cells); err != nil {
-		return Result{}, err
+	if common.Made, err = cell.Suite(all); err != nil {
+		return nil, "", err
 	}
 	session, err := runner.Open(ctx, common)
 	if err != nil {
-		return Result{}, err
+		return nil, "", err
 	}
 	defer session.Close()
-	result := Result{Seeds: seeds}
-	byName := map[string][]*results.Record{}
+	byName = map[string][]*results.Record{}
 	id := options.ID
 	for _, seed := range seeds {
 		options.Seed = seed
@@ -74,12 +81,12 @@ func Run(ctx context.Context, common runner.SessionOptions, options runner.RunOp
 		for _, r := range summary.Records {
 			byName[r.Scenario] = append(byName[r.Scenario], r)
 		}
-		result.Kernel = summary.Kernel
 		if err != nil {
-			return result.with(cells, byName), err // what there is
+			return byName, summary.Kernel, err
 		}
+		kernel = summary.Kernel
 	}
-	return result.with(cells, byName), nil
+	return byName, kernel, nil
 }
 
 func (r Result) with(cells []cell.Cell, byName map[string][]*results.Record) Result {

@@ -27,15 +27,18 @@ func (r Report) header() string {
 // Text writes the report for people, in so many columns.
 func (r Report) Text(w io.Writer, columns int) error {
 	var b strings.Builder
+	field := func(name, value string) {
+		for i, line := range text.Wrap(text.Printable(value), columns-12) {
+			if i > 0 {
+				name = ""
+			}
+			fmt.Fprintf(&b, "  %-8s  %s\n", name, line)
+		}
+	}
 	fields := func(key string, list ...[2]string) {
 		fmt.Fprintf(&b, "\n%s\n", text.Printable(key))
 		for _, f := range list {
-			for i, line := range text.Wrap(text.Printable(f[1]), columns-12) {
-				if i > 0 {
-					f[0] = ""
-				}
-				fmt.Fprintf(&b, "  %-8s  %s\n", f[0], line)
-			}
+			field(f[0], f[1])
 		}
 	}
 	for _, line := range text.Wrap(r.header(), columns) {
@@ -47,6 +50,9 @@ func (r Report) Text(w io.Writer, columns int) error {
 	for _, a := range r.Advice {
 		fields(a.Key, [2]string{"now", a.Current}, [2]string{"advised", a.Advised}, [2]string{"why", a.Why}, [2]string{"impact", a.Impact},
 			[2]string{"not", a.Not}, [2]string{"source", a.Source})
+		if a.Proof != nil {
+			field("proof", a.Proof.Text)
+		}
 	}
 	if len(r.Folklore) > 0 {
 		fmt.Fprint(&b, "\nFOLKLORE: set here, and not what it is said to be\n")

@@ -70,6 +70,17 @@ type Advice struct {
 	Impact  string `json:"impact"` // what changes, in numbers
 	Not     string `json:"not"`    // what it does not do
 	Source  string `json:"source"` // an RFC, or a function of the kernel
+
+	Proof *Proof `json:"proof,omitempty"` // if it was asked for: see package prove
+}
+
+// Proof is what was measured with the value of now and with the advised one.
+type Proof struct {
+	Measured string  `json:"measured,omitempty"` // empty: nothing was, and Text says why
+	Now      float64 `json:"now,omitempty"`
+	Then     float64 `json:"then,omitempty"`
+	Unit     string  `json:"unit,omitempty"`
+	Text     string  `json:"text"`
 }
 
 // Folklore is a setting that is said to help, and is set, and does not.

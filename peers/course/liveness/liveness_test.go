@@ -149,12 +149,14 @@ func FuzzReceive(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x02ma\x00\x00\x00\x01!\x00\x00\x00\x01?"))
 	f.Add([]byte("\x00\x00\x00\x01m"))
 	f.Add([]byte("\x00\x00\x00\x02!a\xff\xff\xff\xff"))
+	f.Add([]byte(strings.Repeat("\xbb", 5000)))
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		near, far := net.Pipe()
 		c := &Conn{messages: framing.NewConn(near, framed, framing.Timeouts{})}
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
+			defer near.Close() // or what is still to be written would wait for a reader
 			for {
 				m, err := c.Receive()
 				if err != nil {
