@@ -132,7 +132,9 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 	cases := map[string][][]string{
 		"run": {{"--clock", hostile}, {"--junit", dangling + "/x"}, {"--report", hostile}, {"--report", "json=" + dangling + "/x"}, {"--kernel", hostile + ","}},
 		"report": {{a.Path(), b.Path()}, {"--format", hostile}, {dangling}, {"--matrix", hostile}, {"--matrix", "(" + hostile},
-			{a.Path(), "--matrix", "(?s)(?P<row>t)(?P<column>.*)"}},
+			{a.Path(), "--matrix", "(?s)(?P<row>t)(?P<column>.*)"}, {a.Path(), b.Path(), "--format", "html"}, {a.Path(), "--format", "html", "-o", "-"},
+			{capture}, {capture, "--format", "json"}, {a.Path(), "--format", "html", "-o", dangling + "/x"}},
+		"show":   {{a.Path(), "."}, {a.Path(), hostile}, {a.Path(), "(" + hostile}, {dangling, "x"}, {capture}, {capture, "--connection", "9"}, {hostile}},
 		"decode": {{capture, "--frame", "1"}, {capture, "--frame", "9"}, {dangling, "--frame", "1"}, {capture, "--frame", "1", "--json"}},
 		"probe":  {{hostile}, {hostile + ":1", "-n", "1"}, {"127.0.0.1:" + hostile}, {"127.0.0.1:1", "--send", hostile}, {"127.0.0.1:1", "--http", hostile}},
 		"watch":  {{"--filter", hostile, "-n", "1"}, {"--state", hostile}, {"--sort", hostile}, {"--namespace", hostile}, {"-n", "1", "--json"}},
