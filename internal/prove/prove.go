@@ -35,6 +35,9 @@ type experiment struct {
 // errNoProof is for an advice that cannot be proved in a guest.
 var errNoProof = errors.New("not measured")
 
+// patience is for a guest of several measurements on a machine that is busy with others.
+const patience = 30 * time.Minute
+
 // together is how many measurements share a guest: most take less than its start.
 const together = 8
 
@@ -63,6 +66,7 @@ func Prove(ctx context.Context, common runner.SessionOptions, options runner.Run
 		return nil
 	}
 	options.MemoryMiB, options.Share = cmp.Or(options.MemoryMiB, 1024), cmp.Or(options.Share, together)
+	options.WallLimit = cmp.Or(options.WallLimit, patience)
 	records, _, err := sweep.Measure(ctx, common, options, all, []uint64{options.Seed})
 	if err != nil {
 		return err
@@ -265,14 +269,16 @@ func smaller(value string, part float64) (string, error) {
 	return fmt.Sprintf("%.0f %.0f %.0f", least, math.Min(first, most), most), nil
 }
 
+// losing overflows a shallow queue in slow start: many segments of a window are lost at once.
 func (p planner) losing() (experiment, error) {
-	const loss = 0.01
-	c := cell.Cell{Rate: min(p.Path.Rate, mostRate), RTT: p.Path.RTT, Loss: max(p.Path.Loss, loss), Flows: []cell.Flow{{Congestion: "cubic"}}, Duration: time.Minute}
-	return p.cells(c, cell.Goodput, "goodput of one connection", fmt.Sprintf("with %s loss", cell.Percent(c.Loss)))
+	c := p.bulk()
+	c.Buffer = max(16, int(c.BDP()/4))
+	c.Duration = max(50*c.RTT, 5*time.Second)
+	return p.cells(c, cell.Goodput, fmt.Sprintf("goodput of one connection in its first %v", c.Duration), "with a queue of a quarter of the path's content, which overflows")
 }
 
 func (p planner) congestion() (experiment, error) {
-	c := cell.Cell{Rate: min(p.Path.Rate, mostRate), RTT: p.Path.RTT, Loss: p.Path.Loss, Duration: time.Minute}
+	c := cell.Cell{Rate: min(p.Path.Rate, mostRate), RTT: p.Path.RTT, Loss: p.Path.Loss, Duration: 20 * time.Second}
 	now, then := c, c
 	now.Flows, then.Flows = []cell.Flow{{Congestion: p.advice.Current}}, []cell.Flow{{Congestion: p.advice.Advised}}
 	now.Sysctls = p.settings(p.advice.Current)
