@@ -138,6 +138,8 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 		"decode": {{capture, "--frame", "1"}, {capture, "--frame", "9"}, {dangling, "--frame", "1"}, {capture, "--frame", "1", "--json"}},
 		"probe":  {{hostile}, {hostile + ":1", "-n", "1"}, {"127.0.0.1:" + hostile}, {"127.0.0.1:1", "--send", hostile}, {"127.0.0.1:1", "--http", hostile}},
 		"watch":  {{"--filter", hostile, "-n", "1"}, {"--state", hostile}, {"--sort", hostile}, {"--namespace", hostile}, {"-n", "1", "--json"}},
+		"diagnose": {{hostile}, {hostile + ":1"}, {"127.0.0.1:" + hostile}, {"127.0.0.1:1", "--send", hostile}, {"127.0.0.1:1", "--http", hostile},
+			{"127.0.0.1:1", "--upload", hostile}},
 		"tune": {{"--rate", hostile, "--rtt", "1ms"}, append(path, "--from", settings), append(path, "--from", dangling), append(path, "--loss", hostile),
 			append(path, "--format", hostile)},
 		"list":    {{"--focus", "(" + hostile}, {"--label", "(" + hostile}},

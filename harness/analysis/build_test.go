@@ -55,7 +55,11 @@ func wire(t testing.TB, s Segment, options []layers.TCPOption, between ...gopack
 		}
 		all = append(all, tag)
 	}
-	all = append(all, ip, tcp, gopacket.Payload(make([]byte, s.Length)))
+	payload := make([]byte, s.Length)
+	if s.farewell {
+		copy(payload[s.Length-24:], []byte{23, 3, 3, 0, 19}) // TLS 1.3
+	}
+	all = append(all, ip, tcp, gopacket.Payload(payload))
 	b := gopacket.NewSerializeBuffer()
 	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, all...); err != nil {
 		t.Fatal(err)

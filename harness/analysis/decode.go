@@ -71,8 +71,11 @@ func decodeTCP(b []byte, length int, s *Segment) packet.Verdict {
 	s.Length = length - header
 	s.Options = Options{}
 	s.Options.decode(b[fixed:min(header, len(b))])
+	s.farewell = false
 	if len(b) < header {
 		s.Options.Incomplete = true
+	} else if s.Length > 0 {
+		s.farewell = saysFarewell(b[header:], s.Length)
 	}
 	return packet.Carried
 }

@@ -3,14 +3,15 @@ package analysis
 import "fmt"
 
 // findReset demands a reset that is no refusal (findRefused), does not follow keep-alives (findKeepAlives), and was not sent when both sides
-// had closed, and all was acknowledged: then it changes nothing. What it was for follows from its flags and from what came before
+// had closed, and all was acknowledged: then it changes nothing. Nor does one that answers TLS's last word (parted): each of the sides says that
+// it is done, and the one that says so second finds nobody to hear it. What it was for follows from its flags and from what came before
 // (resetReason). Somebody on the path made it up if its TTL is not that of the side's other packets, or if the side goes on.
 func (c *conversationTracker) findReset(d *sideTracker) {
 	other, r := d.other, d.Reset
 	if r == nil || r.Reason == ResetRefused || r.Reason == ResetKeepAlive {
 		return
 	}
-	if c.Close.How != CloseReset && !r.ForeignTTL && !r.Ignored {
+	if (c.Close.How != CloseReset || d.parted()) && !r.ForeignTTL && !r.Ignored {
 		return
 	}
 	seen := fmt.Sprintf("%s sent a reset: it %s.", sentence(d.name), resetTexts[r.Reason])
@@ -26,7 +27,10 @@ func (c *conversationTracker) findReset(d *sideTracker) {
 	if r.Ignored {
 		seen += fmt.Sprintf(" %s went on after it.", sentence(d.name))
 	}
-	if r.ForeignTTL || r.Ignored {
+	switch {
+	case r.ForeignTTL && r.Silence > 0 && !r.Ignored:
+		cause = fmt.Sprintf("A machine on the path made it up, most likely as it had forgotten the connection: a load balancer, NAT or firewall with an idle timeout of %s or less.", rounded(r.Silence))
+	case r.ForeignTTL || r.Ignored:
 		cause = "A machine on the path made it up: a firewall, an intrusion prevention system or a proxy."
 		next = fmt.Sprintf("Capture at %s: did it send the reset at all?", d.name)
 	}

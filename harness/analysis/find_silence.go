@@ -30,6 +30,9 @@ func (c *conversationTracker) findSilence(d *sideTracker) {
 	if other.filledUp() {
 		cause = fmt.Sprintf("%s had ceased to read: its window went from %s to %s with each ACK. Then its host stopped answering, too.",
 			sentence(other.name), thousands(int64(other.Window.Max)), plural(other.Window.Min, "byte"))
+	} else if d.sacked && before(d.timeoutSeq+uint32(d.timeoutLength), d.sackedTo) {
+		cause = fmt.Sprintf("%s has got what comes behind it (SACK). Either something on the way drops this segment each time (a filter that looks into the data, a damaged checksum), or %s is gone since.",
+			sentence(other.name), other.name)
 	}
 	c.report(diagnosis{UnansweredData, d,
 		fmt.Sprintf("%s sent the same segment %s until the end of the capture, without an ACK; the last that was heard of %s is frame %d, %s before the end.",
@@ -77,14 +80,18 @@ func (d *sideTracker) filledUp() bool {
 }
 
 // findMissing demands a hole that what comes after it left open to the end, for a second or more, and that the receiver's ACKs stand in
-// front of it. What the capture has dropped looks like it, but the ACKs go on. It is how a black hole looks from the receiver: the hole is
-// of a large segment, and only smaller ones came through.
+// front of it. The end is that of the capture, for the sender may be heard no more; after a reset it is that of the conversation. What the
+// capture has dropped looks like it, but the ACKs go on. It is how a black hole looks from the receiver: the hole is of a large segment,
+// and only smaller ones came through.
 func (c *conversationTracker) findMissing(d *sideTracker) {
 	if !d.ackedAny || len(d.holes) == 0 {
 		return
 	}
-	h := d.holes[0]
-	open := c.End - h.at
+	h, end := d.holes[0], c.captureEnd
+	if d.Reset != nil || d.other.Reset != nil {
+		end = c.End
+	}
+	open := end - h.at
 	if h.from != d.acked || open < answerable || d.askedAt < h.at {
 		return
 	}

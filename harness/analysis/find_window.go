@@ -10,10 +10,13 @@ func (c *conversationTracker) findWindow(sender *sideTracker) {
 }
 
 // findClosedWindow demands a window of 0 while the sender had not sent its FIN, nor anybody a reset: after that nobody waits for it, and
-// Linux says 0 in TIME-WAIT.
+// Linux says 0 in TIME-WAIT. And that it cost time: it was closed until the sender's first probe is due (a timeout, RFC 9293, section
+// 3.8.6.1), or for half of the time that the transfer took. On a fast link a program that reads whenever it is woken is sometimes behind.
 func (c *conversationTracker) findClosedWindow(sender *sideTracker) bool {
 	d := sender.other
-	if d.zeroes.Count == 0 {
+	const half = 2
+	took := sender.lastData - sender.firstData
+	if d.zeroes.Count == 0 || d.longest < minRTO && d.WindowClosed*half < took {
 		return false
 	}
 	c.report(diagnosis{ClosedWindow, d,

@@ -37,6 +37,8 @@ type Segment struct {
 	// Length is the number of payload bytes, by the IP header (tcp.len).
 	Length  int
 	Options Options // of the TCP header
+
+	farewell bool // it ends with what TLS says last, see saysFarewell
 }
 
 // Flow is one direction of a connection.

@@ -27,6 +27,8 @@ type sideTracker struct {
 	flight  flight // to measure round trips
 	highest uint32 // after all that was sent
 	spoke   bool   // highest and silentSince are valid
+	// farewell: the last data was TLS's word that no more comes.
+	farewell bool
 	// silentSince is when anything with a sequence number was sent last, and
 	// firstData and lastData when data was sent or acknowledged.
 	silentSince, firstData, lastData time.Duration
@@ -71,7 +73,8 @@ type sideTracker struct {
 	edgeKnown bool
 	closed    bool // the window is
 	closedAt  time.Duration
-	zeroes    Frames // that closed it while the other side had something to send
+	longest   time.Duration // that it was closed at a time
+	zeroes    Frames        // that closed it while the other side had something to send
 	// largest is the longest segment with data, fresh how many there are with new data.
 	largest, fresh int
 	// full: the other side's window is, for what was sent last. Of advances, the ACKs that made room, fullAdvances came then.
@@ -174,9 +177,16 @@ func (d *sideTracker) offer(s *Classified) {
 	case zero && !d.closed:
 		d.closed, d.closedAt = true, s.At
 	case !zero && d.closed && s.Window != 0:
-		d.WindowClosed += max(0, s.At-d.closedAt)
+		d.opens(s.At)
 		d.closed = false
 	}
+}
+
+// opens notes how long the window was closed.
+func (d *sideTracker) opens(at time.Duration) {
+	took := max(0, at-d.closedAt)
+	d.WindowClosed += took
+	d.longest = max(d.longest, took)
 }
 
 // limit counts the segments after which the window of the other side is full.
@@ -351,6 +361,9 @@ func (d *sideTracker) send(s *Classified) {
 		d.flight.repeat(s.Seq, d.highest)
 	}
 	d.spoke, d.highest = true, end
+	if s.Length > 0 {
+		d.farewell = s.farewell
+	}
 	d.flight.add(end, s.At)
 	d.lengths[d.lengthsAt%len(d.lengths)] = sentLength{end, s.Length}
 	d.lengthsAt++
@@ -407,7 +420,7 @@ func (d *sideTracker) finish(end time.Duration) {
 		d.losses.unanswered(d.acked)
 	}
 	if d.closed {
-		d.WindowClosed += max(0, end-d.closedAt)
+		d.opens(end)
 	}
 	d.RTT.finish()
 	d.ACKDelays.finish()

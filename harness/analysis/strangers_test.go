@@ -156,6 +156,14 @@ func TestStrangersCaptures(t *testing.T) {
 	}
 }
 
+// laterPacket has a packet of another connection, five seconds after the others.
+func laterPacket(segments []Segment) []Segment {
+	other := segments[len(segments)-1]
+	other.Src, other.Dst = netip.AddrPortFrom(other.Dst.Addr(), 443), netip.AddrPortFrom(other.Src.Addr(), 40001)
+	other.Flags, other.At = ackf, other.At+5*time.Second
+	return append(segments, other)
+}
+
 // turned has the roles exchanged behind the handshake.
 func turned(lines []line) []line {
 	all := slices.Clone(lines)
@@ -289,6 +297,9 @@ var strangers = map[string]func() []stranger{
 				stranger{name: fmt.Sprint(n, " of the server"), want: "unanswered-data",
 					lines: turned(join(opened(usual, usual), again(data, timeouts(300*ms, 4)...)))})
 		}
+		all = append(all, stranger{name: "and what is behind it came", want: "unanswered-data", says: []string{"has got what comes behind it (SACK)"}, lines: join(opened(usual, usual), []line{
+			client(ms, ackf, 1, 1, 1000, 0), client(µs, ackf, 1001, 1, 1000, 0), server(20*ms, ackf, 1, 1, 0, 0).opt(sack(1001, 2001)),
+		}, again(client(300*ms, ackf, 1, 1, 1000, 0), timeouts(600*ms, 3)...))})
 		// What is small enough fails as well: the host is gone.
 		return append(all, stranger{name: "small ones behind it fail, too", want: "unanswered-data", lines: join(opened(usual, usual), []line{
 			client(ms, ackf, 1, 1, 200, 0), server(20*ms, ackf, 1, 201, 0, 0), client(ms, ackf, 201, 1, 1460, 0), client(µs, ackf, 1661, 1, 100, 0),
@@ -471,6 +482,47 @@ var strangers = map[string]func() []stranger{
 			{name: "for data", lines: join(end, []line{server(ms, ackf, 101, 102, 500, 0), client(ms, FlagRST, 102, 0, 0, 0)}), want: "reset", says: []string{"got data for a connection that its program had closed"}},
 		}
 	},
+	"TLS says that no more comes": func() []stranger {
+		farewells := func(frames ...int) func([]Segment) []Segment {
+			return func(segments []Segment) []Segment {
+				for _, f := range frames {
+					segments[f-1].farewell = true
+				}
+				return segments
+			}
+		}
+		begin := exchanges(1, 100, 100, ms, false) // 5 segments
+		n := len(begin)
+		last, fin := client(ms, ackf|FlagPSH, 101, 101, 24, 0), client(µs, ackf|FlagFIN, 125, 101, 0, 0)
+		answer, end := server(20*ms, ackf|FlagPSH, 101, 126, 24, 0), server(µs, ackf|FlagFIN, 125, 126, 0, 0)
+		reset := client(µs, FlagRST, 126, 0, 0, 0)
+		closedFirst := join(begin, []line{last, fin, answer, end, reset})
+		crossed := join(begin, []line{last, server(ms, ackf|FlagPSH, 101, 125, 24, 0), server(µs, ackf|FlagFIN, 125, 125, 0, 0), client(ms, ackf|FlagFIN, 125, 101, 0, 0), server(µs, ackf, 126, 126, 0, 0), client(20*ms, FlagRST, 125, 0, 0, 0)})
+		unread := join(begin, []line{last, server(ms, ackf|FlagPSH, 101, 125, 24, 0), server(µs, ackf|FlagFIN, 125, 125, 0, 0), client(µs, FlagRST|ackf, 125, 126, 0, 0)})
+		return []stranger{
+			{name: "to a client that has closed", lines: closedFirst, edit: farewells(n+1, n+3)},
+			{name: "to a server that has closed", lines: turned(closedFirst), edit: farewells(n+1, n+3)},
+			{name: "and the client closes at the same time", lines: crossed, edit: farewells(n+1, n+2)},
+			{name: "and the client does not read that", lines: unread, edit: farewells(n+1, n+2)},
+			{name: "of the server only, unread", lines: unread, edit: farewells(n + 2), want: "reset"},
+			{name: "of the client only, and the server's data is lost", lines: closedFirst, edit: farewells(n + 1), want: "reset"},
+		}
+	},
+	"a window that is closed for a moment": func() []stranger {
+		var all []stranger
+		for _, c := range []struct {
+			closed time.Duration
+			want   string
+		}{{100 * µs, ""}, {3 * ms, ""}, {150 * ms, "closed-window"}, {250 * ms, "closed-window"}} {
+			lines := opened(usual, usual)
+			for i := range 10 {
+				lines = append(lines, client(5*ms, ackf, 1+uint32(i*1000), 1, 1000, 0), server(ms, ackf, 1, 1+uint32((i+1)*1000), 0, 0))
+			}
+			lines = append(lines, server(ms, ackf, 1, 10001, 0, 0).win(0), server(c.closed, ackf, 1, 10001, 0, 0), client(ms, ackf, 10001, 1, 1000, 0), server(20*ms, ackf, 1, 11001, 0, 0))
+			all = append(all, stranger{name: c.closed.String(), lines: lines, want: c.want}, stranger{name: c.closed.String() + ", the client's", lines: turned(lines), want: c.want})
+		}
+		return all
+	},
 	"a reset after a silence": func() []stranger {
 		after := func(d time.Duration, rest ...line) []line {
 			rest[0].after = d
@@ -482,6 +534,8 @@ var strangers = map[string]func() []stranger{
 			{name: "an hour, and sent again", lines: after(time.Hour, data, client(240*ms, ackf|FlagPSH, 201, 201, 200, 0), server(ms, FlagRST, 201, 0, 0, 0)), want: "reset", says: []string{"for 3,600 s"}},
 			{name: "of the server's data", lines: after(100*time.Second, server(0, ackf|FlagPSH, 201, 201, 200, 0), client(ms, FlagRST, 201, 0, 0, 0)), want: "reset", says: []string{"for 100 s"}},
 			{name: "without a word", lines: after(90*time.Second, server(0, FlagRST|ackf, 201, 201, 0, 0)), want: "reset", says: []string{"for 90 s"}},
+			{name: "of a box on the path", lines: after(351*time.Second, data, server(ms, FlagRST, 201, 0, 0, 0)), edit: func(s []Segment) []Segment { s[len(s)-1].TTL = 63; return s },
+				want: "reset", says: []string{"made it up", "idle timeout of 351 s or less", "keep-alives"}},
 			{name: "no silence", lines: after(time.Second, data, server(ms, FlagRST, 201, 0, 0, 0)), want: "reset", says: []string{"knows no such connection (any more). "}},
 		}
 	},
@@ -685,6 +739,10 @@ var strangers = map[string]func() []stranger{
 				server(ms, ackf, 1461, 1, 200, 0), client(50*µs, ackf, 1, 1, 0, 0).opt(sack(1461, 1661)), client(10*time.Second, ackf|FlagFIN, 1, 1, 0, 0).opt(sack(1461, 1661)),
 			})), want: "mtu-black-hole", says: []string{"bytes of the client never came"}},
 			{name: "large ones came", lines: hole(1448, 1448, fin), want: "missing-data"},
+			{name: "and nothing more, in a capture that goes on", lines: hole(1448, 552), edit: laterPacket, want: "mtu-black-hole", says: []string{"waited for them for 5 s"}},
+			{name: "large ones came, and nothing more, in a capture that goes on", lines: hole(1448, 1448), edit: laterPacket, want: "missing-data"},
+			{name: "and nothing more, in a capture that ends", lines: hole(1448, 552)},
+			{name: "and the client gave up", lines: hole(1448, 552, client(10*ms, FlagRST|ackf, 601, 21, 0, 0)), edit: laterPacket, want: "reset"},
 			{name: "for a moment", lines: hole(1448, 552, client(500*ms, ackf|FlagFIN, 601, 21, 0, 0))},
 			{name: "and then it came", lines: hole(1448, 552, server(2*time.Second, ackf, 21, 601, 1448, 0), client(50*µs, ackf, 601, 2021, 0, 0)), want: "lossy-link"},
 		}
