@@ -130,17 +130,17 @@ type Step struct {
 }
 
 // HasData reports whether it takes sequence space.
-func (p *Packet) HasData() bool {
-	return p.Length > 0 || p.Flags&(analysis.FlagSYN|analysis.FlagFIN) != 0
+func (k *Packet) HasData() bool {
+	return k.Length > 0 || k.Flags&(analysis.FlagSYN|analysis.FlagFIN) != 0
 }
 
 // Next is the sequence number behind it.
-func (p *Packet) Next() uint32 {
-	n := p.Seq + uint32(p.Length) //nolint:gosec // at most 65535
-	if p.Flags&analysis.FlagSYN != 0 {
+func (k *Packet) Next() uint32 {
+	n := k.Seq + uint32(k.Length) //nolint:gosec // at most 65535
+	if k.Flags&analysis.FlagSYN != 0 {
 		n++
 	}
-	if p.Flags&analysis.FlagFIN != 0 {
+	if k.Flags&analysis.FlagFIN != 0 {
 		n++
 	}
 	return n

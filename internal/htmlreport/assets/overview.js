@@ -54,7 +54,7 @@ function chooser(key, values, s) {
 }
 
 /** How many scenarios are shown before one asks for more. */
-const overviewRows = 150;
+const overviewRows = 60;
 
 /**
  * @param {any} overview
