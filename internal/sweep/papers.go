@@ -62,7 +62,7 @@ var Papers = []Paper{
 			{"loss", func(p Point) string { return cell.Percent(p.Loss) }},
 			{"flow", func(p Point) string { return FlowsText(p.Flows) }},
 			{"here", func(p Point) string { return number(p.Figures[cell.Goodput]) }},
-			{"of the link", func(p Point) string { return shareOf(p) }},
+			{"of the link", shareOf},
 			{"model", bbrLossModel},
 			{"others", bbrLossOthers},
 		},
