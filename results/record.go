@@ -214,7 +214,7 @@ type Artefact struct {
 // HostPart is what depends on the machine that the run happened on and on the moment.
 type HostPart struct {
 	Started time.Time     `json:"started,omitzero"` // written in UTC
-	Wall    time.Duration `json:"wall_ns"`          // of the spec, with the guest's boot if it had one
+	Wall    time.Duration `json:"wall_ns"`          // of the spec, with its guest's start: an equal part of what all took that shared the guest
 	Kernel  Uname         `json:"kernel,omitzero"`  // of the machine; with a guest, not the kernel that was tested
 	CPU     string        `json:"cpu,omitempty"`    // model name
 	CPUs    int           `json:"cpus,omitempty"`   // that the run could use

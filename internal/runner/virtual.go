@@ -420,6 +420,7 @@ func (g guestRun) complete(t task, out guestEnd, records []*results.Record) erro
 	for i, record := range records {
 		record.Seed = g.options.Seed // of Ginkgo's, which the harness knows, a suite's own arguments can be the author
 		record.Host = hostPart(t.started)
+		record.Host.Wall /= time.Duration(len(records)) // its share of the guest's
 		record.LeftOut = out.Cut
 		record.Inputs = results.Inputs{
 			QEMUVersion: out.Inputs.QEMU, KernelSHA256: out.Inputs.Kernel, InitramfsSHA256: out.Inputs.Initramfs,
