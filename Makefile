@@ -37,11 +37,12 @@ BOOTS_GUESTS = $(shell internal/testenv/packages boots)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-lab: hello setup ## run the scenario suites, print a table, write results/ (SUITES=, SEED=, SHARE=, ARGS=)
+lab: hello setup ## run the scenario suites, print a table, write results/ and results/report.html (SUITES=, SEED=, SHARE=, ARGS=)
 ifeq ($(SUITES)$(ARGS),./scenarios/...)
 	@[ -e results/latest ] || { echo 'One scenario first:'; $(TCPLAB) run $(FIRST) --seed $(SEED) || [ $$? = 1 ] || exit; echo; }
 endif
-	$(TCPLAB) run $(SUITES) --seed $(SEED) --share $(SHARE) $(ARGS)
+	@mkdir -p results
+	$(TCPLAB) run $(SUITES) --seed $(SEED) --share $(SHARE) --report html=results/report.html $(ARGS)
 
 hello:
 	@[ -e $(TCPLAB) ] || printf '%s\n' \
@@ -66,6 +67,7 @@ unit: ## run the tests that any machine can run
 	cd examples && go vet ./...
 	go test $(RACE) -timeout $(TIMEOUT) ./...
 	cd internal/benchtable && go vet . && go test .
+	cd internal/htmlreport/browsertest && go vet . && go test -timeout $(TIMEOUT) .
 
 privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those that need root or netem
 	@$(TCPLAB) setup --virtual

@@ -95,8 +95,8 @@ the same bytes.`,
 	}
 	root.AddCommand(
 		newRun(), newSeeds(), newReproducible(), newKernels(), newDoctor(), newSetup(), newPeer(),
-		endsAtOnce(newReport()), endsAtOnce(newCompare()), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newDecode()),
-		newWatch(), printsData(newList()), printsData(newAnalyze()), printsData(newProbe()), printsData(newTune()), printsData(newSweep()), printsData(newPapers()),
+		endsAtOnce(newReport()), endsAtOnce(newShow()), endsAtOnce(newCompare()), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newDecode()),
+		newWatch(), printsData(newDiagnose()), printsData(newList()), printsData(newAnalyze()), printsData(newProbe()), printsData(newTune()), printsData(newSweep()), printsData(newPapers()),
 	)
 	return root
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strconv"
@@ -33,29 +34,15 @@ succeeded, and 1 if any failed.`,
   tcplab probe 192.0.2.1:6379 --send 'PING\r\n' --concurrency 10 --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			host, port, err := net.SplitHostPort(args[0])
-			if err != nil {
-				return fmt.Errorf("%s: want HOST:PORT: %w", args[0], err)
+			var err error
+			if o.Host, o.Port, err = hostPort(command.Context(), args[0]); err != nil {
+				return err
 			}
-			number, err := net.DefaultResolver.LookupPort(command.Context(), "tcp", port)
-			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+			if o.Send, err = unescape(send); err != nil {
+				return err
 			}
-			o.Host, o.Port = host, uint16(number) //nolint:gosec // LookupPort returns 0 to 65535
-			if send != "" {
-				text, err := strconv.Unquote(`"` + send + `"`)
-				if err != nil {
-					return fmt.Errorf("--send %s: want text with Go's escapes, such as PING\\r\\n: %w", send, err)
-				}
-				o.Send = []byte(text)
-			}
-			switch {
-			case ipv4 && ipv6:
-				return fmt.Errorf("-4 and -6: give one of them")
-			case ipv4:
-				o.Family = 4
-			case ipv6:
-				o.Family = 6
+			if o.Family, err = family(ipv4, ipv6); err != nil {
+				return err
 			}
 			return runProbe(command, o, asJSON)
 		},
@@ -75,6 +62,44 @@ succeeded, and 1 if any failed.`,
 	flags.BoolVarP(&ipv6, "ipv6", "6", false, "IPv6 only")
 	flags.BoolVar(&asJSON, "json", false, "print JSON, with all samples; times (_ns) are in nanoseconds")
 	return command
+}
+
+// hostPort takes a server apart that is named as HOST:PORT, where the port may be a service's name.
+func hostPort(ctx context.Context, server string) (string, uint16, error) {
+	host, port, err := net.SplitHostPort(server)
+	if err != nil {
+		return "", 0, fmt.Errorf("%s: want HOST:PORT: %w", server, err)
+	}
+	number, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	if err != nil {
+		return "", 0, fmt.Errorf("%s: %w", server, err)
+	}
+	return host, uint16(number), nil //nolint:gosec // LookupPort returns 0 to 65535
+}
+
+// unescape is what --send says.
+func unescape(send string) ([]byte, error) {
+	if send == "" {
+		return nil, nil
+	}
+	text, err := strconv.Unquote(`"` + send + `"`)
+	if err != nil {
+		return nil, fmt.Errorf("--send %s: want text with Go's escapes, such as PING\\r\\n: %w", send, err)
+	}
+	return []byte(text), nil
+}
+
+// family is what -4 and -6 say.
+func family(ipv4, ipv6 bool) (int, error) {
+	switch {
+	case ipv4 && ipv6:
+		return 0, fmt.Errorf("-4 and -6: give one of them")
+	case ipv4:
+		return 4, nil
+	case ipv6:
+		return 6, nil
+	}
+	return 0, nil
 }
 
 func runProbe(command *cobra.Command, o probe.Options, asJSON bool) error {

@@ -9,19 +9,22 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tcplab/tcplab/internal/htmlreport"
 	"github.com/tcplab/tcplab/internal/scratch"
+	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/results"
 )
 
 func newReport() *cobra.Command {
-	var format, matrix string
+	var format, matrix, output string
 	command := &cobra.Command{
-		Use:   "report [RUN...]",
-		Short: "Print what came of a run: as a table, or for other programs",
+		Use:   "report [RUN... | CAPTURE...]",
+		Short: "Print what came of a run: as a table, a page with pictures, or for other programs",
 		Long: `Print what came of a run (a folder below results/; default: results/latest), in one format:
 
   table     what tcplab run prints
@@ -29,6 +32,10 @@ func newReport() *cobra.Command {
   junit     JUnit's XML, which most tools of continuous integration read
   github    annotations for the log of a step of GitHub Actions
   markdown  a page, such as for GitHub's $GITHUB_STEP_SUMMARY
+  html      one file with pictures of all packets, for a browser: RUN/report.html, or what --output names
+
+Of captures (pcapng or pcap files, of any program) it makes such a page, too: NAME.html in this folder.
+docs/report.md says how to read it.
 
 Several runs make one report, of which each kernel and seed has its own part. What did not run
 to its end is in each format. docs/ci.md has more of them.
@@ -38,12 +45,20 @@ whose text matches a regular expression with the groups (?P<row>...) and (?P<col
 
 It exits with 0 if the report is written, whatever came of the run.`,
 		Example: `  tcplab report
+  tcplab report --format html
+  tcplab report theirs.pcapng --output theirs.html
   tcplab report results/today-6.1 results/today-6.12 --format junit >junit.xml
   tcplab report --format markdown >>"$GITHUB_STEP_SUMMARY"
   tcplab report --matrix '^noticing that (?P<column>.*?): (?P<row>.*)'
   tcplab report --format json | jq '.scenarios[].record | select(.failure) | .scenario'`,
 		RunE: func(command *cobra.Command, args []string) error {
-			reporter, err := results.NewReporter(format, results.Terminal(os.Stdout))
+			if len(args) > 0 && areFiles(args) {
+				if command.Flags().Changed("format") && format != htmlFormat {
+					return fmt.Errorf("--format %s: of captures there is %s only (tcplab analyze prints text and JSON)", format, htmlFormat)
+				}
+				return reportCaptures(command.OutOrStdout(), args, output)
+			}
+			reporter, err := newReporter(format, results.Terminal(os.Stdout))
 			if err != nil {
 				return fmt.Errorf("--format: %w", err)
 			}
@@ -61,7 +76,10 @@ It exits with 0 if the report is written, whatever came of the run.`,
 				return err
 			}
 			if pattern == nil {
-				return reporter(command.OutOrStdout(), report)
+				if format == htmlFormat && output == "" {
+					output = filepath.Join(args[0], "report.html")
+				}
+				return writeTo(command.OutOrStdout(), output, func(w io.Writer) error { return reporter(w, report) })
 			}
 			table, err := results.NewMatrix(report, pattern)
 			if err != nil {
@@ -70,10 +88,64 @@ It exits with 0 if the report is written, whatever came of the run.`,
 			return table.Markdown(command.OutOrStdout())
 		},
 	}
-	command.Flags().StringVar(&format, "format", results.Formats()[0], "one of "+strings.Join(results.Formats(), ", "))
+	command.Flags().StringVar(&format, "format", results.Formats()[0], "one of "+strings.Join(formats(), ", "))
+	command.Flags().StringVarP(&output, "output", "o", "", "write it to a file; - is standard output")
 	command.Flags().StringVar(&matrix, "matrix", "", "print scenarios as a table: a regular expression with the groups row and column")
 	command.MarkFlagsMutuallyExclusive("format", "matrix")
+	command.MarkFlagsMutuallyExclusive("output", "matrix")
 	return command
+}
+
+// htmlFormat is the format that package results does not have: its page draws what package analysis says of captures.
+const htmlFormat = "html"
+
+// formats are the names that newReporter takes.
+func formats() []string { return append(results.Formats(), htmlFormat) }
+
+// newReporter is results.NewReporter, and knows the page.
+func newReporter(format string, o results.TableOptions) (results.Reporter, error) {
+	if format == htmlFormat {
+		return func(w io.Writer, report results.Report) error {
+			return htmlreport.Write(w, report, htmlreport.Options{})
+		}, nil
+	}
+	if !slices.Contains(results.Formats(), format) {
+		return nil, fmt.Errorf("format %q: allowed are %s", format, strings.Join(formats(), ", "))
+	}
+	return results.NewReporter(format, o)
+}
+
+// areFiles reports whether all of these are files, not folders. What is not there is none: who opens it says so.
+func areFiles(paths []string) bool {
+	return !slices.ContainsFunc(paths, func(path string) bool {
+		info, err := os.Stat(path)
+		return err != nil || info.IsDir()
+	})
+}
+
+// reportCaptures writes a page of captures.
+func reportCaptures(out io.Writer, files []string, output string) error {
+	if output == "" {
+		name := filepath.Base(files[0])
+		output = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), filepath.Ext(strings.TrimSuffix(name, ".gz"))) + ".html"
+	}
+	return writeTo(out, output, func(w io.Writer) error { return htmlreport.WriteCapture(w, files, htmlreport.Options{}) })
+}
+
+// writeTo writes a file, whole or not at all, and says so; without a name it is standard output.
+func writeTo(out io.Writer, path string, write func(io.Writer) error) error {
+	if path == "" || path == standardOutput {
+		return write(out)
+	}
+	var content bytes.Buffer
+	if err := write(&content); err != nil {
+		return err
+	}
+	if err := scratch.WriteFile(path, content.Bytes(), 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "report: %s (%.1f MB)\n", text.Printable(relative(path)), float64(content.Len())/1e6)
+	return nil
 }
 
 // reportOf is the report of the runs in these folders.
@@ -96,6 +168,7 @@ func reportOf(paths []string) (results.Report, error) {
 // A reportFile is a report that a run is to leave.
 type reportFile struct {
 	flag   string // as it was given, for messages
+	format string
 	path   string // standardOutput: print it
 	report results.Reporter
 }
@@ -108,11 +181,11 @@ func reportFiles(junit string, wanted []string) ([]reportFile, error) {
 	var files []reportFile
 	add := func(flag, format, path string) error {
 		// Files have no colours, and the width of where they are read is not known.
-		reporter, err := results.NewReporter(format, results.TableOptions{})
+		reporter, err := newReporter(format, results.TableOptions{})
 		if err != nil {
 			return fmt.Errorf("%s: %w", flag, err)
 		}
-		files = append(files, reportFile{flag: flag, path: path, report: reporter})
+		files = append(files, reportFile{flag: flag, format: format, path: path, report: reporter})
 		return nil
 	}
 	if junit != "" {
@@ -169,16 +242,19 @@ func (f reportFile) clear() error {
 
 // write writes a report, whole or not at all.
 func (f reportFile) write(report results.Report, out io.Writer) error {
-	var text bytes.Buffer
-	if err := f.report(&text, report); err != nil {
+	var content bytes.Buffer
+	if err := f.report(&content, report); err != nil {
 		return fmt.Errorf("%s: %w", f.flag, err)
 	}
 	if f.path == standardOutput {
-		_, err := out.Write(text.Bytes())
+		_, err := out.Write(content.Bytes())
 		return err
 	}
-	if err := scratch.WriteFile(f.path, text.Bytes(), 0o644); err != nil {
+	if err := scratch.WriteFile(f.path, content.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("%s: %w", f.flag, err)
+	}
+	if f.format == htmlFormat { // the others are for programs, which know where they asked for them
+		fmt.Fprintf(out, "report: %s\n", text.Printable(relative(f.path)))
 	}
 	return nil
 }

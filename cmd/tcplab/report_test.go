@@ -89,3 +89,44 @@ func TestReportsAreWrittenAllTheSame(t *testing.T) {
 	g.Expect(writeReports(files, results.Report{}, io.Discard)).To(MatchError(os.ErrNotExist))
 	g.Expect(filepath.Join(dir, "report.json")).To(BeAnExistingFile())
 }
+
+// The page is written beside the records, or where --output says, and is the same however it is asked for.
+func TestReportAsAPage(t *testing.T) {
+	g := NewWithT(t)
+	t.Chdir(t.TempDir())
+	run := record(t, "a", 7)
+	output, err := tcplab("report", run, "--format", "html")
+	g.Expect(err).NotTo(HaveOccurred())
+	file := filepath.Join(run, "report.html")
+	g.Expect(output).To(HavePrefix("report: " + file))
+	page, err := os.ReadFile(file)
+	g.Expect(err).NotTo(HaveOccurred())
+	printed, stderr, err := connected("report", run, "--format", "html", "--output", "-")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(stderr).To(BeEmpty())
+	g.Expect(printed == string(page)).To(BeTrue(), "what is printed is what is written, or its scripts would not run")
+
+	files, err := reportFiles("", []string{"html=run.html"})
+	g.Expect(err).NotTo(HaveOccurred())
+	report, err := reportOf([]string{run})
+	g.Expect(err).NotTo(HaveOccurred())
+	var out bytes.Buffer
+	g.Expect(writeReports(files, report, &out)).To(Succeed())
+	g.Expect(out.String()).To(Equal("report: run.html\n"))
+	g.Expect(os.ReadFile("run.html")).To(Equal(page))
+}
+
+func TestReportOfACapture(t *testing.T) {
+	g := NewWithT(t)
+	capture, err := filepath.Abs("../../internal/picture/testdata/tailloss/capture.pcapng")
+	g.Expect(err).NotTo(HaveOccurred())
+	t.Chdir(t.TempDir())
+	output, err := tcplab("report", capture)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(HavePrefix("report: capture.html ("))
+	g.Expect(os.ReadFile("capture.html")).To(ContainSubstring("<!doctype html>"))
+	_, err = tcplab("report", capture, "--format", "json")
+	g.Expect(err).To(MatchError(ContainSubstring("of captures there is html only")))
+	_, err = tcplab("report", os.Args[0])
+	g.Expect(err).To(MatchError(ContainSubstring("not a pcapng or pcap file")))
+}

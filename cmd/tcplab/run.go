@@ -134,7 +134,7 @@ what there is, and is not the latest one.`,
 	flags.BoolVarP(&options.Verbose, "verbose", "v", false, "pass on all output as it comes")
 	flags.StringVar(&junit, "junit", "", "the same as --report junit=FILE, which continuous integration reads")
 	flags.StringArrayVar(&reports, "report", nil, "a report to write in the end, as FORMAT=FILE, with - for standard output; formats are "+
-		strings.Join(results.Formats(), ", ")+" (repeatable)")
+		strings.Join(formats(), ", ")+" (repeatable)")
 	return command
 }
 

@@ -52,6 +52,12 @@ func (c Cause) String() string {
 	return causeNames[c].plain
 }
 
+// Resent is a segment that was retransmitted, and why.
+type Resent struct {
+	Frame int
+	Cause Cause
+}
+
 // recovery is what is remembered of a side's retransmissions.
 type recovery struct {
 	recovering bool
@@ -174,6 +180,9 @@ func (d *sideTracker) fastOpenAgain(s *Classified) bool {
 func (d *sideTracker) retransmit(s *Classified, passed bool) {
 	cause, sure := d.cause(s)
 	d.Causes[cause].add(s.Frame)
+	if d.keepResent {
+		d.Resent = append(d.Resent, Resent{s.Frame, cause})
+	}
 	d.judged = &cause
 	d.transmissions(s)
 	if len(d.sentAgain) >= maxResent {
@@ -217,6 +226,7 @@ func (d *sideTracker) backOff(s *Classified, cause Cause, sure bool) {
 	// probe just as long (RFC 8985, section 7.3).
 	if len(d.row) == 1 && cause == CauseRTO && !d.rowSure && wait < d.row[0]*3/2 && d.row[0] <= d.probeTimeout() {
 		d.Causes[CauseRTO].move(d.rowFrames[0], &d.Causes[CauseTLP])
+		d.judgeAgain(d.rowFrames[0], CauseTLP)
 		d.row, d.rowFrames = nil, nil
 		d.BackOff, d.BackOffFrames = dropFirst(d.BackOff, d.BackOffFrames)
 	}
@@ -260,4 +270,13 @@ func dropFirst(waits []time.Duration, frames []int) ([]time.Duration, []int) {
 func (f *Frames) move(frame int, to *Frames) {
 	f.remove(frame)
 	to.add(frame)
+}
+
+// judgeAgain gives a retransmission among the last ones another cause.
+func (d *Side) judgeAgain(frame int, cause Cause) {
+	for i := len(d.Resent) - 1; i >= 0 && d.Resent[i].Frame >= frame; i-- {
+		if d.Resent[i].Frame == frame {
+			d.Resent[i].Cause = cause
+		}
+	}
 }

@@ -28,7 +28,7 @@ type Choice struct {
 // are over, but for those that are kept. It fails if the capture has fewer streams than the choice names.
 func (c Choice) Analyze(r *Reader, events ...KernelEvent) (*Report, error) {
 	report := &Report{}
-	streams := report.read(r, c, events)
+	streams := report.read(r, c, events, nil)
 	for _, n := range c.Streams {
 		if n < 0 || n >= streams {
 			return nil, fmt.Errorf("%s has no stream %d: it has %d, numbered from 0", cmp.Or(report.File, "the capture"), n, streams)

@@ -86,6 +86,8 @@ type Side struct {
 	// of them the kernel's own events gave the cause.
 	Causes      CauseFrames `json:"causes,omitzero"`
 	KernelKnows int         `json:"kernel_knows,omitempty"`
+	// Resent are all retransmissions, in order, with their causes; only [AnalyzeEach] has them.
+	Resent []Resent `json:"-"`
 	// BackOff are the times between successive timeouts of one segment, the
 	// longest such row: they double (RFC 6298, section 5.5). The first is the
 	// time since anything was sent. BackOffFrames are the retransmissions.
@@ -226,6 +228,7 @@ type builder struct {
 	kernel map[Flow][]kernelRetransmission
 
 	frames bool // are kept
+	resent bool // are kept, see Side.Resent
 	spare  conversationTracker
 }
 
@@ -276,8 +279,8 @@ func (b *builder) track(c *conversationTracker, segments []Classified) {
 	client := clientOf(s)
 	c.first, c.keepFrames = s.Interface, b.frames
 	c.Client.Addr, c.Server.Addr = client.Src, client.Dst
-	c.client = sideTracker{Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
-	c.server = sideTracker{Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
+	c.client = sideTracker{keepResent: b.resent, Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
+	c.server = sideTracker{keepResent: b.resent, Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
 	for i := range segments {
 		c.add(&segments[i])
 	}

@@ -80,12 +80,21 @@ func (r *Report) passedText() string {
 // conversations. The kernel's events are optional, see [KernelEvent].
 func Analyze(r *Reader, events ...KernelEvent) *Report {
 	report := &Report{}
-	report.read(r, Choice{}, events)
+	report.read(r, Choice{}, events, nil)
 	return report
 }
 
-// read reads a capture, and returns how many streams it has.
-func (r *Report) read(from *Reader, choice Choice, events []KernelEvent) (streams int) {
+// AnalyzeEach is [Analyze] for who draws, too: it calls each with every segment once it is classified, in the order of the capture,
+// those that were never sent among them, of which Stream is -1. The report has all retransmissions, see [Side.Resent], so that its
+// memory grows with their number.
+func AnalyzeEach(r *Reader, each func(*Classified), events ...KernelEvent) *Report {
+	report := &Report{}
+	report.read(r, Choice{}, events, each)
+	return report
+}
+
+// read reads a capture, and returns how many streams it has. each may be nil.
+func (r *Report) read(from *Reader, choice Choice, events []KernelEvent, each func(*Classified)) (streams int) {
 	r.File = from.name
 	r.chosen = newOverview()
 	b := newBuilder(events, func(c *Conversation) {
@@ -97,7 +106,7 @@ func (r *Report) read(from *Reader, choice Choice, events []KernelEvent) (stream
 			r.Conversations = append(r.Conversations, *c)
 		}
 	})
-	b.frames = choice.Frames
+	b.frames, b.resent = choice.Frames, each != nil
 	classifier := Classifier{over: b.over}
 	var last time.Duration
 	quoted := func(q *quotation) {
@@ -108,6 +117,9 @@ func (r *Report) read(from *Reader, choice Choice, events []KernelEvent) (stream
 	for s := range from.passing(quoted) {
 		if NeverSent(s) {
 			r.NeverSent.add(s.Frame)
+			if each != nil {
+				each(&Classified{Segment: s, Stream: -1})
+			}
 			continue
 		}
 		if r.Start.IsZero() {
@@ -120,6 +132,9 @@ func (r *Report) read(from *Reader, choice Choice, events []KernelEvent) (stream
 		last = s.At
 		c := classifier.Add(s)
 		b.add(&c)
+		if each != nil {
+			each(&c)
+		}
 	}
 	if choice.isAll() {
 		r.Conversations = slices.Grow(r.Conversations, len(b.open)) // they are large: a slice that grows step by step is copied each time

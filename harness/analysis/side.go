@@ -12,6 +12,8 @@ type sideTracker struct {
 	name  string // "the client" or "the server"
 	other *sideTracker
 
+	keepResent bool // see Side.Resent
+
 	syns   int // SYNs or SYN-ACKs, repetitions too
 	synAt  time.Duration
 	spoken bool // the client acknowledged the SYN-ACK

@@ -297,6 +297,19 @@ func (k *Kernel) Set(key, value string) error {
 	return sysctls[i].parse(&k.Sysctls, value, k.Version)
 }
 
+// Get returns a sysctl as /proc/sys has it; false where the oracle does not know it, or the kernel does not have it.
+func (k *Kernel) Get(key string) (value string, ok bool) {
+	i := slices.IndexFunc(sysctls, func(s sysctl) bool { return s.key == key })
+	if i < 0 || !sysctls[i].known(k.Version) {
+		return "", false
+	}
+	var words []string
+	for _, field := range sysctls[i].fields(&k.Sysctls) {
+		words = append(words, strconv.Itoa(*field))
+	}
+	return strings.Join(words, " "), true
+}
+
 // parse stores a value, if a kernel of that version allows it.
 func (s sysctl) parse(to *Sysctls, value string, v kernelversion.Version) error {
 	words := strings.Fields(value)

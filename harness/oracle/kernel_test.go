@@ -342,3 +342,25 @@ func TestKernelAcceptQueue(t *testing.T) {
 	}
 	w.g.Expect(established).To(Equal(w.client.AcceptQueue(3)))
 }
+
+// What was set is what is there, and a kernel that does not have a sysctl does not say a value of it.
+func TestGet(t *testing.T) {
+	old, err := kernelversion.Parse("6.1.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := Defaults(old)
+	for key, want := range map[string]string{
+		"net.ipv4.tcp_retries2": "15", "net.ipv4.ip_local_port_range": "32768 60999", "net.ipv4.tcp_rto_max_ms": "", "net.ipv4.nonsense": "",
+	} {
+		if got, ok := k.Get(key); got != want || ok != (want != "") {
+			t.Errorf("%s is %q, %v, want %q", key, got, ok, want)
+		}
+	}
+	if err := k.Set("net.ipv4.ip_local_port_range", "1024 2000"); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := k.Get("net.ipv4.ip_local_port_range"); got != "1024 2000" {
+		t.Error(got)
+	}
+}

@@ -36,6 +36,21 @@ type Options struct {
 	Warm bool   `json:"warm,omitempty"` // requests follow each other on one connection (of each that run at a time)
 
 	Insecure bool `json:"insecure,omitempty"`
+
+	// Upload is sent as well, so many bytes of zero: with HTTP as the body of a POST, else after Send.
+	Upload int64 `json:"upload,omitempty"`
+
+	// Address is connected to in place of what Host resolves to; Host is still what TLS and HTTP are told.
+	Address netip.Addr `json:"address,omitzero"`
+
+	// Watch, if set, is told of the socket of each new connection.
+	Watch Watcher `json:"-"`
+}
+
+// A Watcher looks at sockets beside the samples. A file descriptor is valid during the call only.
+type Watcher interface {
+	Opened(fd int) error // before it connects; an error fails the sample
+	Connected(fd int)
 }
 
 // The limits of options.
@@ -43,6 +58,7 @@ const (
 	mostCount       = 1_000_000
 	mostConcurrency = 10_000
 	mostSend        = 1 << 20
+	mostUpload      = 1 << 30
 )
 
 func (o Options) withDefaults() Options {
@@ -74,6 +90,7 @@ func (o Options) Validate() error {
 	refuse(o.Timeout < 0, "Timeout", o.Timeout, "0 and more")
 	refuse(o.Family != 0 && o.Family != 4 && o.Family != 6, "Family", o.Family, "0, 4 or 6")
 	refuse(len(o.Send) > mostSend, "Send", len(o.Send), fmt.Sprintf("up to %d bytes", mostSend))
+	refuse(o.Upload < 0 || o.Upload > mostUpload, "Upload", o.Upload, fmt.Sprintf("0 to %d bytes", mostUpload))
 	refuse(o.HTTP != "" && (len(o.Send) > 0 || o.Wait), "HTTP", o.HTTP, "a path, without Send and Wait")
 	refuse(o.HTTP != "" && !validPath(o.HTTP), "HTTP", o.HTTP, "a path that begins with a slash")
 	refuse(o.Warm && o.HTTP == "", "Warm", o.Warm, "true with HTTP only: nothing else says where an answer ends")
@@ -135,6 +152,13 @@ func Run(ctx context.Context, o Options, progress func(done, failed int)) (*Repo
 	report.Ended = ctx.Err() != nil
 	report.Overhead = overhead(context.WithoutCancel(ctx))
 	return report, nil
+}
+
+// Take takes one sample, on a connection of its own. Whatever goes wrong is in it.
+func Take(ctx context.Context, o Options) Sample {
+	p := prober{Options: o.withDefaults(), began: time.Now()}
+	defer p.close()
+	return p.sample(ctx)
 }
 
 // overhead is what connecting costs where the path costs next to nothing: to a listener of this process, on the loopback interface.

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -231,6 +232,40 @@ func TestSpread(t *testing.T) {
 		}
 		g.Expect(sum).To(Equal(len(took)))
 	}
-	g.Expect([]string{short(0), short(1500), short(123456789), short(12345 * time.Millisecond)}).To(Equal([]string{"0", "1.5 us", "123 ms", "12.3 s"}))
+	g.Expect([]string{Short(0), Short(1500), Short(123456789), Short(12345 * time.Millisecond)}).To(Equal([]string{"0", "1.5 us", "123 ms", "12.3 s"}))
 	g.Expect(fmt.Sprint(Options{Host: "h", Port: 80, HTTP: "/x", TLS: true})).To(Equal("h port 80, GET /x over TLS"))
+}
+
+// spy notes what it is told of sockets.
+type spy struct{ opened, connected int }
+
+func (s *spy) Opened(int) error { s.opened++; return nil }
+func (s *spy) Connected(int)    { s.connected++ }
+
+func TestTake(t *testing.T) {
+	g := NewWithT(t)
+	var uploaded atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, _ := io.Copy(io.Discard, r.Body)
+		uploaded.Store(n)
+		_, _ = io.WriteString(w, r.Method+" "+r.Host)
+	}))
+	o := at(t, server.Listener.Addr().String())
+	o.Host, o.Address = "example.org", netip.MustParseAddr(o.Host) // it is not resolved
+	o.HTTP, o.Upload = "/", 300_000
+	watch := &spy{}
+	o.Watch = watch
+	s := Take(t.Context(), o)
+	g.Expect(s.Err).To(BeEmpty())
+	g.Expect(uploaded.Load()).To(Equal(o.Upload))
+	g.Expect(s.Bytes).To(BeEquivalentTo(len("POST example.org:") + len(fmt.Sprint(o.Port))))
+	g.Expect(s.Upload).To(BeNumerically(">", 0))
+	g.Expect(s.Resolve).To(BeZero())
+	g.Expect(*watch).To(Equal(spy{1, 1}))
+
+	server.Close()
+	s = Take(t.Context(), o)
+	g.Expect(s.Cause).To(MatchError(syscall.ECONNREFUSED))
+	g.Expect(s.Phase).To(Equal("connect"))
+	g.Expect(*watch).To(Equal(spy{2, 1}))
 }

@@ -100,6 +100,7 @@ func summarise(o Options, samples []Sample) *Report {
 	phase("resolve", func(s Sample) time.Duration { return s.Resolve })
 	phase("connect", func(s Sample) time.Duration { return s.Connect })
 	phase("TLS", func(s Sample) time.Duration { return s.TLS })
+	phase("upload", func(s Sample) time.Duration { return s.Upload })
 	for _, warm := range []bool{false, true} {
 		name := map[bool]string{true: ", warm"}[warm]
 		phase("first byte"+name, func(s Sample) time.Duration { return when(s.Warm == warm, s.FirstByte) })
@@ -177,7 +178,7 @@ func (r *Report) Text(w io.Writer, columns int) error {
 	if r.Path.Address != "" {
 		fmt.Fprintf(&b, " (%s)", r.Path.Address)
 	}
-	fmt.Fprintf(&b, "\n%d of %d samples, %d failed, in %s\n", len(r.Samples), r.Options.Count, failed, short(r.Took))
+	fmt.Fprintf(&b, "\n%d of %d samples, %d failed, in %s\n", len(r.Samples), r.Options.Count, failed, Short(r.Took))
 	if r.Ended {
 		fmt.Fprintln(&b, "It was ended before all were taken.")
 	}
@@ -185,7 +186,7 @@ func (r *Report) Text(w io.Writer, columns int) error {
 		fmt.Fprintf(&b, "\n%-17s %9s %9s %9s %9s %9s  %s\n", "", "least", "median", "90 %", "99 %", "most", "median with 95 % confidence")
 	}
 	for _, p := range r.Phases {
-		fmt.Fprintf(&b, "%-17s %9s %9s %9s %9s %9s  %s\n", p.Name, short(p.Least), short(p.Median), short(p.P90), short(p.P99), short(p.Most), p.interval())
+		fmt.Fprintf(&b, "%-17s %9s %9s %9s %9s %9s  %s\n", p.Name, Short(p.Least), Short(p.Median), Short(p.P90), Short(p.P99), Short(p.Most), p.interval())
 	}
 	r.histogram(&b, columns)
 	for _, e := range r.Errors {
@@ -200,7 +201,7 @@ func (s Spread) interval() string {
 	if s.Interval == nil {
 		return "too few samples"
 	}
-	return short(s.Interval[0]) + " to " + short(s.Interval[1])
+	return Short(s.Interval[0]) + " to " + Short(s.Interval[1])
 }
 
 // path says what the kernel has seen.
@@ -217,7 +218,7 @@ func (r *Report) path(b *strings.Builder, columns int) {
 	p := r.Path
 	if p.BaseRTT > 0 {
 		say("RTT: %s at least, %s as a median of what the kernel smoothed: some %s are a queue, or the other side's delay.",
-			short(p.BaseRTT), short(p.RTT), short(max(0, p.RTT-p.BaseRTT)))
+			Short(p.BaseRTT), Short(p.RTT), Short(max(0, p.RTT-p.BaseRTT)))
 	}
 	if p.Segments > 0 {
 		say("Retransmits: %d of %d segments sent (%.2g %%).", p.Retransmits, p.Segments, 100*float64(p.Retransmits)/float64(p.Segments))
@@ -226,7 +227,7 @@ func (r *Report) path(b *strings.Builder, columns int) {
 		say("%d connected after 1 s or more: as with a SYN or SYN-ACK that was lost (a SYN is retransmitted after 1 s), or an accept queue that was full.", p.SlowConnects)
 	}
 	if r.Overhead.Count > 0 {
-		say("This machine and program are %s of each connect (median, loopback).", short(r.Overhead.Median))
+		say("This machine and program are %s of each connect (median, loopback).", Short(r.Overhead.Median))
 	}
 }
 
@@ -254,7 +255,7 @@ func (r *Report) histogram(b *strings.Builder, columns int) {
 	room := max(10, columns-32)
 	for _, bar := range bars {
 		length := (bar.count*room + most - 1) / most
-		fmt.Fprintf(b, "%9s to %9s %6d  %s\n", short(bar.from), short(bar.to), bar.count, strings.Repeat("#", length))
+		fmt.Fprintf(b, "%9s to %9s %6d  %s\n", Short(bar.from), Short(bar.to), bar.count, strings.Repeat("#", length))
 	}
 }
 
@@ -268,6 +269,8 @@ func (s Sample) of(phase string) time.Duration {
 		return s.Connect
 	case "TLS":
 		return s.TLS
+	case "upload":
+		return s.Upload
 	case "first byte":
 		return when(s.Warm == warm, s.FirstByte)
 	default:
@@ -299,8 +302,8 @@ func bin(took []time.Duration) []bar {
 	return bars
 }
 
-// short is a time with three digits.
-func short(d time.Duration) string {
+// Short is a time with three digits.
+func Short(d time.Duration) string {
 	switch {
 	case d == 0:
 		return "0"

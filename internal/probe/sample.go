@@ -31,7 +31,8 @@ type Sample struct {
 	Resolve   time.Duration `json:"resolve_ns,omitempty"`
 	Connect   time.Duration `json:"connect_ns,omitempty"`
 	TLS       time.Duration `json:"tls_ns,omitempty"`
-	FirstByte time.Duration `json:"first_byte_ns,omitempty"` // since all was sent
+	Upload    time.Duration `json:"upload_ns,omitempty"`     // until the kernel had taken all that is to be sent
+	FirstByte time.Duration `json:"first_byte_ns,omitempty"` // since then
 	Transfer  time.Duration `json:"transfer_ns,omitempty"`   // since the first byte
 	Bytes     int64         `json:"bytes,omitempty"`         // of an answer's body
 	Status    int           `json:"status,omitempty"`        // of HTTP
@@ -44,7 +45,9 @@ type Sample struct {
 	Retransmits uint32        `json:"retransmits,omitempty"`
 
 	Err   string `json:"error,omitempty"`
-	Phase string `json:"phase,omitempty"` // in which it failed: resolve, connect, tls, first byte, transfer
+	Phase string `json:"phase,omitempty"` // in which it failed: resolve, connect, tls, upload, first byte, transfer
+
+	Cause error `json:"-"` // what Err says in words
 
 	conn *net.TCPConn // which of several, of which TCP_INFO counts
 }
@@ -84,7 +87,7 @@ func (p *prober) sample(ctx context.Context) Sample {
 		p.look(&s)
 	}
 	if err != nil {
-		s.Err, s.Phase = reason(ctx, err), phase
+		s.Err, s.Phase, s.Cause = reason(ctx, err), phase, err
 	}
 	if err != nil || !p.Warm || p.ends {
 		p.close()
@@ -103,17 +106,22 @@ func (p *prober) open(ctx context.Context, s *Sample) (phase string, err error) 
 	if err != nil {
 		return "resolve", err
 	}
-	if net.ParseIP(p.Host) == nil {
+	if net.ParseIP(p.Host) == nil && !p.Address.IsValid() {
 		s.Resolve = time.Since(began)
 	}
 	target := netip.AddrPortFrom(address, p.Port).String()
 	s.Address = target
 	began = time.Now()
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", target)
+	conn, err := p.dialer().DialContext(ctx, "tcp", target)
 	if err != nil {
 		return "connect", err
 	}
 	s.Connect = time.Since(began)
+	if p.Watch != nil {
+		if raw, err := conn.(*net.TCPConn).SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { p.Watch.Connected(int(fd)) }) // it is open
+		}
+	}
 	p.conn, p.tcp, p.from, p.ends = conn, conn.(*net.TCPConn), target, false
 	if p.TLS {
 		began = time.Now()
@@ -128,8 +136,22 @@ func (p *prober) open(ctx context.Context, s *Sample) (phase string, err error) 
 	return "", nil
 }
 
+func (p *prober) dialer() *net.Dialer {
+	if p.Watch == nil {
+		return &net.Dialer{}
+	}
+	return &net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		var refused error
+		err := raw.Control(func(fd uintptr) { refused = p.Watch.Opened(int(fd)) })
+		return errors.Join(err, refused)
+	}}
+}
+
 // resolve returns the address to connect to: the first of the wanted family.
 func (p *prober) resolve(ctx context.Context) (netip.Addr, error) {
+	if p.Address.IsValid() {
+		return p.Address, nil
+	}
 	network := "ip"
 	if p.Family != 0 {
 		network = fmt.Sprint("ip", p.Family)
@@ -146,16 +168,26 @@ func (p *prober) resolve(ctx context.Context) (netip.Addr, error) {
 
 // ask sends what is to be sent, and reads what is to be read.
 func (p *prober) ask(s *Sample) (phase string, err error) {
-	if p.HTTP == "" && len(p.Send) == 0 && !p.Wait {
+	if p.HTTP == "" && len(p.Send) == 0 && p.Upload == 0 && !p.Wait {
 		return "", nil
 	}
 	send := p.Send
 	if p.HTTP != "" {
 		send = p.request()
 	}
+	asked := time.Now()
 	if len(send) > 0 {
 		if _, err := p.conn.Write(send); err != nil {
 			return "first byte", err
+		}
+	}
+	if p.Upload > 0 {
+		if _, err := io.CopyN(p.conn, zeros{}, p.Upload); err != nil {
+			return "upload", err
+		}
+		s.Upload = time.Since(asked)
+		if p.HTTP == "" && !p.Wait {
+			return "", nil
 		}
 	}
 	began := time.Now()
@@ -181,6 +213,14 @@ func (p *prober) ask(s *Sample) (phase string, err error) {
 	return "", nil
 }
 
+// zeros never end.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
 func validPath(path string) bool {
 	u, err := url.ParseRequestURI(path)
 	return err == nil && strings.HasPrefix(path, "/") && u.Host == "" && !strings.ContainsAny(path, " \r\n")
@@ -195,7 +235,12 @@ func (p *prober) request() []byte {
 	if standard := map[bool]uint16{false: 80, true: 443}[p.TLS]; p.Port != standard {
 		host = net.JoinHostPort(p.Host, fmt.Sprint(p.Port))
 	}
-	return fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: tcplab\r\nAccept: */*\r\nConnection: %s\r\n\r\n", p.HTTP, host, connection)
+	method, length := http.MethodGet, ""
+	if p.Upload > 0 {
+		method, length = http.MethodPost, fmt.Sprintf("Content-Length: %d\r\n", p.Upload)
+	}
+	return fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: tcplab\r\nAccept: */*\r\n%sConnection: %s\r\n\r\n",
+		method, p.HTTP, host, length, connection)
 }
 
 // look reads what the kernel knows.

@@ -1,7 +1,7 @@
 // Package prove shows what an advice of package tune brings: it measures what the setting is about with the value of now and with the
 // advised one, each in a guest in virtual time, and says both.
 //
-// All other settings have their advised values, so that the difference is this one's. A guest carries less than a fast link and fewer
+// What else bounds a flow has its advised value, so that the difference is this setting's. A guest carries less than a fast link and fewer
 // connections than a large server: what is larger is made smaller, both the load and the setting, and the proof says how.
 package prove
 
@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,12 @@ type experiment struct {
 
 // errNoProof is for an advice that cannot be proved in a guest.
 var errNoProof = errors.New("not measured")
+
+// patience is for a guest of several measurements on a machine that is busy with others.
+const patience = 30 * time.Minute
+
+// together is how many measurements share a guest: most take less than its start.
+const together = 8
 
 // Limits of what a guest carries.
 const (
@@ -58,7 +65,8 @@ func Prove(ctx context.Context, common runner.SessionOptions, options runner.Run
 	if len(all) == 0 {
 		return nil
 	}
-	options.MemoryMiB = cmp.Or(options.MemoryMiB, 1024)
+	options.MemoryMiB, options.Share = cmp.Or(options.MemoryMiB, 1024), cmp.Or(options.Share, together)
+	options.WallLimit = cmp.Or(options.WallLimit, patience)
 	records, _, err := sweep.Measure(ctx, common, options, all, []uint64{options.Seed})
 	if err != nil {
 		return err
@@ -156,18 +164,27 @@ func experimentFor(report tune.Report, advice tune.Advice) (experiment, error) {
 	return make(planner{report, advice})
 }
 
-// settings are the advised ones, of those that a host has of its own, with this one's value.
-func (p planner) settings(value string, more ...string) map[string]string {
+// throughput are the settings that bound each other's effect.
+var throughput = []string{"net.ipv4.tcp_window_scaling", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_sack"}
+
+// settings are this one's value and, for what else bounds a flow, the advised ones.
+func (p planner) settings(value string) map[string]string {
 	all := map[string]string{}
 	for _, a := range p.Advice {
-		if unproved[a.Key] == "" && a.Key != "net.ipv4.tcp_congestion_control" {
+		if slices.Contains(throughput, a.Key) {
 			all[a.Key] = a.Advised
 		}
 	}
+	all[p.advice.Key] = value
+	return all
+}
+
+// only is this setting's value, and what a trial needs besides.
+func (p planner) only(value string, more ...string) map[string]string {
+	all := map[string]string{p.advice.Key: value}
 	for i := 0; i+1 < len(more); i += 2 {
 		all[more[i]] = more[i+1]
 	}
-	all[p.advice.Key] = value
 	return all
 }
 
@@ -224,7 +241,7 @@ func (p planner) buffers() (experiment, error) {
 	}
 	text := ""
 	if part > 1 {
-		text = fmt.Sprintf("%s, with a %.3gth of the path's content and of the buffers", atRate(c.Rate), part)
+		text = fmt.Sprintf("%s, with 1/%.3g of the path's content and of the buffers", atRate(c.Rate), part)
 	}
 	a, b := c, c
 	a.Sysctls, b.Sysctls = p.settings(now), p.settings(then)
@@ -252,14 +269,16 @@ func smaller(value string, part float64) (string, error) {
 	return fmt.Sprintf("%.0f %.0f %.0f", least, math.Min(first, most), most), nil
 }
 
+// losing overflows a shallow queue in slow start: many segments of a window are lost at once.
 func (p planner) losing() (experiment, error) {
-	const loss = 0.01
-	c := cell.Cell{Rate: min(p.Path.Rate, mostRate), RTT: p.Path.RTT, Loss: max(p.Path.Loss, loss), Flows: []cell.Flow{{Congestion: "cubic"}}, Duration: time.Minute}
-	return p.cells(c, cell.Goodput, "goodput of one connection", fmt.Sprintf("with %s loss", cell.Percent(c.Loss)))
+	c := p.bulk()
+	c.Buffer = max(16, int(c.BDP()/4))
+	c.Duration = max(50*c.RTT, 5*time.Second)
+	return p.cells(c, cell.Goodput, fmt.Sprintf("goodput of one connection in its first %v", c.Duration), "with a queue of a quarter of the path's content, which overflows")
 }
 
 func (p planner) congestion() (experiment, error) {
-	c := cell.Cell{Rate: min(p.Path.Rate, mostRate), RTT: p.Path.RTT, Loss: p.Path.Loss, Duration: time.Minute}
+	c := cell.Cell{Rate: min(p.Path.Rate, mostRate), RTT: p.Path.RTT, Loss: p.Path.Loss, Duration: 20 * time.Second}
 	now, then := c, c
 	now.Flows, then.Flows = []cell.Flow{{Congestion: p.advice.Current}}, []cell.Flow{{Congestion: p.advice.Advised}}
 	now.Sysctls = p.settings(p.advice.Current)
@@ -276,21 +295,21 @@ func (p planner) bursts() (experiment, error) {
 	rate, part := p.scaled()
 	text := ""
 	if part > 1 {
-		text = fmt.Sprintf("%s, with a %.3gth of the path's content", atRate(rate), part)
+		text = fmt.Sprintf("%s, with 1/%.3g of the path's content", atRate(rate), part)
 	}
 	t := cell.Trial{Kind: cell.Bursts, Rate: rate, RTT: p.Path.RTT, Bytes: max(1, int64(float64(p.BDP)/part)), Idle: max(p.Path.Idle, 2*p.Path.RTT+time.Second)}
-	return p.trials(t, p.settings(p.advice.Current), p.settings(p.advice.Advised), fmt.Sprintf("a burst of %d bytes after a pause", t.Bytes), text)
+	return p.trials(t, p.only(p.advice.Current), p.only(p.advice.Advised), fmt.Sprintf("a burst of %d bytes after a pause", t.Bytes), text)
 }
 
 func (p planner) hole() (experiment, error) {
 	t := cell.Trial{Kind: cell.Hole, RTT: p.Path.RTT, Bytes: 100_000}
-	return p.trials(t, p.settings(p.advice.Current), p.settings(p.advice.Advised), "100 kB through a link of 1400 bytes take",
+	return p.trials(t, p.only(p.advice.Current), p.only(p.advice.Advised), "100 kB through a link of 1400 bytes take",
 		"a minute is how long was waited")
 }
 
 func (p planner) unsent() (experiment, error) {
 	t := cell.Trial{Kind: cell.Unsent, RTT: p.Path.RTT, Rate: 10e6, Count: min(max(p.Path.Connections, 1), 20)}
-	return p.trials(t, p.settings(p.advice.Current), p.settings(p.advice.Advised), "waits to be sent, a connection", fmt.Sprintf("%d connections on 10 Mbit/s", t.Count))
+	return p.trials(t, p.only(p.advice.Current), p.only(p.advice.Advised), "waits to be sent, a connection", fmt.Sprintf("%d connections on 10 Mbit/s", t.Count))
 }
 
 // part is by how much a number of connections is made smaller.
@@ -300,7 +319,7 @@ func scaleText(part int, what string) string {
 	if part == 1 {
 		return ""
 	}
-	return fmt.Sprintf("a %dth of both, the %s and the setting", part, what)
+	return fmt.Sprintf("with 1/%d of both, the %s and the setting", part, what)
 }
 
 // over divides a setting of one number.
@@ -326,7 +345,7 @@ func (p planner) crowd(more ...string) (experiment, error) {
 		return experiment{}, err
 	}
 	t := cell.Trial{Kind: cell.Crowd, RTT: p.Path.RTT, Count: p.Path.Connections / k}
-	return p.trials(t, p.settings(now, more...), p.settings(then, more...), fmt.Sprintf("the last of %d clients is connected after", t.Count), scaleText(k, "clients"))
+	return p.trials(t, p.only(now, more...), p.only(then, more...), fmt.Sprintf("the last of %d clients is connected after", t.Count), scaleText(k, "clients"))
 }
 
 func (p planner) acceptQueue() (experiment, error) { return p.crowd() }
@@ -354,13 +373,13 @@ func (p planner) ports() (experiment, error) {
 	}
 	k := part(wide)
 	t := cell.Trial{Kind: cell.Ports, RTT: p.Path.RTT, Count: wide / k}
-	return p.trials(t, p.settings(ephemeral(have/k)), p.settings(ephemeral(wide/k)), fmt.Sprintf("of %d connections fail", t.Count), scaleText(k, "connections"))
+	return p.trials(t, p.only(ephemeral(have/k)), p.only(ephemeral(wide/k)), fmt.Sprintf("of %d connections fail", t.Count), scaleText(k, "connections"))
 }
 
 func (p planner) reuse() (experiment, error) {
 	t := cell.Trial{Kind: cell.Reopen, RTT: p.Path.RTT, Count: 100}
 	ports := []string{"net.ipv4.ip_local_port_range", ephemeral(t.Count + 10)}
-	return p.trials(t, p.settings(p.advice.Current, ports...), p.settings(p.advice.Advised, ports...),
+	return p.trials(t, p.only(p.advice.Current, ports...), p.only(p.advice.Advised, ports...),
 		fmt.Sprintf("of %d connections, opened 2 s after as many were closed, fail", t.Count), fmt.Sprintf("with %d ports", t.Count+10))
 }
 
@@ -372,10 +391,10 @@ func (p planner) buckets() (experiment, error) {
 		return experiment{}, err
 	}
 	t := cell.Trial{Kind: cell.Closed, RTT: p.Path.RTT, Count: closed / k}
-	return p.trials(t, p.settings(now), p.settings(then), fmt.Sprintf("of %d closed connections are not in TIME_WAIT", t.Count), scaleText(k, "connections"))
+	return p.trials(t, p.only(now), p.only(then), fmt.Sprintf("of %d closed connections are not in TIME_WAIT", t.Count), scaleText(k, "connections"))
 }
 
 func (p planner) keepalive() (experiment, error) {
 	t := cell.Trial{Kind: cell.Idle, RTT: p.Path.RTT, Bytes: 1000, Idle: p.Path.Forgets * 3 / 2}
-	return p.trials(t, p.settings(p.advice.Current), p.settings(p.advice.Advised), fmt.Sprintf("of one message after an idle time of %v arrive", t.Idle), "")
+	return p.trials(t, p.only(p.advice.Current), p.only(p.advice.Advised), fmt.Sprintf("of one message after an idle time of %v arrive", t.Idle), "")
 }

@@ -108,6 +108,15 @@ type situation struct {
 	kernel   oracle.Kernel
 }
 
+// current is a setting's value, or what the kernel starts with.
+func (s situation) current(key string) string {
+	if value, ok := s.settings[key]; ok {
+		return value
+	}
+	value, _ := s.kernel.Get(key)
+	return value
+}
+
 // Advise compares settings with what a path needs. What is missing in them is as the kernel comes.
 func Advise(settings Settings, version kernelversion.Version, path Path) (Report, error) {
 	if err := path.Validate(); err != nil {
@@ -132,7 +141,7 @@ func Advise(settings Settings, version kernelversion.Version, path Path) (Report
 	for _, rule := range rules {
 		if advice := rule(s); advice != nil {
 			if advice.Current == "" {
-				advice.Current = settings[advice.Key]
+				advice.Current = s.current(advice.Key)
 			}
 			report.Advice = append(report.Advice, *advice)
 		}

@@ -383,9 +383,17 @@ func TestReadsFullQueuesAndClosedWindows(t *testing.T) {
 		if _, err := w.Read(Query{}); err != nil { // what was before the first reading is not recent
 			return err
 		}
-		time.Sleep(1200 * time.Millisecond) // the SYNs are retransmitted, and dropped
-		r, err = w.Read(Query{Most: 100})
-		return err
+		for dropping := 0; dropping < 2; { // until the SYNs of either family were retransmitted, and dropped
+			time.Sleep(200 * time.Millisecond)
+			if r, err = w.Read(Query{Most: 100}); err != nil {
+				return err
+			}
+			dropping = 0
+			for _, l := range r.Listeners {
+				dropping += min(1, int(l.RecentDrops))
+			}
+		}
+		return nil
 	})
 	kinds := map[string]int{}
 	for _, c := range r.Sickest {
@@ -405,21 +413,20 @@ func TestReadsFullQueuesAndClosedWindows(t *testing.T) {
 		if l.Local.Port() == 4001 {
 			full++
 			g.Expect(l.Troubles).To(ConsistOf(HaveField("Kind", BacklogFull), HaveField("Kind", Drops)), "%+v", l)
-			g.Expect(l.RecentDrops).To(BeEquivalentTo(2), "each SYN, once more")
-			g.Expect(l.Drops).To(BeEquivalentTo(4))
+			g.Expect(l.Drops-l.RecentDrops).To(BeNumerically(">=", 2), "two SYNs, at first")
 		} else {
 			g.Expect(l.Troubles).To(BeEmpty(), "%+v", l)
 		}
 	}
 	g.Expect(full).To(Equal(2))
 	g.Expect(r.Moved[0].Meaning).NotTo(BeEmpty())
-	g.Expect(r.Moved).To(ContainElement(And(HaveField("Name", "TcpExtListenDrops"), HaveField("By", BeEquivalentTo(4)))))
+	g.Expect(r.Moved).To(ContainElement(And(HaveField("Name", "TcpExtListenDrops"), HaveField("By", BeNumerically(">", 0)))))
 
 	// And nothing is wrong with what is named.
 	var text bytes.Buffer
 	g.Expect(r.Text(&text)).To(Succeed())
-	g.Expect(text.String()).To(MatchRegexp(`(?m)^\d\d:\d\d:\d\d sick     SYN-SENT .*! SYN is not answered: retransmitted once, RTO `))
-	g.Expect(text.String()).To(MatchRegexp(`listen   127.0.0.1:4001  1 of 0 wait, 0 half open, 4 dropped  .*! backlog full`))
+	g.Expect(text.String()).To(MatchRegexp(`(?m)^\d\d:\d\d:\d\d sick     SYN-SENT .*! SYN is not answered: retransmitted (once|\d times), RTO `))
+	g.Expect(text.String()).To(MatchRegexp(`listen   127.0.0.1:4001  1 of 0 wait, 0 half open, \d+ dropped  .*! backlog full`))
 }
 
 // TestNamespaceOfAnotherProcess: a process's sockets are read in its own namespace.

@@ -1,9 +1,11 @@
 package tools
 
 import (
-	"context"
+	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -20,11 +22,13 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// A webServer answers each GET with so many bytes, after some time.
+// A webServer reads what it is sent, and answers each request with so many bytes, after some time.
 type webServer struct {
 	Address string
 	Bytes   int
 	Thinks  time.Duration
+	TLS     bool
+	Shakes  time.Duration // in the TLS handshake
 }
 
 var webServe = peers.Func("web-server", func(t *peers.Task, c webServer) (none struct{}, err error) {
@@ -35,14 +39,22 @@ var webServe = peers.Func("web-server", func(t *peers.Task, c webServer) (none s
 	if err := t.Ready(listener.Addr()); err != nil {
 		return none, err
 	}
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
 		time.Sleep(c.Thinks)
 		_, _ = w.Write(make([]byte, c.Bytes))
-	})}
-	context.AfterFunc(t.Context(), func() { server.Close() })
-	if err := server.Serve(listener); t.Context().Err() == nil {
-		return none, err
+	}))
+	server.Listener.Close()
+	server.Listener = listener
+	server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { time.Sleep(c.Shakes); return nil, nil }}
+	if c.TLS {
+		server.StartTLS()
+	} else {
+		server.Start()
 	}
+	<-t.Context().Done()
+	server.CloseClientConnections()
+	server.Close()
 	return none, nil
 })
 

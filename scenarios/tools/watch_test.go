@@ -73,8 +73,8 @@ func kindsOf(c watch.Connection) (kinds []watch.TroubleKind) {
 	return kinds
 }
 
-// reading serves all who come, and closes when they have.
-var reading = peers.Func("reading-server", func(t *peers.Task, address string) (none struct{}, err error) {
+// readingServer serves all who come, and closes when they have.
+var readingServer = peers.Func("reading-server", func(t *peers.Task, address string) (none struct{}, err error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return none, err
@@ -119,7 +119,7 @@ var _ = Describe("watch:", func() {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
 		server, client := path.Server(), path.Client()
-		serving := lab.Start(server, reading.With(server.Addr(port).String()), harness.MayFail) // it serves until it is killed
+		serving := lab.Start(server, readingServer.With(server.Addr(port).String()), harness.MayFail) // it serves until it is killed
 		there, here := lab.Start(server, watching.With(watch.Options{})), lab.Start(client, watching.With(watch.Options{}))
 		come := func(count int) *harness.Peer {
 			return lab.Start(client, visiting.With(visit{server.Addr(port).String(), count}))

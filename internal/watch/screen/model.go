@@ -182,8 +182,11 @@ func (o *opened) take(now *watch.Opened) {
 
 // key does what a key is for.
 func (m *model) key(message tea.KeyPressMsg) tea.Cmd {
-	if message.String() == "ctrl+c" {
+	switch message.String() {
+	case "ctrl+c":
 		return tea.Quit
+	case "ctrl+z":
+		return tea.Suspend
 	}
 	if m.typing {
 		m.typeKey(message)

@@ -1,0 +1,139 @@
+// Reads the blocks of data that block.go writes: base64 of gzip of a length, an object of JSON, and columns of zigzag varints.
+
+/**
+ * @typedef {object} Block
+ * @property {any} content
+ * @property {Record<string, number[]>} columns
+ */
+
+/**
+ * A packet, as package picture has it.
+ * @typedef {object} Packet
+ * @property {number} index
+ * @property {number} frame
+ * @property {number} at in nanoseconds
+ * @property {number} place
+ * @property {number} connection -1 if it has none
+ * @property {number} server 1 if the server sent it
+ * @property {number} flags
+ * @property {number} seq
+ * @property {number} ack
+ * @property {number} length
+ * @property {number} window
+ * @property {number} marks
+ * @property {number} cause -1 if it is no retransmission
+ * @property {number} inFlight
+ * @property {number} rtt
+ * @property {number} ecn
+ * @property {number} fate
+ * @property {number} rule
+ * @property {number} sent index of the same packet at its sender, or -1
+ * @property {number} leftOut
+ * @property {number} dsack
+ * @property {Array<[number, number]>} sack
+ */
+
+/** TCP's control bits. */
+const FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16;
+const flagNames = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR', 'AE'];
+
+/** What became of a packet. */
+const UNKNOWN = 0, ARRIVED = 1, LOST = 2, DROPPED = 3;
+
+/**
+ * @param {string} base64
+ * @returns {Promise<Uint8Array>}
+ */
+async function unpack(base64) {
+  const packed = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @returns {Block}
+ */
+function parseBlock(bytes) {
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const content = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
+  /** @type {Record<string, number[]>} */
+  const columns = {};
+  let at = 4 + length;
+  for (const { name, count } of content.columns || []) {
+    const values = new Array(count);
+    let last = 0;
+    for (let i = 0; i < count; i++) {
+      let value = 0, factor = 1, byte;
+      do {
+        if (at >= bytes.length) throw new Error('a block of data is cut off');
+        byte = bytes[at++];
+        value += (byte & 127) * factor;
+        factor *= 128;
+      } while (byte & 128);
+      last += value % 2 ? -(value + 1) / 2 : value / 2; // zigzag
+      values[i] = last;
+    }
+    columns[name] = values;
+  }
+  return { content, columns };
+}
+
+/**
+ * Undoes what addPackets of scenario.go does.
+ * @param {Record<string, number[]>} columns
+ * @returns {Packet[]}
+ */
+function packetsOf(columns) {
+  const c = (/** @type {string} */ name) => columns['packet.' + name];
+  /** @type {Packet[]} */
+  const packets = [];
+  /** @type {Map<string, {next: number, ack: number, window: number}>} */
+  const lanes = new Map();
+  let sack = 0;
+  for (let i = 0; i < c('frame').length; i++) {
+    const key = `${c('connection')[i]} ${c('place')[i]} ${c('server')[i]}`;
+    const lane = lanes.get(key) || { next: 0, ack: 0, window: 0 };
+    const sent = c('sent')[i];
+    /** @type {Packet} */
+    const p = {
+      index: i, frame: c('frame')[i], at: c('at')[i], place: c('place')[i], connection: c('connection')[i], server: c('server')[i],
+      flags: c('flags')[i], seq: c('seq')[i] + lane.next, ack: c('ack')[i] + lane.ack, length: c('length')[i],
+      window: c('window')[i] + lane.window, marks: c('marks')[i], cause: c('cause')[i], inFlight: c('inFlight')[i], rtt: c('rtt')[i],
+      ecn: c('ecn')[i], fate: c('fate')[i], rule: c('rule')[i], sent: sent === 0 ? -1 : sent > 0 ? i - sent + 1 : i - sent - 1,
+      leftOut: c('leftOut')[i], dsack: c('dsack')[i], sack: [],
+    };
+    for (let n = c('sacks')[i]; n > 0; n--, sack++) p.sack.push([columns['sack.left'][sack], columns['sack.right'][sack]]);
+    lanes.set(key, { next: nextSeq(p) % 2 ** 32, ack: p.ack, window: p.window });
+    packets.push(p);
+  }
+  return packets;
+}
+
+/** @param {Packet} p the sequence number behind it */
+function nextSeq(p) { return p.seq + p.length + (p.flags & SYN ? 1 : 0) + (p.flags & FIN ? 1 : 0); }
+
+/**
+ * The fields of packets, by their indices; see decoded.go.
+ * @param {any} decoded
+ * @returns {Map<number, Array<{name: string, source: string, offset: number, length: string, wrong: string, fields: Array<{name: string, bit: number, bits: number, value: string, meaning: string}>}>>}
+ */
+function fieldsOf(decoded) {
+  const all = new Map();
+  /** @type {Map<number, string[]>} */
+  const before = new Map();
+  for (const { p, s, v } of decoded?.packets || []) {
+    const shape = decoded.shapes[s];
+    const count = shape.reduce((/** @type {number} */ n, /** @type {any} */ h) => n + 2 + 2 * (h.fields || []).length, 0);
+    const old = before.get(s) || [];
+    const values = Array.from({ length: count }, (_, i) => v?.[i] ?? old[i] ?? '');
+    before.set(s, values);
+    let at = 0;
+    all.set(p, shape.map((/** @type {any} */ h) => {
+      const length = values[at++], wrong = values[at++];
+      const fields = (h.fields || []).map((/** @type {any} */ f) => ({ ...f, value: values[at++], meaning: values[at++] }));
+      return { name: h.name, source: h.source || '', offset: h.offset, length, wrong, fields };
+    }));
+  }
+  return all;
+}

@@ -1,0 +1,581 @@
+package browsertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/internal/htmlreport"
+	"github.com/tcplab/tcplab/internal/htmlreport/reporttest"
+	"github.com/tcplab/tcplab/results"
+)
+
+// records are scenarios that have run: two lost tail segments, a receiver that dies, a half-close.
+const records = "../../picture/testdata"
+
+var names = []string{"tailloss", "deadreceiver", "halfclose"}
+
+// limit is how long a test may take: a busy machine is slow, and a page that hangs is to be told from that.
+const limit = 2 * time.Minute
+
+var chromium = sync.OnceValues(func() (string, error) {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", exec.ErrNotFound
+})
+
+// A tab has a page open, and what it has complained about, or asked for.
+type tab struct {
+	testing.TB
+	ctx context.Context
+
+	mu       sync.Mutex
+	faults   []string
+	requests []string
+}
+
+// open opens a page in a browser of its own.
+func open(t testing.TB, file, hash string) *tab {
+	t.Helper()
+	path, err := chromium()
+	if err != nil {
+		t.Skip("needs chromium, to open the page: apt-get install chromium")
+	}
+	// It runs as root here and there, which Chromium's sandbox does not; the page is ours.
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WindowSize(1440, 900), chromedp.WSURLReadTimeout(limit))
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...) // t.Context() ends before what Cleanup has to do
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	p := &tab{TB: t, ctx: ctx}
+	if err := chromedp.Listen(ctx, p.listen); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithTimeout(ctx, limit)
+	t.Cleanup(cancel)
+	p.ctx = ctx
+	enable := chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, inNetwork := cdp.Call(ctx, target, network.Enable, network.EnableParams{})
+		_, inLog := cdp.Call(ctx, target, log.Enable, cdp.Empty{})
+		_, inScripts := cdp.Call(ctx, target, runtime.Enable, cdp.Empty{})
+		return errors.Join(inNetwork, inLog, inScripts)
+	})
+	p.do(enable, chromedp.Navigate("file://"+(&url.URL{Path: file}).EscapedPath()+hash), chromedp.WaitReady("html[data-ready]"))
+	t.Cleanup(p.check)
+	return p
+}
+
+func (p *tab) listen(event any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch e := event.(type) {
+	case *network.EventRequestWillBeSent:
+		p.requests = append(p.requests, e.Request.URL)
+	case *runtime.EventExceptionThrown:
+		p.faults = append(p.faults, exceptionText(e.ExceptionDetails))
+	case *runtime.EventConsoleAPICalled:
+		if e.Type == runtime.ConsoleAPICalledTypeError || e.Type == runtime.ConsoleAPICalledTypeWarning {
+			p.faults = append(p.faults, fmt.Sprintf("console: %+v", e.Args))
+		}
+	case *log.EventEntryAdded: // what the Content-Security-Policy stops is among them
+		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
+			p.faults = append(p.faults, e.Entry.Text)
+		}
+	}
+}
+
+func exceptionText(e *runtime.ExceptionDetails) string {
+	if e.Exception == nil {
+		return e.Text
+	}
+	return e.Text + ": " + e.Exception.Description
+}
+
+// check is what holds for every page, whatever was done with it.
+func (p *tab) check() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, fault := range p.faults {
+		p.Errorf("the page complains: %s", fault)
+	}
+	for _, request := range p.requests {
+		if !strings.HasPrefix(request, "file://") || !strings.HasSuffix(strings.SplitN(request, "#", 2)[0], ".html") {
+			p.Errorf("the page asks for %s", request)
+		}
+	}
+}
+
+func (p *tab) do(actions ...chromedp.Action[chromedp.Void]) {
+	p.Helper()
+	if err := chromedp.Do(p.ctx, actions...); err != nil {
+		p.Fatal(err)
+	}
+}
+
+// js is what an expression is.
+func js[T any](p *tab, expression string) T {
+	p.Helper()
+	value, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		p.Fatalf("%s: %v", expression, err)
+	}
+	return value
+}
+
+// await waits until an expression is true.
+func (p *tab) await(expression string) {
+	p.Helper()
+	if err := chromedp.Do(p.ctx, chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingTimeout(20*time.Second))); err != nil {
+		p.Fatalf("waiting for %s: %v; the page is at %s", expression, err, js[string](p, "location.hash"))
+	}
+}
+
+// shows waits until a scenario is drawn.
+func (p *tab) shows(hash string) {
+	p.Helper()
+	p.do(chromedp.Evaluate[chromedp.Void](`location.hash = ` + strconv.Quote(hash)))
+	p.await(`document.documentElement.dataset.page === new URLSearchParams(location.hash.slice(1)).get('s') && document.querySelector('.plot.sequence canvas') !== null && document.querySelectorAll('.ladder .arrow').length > 0`)
+}
+
+// state is a value of the hash.
+func (p *tab) state(key string) string {
+	p.Helper()
+	return js[string](p, `new URLSearchParams(location.hash.slice(1)).get(`+strconv.Quote(key)+`) || ''`)
+}
+
+// zoom is what the hash says that is seen, in nanoseconds.
+func (p *tab) zoom() (from, to float64) {
+	p.Helper()
+	a, b, found := strings.Cut(p.state("z"), "-")
+	if !found {
+		p.Fatalf("nothing is zoomed: %s", p.state("z"))
+	}
+	from, err := strconv.ParseFloat(a, 64)
+	if err != nil {
+		p.Fatal(err)
+	}
+	if to, err = strconv.ParseFloat(b, 64); err != nil {
+		p.Fatal(err)
+	}
+	return from, to
+}
+
+func write(t testing.TB, report results.Report) string {
+	t.Helper()
+	var page bytes.Buffer
+	if err := htmlreport.Write(&page, report, htmlreport.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "report.html")
+	if err := os.WriteFile(file, page.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestOverview(t *testing.T) {
+	p := open(t, write(t, reporttest.Report(t, records, names...)), "")
+	entries := func() int { return js[int](p, `document.querySelectorAll('.entry').length`) }
+	if n := entries(); n != len(names) {
+		t.Fatalf("%d scenarios are shown, of %d", n, len(names))
+	}
+	p.do(chromedp.SendKeys("#search", "tail"))
+	p.await(`document.querySelectorAll('.entry').length === 1`)
+	if q := p.state("q"); q != "tail" {
+		t.Errorf("the hash has the search %q", q)
+	}
+	p.do(chromedp.Evaluate[chromedp.Void](`(() => { const s = document.getElementById('search'); s.value = ''; s.dispatchEvent(new Event('input')); })()`))
+	p.do(chromedp.Evaluate[chromedp.Void](`(() => { const s = document.getElementById('filter-suite'); s.value = 'flowcontrol'; s.dispatchEvent(new Event('change')); })()`))
+	p.await(`document.querySelectorAll('.entry').length === 1 && document.querySelector('.entry').textContent.includes('flowcontrol')`)
+
+	p.do(chromedp.Evaluate[chromedp.Void](`(() => { const s = document.getElementById('lang'); s.value = 'zh'; s.dispatchEvent(new Event('change')); })()`))
+	p.await(`document.documentElement.lang === 'zh-Hans' && document.querySelector('h1').textContent === '场景'`)
+	p.do(chromedp.Evaluate[chromedp.Void](`(() => { const s = document.getElementById('theme'); s.value = 'dark'; s.dispatchEvent(new Event('change')); })()`))
+	p.await(`getComputedStyle(document.body).backgroundColor === 'rgb(20, 24, 28)'`)
+
+	p.do(chromedp.Click(".entry a"))
+	p.await(`document.querySelector('.plot.sequence canvas') !== null`)
+	p.do(chromedp.NavigateBack())
+	p.await(`document.querySelectorAll('.entry').length === 1`)
+}
+
+// The numbers behind the plot are those of the capture.
+func TestNumbers(t *testing.T) {
+	p := open(t, write(t, reporttest.Report(t, records, names...)), "")
+	for i, name := range names {
+		p.shows(fmt.Sprintf("#s=%d&lang=en", i))
+		p.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('.sequence-section details.behind').open = true`))
+		p.await(`document.querySelectorAll('.sequence-section details.behind tbody tr').length > 0`)
+		rows := js[[][]string](p, `[...document.querySelectorAll('.sequence-section details.behind tbody tr')].map((r) => [...r.children].map((c) => c.textContent))`)
+		segments, err := analysis.ReadFile(filepath.Join(records, name, "capture.pcapng"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		byFrame := map[string]analysis.Segment{}
+		for _, s := range segments {
+			byFrame[strconv.Itoa(s.Frame)] = s
+		}
+		var first time.Time
+		var offset float64
+		for _, row := range rows {
+			s, known := byFrame[row[0]]
+			if !known || s.Interface != row[2] || s.Flags.String() != row[3] || strconv.Itoa(s.Length) != row[6] {
+				t.Errorf("%s: the table has %q, the capture %v", name, row, s)
+			}
+			ms, err := strconv.ParseFloat(strings.ReplaceAll(strings.TrimSuffix(row[1], " ms"), ",", ""), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first.IsZero() {
+				first, offset = s.Time, ms
+			}
+			if want := float64(s.Time.Sub(first).Nanoseconds()); int64((ms-offset)*1e6+0.5) != int64(want) && int64((ms-offset)*1e6-0.5) != int64(want) {
+				t.Errorf("%s: frame %s is at %v ms, and %v ns after the first", name, row[0], ms, want)
+			}
+		}
+		if len(rows) == 0 {
+			t.Errorf("%s: the table is empty", name)
+		}
+	}
+}
+
+func TestZoom(t *testing.T) {
+	p := open(t, write(t, reporttest.Report(t, records, names...)), "")
+	p.shows("#s=0")
+	p.do(chromedp.ScrollIntoView(".plot.sequence .u-over"))
+	box := js[map[string]float64](p, `document.querySelector('.plot.sequence .u-over').getBoundingClientRect().toJSON()`)
+	y := box["top"] + box["height"]/2
+	at := func(share float64) float64 { return box["left"] + share*box["width"] }
+	mouse := func(kind input.DispatchMouseEventType, x float64, clicks int) chromedp.Action[chromedp.Void] {
+		return chromedp.MouseEvent(kind, x, y, chromedp.ButtonLeft, chromedp.ClickCount(clicks))
+	}
+	p.do(mouse(chromedp.MouseMoved, at(0.3), 0), mouse(chromedp.MousePressed, at(0.3), 1), mouse(chromedp.MouseMoved, at(0.4), 0), mouse(chromedp.MouseMoved, at(0.6), 0), mouse(chromedp.MouseReleased, at(0.6), 1))
+	p.await(`location.hash.includes('z=')`)
+	from, to := p.zoom()
+	p.do(mouse(chromedp.MousePressed, at(0.5), 1), mouse(chromedp.MouseReleased, at(0.5), 1), mouse(chromedp.MousePressed, at(0.5), 2), mouse(chromedp.MouseReleased, at(0.5), 2))
+	p.await(fmt.Sprintf(`!location.hash.includes('z=%.0f-')`, from))
+	all, end := p.zoom()
+	if width := (to - from) / (end - all); width < 0.28 || width > 0.32 || from < all || to > end {
+		t.Errorf("a drag over 30 %% of %v to %v shows %v to %v", all, end, from, to)
+	}
+
+	p.do(chromedp.Focus(".plot.sequence"), chromedp.KeyEvent("+"))
+	p.await(fmt.Sprintf(`!location.hash.includes('z=%.0f-')`, all))
+	if from, to = p.zoom(); (to-from)/(end-all) > 0.51 {
+		t.Errorf("the key + shows %v to %v, of %v to %v", from, to, all, end)
+	}
+	p.do(chromedp.KeyEvent("0"))
+	p.await(fmt.Sprintf(`location.hash.includes('z=%.0f-')`, all))
+
+	// A link leads to what is seen: in a page of its own, too.
+	link := js[string](p, "location.hash")
+	p.do(chromedp.KeyEvent("+"), chromedp.Reload(), chromedp.WaitReady(".plot.sequence canvas"))
+	if again := js[string](p, "location.hash"); again == link {
+		t.Error("the hash does not follow what is seen")
+	}
+}
+
+// From a mark to its packet by mouse and by keyboard, to its neighbours, and back.
+func TestPacket(t *testing.T) {
+	p := open(t, write(t, reporttest.Report(t, records, names...)), "")
+	p.shows("#s=0&lang=en")
+
+	p.do(chromedp.Focus(".plot.sequence"), chromedp.KeyEvent(kb.ArrowRight), chromedp.KeyEvent(kb.ArrowRight))
+	if said := js[string](p, `document.getElementById('live').textContent`); !strings.Contains(said, "SYN ACK") && !strings.Contains(said, "ACK") {
+		t.Errorf("of the packet under the cursor is said %q", said)
+	}
+	p.do(chromedp.KeyEvent(kb.Enter))
+	p.await(`document.activeElement.id === 'packet'`)
+	if title := js[string](p, `document.getElementById('packet-title').textContent`); title != "Packet 2" {
+		t.Errorf("the second mark opens %q", title)
+	}
+	fields := js[string](p, `document.getElementById('packet').textContent`)
+	for _, want := range []string{"Sequence Number", "RFC 9293", "Maximum Segment Size", "tcplab decode"} {
+		if !strings.Contains(fields, want) {
+			t.Errorf("the packet has no %q in %q", want, fields)
+		}
+	}
+	p.do(chromedp.Click("#packet .steps a:last-of-type"))
+	p.await(`document.getElementById('packet-title').textContent === 'Packet 3'`)
+	p.do(chromedp.KeyEvent(kb.Escape))
+	p.await(`document.getElementById('packet') === null && document.activeElement.classList.contains('sequence')`)
+
+	// What died leads to the rule that did it, and to its retransmission.
+	p.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('.ladder .arrow.dropped').dispatchEvent(new MouseEvent('click', {bubbles: true}))`))
+	p.await(`document.getElementById('packet') !== null`)
+	text := js[string](p, `document.getElementById('packet').textContent`)
+	for _, want := range []string{"dropped", "drop data 11 to 12", "Sent again", "router/eth1 dropped"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the dropped packet does not say %q: %s", want, text)
+		}
+	}
+	p.do(chromedp.NavigateBack())
+	p.await(`document.getElementById('packet') === null`)
+
+	// By mouse: wherever the pointer shows a packet, a click opens it.
+	p.do(chromedp.ScrollIntoView(".plot.sequence .u-over"))
+	box := js[map[string]float64](p, `document.querySelector('.plot.sequence .u-over').getBoundingClientRect().toJSON()`)
+	found := false
+	for x := box["left"] + 2; x < box["right"] && !found; x += 8 {
+		for y := box["top"] + 4; y < box["bottom"] && !found; y += 24 {
+			p.do(chromedp.MouseEvent(chromedp.MouseMoved, x, y))
+			if found = js[bool](p, `document.querySelector('.tip').hidden === false`); found {
+				tip := js[string](p, `document.querySelector('.tip').textContent`)
+				p.do(chromedp.MouseClickXY(x, y))
+				p.await(`document.getElementById('packet') !== null`)
+				title := js[string](p, `document.getElementById('packet-title').textContent`)
+				if frame := strings.TrimPrefix(title, "Packet "); !strings.HasPrefix(tip, "Frame "+frame+",") {
+					t.Errorf("the pointer shows %q, and a click opens %q", tip, title)
+				}
+			}
+		}
+	}
+	if !found {
+		t.Error("nowhere in the plot the pointer shows a packet")
+	}
+}
+
+func TestLadder(t *testing.T) {
+	report := reporttest.Report(t, records, names...)
+	p := open(t, write(t, report), "")
+	unfolded := false
+	for i := range names {
+		p.shows(fmt.Sprintf("#s=%d", i))
+		before := js[int](p, `document.querySelectorAll('.ladder .arrow').length`)
+		if js[int](p, `document.querySelectorAll('.ladder .fold').length`) == 0 {
+			continue
+		}
+		unfolded = true
+		p.do(chromedp.Focus(".ladder .fold"), chromedp.KeyEvent(kb.Enter))
+		p.await(fmt.Sprintf(`document.querySelectorAll('.ladder .arrow').length > %d`, before))
+		if p.state("unfold") == "" {
+			t.Error("the hash does not say what is unfolded")
+		}
+	}
+	if !unfolded {
+		t.Error("no ladder has a fold")
+	}
+}
+
+func TestPrints(t *testing.T) {
+	p := open(t, write(t, reporttest.Report(t, records, names...)), "")
+	p.shows("#s=0")
+	pdf, err := chromedp.Run(p.ctx, chromedp.PrintToPDF())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasPrefix(pdf, []byte("%PDF-")) || len(pdf) < 20_000 {
+		t.Errorf("the page prints as %d bytes", len(pdf))
+	}
+}
+
+// views are what is looked at: in each nothing is wider than the window.
+func views() []string {
+	all := []string{"#"}
+	for i := range names {
+		all = append(all, fmt.Sprintf("#s=%d", i))
+	}
+	return append(all, "#s=0&p=12")
+}
+
+func (p *tab) view(hash, lang, theme string) {
+	p.Helper()
+	separator := "&"
+	if hash == "#" {
+		separator = ""
+	}
+	p.do(chromedp.Evaluate[chromedp.Void](`location.hash = ` + strconv.Quote(hash+separator+"lang="+lang+"&theme="+theme)))
+	condition := `document.documentElement.dataset.page === 'overview' && document.querySelectorAll('.entry').length > 0`
+	if strings.Contains(hash, "s=") {
+		condition = `document.documentElement.dataset.page !== 'overview' && document.documentElement.dataset.page !== undefined && document.querySelector('.plot.sequence canvas') !== null && document.querySelectorAll('.ladder .arrow').length > 0`
+	}
+	if strings.Contains(hash, "p=") {
+		condition += ` && document.getElementById('packet') !== null`
+	}
+	p.await(condition + ` && document.documentElement.lang.startsWith('` + lang + `')`)
+}
+
+func TestNothingIsTooWide(t *testing.T) {
+	p := open(t, write(t, reporttest.Report(t, records, names...)), "")
+	for _, width := range []int64{375, 800, 1440} {
+		p.do(chromedp.EmulateViewport(width, 900))
+		for _, hash := range views() {
+			for _, lang := range []string{"en", "zh"} {
+				p.view(hash, lang, "light")
+				if wide := js[int64](p, `document.documentElement.scrollWidth`); wide > width {
+					t.Errorf("%s in %s is %d wide, on a screen of %d", hash, lang, wide, width)
+				}
+			}
+		}
+	}
+}
+
+// npm is a file of a package from the registry.
+func npm(t *testing.T, name, file string) string {
+	t.Helper()
+	if _, err := exec.LookPath("npm"); err != nil {
+		t.Skipf("needs npm, to get %s", name)
+	}
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	command := exec.CommandContext(ctx, "npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", dir, name)
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Skipf("needs %s from npm's registry: %v: %s", name, err, output)
+	}
+	return filepath.Join(dir, "node_modules", file)
+}
+
+// axe-core finds nothing serious in any view, theme and language.
+func TestAccessibility(t *testing.T) {
+	if _, err := chromium(); err != nil {
+		t.Skip("needs chromium")
+	}
+	axe, err := os.ReadFile(npm(t, "axe-core@4.10.3", "axe-core/axe.min.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := open(t, write(t, reporttest.Report(t, records, names...)), "")
+	p.do(chromedp.Evaluate[chromedp.Void](string(axe)))
+	for _, hash := range views() {
+		for _, look := range [][2]string{{"en", "light"}, {"zh", "dark"}} {
+			p.view(hash, look[0], look[1])
+			found, err := chromedp.Run(p.ctx, chromedp.Evaluate[[]string](`axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations.filter((v) => v.impact === 'serious' || v.impact === 'critical')
+				.map((v) => v.id + ': ' + v.help + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary).join(' | ')))`, chromedp.EvalAwaitPromise))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, violation := range found {
+				t.Errorf("%s in %s, %s: %s", hash, look[0], look[1], violation)
+			}
+		}
+	}
+}
+
+// The scripts' types are right, as their comments say them.
+func TestTypes(t *testing.T) {
+	tsc := npm(t, "typescript@5.9.3", "typescript/bin/tsc")
+	command := exec.Command("node", tsc, "--project", "../testdata/tsconfig.json")
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
+
+// What a record or a capture says is text: none of it runs, and nothing complains.
+func TestHostileTextDoesNotRun(t *testing.T) {
+	p := open(t, write(t, reporttest.Hostile(t)), "")
+	visit := func() {
+		for _, hash := range []string{"#", "#s=0", "#s=0&p=3", "#s=0&p=3&lang=zh", "#s=0&q=" + url.QueryEscape(reporttest.Attack) + "&suite=" + url.QueryEscape(reporttest.Attack), "#s=-1", "#s=9&p=x&z=a-b&c=9&v=9&d=9"} {
+			p.do(chromedp.Evaluate[chromedp.Void](`location.hash = `+strconv.Quote(hash)), chromedp.Sleep(300*time.Millisecond))
+			p.do(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll('details').forEach((d) => { d.open = true; })`), chromedp.Sleep(100*time.Millisecond))
+			if js[bool](p, `'hacked' in window`) {
+				t.Fatalf("at %s a script of the record has run", hash)
+			}
+			if n := js[int](p, `document.querySelectorAll('#app script, #app img, #app iframe, #app object').length`); n > 0 {
+				t.Errorf("at %s there are %d elements that nobody made", hash, n)
+			}
+		}
+	}
+	visit()
+	if !js[bool](p, `(location.hash = '#s=0', document.documentElement.textContent.includes('hacked'))`) {
+		t.Error("the attack is not in the page at all")
+	}
+
+	file := filepath.Join(t.TempDir(), "x<img src=x onerror=hacked=1>.pcapng")
+	if err := os.WriteFile(file, reporttest.Capture(t), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var page bytes.Buffer
+	if err := htmlreport.WriteCapture(&page, []string{file}, htmlreport.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	out := filepath.Join(t.TempDir(), "capture.html")
+	if err := os.WriteFile(out, page.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p = open(t, out, "")
+	visit()
+}
+
+// A page of five hundred scenarios is as large as a mail may be, and opens at once. How fast is a figure, not a claim: machines differ.
+func TestCatalogue(t *testing.T) {
+	report := reporttest.Report(t, records, names...)
+	for i := range 500 {
+		one := *report.Records[i%len(names)]
+		one.Scenario = fmt.Sprintf("%s (%d)", one.Scenario, i)
+		report.Records = append(report.Records, &one)
+	}
+	file := write(t, report)
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > 5_000_000 {
+		t.Errorf("the page has %d bytes", info.Size())
+	}
+	p := open(t, file, "")
+	t.Logf("%d scenarios in %.1f MB are shown %.0f ms after the page was asked for", len(report.Records), float64(info.Size())/1e6,
+		js[float64](p, `performance.getEntriesByType('paint').concat(performance.getEntriesByType('navigation').map((e) => ({startTime: e.loadEventEnd}))).reduce((m, e) => Math.max(m, e.startTime), 0)`))
+	start := time.Now()
+	p.shows("#s=0")
+	t.Logf("a scenario is drawn %v after it was chosen", time.Since(start).Round(time.Millisecond))
+}
+
+// TestScreenshots leaves pictures of a run for people to look at, where TCPLAB_SCREENSHOTS says; of TCPLAB_RUN, if it is set.
+func TestScreenshots(t *testing.T) {
+	dir := os.Getenv("TCPLAB_SCREENSHOTS")
+	if dir == "" {
+		t.Skip("makes pictures where TCPLAB_SCREENSHOTS says")
+	}
+	report := reporttest.Report(t, records, names...)
+	if path := os.Getenv("TCPLAB_RUN"); path != "" {
+		run, err := results.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report, err = run.Report(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := open(t, write(t, report), "")
+	for _, width := range []int64{1440, 375} {
+		p.do(chromedp.EmulateViewport(width, 900))
+		for i, hash := range slices.Concat(views()[:2], views()[len(views())-1:]) {
+			for _, look := range [][2]string{{"en", "light"}, {"zh", "dark"}} {
+				p.view(hash, look[0], look[1])
+				p.do(chromedp.Sleep(300 * time.Millisecond))
+				png, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
+				if err != nil {
+					t.Fatal(err)
+				}
+				name := fmt.Sprintf("%d-%d-%s-%s.png", width, i, look[0], look[1])
+				if err := os.WriteFile(filepath.Join(dir, name), png, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,296 @@
+package htmlreport
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/internal/htmlreport/reporttest"
+	"github.com/tcplab/tcplab/results"
+)
+
+// scenarios are those that package picture has for tests.
+var scenarios = []string{"tailloss", "deadreceiver", "halfclose"}
+
+func testReport(t testing.TB) results.Report {
+	return reporttest.Report(t, "../picture/testdata", scenarios...)
+}
+
+func pageOf(t testing.TB, report results.Report, o Options) string {
+	t.Helper()
+	var page bytes.Buffer
+	if err := Write(&page, report, o); err != nil {
+		t.Fatal(err)
+	}
+	return page.String()
+}
+
+// unpackBlock reads a block as codec.js does, by code of its own.
+func unpackBlock(t testing.TB, page, id string) (content map[string]json.RawMessage, columns map[string][]int64) {
+	t.Helper()
+	found := regexp.MustCompile(`<script type="application/x-tcplab-block" id="` + id + `">([A-Za-z0-9+/=]*)</script>`).FindStringSubmatch(page)
+	if found == nil {
+		t.Fatalf("the page has no block %s", id)
+	}
+	packed, err := base64.StdEncoding.DecodeString(found[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	length := binary.LittleEndian.Uint32(all)
+	if err := json.Unmarshal(all[4:4+length], &content); err != nil {
+		t.Fatal(err)
+	}
+	var list []column
+	if err := json.Unmarshal(content["columns"], &list); err != nil {
+		t.Fatal(err)
+	}
+	rest := all[4+length:]
+	columns = map[string][]int64{}
+	for _, c := range list {
+		values, last := make([]int64, c.Count), int64(0)
+		for i := range values {
+			difference, n := binary.Varint(rest)
+			if n <= 0 {
+				t.Fatalf("column %s ends early", c.Name)
+			}
+			rest = rest[n:]
+			last += difference
+			values[i] = last
+		}
+		columns[c.Name] = values
+	}
+	if len(rest) > 0 {
+		t.Errorf("%d bytes are left behind the columns", len(rest))
+	}
+	return content, columns
+}
+
+// The numbers behind the plots are those of the capture, frame by frame.
+func TestNumbersAreTheCaptures(t *testing.T) {
+	page := pageOf(t, testReport(t), Options{})
+	for block, name := range scenarios {
+		content, columns := unpackBlock(t, page, fmt.Sprint("block", block))
+		segments, err := analysis.ReadFile(filepath.Join("../picture/testdata", name, "capture.pcapng"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		byFrame := map[int64]analysis.Segment{}
+		for _, s := range segments {
+			byFrame[int64(s.Frame)] = s
+		}
+		if len(columns["packet.frame"]) != len(segments) {
+			t.Errorf("%s: %d packets of %d", name, len(columns["packet.frame"]), len(segments))
+		}
+		first := byFrame[columns["packet.frame"][0]].Time
+		for i, frame := range columns["packet.frame"] {
+			s := byFrame[frame]
+			if at := time.Duration(columns["packet.at"][i] - columns["packet.at"][0]); s.Time.Sub(first) != at {
+				t.Errorf("%s: frame %d is %v after the first, and drawn %v after it", name, frame, s.Time.Sub(first), at)
+			}
+			if columns["packet.length"][i] != int64(s.Length) || columns["packet.flags"][i] != int64(s.Flags) {
+				t.Errorf("%s: frame %d is not %v", name, frame, s)
+			}
+		}
+		var decoded decodedPackets
+		if err := json.Unmarshal(content["decoded"], &decoded); err != nil || len(decoded.Packets) != len(segments) {
+			t.Errorf("%s: fields of %d packets of %d: %v", name, len(decoded.Packets), len(segments), err)
+		}
+		var record struct{ Scenario string }
+		if err := json.Unmarshal(content["record"], &record); err != nil || record.Scenario == "" {
+			t.Errorf("%s: record %+v: %v", name, record, err)
+		}
+	}
+}
+
+// The same report gives the same page: it may be kept and compared.
+func TestSameBytes(t *testing.T) {
+	report := testReport(t)
+	first := pageOf(t, report, Options{})
+	if second := pageOf(t, report, Options{}); first != second {
+		t.Error("two pages of one report differ")
+	}
+}
+
+// The page is no larger than was asked for, as long as its packets are what makes it large.
+func TestSize(t *testing.T) {
+	report := testReport(t)
+	whole := len(pageOf(t, report, Options{}))
+	small := pageOf(t, report, Options{Size: whole - 4000})
+	if len(small) > whole-4000 {
+		t.Errorf("%d bytes where %d were asked for", len(small), whole-4000)
+	}
+	if len(small) < whole-12000 {
+		t.Errorf("only %d bytes where there may be %d", len(small), whole-4000)
+	}
+	if least := pageOf(t, report, Options{Size: 1}); !strings.Contains(least, `id="block2"`) {
+		t.Error("a scenario is missing")
+	}
+}
+
+// What was written by others is in blocks of base64 only, and in the title, escaped.
+func TestHostileTextIsData(t *testing.T) {
+	page := pageOf(t, reporttest.Hostile(t), Options{})
+	dir := t.TempDir()
+	file := filepath.Join(dir, `x<img src=x onerror=hacked=1>.pcapng`)
+	if err := os.WriteFile(file, reporttest.Capture(t), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var capture bytes.Buffer
+	if err := WriteCapture(&capture, []string{file}, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{page, capture.String()} {
+		content, _ := unpackBlock(t, p, "block0")
+		for name, value := range content {
+			if name != "source" && string(value) == "null" {
+				t.Errorf("%s is null: the scripts take it for a list", name)
+			}
+		}
+		if strings.Contains(p, "hacked") && !strings.Contains(p, "&lt;img src=x onerror=hacked=1&gt;") || strings.Contains(p, "<img") {
+			t.Error("the page has text of others that is not escaped")
+		}
+		if n := strings.Count(p, "<script"); n != strings.Count(p, "</script>") || n != 4 {
+			t.Errorf("%d scripts begin, and %d end: there are 4", n, strings.Count(p, "</script>"))
+		}
+		policy := regexp.MustCompile(`Content-Security-Policy" content="([^"]*)"`).FindStringSubmatch(p)
+		if policy == nil || !strings.Contains(policy[1], "default-src &#39;none&#39;") || strings.Contains(policy[1], "unsafe") {
+			t.Errorf("policy %q", policy)
+		}
+	}
+}
+
+// The page asks no host for anything: nothing in it is an address but of XML's names, licences and documents.
+func TestNoAddresses(t *testing.T) {
+	page := pageOf(t, results.Report{}, Options{})
+	for _, found := range regexp.MustCompile(`(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}`).FindAllString(page, -1) {
+		if found != "http://www.w3.org" && found != "https://github.com" {
+			t.Errorf("the page has the address %s", found)
+		}
+	}
+	for _, tag := range []string{"<link", "<img", "<iframe", "src=", "@import", "url("} {
+		if strings.Contains(page, tag) {
+			t.Errorf("the page has %s", tag)
+		}
+	}
+}
+
+func TestCommandsAreQuoted(t *testing.T) {
+	for word, want := range map[string]string{"a": "a", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$(x)": "'$(x)'", "6.1.0-48": "6.1.0-48"} {
+		if got := quote(word); got != want {
+			t.Errorf("quote(%q) is %s, want %s", word, got, want)
+		}
+	}
+	record := &results.Record{Suite: "handshake", Scenario: "is refused (RST)", Clock: results.ClockVirtual, Seed: 7, Kernel: results.Uname{Release: "6.1.0-48-amd64"}, IPv6: true}
+	want := `tcplab run handshake --focus '^handshake is refused \(RST\)$' --seed 7 --clock virtual --kernel 6.1.0-48-amd64 --ipv6`
+	if got := command(record); got != want {
+		t.Errorf("command is\n%s, want\n%s", got, want)
+	}
+}
+
+func TestLongNumbersStayExact(t *testing.T) {
+	for document, want := range map[string]string{
+		`{"a": 18446744073709551615, "b": [-9007199254740993, 123456789012345]}`:           `{"a": "18446744073709551615", "b": ["-9007199254740993", 123456789012345]}`,
+		`{"18446744073709551615": "18446744073709551615", "\"": 1.2345678901234567890e10}`: `{"18446744073709551615": "18446744073709551615", "\"": 1.2345678901234567890e10}`,
+		`5`: `5`, `18446744073709551615`: `"18446744073709551615"`, `"\\"`: `"\\"`,
+	} {
+		if got := string(exact([]byte(document))); got != want {
+			t.Errorf("%s becomes %s, want %s", document, got, want)
+		}
+	}
+}
+
+func TestSource(t *testing.T) {
+	text := "package p\n\nvar _ = It(\"a\", func() {\n\tdo(1)\n})\n\nvar _ = DescribeTable(\"b\", func(int) {},\n\tEntry(\"c\", 1),\n\tEntry(\"d\", 2),\n)\n"
+	for line, want := range map[int][2]int{3: {3, 5}, 8: {7, 10}, 9: {7, 10}} {
+		got := specLines("p_test.go", []byte(text), line)
+		if got == nil || got.First != want[0] || got.First+len(got.Lines)-1 != want[1] {
+			t.Errorf("line %d gives %+v, want lines %v", line, got, want)
+		}
+	}
+	if got := specLines("p_test.go", []byte("no Go\nat all\n"), 2); got == nil || len(got.Lines) != 1 {
+		t.Errorf("what is no Go gives %+v", got)
+	}
+	if got := specLines("p_test.go", []byte(text), 99); got != nil {
+		t.Errorf("a line that is not there gives %+v", got)
+	}
+}
+
+// A record names what is to be read: only tests of the module are.
+func TestSourceIsOfTheModule(t *testing.T) {
+	m := findModule(".")
+	if m == nil {
+		t.Fatal("no module")
+	}
+	defer m.Close()
+	for file, readable := range map[string]bool{
+		"github.com/tcplab/tcplab/internal/htmlreport/page_test.go": true, "github.com/tcplab/tcplab/internal/htmlreport/page.go": false,
+		"/etc/passwd": false, "github.com/tcplab/tcplab/../../../../etc/passwd_test.go": false, "github.com/tcplab/tcplab/nothing_test.go": false,
+	} {
+		dir := t.TempDir()
+		record := &results.Record{Suite: "s", Scenario: "x", Verdict: results.Passed, Clock: results.ClockReal}
+		if err := record.Write(dir); err != nil {
+			t.Fatal(err)
+		}
+		report := `[{"SpecReports": [{"LeafNodeText": "x", "LeafNodeLocation": {"FileName": ` + jsonText(file) + `, "LineNumber": 1}}]}]`
+		if err := os.WriteFile(filepath.Join(dir, "ginkgo.json"), []byte(report), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		read, err := results.Read(filepath.Join(dir, results.FileName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.source(read); (got != nil) != readable {
+			t.Errorf("%s: read %v", file, got)
+		}
+	}
+}
+
+// Every asset is in the page, or it is vendored for nothing.
+func TestAssetsAreUsed(t *testing.T) {
+	entries, err := assets.ReadDir("assets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{"uPlot.iife.min.js": true, "uPlot.min.css": true, "uPlot.LICENSE": true, "report.css": true, "page.html": true}
+	for _, name := range scripts {
+		used[name] = true
+	}
+	for _, e := range entries {
+		if !used[e.Name()] {
+			t.Errorf("assets/%s is in no page", e.Name())
+		}
+	}
+}
+
+func Example() {
+	var page bytes.Buffer
+	if err := WriteCapture(&page, []string{"../picture/testdata/tailloss/capture.pcapng"}, Options{}); err != nil {
+		panic(err)
+	}
+	fmt.Println(strings.HasPrefix(page.String(), "<!doctype html>"))
+	// Output: true
+}
+
+func jsonText(s string) string {
+	text, _ := json.Marshal(s) // of a string there is no error
+	return string(text)
+}
