@@ -62,6 +62,7 @@ var _ = It("unanswered-syn-ack: the way back drops each SYN-ACK", Label("quick",
 	lab.Start(net.Server(), peers.Accept{Listen: net.Server().Addr(port)})
 	wire := everywhere(lab, net)
 	Expect(dial(lab, net)).To(MatchError(unix.ETIMEDOUT))
+	time.Sleep(waited) // until the server has given up, too
 	wire.Stop()
 	dropped, again := firewall.Count().Acted, net.Server().Counters()["TcpRetransSegs"]
 
