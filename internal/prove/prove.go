@@ -345,10 +345,13 @@ func (p planner) crowd(more ...string) (experiment, error) {
 		return experiment{}, err
 	}
 	t := cell.Trial{Kind: cell.Crowd, RTT: p.Path.RTT, Count: p.Path.Connections / k}
-	return p.trials(t, p.only(now, more...), p.only(then, more...), fmt.Sprintf("the last of %d clients is connected after", t.Count), scaleText(k, "clients"))
+	return p.trials(t, p.only(now, more...), p.only(then, more...), fmt.Sprintf("the last of %d clients is accepted after", t.Count), scaleText(k, "clients"))
 }
 
-func (p planner) acceptQueue() (experiment, error) { return p.crowd() }
+// acceptQueue is without SYN cookies: behind those a client that is not accepted does not come back before it sends something.
+func (p planner) acceptQueue() (experiment, error) {
+	return p.crowd("net.ipv4.tcp_syncookies", "0", "net.ipv4.tcp_max_syn_backlog", "65535")
+}
 
 func (p planner) synQueue() (experiment, error) {
 	return p.crowd("net.ipv4.tcp_syncookies", "0", "net.core.somaxconn", "65535")
