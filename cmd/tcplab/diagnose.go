@@ -42,12 +42,8 @@ It changes nothing, and needs no privilege. It takes two seconds where all is we
 			if o.Send, err = unescape(send); err != nil {
 				return err
 			}
-			if upload != "" {
-				bytes, err := humanize.ParseBytes(upload)
-				if err != nil || bytes > 1<<62 {
-					return fmt.Errorf("--upload %s: want a size, such as 1MB", upload)
-				}
-				o.Upload = int64(bytes)
+			if o.Upload, err = parseUpload(upload); err != nil {
+				return err
 			}
 			if o.Family, err = family(ipv4, ipv6); err != nil {
 				return err
@@ -69,6 +65,18 @@ It changes nothing, and needs no privilege. It takes two seconds where all is we
 	flags.BoolVarP(&ipv6, "ipv6", "6", false, "IPv6 only")
 	flags.BoolVar(&asJSON, "json", false, "print JSON, with all that was seen; times (_ns) are in nanoseconds")
 	return command
+}
+
+// parseUpload reads a size; nothing is 0.
+func parseUpload(size string) (int64, error) {
+	if size == "" {
+		return 0, nil
+	}
+	bytes, err := humanize.ParseBytes(size)
+	if err != nil || bytes > 1<<62 {
+		return 0, fmt.Errorf("--upload %s: want a size, such as 1MB", size)
+	}
+	return int64(bytes), nil
 }
 
 func runDiagnose(command *cobra.Command, o diagnose.Options, asJSON bool) error {

@@ -14,7 +14,7 @@ import (
 
 func newProbe() *cobra.Command {
 	var o probe.Options
-	var send string
+	var send, upload string
 	var ipv4, ipv6, asJSON bool
 	command := &cobra.Command{
 		Use:   "probe HOST:PORT",
@@ -24,13 +24,16 @@ transfer apart, with percentiles, the median's confidence interval and a histogr
 kernel knows of each connection: RTT without a queue, RTT, retransmits.
 
 By default a sample is a connection that is closed once it is there. With --wait, --send or --http it
-is a request. With --http and --warm requests follow each other on one connection.
+is a request. With --http and --warm requests follow each other on one connection. An answer of
+64 kB or more, and an --upload of as much, have a rate: tcplab peer bulk-server takes uploads, as
+does any server that reads.
 
 ^C ends it, and prints what there is. It needs no privilege. It exits with 0 if all samples
 succeeded, and 1 if any failed.`,
 		Example: `  tcplab probe example.org:443 --count 100
   tcplab probe example.org:443 --tls --http / --warm
   tcplab probe 192.0.2.1:22 --wait
+  tcplab probe 192.0.2.1:5001 --upload 10MB -n 5
   tcplab probe 192.0.2.1:6379 --send 'PING\r\n' --concurrency 10 --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
@@ -44,6 +47,10 @@ succeeded, and 1 if any failed.`,
 			if o.Family, err = family(ipv4, ipv6); err != nil {
 				return err
 			}
+			if o.Upload, err = parseUpload(upload); err != nil {
+				return err
+			}
+			o.Drain = o.Upload > 0
 			return runProbe(command, o, asJSON)
 		},
 	}
@@ -55,6 +62,7 @@ succeeded, and 1 if any failed.`,
 	flags.StringVar(&send, "send", "", "send this, with Go's escapes, and wait for the first byte")
 	flags.BoolVar(&o.Wait, "wait", false, "wait for the first byte that the server sends by itself")
 	flags.StringVar(&o.HTTP, "http", "", "get this path by HTTP/1.1, such as /")
+	flags.StringVar(&upload, "upload", "", "send so many bytes of zero, such as 10MB: with --http by POST, else until all is acknowledged")
 	flags.BoolVar(&o.TLS, "tls", false, "begin with TLS")
 	flags.BoolVar(&o.Insecure, "insecure", false, "do not verify the server's certificate")
 	flags.BoolVar(&o.Warm, "warm", false, "with --http: requests follow each other on one connection")

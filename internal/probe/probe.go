@@ -39,6 +39,8 @@ type Options struct {
 
 	// Upload is sent as well, so many bytes of zero: with HTTP as the body of a POST, else after Send.
 	Upload int64 `json:"upload,omitempty"`
+	// Drain waits until the other side has acknowledged all of an Upload that nothing answers.
+	Drain bool `json:"drain,omitempty"`
 
 	// Address is connected to in place of what Host resolves to; Host is still what TLS and HTTP are told.
 	Address netip.Addr `json:"address,omitzero"`

@@ -269,3 +269,57 @@ func TestTake(t *testing.T) {
 	g.Expect(s.Phase).To(Equal("connect"))
 	g.Expect(*watch).To(Equal(spy{2, 1}))
 }
+
+// What is uploaded to a server that only reads has a rate once all is acknowledged, and so has an answer of some size.
+func TestRates(t *testing.T) {
+	g := NewWithT(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				_, _ = io.Copy(io.Discard, conn)
+			}()
+		}
+	}()
+	o := at(t, listener.Addr().String())
+	o.Count, o.Upload, o.Drain = 3, 1_000_000, true
+	report, err := Run(t.Context(), o, nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(report.Errors).To(BeEmpty())
+	g.Expect(report.Upload).To(HaveField("Count", 3))
+	g.Expect(report.Upload.Bytes).To(BeEquivalentTo(3_000_000))
+	for _, s := range report.Samples {
+		g.Expect(s.Delivered).To(BeNumerically(">=", s.Upload))
+	}
+	var out strings.Builder
+	g.Expect(report.Text(&out, 100)).To(Succeed())
+	g.Expect(out.String()).To(MatchRegexp(`Upload: [\d.]+ [MG]bit/s as a median of 3, .* \(1\.0 MB of payload each\)`))
+
+	// A server that does not read: not all is acknowledged, and the sample ends with its time.
+	deaf, err := net.Listen("tcp", "127.0.0.1:0")
+	g.Expect(err).NotTo(HaveOccurred())
+	defer deaf.Close()
+	o = at(t, deaf.Addr().String())
+	o.Count, o.Upload, o.Drain, o.Timeout = 1, 1<<20, true, 300*time.Millisecond
+	report, err = Run(t.Context(), o, nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(report.Errors).To(HaveLen(1))
+	g.Expect(report.Errors[0].What).To(Equal("upload: time-out"))
+	g.Expect(report.Upload).To(BeNil())
+
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) }))
+	defer server.Close()
+	o = at(t, server.Listener.Addr().String())
+	o.Count, o.HTTP = 2, "/"
+	report, err = Run(t.Context(), o, nil)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(report.Download).To(And(HaveField("Count", 2), HaveField("Bytes", int64(2<<20))))
+	g.Expect(report.Upload).To(BeNil())
+}

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
+	"github.com/tcplab/tcplab/impair/profiles"
 	"github.com/tcplab/tcplab/internal/statistics"
 	"github.com/tcplab/tcplab/internal/text"
 )
@@ -59,10 +62,50 @@ type Report struct {
 	Errors  []Count       `json:"errors"`
 	Path    Path          `json:"path"`
 
+	Download *Rate `json:"download,omitempty"` // of answers of 64 kB and more
+	Upload   *Rate `json:"upload,omitempty"`   // of uploads of 64 kB and more
+
 	// Overhead is what connecting takes within this machine and program: on the loopback interface.
 	Overhead Spread   `json:"overhead"`
 	Samples  []Sample `json:"samples"`
 }
+
+// A Rate is of the payload of samples, in bit/s: a download's from its first byte to its last, an upload's until all was acknowledged, or
+// the answer began.
+type Rate struct {
+	Count  int     `json:"count"` // of samples
+	Bytes  int64   `json:"bytes"` // of all of them
+	Least  float64 `json:"least_bps"`
+	Median float64 `json:"median_bps"`
+	Most   float64 `json:"most_bps"`
+}
+
+// leastRated is what a rate needs: less comes in few segments, at once.
+const leastRated = 64 << 10
+
+func rateOf(samples []Sample, of func(Sample) (bytes int64, took time.Duration)) *Rate {
+	var r Rate
+	var rates []float64
+	for _, s := range samples {
+		if bytes, took := of(s); bytes >= leastRated && took > 0 {
+			r.Bytes += bytes
+			rates = append(rates, float64(bytes)*8/took.Seconds())
+		}
+	}
+	if len(rates) == 0 {
+		return nil
+	}
+	slices.Sort(rates)
+	r.Count, r.Least, r.Median, r.Most = len(rates), rates[0], rates[(len(rates)-1)/2], rates[len(rates)-1]
+	return &r
+}
+
+func (r *Rate) text(what string) string {
+	return fmt.Sprintf("%s: %s as a median of %d, %s to %s (%s of payload each).", what, bits(r.Median), r.Count, bits(r.Least), bits(r.Most),
+		humanize.Bytes(uint64(r.Bytes/int64(r.Count))))
+}
+
+func bits(rate float64) string { return profiles.Rate(int64(text.Digits(rate, 3))) }
 
 // A Count is how often something was seen.
 type Count struct {
@@ -101,11 +144,14 @@ func summarise(o Options, samples []Sample) *Report {
 	phase("connect", func(s Sample) time.Duration { return s.Connect })
 	phase("TLS", func(s Sample) time.Duration { return s.TLS })
 	phase("upload", func(s Sample) time.Duration { return s.Upload })
+	phase("delivered", func(s Sample) time.Duration { return s.Delivered })
 	for _, warm := range []bool{false, true} {
 		name := map[bool]string{true: ", warm"}[warm]
 		phase("first byte"+name, func(s Sample) time.Duration { return when(s.Warm == warm, s.FirstByte) })
 		phase("transfer"+name, func(s Sample) time.Duration { return when(s.Warm == warm, s.Transfer) })
 	}
+	r.Download = rateOf(samples, func(s Sample) (int64, time.Duration) { return s.Bytes, s.Transfer })
+	r.Upload = rateOf(samples, func(s Sample) (int64, time.Duration) { return o.Upload, s.Delivered })
 	errs := map[string]int{}
 	var rtts []time.Duration
 	for _, s := range samples {
@@ -216,6 +262,12 @@ func (r *Report) path(b *strings.Builder, columns int) {
 	}
 	fmt.Fprintln(b)
 	p := r.Path
+	if r.Upload != nil {
+		say("%s", r.Upload.text("Upload"))
+	}
+	if r.Download != nil {
+		say("%s", r.Download.text("Download"))
+	}
 	if p.BaseRTT > 0 {
 		say("RTT: %s at least, %s as a median of what the kernel smoothed: some %s are a queue, or the other side's delay.",
 			Short(p.BaseRTT), Short(p.RTT), Short(max(0, p.RTT-p.BaseRTT)))
@@ -271,6 +323,8 @@ func (s Sample) of(phase string) time.Duration {
 		return s.TLS
 	case "upload":
 		return s.Upload
+	case "delivered":
+		return s.Delivered
 	case "first byte":
 		return when(s.Warm == warm, s.FirstByte)
 	default:

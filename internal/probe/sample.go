@@ -28,11 +28,13 @@ type Sample struct {
 	At      time.Duration `json:"at_ns"` // since the first one began
 	Address string        `json:"address,omitempty"`
 
-	Resolve   time.Duration `json:"resolve_ns,omitempty"`
-	Connect   time.Duration `json:"connect_ns,omitempty"`
-	TLS       time.Duration `json:"tls_ns,omitempty"`
-	Upload    time.Duration `json:"upload_ns,omitempty"`     // until the kernel had taken all that is to be sent
-	FirstByte time.Duration `json:"first_byte_ns,omitempty"` // since then
+	Resolve time.Duration `json:"resolve_ns,omitempty"`
+	Connect time.Duration `json:"connect_ns,omitempty"`
+	TLS     time.Duration `json:"tls_ns,omitempty"`
+	Upload  time.Duration `json:"upload_ns,omitempty"` // until the kernel had taken all that is to be sent
+	// Delivered is from the first byte that was sent until the other side had acknowledged all of an upload, or began to answer it.
+	Delivered time.Duration `json:"delivered_ns,omitempty"`
+	FirstByte time.Duration `json:"first_byte_ns,omitempty"` // since the kernel had taken all
 	Transfer  time.Duration `json:"transfer_ns,omitempty"`   // since the first byte
 	Bytes     int64         `json:"bytes,omitempty"`         // of an answer's body
 	Status    int           `json:"status,omitempty"`        // of HTTP
@@ -79,7 +81,7 @@ func (p *prober) sample(ctx context.Context) Sample {
 	phase, err := p.open(ctx, &s)
 	if err == nil {
 		stop := context.AfterFunc(ctx, func() { _ = p.conn.SetDeadline(time.Unix(1, 0)) })
-		phase, err = p.ask(&s)
+		phase, err = p.ask(ctx, &s)
 		stop()
 	}
 	if p.tcp != nil {
@@ -167,7 +169,7 @@ func (p *prober) resolve(ctx context.Context) (netip.Addr, error) {
 }
 
 // ask sends what is to be sent, and reads what is to be read.
-func (p *prober) ask(s *Sample) (phase string, err error) {
+func (p *prober) ask(ctx context.Context, s *Sample) (phase string, err error) {
 	if p.HTTP == "" && len(p.Send) == 0 && p.Upload == 0 && !p.Wait {
 		return "", nil
 	}
@@ -187,6 +189,12 @@ func (p *prober) ask(s *Sample) (phase string, err error) {
 		}
 		s.Upload = time.Since(asked)
 		if p.HTTP == "" && !p.Wait {
+			if p.Drain {
+				if err := p.drain(ctx); err != nil {
+					return "upload", err
+				}
+				s.Delivered = time.Since(asked)
+			}
 			return "", nil
 		}
 	}
@@ -195,6 +203,9 @@ func (p *prober) ask(s *Sample) (phase string, err error) {
 		return "first byte", err
 	}
 	s.FirstByte = time.Since(began)
+	if p.Upload > 0 {
+		s.Delivered = time.Since(asked)
+	}
 	if p.HTTP == "" {
 		return "", nil
 	}
@@ -211,6 +222,35 @@ func (p *prober) ask(s *Sample) (phase string, err error) {
 	s.Transfer = time.Since(began)
 	p.ends = response.Close
 	return "", nil
+}
+
+// drainPeriod is how often is looked whether all is acknowledged.
+const drainPeriod = 2 * time.Millisecond
+
+// drain waits until nothing is left in the socket's send queue.
+func (p *prober) drain(ctx context.Context) error {
+	raw, err := p.tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	for {
+		var left int
+		var queueErr error
+		if err := raw.Control(func(fd uintptr) { left, queueErr = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); err != nil {
+			return err
+		}
+		if queueErr != nil {
+			return os.NewSyscallError("ioctl SIOCOUTQ", queueErr)
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(drainPeriod):
+		}
+	}
 }
 
 // zeros never end.

@@ -148,7 +148,7 @@ func js[T any](p *tab, expression string) T {
 // await waits until an expression is true.
 func (p *tab) await(expression string) {
 	p.Helper()
-	if err := chromedp.Do(p.ctx, chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingTimeout(20*time.Second))); err != nil {
+	if err := chromedp.Do(p.ctx, chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingTimeout(limit))); err != nil {
 		p.Fatalf("waiting for %s: %v; the page is at %s", expression, err, js[string](p, "location.hash"))
 	}
 }
