@@ -149,4 +149,26 @@ var _ = Describe("probe:", func() {
 			oracle.Between((frames-1)*narrow.Frame(), frames*narrow.Frame()+2*(rtt+programDelay)).From("the rate; RFC 5681, 3.1"))
 		lab.Measure("connect", phase(report, "connect").Median, oneRTT)
 	})
+
+	It("an upload is as fast as the link, by what was acknowledged", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		narrow := oracle.Bottleneck{Rate: 10 * impair.Mbit, RTT: rtt}
+		path.ToServer.Impair(impair.Netem{Delay: rtt / 2, Rate: impair.Rate{BitsPerSecond: narrow.Rate}})
+		const size, samples = 1_000_000, 3
+		lab.Start(path.Server(), peers.BulkServer{Listen: path.Server().Addr(port), Connections: samples})
+		o := probe.Options{Host: path.Server().IP().String(), Port: port, Count: samples, Upload: size, Drain: true}
+		report, err := probing.Value(lab.Start(path.Client(), probing.With(o)).Wait())
+		Expect(err).NotTo(HaveOccurred())
+		Expect(report.Errors).To(BeEmpty())
+		Expect(report.Upload.Count).To(Equal(samples))
+		// All of it crosses the link, a frame at a time, and the last ACK comes back. Slow start (10, 20, 40 segments) leaves the link idle for
+		// less than two round trips; the last ACK may be a delayed one.
+		frames := time.Duration((size + harness.MSS() - 1) / harness.MSS())
+		least := (frames-1)*narrow.Frame() + rtt
+		most := frames*narrow.Frame() + 3*rtt + path.Server().Oracle().DelayedACK(rtt).Latest + 2*programDelay
+		rate := func(took time.Duration) float64 { return size * 8 / took.Seconds() }
+		lab.Measure("upload", bounds.Mbit(report.Upload.Median), bounds.Between(rate(most)/1e6, rate(least)/1e6).In("Mbit/s"), "the rate; RFC 5681, 3.1")
+		Expect(path.ToServer.Queue().Bytes).To(BeNumerically(">", samples*size))
+	})
 })
