@@ -133,7 +133,8 @@ func (r *Report) read(from *Reader, choice Choice, events []KernelEvent, each fu
 		c := classifier.Add(s)
 		b.add(&c)
 		if each != nil {
-			each(&c)
+			passed := c // what each keeps a pointer of is its own
+			each(&passed)
 		}
 	}
 	if choice.isAll() {

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -36,6 +37,32 @@ type Options struct {
 	Out io.Writer // nil is standard output
 }
 
+// whileShown is a reader that reads no more once end has returned: a program that quits does not wait for what its commands do, and who
+// called it may close what is read.
+type whileShown struct {
+	mutex  sync.Mutex
+	reader Reader
+	ended  bool
+}
+
+var errEnded = errors.New("the screen is closed")
+
+// Read implements [Reader].
+func (r *whileShown) Read(q watch.Query) (*watch.Reading, error) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if r.ended {
+		return nil, errEnded
+	}
+	return r.reader.Read(q)
+}
+
+func (r *whileShown) end() {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	r.ended = true
+}
+
 // Run shows readings until the person quits, or ctx ends: then it returns the error of ctx.
 func Run(ctx context.Context, reader Reader, o Options) error {
 	programOptions := []tea.ProgramOption{tea.WithContext(ctx), tea.WithoutSignalHandler()} // who calls has the signals
@@ -45,7 +72,9 @@ func Run(ctx context.Context, reader Reader, o Options) error {
 	if o.Out != nil {
 		programOptions = append(programOptions, tea.WithOutput(o.Out))
 	}
-	_, err := tea.NewProgram(newModel(reader, o), programOptions...).Run()
+	only := &whileShown{reader: reader}
+	defer only.end()
+	_, err := tea.NewProgram(newModel(only, o), programOptions...).Run()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -8,8 +8,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode"
@@ -283,17 +283,30 @@ func TestSaysWhatIsWrong(t *testing.T) {
 }
 
 // TestRuns is the program as a whole, but for the terminal: it draws, ends by a key, and ends with its context.
+// announced closes a channel when it is read.
+type announced struct {
+	*fixed
+	read chan struct{}
+	once sync.Once
+}
+
+func (a *announced) Read(q watch.Query) (*watch.Reading, error) {
+	defer a.once.Do(func() { close(a.read) })
+	return a.fixed.Read(q)
+}
+
 func TestRuns(t *testing.T) {
 	g := NewWithT(t)
 	f := &fixed{reading: sample("web-server")}
 	var out bytes.Buffer
-	keys, typing, err := os.Pipe()
-	g.Expect(err).NotTo(HaveOccurred())
-	defer keys.Close()
+	keys, typing := io.Pipe() // not one of os: cancelreader's reader may still look at that when it is closed
 	defer typing.Close()
-	_, err = typing.WriteString("q")
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(Run(t.Context(), f, Options{In: keys, Out: &out})).To(Succeed())
+	first := &announced{fixed: f, read: make(chan struct{})}
+	go func() {
+		<-first.read
+		_, _ = io.WriteString(typing, "q")
+	}()
+	g.Expect(Run(t.Context(), first, Options{In: keys, Out: &out})).To(Succeed())
 	g.Expect(out.String()).To(ContainSubstring("\x1b[?1049h"), "the alternate screen")
 	g.Expect(f.asked.Listed).To(Equal(listed))
 
