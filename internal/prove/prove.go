@@ -307,8 +307,10 @@ func (p planner) hole() (experiment, error) {
 		"a minute is how long was waited")
 }
 
+// unsent has few connections: a send buffer grows with the congestion window, which many of them share.
 func (p planner) unsent() (experiment, error) {
-	t := cell.Trial{Kind: cell.Unsent, RTT: p.Path.RTT, Rate: 10e6, Count: min(max(p.Path.Connections, 1), 20)}
+	const connections = 2
+	t := cell.Trial{Kind: cell.Unsent, RTT: p.Path.RTT, Rate: 10e6, Count: connections}
 	return p.trials(t, p.only(p.advice.Current), p.only(p.advice.Advised), "waits to be sent, a connection", fmt.Sprintf("%d connections on 10 Mbit/s", t.Count))
 }
 
