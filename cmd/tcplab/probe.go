@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +17,8 @@ import (
 func newProbe() *cobra.Command {
 	var o probe.Options
 	var send, upload string
+	var iperf3 bool
+	var seconds time.Duration
 	var ipv4, ipv6, asJSON bool
 	command := &cobra.Command{
 		Use:   "probe HOST:PORT",
@@ -26,7 +30,7 @@ kernel knows of each connection: RTT without a queue, RTT, retransmits.
 By default a sample is a connection that is closed once it is there. With --wait, --send or --http it
 is a request. With --http and --warm requests follow each other on one connection. An answer of
 64 kB or more, and an --upload of as much, have a rate: tcplab peer bulk-server takes uploads, as
-does any server that reads.
+does any server that reads. --iperf3 speaks to an iperf3 server.
 
 ^C ends it, and prints what there is. It needs no privilege. It exits with 0 if all samples
 succeeded, and 1 if any failed.`,
@@ -34,6 +38,7 @@ succeeded, and 1 if any failed.`,
   tcplab probe example.org:443 --tls --http / --warm
   tcplab probe 192.0.2.1:22 --wait
   tcplab probe 192.0.2.1:5001 --upload 10MB -n 5
+  tcplab probe 192.0.2.1:5201 --iperf3 --time 10s
   tcplab probe 192.0.2.1:6379 --send 'PING\r\n' --concurrency 10 --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
@@ -51,6 +56,9 @@ succeeded, and 1 if any failed.`,
 				return err
 			}
 			o.Drain = o.Upload > 0
+			if iperf3 {
+				return runIperf3(command, probe.Iperf3{Host: o.Host, Port: o.Port, Family: o.Family, Duration: seconds, Timeout: o.Timeout}, asJSON)
+			}
 			return runProbe(command, o, asJSON)
 		},
 	}
@@ -62,6 +70,8 @@ succeeded, and 1 if any failed.`,
 	flags.StringVar(&send, "send", "", "send this, with Go's escapes, and wait for the first byte")
 	flags.BoolVar(&o.Wait, "wait", false, "wait for the first byte that the server sends by itself")
 	flags.StringVar(&o.HTTP, "http", "", "get this path by HTTP/1.1, such as /")
+	flags.BoolVar(&iperf3, "iperf3", false, "measure upload and download of an iperf3 server, one after the other")
+	flags.DurationVar(&seconds, "time", 0, "with --iperf3: of each direction, whole seconds (default 5s)")
 	flags.StringVar(&upload, "upload", "", "send so many bytes of zero, such as 10MB: with --http by POST, else until all is acknowledged")
 	flags.BoolVar(&o.TLS, "tls", false, "begin with TLS")
 	flags.BoolVar(&o.Insecure, "insecure", false, "do not verify the server's certificate")
@@ -108,6 +118,21 @@ func family(ipv4, ipv6 bool) (int, error) {
 		return 6, nil
 	}
 	return 0, nil
+}
+
+func runIperf3(command *cobra.Command, o probe.Iperf3, asJSON bool) error {
+	task := progress.Start(command.Context(), "iperf3")
+	report, err := o.Run(command.Context(), func(doing string) { task.Set("%s", doing) })
+	task.Done()
+	if report != nil && report.Upload != nil {
+		out := command.OutOrStdout()
+		if asJSON {
+			err = errors.Join(err, writeJSON(out, report))
+		} else {
+			err = errors.Join(err, report.Text(out))
+		}
+	}
+	return err
 }
 
 func runProbe(command *cobra.Command, o probe.Options, asJSON bool) error {

@@ -80,7 +80,8 @@ func (p *prober) sample(ctx context.Context) Sample {
 	s := Sample{At: time.Since(p.began), Warm: p.conn != nil}
 	phase, err := p.open(ctx, &s)
 	if err == nil {
-		stop := context.AfterFunc(ctx, func() { _ = p.conn.SetDeadline(time.Unix(1, 0)) })
+		conn := p.conn // which is another, or none, when this has returned, and the function may run even then
+		stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 		phase, err = p.ask(ctx, &s)
 		stop()
 	}

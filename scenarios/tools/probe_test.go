@@ -2,6 +2,7 @@ package tools
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -63,6 +64,13 @@ var probing = peers.Func("probe", func(t *peers.Task, o probe.Options) (*probe.R
 		return nil, err
 	}
 	return probe.Run(t.Context(), o, nil)
+})
+
+var iperf3 = peers.Func("iperf3-client", func(t *peers.Task, o probe.Iperf3) (*probe.Iperf3Report, error) {
+	if err := t.Ready(nil); err != nil {
+		return nil, err
+	}
+	return o.Run(t.Context(), nil)
 })
 
 var _ = Describe("probe:", func() {
@@ -170,5 +178,31 @@ var _ = Describe("probe:", func() {
 		rate := func(took time.Duration) float64 { return size * 8 / took.Seconds() }
 		lab.Measure("upload", bounds.Mbit(report.Upload.Median), bounds.Between(rate(most)/1e6, rate(least)/1e6).In("Mbit/s"), "the rate; RFC 5681, 3.1")
 		Expect(path.ToServer.Queue().Bytes).To(BeNumerically(">", samples*size))
+	})
+
+	It("an iperf3 server tells how fast the link is in both directions", harness.Programs("iperf3"), Label("quick", "netem", "linux"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		up, down := oracle.Bottleneck{Rate: 5 * impair.Mbit, RTT: rtt}, oracle.Bottleneck{Rate: 20 * impair.Mbit, RTT: rtt}
+		path.ToServer.Impair(impair.Netem{Delay: rtt / 2, Rate: impair.Rate{BitsPerSecond: up.Rate}})
+		path.ToClient.Impair(impair.Netem{Delay: rtt / 2, Rate: impair.Rate{BitsPerSecond: down.Rate}})
+		lab.Start(path.Server(), peers.Command{
+			Path: harness.ProgramPath("iperf3"), Args: []string{"-s", "-p", fmt.Sprint(port)}, Ready: peers.Readiness{Port: port},
+		})
+		const lasts = 4 * time.Second
+		report, err := iperf3.Value(lab.Start(path.Client(), iperf3.With(probe.Iperf3{Host: path.Server().IP().String(), Port: port, Duration: lasts})).Wait())
+		Expect(err).NotTo(HaveOccurred())
+		// Of a segment of so many bytes on the wire the MSS is payload. Of the time slow start takes less than a tenth.
+		payload := func(b oracle.Bottleneck) float64 { return float64(harness.MSS()) * 8 / b.Frame().Seconds() / 1e6 }
+		for _, direction := range []struct {
+			name string
+			*probe.Transfer
+			oracle.Bottleneck
+		}{{"upload", report.Upload, up}, {"download", report.Download, down}} {
+			most := payload(direction.Bottleneck)
+			lab.Measure(direction.name, bounds.Mbit(direction.Transfer.Rate), bounds.Between(0.9*most, most).In("Mbit/s"), "the rate")
+		}
+		Expect(path.ToServer.Queue().Bytes).To(BeNumerically(">", report.Upload.Bytes))
+		Expect(path.ToClient.Queue().Bytes).To(BeNumerically(">", report.Download.Bytes))
 	})
 })
