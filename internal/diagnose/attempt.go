@@ -41,9 +41,9 @@ type Attempt struct {
 	Closed  time.Duration `json:"closed_ns,omitempty"` // for how long the receive window had no room for a segment that was there to be sent
 	Closing time.Duration `json:"closed_at_end_ns,omitempty"`
 	// Holes is how often segments had come behind one that was missing for half a round trip and more: one that is only late, by
-	// reordering, comes sooner than what is sent again.
+	// reordering, comes sooner than a retransmission.
 	Holes int `json:"holes,omitempty"`
-	// Shrank: a smaller MTU of the path became known meanwhile, and what was too large was sent again.
+	// Shrank: a smaller MTU of the path became known meanwhile, and what was too large was retransmitted.
 	Shrank bool `json:"mtu_shrank,omitempty"`
 	// Unread and Unaccepted are of the server's side, where that is on this machine.
 	Unread     uint32 `json:"unread,omitempty"`     // bytes

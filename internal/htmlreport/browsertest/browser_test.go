@@ -327,7 +327,7 @@ func TestPacket(t *testing.T) {
 	p.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('.ladder .arrow.dropped').dispatchEvent(new MouseEvent('click', {bubbles: true}))`))
 	p.await(`document.getElementById('packet') !== null`)
 	text := js[string](p, `document.getElementById('packet').textContent`)
-	for _, want := range []string{"dropped", "drop data 11 to 12", "Sent again", "router/eth1 dropped"} {
+	for _, want := range []string{"dropped", "drop data 11 to 12", "Retransmitted", "router/eth1 dropped"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the dropped packet does not say %q: %s", want, text)
 		}
