@@ -383,14 +383,20 @@ func TestReadsFullQueuesAndClosedWindows(t *testing.T) {
 		if _, err := w.Read(Query{}); err != nil { // what was before the first reading is not recent
 			return err
 		}
-		for dropping := 0; dropping < 2; { // until the SYNs of either family were retransmitted, and dropped
+		// Until the SYNs of either family were retransmitted, all of them, and dropped.
+		for dropping, backedOff := 0, 0; dropping < 2 || backedOff < 4; {
 			time.Sleep(200 * time.Millisecond)
 			if r, err = w.Read(Query{Most: 100}); err != nil {
 				return err
 			}
-			dropping = 0
+			dropping, backedOff = 0, 0
 			for _, l := range r.Listeners {
 				dropping += min(1, int(l.RecentDrops))
+			}
+			for _, c := range r.Sickest {
+				if slices.ContainsFunc(c.Troubles, func(t Trouble) bool { return t.Kind == BackedOff && c.State == kernel.SynSent }) {
+					backedOff++
+				}
 			}
 		}
 		return nil
