@@ -210,10 +210,10 @@ func (p planner) scaled() (rate int64, part float64) {
 
 // bulk is how long a flow takes to fill the path and to show what it does then.
 func (p planner) bulk() cell.Cell {
-	const rounds = 100
+	const rounds = 50
 	rate, _ := p.scaled()
 	c := cell.Cell{
-		Rate: rate, RTT: p.Path.RTT, Flows: []cell.Flow{{Congestion: "cubic"}}, Duration: min(max(rounds*p.Path.RTT, 10*time.Second), mostDuration),
+		Rate: rate, RTT: p.Path.RTT, Flows: []cell.Flow{{Congestion: "cubic"}}, Duration: min(max(rounds*p.Path.RTT, 5*time.Second), mostDuration),
 	}
 	c.Buffer = max(64, int(2*c.BDP()))
 	return c
@@ -278,7 +278,7 @@ func (p planner) losing() (experiment, error) {
 }
 
 func (p planner) congestion() (experiment, error) {
-	c := cell.Cell{Rate: min(p.Path.Rate, mostRate), RTT: p.Path.RTT, Loss: p.Path.Loss, Duration: 20 * time.Second}
+	c := cell.Cell{Rate: min(p.Path.Rate, mostRate), RTT: p.Path.RTT, Loss: p.Path.Loss, Duration: 10 * time.Second}
 	now, then := c, c
 	now.Flows, then.Flows = []cell.Flow{{Congestion: p.advice.Current}}, []cell.Flow{{Congestion: p.advice.Advised}}
 	now.Sysctls = p.settings(p.advice.Current)
