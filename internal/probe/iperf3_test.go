@@ -28,7 +28,7 @@ func TestIperf3(t *testing.T) {
 	free.Close()
 	server := exec.CommandContext(t.Context(), path, "-s", "-B", "127.0.0.1", "-p", strconv.Itoa(port))
 	g.Expect(server.Start()).To(Succeed())
-	defer server.Wait() //nolint:errcheck // it is killed
+	defer server.Wait() // it is killed
 	defer server.Process.Kill()
 	g.Eventually(func() error {
 		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
