@@ -183,7 +183,6 @@ func (d *sideTracker) retransmit(s *Classified, passed bool) {
 	if d.keepResent {
 		d.Resent = append(d.Resent, Resent{s.Frame, cause})
 	}
-	d.judged = &cause
 	d.transmissions(s)
 	if len(d.sentAgain) >= maxResent {
 		d.sentAgain = slices.Delete(d.sentAgain, 0, maxResent/2)

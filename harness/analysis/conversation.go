@@ -86,7 +86,7 @@ type Side struct {
 	// of them the kernel's own events gave the cause.
 	Causes      CauseFrames `json:"causes,omitzero"`
 	KernelKnows int         `json:"kernel_knows,omitempty"`
-	// Resent are all retransmissions, in order, with their causes; only [AnalyzeEach] has them.
+	// Resent are all retransmissions, in order, with their causes; only [AnalyzeEach] and [Choice.Frames] have them.
 	Resent []Resent `json:"-"`
 	// BackOff are the times between successive timeouts of one segment, the
 	// longest such row: they double (RFC 6298, section 5.5). The first is the
@@ -279,8 +279,9 @@ func (b *builder) track(c *conversationTracker, segments []Classified) {
 	client := clientOf(s)
 	c.first, c.keepFrames = s.Interface, b.frames
 	c.Client.Addr, c.Server.Addr = client.Src, client.Dst
-	c.client = sideTracker{keepResent: b.resent, Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
-	c.server = sideTracker{keepResent: b.resent, Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
+	resent := b.resent || b.frames // of which the frames take their causes
+	c.client = sideTracker{keepResent: resent, Side: &c.Client, name: c.name(&c.Client), other: &c.server, kernel: b.kernel[client]}
+	c.server = sideTracker{keepResent: resent, Side: &c.Server, name: c.name(&c.Server), other: &c.client, kernel: b.kernel[client.Reverse()]}
 	for i := range segments {
 		c.add(&segments[i])
 	}
@@ -357,7 +358,6 @@ func (c *conversationTracker) add(s *Classified) {
 	if s.Src != own.Addr {
 		own = &c.server
 	}
-	own.judged = nil
 	copied := c.see(s, own)
 	if c.keepFrames {
 		c.keep(s, own, copied)
@@ -403,6 +403,7 @@ func (c *conversationTracker) see(s *Classified, own *sideTracker) (copied bool)
 func (c *conversationTracker) finish() *Conversation {
 	for _, d := range c.trackers() {
 		d.finish(c.End)
+		c.giveCauses(d.Resent)
 	}
 	c.finishECN()
 	c.SimultaneousOpen = c.client.bothOpen && c.server.bothOpen

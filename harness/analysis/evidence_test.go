@@ -218,16 +218,20 @@ func TestForeignReset(t *testing.T) {
 	}
 }
 
-func TestBackOffBehindATailLossProbe(t *testing.T) {
-	lines := join(opened(usual, usual), []line{
+// probeAndTimeouts is a lone segment whose probe waits as long as a timeout: what it is, the next wait tells.
+func probeAndTimeouts() []line {
+	return join(opened(usual, usual), []line{
 		client(ms, ackf, 1, 1, 100, 0),
-		client(240*ms, ackf, 1, 1, 100, 0), // a single segment: the probe waits as long as a timeout
+		client(240*ms, ackf, 1, 1, 100, 0),
 		client(240*ms, ackf, 1, 1, 100, 0),
 		client(480*ms, ackf, 1, 1, 100, 0),
 		client(960*ms, ackf, 1, 1, 100, 0),
 		server(20*ms, ackf, 1, 101, 0, 0),
 	})
-	c := conversation(t, lines).Client
+}
+
+func TestBackOffBehindATailLossProbe(t *testing.T) {
+	c := conversation(t, probeAndTimeouts()).Client
 	if got := c.Causes.String(); got != "tail loss probe [5], timeout [6 7 8]" {
 		t.Errorf("causes %s", got)
 	}

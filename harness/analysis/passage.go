@@ -1,7 +1,9 @@
 package analysis
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -34,14 +36,20 @@ func (c *conversationTracker) keep(s *Classified, own *sideTracker, copied bool)
 		Frame: s.Frame, At: s.At, From: strings.TrimPrefix(own.name, "the "), Flags: s.Flags.String(), Seq: s.RelativeSeq, Ack: s.RelativeAck,
 		Length: s.Length, Window: s.WindowSize, InFlight: s.BytesInFlight, Marks: s.Marks.Names(), Copy: copied, RTT: s.RTT,
 	}
-	if own.judged != nil {
-		p.Cause = causeNames[*own.judged].key
-	}
 	for _, block := range s.Options.SACK() {
 		shift := s.Ack - s.RelativeAck
 		p.SACK = append(p.SACK, Block{block.Left - shift, block.Right - shift})
 	}
 	c.Frames = append(c.Frames, p)
+}
+
+// giveCauses tells the frames that were kept why they were retransmitted. Of some that is known only by what came later.
+func (c *conversationTracker) giveCauses(resent []Resent) {
+	for _, r := range resent {
+		if i, found := slices.BinarySearchFunc(c.Frames, r.Frame, func(p Passage, frame int) int { return cmp.Compare(p.Frame, frame) }); found {
+			c.Frames[i].Cause = causeNames[r.Cause].key
+		}
+	}
 }
 
 // frames writes the frames of a conversation, a line each.

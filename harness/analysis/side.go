@@ -108,8 +108,6 @@ type sideTracker struct {
 
 	kernel   []kernelRetransmission
 	kernelAt int
-
-	judged *Cause // of the segment at hand, if it was retransmitted
 }
 
 type sentLength struct {
