@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/internal/diagnose"
@@ -12,8 +9,8 @@ import (
 
 func newDiagnose() *cobra.Command {
 	var o diagnose.Options
-	var send, upload string
-	var ipv4, ipv6, asJSON bool
+	q := question{host: &o.Host, port: &o.Port, family: &o.Family, send: &o.Send, upload: &o.Upload}
+	var asJSON bool
 	command := &cobra.Command{
 		Use:   "diagnose HOST:PORT",
 		Short: "Find out why a server cannot be reached, or why it is slow",
@@ -35,17 +32,7 @@ It changes nothing, and needs no privilege. It takes two seconds where all is we
   tcplab diagnose 127.0.0.1:8080 --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			var err error
-			if o.Host, o.Port, err = hostPort(command.Context(), args[0]); err != nil {
-				return err
-			}
-			if o.Send, err = unescape(send); err != nil {
-				return err
-			}
-			if o.Upload, err = parseUpload(upload); err != nil {
-				return err
-			}
-			if o.Family, err = family(ipv4, ipv6); err != nil {
+			if err := q.parse(command.Context(), args[0]); err != nil {
 				return err
 			}
 			return runDiagnose(command, o, asJSON)
@@ -54,29 +41,10 @@ It changes nothing, and needs no privilege. It takes two seconds where all is we
 	flags := command.Flags()
 	flags.DurationVar(&o.Timeout, "timeout", 0, "of each connection, its answer included (default 10s)")
 	flags.DurationVar(&o.Slow, "slow", 0, "an answer is late that takes so much longer than the path (default 1s)")
-	flags.StringVar(&send, "send", "", "send this, with Go's escapes, and wait for the first byte")
-	flags.BoolVar(&o.Wait, "wait", false, "wait for the first byte that the server sends by itself")
-	flags.StringVar(&o.HTTP, "http", "", "get this path by HTTP/1.1, such as /")
-	flags.BoolVar(&o.TLS, "tls", false, "begin with TLS")
-	flags.BoolVar(&o.Insecure, "insecure", false, "do not verify the server's certificate")
-	flags.StringVar(&upload, "upload", "", "send so many bytes of zero, once: with --http by POST")
+	q.addFlags(flags, &o.Wait, &o.HTTP, &o.TLS, &o.Insecure, "send so many bytes of zero, once: with --http by POST")
 	flags.BoolVar(&o.ConnectOnly, "connect", false, "connect, and ask for nothing")
-	flags.BoolVarP(&ipv4, "ipv4", "4", false, "IPv4 only")
-	flags.BoolVarP(&ipv6, "ipv6", "6", false, "IPv6 only")
 	flags.BoolVar(&asJSON, "json", false, "print JSON, with all that was seen; times (_ns) are in nanoseconds")
 	return command
-}
-
-// parseUpload reads a size; nothing is 0.
-func parseUpload(size string) (int64, error) {
-	if size == "" {
-		return 0, nil
-	}
-	bytes, err := humanize.ParseBytes(size)
-	if err != nil || bytes > 1<<62 {
-		return 0, fmt.Errorf("--upload %s: want a size, such as 1MB", size)
-	}
-	return int64(bytes), nil
 }
 
 func runDiagnose(command *cobra.Command, o diagnose.Options, asJSON bool) error {
@@ -86,19 +54,5 @@ func runDiagnose(command *cobra.Command, o diagnose.Options, asJSON bool) error 
 	if err != nil {
 		return err
 	}
-	out := command.OutOrStdout()
-	if asJSON {
-		err = writeJSON(out, report)
-	} else {
-		err = report.Text(out, columns(80, 120))
-	}
-	switch {
-	case err != nil:
-		return err
-	case report.Ended:
-		return command.Context().Err() // the exit status is the signal's
-	case len(report.Faults()) > 0:
-		return errFailed
-	}
-	return nil
+	return printMeasured(command, report, asJSON, report.Ended, len(report.Faults()) > 0)
 }

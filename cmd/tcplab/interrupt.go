@@ -67,8 +67,7 @@ func (i *interruption) message(err error) string {
 
 // endsAtOnce is for commands that leave nothing behind and may compute for long: a signal ends them where they are.
 func endsAtOnce(command *cobra.Command) *cobra.Command {
-	command.PreRun = func(*cobra.Command, []string) { endAtOnce() }
-	return command
+	return before(command, func(*cobra.Command) { endAtOnce() })
 }
 
 // endAtOnce has signals end this process where it is, from now on.

@@ -73,8 +73,19 @@ func complain(root *cobra.Command, err error) { fmt.Fprintln(root.ErrOrStderr(),
 
 // printsData is for a command whose standard output is for other programs: what takes long says so on standard error.
 func printsData(command *cobra.Command) *cobra.Command {
-	command.PreRun = func(command *cobra.Command, _ []string) {
+	return before(command, func(command *cobra.Command) {
 		command.SetContext(progress.With(command.Context(), progress.New(os.Stderr)))
+	})
+}
+
+// before has something done before a command runs, behind what was asked for so before.
+func before(command *cobra.Command, do func(*cobra.Command)) *cobra.Command {
+	earlier := command.PreRun
+	command.PreRun = func(command *cobra.Command, args []string) {
+		if earlier != nil {
+			earlier(command, args)
+		}
+		do(command)
 	}
 	return command
 }

@@ -5,8 +5,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -101,7 +99,7 @@ func (o tuneOptions) report(in io.Reader) (tune.Report, error) {
 	if o.path.Rate, err = tune.ParseRate(o.rate); err != nil {
 		return tune.Report{}, fmt.Errorf("--rate: %w", err)
 	}
-	if o.path.Loss, err = parsePercent(o.loss); err != nil {
+	if o.path.Loss, err = tune.ParseShare(o.loss); err != nil {
 		return tune.Report{}, fmt.Errorf("--loss: %w", err)
 	}
 	version, settings, err := o.machine()
@@ -142,17 +140,4 @@ func readSettings(in io.Reader, path string) (tune.Settings, error) {
 	}
 	defer f.Close()
 	return tune.Parse(f)
-}
-
-// parsePercent reads a share: "1%" or "0.01".
-func parsePercent(text string) (float64, error) {
-	number, percent := strings.CutSuffix(strings.TrimSpace(text), "%")
-	share, err := strconv.ParseFloat(number, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%q is no share: write it as 1%% or 0.01", text)
-	}
-	if percent {
-		share /= 100
-	}
-	return share, nil
 }

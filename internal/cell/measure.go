@@ -1,6 +1,7 @@
 package cell
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -81,27 +82,21 @@ func (c Cell) measure(lab *harness.Lab) {
 	queue := net.ToServer.SampleQueue(queuePeriod)
 	before := net.ToServer.Queue()
 	began := time.Now()
-	until := func(d time.Duration) { time.Sleep(time.Until(began.Add(d))) }
-	order := make([]int, len(c.Flows))
-	for i := range order {
-		order[i] = i
+	type step struct {
+		at time.Duration
+		do func()
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return int(c.Flows[a].After - c.Flows[b].After) })
-	half := c.Duration / 2
+	var steps []step
+	for i, f := range c.Flows {
+		steps = append(steps, step{f.After, func() { c.start(lab, net, i) }})
+	}
 	var middle []kernel.Socket
-	for _, i := range order {
-		if f := c.Flows[i]; f.After > half && middle == nil {
-			until(half)
-			middle = c.sockets(net)
-		}
-		until(c.Flows[i].After)
-		c.start(lab, net, i)
+	steps = append(steps, step{c.Duration / 2, func() { middle = c.sockets(net) }}, step{c.Duration, func() {}})
+	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.at, b.at) })
+	for _, s := range steps {
+		time.Sleep(time.Until(began.Add(s.at)))
+		s.do()
 	}
-	if middle == nil {
-		until(half)
-		middle = c.sockets(net)
-	}
-	until(c.Duration)
 	took := time.Since(began)
 	end := c.sockets(net)
 	after := net.ToServer.Queue()
@@ -196,7 +191,7 @@ func (c Cell) note(lab *harness.Lab, took time.Duration, middle, end []kernel.So
 	}
 }
 
-func share(part, whole uint64) any {
+func share(part, whole uint64) bounds.Value {
 	if whole == 0 {
 		return bounds.Percent(0)
 	}

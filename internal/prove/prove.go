@@ -29,7 +29,6 @@ type experiment struct {
 	metric    string // of their records
 	what      string // is measured
 	path      string // on which, if it is not the one that was asked for
-	whole     bool   // the metric counts
 }
 
 // errNoProof is for an advice that cannot be proved in a guest.
@@ -96,11 +95,7 @@ func (e experiment) proof(records map[string][]*results.Record) *tune.Proof {
 func valueOf(records []*results.Record, name string) (value float64, unit string, err error) {
 	for _, r := range records {
 		if r.Verdict != results.Passed {
-			reason := r.Reason
-			if r.Failure != nil {
-				reason, _, _ = strings.Cut(r.Failure.Message, "\n")
-			}
-			return 0, "", fmt.Errorf("%s: %s", r.Scenario, reason)
+			return 0, "", fmt.Errorf("%s: %s", r.Scenario, sweep.Reason(r))
 		}
 		for _, m := range r.Metrics {
 			if m.Name == name {
@@ -199,7 +194,7 @@ func (p planner) cells(c cell.Cell, metric, what, path string) (experiment, erro
 func (p planner) trials(t cell.Trial, now, then map[string]string, what, path string) (experiment, error) {
 	a, b := t, t
 	a.Sysctls, b.Sysctls = now, then
-	return experiment{now: a, then: b, metric: cell.Result, what: what, path: path, whole: true}, errors.Join(a.Validate(), b.Validate())
+	return experiment{now: a, then: b, metric: cell.Result, what: what, path: path}, errors.Join(a.Validate(), b.Validate())
 }
 
 // scaled is the path at a rate that a guest carries, and by how much that is less.

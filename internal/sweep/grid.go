@@ -108,13 +108,9 @@ func list[T any](values string, parse func(string) (T, float64, error), value fu
 // ParseLosses reads shares: "0,1%,0.001%..50%/11".
 func ParseLosses(text string) ([]float64, error) {
 	return list(text, func(s string) (float64, float64, error) {
-		number, percent := strings.CutSuffix(strings.TrimSpace(s), "%")
-		v, err := strconv.ParseFloat(number, 64)
+		v, err := tune.ParseShare(s)
 		if err != nil {
-			return 0, 0, fmt.Errorf("%q is no share: write it as 1%% or 0.01", s)
-		}
-		if percent {
-			v /= 100
+			return 0, 0, err
 		}
 		if !(v >= 0 && v < 1) {
 			return 0, 0, fmt.Errorf("%q: a loss is 0 and more, and less than 100%%", s)

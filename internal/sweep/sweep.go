@@ -95,7 +95,7 @@ func (r Result) with(cells []cell.Cell, byName map[string][]*results.Record) Res
 		var measured []*results.Record
 		for _, record := range byName[p.Name] {
 			if record.Verdict != results.Passed {
-				r.Failed = append(r.Failed, fmt.Sprintf("%s, seed %d: %s", p.Name, record.Seed, reason(record)))
+				r.Failed = append(r.Failed, fmt.Sprintf("%s, seed %d: %s", p.Name, record.Seed, Reason(record)))
 				continue
 			}
 			measured = append(measured, record)
@@ -120,7 +120,8 @@ func (r Result) with(cells []cell.Cell, byName map[string][]*results.Record) Res
 	return r
 }
 
-func reason(r *results.Record) string {
+// Reason says in one line why there is nothing measured in a record.
+func Reason(r *results.Record) string {
 	if r.Failure != nil {
 		first, _, _ := strings.Cut(r.Failure.Message, "\n")
 		return first

@@ -155,3 +155,16 @@ func ParseRate(text string) (int64, error) {
 	}
 	return 0, fmt.Errorf("%q is no rate: write it as 20mbit, 1.5gbit, 64kbit or 9600bit, up to 1000gbit", text)
 }
+
+// ParseShare reads a share: "1%" or "0.01".
+func ParseShare(text string) (float64, error) {
+	number, percent := strings.CutSuffix(strings.TrimSpace(text), "%")
+	share, err := strconv.ParseFloat(number, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no share: write it as 1%% or 0.01", text)
+	}
+	if percent {
+		share /= 100
+	}
+	return share, nil
+}
