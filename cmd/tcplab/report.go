@@ -134,18 +134,26 @@ func reportCaptures(out io.Writer, files []string, output string) error {
 
 // writeTo writes a file, whole or not at all, and says so; without a name it is standard output.
 func writeTo(out io.Writer, path string, write func(io.Writer) error) error {
-	if path == "" || path == standardOutput {
-		return write(out)
+	if path == "" {
+		path = standardOutput
 	}
+	size, err := writeWhole(out, path, write)
+	if err == nil && path != standardOutput {
+		fmt.Fprintf(out, "report: %s (%.1f MB)\n", text.Printable(relative(path)), float64(size)/1e6)
+	}
+	return err
+}
+
+// writeWhole writes a file, or standard output, whole or not at all, and returns how many bytes that were.
+func writeWhole(out io.Writer, path string, write func(io.Writer) error) (size int, err error) {
 	var content bytes.Buffer
 	if err := write(&content); err != nil {
-		return err
+		return 0, err
 	}
-	if err := scratch.WriteFile(path, content.Bytes(), 0o644); err != nil {
-		return err
+	if path == standardOutput {
+		return out.Write(content.Bytes())
 	}
-	fmt.Fprintf(out, "report: %s (%.1f MB)\n", text.Printable(relative(path)), float64(content.Len())/1e6)
-	return nil
+	return content.Len(), scratch.WriteFile(path, content.Bytes(), 0o644)
 }
 
 // reportOf is the report of the runs in these folders.
@@ -242,18 +250,10 @@ func (f reportFile) clear() error {
 
 // write writes a report, whole or not at all.
 func (f reportFile) write(report results.Report, out io.Writer) error {
-	var content bytes.Buffer
-	if err := f.report(&content, report); err != nil {
+	if _, err := writeWhole(out, f.path, func(w io.Writer) error { return f.report(w, report) }); err != nil {
 		return fmt.Errorf("%s: %w", f.flag, err)
 	}
-	if f.path == standardOutput {
-		_, err := out.Write(content.Bytes())
-		return err
-	}
-	if err := scratch.WriteFile(f.path, content.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("%s: %w", f.flag, err)
-	}
-	if f.format == htmlFormat { // the others are for programs, which know where they asked for them
+	if f.format == htmlFormat && f.path != standardOutput { // the others are for programs, which know where they asked for them
 		fmt.Fprintf(out, "report: %s\n", text.Printable(relative(f.path)))
 	}
 	return nil

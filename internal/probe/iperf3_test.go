@@ -64,25 +64,11 @@ func TestIperf3(t *testing.T) {
 // answering is a server that says some states, whatever it is told.
 func answering(t *testing.T, says string) Iperf3 {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.WriteString(conn, says)
-				_, _ = io.Copy(io.Discard, conn) // until the client ends it
-				conn.Close()
-			}()
-		}
-	}()
-	return Iperf3{Host: "127.0.0.1", Port: uint16(listener.Addr().(*net.TCPAddr).Port), Duration: time.Second, Timeout: 300 * time.Millisecond}
+	o := serve(t, func(conn net.Conn) {
+		_, _ = io.WriteString(conn, says)
+		_, _ = io.Copy(io.Discard, conn) // until the client ends it
+	})
+	return Iperf3{Host: o.Host, Port: o.Port, Duration: time.Second, Timeout: 300 * time.Millisecond}
 }
 
 func TestIperf3Servers(t *testing.T) {

@@ -273,22 +273,7 @@ func TestTake(t *testing.T) {
 // What is uploaded to a server that only reads has a rate once all is acknowledged, and so has an answer of some size.
 func TestRates(t *testing.T) {
 	g := NewWithT(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	g.Expect(err).NotTo(HaveOccurred())
-	defer listener.Close()
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				_, _ = io.Copy(io.Discard, conn)
-			}()
-		}
-	}()
-	o := at(t, listener.Addr().String())
+	o := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
 	o.Count, o.Upload, o.Drain = 3, 1_000_000, true
 	report, err := Run(t.Context(), o, nil)
 	g.Expect(err).NotTo(HaveOccurred())

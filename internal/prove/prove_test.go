@@ -3,7 +3,6 @@ package prove
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -13,10 +12,9 @@ import (
 	"github.com/tcplab/tcplab/harness/kernelversion"
 	"github.com/tcplab/tcplab/internal/cell"
 	"github.com/tcplab/tcplab/internal/runner"
-	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/tune"
-	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/internal/vm/guest"
+	"github.com/tcplab/tcplab/internal/vm/vmtest"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -93,13 +91,7 @@ func TestScale(t *testing.T) {
 
 // Each setting brings what its advice says.
 func TestProofsInGuests(t *testing.T) {
-	testenv.BootsGuests(t)
-	_, err := exec.LookPath("qemu-system-x86_64")
-	testenv.Need(t, err)
-	cache, err := vm.CacheDir()
-	testenv.Need(t, err)
-	_, err = vm.CachedKernel(cache)
-	testenv.Need(t, err)
+	vmtest.NeedGuests(t)
 	g := NewWithT(t)
 	report := advised(t)
 	var log strings.Builder

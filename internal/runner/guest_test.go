@@ -14,20 +14,17 @@ import (
 
 	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/vm"
+	"github.com/tcplab/tcplab/internal/vm/vmtest"
 	"github.com/tcplab/tcplab/results"
 )
 
 // needGuests skips the test unless it may boot guests, and can.
 func needGuests(t *testing.T) {
 	t.Helper()
-	testenv.BootsGuests(t)
+	vmtest.NeedGuests(t)
 	_, err := exec.LookPath("go")
 	testenv.Need(t, err)
 	_, _, err = Choose(Virtual)
-	testenv.Need(t, err)
-	cache, err := vm.CacheDir()
-	testenv.Need(t, err)
-	_, err = vm.CachedKernel(cache)
 	testenv.Need(t, err)
 }
 

@@ -3,7 +3,6 @@ package sweep
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -11,9 +10,8 @@ import (
 
 	"github.com/tcplab/tcplab/internal/cell"
 	"github.com/tcplab/tcplab/internal/runner"
-	"github.com/tcplab/tcplab/internal/testenv"
-	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/internal/vm/guest"
+	"github.com/tcplab/tcplab/internal/vm/vmtest"
 	"github.com/tcplab/tcplab/peers"
 )
 
@@ -82,13 +80,7 @@ func TestPapers(t *testing.T) {
 
 // Cells are measured in guests, each is what its path allows, and none is measured twice.
 func TestSweepInGuests(t *testing.T) {
-	testenv.BootsGuests(t)
-	_, err := exec.LookPath("qemu-system-x86_64")
-	testenv.Need(t, err)
-	cache, err := vm.CacheDir()
-	testenv.Need(t, err)
-	_, err = vm.CachedKernel(cache)
-	testenv.Need(t, err)
+	vmtest.NeedGuests(t)
 	g := NewWithT(t)
 	small := grid()
 	small.Flows = append(small.Flows, []cell.Flow{{Congestion: "bbr"}, {Congestion: "cubic", Count: 2}})
