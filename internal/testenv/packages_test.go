@@ -100,7 +100,7 @@ func TestMakeKnowsWhereTestsHaveToRun(t *testing.T) {
 				return true
 			}
 			switch of, name := called(call); {
-			case of == "testenv" && name == "BootsGuests":
+			case of == "testenv" && name == "BootsGuests", of == "vmtest" && name == "NeedGuests":
 				boots[dir] = true
 			case of == "testenv" && slices.Contains([]string{"Missing", "Need", "Root", "InGuest"}, name):
 				guest[dir] = true
