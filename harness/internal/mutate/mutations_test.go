@@ -16,9 +16,14 @@ type mutation struct {
 const few = "is refused|completes a three-way|retransmits what was lost"
 
 const (
+	findings       = "github.com/tcplab/tcplab/scenarios/findings"
 	handshake      = "github.com/tcplab/tcplab/scenarios/handshake"
+	injection      = "github.com/tcplab/tcplab/scenarios/injection"
+	middlebox      = "github.com/tcplab/tcplab/scenarios/middlebox"
 	programs       = "github.com/tcplab/tcplab/scenarios/programs"
 	retransmission = "github.com/tcplab/tcplab/scenarios/retransmission"
+	services       = "github.com/tcplab/tcplab/scenarios/services"
+	tools          = "github.com/tcplab/tcplab/scenarios/tools"
 
 	harness = "github.com/tcplab/tcplab/harness"
 	netns   = "github.com/tcplab/tcplab/netns"
@@ -337,5 +342,85 @@ var mutations = []mutation{
 		new:    "if false {",
 		suites: []string{programs},
 		focus:  "is alive as long as it answers pings, on a clean link",
+	},
+	{
+		name:   "an injected segment's checksum is right in any case",
+		file:   "impair/inject/segment.go",
+		old:    "return n.serialize(s.BadChecksum,",
+		new:    "return n.serialize(false,",
+		suites: []string{injection},
+		focus:  "with a wrong checksum, at RCV.NXT",
+	},
+	{
+		name:   "an ICMP error has another code",
+		file:   "impair/inject/icmp.go",
+		old:    "PortUnreachable:     {{3, 3}, {1, 4}},",
+		new:    "PortUnreachable:     {{3, 2}, {4, 1}},",
+		suites: []string{injection},
+		focus:  "port unreachable",
+	},
+	{
+		name:   "a NAT is silent where it should reset",
+		file:   "impair/middlebox/rules.go",
+		old:    "	case Reset:\n		return []rule{join(",
+		new:    "	case Reset + Prohibited:\n		return []rule{join(",
+		suites: []string{middlebox},
+		focus:  "none that it resets: ECONNREFUSED",
+	},
+	{
+		name:   "a box leaves an option that it should strip",
+		file:   "impair/middlebox/rules.go",
+		old:    "has(option), count(), strip(option)))",
+		new:    "has(option), count()))",
+		suites: []string{middlebox},
+		focus:  "timestamps|window scaling|SACK",
+	},
+	{
+		name:   "a router does not clamp the MSS",
+		file:   "impair/middlebox/rules.go",
+		old:    "if b.ClampMSS != 0 {",
+		new:    "if b.ClampMSS > 1<<16-2 {",
+		suites: []string{services},
+		focus:  "is not in the way of a router that clamps the MSS|logs in if a router clamps the MSS",
+	},
+	{
+		name:   "diagnose takes a full queue of this machine's listener for a filter",
+		file:   "internal/diagnose/judge_connect.go",
+		old:    "case j.full(f, route):",
+		new:    "case false && j.full(f, route):",
+		suites: []string{tools},
+		focus:  "its accept queue is full|its SYN queue is full",
+	},
+	{
+		name:   "watch takes nothing for sick that stays for long",
+		file:   "internal/watch/watch.go",
+		old:    "c.judge(w.options.Long)",
+		new:    "c.judge(1 << 62)",
+		suites: []string{tools},
+		focus:  "names the server that forgets to close",
+	},
+	{
+		name:   "a window is full whatever is in flight",
+		file:   "harness/analysis/find_window.go",
+		old:    "if !bySegments && !byACKs {",
+		new:    "if !bySegments && !byACKs && sender.fresh == 0 {",
+		suites: []string{findings},
+		focus:  "nothing is found in healthy conversations without delay",
+	},
+	{
+		name:   "a black hole needs no proof that small segments pass",
+		file:   "harness/analysis/find_silence.go",
+		old:    "if d.timeoutLength < smallest || d.ackedLength == 0 || d.timeoutLength <= d.ackedLength {",
+		new:    "if false {",
+		suites: []string{findings},
+		focus:  "unanswered-data: the path goes dark",
+	},
+	{
+		name:   "a program's late answer is nobody's fault",
+		file:   "harness/analysis/find_delay.go",
+		old:    "if d != &c.server || t.slow.Count == 0 {",
+		new:    "if d != &c.client || t.slow.Count == 0 {",
+		suites: []string{findings},
+		focus:  "slow-answer",
 	},
 }
