@@ -119,6 +119,24 @@ func TestFetchFromDebian(t *testing.T) {
 	}
 }
 
+// Debian names metapackages like releases: that of bookworm's second kernel is linux-image-6.12-amd64.
+func TestFetchByAMetapackageThatIsNamedLikeARelease(t *testing.T) {
+	const release, version = "6.12.117+deb12-amd64", "6.12.117-1~deb12u1"
+	r := newRepository(t)
+	r.suite(t, "bookworm", "oldstable", append(debianWhole(t, release, version),
+		meta("linux-image-6.12-amd64", version, "linux-image-"+release+" (= "+version+")"))...)
+	for _, name := range []string{"6.12", "linux-image-6.12-amd64", release} {
+		g := NewWithT(t)
+		m := newMachine(t, aptSetup{sources: r.sources(t, "bookworm"), archive: r.address()})
+		kernel, _, err := m.fetch(name)
+		g.Expect(err).NotTo(HaveOccurred(), name)
+		expectKernel(g, kernel, release)
+		offers, err := KnownOffers(m.options.Cache)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(offers).To(ConsistOf(HaveField("Release", release)))
+	}
+}
+
 // What the newest is, is found anew by a fetch, and only by it.
 func TestNewestMovesOn(t *testing.T) {
 	g := NewWithT(t)

@@ -62,12 +62,13 @@ func (p *place) newest(name string) *aptPackage {
 func (p *place) offers() (offers []Offer) {
 	seen := map[string]bool{}
 	for _, candidate := range p.packages {
-		match := releasePackage.FindStringSubmatch(candidate.Name)
-		if match == nil || seen[match[1]] || strings.HasSuffix(candidate.Name, "-dbg") || strings.HasSuffix(candidate.Name, "-unsigned") {
+		release, _ := candidate.release()
+		own := releasePackage.FindStringSubmatch(candidate.Name)
+		if own == nil || own[1] != release || seen[release] || strings.HasSuffix(release, "-dbg") || strings.HasSuffix(release, "-unsigned") {
 			continue
 		}
-		seen[match[1]] = true
-		if offer, whole := p.offer(match[1]); whole {
+		seen[release] = true
+		if offer, whole := p.offer(release); whole {
 			offers = append(offers, offer)
 		}
 	}
@@ -136,8 +137,14 @@ func (p *place) releaseOf(name string) (string, bool) {
 	if named == nil {
 		return "", false
 	}
-	for _, candidate := range append([]string{name}, named.Depends...) {
-		if match := releasePackage.FindStringSubmatch(candidate); match != nil {
+	return named.release()
+}
+
+// release is that of the kernel that a package has, or depends on. What it depends on comes first: Debian has metapackages that are named
+// like a release (linux-image-6.12-amd64 in bookworm).
+func (p *aptPackage) release() (release string, known bool) {
+	for _, name := range append(slices.Clone(p.Depends), p.Name) {
+		if match := releasePackage.FindStringSubmatch(name); match != nil {
 			return match[1], true
 		}
 	}
