@@ -12,31 +12,12 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/internal/diagnose"
+	"github.com/tcplab/tcplab/internal/testenv"
 )
-
-// serving handles each connection, until the test ends.
-func serving(t *testing.T, handle func(net.Conn)) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer conn.Close(); handle(conn) }()
-		}
-	}()
-	return listener.Addr().String()
-}
 
 func TestDiagnose(t *testing.T) {
 	g := NewWithT(t)
-	address := serving(t, func(c net.Conn) { _, _ = io.WriteString(c, "hello\n"); _, _ = io.Copy(io.Discard, c) })
+	address := testenv.Listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "hello\n"); _, _ = io.Copy(io.Discard, c) })
 	output, err := tcplab("diagnose", address, "--wait")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(output).To(And(ContainSubstring("connect 3 of 3"), ContainSubstring("wait for the greeting: 5 of 5"), ContainSubstring("Nothing found")))
@@ -74,7 +55,7 @@ func TestDiagnoseRefuses(t *testing.T) {
 
 // TestDiagnoseOfAHostileServer: what a server says is quoted in a finding, and gives no orders.
 func TestDiagnoseOfAHostileServer(t *testing.T) {
-	address := serving(t, func(c net.Conn) { _, _ = io.WriteString(c, hostile+"\r\n\r\n"); _, _ = io.Copy(io.Discard, c) })
+	address := testenv.Listen(t, func(c net.Conn) { _, _ = io.WriteString(c, hostile+"\r\n\r\n"); _, _ = io.Copy(io.Discard, c) })
 	for _, args := range [][]string{{"--http", "/"}, {"--tls"}, {"--http", "/", "--json"}} {
 		stdout, stderr, err := connected(append([]string{"diagnose", address}, args...)...)
 		NewWithT(t).Expect(err).To(MatchError(errFailed))
@@ -86,7 +67,7 @@ func TestDiagnoseOfAHostileServer(t *testing.T) {
 // TestDiagnoseEndsOnSignals: with what there is by then, and the signal's status.
 func TestDiagnoseEndsOnSignals(t *testing.T) {
 	g := NewWithT(t)
-	address := serving(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	address := testenv.Listen(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
 	command := process("diagnose", address, "--send", "x", "--timeout", "1m")
 	output, err := command.StdoutPipe()
 	g.Expect(err).NotTo(HaveOccurred())

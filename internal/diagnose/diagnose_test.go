@@ -19,6 +19,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/internal/probe"
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers/tcpinfo"
 )
 
@@ -46,26 +47,6 @@ func diagnose(t *testing.T, address string, o Options) *Report {
 	}
 	t.Log(text.String())
 	return report
-}
-
-// listen handles each connection, until the test ends.
-func listen(t *testing.T, handle func(net.Conn)) string {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer conn.Close(); handle(conn) }()
-		}
-	}()
-	return listener.Addr().String()
 }
 
 func TestHealthy(t *testing.T) {
@@ -106,14 +87,14 @@ func TestServers(t *testing.T) {
 			}
 		},
 	} {
-		report := diagnose(t, listen(t, handle), Options{Send: []byte("x"), Timeout: time.Second})
+		report := diagnose(t, testenv.Listen(t, handle), Options{Send: []byte("x"), Timeout: time.Second})
 		NewWithT(t).Expect(kinds(report)).To(Equal([]Kind{kind}))
 	}
 }
 
 // TestEnded: ^C leaves what there is. What was silent for longer than the first RTO is silent.
 func TestEnded(t *testing.T) {
-	address := netip.MustParseAddrPort(listen(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 100)); _, _ = c.Read(make([]byte, 100)) }))
+	address := netip.MustParseAddrPort(testenv.Listen(t, func(c net.Conn) { _, _ = c.Read(make([]byte, 100)); _, _ = c.Read(make([]byte, 100)) }))
 	for after, want := range map[time.Duration][]Kind{100 * time.Millisecond: {}, 1500 * time.Millisecond: {SilentServer}} {
 		g := NewWithT(t)
 		ctx, cancel := context.WithTimeout(t.Context(), after)

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/peers/tcpinfo"
@@ -98,7 +100,7 @@ func (i Iperf3) Run(ctx context.Context, progress func(doing string)) (*Iperf3Re
 		reverse bool
 	}{{"upload", &r.Upload, false}, {"download", &r.Download, true}} {
 		progress(direction.name)
-		t, err := i.test(ctx, direction.reverse)
+		t, err := i.testWhenReady(ctx, direction.reverse)
 		if err != nil {
 			return r, fmt.Errorf("%s: %w", direction.name, err)
 		}
@@ -112,6 +114,7 @@ type iperfTest struct {
 	Iperf3
 	control, data net.Conn
 	reverse       bool
+	answered      bool  // the server has said a state
 	moved         int64 // bytes, by this side
 	took          time.Duration
 	info          *tcpinfo.Info
@@ -162,13 +165,28 @@ type iperfStream struct {
 	End         float64 `json:"end_time"`
 }
 
-func (i Iperf3) test(ctx context.Context, reverse bool) (*Transfer, error) {
-	t := &iperfTest{Iperf3: i, reverse: reverse}
-	address, err := (&prober{Options: Options{Host: i.Host, Family: i.Family}}).resolve(ctx)
+// testWhenReady tests one direction. Between two tests a server closes its listener for a moment, after it has closed the connection of
+// the test before (iperf_server_api.c: cleanup_server): who has connected meanwhile is reset, and who connects then is refused.
+func (i Iperf3) testWhenReady(ctx context.Context, reverse bool) (*Transfer, error) {
+	const pause = 20 * time.Millisecond
+	for until := time.Now().Add(i.Timeout); ; time.Sleep(pause) {
+		t := &iperfTest{Iperf3: i, reverse: reverse}
+		result, err := t.all(ctx)
+		wasThere := reverse // the upload has been tested
+		between := !t.answered && (errors.Is(err, unix.ECONNRESET) || errors.Is(err, io.EOF) || wasThere && errors.Is(err, unix.ECONNREFUSED))
+		if !between || time.Now().After(until) {
+			return result, err
+		}
+	}
+}
+
+// all is a test from its first connection to its result.
+func (t *iperfTest) all(ctx context.Context) (*Transfer, error) {
+	address, err := (&prober{Options: Options{Host: t.Host, Family: t.Family}}).resolve(ctx)
 	if err != nil {
 		return nil, err
 	}
-	target := netip.AddrPortFrom(address, i.Port).String()
+	target := netip.AddrPortFrom(address, t.Port).String()
 	cookie, err := iperfCookie()
 	if err != nil {
 		return nil, err
@@ -227,6 +245,7 @@ func (t *iperfTest) run(ctx context.Context, target string, cookie []byte) error
 		if _, err := io.ReadFull(t.control, state[:]); err != nil {
 			return fmt.Errorf("%w: wait for the server's next state: %w", ErrIperf3, err)
 		}
+		t.answered = true
 		var err error
 		switch state[0] {
 		case iperfParameters:
@@ -242,7 +261,7 @@ func (t *iperfTest) run(ctx context.Context, target string, cookie []byte) error
 			err = t.exchange()
 		case iperfDisplay:
 			if _, err = t.control.Write([]byte{iperfDone}); err == nil {
-				// It closes when it is ready for another test.
+				// Until it closes it is not ready for another test.
 				_, _ = io.Copy(io.Discard, io.LimitReader(t.control, mostJSON))
 			}
 			return err

@@ -9,10 +9,12 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 )
 
 // Against the real one.
@@ -46,7 +48,7 @@ func TestIperf3(t *testing.T) {
 	}, "20s").Should(Succeed())
 	for name, direction := range map[string]*Transfer{"upload": report.Upload, "download": report.Download} {
 		g.Expect(direction.Bytes).To(BeNumerically(">", 1_000_000), name)
-		g.Expect(direction.Took).To(BeNumerically("~", time.Second, 500*time.Millisecond), name)
+		g.Expect(direction.Took).To(BeNumerically(">", 900*time.Millisecond), name) // and longer on a busy machine
 		g.Expect(direction.Rate).To(BeNumerically("~", float64(direction.Bytes)*8/direction.Took.Seconds(), 1), name)
 	}
 	var out strings.Builder
@@ -56,7 +58,9 @@ func TestIperf3(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(200*time.Millisecond, cancel)
 	began := time.Now()
-	_, err = Iperf3{Host: o.Host, Port: o.Port, Duration: time.Minute}.Run(ctx, nil)
+	long := Iperf3{Host: o.Host, Port: o.Port, Duration: time.Minute}
+	for _, err = long.Run(ctx, nil); errors.Is(err, unix.ECONNREFUSED); _, err = long.Run(ctx, nil) { // the server is between two tests
+	}
 	g.Expect(err).To(MatchError(context.Canceled))
 	g.Expect(time.Since(began)).To(BeNumerically("<", 10*time.Second))
 }
@@ -98,6 +102,23 @@ func TestIperf3Servers(t *testing.T) {
 			t.Errorf("%+v", o)
 		}
 	}
+}
+
+// A server that resets or closes before it has said anything is between two tests.
+func TestIperf3BetweenTests(t *testing.T) {
+	var connections atomic.Int32
+	o := serve(t, func(conn net.Conn) {
+		switch connections.Add(1) {
+		case 1:
+			_ = conn.(*net.TCPConn).SetLinger(0)
+		case 2:
+		default:
+			_, _ = io.WriteString(conn, "\xff")
+			_, _ = io.Copy(io.Discard, conn)
+		}
+	})
+	_, err := Iperf3{Host: o.Host, Port: o.Port, Duration: time.Second, Timeout: 10 * time.Second}.Run(t.Context(), nil)
+	NewWithT(t).Expect(err).To(MatchError(ContainSubstring("does one at a time")))
 }
 
 func FuzzParseIperf(f *testing.F) {

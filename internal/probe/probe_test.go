@@ -18,26 +18,14 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // serve handles each connection, until the test ends.
 func serve(t *testing.T, handle func(net.Conn)) Options {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer conn.Close(); handle(conn) }()
-		}
-	}()
-	return at(t, listener.Addr().String())
+	return at(t, testenv.Listen(t, handle))
 }
 
 func at(t *testing.T, address string) Options {

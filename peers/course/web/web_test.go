@@ -15,6 +15,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 func serveHTTP(t *testing.T, handler http.HandlerFunc) (address string) {
@@ -59,26 +61,13 @@ func TestHeadAndBodyWaits(t *testing.T) {
 // serveRaw answers each connection by a text.
 func serveRaw(t *testing.T, text string, closes bool) (address string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { conn.Close() })
-			_, _ = http.ReadRequest(bufio.NewReader(conn))
-			_, _ = io.WriteString(conn, text)
-			if closes {
-				conn.Close()
-			}
+	return testenv.Listen(t, func(conn net.Conn) {
+		_, _ = http.ReadRequest(bufio.NewReader(conn))
+		_, _ = io.WriteString(conn, text)
+		if !closes {
+			<-t.Context().Done()
 		}
-	}()
-	return listener.Addr().String()
+	})
 }
 
 func TestHeadRefusesWhatIsNoAnswer(t *testing.T) {
