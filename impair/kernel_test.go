@@ -249,7 +249,7 @@ func TestProbeLeavesNoThreadOrNamespaceBehind(t *testing.T) {
 			}
 		}
 		return others
-	}).Should(BeEmpty())
+	}, testenv.Patience).Should(BeEmpty())
 }
 
 func TestNoSuchDevice(t *testing.T) {

@@ -302,7 +302,7 @@ func TestKernelFINWait2(t *testing.T) {
 			flow := w.flow(client)
 			unix.Close(client)
 			const finWait2 = 5
-			w.g.Eventually(func() int { return w.states(w.Client())[finWait2] }).Should(Equal(1)) // once the FIN is acknowledged
+			w.g.Eventually(func() int { return w.states(w.Client())[finWait2] }, testenv.Patience).Should(Equal(1)) // once the FIN is acknowledged
 			took := w.lasts(w.Client(), finWait2)
 
 			expected, _ := w.client.FINWait2(flow.RTO, 0)
@@ -319,7 +319,7 @@ func TestKernelTimeWait(t *testing.T) {
 	unix.Close(client)
 	unix.Close(server)
 	const timeWait = 6
-	w.g.Eventually(func() int { return w.states(w.Client())[timeWait] }).Should(Equal(1))
+	w.g.Eventually(func() int { return w.states(w.Client())[timeWait] }, testenv.Patience).Should(Equal(1))
 	took := w.lasts(w.Client(), timeWait)
 	expected := w.client.TimeWait()
 	w.g.Expect(took).To(And(BeNumerically(">=", expected.Earliest-poll), BeNumerically("<=", expected.Latest+2*poll)))

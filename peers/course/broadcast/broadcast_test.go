@@ -14,6 +14,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers/course/framing"
 	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
@@ -120,7 +121,7 @@ func TestEvictsWhoTakesNothing(t *testing.T) {
 	}{
 		"a full queue":        {Server{Queue: 10, WriteTimeout: time.Minute}, ErrSlow},
 		"a write that waits":  {Server{Queue: 10_000, WriteTimeout: 100 * time.Millisecond}, os.ErrDeadlineExceeded},
-		"saying nothing more": {Server{Queue: 10_000, WriteTimeout: time.Minute, Idle: 300 * time.Millisecond}, os.ErrDeadlineExceeded},
+		"saying nothing more": {Server{Queue: 10_000, WriteTimeout: time.Minute, Idle: 2 * time.Second}, os.ErrDeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -143,7 +144,7 @@ func TestEvictsWhoTakesNothing(t *testing.T) {
 					g.Expect(err).NotTo(HaveOccurred())
 				}
 				return gone.of(stuck.LocalAddr())
-			}, 20*time.Second, time.Millisecond).Should(HaveExactElements(MatchError(c.want)))
+			}, testenv.Patience, time.Millisecond).Should(HaveExactElements(MatchError(c.want)))
 			gone.Lock()
 			g.Expect(gone.list).To(HaveLen(1), "nobody else")
 			gone.Unlock()
@@ -167,10 +168,10 @@ func TestBrokenStream(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = io.ReadAll(bad)
 	g.Expect(err).To(HaveOccurred(), "a reset")
-	g.Eventually(func() []error { return gone.of(bad.LocalAddr()) }).Should(HaveExactElements(MatchError(framing.ErrTooLong)))
+	g.Eventually(func() []error { return gone.of(bad.LocalAddr()) }, testenv.Patience).Should(HaveExactElements(MatchError(framing.ErrTooLong)))
 	<-joined // the bad one
 	join(t, address, joined).Close()
-	g.Eventually(func() int { gone.Lock(); defer gone.Unlock(); return len(gone.list) }).Should(Equal(2))
+	g.Eventually(func() int { gone.Lock(); defer gone.Unlock(); return len(gone.list) }, testenv.Patience).Should(Equal(2))
 	g.Expect(gone.list[1].Err).NotTo(HaveOccurred(), "it has left by itself")
 	stop()
 	g.Expect(gone.list).To(HaveLen(3))

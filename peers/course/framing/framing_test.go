@@ -17,6 +17,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers/course/internal/serve"
 	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
@@ -291,7 +292,11 @@ func TestServerEndsTheClientThatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			var sessions ended
-			address, stop := servetest.Start(t, Server{Framing: Prefixed{}, Timeouts: Timeouts{300 * time.Millisecond, 200 * time.Millisecond}, Closed: sessions.add})
+			timeouts := Timeouts{testenv.Patience, testenv.Patience}
+			if errors.Is(c.want, os.ErrDeadlineExceeded) {
+				timeouts = Timeouts{600 * time.Millisecond, 400 * time.Millisecond}
+			}
+			address, stop := servetest.Start(t, Server{Framing: Prefixed{}, Timeouts: timeouts, Closed: sessions.add})
 			conn, err := net.Dial("tcp", address)
 			g.Expect(err).NotTo(HaveOccurred())
 			defer conn.Close()

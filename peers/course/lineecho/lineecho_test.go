@@ -14,6 +14,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers/course/internal/serve"
 	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
@@ -46,7 +47,7 @@ func TestEchoesLines(t *testing.T) {
 	g.Expect(client.Echo("\r")).To(Equal(""), "CR LF ends a line, too")
 	g.Expect(client.Send("a\nb")).To(MatchError(ContainSubstring("line feed")))
 	g.Expect(client.Quit()).To(Succeed())
-	g.Eventually(func() []Session { sessions.Lock(); defer sessions.Unlock(); return sessions.sessions }).Should(HaveLen(1))
+	g.Eventually(func() []Session { sessions.Lock(); defer sessions.Unlock(); return sessions.sessions }, testenv.Patience).Should(HaveLen(1))
 	stop()
 	g.Expect(sessions.sessions[0].Err).NotTo(HaveOccurred())
 	g.Expect(sessions.sessions[0].Lines).To(Equal(len(lines) + 1))
@@ -70,10 +71,16 @@ func TestTellsTheClientWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			var sessions ended
-			address, stop := servetest.Start(t, Server{MaxLine: 20, Timeout: 300 * time.Millisecond, Closed: sessions.add})
+			timeout := testenv.Patience
+			if errors.Is(c.want, ErrTimeout) {
+				timeout = 300 * time.Millisecond
+			}
+			address, stop := servetest.Start(t, Server{MaxLine: 20, Timeout: timeout, Closed: sessions.add})
 			other, err := Dial(t.Context(), address, ClientOptions{})
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(other.Echo("before")).To(Equal("before"))
+			if timeout == testenv.Patience { // else it is silent for too long as well
+				g.Expect(other.Echo("before")).To(Equal("before"))
+			}
 
 			conn, err := net.Dial("tcp", address)
 			g.Expect(err).NotTo(HaveOccurred())
@@ -83,7 +90,7 @@ func TestTellsTheClientWhatIsWrong(t *testing.T) {
 			if c.fin {
 				g.Expect(conn.(*net.TCPConn).CloseWrite()).To(Succeed())
 			}
-			if !errors.Is(c.want, ErrTimeout) {
+			if timeout == testenv.Patience {
 				g.Expect(other.Echo("meanwhile")).To(Equal("meanwhile"))
 				g.Expect(other.Close()).To(Succeed())
 			}
@@ -124,7 +131,7 @@ func TestTimeoutIsForTheWholeLine(t *testing.T) {
 	said, err := newReader(conn, 1000).ReadString('\n')
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(said).To(HavePrefix(complaint + ErrTimeout.Error()))
-	g.Expect(time.Since(began)).To(And(BeNumerically(">=", 200*time.Millisecond), BeNumerically("<", 5*time.Second)))
+	g.Expect(time.Since(began)).To(And(BeNumerically(">=", 200*time.Millisecond), BeNumerically("<", time.Minute))) // the client goes on
 }
 
 func TestClientSeesWhatTheServerSays(t *testing.T) {

@@ -59,10 +59,10 @@ func TestMessages(t *testing.T) {
 // A quiet server that answers pings is alive for longer than Silence; one that does not is not.
 func TestSilence(t *testing.T) {
 	g := NewWithT(t)
-	const silence = 200 * time.Millisecond
+	const silence = 1500 * time.Millisecond // time enough for a heartbeat on a busy machine
 	address, _ := servetest.Start(t, Server{Answer: func([]byte) []byte { return nil }})
-	conn := connect(t, address, Options{Silence: silence, Heartbeat: silence / 10})
-	time.AfterFunc(3*silence, func() { conn.Close() })
+	conn := connect(t, address, Options{Silence: silence, Heartbeat: silence / 30})
+	time.AfterFunc(2*silence, func() { conn.Close() })
 	_, err := conn.Receive()
 	g.Expect(err).To(MatchError(net.ErrClosed))
 
@@ -75,9 +75,9 @@ func TestSilence(t *testing.T) {
 
 func TestServerNoticesASilentClient(t *testing.T) {
 	g := NewWithT(t)
-	address, _ := servetest.Start(t, Server{Silence: 50 * time.Millisecond})
+	address, _ := servetest.Start(t, Server{Silence: 1500 * time.Millisecond})
 	quiet := connect(t, address, Options{})
-	beating := connect(t, address, Options{Heartbeat: 5 * time.Millisecond})
+	beating := connect(t, address, Options{Heartbeat: 50 * time.Millisecond})
 	ended := make(chan error, 1)
 	go func() { _, err := beating.Receive(); ended <- err }()
 	_, err := quiet.Receive()

@@ -14,6 +14,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
 
@@ -290,7 +291,7 @@ func TestConnectionsThatTheirPeerClosed(t *testing.T) {
 					}
 				}
 				return known
-			}).Should(Equal(n))
+			}, testenv.Patience).Should(Equal(n))
 			failed := 0
 			for range n {
 				c, err := naive.Get(t.Context())

@@ -17,6 +17,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
 
@@ -513,13 +514,13 @@ func TestTrustingLoses(t *testing.T) {
 		g.Expect(c.Send(t.Context(), fmt.Append(nil, i))).To(Succeed())
 		time.Sleep(10 * time.Millisecond) // for the reset to come
 	}
-	g.Eventually(func() int { return got.of("19") }).Should(Equal(1))
+	g.Eventually(func() int { return got.of("19") }, testenv.Patience).Should(Equal(1))
 	for i := range 10 {
 		g.Expect(got.of(strconv.Itoa(i))).To(BeZero())
 	}
 	c.Close()
 	cancel()
-	g.Eventually(served).Should(Receive())
+	g.Eventually(served, testenv.Patience).Should(Receive())
 	check()
 }
 

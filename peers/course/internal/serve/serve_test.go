@@ -12,6 +12,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/peers/course/internal/servetest"
 )
 
@@ -50,7 +51,7 @@ func TestRunEndsAllWithItsContext(t *testing.T) {
 	client := dial(t, listener)
 	<-began
 	cancel()
-	g.Eventually(ended).Should(Receive(BeNil()))
+	g.Eventually(ended, testenv.Patience).Should(Receive(BeNil()))
 	_, err := client.Read(make([]byte, 1))
 	g.Expect(err).To(MatchError(io.EOF))
 	_, err = net.Dial("tcp", listener.Addr().String())
@@ -76,11 +77,11 @@ func TestRunHandlesNoMoreAtATimeThanAsked(t *testing.T) {
 	for range 5 {
 		dial(t, listener)
 	}
-	g.Eventually(running.Load).Should(BeEquivalentTo(most))
+	g.Eventually(running.Load, testenv.Patience).Should(BeEquivalentTo(most))
 	g.Consistently(highest.Load, 50*time.Millisecond).Should(BeEquivalentTo(most))
 	close(release)
 	cancel()
-	g.Eventually(ended).Should(Receive(BeNil()))
+	g.Eventually(ended, testenv.Patience).Should(Receive(BeNil()))
 }
 
 // A script of what Accept returns.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/onsi/gomega"
 	"github.com/onsi/gomega/gleak"
+
+	"github.com/tcplab/tcplab/internal/testenv"
 )
 
 // A Server serves connections until its context ends, and returns nil then.
@@ -44,7 +46,7 @@ func NoLeaks(t testing.TB) (check func()) {
 	before := gleak.Goroutines()
 	return func() {
 		t.Helper()
-		gomega.NewWithT(t).Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
+		gomega.NewWithT(t).Eventually(gleak.Goroutines, testenv.Patience).ShouldNot(gleak.HaveLeaked(before))
 	}
 }
 
