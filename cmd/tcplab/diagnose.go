@@ -24,8 +24,12 @@ What it asks for goes by the port: GET / of 80 and 8080, over TLS of 443 and 844
 On the machine of the server it sees more: the queues of the listener, and what its program has not read.
 
 It changes nothing, and needs no privilege. It takes two seconds where all is well, and up to six times
---timeout where answers are late, or do not come. ^C ends it, and prints what there is. It exits with 0 if it found nothing
-(advice does not count), with 1 if it found a cause, and with 2 if it could not be asked.`,
+--timeout where answers are late, or do not come. ^C ends it, and prints what there is.
+
+It exits with 0 if it found nothing (advice does not count), with 2 if it could not be asked, and else with a
+status that says what it found: of several findings the surest, of those the one with the lowest status.
+
+` + diagnose.StatusTable(),
 		Example: `  tcplab diagnose example.org:443
   tcplab diagnose db.example.org:5432 --send '\x00\x00\x00\x08\x04\xd2\x16\x2f'
   tcplab diagnose example.org:80 --http /upload --upload 1MB
@@ -54,5 +58,5 @@ func runDiagnose(command *cobra.Command, o diagnose.Options, asJSON bool) error 
 	if err != nil {
 		return err
 	}
-	return printMeasured(command, report, asJSON, report.Ended, len(report.Faults()) > 0)
+	return printMeasured(command, report, asJSON, report.Ended, report.Status)
 }

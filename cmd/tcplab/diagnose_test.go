@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"os"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -26,11 +27,11 @@ func TestDiagnose(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	listener.Close()
 	output, err = tcplab("diagnose", listener.Addr().String())
-	g.Expect(err).To(MatchError(errFailed))
+	g.Expect(err).To(MatchError(exitStatus(diagnose.Refused.ExitStatus())))
 	g.Expect(output).To(ContainSubstring("! refused (certain)"))
 
 	output, err = tcplab("diagnose", listener.Addr().String(), "--json")
-	g.Expect(err).To(MatchError(errFailed))
+	g.Expect(err).To(MatchError(exitStatus(diagnose.Refused.ExitStatus())))
 	var report diagnose.Report
 	g.Expect(json.Unmarshal([]byte(output), &report)).To(Succeed())
 	g.Expect(report.Findings).To(ConsistOf(HaveField("Kind", diagnose.Refused)))
@@ -56,9 +57,12 @@ func TestDiagnoseRefuses(t *testing.T) {
 // TestDiagnoseOfAHostileServer: what a server says is quoted in a finding, and gives no orders.
 func TestDiagnoseOfAHostileServer(t *testing.T) {
 	address := testenv.Listen(t, func(c net.Conn) { _, _ = io.WriteString(c, hostile+"\r\n\r\n"); _, _ = io.Copy(io.Discard, c) })
-	for _, args := range [][]string{{"--http", "/"}, {"--tls"}, {"--http", "/", "--json"}} {
-		stdout, stderr, err := connected(append([]string{"diagnose", address}, args...)...)
-		NewWithT(t).Expect(err).To(MatchError(errFailed))
+	for _, c := range []struct {
+		kind diagnose.Kind
+		args []string
+	}{{diagnose.NotHTTP, []string{"--http", "/"}}, {diagnose.TLSFailed, []string{"--tls"}}, {diagnose.NotHTTP, []string{"--http", "/", "--json"}}} {
+		stdout, stderr, err := connected(append([]string{"diagnose", address}, c.args...)...)
+		NewWithT(t).Expect(err).To(MatchError(exitStatus(c.kind.ExitStatus())))
 		expectHarmless(t, "diagnose", stdout)
 		expectHarmless(t, "diagnose", stderr)
 	}
@@ -80,4 +84,39 @@ func TestDiagnoseEndsOnSignals(t *testing.T) {
 	g.Expect(command.Wait()).To(BeAssignableToTypeOf(exit))
 	g.Expect(command.ProcessState.ExitCode()).To(Equal(exitSignal + int(syscall.SIGINT)))
 	g.Expect(string(said)).To(And(ContainSubstring("It was ended before all was tried."), ContainSubstring("! silent-server")))
+}
+
+// TestDiagnoseExits with the status of what it found, as a process.
+func TestDiagnoseExits(t *testing.T) {
+	greets := testenv.Listen(t, func(c net.Conn) { _, _ = io.WriteString(c, "220 hello\r\n"); _, _ = io.Copy(io.Discard, c) })
+	closes := testenv.Listen(t, func(net.Conn) {})
+	for _, c := range []struct {
+		status int
+		args   []string
+	}{
+		{0, []string{greets, "--wait"}},
+		{diagnose.NotHTTP.ExitStatus(), []string{greets, "--http", "/"}},
+		{diagnose.TLSFailed.ExitStatus(), []string{greets, "--tls"}},
+		{diagnose.ClosedUnanswered.ExitStatus(), []string{closes, "--wait"}},
+		{diagnose.Refused.ExitStatus(), []string{"127.0.0.1:1"}},
+		{exitUsage, []string{"127.0.0.1"}},
+	} {
+		command := process(append([]string{"diagnose"}, c.args...)...)
+		_ = command.Run()
+		NewWithT(t).Expect(command.ProcessState.ExitCode()).To(Equal(c.status), "%v", c.args)
+	}
+}
+
+// TestDiagnoseSaysItsExitStatuses in its help, and in docs/tools.md, a row for each kind.
+func TestDiagnoseSaysItsExitStatuses(t *testing.T) {
+	help, err := tcplab("diagnose", "--help")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	page, err := os.ReadFile("../../docs/tools.md")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for _, group := range diagnose.ExitStatuses() {
+		for _, kind := range group.Kinds {
+			NewWithT(t).Expect(help).To(MatchRegexp(`\b%d %s\b`, kind.ExitStatus(), kind))
+			NewWithT(t).Expect(string(page)).To(MatchRegexp("\n\\| `%s` \\| %d \\| ", kind, kind.ExitStatus()))
+		}
+	}
 }

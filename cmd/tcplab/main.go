@@ -20,7 +20,7 @@ import (
 	"github.com/tcplab/tcplab/results"
 )
 
-// Exit statuses, beside 0 for success and those after a signal.
+// Exit statuses, beside 0 for success, those after a signal, and those of diagnose (diagnose.ExitStatuses).
 const (
 	exitFailed = 1 // a scenario failed, or a comparison found differences
 	exitUsage  = 2 // bad arguments, or something that is missing on this machine
@@ -28,6 +28,11 @@ const (
 
 // errFailed ends the command with exitFailed; what failed has been printed.
 var errFailed = errors.New("failed")
+
+// exitStatus ends the command with that status; what it means has been printed.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
 func main() {
 	// Guests run this very program as their /init, hosts as a peer, and a sweep as its suite.
@@ -49,10 +54,13 @@ func main() {
 		}
 		os.Exit(status)
 	}
+	var own exitStatus
 	switch {
 	case err == nil:
 	case errors.Is(err, errFailed):
 		os.Exit(exitFailed)
+	case errors.As(err, &own):
+		os.Exit(int(own))
 	default:
 		complain(root, err)
 		os.Exit(exitUsage)

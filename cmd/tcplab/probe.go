@@ -84,5 +84,5 @@ func runProbe(command *cobra.Command, o probe.Options, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	return printMeasured(command, report, asJSON, report.Ended, len(report.Errors) > 0)
+	return printMeasured(command, report, asJSON, report.Ended, failedIf(len(report.Errors) > 0))
 }

@@ -102,10 +102,10 @@ func parseUpload(size string) (int64, error) {
 }
 
 // printMeasured prints a report of this machine, and is what the command's exit status follows from: it was ended by a signal, or what
-// it found is a failure.
+// it found has that status; 0 is none.
 func printMeasured(command *cobra.Command, report interface {
 	Text(out io.Writer, columns int) error
-}, asJSON, ended, failed bool) error {
+}, asJSON, ended bool, status int) error {
 	out := command.OutOrStdout()
 	var err error
 	if asJSON {
@@ -118,8 +118,18 @@ func printMeasured(command *cobra.Command, report interface {
 		return err
 	case ended:
 		return command.Context().Err() // the exit status is the signal's
-	case failed:
+	case status == exitFailed:
 		return errFailed
+	case status != 0:
+		return exitStatus(status)
 	}
 	return nil
+}
+
+// failedIf is the exit status of what failed, or 0.
+func failedIf(yes bool) int {
+	if yes {
+		return exitFailed
+	}
+	return 0
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -75,6 +76,12 @@ func (a Attempt) late() bool { return a.Err == timeOut }
 
 // timedOut: it connected, and then something did not come.
 func (a Attempt) timedOut() bool { return a.late() && a.Phase != "connect" && a.Phase != "resolve" }
+
+// gaveUp: it connected, and then this machine's TCP ended it, as nothing was acknowledged (tcp_retries2), with the last ICMP error if there
+// was one (net/ipv4/tcp_timer.c: tcp_write_err).
+func (a Attempt) gaveUp() bool {
+	return a.Phase != "connect" && slices.Contains([]string{"ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH"}, a.Errno)
+}
 
 // closedAtEnd: the window was closed, and had been for longer than a program takes that reads.
 func (a Attempt) closedAtEnd() bool { return a.Closing >= stuck }

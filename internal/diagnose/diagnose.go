@@ -111,6 +111,7 @@ func Run(ctx context.Context, o Options, progress func(doing string)) (*Report, 
 	r.Took = time.Since(began)
 	r.Ended = ctx.Err() != nil
 	r.Findings = judge(&r.Report)
+	r.Status = r.ExitStatus()
 	return &r.Report, nil
 }
 
@@ -149,6 +150,9 @@ func (r *run) resolve(ctx context.Context) {
 	var dns *net.DNSError
 	if errors.As(err, &dns) {
 		r.Name.NotFound, r.Name.Server = dns.IsNotFound, dns.Server
+		// Package net calls what goes wrong with the socket temporary, and SERVFAIL (net/dnsclient_unix.go: tryOneName).
+		answered := dns.Server != "" && !dns.IsTimeout && (!dns.IsTemporary || dns.Err == "server misbehaving")
+		r.Name.Misbehaves = answered && !dns.IsNotFound
 	}
 	if err != nil {
 		r.Name.Err = err.Error()

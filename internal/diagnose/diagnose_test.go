@@ -76,6 +76,7 @@ func TestRefused(t *testing.T) {
 	report := diagnose(t, listener.Addr().String(), Options{})
 	g.Expect(kinds(report)).To(Equal([]Kind{Refused}))
 	g.Expect(report.Findings[0].Seen).To(Equal("a reset in answer to the SYN (ECONNREFUSED)"))
+	g.Expect([]int{report.Findings[0].Status, report.Status}).To(HaveEach(Refused.ExitStatus()))
 }
 
 func TestServers(t *testing.T) {
@@ -109,16 +110,47 @@ func TestEnded(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for means, name := range map[string]Name{
-		"No DNS server was asked":      {Err: "no such host", NotFound: true},
-		"There is no such name":        {Err: "no such host", NotFound: true, Server: "192.0.2.53:53"},
-		"No resolver has answered":     {Err: "i/o timeout", Server: "192.0.2.53:53"},
-		"No resolver has answered: wh": {Err: "connection refused"},
+	const server = "192.0.2.53:53"
+	for means, c := range map[string]struct {
+		name Name
+		kind Kind
+	}{
+		"No DNS server was asked":      {Name{Err: "no such host", NotFound: true}, NoSuchName},
+		"There is no such name":        {Name{Err: "no such host", NotFound: true, Server: server}, NoSuchName},
+		"No resolver has answered":     {Name{Err: "i/o timeout", Server: server}, NoResolver},
+		"No resolver has answered: wh": {Name{Err: "connection refused"}, NoResolver},
+		"that it cannot say":           {Name{Err: "server misbehaving", Server: server, Misbehaves: true}, NoResolver},
 	} {
 		g := NewWithT(t)
-		findings := judge(&Report{Options: Options{Host: "example.org"}, Name: name})
-		g.Expect(findings).To(ConsistOf(And(HaveField("Kind", NameNotResolved), HaveField("Means", ContainSubstring(means)))))
+		findings := judge(&Report{Options: Options{Host: "example.org"}, Name: c.name})
+		g.Expect(findings).To(ConsistOf(And(HaveField("Kind", c.kind), HaveField("Means", ContainSubstring(means)))))
 	}
+}
+
+// TestExitStatuses: each is of one kind, is no status that something else has, and the surest and then the worst finding decides.
+func TestExitStatuses(t *testing.T) {
+	g := NewWithT(t)
+	seen := map[int]Kind{}
+	for _, group := range ExitStatuses() {
+		for _, k := range group.Kinds {
+			status := k.ExitStatus()
+			if status == 0 {
+				continue
+			}
+			g.Expect(seen).NotTo(HaveKey(status), "%s", k)
+			seen[status] = k
+			g.Expect(status).To(And(BeNumerically(">=", group.Status), BeNumerically("<", group.Status+10), BeNumerically(">", 2), BeNumerically("<", 126)), "%s", k)
+		}
+	}
+	// Scripts go by these: they stay as they are.
+	for kind, status := range map[Kind]int{NoSuchName: 10, NoRoute: 20, Failed: 24, Refused: 30, Filtered: 32, MTUBlackHole: 40, NotHTTP: 47, SYNLoss: 50, DelayedACK: 55, TimeWait: 60, NoKeepalive: 0} {
+		g.Expect(kind.ExitStatus()).To(Equal(status), "%s", kind)
+	}
+	of := func(findings ...Finding) int { return (&Report{Findings: findings}).ExitStatus() }
+	g.Expect(of()).To(Equal(0))
+	g.Expect(of(Finding{Kind: NoKeepalive, Sure: Certain, Advice: true})).To(Equal(0))
+	g.Expect(of(Finding{Kind: CloseWait, Sure: Certain}, Finding{Kind: Loss, Sure: Certain})).To(Equal(Loss.ExitStatus()))
+	g.Expect(of(Finding{Kind: Filtered, Sure: Likely}, Finding{Kind: CloseWait, Sure: Certain})).To(Equal(CloseWait.ExitStatus()))
 }
 
 // TestFewLossesAreNotALossyPath: one of a hundred is by chance, where a path may lose one of a thousand; ten of a thousand are not.

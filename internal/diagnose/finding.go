@@ -12,17 +12,18 @@ type Kind string
 
 // The kinds. docs/tools.md says what evidence each needs.
 const (
-	NameNotResolved  Kind = "name-not-resolved" // the name has no address, or nobody says which
+	NoSuchName       Kind = "no-such-name"      // the name has no address
+	NoResolver       Kind = "no-resolver"       // no resolver says whether it has one
 	NoRoute          Kind = "no-route"          // this machine does not know where to send
 	NoNeighbour      Kind = "no-neighbour"      // the next hop does not answer on its link
 	LocalFirewall    Kind = "local-firewall"    // this machine does not let the SYN out
 	PortsExhausted   Kind = "ports-exhausted"   // this machine has no local port left for the server
+	Failed           Kind = "failed"            // the kernel refused in another way, such as for want of file descriptors; the finding quotes it
 	Refused          Kind = "refused"           // a reset answered the SYN
 	Rejected         Kind = "rejected"          // an ICMP error answered the SYN
 	Filtered         Kind = "filtered"          // nothing answered any SYN
 	AcceptQueueFull  Kind = "accept-queue-full" // the server, on this machine, does not accept what comes
 	SYNQueueFull     Kind = "syn-queue-full"    // the listener, on this machine, has no room for SYNs
-	SYNLoss          Kind = "syn-loss"          // it connected, after SYNs were retransmitted
 	MTUBlackHole     Kind = "mtu-black-hole"    // large packets vanish, small ones do not
 	Unacknowledged   Kind = "unacknowledged"    // it connected, and what was sent then is not acknowledged
 	NotReading       Kind = "not-reading"       // the server's program does not read
@@ -30,15 +31,16 @@ const (
 	ClosedUnanswered Kind = "closed-unanswered" // the server closed the connection in place of an answer
 	Reset            Kind = "reset"             // the server, or a box on the way, reset the connection
 	TLSFailed        Kind = "tls-failed"        // the two sides do not agree on TLS
-	LateAnswer       Kind = "late-answer"       // the server's program takes long
+	NotHTTP          Kind = "not-http"          // the server's answer is no HTTP
+	SYNLoss          Kind = "syn-loss"          // it connected, after SYNs were retransmitted
 	Loss             Kind = "loss"              // the path loses packets
+	LateAnswer       Kind = "late-answer"       // the server's program takes long
 	ZeroWindow       Kind = "zero-window"       // the server's program reads more slowly than the path brings
 	WindowLimited    Kind = "window-limited"    // the server's receive buffer is too small for the path
 	DelayedACK       Kind = "delayed-ack"       // the server's Nagle algorithm waits for this side's delayed ACK
 	TimeWait         Kind = "time-wait"         // this machine has many connections to the server in TIME-WAIT
 	CloseWait        Kind = "close-wait"        // a program of this machine does not close
 	NoKeepalive      Kind = "no-keepalive"      // advice: connections are idle without a keepalive
-	unexpected       Kind = "failed"            // it failed in another way, which the finding quotes
 )
 
 // A Certainty is how sure a finding is.
@@ -54,6 +56,7 @@ const (
 // A Finding is a cause, and what it rests on, in plain words.
 type Finding struct {
 	Kind    Kind       `json:"kind"`
+	Status  int        `json:"exit_status"`      // of its kind, by [ExitStatuses]
 	Address netip.Addr `json:"address,omitzero"` // of the server, where it is about one
 	Sure    Certainty  `json:"sure"`
 	// Advice is a finding that is no fault.
@@ -76,6 +79,7 @@ type Report struct {
 	Hops      []Hop         `json:"hops,omitempty"` // to addresses that did not answer
 	Machine   Machine       `json:"machine"`
 	Findings  []Finding     `json:"findings"`
+	Status    int           `json:"exit_status"` // of a program that found this: see [Report.ExitStatus]
 }
 
 // A Name is what resolving it gave.
@@ -83,7 +87,9 @@ type Name struct {
 	Took     time.Duration `json:"took_ns"`
 	Err      string        `json:"error,omitempty"`
 	NotFound bool          `json:"not_found,omitempty"` // a server says that there is no such name
-	Server   string        `json:"server,omitempty"`
+	// Misbehaves: a server answers, and its answer is neither an address nor that there is none (SERVFAIL, REFUSED, nonsense).
+	Misbehaves bool   `json:"misbehaves,omitempty"`
+	Server     string `json:"server,omitempty"`
 }
 
 // Faults are the findings that are no advice.

@@ -38,28 +38,35 @@ type judgement struct {
 	before   string // what came of what was asked before it failed
 }
 
-func (j *judgement) find(f Finding) { j.findings = append(j.findings, f) }
+func (j *judgement) find(f Finding) {
+	f.Status = f.Kind.ExitStatus()
+	j.findings = append(j.findings, f)
+}
 
 func (j *judgement) found(kinds ...Kind) bool {
 	return slices.ContainsFunc(j.findings, func(f Finding) bool { return slices.Contains(kinds, f.Kind) })
 }
 
 func (j *judgement) name() {
-	switch n := j.Name; {
+	n := j.Name
+	f := Finding{Sure: Certain, Tried: "resolve " + j.Options.Host, Seen: n.Err}
+	f.Next = "Look at /etc/resolv.conf and at the way to the server there; try an address in place of the name."
+	switch {
 	case n.Err == "":
+		return
 	case n.NotFound && n.Server == "":
-		j.find(Finding{Kind: NameNotResolved, Sure: Certain, Tried: "resolve " + j.Options.Host, Seen: n.Err,
-			Means: "No DNS server was asked, and this machine's own list does not have the name.",
-			Next:  "Look at /etc/hosts, and at the line hosts of /etc/nsswitch.conf: without dns there, no DNS server is asked."})
+		f.Kind, f.Means = NoSuchName, "No DNS server was asked, and this machine's own list does not have the name."
+		f.Next = "Look at /etc/hosts, and at the line hosts of /etc/nsswitch.conf: without dns there, no DNS server is asked."
 	case n.NotFound:
-		j.find(Finding{Kind: NameNotResolved, Sure: Certain, Tried: "resolve " + j.Options.Host, Seen: n.Err,
-			Means: "There is no such name, or it has no address of that family.",
-			Next:  "Look at the spelling and at the search list (/etc/resolv.conf); ask another resolver: dig " + j.Options.Host + " @9.9.9.9."})
+		f.Kind, f.Means = NoSuchName, "There is no such name, or it has no address of that family."
+		f.Next = "Look at the spelling and at the search list (/etc/resolv.conf); ask another resolver: dig " + j.Options.Host + " @9.9.9.9."
+	case n.Misbehaves:
+		f.Kind, f.Means = NoResolver, "The resolver answers that it cannot say: it does not reach the servers of that domain, or does not believe them (DNSSEC), or refuses this client."
+		f.Next = "The resolver's log. Ask another one: dig " + j.Options.Host + " @9.9.9.9."
 	default:
-		j.find(Finding{Kind: NameNotResolved, Sure: Certain, Tried: "resolve " + j.Options.Host, Seen: n.Err,
-			Means: "No resolver has answered: whether there is such a name is not known.",
-			Next:  "Look at /etc/resolv.conf and at the way to the server there; try an address in place of the name."})
+		f.Kind, f.Means = NoResolver, "No resolver has answered: whether there is such a name is not known."
 	}
+	j.find(f)
 }
 
 // pileUps judges the connections of other programs of this machine.

@@ -27,6 +27,8 @@ func (j *judgement) asking() {
 		return // what was lost, and what came late, was too large
 	case last.timedOut():
 		j.unanswered(f, last)
+	case last.gaveUp():
+		j.givenUp(f, last)
 	case last.Err != "" && last.Phase != "connect":
 		j.ended(f, last)
 	case j.late():
@@ -78,6 +80,15 @@ func (j *judgement) unanswered(f Finding, a Attempt) {
 	j.find(f)
 }
 
+// givenUp: this machine's TCP has retransmitted for so long that it ended the connection.
+func (j *judgement) givenUp(f Finding, a Attempt) {
+	f.Kind = Unacknowledged
+	f.Seen = fmt.Sprintf("%s: after %s of retransmissions this machine ended the connection (%s)%s", phase(a.Sample), short(a.Took), a.Errno, j.before)
+	f.Means = "Since the handshake nothing comes through: the way broke just then, or a box on it lets handshakes pass and no data."
+	f.Next = "Try again, and another port. A capture at both ends shows where the segments end: tcplab analyze."
+	j.find(f)
+}
+
 // ended: the connection ended in place of an answer.
 func (j *judgement) ended(f Finding, a Attempt) {
 	f.Seen = fmt.Sprintf("%s: %s", phase(a.Sample), a.Err)
@@ -92,8 +103,11 @@ func (j *judgement) ended(f Finding, a Attempt) {
 		f.Kind, f.Means = TLSFailed, "TCP works. The server does not speak TLS there, or the two sides do not agree, or the certificate is not to be trusted."
 		f.Next = fmt.Sprintf("openssl s_client -connect %s -servername %s; --insecure goes on without a certificate that is trusted.",
 			netip.AddrPortFrom(a.To, j.Options.Port), j.Options.Host)
+	case a.Errno != "":
+		f.Kind, f.Means, f.Next = Failed, "It connected, and then this machine's kernel refused.", "read(2), write(2) and tcp(7) have the errno."
 	default:
-		f.Kind, f.Means, f.Next = unexpected, "It connected, and then failed.", "The message says what the server's program, or the kernel, did not like."
+		f.Kind, f.Means = NotHTTP, "TCP works. What the server answers is not what was asked for: it is no HTTP server, or one that expects TLS."
+		f.Next = "What does listen there? --wait and --send show whether it answers at all; --tls asks over TLS."
 	}
 	f.Seen += j.before
 	j.find(f)

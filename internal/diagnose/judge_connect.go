@@ -20,12 +20,15 @@ func (j *judgement) connecting(address netip.Addr) {
 		}
 	}
 	for _, a := range failed {
-		f, known := j.failure(a, len(failed), len(failed)+len(good))
+		f := j.failure(a, len(failed), len(failed)+len(good))
 		if a.silent() && len(good) > 0 && f.Kind == Filtered {
 			continue // other SYNs were answered
 		}
 		f.Address = address
-		if !known || !slices.ContainsFunc(j.findings, func(g Finding) bool { return g.Kind == f.Kind && g.Address == address }) {
+		same := func(g Finding) bool {
+			return g.Kind == f.Kind && g.Address == address && (g.Kind != Failed || g.Seen == f.Seen)
+		}
+		if !slices.ContainsFunc(j.findings, same) {
 			j.find(f)
 		}
 	}
@@ -33,7 +36,7 @@ func (j *judgement) connecting(address netip.Addr) {
 }
 
 // failure says why a connect(2) failed, one of so many.
-func (j *judgement) failure(a Attempt, failed, all int) (f Finding, known bool) {
+func (j *judgement) failure(a Attempt, failed, all int) (f Finding) {
 	to := netip.AddrPortFrom(a.To, j.Options.Port)
 	f = Finding{Sure: Certain, Tried: fmt.Sprintf("connect to %s, %s", to, times(all))}
 	seen := func(what string) {
@@ -75,10 +78,9 @@ func (j *judgement) failure(a Attempt, failed, all int) (f Finding, known bool) 
 		j.silence(&f, a, seen)
 	default:
 		seen(a.Err)
-		f.Kind, f.Means, f.Next = unexpected, "connect(2) failed.", "connect(2) and tcp(7) have the errno."
-		return f, false
+		f.Kind, f.Means, f.Next = Failed, "The kernel did not even try.", "socket(2), connect(2) and tcp(7) have the errno: limits of this process (ulimit -n), or of this machine."
 	}
-	return f, true
+	return f
 }
 
 // silence tells why nobody answers: the listener, this machine's firewall, or what is on the way.

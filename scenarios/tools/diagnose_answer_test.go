@@ -107,6 +107,15 @@ var _ = Describe("diagnose: the server's program:", func() {
 		Expect(f.Seen).To(ContainSubstring("does not look like a TLS handshake"))
 	})
 
+	It("does not speak HTTP", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt)
+		odd(lab, path.Server(), oddServer{Kind: greeting})
+		f := expectOnly(diagnosed(lab, path.Client(), path.Server(), diagnose.Options{HTTP: "/"}), diagnose.NotHTTP)
+		Expect(f.Seen).To(ContainSubstring("malformed HTTP"))
+		Expect(path.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
+	})
+
 	It("writes in pieces, with Nagle's algorithm", Label("quick", "netem", "rfc1122"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
@@ -197,7 +206,23 @@ var _ = Describe("diagnose: the path:", func() {
 		Expect(lost.Count().Acted).To(BeNumerically(">", 0))
 		Expect(path.Server().Counters()["TcpPassiveOpens"]).To(BeNumerically(">", 0))
 	})
+
+	It("lets a handshake pass, and this machine gives up first (tcp_retries2)", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		path := lab.Path(rtt, harness.ClientSysctls(netns.IPv4("tcp_retries2", 3)))
+		web(lab, path.Server(), webServer{Bytes: 100})
+		lost := path.ToServer.Rule(rules.Drop(rules.Data))
+		report := diagnosed(lab, path.Client(), path.Server(), diagnose.Options{})
+		f := expectOnly(report, diagnose.Unacknowledged)
+		Expect(f.Seen).To(ContainSubstring("ETIMEDOUT"))
+		Expect(lost.Count().Acted).To(BeNumerically(">", 0))
+		end := path.Client().Oracle().Blackhole(oracle.Flow{RTT: oracle.Between(rtt, rtt+programDelay)}).End
+		lab.Measure("given up after", last(report.Attempts).Took, end.Plus(oracle.Between(rtt, rtt+programDelay)), "tcp_retries2, and the handshake")
+		Expect(path.Client().Counters()).To(HaveGrown("TcpExtTCPAbortOnTimeout", 1))
+	})
 })
+
+func last[T any](list []T) T { return list[len(list)-1] }
 
 var _ = Describe("diagnose: the window:", func() {
 	It("closes again and again, as the server reads slowly", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {

@@ -140,13 +140,17 @@ var _ = Describe("diagnose: it does not connect:", func() {
 		Expect(path.Client().Counters()).To(HaveCounters{"TcpActiveOpens": ports})
 	})
 
-	It("a name that this machine's list does not have", Label("quick", "netem", "linux"), func(ctx SpecContext) {
+	It("refused by this machine's kernel in another way: the process has no file descriptor left", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
-		report := diagnosed(lab, path.Client(), path.Server(), diagnose.Options{Host: "no-such-name.invalid"}) // RFC 6761, 6.4
-		f := expectOnly(report, diagnose.NameNotResolved)
-		Expect(f.Means).To(ContainSubstring("No DNS server was asked"))
-		Expect(report.Attempts).To(BeEmpty())
+		web(lab, path.Server(), webServer{})
+		wire := lab.Capture(path.Client())
+		o := diagnose.Options{Host: path.Server().IP().String(), Port: port}
+		report, err := diagnosingWithoutFiles.Value(lab.Start(path.Client(), diagnosingWithoutFiles.With(o)).Wait())
+		Expect(err).NotTo(HaveOccurred())
+		f := expectOnly(report, diagnose.Failed)
+		Expect(f.Seen).To(ContainSubstring("EMFILE"))
+		Expect(wire.Stop().Segments()).To(BeEmpty())
 	})
 
 	It("on the server's machine: its accept queue is full", Label("quick", "netem", "linux"), func(ctx SpecContext) {

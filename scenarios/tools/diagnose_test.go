@@ -1,9 +1,13 @@
 package tools
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"strconv"
+	"syscall"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -52,6 +56,52 @@ func (w *stringWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// exitStatuses are what tcplab diagnose exits with, as docs/tools.md says to scripts. Advice is no failure.
+var exitStatuses = map[diagnose.Kind]int{
+	diagnose.NoSuchName: 10, diagnose.NoResolver: 11,
+	diagnose.NoRoute: 20, diagnose.NoNeighbour: 21, diagnose.LocalFirewall: 22, diagnose.PortsExhausted: 23, diagnose.Failed: 24,
+	diagnose.Refused: 30, diagnose.Rejected: 31, diagnose.Filtered: 32, diagnose.AcceptQueueFull: 33, diagnose.SYNQueueFull: 34,
+	diagnose.MTUBlackHole: 40, diagnose.Unacknowledged: 41, diagnose.NotReading: 42, diagnose.SilentServer: 43, diagnose.ClosedUnanswered: 44,
+	diagnose.Reset: 45, diagnose.TLSFailed: 46, diagnose.NotHTTP: 47,
+	diagnose.SYNLoss: 50, diagnose.Loss: 51, diagnose.LateAnswer: 52, diagnose.ZeroWindow: 53, diagnose.WindowLimited: 54, diagnose.DelayedACK: 55,
+	diagnose.TimeWait: 60, diagnose.CloseWait: 61,
+	diagnose.NoKeepalive: 0,
+}
+
+// diagnosingWithoutFiles is the same in a process that may open no further file.
+var diagnosingWithoutFiles = peers.Func("diagnose-without-files", func(t *peers.Task, o diagnose.Options) (*diagnose.Report, error) {
+	if err := t.Ready(nil); err != nil {
+		return nil, err
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return nil, err
+	}
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return nil, err
+	}
+	least := 0 // above all that are open
+	for _, file := range open {
+		if fd, err := strconv.Atoi(file.Name()); err == nil {
+			least = max(least, fd)
+		}
+	}
+	less := limit
+	less.Cur = uint64(least) // the greatest was of the directory itself, and is free again
+	for fd := range least {
+		if _, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err != nil {
+			less.Cur = uint64(fd) // of a lower number that is free
+			break
+		}
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &less); err != nil {
+		return nil, err
+	}
+	report, err := diagnose.Run(t.Context(), o, nil)
+	return report, errors.Join(err, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+})
+
 // expectOnly expects one finding, and returns it.
 func expectOnly(report *diagnose.Report, kind diagnose.Kind) diagnose.Finding {
 	GinkgoHelper()
@@ -61,6 +111,8 @@ func expectOnly(report *diagnose.Report, kind diagnose.Kind) diagnose.Finding {
 	}
 	Expect(kinds).To(Equal([]diagnose.Kind{kind}), reportText{report}.String())
 	f := report.Findings[0]
+	Expect(f.Status).To(Equal(exitStatuses[kind]))
+	Expect(report.Status).To(Equal(f.Status), "the program's exit status")
 	for _, said := range []string{f.Tried, f.Seen, f.Means, f.Next, string(f.Sure)} {
 		Expect(said).NotTo(BeEmpty())
 	}
