@@ -135,6 +135,7 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 			{a.Path(), "--matrix", "(?s)(?P<row>t)(?P<column>.*)"}, {a.Path(), b.Path(), "--format", "html"}, {a.Path(), "--format", "html", "-o", "-"},
 			{capture}, {capture, "--format", "json"}, {a.Path(), "--format", "html", "-o", dangling + "/x"}},
 		"show":   {{a.Path(), "."}, {a.Path(), hostile}, {a.Path(), "(" + hostile}, {dangling, "x"}, {capture}, {capture, "--connection", "9"}, {hostile}},
+		"plot":   {{a.Path(), ".", "-o", "x.svg"}, {a.Path(), hostile, "-o", "x.svg"}, {capture, "-o", hostile}, {capture, "-o", "x.pdf"}, {capture, "--what", hostile, "-o", "x.svg"}, {capture, "-o", dangling + "/x.svg"}},
 		"decode": {{capture, "--frame", "1"}, {capture, "--frame", "9"}, {dangling, "--frame", "1"}, {capture, "--frame", "1", "--json"}},
 		"probe":  {{hostile}, {hostile + ":1", "-n", "1"}, {"127.0.0.1:" + hostile}, {"127.0.0.1:1", "--send", hostile}, {"127.0.0.1:1", "--http", hostile}},
 		"watch":  {{"--filter", hostile, "-n", "1"}, {"--state", hostile}, {"--sort", hostile}, {"--namespace", hostile}, {"-n", "1", "--json"}},
