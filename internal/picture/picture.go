@@ -30,8 +30,9 @@ type Picture struct {
 
 // A Capture is one of the files that packets are from.
 type Capture struct {
-	File  string // its path, as the record has it
-	Notes []string
+	File    string // its path, as the record has it
+	Notes   []string
+	Damaged bool // it could not be read to its end, as Notes say
 }
 
 // A Place is where packets were seen: an interface of a capture.

@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Columns    int  // of the terminal; 0 is 100
 	Connection int  // of the picture
+	View       int  // of the connection: where it was captured, 0 is the sender's side
 	Around     int  // a frame, to show the ladder around; 0: from its beginning
 	All        bool // all of the ladder, and nothing folded
 	Colour     bool
@@ -75,6 +76,22 @@ func Capture(out io.Writer, name string, p *picture.Picture, o Options) error {
 	w := newWriter(p, o)
 	w.line("%s", text.Printable(name))
 	return w.pictures(out)
+}
+
+// Ladder shows the ladder of one connection, and nothing else.
+func Ladder(out io.Writer, p *picture.Picture, o Options) error {
+	w := newWriter(p, o)
+	w.ladder()
+	_, err := io.WriteString(out, w.String())
+	return err
+}
+
+// Plots shows the plots of one connection, and nothing else.
+func Plots(out io.Writer, p *picture.Picture, o Options) error {
+	w := newWriter(p, o)
+	w.plots(&p.Connections[o.Connection])
+	_, err := io.WriteString(out, w.String())
+	return err
 }
 
 func newWriter(p *picture.Picture, o Options) *writer {
@@ -163,7 +180,7 @@ func (w *writer) findings(k *picture.Connection) {
 // plots are of what there is: windows, round trips, goodput, queues.
 func (w *writer) plots(k *picture.Connection) {
 	var all []picture.Series
-	for _, s := range w.SeriesOf(w.Connection, k.Views[0].Place, k.Busier()) {
+	for _, s := range w.SeriesOf(w.Connection, k.Views[w.View].Place, k.Busier()) {
 		if slices.Contains([]string{picture.SeriesRTT, "goodput", "cwnd", "queue"}, s.Name) {
 			all = append(all, s)
 		}
@@ -237,7 +254,7 @@ func counted(n int, what string) string {
 
 // ladder has a line for each packet.
 func (w *writer) ladder() {
-	arrows := w.Ladder(w.Connection, w.Connections[w.Connection].Views[0].Place)
+	arrows := w.Ladder(w.Connection, w.Connections[w.Connection].Views[w.View].Place)
 	names := w.Picture.Columns(w.Connection)
 	var rows []picture.Row
 	if w.All {
