@@ -284,6 +284,8 @@ func (p *Picture) finish() {
 	for i := range p.Connections {
 		p.orderViews(&p.Connections[i])
 	}
+	p.timers()
+	p.states()
 	p.roundTrips()
 	p.goodput()
 	for _, s := range p.Series {

@@ -96,7 +96,7 @@ function steps(content) {
   return h('section', {},
     content.steps?.length ? h('details', {}, h('summary', {}, `${t('dashed')} (${content.steps.length})`), table([t('time'), t('end'), t('change')], content.steps.map((/** @type {any} */ x) => [moment(x.At), x.End, x.Text]))) : null,
     content.bands?.length ? h('details', {}, h('summary', {}, `${t('bands')} (${content.bands.length})`), table([t('time'), '', t('connection'), '', t('value')],
-      content.bands.slice(0, 500).map((/** @type {any} */ b) => [`${moment(b.From)} – ${moment(b.To)}`, b.FromServer ? t('server') : t('client'), `#${b.Connection}`, b.Name, b.Value]))) : null);
+      content.bands.slice(0, 500).map((/** @type {any} */ b) => [`${moment(b.From)} – ${moment(b.To)}`, b.FromServer ? t('server') : t('client'), `#${b.Connection}`, b.Name, (b.State || b.Value) + (b.Inferred ? ` (${t('inferred')})` : '')]))) : null);
 }
 
 /** The worst first. @param {any} scenario @param {number} chosen */

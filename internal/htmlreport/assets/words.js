@@ -27,6 +27,7 @@ const words = {
     plots: 'Over time', cwnd: 'Congestion window', rttPlot: 'Round trips', goodput: 'Goodput and pacing', queue: 'Queue', flight: 'In flight, by the capture', gains: 'Gains',
     print: 'Print', tooOld: 'This browser is too old: it has no DecompressionStream. Firefox 113, Chrome 80 or Safari 16.4 have it.', seen: 'seen',
     bytesSent: 'Bytes', retransmissions: 'Retransmissions', finding: 'Findings', failure: 'Failure', reason: 'Reason', noteNotDrawn: 'Notes on the evidence',
+    timer: 'Timer', timerFired: '{0} timer fired', inferred: 'by the packets', notesHelp: 'Beside a lifeline: ■ the state that its socket enters, ◷ a timer that fired.', inferredHelp: 'States in italics follow from the packets; the others the kernel has told.',
     bands: 'States', checksTitle: 'Metrics and checks', dashed: 'Steps of links',
   },
   zh: {
@@ -54,6 +55,7 @@ const words = {
     plots: '随时间变化', cwnd: '拥塞窗口', rttPlot: '往返时间', goodput: '有效吞吐量与发送节奏', queue: '队列', flight: '在途字节（按抓包）', gains: '增益',
     print: '打印', tooOld: '浏览器版本过旧，没有 DecompressionStream。需要 Firefox 113、Chrome 80 或 Safari 16.4 以上。', seen: '所见',
     bytesSent: '字节', retransmissions: '重传', finding: '诊断', failure: '失败信息', reason: '原因', noteNotDrawn: '关于证据的说明',
+    timer: '定时器', timerFired: '{0} 定时器到期', inferred: '由数据包推断', notesHelp: '生命线旁：■ 套接字进入的状态，◷ 到期的定时器。', inferredHelp: '斜体的状态由数据包推断，其余由内核报告。',
     bands: '状态', checksTitle: '指标与检查', dashed: '链路变化',
   },
 };
@@ -70,6 +72,9 @@ const chineseSeries = {
   "BBR's min RTT": 'BBR 最小 RTT', 'pacing gain': '节奏增益', queue: '队列', segments: '段', bytes: '字节', packets: '包',
 };
 
+/** Timers in Chinese, by their English names; RTO and TLP are called so. @type {Record<string, string>} */
+const chineseTimers = { persist: '坚持（零窗口探测）', 'keep-alive': '保活' };
+
 let currentLanguage = 'en';
 
 /**
@@ -84,6 +89,9 @@ function t(key, ...values) {
 
 /** @param {string} name */
 function causeText(name) { return currentLanguage === 'zh' ? chineseCauses[name] ?? name : name; }
+
+/** @param {string} name */
+function timerText(name) { return currentLanguage === 'zh' ? chineseTimers[name] ?? name : name; }
 
 /** @param {string} name */
 function seriesName(name) { return currentLanguage === 'zh' ? chineseSeries[name] ?? name : name; }
