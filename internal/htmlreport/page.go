@@ -30,7 +30,7 @@ var assets embed.FS
 
 // scripts are what the page runs, in this order: later ones use what earlier ones declare.
 var scripts = []string{
-	"codec.js", "words.js", "state.js", "dom.js", "figures.js", "overview.js", "sequence.js", "plots.js", "ladder.js", "packet.js", "scenario.js", "main.js",
+	"codec.js", "words.js", "findings.js", "state.js", "dom.js", "figures.js", "overview.js", "sequence.js", "plots.js", "ladder.js", "packet.js", "scenario.js", "main.js",
 }
 
 // DefaultSize is how many bytes a page has at most, unless its scenarios need more without their packets.

@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs';
 import { createContext, runInContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 
-const names = ['codec', 'words', 'state', 'dom', 'figures', 'overview', 'sequence', 'ladder', 'packet'];
-const wanted = 'parseBlock, packetsOf, fieldsOf, unpack, nextSeq, words, t, parseState, formatState, duration, digits, quantity, expected, barOf, filterEntries, sequenceOf,'
+const names = ['codec', 'words', 'findings', 'state', 'dom', 'figures', 'overview', 'sequence', 'ladder', 'packet'];
+const wanted = 'findingWords, findingText, setLanguage: (l) => { currentLanguage = l; }, parseBlock, packetsOf, fieldsOf, unpack, nextSeq, words, t, parseState, formatState, duration, digits, quantity, expected, barOf, filterEntries, sequenceOf,'
   + ' nearestMark, arrowsOf, notesOf, foldArrows, layOut, neighbours, shellWord, flagText';
 const context = createContext({ URLSearchParams, TextDecoder, TextEncoder, DecompressionStream, Blob, Response, atob, Uint8Array, DataView, console });
 const source = names.map((n) => readFileSync(new URL(`../assets/${n}.js`, import.meta.url), 'utf8')).join('\n');
@@ -97,6 +97,31 @@ test('both languages have the same words', () => {
     const places = (s) => (s.match(/\{\d\}/g) || []).sort().join();
     assert.equal(places(page.words.zh[key]), places(text), key);
   }
+});
+
+test('every kind of finding of package analysis has a title and its meaning in both languages, and no other is there', () => {
+  const source = readFileSync(new URL('../../../harness/analysis/finding.go', import.meta.url), 'utf8');
+  const kinds = [...source.matchAll(/FindingKind = "([a-z-]+)"/g)].map((m) => m[1]);
+  assert.ok(kinds.length > 20);
+  assert.deepEqual(Object.keys(page.findingWords).sort(), [...kinds].sort());
+  for (const [kind, words] of Object.entries(page.findingWords)) {
+    assert.ok(words.en.length > 5, kind);
+    for (const part of ['title', 'seen', 'cause', 'next']) {
+      assert.match(words.zh[part], /\p{Script=Han}/u, `${kind}: ${part}`);
+      for (const [, place] of words.zh[part].matchAll(/\{(\w+)\}/g)) assert.ok(['host', 'other', 'count', 'percent', 'closed', 'stalled'].includes(place), `${kind}: {${place}}`);
+    }
+  }
+});
+
+test("a finding's numbers are in its text, in both languages", () => {
+  const f = { kind: 'lossy-link', host: '10.0.0.1:5', count: 2, seen: 'seen', cause: 'cause', next: 'next' };
+  const connection = { client: '10.0.0.1:5', server: '10.0.0.2:80' }, view = { client: { data_segments: 14, stalled_ns: 3e8 }, server: {} };
+  assert.deepEqual(plain(page.findingText(f, connection, view)), { title: 'Segments were lost', seen: 'seen', cause: 'cause', next: 'next', original: true });
+  page.setLanguage('zh');
+  assert.equal(page.findingText(f, connection, view).seen, '客户端重传了 2 个段，占带数据段的 14.29 %；等待超时共 300 ms。');
+  assert.equal(page.findingText({ ...f, kind: 'closed-window', host: connection.server }, connection, { ...view, server: { window_closed_ns: 2e9 } }).seen, '服务器的接收窗口总共关闭了 2 s（2 帧）。');
+  assert.equal(page.findingText({ ...f, kind: 'new-kind' }, connection, view).title, 'new-kind');
+  page.setLanguage('en');
 });
 
 test('every word that a script asks for is there, and every one is asked for', () => {
