@@ -23,6 +23,7 @@ func newAnalyze() *cobra.Command {
 	var hosts []string
 	var ports []uint
 	follow, asHex := -1, false
+	var draw drawn
 	command := &cobra.Command{
 		Use:   "analyze FILE... | --interface NAME",
 		Short: "Say what happened in a packet capture, and why",
@@ -44,6 +45,8 @@ packet socket is open, root's privileges are given up for those of the user who 
   tcplab analyze capture.pcapng --host 192.0.2.7 --from 10s --to 20s
   tcplab analyze capture.pcapng --stream 3 --frames
   tcplab analyze capture.pcapng --follow 3
+  tcplab analyze capture.pcapng --stream 3 --plot --ladder
+  tcplab analyze capture.pcapng --series csv >series.csv
   tcplab analyze --json capture.pcapng | jq '.files[].conversations[].findings'
   sudo tcplab analyze --interface eth0 --duration 30s --filter 'tcp port 443 or icmp'`,
 		Args: func(command *cobra.Command, args []string) error {
@@ -64,6 +67,10 @@ packet socket is open, root's privileges are given up for those of the user who 
 			}
 			if command.Flags().Changed("follow") {
 				return followAll(command, args, follow, asHex, asJSON)
+			}
+			if draw.wanted() {
+				choice.Findings = findingsOnly
+				return draw.all(command, args, choice, all)
 			}
 			// The text counts the others, in JSON only conversations with findings are of use then.
 			choice.Findings = findingsOnly && asJSON
@@ -121,6 +128,17 @@ packet socket is open, root's privileges are given up for those of the user who 
 	flags.BoolVar(&choice.Frames, "frames", false, "list each frame with Wireshark's marks and the cause of a retransmission (with --json: as frames)")
 	flags.IntVar(&follow, "follow", -1, "print what the programs said in the conversation of that number, in order and once, and nothing else")
 	flags.BoolVar(&asHex, "hex", false, "with --follow: print bytes in hexadecimal, too")
+	flags.BoolVar(&draw.ladder, "ladder", false, "draw each conversation's packets as a ladder, instead of text")
+	flags.BoolVar(&draw.plot, "plot", false, "draw each conversation's round trips and goodput, instead of text")
+	flags.IntVar(&draw.around, "around", 0, "with --ladder: show it around a frame")
+	flags.StringVar(&draw.series, "series", "", "print values over time for other programs, as csv or json: in flight, round trips, window, throughput")
+	for _, other := range []string{"json", "frames", "follow", "interface"} {
+		for _, mine := range []string{"ladder", "plot", "around", "series"} {
+			command.MarkFlagsMutuallyExclusive(mine, other)
+		}
+	}
+	command.MarkFlagsMutuallyExclusive("series", "ladder")
+	command.MarkFlagsMutuallyExclusive("series", "plot")
 	command.MarkFlagsMutuallyExclusive("follow", "findings")
 	command.MarkFlagsMutuallyExclusive("follow", "interface") // whose packets are not captured whole
 	command.MarkFlagsMutuallyExclusive("follow", "frames")

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/internal/htmlreport"
@@ -79,7 +80,7 @@ It exits with 0 if the report is written, whatever came of the run.`,
 				if format == htmlFormat && output == "" {
 					output = filepath.Join(args[0], "report.html")
 				}
-				return writeTo(command.OutOrStdout(), output, func(w io.Writer) error { return reporter(w, report) })
+				return writeTo(command.OutOrStdout(), "report", output, func(w io.Writer) error { return reporter(w, report) })
 			}
 			table, err := results.NewMatrix(report, pattern)
 			if err != nil {
@@ -129,17 +130,17 @@ func reportCaptures(out io.Writer, files []string, output string) error {
 		name := filepath.Base(files[0])
 		output = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), filepath.Ext(strings.TrimSuffix(name, ".gz"))) + ".html"
 	}
-	return writeTo(out, output, func(w io.Writer) error { return htmlreport.WriteCapture(w, files, htmlreport.Options{}) })
+	return writeTo(out, "report", output, func(w io.Writer) error { return htmlreport.WriteCapture(w, files, htmlreport.Options{}) })
 }
 
-// writeTo writes a file, whole or not at all, and says so; without a name it is standard output.
-func writeTo(out io.Writer, path string, write func(io.Writer) error) error {
+// writeTo writes a file of a kind, whole or not at all, and says so; without a name it is standard output.
+func writeTo(out io.Writer, what, path string, write func(io.Writer) error) error {
 	if path == "" {
 		path = standardOutput
 	}
 	size, err := writeWhole(out, path, write)
 	if err == nil && path != standardOutput {
-		fmt.Fprintf(out, "report: %s (%.1f MB)\n", text.Printable(relative(path)), float64(size)/1e6)
+		fmt.Fprintf(out, "%s: %s (%s)\n", what, text.Printable(relative(path)), humanize.Bytes(uint64(size))) //nolint:gosec // a length
 	}
 	return err
 }

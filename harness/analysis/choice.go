@@ -42,8 +42,8 @@ func (c *Choice) isAll() bool {
 	return len(c.Streams)+len(c.Hosts)+len(c.Ports) == 0 && c.From == 0 && c.To == 0 && !c.Findings && c.Most == 0
 }
 
-// has reports whether a conversation is chosen.
-func (c *Choice) has(x *Conversation) bool {
+// Has reports whether a conversation is chosen.
+func (c *Choice) Has(x *Conversation) bool {
 	a, b := x.Client.Addr, x.Server.Addr
 	host := func(h netip.Addr) bool { return h.Unmap() == a.Addr().Unmap() || h.Unmap() == b.Addr().Unmap() }
 	port := func(p uint16) bool { return p == a.Port() || p == b.Port() }

@@ -98,7 +98,7 @@ func (r *Report) read(from *Reader, choice Choice, events []KernelEvent, each fu
 	r.File = from.name
 	r.chosen = newOverview()
 	b := newBuilder(events, func(c *Conversation) {
-		if !choice.has(c) {
+		if !choice.Has(c) {
 			return
 		}
 		r.chosen.add(c)

@@ -30,7 +30,7 @@ var assets embed.FS
 
 // scripts are what the page runs, in this order: later ones use what earlier ones declare.
 var scripts = []string{
-	"codec.js", "words.js", "state.js", "dom.js", "figures.js", "overview.js", "sequence.js", "plots.js", "ladder.js", "packet.js", "scenario.js", "main.js",
+	"codec.js", "words.js", "findings.js", "state.js", "dom.js", "figures.js", "overview.js", "sequence.js", "plots.js", "ladder.js", "packet.js", "scenario.js", "main.js",
 }
 
 // DefaultSize is how many bytes a page has at most, unless its scenarios need more without their packets.
@@ -237,14 +237,36 @@ func entryOf(r *results.Record, origin, block int) entry {
 	return e
 }
 
-// command is what runs a scenario again.
+// defaultMIPS is how fast a guest is unless --mips says otherwise: as vm.DefaultMIPS.
+const defaultMIPS = 500
+
+// command is what runs a scenario again, for the same bytes. What ran in one guest with others runs with them again, in their order: each
+// can build on what those before it have left.
 func command(r *results.Record) string {
-	words := []string{"tcplab", "run", quote(r.Suite), "--focus", quote("^" + regexp.QuoteMeta(r.Suite+" "+r.Scenario) + "$"), "--seed", fmt.Sprint(r.Seed)}
+	together := r.Together
+	if len(together) == 0 {
+		together = []string{r.Scenario}
+	}
+	names := make([]string, len(together))
+	for i, scenario := range together {
+		names[i] = regexp.QuoteMeta(r.Suite + " " + scenario)
+	}
+	focus := "^" + names[0] + "$"
+	if len(names) > 1 {
+		focus = "^(" + strings.Join(names, "|") + ")$"
+	}
+	words := []string{"tcplab", "run", quote(r.Suite), "--focus", quote(focus), "--seed", fmt.Sprint(r.Seed)}
 	switch {
 	case r.Clock == results.ClockReal:
 		words = append(words, "--clock", results.ClockReal)
 	case r.Kernel.Release != "":
 		words = append(words, "--clock", results.ClockVirtual, "--kernel", quote(r.Kernel.Release))
+		if len(names) > 1 {
+			words = append(words, "--share", fmt.Sprint(len(names)))
+		}
+		if r.Inputs.MIPS != 0 && r.Inputs.MIPS != defaultMIPS {
+			words = append(words, "--mips", fmt.Sprint(r.Inputs.MIPS))
+		}
 	}
 	if r.IPv6 {
 		words = append(words, "--ipv6")
@@ -323,7 +345,7 @@ func each(parts []*part, do func(*part) error) error {
 	return errors.Join(errs...)
 }
 
-// names are Wireshark's names of marks, by their bits, and those of causes.
+// names are Wireshark's names of marks, by their bits, and those of causes and timers.
 func names() map[string]any {
 	var marks, causes []string
 	for bit := range 16 {
@@ -332,7 +354,11 @@ func names() map[string]any {
 	for cause := analysis.CauseSYN; cause <= analysis.CauseUnknown; cause++ {
 		causes = append(causes, cause.String())
 	}
-	return map[string]any{"marks": marks, "causes": causes}
+	var timers []string
+	for timer := picture.TimerNone; timer <= picture.TimerKeepAlive; timer++ {
+		timers = append(timers, timer.String())
+	}
+	return map[string]any{"marks": marks, "causes": causes, "timers": timers}
 }
 
 // writePage writes the page.

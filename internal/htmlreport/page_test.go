@@ -17,6 +17,7 @@ import (
 
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/internal/htmlreport/reporttest"
+	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -203,6 +204,14 @@ func TestCommandsAreQuoted(t *testing.T) {
 	want := `tcplab run handshake --focus '^handshake is refused \(RST\)$' --seed 7 --clock virtual --kernel 6.1.0-48-amd64 --ipv6`
 	if got := command(record); got != want {
 		t.Errorf("command is\n%s, want\n%s", got, want)
+	}
+	record.Together, record.Inputs.MIPS, record.IPv6 = []string{"first (1)", "is refused (RST)"}, 250, false
+	want = `tcplab run handshake --focus '^(handshake first \(1\)|handshake is refused \(RST\))$' --seed 7 --clock virtual --kernel 6.1.0-48-amd64 --share 2 --mips 250`
+	if got := command(record); got != want {
+		t.Errorf("command is\n%s, want\n%s", got, want)
+	}
+	if record.Inputs.MIPS = vm.DefaultMIPS; strings.Contains(command(record), "--mips") {
+		t.Error("the command says how fast a guest is anyway")
 	}
 }
 

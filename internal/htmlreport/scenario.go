@@ -94,7 +94,7 @@ func drawing(p *picture.Picture, files []string, d detail) (*block, map[string]a
 	addPackets(b, small)
 	content := map[string]any{
 		"hosts": present(small.Hosts), "places": places(small), "captures": present(small.Captures), "connections": connections(small),
-		"rules": present(small.Rules), "bands": present(small.Bands), "steps": present(small.Steps), "notes": present(small.Notes),
+		"rules": present(small.Rules), "bands": bands(small), "steps": present(small.Steps), "notes": present(small.Notes),
 		"end_ns": small.End, "series": present(addSeries(b, small)), "decoded": decode(small, files, d.decoded),
 	}
 	return b, content
@@ -123,6 +123,9 @@ func places(p *picture.Picture) []placeSummary {
 	return all
 }
 
+// plainBit is set in the column begins of a packet in which there is nothing to look at.
+const plainBit = 2
+
 // addPackets adds a column for each thing that is known of packets. Sequence numbers, acknowledgements and windows are differences
 // to what is expected: most are 0. codec.js has the same rules.
 func addPackets(b *block, p *picture.Picture) {
@@ -130,7 +133,7 @@ func addPackets(b *block, p *picture.Picture) {
 	columns := map[string][]int64{}
 	names := []string{
 		"frame", "at", "place", "connection", "server", "flags", "seq", "ack", "length", "window", "marks", "cause", "inFlight", "rtt", "ecn",
-		"fate", "rule", "sent", "leftOut", "dsack", "sacks",
+		"fate", "rule", "sent", "leftOut", "dsack", "sacks", "begins", "timer",
 	}
 	for _, name := range names {
 		columns[name] = make([]int64, 0, n)
@@ -185,6 +188,9 @@ func addPackets(b *block, p *picture.Picture) {
 		put("leftOut", int64(k.LeftOut))
 		put("dsack", bit(k.DSACK))
 		put("sacks", int64(len(k.SACK)))
+		begins, plain := p.Begins(i)
+		put("begins", int64(begins)|bit(plain)<<plainBit)
+		put("timer", int64(k.Timer))
 		for _, block := range k.SACK {
 			left, right = append(left, int64(block.Left)), append(right, int64(block.Right))
 		}
@@ -195,6 +201,22 @@ func addPackets(b *block, p *picture.Picture) {
 	}
 	b.add("sack.left", left)
 	b.add("sack.right", right)
+}
+
+type bandSummary struct {
+	picture.Band
+	State string `json:",omitempty"` // as RFC 9293 writes it
+}
+
+func bands(p *picture.Picture) []bandSummary {
+	all := make([]bandSummary, len(p.Bands))
+	for i, b := range p.Bands {
+		all[i].Band = b
+		if b.Name == picture.BandState {
+			all[i].State = picture.StateName(b.Value)
+		}
+	}
+	return all
 }
 
 // seriesSummary is a series; its times and values are columns.

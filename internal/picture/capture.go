@@ -17,21 +17,35 @@ const MaxPackets = 500_000
 
 // OfCapture is the picture of a capture that somebody else made: of it is known what it says, and no more.
 func OfCapture(path string) (*Picture, error) {
-	p := &Picture{}
-	if err := p.addCapture(path, filepath.Base(path), nil); err != nil {
+	reader, err := analysis.Open(path)
+	if err != nil {
 		return nil, err
 	}
-	p.finish()
-	return p, nil
+	defer func() { _ = reader.Close() }() // read only: there is nothing that an error could tell
+	return OfReader(reader, filepath.Base(path)), nil
 }
 
-// addCapture adds the packets of a file. If Start is not known, it is when the first packet passed.
+// OfReader is the picture of a capture that is read from elsewhere. What cannot be read of it is in the notes of its Captures.
+func OfReader(reader *analysis.Reader, name string) *Picture {
+	p := &Picture{}
+	p.read(reader, name, nil)
+	p.finish()
+	return p
+}
+
+// addCapture adds the packets of a file.
 func (p *Picture) addCapture(path, name string, events []analysis.KernelEvent) error {
 	reader, err := analysis.Open(path)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = reader.Close() }() // read only: there is nothing that an error could tell
+	p.read(reader, name, events)
+	return nil
+}
+
+// read adds the packets of a capture. If Start is not known, it is when the first packet passed.
+func (p *Picture) read(reader *analysis.Reader, name string, events []analysis.KernelEvent) {
 	c := &captureReader{Picture: p, capture: len(p.Captures), places: map[string]int{}, byNumber: map[int]*stream{}, byFrame: map[int]int{}}
 	report := analysis.AnalyzeEach(reader, func(s *analysis.Classified) {
 		if p.Start.IsZero() {
@@ -42,9 +56,8 @@ func (p *Picture) addCapture(path, name string, events []analysis.KernelEvent) e
 	if c.skipped > 0 {
 		p.Notes = append(p.Notes, fmt.Sprintf("%s: the last %d of %d TCP segments are not drawn", name, c.skipped, c.skipped+c.kept))
 	}
-	p.Captures = append(p.Captures, Capture{File: name, Notes: report.Notes})
+	p.Captures = append(p.Captures, Capture{File: name, Notes: report.Notes, Damaged: report.Damaged})
 	c.finish(report)
-	return nil
 }
 
 // captureReader puts the segments of one capture into a picture.
@@ -271,6 +284,8 @@ func (p *Picture) finish() {
 	for i := range p.Connections {
 		p.orderViews(&p.Connections[i])
 	}
+	p.timers()
+	p.states()
 	p.roundTrips()
 	p.goodput()
 	for _, s := range p.Series {

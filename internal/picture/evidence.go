@@ -239,9 +239,9 @@ func (e *evidence) congestion() {
 	for _, v := range e.events {
 		switch {
 		case v.Kind == "sock/inet_sock_set_state":
-			begin(v, "state", v.New)
+			begin(v, BandState, v.New)
 		case v.Kind == "tcp/tcp_cong_state_set":
-			begin(v, "congestion", v.Congestion)
+			begin(v, BandCongestion, v.Congestion)
 		case v.Kind == "tcp/tcp_probe" && v.Probe != nil:
 			connection, fromServer, found := e.find(v.Local, v.Remote, v.At)
 			if !found {

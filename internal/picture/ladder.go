@@ -12,11 +12,51 @@ type Arrow struct {
 	Packet int // at its sender, or, where that was not captured, where it was seen: index into Packets
 	// From and To are columns of the ladder: indices into the connection's Path, or 0 and 1 for client and server if that is not known.
 	From, To int
+	Seen     []Sight // where it was seen, from its sender on; empty if that is at none of the columns
 	// Fate is Lost or Dropped if it did not get there. End is then the column where it died, or the last where it was seen.
 	Fate Fate
 	End  int
 	// Plain: there is nothing to look at.
 	Plain bool
+}
+
+// A Sight is a packet at a host.
+type Sight struct {
+	Column int
+	Packet int // index into Packets
+}
+
+// Begins is which packets an arrow begins with.
+type Begins uint8
+
+// A packet is in one ladder's arrow at most.
+const (
+	BeginsNone Begins = iota // it is part of the arrow of the packet that was sent
+	BeginsHere               // only where its place is the one that is looked at: its sender was not captured
+	BeginsAlways
+)
+
+// Begins says whether an arrow begins with a packet, and whether there is nothing to look at in it. The page has both for each packet.
+func (p *Picture) Begins(packet int) (begins Begins, plain bool) {
+	k := &p.Packets[packet]
+	_, remarkable := p.event(k)
+	dropped := p.Places[k.Place].Dropped
+	plain = !remarkable && !dropped
+	switch {
+	case k.Sent != None || k.Connection == None:
+		return BeginsNone, plain
+	case dropped:
+		return BeginsAlways, plain
+	}
+	path := p.Connections[k.Connection].Path
+	sender := 0
+	if k.FromServer {
+		sender = len(path) - 1
+	}
+	if len(path) > 0 && p.Places[k.Place].Host == path[sender] {
+		return BeginsAlways, plain
+	}
+	return BeginsHere, plain
 }
 
 // Columns are the names of a ladder's hosts, from the client to the server.
@@ -32,8 +72,9 @@ func (p *Picture) Columns(connection int) []string {
 	return names
 }
 
-// Ladder has an arrow for each packet of a connection, in the order of their times.
-func (p *Picture) Ladder(connection int) []Arrow {
+// Ladder has an arrow for each packet of a connection, in the order of their times. Of packets whose sender was not captured it has
+// those that a place saw.
+func (p *Picture) Ladder(connection, place int) []Arrow {
 	k := &p.Connections[connection]
 	column := make(map[int]int) // of a host
 	for i, host := range k.Path {
@@ -41,37 +82,50 @@ func (p *Picture) Ladder(connection int) []Arrow {
 	}
 	last := max(1, len(k.Path)-1)
 	var arrows []Arrow
-	bySent := map[int]int{}
+	byPacket := map[int]int{}
 	for i := range p.Packets {
 		packet := &p.Packets[i]
-		if packet.Connection != connection {
-			continue
+		begins, plain := BeginsNone, false
+		if packet.Connection == connection {
+			begins, plain = p.Begins(i)
 		}
-		place := &p.Places[packet.Place]
-		here, known := column[place.Host]
-		if n, seen := bySent[packet.Sent]; seen {
-			if place.Dropped {
-				arrows[n].Fate, arrows[n].End, arrows[n].Plain = Dropped, here, false
-			}
+		if begins == BeginsNone || begins == BeginsHere && packet.Place != place {
 			continue
 		}
 		from, to := 0, last
 		if packet.FromServer {
 			from, to = last, 0
 		}
-		if known && here != from && !place.Dropped && packet.Place != k.Views[0].Place {
-			continue // it was not seen at its sender: the first place stands for all
+		a := Arrow{Packet: i, From: from, To: to, End: to, Plain: plain}
+		here, known := column[p.Places[packet.Place].Host]
+		if len(k.Path) == 0 {
+			here, known = from, true
 		}
-		_, remarkable := p.event(packet)
-		a := Arrow{Packet: i, From: from, To: to, End: to, Plain: !remarkable && !place.Dropped}
+		if known {
+			a.Seen = []Sight{{here, i}}
+		}
 		switch {
-		case place.Dropped:
+		case p.Places[packet.Place].Dropped:
 			a.Fate, a.End = Dropped, here
 		case packet.Fate == Lost:
 			a.Fate, a.End = Lost, from
 		}
-		bySent[i] = len(arrows)
+		byPacket[i] = len(arrows)
 		arrows = append(arrows, a)
+	}
+	for i := range p.Packets {
+		packet := &p.Packets[i]
+		n, drawn := byPacket[packet.Sent]
+		if packet.Connection != connection || packet.Sent == None || !drawn {
+			continue
+		}
+		here, known := column[p.Places[packet.Place].Host]
+		switch {
+		case p.Places[packet.Place].Dropped:
+			arrows[n].Fate, arrows[n].End, arrows[n].Plain = Dropped, here, false
+		case known:
+			arrows[n].Seen = append(arrows[n].Seen, Sight{here, i})
+		}
 	}
 	return arrows
 }
@@ -131,4 +185,22 @@ func (k *Packet) Label() string {
 	}
 	fmt.Fprintf(&b, " win %d", k.Window)
 	return b.String()
+}
+
+// Remark is why an arrow is something to look at: why it was sent again, and what became of it; empty if it is not.
+func (p *Picture) Remark(a Arrow) string {
+	packet := &p.Packets[a.Packet]
+	var parts []string
+	if packet.Cause != None {
+		parts = append(parts, "retransmitted: "+analysis.Cause(packet.Cause).String()) //nolint:gosec // one of a few
+	}
+	switch {
+	case packet.Rule != None:
+		parts = append(parts, p.Rules[packet.Rule])
+	case a.Fate == Dropped:
+		parts = append(parts, "dropped")
+	case a.Fate == Lost:
+		parts = append(parts, "lost")
+	}
+	return strings.Join(parts, "; ")
 }

@@ -30,8 +30,9 @@ type Picture struct {
 
 // A Capture is one of the files that packets are from.
 type Capture struct {
-	File  string // its path, as the record has it
-	Notes []string
+	File    string // its path, as the record has it
+	Notes   []string
+	Damaged bool // it could not be read to its end, as Notes say
 }
 
 // A Place is where packets were seen: an interface of a capture.
@@ -78,6 +79,7 @@ type Packet struct {
 	ECN      uint8         // the codepoint in the IP header
 	Fate     Fate          // of a packet where its sender was captured
 	Rule     int           // what acted on it, or None
+	Timer    Timer         // whose end had it sent
 	Sent     int           // the same packet at its sender: index into Packets, or None
 	LeftOut  int           // packets of its kind that Reduce left out just before it
 }
@@ -115,11 +117,12 @@ type Series struct {
 
 // A Band is a time in which something was so: a state of a socket, or of congestion control.
 type Band struct {
-	Name       string // "state", "congestion"
+	Name       string // BandState or BandCongestion
 	Value      string
 	Connection int
 	FromServer bool
 	From, To   time.Duration
+	Inferred   bool // from the packets: the kernel's events do not tell
 }
 
 // A Step is a change of a link.

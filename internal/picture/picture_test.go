@@ -2,6 +2,7 @@ package picture_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -339,4 +340,77 @@ func ExampleOfScenario() {
 	// Output:
 	// tail loss probe
 	// fast
+}
+
+// What packets show of the client's states is what its kernel has told of them.
+func TestStatesByPackets(t *testing.T) {
+	p, _ := of(t, "halfclose")
+	told := map[bool][]string{}
+	for _, b := range p.Bands {
+		if b.Name == picture.BandState && b.Connection == 0 {
+			told[b.FromServer] = append(told[b.FromServer], b.Value)
+			if b.Inferred != b.FromServer {
+				t.Errorf("the events are the client's: %+v", b)
+			}
+		}
+	}
+	capture, err := picture.OfCapture("testdata/halfclose/capture.pcapng")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown []string
+	for _, b := range capture.Bands {
+		if b.Connection == 0 && !b.FromServer {
+			shown = append(shown, b.Value)
+		}
+	}
+	// The kernel says TCP_CLOSE where a smaller socket takes over for TIME-WAIT (tcp_time_wait).
+	if want := append(slices.Clone(told[false][:len(told[false])-1]), "TCP_TIME_WAIT"); !slices.Equal(shown, want) || len(shown) != 5 {
+		t.Errorf("the packets show %q, the kernel told %q", shown, told[false])
+	}
+	if want := []string{"TCP_SYN_RECV", "TCP_ESTABLISHED", "TCP_CLOSE_WAIT", "TCP_LAST_ACK", "TCP_CLOSE"}; !slices.Equal(told[true], want) {
+		t.Errorf("the server's states are %q, want %q", told[true], want)
+	}
+	p, _ = of(t, "tailloss") // the client's FIN acknowledges the server's: it came first
+	var states []string
+	for _, b := range p.Bands {
+		if b.Name == picture.BandState && !b.FromServer {
+			states = append(states, b.Value)
+		}
+	}
+	if n := len(states); n == 0 || states[n-1] != "TCP_LAST_ACK" {
+		t.Errorf("the client's states are %q", states)
+	}
+	for kernels, want := range map[string]string{"TCP_FIN_WAIT1": "FIN-WAIT-1", "TCP_SYN_SENT": "SYN-SENT", "TCP_CLOSE": "CLOSED", "TCP_SYN_RECV": "SYN-RECEIVED"} {
+		if got := picture.StateName(kernels); got != want {
+			t.Errorf("%s is %s, want %s", kernels, got, want)
+		}
+	}
+}
+
+// Each probe of a closed window was sent by its timer, as many as the scenario has counted; and a tail loss probe by its own.
+func TestTimers(t *testing.T) {
+	timers := func(p *picture.Picture) map[picture.Timer]int {
+		got := map[picture.Timer]int{}
+		for _, k := range p.Packets {
+			if k.Timer != picture.TimerNone && k.Sent == picture.None {
+				got[k.Timer]++
+			}
+		}
+		return got
+	}
+	p, _ := of(t, "tailloss")
+	if got, want := timers(p), (map[picture.Timer]int{picture.TimerTLP: 1}); !maps.Equal(got, want) {
+		t.Errorf("timers %v, want %v", got, want)
+	}
+	p, record := of(t, "deadreceiver")
+	probes := 0
+	for _, m := range record.Metrics {
+		if strings.HasSuffix(m.Name, "answered probes") {
+			probes += int(m.Value)
+		}
+	}
+	if got := timers(p)[picture.TimerPersist]; got != probes || probes == 0 {
+		t.Errorf("%d probes by the persist timer, the scenario counted %d", got, probes)
+	}
 }

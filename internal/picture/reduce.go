@@ -9,55 +9,66 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 )
 
-// goodput computes what was acknowledged over time, of both directions of each connection: in steps of a 200th of its length, of a
-// millisecond or more.
-func (p *Picture) goodput() {
-	const steps, least = 200, time.Millisecond
-	type bins struct {
-		step   time.Duration
-		bytes  [2][]float64
-		acked  [2]uint32
-		spoken [2]bool
-	}
-	all := make([]*bins, len(p.Connections))
+// flow is what one side of a connection sent, as one place saw it, in steps of a 200th of the connection's length, of a millisecond or more.
+type flow struct {
+	begin, step time.Duration
+	data        int       // packets with data
+	sent, acked []float64 // bytes of each step; sent with retransmissions
+}
+
+func (f *flow) middle(n int) time.Duration { return f.begin + time.Duration(n)*f.step + f.step/2 }
+
+// byConnection has the indices of each connection's packets.
+func (p *Picture) byConnection() [][]int {
+	all := make([][]int, len(p.Connections))
 	for i := range p.Packets {
-		packet := &p.Packets[i]
-		if packet.Connection == None || packet.Flags&analysis.FlagACK == 0 {
-			continue
-		}
-		k := &p.Connections[packet.Connection]
-		if packet.Place != k.Views[0].Place {
-			continue
-		}
-		b := all[packet.Connection]
-		if b == nil {
-			b = &bins{step: max(least, (k.Last-k.First)/steps)}
-			for d := range b.bytes {
-				b.bytes[d] = make([]float64, 1+(k.Last-k.First)/b.step)
-			}
-			all[packet.Connection] = b
-		}
-		of := side(!packet.FromServer) // whose data it acknowledges
-		if b.spoken[of] && before(b.acked[of], packet.Ack) {
-			b.bytes[of][(packet.At-k.First)/b.step] += float64(packet.Ack - b.acked[of])
-		}
-		if !b.spoken[of] || before(b.acked[of], packet.Ack) {
-			b.acked[of], b.spoken[of] = packet.Ack, true
+		if k := p.Packets[i].Connection; k != None {
+			all[k] = append(all[k], i)
 		}
 	}
-	for i, b := range all {
-		if b == nil {
-			continue
+	return all
+}
+
+// flowOf looks at these packets, of one connection.
+func (p *Picture) flowOf(packets []int, k *Connection, place int, fromServer bool) flow {
+	const steps, least = 200, time.Millisecond
+	f := flow{begin: k.First, step: max(least, (k.Last-k.First)/steps)}
+	f.sent, f.acked = make([]float64, 1+(k.Last-k.First)/f.step), make([]float64, 1+(k.Last-k.First)/f.step)
+	acked, spoken := uint32(0), false
+	for _, i := range packets {
+		packet := &p.Packets[i]
+		n := (packet.At - f.begin) / f.step
+		switch {
+		case packet.Place != place || n < 0 || int(n) >= len(f.sent):
+		case packet.FromServer == fromServer:
+			f.sent[n] += float64(packet.Length)
+			if packet.Length > 0 {
+				f.data++
+			}
+		case packet.Flags&analysis.FlagACK != 0:
+			if spoken && before(acked, packet.Ack) {
+				f.acked[n] += float64(packet.Ack - acked)
+			}
+			if !spoken || before(acked, packet.Ack) {
+				acked, spoken = packet.Ack, true
+			}
 		}
+	}
+	return f
+}
+
+// goodput computes what was acknowledged over time, of both directions of each connection.
+func (p *Picture) goodput() {
+	for i, packets := range p.byConnection() {
 		k := &p.Connections[i]
-		for d := range b.bytes {
-			if slices.Max(b.bytes[d]) < 2 { // but for SYN and FIN nothing
+		for d := range k.Goodput {
+			f := p.flowOf(packets, k, k.Views[0].Place, d == 1)
+			if slices.Max(f.acked) < 2 { // but for SYN and FIN nothing
 				continue
 			}
 			s := Series{Name: "goodput", Unit: "bit/s", Connection: i, FromServer: d == 1, Source: p.Captures[p.Places[k.Views[0].Place].Capture].File}
-			for n, bytes := range b.bytes[d] {
-				s.Times = append(s.Times, k.First+time.Duration(n)*b.step+b.step/2)
-				s.Values = append(s.Values, bytes*8/b.step.Seconds())
+			for n, bytes := range f.acked {
+				s.Times, s.Values = append(s.Times, f.middle(n)), append(s.Values, bytes*8/f.step.Seconds())
 			}
 			k.Goodput[d] = s
 		}

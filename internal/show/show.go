@@ -12,10 +12,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/internal/picture"
 	"github.com/tcplab/tcplab/internal/text"
 	"github.com/tcplab/tcplab/results"
@@ -25,6 +25,7 @@ import (
 type Options struct {
 	Columns    int  // of the terminal; 0 is 100
 	Connection int  // of the picture
+	View       int  // of the connection: where it was captured, 0 is the sender's side
 	Around     int  // a frame, to show the ladder around; 0: from its beginning
 	All        bool // all of the ladder, and nothing folded
 	Colour     bool
@@ -75,6 +76,22 @@ func Capture(out io.Writer, name string, p *picture.Picture, o Options) error {
 	w := newWriter(p, o)
 	w.line("%s", text.Printable(name))
 	return w.pictures(out)
+}
+
+// Ladder shows the ladder of one connection, and nothing else.
+func Ladder(out io.Writer, p *picture.Picture, o Options) error {
+	w := newWriter(p, o)
+	w.ladder()
+	_, err := io.WriteString(out, w.String())
+	return err
+}
+
+// Plots shows the plots of one connection, and nothing else.
+func Plots(out io.Writer, p *picture.Picture, o Options) error {
+	w := newWriter(p, o)
+	w.plots(&p.Connections[o.Connection])
+	_, err := io.WriteString(out, w.String())
+	return err
 }
 
 func newWriter(p *picture.Picture, o Options) *writer {
@@ -162,25 +179,14 @@ func (w *writer) findings(k *picture.Connection) {
 
 // plots are of what there is: windows, round trips, goodput, queues.
 func (w *writer) plots(k *picture.Connection) {
-	fromServer := k.Bytes[1] > k.Bytes[0]
-	rtt := picture.Series{Name: "RTT", Unit: "s"}
-	for i := range w.Packets {
-		packet := &w.Packets[i]
-		if packet.Connection == w.Connection && packet.Place == k.Views[0].Place && packet.FromServer != fromServer && packet.RTT > 0 {
-			rtt.Times, rtt.Values = append(rtt.Times, packet.At), append(rtt.Values, packet.RTT.Seconds())
-		}
-	}
-	goodput := k.Goodput[0]
-	if fromServer {
-		goodput = k.Goodput[1]
-	}
-	all := []picture.Series{rtt, goodput}
-	for _, s := range w.Series {
-		mine := s.Connection == w.Connection && s.FromServer == fromServer && s.Name == "cwnd"
-		if mine || s.Name == "queue" {
+	var all []picture.Series
+	for _, s := range w.SeriesOf(w.Connection, k.Views[w.View].Place, k.Busier()) {
+		if slices.Contains([]string{picture.SeriesRTT, "goodput", "cwnd", "queue"}, s.Name) {
 			all = append(all, s)
 		}
 	}
+	// What the capture has is first: it is there of any scenario.
+	slices.SortStableFunc(all, func(a, b picture.Series) int { return cmp.Compare(rank(a), rank(b)) })
 	for _, s := range all {
 		if len(s.Times) < 2 {
 			continue
@@ -203,6 +209,14 @@ func (w *writer) plots(k *picture.Connection) {
 		}
 		w.line("%*s %v to %v", label-1, "", k.First.Round(time.Microsecond), k.Last.Round(time.Microsecond))
 	}
+}
+
+func rank(s picture.Series) int {
+	at := slices.Index([]string{picture.SeriesRTT, "goodput"}, s.Name)
+	if at < 0 {
+		at = 2
+	}
+	return at
 }
 
 func of(s picture.Series) string {
@@ -240,7 +254,7 @@ func counted(n int, what string) string {
 
 // ladder has a line for each packet.
 func (w *writer) ladder() {
-	arrows := w.Ladder(w.Connection)
+	arrows := w.Ladder(w.Connection, w.Connections[w.Connection].Views[w.View].Place)
 	names := w.Picture.Columns(w.Connection)
 	var rows []picture.Row
 	if w.All {
@@ -292,21 +306,8 @@ func (w *writer) part(rows []picture.Row) (first, last int) {
 
 // what is why a packet is remarkable.
 func (w *writer) what(a picture.Arrow) string {
-	packet := &w.Packets[a.Packet]
-	var parts []string
-	if packet.Cause != picture.None {
-		parts = append(parts, "retransmitted: "+analysis.Cause(packet.Cause).String()) //nolint:gosec // one of a few
+	if remark := w.Remark(a); remark != "" {
+		return "  [" + remark + "]"
 	}
-	switch {
-	case packet.Rule != picture.None:
-		parts = append(parts, w.Rules[packet.Rule])
-	case a.Fate == picture.Dropped:
-		parts = append(parts, "dropped")
-	case a.Fate == picture.Lost:
-		parts = append(parts, "lost")
-	}
-	if len(parts) == 0 {
-		return ""
-	}
-	return "  [" + strings.Join(parts, "; ") + "]"
+	return ""
 }

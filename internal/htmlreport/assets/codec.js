@@ -30,6 +30,9 @@
  * @property {number} sent index of the same packet at its sender, or -1
  * @property {number} leftOut
  * @property {number} dsack
+ * @property {number} begins whether the ladder has an arrow that begins with it: NEVER, HERE (where its place is looked at), ALWAYS
+ * @property {boolean} plain there is nothing to look at
+ * @property {number} timer whose end had it sent: an index into the names, 0 for none
  * @property {Array<[number, number]>} sack
  */
 
@@ -39,6 +42,9 @@ const flagNames = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR', 'AE']
 
 /** What became of a packet. */
 const UNKNOWN = 0, ARRIVED = 1, LOST = 2, DROPPED = 3;
+
+/** Which packets an arrow begins with; PLAIN is a bit beside it. See Begins of package picture. */
+const NEVER = 0, HERE = 1, ALWAYS = 2, PLAIN = 4;
 
 /**
  * @param {string} base64
@@ -101,7 +107,7 @@ function packetsOf(columns) {
       flags: c('flags')[i], seq: c('seq')[i] + lane.next, ack: c('ack')[i] + lane.ack, length: c('length')[i],
       window: c('window')[i] + lane.window, marks: c('marks')[i], cause: c('cause')[i], inFlight: c('inFlight')[i], rtt: c('rtt')[i],
       ecn: c('ecn')[i], fate: c('fate')[i], rule: c('rule')[i], sent: sent === 0 ? -1 : sent > 0 ? i - sent + 1 : i - sent - 1,
-      leftOut: c('leftOut')[i], dsack: c('dsack')[i], sack: [],
+      leftOut: c('leftOut')[i], dsack: c('dsack')[i], begins: c('begins')[i] & ~PLAIN, plain: Boolean(c('begins')[i] & PLAIN), timer: c('timer')[i], sack: [],
     };
     for (let n = c('sacks')[i]; n > 0; n--, sack++) p.sack.push([columns['sack.left'][sack], columns['sack.right'][sack]]);
     lanes.set(key, { next: nextSeq(p) % 2 ** 32, ack: p.ack, window: p.window });

@@ -15,44 +15,63 @@
  * @typedef {{kind: 'arrow', arrow: Arrow} | {kind: 'fold', arrows: Arrow[], key: number}} LadderRow
  */
 
-/** Marks that a person wants to see: as eventMarks of package picture. */
-const eventMarks = 1 << 0 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 12 | 1 << 14;
-
 /**
+ * Which packets are arrows, package picture says. Here they get their ends.
  * @param {Packet[]} packets
  * @param {{connection: number, path: number[], places: Array<{host: number, dropped?: boolean}>, place: number}} view path has the hosts, if they are known; place is
- *   where packets are taken from that are known from one place only
+ *   the one that is looked at
  * @returns {Arrow[]}
  */
 function arrowsOf(packets, view) {
-  const columnOf = (/** @type {number} */ place) => view.path.indexOf(view.places[place].host);
   const last = view.path.length ? view.path.length - 1 : 1;
   /** @type {Arrow[]} */
   const arrows = [];
   /** @type {Map<number, Arrow>} */
   const bySent = new Map();
+  const columnOf = (/** @type {Packet} */ p) => view.path.length ? view.path.indexOf(view.places[p.place].host) : p.server ? last : 0;
   for (const p of packets) {
-    if (p.connection !== view.connection) continue;
-    const never = Boolean(view.places[p.place].dropped);
-    const known = p.sent >= 0 ? bySent.get(p.sent) : undefined;
-    if (known) {
-      if (never) [known.death, known.deathColumn, known.plain] = ['dropped', columnOf(p.place), false];
-      if (never && p.rule >= 0) known.packet.rule = p.rule;
-      if (!never) known.seen.push({ column: columnOf(p.place), at: p.at, packet: p });
-      continue;
-    }
-    const from = p.server ? last : 0, to = p.server ? 0 : last;
-    const column = view.path.length ? columnOf(p.place) : from;
-    if (!never && view.path.length && column !== from && view.place !== p.place) continue; // another sight of what is drawn from its place
+    if (p.connection !== view.connection || p.begins === NEVER || p.begins === HERE && p.place !== view.place) continue;
+    const never = Boolean(view.places[p.place].dropped), column = columnOf(p);
     /** @type {Arrow} */
-    const arrow = {
-      packet: p, seen: column < 0 ? [] : [{ column, at: p.at, packet: p }], from, to, death: never ? 'dropped' : p.fate === LOST ? 'lost' : '', deathColumn: never ? columnOf(p.place) : -1,
-      plain: p.cause < 0 && p.fate < LOST && p.rule < 0 && !(p.flags & (SYN | FIN | RST)) && !(p.marks & eventMarks) && !p.dsack && !never,
-    };
+    const arrow = { packet: p, seen: column < 0 ? [] : [{ column, at: p.at, packet: p }], from: p.server ? last : 0, to: p.server ? 0 : last,
+      death: never ? 'dropped' : p.fate === LOST ? 'lost' : '', deathColumn: never ? column : -1, plain: p.plain };
     bySent.set(p.index, arrow);
     arrows.push(arrow);
   }
+  for (const p of packets) {
+    const arrow = p.sent >= 0 ? bySent.get(p.sent) : undefined;
+    if (!arrow || p.connection !== view.connection) continue;
+    const column = columnOf(p);
+    if (view.places[p.place].dropped) {
+      [arrow.death, arrow.deathColumn, arrow.plain] = ['dropped', column, false];
+      if (p.rule >= 0) arrow.packet.rule = p.rule;
+    } else if (column >= 0) {
+      arrow.seen.push({ column, at: p.at, packet: p });
+    }
+  }
   return arrows;
+}
+
+/**
+ * What stands beside the lifelines: sockets' states, and timers.
+ * @typedef {{at: number, column: number, text: string, kind: 'state' | 'timer', inferred?: boolean}} Note
+ */
+
+/**
+ * @param {any} scenario
+ * @param {number} connection
+ * @param {Arrow[]} arrows
+ * @returns {Note[]}
+ */
+function notesOf(scenario, connection, arrows) {
+  const last = Math.max(1, (scenario.content.connections[connection].path || []).length - 1);
+  /** @type {Note[]} */
+  const notes = (scenario.content.bands || []).filter((/** @type {any} */ b) => b.State && b.Connection === connection)
+    .map((/** @type {any} */ b) => ({ at: b.From, column: b.FromServer ? last : 0, text: b.State, kind: 'state', inferred: b.Inferred }));
+  for (const a of arrows) {
+    if (a.packet.timer) notes.push({ at: a.packet.at, column: a.from, text: t('timerFired', timerText(scenario.names.timers[a.packet.timer])), kind: 'timer' });
+  }
+  return notes.sort((a, b) => a.at - b.at);
 }
 
 /**
@@ -88,10 +107,11 @@ function foldArrows(arrows, open, wanted) {
 /**
  * Where on the page each time is: in order, with room for a label at each sending, and more where nothing happened for long.
  * @param {LadderRow[]} rows
+ * @param {Note[]} [notes]
  */
-function layOut(rows) {
-  /** @type {Array<{at: number, room: number, row: number}>} */
-  const moments = [];
+function layOut(rows, notes = []) {
+  /** @type {Array<{at: number, room: number, row: number, note?: Note}>} */
+  const moments = notes.map((note) => ({ at: note.at, room: 17, row: note.kind === 'timer' ? -2 : Infinity, note })); // a timer is before what it has sent
   rows.forEach((row, n) => {
     if (row.kind === 'fold') {
       moments.push({ at: row.arrows[0].packet.at, room: 26, row: n });
@@ -107,6 +127,8 @@ function layOut(rows) {
   const yOfTime = new Map();
   /** @type {Map<number, number>} */
   const yOfRow = new Map();
+  /** @type {Array<{y: number, note: Note}>} */
+  const placed = [];
   /** @type {Array<{y: number, ns: number}>} */
   const silences = [];
   let y = 30, last = moments[0]?.at ?? 0;
@@ -117,10 +139,14 @@ function layOut(rows) {
     }
     y += m.room;
     last = m.at;
+    if (m.note) {
+      placed.push({ y, note: m.note });
+      continue;
+    }
     if (m.row >= 0) yOfRow.set(m.row, y);
     yOfTime.set(m.at, y);
   }
-  return { yOfTime, yOfRow, silences, height: y + 40 };
+  return { yOfTime, yOfRow, silences, notes: placed, height: y + 40 };
 }
 
 /**
@@ -135,11 +161,13 @@ function ladder(scenario, view, open) {
   const arrows = arrowsOf(scenario.packets, { connection: view.connection, path, places: scenario.content.places, place: view.place });
   const holder = h('div', { class: 'ladder scroll', tabindex: '0', role: 'region', 'aria-label': t('ladder') });
   const opened = new Set((state().unfold || '').split('.').filter(Boolean).map(Number));
-  let count = 120, first = 0;
+  let count = 120, first = 0, total = 0;
+  const notes = notesOf(scenario, view.connection, arrows);
   const wanted = state().p === undefined ? -1 : Number(state().p);
 
   function redraw() {
     const rows = foldArrows(arrows, opened, wanted);
+    total = rows.length;
     if (wanted >= 0 && first === 0) {
       const at = rows.findIndex((r) => r.kind === 'arrow' && r.arrow.seen.some((s) => s.packet.index === wanted));
       if (at > count) first = at - 20;
@@ -156,13 +184,20 @@ function ladder(scenario, view, open) {
   }
   function remember() { setState({ unfold: [...opened].join('.') }, true); }
 
+  /** Of notes those between what is drawn. @param {LadderRow[]} rows */
+  function notesWithin(rows) {
+    const at = (/** @type {LadderRow | undefined} */ row) => row && (row.kind === 'fold' ? row.arrows[0] : row.arrow).packet.at;
+    const from = first === 0 ? -Infinity : at(rows[0]) ?? 0, to = first + rows.length >= total ? Infinity : at(rows[rows.length - 1]) ?? 0;
+    return notes.filter((n) => n.at >= from && n.at <= to);
+  }
+
   /** @param {LadderRow[]} rows */
   function picture(rows) {
     const narrow = innerWidth < 700;
     const width = Math.max(narrow ? 330 : 620, Math.min(980, (holder.parentElement?.clientWidth || 900) - 4));
     const left = narrow ? 62 : 110, right = narrow ? 24 : 60;
     const x = (/** @type {number} */ column) => left + (width - left - right) * (names.length > 1 ? column / (names.length - 1) : 0);
-    const lay = layOut(rows);
+    const lay = layOut(rows, notesWithin(rows));
     const picture = svg('svg', { viewBox: `0 0 ${width} ${lay.height}`, width, height: lay.height, role: 'group', 'aria-label': t('ladder') });
     names.forEach((/** @type {string} */ name, /** @type {number} */ i) => {
       const anchor = names.length === 1 ? 'middle' : i === 0 ? (narrow ? 'start' : 'middle') : i === names.length - 1 ? (narrow ? 'end' : 'middle') : 'middle';
@@ -171,6 +206,12 @@ function ladder(scenario, view, open) {
     });
     for (const s of lay.silences) {
       picture.append(svg('text', { class: 'silence', x: (x(0) + x(names.length - 1)) / 2, y: s.y + 8, 'text-anchor': 'middle' }, `⋯ ${duration(s.ns)} ⋯`));
+    }
+    for (const { y, note } of lay.notes) {
+      const right = note.column > 0, at = x(note.column);
+      picture.append(svg('g', { class: 'note ' + note.kind + (note.inferred ? ' inferred' : ''), role: 'img', 'aria-label': `${names[note.column] ?? ''}, ${moment(note.at)}: ${note.text}${note.inferred ? ` (${t('inferred')})` : ''}` },
+        note.kind === 'timer' ? svg('path', { class: 'clock', d: `M${at},${y - 11} a6,6 0 1 0 0.1,0 z M${at},${y - 9} v4 l3,2` }) : svg('rect', { x: at - 4, y: y - 9, width: 8, height: 8 }),
+        svg('text', { x: at + (right ? -10 : 10), y: y - 1, 'text-anchor': right ? 'end' : 'start' }, note.text)));
     }
     const labels = svg('g', { class: 'labels', 'aria-hidden': 'true' }); // above all lines; the arrows have them as their names
     rows.forEach((row, n) => {
@@ -223,8 +264,9 @@ function ladder(scenario, view, open) {
     const angle = Math.atan2(end[1] - before[1], end[0] - before[0]);
     const tip = (/** @type {number} */ turn) => `${end[0] - 9 * Math.cos(angle + turn)},${end[1] - 9 * Math.sin(angle + turn)}`;
     const what = narrow ? `${flagText(p.flags & ~(PSH | ACK))} ${p.length ? `${p.seq}:${nextSeq(p)}` : p.flags & ACK ? `ack ${p.ack}` : ''}`.trim() : packetText(p);
-    const note = [cause && t('again', causeText(cause)), a.death === 'lost' ? t('lostMark') : '', p.rule >= 0 ? scenario.content.rules[p.rule] : ''].filter(Boolean).join('; ');
-    const label = note && !narrow ? `${what} – ${note}` : what;
+    const note = [p.timer ? t('timerFired', timerText(scenario.names.timers[p.timer])) : '', cause && t('again', causeText(cause)), a.death === 'lost' ? t('lostMark') : '', p.rule >= 0 ? scenario.content.rules[p.rule] : ''].filter(Boolean).join('; ');
+    const shown = [cause && t('again', causeText(cause)), a.death === 'lost' ? t('lostMark') : '', p.rule >= 0 ? scenario.content.rules[p.rule] : ''].filter(Boolean).join('; '); // the timer has a note of its own
+    const label = shown && !narrow ? `${what} – ${shown}` : what;
     const toRight = step > 0;
     const label0 = points[0];
     const openIt = () => open(p);
@@ -246,7 +288,8 @@ function ladder(scenario, view, open) {
     drawnFor = holder.clientWidth;
     requestAnimationFrame(redraw);
   }).observe(holder);
-  return h('div', {}, h('p', { class: 'help' }, t('ladderHelp')), holder, controls);
+  const inferred = notes.some((n) => n.inferred);
+  return h('div', {}, h('p', { class: 'help' }, t('ladderHelp'), ' ', notes.length ? t('notesHelp') : '', ' ', inferred ? t('inferredHelp') : ''), holder, controls);
 }
 
 /** @param {() => void} act */

@@ -42,6 +42,7 @@ function packetPanel(scenario, p, close) {
     ['ECN', ['', 'ECT(1)', 'ECT(0)', 'CE'][p.ecn]],
     [t('marks'), names.marks.filter((/** @type {string} */ _, /** @type {number} */ i) => p.marks & (1 << i)).join(', ')],
     [t('cause'), p.cause >= 0 ? causeText(names.causes[p.cause]) : ''],
+    [t('timer'), p.timer ? timerText(names.timers[p.timer]) : ''],
     [t('fate'), p.fate === LOST ? t('lost') : p.fate === DROPPED ? t('dropped') : p.fate === ARRIVED ? t('arrived') : p.sent >= 0 || !content.hosts?.length ? '' : t('unknown')],
     [t('rule'), p.rule >= 0 ? content.rules[p.rule] : ''],
     [t('sameAt'), near.elsewhere.map((q) => [link(q, `${content.places[q.place].name} (${moment(q.at)})`), ' '])],

@@ -96,7 +96,7 @@ function steps(content) {
   return h('section', {},
     content.steps?.length ? h('details', {}, h('summary', {}, `${t('dashed')} (${content.steps.length})`), table([t('time'), t('end'), t('change')], content.steps.map((/** @type {any} */ x) => [moment(x.At), x.End, x.Text]))) : null,
     content.bands?.length ? h('details', {}, h('summary', {}, `${t('bands')} (${content.bands.length})`), table([t('time'), '', t('connection'), '', t('value')],
-      content.bands.slice(0, 500).map((/** @type {any} */ b) => [`${moment(b.From)} – ${moment(b.To)}`, b.FromServer ? t('server') : t('client'), `#${b.Connection}`, b.Name, b.Value]))) : null);
+      content.bands.slice(0, 500).map((/** @type {any} */ b) => [`${moment(b.From)} – ${moment(b.To)}`, b.FromServer ? t('server') : t('client'), `#${b.Connection}`, b.Name, (b.State || b.Value) + (b.Inferred ? ` (${t('inferred')})` : '')]))) : null);
 }
 
 /** The worst first. @param {any} scenario @param {number} chosen */
@@ -107,11 +107,11 @@ function connectionList(scenario, chosen) {
   const holder = h('div', {});
   let most = 12, wanted = '';
   const draw = () => {
-    const some = order.filter((/** @type {number} */ i) => `${list[i].client} ${list[i].server} ${kinds(list[i]).join(' ')}`.includes(wanted));
+    const some = order.filter((/** @type {number} */ i) => `${list[i].client} ${list[i].server} ${kinds(list[i]).map((k) => `${k} ${findingTitle(k)}`).join(' ')}`.includes(wanted));
     holder.replaceChildren(table(['#', t('connection'), t('seenAt'), t('bytesSent'), t('retransmissions'), t('finding')], some.slice(0, most).map((/** @type {number} */ i) => {
       const c = list[i], v = c.views[0];
       return [h('a', { href: formatState({ ...state(), c: String(i), v: '', d: '', p: '', z: '', unfold: '' }), 'aria-current': i === chosen ? 'true' : undefined }, `#${v.stream}`), `${c.client} → ${c.server}`,
-        c.views.map((/** @type {any} */ x) => scenario.content.places[x.place].name).join(', '), digits(v.client.bytes + v.server.bytes), String(sum(v.client) + sum(v.server)), kinds(c).join(', ')];
+        c.views.map((/** @type {any} */ x) => scenario.content.places[x.place].name).join(', '), digits(v.client.bytes + v.server.bytes), String(sum(v.client) + sum(v.server)), kinds(c).map(findingTitle).join(', ')];
     })), some.length > most ? h('button', { type: 'button', class: 'more', onclick: () => { most += 200; draw(); } }, t('more', some.length - most)) : '');
   };
   draw();
@@ -128,12 +128,17 @@ function findings(scenario, view) {
   const byFrame = new Map(scenario.packets.filter((/** @type {Packet} */ p) => scenario.content.places[p.place].capture === capture).map((/** @type {Packet} */ p) => [p.frame, p]));
   const all = view.view.findings || [];
   if (!all.length) return h('p', {}, t('noFindings'));
-  return h('ul', { class: 'findings' }, all.map((/** @type {any} */ f) => h('li', {}, h('p', {}, h('strong', {}, f.kind), ' ', f.seen),
-    h('dl', {}, h('dt', {}, t('likely')), h('dd', {}, f.cause), h('dt', {}, t('lookNext')), h('dd', {}, f.next),
-      h('dt', {}, t('frames')), h('dd', {}, (f.frames || []).map((/** @type {number} */ n) => {
-        const p = byFrame.get(n);
-        return [p ? h('a', { href: formatState({ ...state(), p: String(p.index) }) }, n) : String(n), ' '];
-      }), f.count > (f.frames || []).length ? '…' : '')))));
+  const connection = scenario.content.connections[view.connection];
+  return h('ul', { class: 'findings' }, all.map((/** @type {any} */ f) => {
+    const text = findingText(f, connection, view.view);
+    return h('li', {}, h('p', {}, h('strong', {}, text.title), ' ', h('code', {}, f.kind), ' ', text.seen),
+      h('dl', {}, h('dt', {}, t('likely')), h('dd', {}, text.cause), h('dt', {}, t('lookNext')), h('dd', {}, text.next),
+        h('dt', {}, t('frames')), h('dd', {}, (f.frames || []).map((/** @type {number} */ n) => {
+          const p = byFrame.get(n);
+          return [p ? h('a', { href: formatState({ ...state(), p: String(p.index) }) }, n) : String(n), ' '];
+        }), f.count > (f.frames || []).length ? '…' : '')),
+      text.original ? null : h('details', {}, h('summary', {}, t('inEnglish')), h('p', { lang: 'en' }, `${f.seen} ${f.cause} ${f.next}`)));
+  }));
 }
 
 /** @param {any} content @param {any} record */

@@ -22,11 +22,12 @@ const words = {
     length: 'Payload', window: 'Window', marks: 'Marks (Wireshark)', cause: 'Retransmitted because of', fate: 'On its way', rule: 'Rule', rtt: 'RTT', inFlight: 'In flight',
     arrived: 'arrived', lost: 'lost: it was not seen at the other host', dropped: 'dropped', unknown: 'not known: the other host was not captured',
     sameAt: 'The same packet', sentBefore: 'Sent before', sentAgainIn: 'Retransmitted', fields: 'Fields', field: 'Field', bits: 'Bits', meaning: 'Meaning', fieldsLeftOut: 'The page does not have the fields of this packet. This shows them:',
-    findings: 'Findings', likely: 'Likely cause', lookNext: 'Look at next', frames: 'Frames', noFindings: 'No findings.', counters: 'Counters that moved', counter: 'Counter',
+    findings: 'Findings', likely: 'Likely cause', inEnglish: 'The same in English, of this case', lookNext: 'Look at next', frames: 'Frames', noFindings: 'No findings.', counters: 'Counters that moved', counter: 'Counter',
     peers: 'Programs', result: 'Result', artefacts: 'Files', folder: 'Folder', queues: 'Queues', table: 'The same as a table', rowsLeftOut: '{0} more rows are left out.',
     plots: 'Over time', cwnd: 'Congestion window', rttPlot: 'Round trips', goodput: 'Goodput and pacing', queue: 'Queue', flight: 'In flight, by the capture', gains: 'Gains',
     print: 'Print', tooOld: 'This browser is too old: it has no DecompressionStream. Firefox 113, Chrome 80 or Safari 16.4 have it.', seen: 'seen',
     bytesSent: 'Bytes', retransmissions: 'Retransmissions', finding: 'Findings', failure: 'Failure', reason: 'Reason', noteNotDrawn: 'Notes on the evidence',
+    timer: 'Timer', timerFired: '{0} timer fired', inferred: 'by the packets', notesHelp: 'Beside a lifeline: ■ the state that its socket enters, ◷ a timer that fired.', inferredHelp: 'States in italics follow from the packets; the others the kernel has told.',
     bands: 'States', checksTitle: 'Metrics and checks', dashed: 'Steps of links',
   },
   zh: {
@@ -49,11 +50,12 @@ const words = {
     length: '载荷', window: '窗口', marks: '标记（Wireshark）', cause: '重传原因', fate: '途中结果', rule: '规则', rtt: '往返时间', inFlight: '在途字节',
     arrived: '已到达', lost: '丢失：对端主机未见到', dropped: '被丢弃', unknown: '未知：未在对端抓包',
     sameAt: '同一个包', sentBefore: '之前发送于', sentAgainIn: '重传于', fields: '字段', field: '字段', bits: '位数', meaning: '含义', fieldsLeftOut: '页面未保存此包的字段，可用以下命令查看：',
-    findings: '诊断', likely: '可能原因', lookNext: '接下来查看', frames: '帧', noFindings: '没有发现问题。', counters: '变化的计数器', counter: '计数器',
+    findings: '诊断', likely: '可能原因', inEnglish: '此例的英文原文', lookNext: '接下来查看', frames: '帧', noFindings: '没有发现问题。', counters: '变化的计数器', counter: '计数器',
     peers: '程序', result: '结果', artefacts: '文件', folder: '文件夹', queues: '队列', table: '以表格显示', rowsLeftOut: '另有 {0} 行未显示。',
     plots: '随时间变化', cwnd: '拥塞窗口', rttPlot: '往返时间', goodput: '有效吞吐量与发送节奏', queue: '队列', flight: '在途字节（按抓包）', gains: '增益',
     print: '打印', tooOld: '浏览器版本过旧，没有 DecompressionStream。需要 Firefox 113、Chrome 80 或 Safari 16.4 以上。', seen: '所见',
     bytesSent: '字节', retransmissions: '重传', finding: '诊断', failure: '失败信息', reason: '原因', noteNotDrawn: '关于证据的说明',
+    timer: '定时器', timerFired: '{0} 定时器到期', inferred: '由数据包推断', notesHelp: '生命线旁：■ 套接字进入的状态，◷ 到期的定时器。', inferredHelp: '斜体的状态由数据包推断，其余由内核报告。',
     bands: '状态', checksTitle: '指标与检查', dashed: '链路变化',
   },
 };
@@ -70,6 +72,9 @@ const chineseSeries = {
   "BBR's min RTT": 'BBR 最小 RTT', 'pacing gain': '节奏增益', queue: '队列', segments: '段', bytes: '字节', packets: '包',
 };
 
+/** Timers in Chinese, by their English names; RTO and TLP are called so. @type {Record<string, string>} */
+const chineseTimers = { persist: '坚持（零窗口探测）', 'keep-alive': '保活' };
+
 let currentLanguage = 'en';
 
 /**
@@ -84,6 +89,9 @@ function t(key, ...values) {
 
 /** @param {string} name */
 function causeText(name) { return currentLanguage === 'zh' ? chineseCauses[name] ?? name : name; }
+
+/** @param {string} name */
+function timerText(name) { return currentLanguage === 'zh' ? chineseTimers[name] ?? name : name; }
 
 /** @param {string} name */
 function seriesName(name) { return currentLanguage === 'zh' ? chineseSeries[name] ?? name : name; }

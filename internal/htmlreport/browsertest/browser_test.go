@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
@@ -27,6 +28,7 @@ import (
 	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/internal/htmlreport"
 	"github.com/tcplab/tcplab/internal/htmlreport/reporttest"
+	"github.com/tcplab/tcplab/internal/picture"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -377,6 +379,74 @@ func TestLadder(t *testing.T) {
 	}
 	if !unfolded {
 		t.Error("no ladder has a fold")
+	}
+}
+
+// Beside the lifelines are the states of both sockets, and the timers that fired.
+func TestStatesAndTimers(t *testing.T) {
+	report := reporttest.Report(t, records, names...)
+	p := open(t, write(t, report), "")
+	for i, record := range report.Records {
+		whole := picture.OfScenario(record)
+		p.shows(fmt.Sprintf("#s=%d&c=0&v=0&lang=en", i))
+		states, timers := 0, 0
+		for _, b := range whole.Bands {
+			if b.Name == picture.BandState && b.Connection == 0 {
+				states++
+			}
+		}
+		for _, a := range whole.Ladder(0, whole.Connections[0].Views[0].Place) {
+			if whole.Packets[a.Packet].Timer != picture.TimerNone {
+				timers++
+			}
+		}
+		for selector, want := range map[string]int{".ladder .note.state": states, ".ladder .note.timer": timers} {
+			if n := js[int](p, `document.querySelectorAll(`+strconv.Quote(selector)+`).length`); n != want {
+				t.Errorf("%s has %d of %s, want %d", names[i], n, selector, want)
+			}
+		}
+		if label := js[string](p, `document.querySelector('.ladder .note.state').getAttribute('aria-label')`); !strings.Contains(label, "SYN-SENT") {
+			t.Errorf("%s: the first state is called %q", names[i], label)
+		}
+	}
+}
+
+// The page's time-sequence plot has as many marks of each kind as package picture, which draws it for papers.
+func TestSequenceIsPackagePictures(t *testing.T) {
+	words := map[picture.MarkKind]string{
+		picture.MarkACK: "ACKs", picture.MarkSACK: "SACK blocks", picture.MarkDSACK: "DSACK blocks", picture.MarkDropped: "dropped by a rule",
+		picture.MarkLost: "lost on the way", picture.MarkActed: "a rule acted on it", picture.MarkZero: "zero window", picture.MarkReset: "reset",
+	}
+	report := reporttest.Report(t, records, names...)
+	p := open(t, write(t, report), "")
+	for i, record := range report.Records {
+		whole := picture.OfScenario(record)
+		for direction, fromServer := range []bool{false, true} {
+			want := map[string]int{}
+			for _, m := range whole.Sequence(0, whole.Connections[0].Views[0].Place, fromServer) {
+				k := whole.Packets[m.Packet]
+				switch word, known := words[m.Kind]; {
+				case known:
+					want[word]++
+				case m.Kind == picture.MarkSegment && k.Cause == picture.None:
+					want["first transmission"]++
+				case m.Kind == picture.MarkSegment:
+					want["retransmission: "+analysis.Cause(k.Cause).String()]++
+				}
+			}
+			p.shows(fmt.Sprintf("#s=%d&c=0&v=0&d=%d&lang=en", i, direction))
+			p.await(fmt.Sprintf(`document.querySelector('select[name=d]').selectedIndex === %d`, direction))
+			got := map[string]int{}
+			for _, text := range js[[]string](p, `[...document.querySelectorAll('.sequence-section .legend li')].map((x) => x.lastChild.textContent.trim())`) {
+				word, count, _ := strings.Cut(strings.TrimSuffix(text, ")"), " (")
+				if got[word], _ = strconv.Atoi(count); got[word] == 0 {
+					t.Errorf("the legend says %q", text)
+				}
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("%s, direction %d: the page has %v, package picture %v", names[i], direction, got, want)
+			}
+		}
 	}
 }
 

@@ -5,9 +5,9 @@ import { readFileSync } from 'node:fs';
 import { createContext, runInContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 
-const names = ['codec', 'words', 'state', 'dom', 'figures', 'overview', 'sequence', 'ladder', 'packet'];
-const wanted = 'parseBlock, packetsOf, fieldsOf, unpack, nextSeq, words, t, parseState, formatState, duration, digits, quantity, expected, barOf, filterEntries, sequenceOf,'
-  + ' nearestMark, arrowsOf, foldArrows, layOut, neighbours, shellWord, flagText';
+const names = ['codec', 'words', 'findings', 'state', 'dom', 'figures', 'overview', 'sequence', 'ladder', 'packet'];
+const wanted = 'findingWords, findingText, setLanguage: (l) => { currentLanguage = l; }, parseBlock, packetsOf, fieldsOf, unpack, nextSeq, words, t, parseState, formatState, duration, digits, quantity, expected, barOf, filterEntries, sequenceOf,'
+  + ' nearestMark, arrowsOf, notesOf, foldArrows, layOut, neighbours, shellWord, flagText';
 const context = createContext({ URLSearchParams, TextDecoder, TextEncoder, DecompressionStream, Blob, Response, atob, Uint8Array, DataView, console });
 const source = names.map((n) => readFileSync(new URL(`../assets/${n}.js`, import.meta.url), 'utf8')).join('\n');
 const page = runInContext(`${source}\n;({ ${wanted} })`, context);
@@ -56,8 +56,8 @@ test('a block is unpacked', async () => {
 /** Columns of packets, with 0 where nothing is said. */
 function packets(rows) {
   const columns = {};
-  const fields = ['frame', 'at', 'place', 'connection', 'server', 'flags', 'seq', 'ack', 'length', 'window', 'marks', 'cause', 'inFlight', 'rtt', 'ecn', 'fate', 'rule', 'sent', 'leftOut', 'dsack', 'sacks'];
-  for (const f of fields) columns['packet.' + f] = rows.map((r, i) => r[f] ?? ({ frame: i + 1, at: i * 1000, cause: -1, rule: -1 }[f] ?? 0));
+  const fields = ['frame', 'at', 'place', 'connection', 'server', 'flags', 'seq', 'ack', 'length', 'window', 'marks', 'cause', 'inFlight', 'rtt', 'ecn', 'fate', 'rule', 'sent', 'leftOut', 'dsack', 'sacks', 'begins', 'timer'];
+  for (const f of fields) columns['packet.' + f] = rows.map((r, i) => r[f] ?? ({ frame: i + 1, at: i * 1000, cause: -1, rule: -1, begins: r.sent ? 0 : 2 }[f] ?? 0));
   columns['sack.left'] = rows.flatMap((r) => (r.sack || []).map((b) => b[0]));
   columns['sack.right'] = rows.flatMap((r) => (r.sack || []).map((b) => b[1]));
   return page.packetsOf(columns);
@@ -97,6 +97,31 @@ test('both languages have the same words', () => {
     const places = (s) => (s.match(/\{\d\}/g) || []).sort().join();
     assert.equal(places(page.words.zh[key]), places(text), key);
   }
+});
+
+test('every kind of finding of package analysis has a title and its meaning in both languages, and no other is there', () => {
+  const source = readFileSync(new URL('../../../harness/analysis/finding.go', import.meta.url), 'utf8');
+  const kinds = [...source.matchAll(/FindingKind = "([a-z-]+)"/g)].map((m) => m[1]);
+  assert.ok(kinds.length > 20);
+  assert.deepEqual(Object.keys(page.findingWords).sort(), [...kinds].sort());
+  for (const [kind, words] of Object.entries(page.findingWords)) {
+    assert.ok(words.en.length > 5, kind);
+    for (const part of ['title', 'seen', 'cause', 'next']) {
+      assert.match(words.zh[part], /\p{Script=Han}/u, `${kind}: ${part}`);
+      for (const [, place] of words.zh[part].matchAll(/\{(\w+)\}/g)) assert.ok(['host', 'other', 'count', 'percent', 'closed', 'stalled'].includes(place), `${kind}: {${place}}`);
+    }
+  }
+});
+
+test("a finding's numbers are in its text, in both languages", () => {
+  const f = { kind: 'lossy-link', host: '10.0.0.1:5', count: 2, seen: 'seen', cause: 'cause', next: 'next' };
+  const connection = { client: '10.0.0.1:5', server: '10.0.0.2:80' }, view = { client: { data_segments: 14, stalled_ns: 3e8 }, server: {} };
+  assert.deepEqual(plain(page.findingText(f, connection, view)), { title: 'Segments were lost', seen: 'seen', cause: 'cause', next: 'next', original: true });
+  page.setLanguage('zh');
+  assert.equal(page.findingText(f, connection, view).seen, '客户端重传了 2 个段，占带数据段的 14.29 %；等待超时共 300 ms。');
+  assert.equal(page.findingText({ ...f, kind: 'closed-window', host: connection.server }, connection, { ...view, server: { window_closed_ns: 2e9 } }).seen, '服务器的接收窗口总共关闭了 2 s（2 帧）。');
+  assert.equal(page.findingText({ ...f, kind: 'new-kind' }, connection, view).title, 'new-kind');
+  page.setLanguage('en');
 });
 
 test('every word that a script asks for is there, and every one is asked for', () => {
@@ -172,8 +197,26 @@ test('the ladder has an arrow for each packet, with both of its ends', () => {
   assert.deepEqual(first.slice(0, 3), [[[0, 2], '', -1], [[0], 'dropped', 1], [[0], 'lost', -1]]);
 });
 
+test('what was seen at one place only is an arrow where that is looked at', () => {
+  const p = packets([{ begins: 1 }, { place: 1, begins: 1 }, { place: 1, server: 1, begins: 2 }]);
+  const frames = (place) => plain(page.arrowsOf(p, { connection: 0, path: [], places: [{ host: -1 }, { host: -1 }], place }).map((a) => [a.packet.frame, a.seen[0].column]));
+  assert.deepEqual(frames(0), [[1, 0], [3, 1]]);
+  assert.deepEqual(frames(1), [[2, 0], [3, 1]]);
+});
+
+test('states and timers stand beside the lifelines, in the order of their times', () => {
+  const p = packets([{ flags: SYN, fate: 1, begins: 2 }, { flags: SYN, cause: 0, timer: 1, fate: 1 }, { place: 1, server: 1, flags: SYN | ACK, fate: 1 }]);
+  const scenario = { packets: p, names: { timers: ['', 'RTO'] }, content: { connections: [{ path: [0, 1, 2] }], bands: [{ Name: 'state', State: 'SYN-SENT', Connection: 0, From: 10 },
+    { Name: 'state', State: 'LISTEN', Connection: 1, From: 5 }, { Name: 'congestion', Value: 'Open', Connection: 0, From: 0 }, { Name: 'state', State: 'SYN-RECEIVED', Connection: 0, FromServer: true, From: 2500, Inferred: true }] } };
+  const arrows = page.arrowsOf(p, view), notes = page.notesOf(scenario, 0, arrows);
+  assert.deepEqual(plain(notes.map((n) => [n.at, n.column, n.text, n.kind])), [[10, 0, 'SYN-SENT', 'state'], [1000, 0, 'RTO timer fired', 'timer'], [2500, 2, 'SYN-RECEIVED', 'state']]);
+  const lay = page.layOut(page.foldArrows(arrows, new Set(), -1), notes);
+  assert.equal(lay.notes.length, 3);
+  assert.ok(lay.notes[1].y < lay.yOfRow.get(1), 'a timer is above what it has sent');
+});
+
 test('long runs of plain packets are folded, but not what one looks for', () => {
-  const all = page.arrowsOf(packets(Array.from({ length: 40 }, (_, i) => ({ flags: ACK, length: 1, cause: i === 30 ? 3 : -1, fate: 1 }))), view);
+  const all = page.arrowsOf(packets(Array.from({ length: 40 }, (_, i) => ({ flags: ACK, length: 1, cause: i === 30 ? 3 : -1, begins: i === 30 ? 2 : 2 | 4, fate: 1 }))), view);
   const rows = page.foldArrows(all, new Set(), -1);
   assert.equal(rows.reduce((n, r) => n + (r.kind === 'fold' ? r.arrows.length : 1), 0), 40);
   const folds = rows.filter((r) => r.kind === 'fold');
