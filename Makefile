@@ -92,7 +92,7 @@ kernels: $(TCPLAB) ## run the suites on all kernels, compare, and write docs/ker
 
 mutate: $(TCPLAB) ## break tcplab on purpose, in many ways: each must turn a spec red
 	@$(TCPLAB) setup --virtual
-	TCPLAB_MUTATE=1 go test -v -count 1 -timeout 60m -run TestMutationsAreNoticed ./harness/internal/mutate
+	TCPLAB_MUTATE=1 go test -v -count 1 -timeout 3h -run TestMutationsAreNoticed ./harness/internal/mutate
 
 kill: $(TCPLAB) ## end tcplab at 1,000 random moments by all signals: nothing may be left, and the next run be right (KILLS=, KILL_SEED=)
 	@$(TCPLAB) setup --virtual

@@ -47,6 +47,9 @@ func TestKills(t *testing.T) {
 			t.Errorf("kill %d of KILL_SEED=%d: %s, %v at %.3f of %v: %v", i, seed, v.name, sig, moment, v.takes, err)
 		}
 		counts[fmt.Sprintf("%-8s %-24v %d", v.name, sig, int(moment*5))]++
+		if done := i + 1; done%20 == 0 {
+			t.Logf("%d of %d kills", done, kills)
+		}
 		if t.Failed() && i > 20 {
 			break // what is left would be found again and again
 		}
