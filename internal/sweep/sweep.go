@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -35,6 +36,7 @@ type Figure struct {
 type Point struct {
 	cell.Cell
 	Name    string            `json:"name"`
+	Index   int               `json:"index"`   // in the grid
 	Figures map[string]Figure `json:"figures"` // by the names of package cell
 	// Busy: a guest's processor was too busy, with one seed or more, so that figures may be the machine's.
 	Busy bool `json:"busy,omitempty"`
@@ -44,16 +46,30 @@ type Point struct {
 type Result struct {
 	Kernel string   `json:"kernel"`
 	Seeds  []uint64 `json:"seeds"`
+	Grid   string   `json:"grid,omitempty"`  // a hash of what its cells are
+	Shard  *Shard   `json:"shard,omitempty"` // of the grid; nil is all of it
 	Points []Point  `json:"points"`
 	Failed []string `json:"failed,omitempty"` // cells that failed with some seed, and why
 }
 
-// Run measures cells with each seed. Options.Seed is not used.
-func Run(ctx context.Context, common runner.SessionOptions, options runner.RunOptions, cells []cell.Cell, seeds []uint64) (Result, error) {
-	result := Result{Seeds: seeds}
-	byName, kernel, err := Measure(ctx, common, options, cells, seeds)
+// Run measures the shard of cells with each seed. Options.Seed is not used.
+func Run(ctx context.Context, common runner.SessionOptions, options runner.RunOptions, cells []cell.Cell, shard Shard, seeds []uint64) (Result, error) {
+	names, hash := hashOf(cells)
+	result := Result{Seeds: seeds, Grid: hash}
+	if shard != (Shard{}) {
+		result.Shard = &shard
+	}
+	part := shard.of(cells)
+	if len(part) == 0 {
+		return result, fmt.Errorf("shard %v has none of the %d cells: there are fewer than shards", shard, len(cells))
+	}
+	byName, kernel, err := Measure(ctx, common, options, part, seeds)
 	result.Kernel = kernel
-	return result.with(cells, byName), err // what there is, in any case
+	result = result.with(part, byName) // what there is, in any case
+	for i, p := range result.Points {
+		result.Points[i].Index = slices.Index(names, p.Name)
+	}
+	return result, err
 }
 
 // Measure makes measurements with each seed. It returns the records by the measurement's name, and the kernel's release; those that there
@@ -111,6 +127,10 @@ func (r Result) with(cells []cell.Cell, byName map[string][]*results.Record) Res
 				units[m.Name] = m.Unit
 			}
 			p.Busy = p.Busy || record.TooBusy()
+			if record.Busy != nil {
+				values[cell.CPU] = append(values[cell.CPU], record.Busy.Share)
+				units[cell.CPU] = "%"
+			}
 		}
 		for name, all := range values {
 			p.Figures[name] = figureOf(all, units[name])
@@ -200,8 +220,18 @@ func (r Result) dimensions() []dimension {
 		{"flows", func(p Point) string { return FlowsText(p.Flows) }},
 		{"rate", func(p Point) string { return profiles.Rate(p.Rate) }},
 		{"RTT", func(p Point) string { return p.RTT.String() }},
+		{"jitter", func(p Point) string { return p.Jitter.String() }},
+		{"sysctls", func(p Point) string { return sysctlsText(p.Sysctls) }},
+		{"pacing", func(p Point) string {
+			if p.Pacing {
+				return "fq"
+			}
+			return "TCP"
+		}},
+		{"queue", func(p Point) string { return queueText(p.Cell) }},
 		{"buffer", func(p Point) string { return bufferText(p.Cell) }},
 		{"loss", func(p Point) string { return cell.Percent(p.Loss) }},
+		{"in bursts of", func(p Point) string { return fmt.Sprintf("%.3g", max(1, p.LossBurst)) }},
 	}
 	return slices.DeleteFunc(all, func(d dimension) bool {
 		return d.name != "flows" && !slices.ContainsFunc(r.Points, func(p Point) bool { return d.of(p) != d.of(r.Points[0]) })
@@ -216,16 +246,46 @@ func FlowsText(flows []cell.Flow) string {
 		if f.Count > 1 {
 			text = fmt.Sprintf("%d*%s", f.Count, text)
 		}
+		if f.Traffic != cell.Bulk {
+			text += fmt.Sprintf(":%s=%v:size=%db", f.Traffic, f.Every, f.Size)
+		}
+		if f.Back {
+			text += ":back"
+		}
+		if f.RTT > 0 {
+			text += ":rtt=" + f.RTT.String()
+		}
+		if f.After > 0 {
+			text += ":after=" + f.After.String()
+		}
 		parts = append(parts, text)
 	}
 	return strings.Join(parts, "+")
 }
 
 func bufferText(c cell.Cell) string {
-	if c.Buffer == 0 {
+	switch {
+	case c.Queue != nil:
+		return "" // its discipline says it
+	case c.Buffer == 0:
 		return "1 BDP"
 	}
 	return fmt.Sprintf("%d", c.Buffer)
+}
+
+func queueText(c cell.Cell) string {
+	if c.Queue == nil {
+		return DropTail
+	}
+	return c.Queue.Discipline.String()
+}
+
+func sysctlsText(settings map[string]string) string {
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		parts = append(parts, strings.TrimPrefix(key, "net.ipv4.")+"="+settings[key])
+	}
+	return text.Printable(strings.Join(parts, " "))
 }
 
 type metric struct {
@@ -251,7 +311,10 @@ func (r Result) metrics() []metric {
 	all = append(all,
 		metric{cell.Utilisation, "link", percent}, metric{cell.Retransmitted, "retransmitted", percent},
 		metric{cell.QueueMedian, "queue 50 %", duration}, metric{cell.Queue95, "95 %", duration})
-	for _, rest := range []metric{{cell.Fairness, "Jain", number}, {cell.Limited, "buffers limited", percent}} {
+	for _, rest := range []metric{
+		{cell.Marked, "marked", percent}, {cell.Fairness, "Jain", number}, {cell.Limited, "buffers limited", percent},
+		{cell.AnswerMedian, "request 50 %", duration}, {cell.Answer95, "95 %", duration}, {cell.RoundTrips, "round trips/min", number},
+	} {
 		if slices.ContainsFunc(r.Points, func(p Point) bool { return p.Figures[rest.name].High > 0 }) {
 			all = append(all, rest)
 		}

@@ -90,7 +90,7 @@ func TestSweepInGuests(t *testing.T) {
 	for range 2 {
 		var log bytes.Buffer
 		result, err := Run(t.Context(), runner.SessionOptions{Clock: runner.Virtual, Log: &log},
-			runner.RunOptions{Root: t.TempDir(), Share: 8}, cells, []uint64{1})
+			runner.RunOptions{Root: t.TempDir(), Share: 8}, cells, Shard{}, []uint64{1})
 		g.Expect(err).NotTo(HaveOccurred(), log.String())
 		g.Expect(result.Failed).To(BeEmpty())
 		g.Expect(result.Points).To(HaveLen(3))
