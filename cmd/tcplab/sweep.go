@@ -121,8 +121,8 @@ func (o *sweepOptions) read(command *cobra.Command) (sweep.Grid, error) {
 	if text.Seeds != "" && !said("seeds") {
 		o.text.Seeds = text.Seeds
 	}
-	if text.Kernel != "" && !said("kernel") {
-		o.session.Kernels = []string{text.Kernel}
+	if len(text.Kernel) > 0 && !said("kernel") {
+		o.session.Kernels = text.Kernel
 	}
 	o.run.MemoryMiB = cmp.Or(o.run.MemoryMiB, text.Memory)
 	o.run.MIPS = cmp.Or(o.run.MIPS, text.MIPS)

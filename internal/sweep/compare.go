@@ -52,25 +52,25 @@ func Compare(before, after Result) (Comparison, error) {
 	c := Comparison{Kernels: [2]string{before.Kernel, after.Kernel}, Seeds: [2]int{len(before.Seeds), len(after.Seeds)}}
 	with := map[string]Point{}
 	for _, p := range after.Points {
-		with[p.Name] = p
+		with[p.key()] = p
 	}
 	had := map[string]bool{}
 	for _, p := range before.Points {
-		had[p.Name] = true
-		q, both := with[p.Name]
+		had[p.key()] = true
+		q, both := with[p.key()]
 		if !both {
-			c.Missing = append(c.Missing, p.Name+": only before")
+			c.Missing = append(c.Missing, p.key()+": only before")
 			continue
 		}
 		for name, f := range p.Figures {
 			if g, there := q.Figures[name]; there {
-				c.Changes = append(c.Changes, changeOf(p.Name, name, f, g))
+				c.Changes = append(c.Changes, changeOf(p.key(), name, f, g))
 			}
 		}
 	}
 	for _, p := range after.Points {
-		if !had[p.Name] {
-			c.Missing = append(c.Missing, p.Name+": only after")
+		if !had[p.key()] {
+			c.Missing = append(c.Missing, p.key()+": only after")
 		}
 	}
 	if len(c.Changes) == 0 {
@@ -82,6 +82,14 @@ func Compare(before, after Result) (Comparison, error) {
 	})
 	correct(c.Changes)
 	return c, nil
+}
+
+// key is what a point of another sweep is compared by: of sweeps over several kernels also the kernel.
+func (p Point) key() string {
+	if p.Kernel == "" {
+		return p.Name
+	}
+	return p.Name + ", kernel " + p.Kernel
 }
 
 func changeOf(cellName, figure string, before, after Figure) Change {

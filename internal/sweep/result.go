@@ -87,7 +87,7 @@ func ReadResult(r io.Reader) (Result, error) {
 
 // check refuses a point that no sweep has, and makes what it is called harmless.
 func (p *Point) check() error {
-	p.Name = text.Printable(p.Name)
+	p.Name, p.Kernel = text.Printable(p.Name), text.Printable(p.Kernel)
 	if err := p.Cell.Validate(); err != nil {
 		return fmt.Errorf("%q: %w", p.Name, err)
 	}

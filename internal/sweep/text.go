@@ -27,7 +27,7 @@ type Text struct {
 
 	// What is not of the grid.
 	Seeds  string `yaml:"seeds"`
-	Kernel string `yaml:"kernel"`
+	Kernel Words  `yaml:"kernel"`
 	Memory int    `yaml:"memory"`
 	MIPS   int    `yaml:"mips"`
 }

@@ -25,7 +25,7 @@ sysctls:
   - {}
 duration: 10s
 seeds: 1-6
-kernel: "6.12"
+kernel: [6.1, 6.12]
 memory: 1024
 `
 
@@ -33,7 +33,7 @@ func TestReadText(t *testing.T) {
 	g := NewWithT(t)
 	read, err := ReadText(strings.NewReader(file))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect([]any{read.Seeds, read.Kernel, read.Memory}).To(Equal([]any{"1-6", "6.12", 1024}))
+	g.Expect([]any{read.Seeds, read.Kernel, read.Memory}).To(Equal([]any{"1-6", Words{"6.1", "6.12"}, 1024}))
 	grid, err := read.Grid("")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(grid.Flows).To(HaveLen(3))
