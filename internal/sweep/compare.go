@@ -157,9 +157,13 @@ func (c Comparison) Table(w io.Writer, all bool) error {
 	if shown > 0 {
 		fmt.Fprintln(w)
 	}
-	fmt.Fprintf(w, "%d of %d figures changed by more than noise (5 %% for all of them together, Holm). Kernels %s and %s.\n",
-		significant, c.Compared, c.Kernels[0], c.Kernels[1])
-	if n := min(c.Seeds[0], c.Seeds[1]); n == 1 {
+	n := min(c.Seeds[0], c.Seeds[1])
+	how := "changed by more than noise (5 % for all of them together, Holm)"
+	if n == 1 {
+		how = "differ"
+	}
+	fmt.Fprintf(w, "%d of %d figures %s. Kernels %s and %s.\n", significant, c.Compared, how, c.Kernels[0], c.Kernels[1])
+	if n == 1 {
 		fmt.Fprintln(w, "One seed has no noise that is known: a figure that differs is another one with this seed. --seeds 1-10 tells it from chance.")
 	} else if need := seedsFor(c.Compared); n < need {
 		fmt.Fprintf(w, "Of %d seeds and %d figures no change of one that varies can be told from chance: %d seeds each are needed.\n", n, c.Compared, need)

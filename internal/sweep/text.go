@@ -101,9 +101,12 @@ func (t Text) Grid(prefix string) (g Grid, err error) {
 			g.Flows = append(g.Flows, flows)
 		}
 	}
-	for name, missing := range map[string]bool{"cc": len(t.Flows) == 0, "rate": len(t.Rate) == 0, "rtt": len(t.RTT) == 0} {
-		if missing {
-			return fail(name, errors.New("is missing"))
+	for _, needed := range []struct {
+		name  string
+		words Words
+	}{{"cc", t.Flows}, {"rate", t.Rate}, {"rtt", t.RTT}} {
+		if len(needed.words) == 0 {
+			return fail(needed.name, errors.New("is missing"))
 		}
 	}
 	if g.Rates, err = ParseRates(t.Rate.joined()); err != nil {
