@@ -280,6 +280,26 @@ func bitRate(bits int64) string {
 	return strconv.FormatInt(bits, 10) + "bit"
 }
 
+// ParseRate reads a rate as tc(8) writes it, in bit/s: 20mbit, 1.5Gbit, 64kbit, 9600bit.
+func ParseRate(text string) (int64, error) {
+	const most = 1000 * Gbit
+	for _, unit := range []struct {
+		name string
+		bits int64
+	}{{"gbit", Gbit}, {"mbit", Mbit}, {"kbit", Kbit}, {"bit", 1}} {
+		number, ok := strings.CutSuffix(strings.ToLower(text), unit.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(number, 64)
+		if err != nil || !(n > 0 && n*float64(unit.bits) <= float64(most)) {
+			break
+		}
+		return int64(n * float64(unit.bits)), nil
+	}
+	return 0, fmt.Errorf("%q is no rate: write it as 20mbit, 1.5gbit, 64kbit or 9600bit, up to 1000gbit", text)
+}
+
 // Sizing of the limit; the formula is in the documentation of Netem.Limit.
 const (
 	limitPacket    = ethernet.FrameLength

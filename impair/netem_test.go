@@ -117,3 +117,14 @@ func TestLimitIsSizedToTheBandwidthDelayProduct(t *testing.T) {
 		})
 	}
 }
+
+func TestParseRate(t *testing.T) {
+	g := NewWithT(t)
+	for text, want := range map[string]int64{"20mbit": 20e6, "1.5Gbit": 15e8, "64kbit": 64e3, "9600bit": 9600} {
+		g.Expect(ParseRate(text)).To(Equal(want))
+	}
+	for _, text := range []string{"", "20", "mbit", "-1mbit", "0bit", "1e30gbit", "NaNbit", "1tbit", "20 mbit/s"} {
+		_, err := ParseRate(text)
+		g.Expect(err).To(MatchError(ContainSubstring("is no rate: write it as 20mbit")), text)
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tcplab/tcplab/internal/sweep"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -14,20 +15,24 @@ func newCompare() *cobra.Command {
 	var bytes, behaviour, all, markdown bool
 	command := &cobra.Command{
 		Use:   "compare RUN RUN...",
-		Short: "Compare two runs: how TCP behaved differently, or byte for byte",
-		Long: `Compare two runs (folders below results/).
+		Short: "Compare two runs: how TCP behaved differently, or byte for byte; or two sweeps",
+		Long: `Compare two runs (folders below results/), or two sweeps (files that tcplab sweep --json has printed).
 
 Runs of one kernel with one seed in virtual time should be the same: their records and files
 are compared byte for byte. Only a record's "host" part, which has wall times, is left out.
 Of any other two runs the behaviours are compared: verdicts, metrics and counters.
 --bytes and --behaviour ask for one or the other.
 
+Of two sweeps each figure of each cell is compared over its seeds, by a test that assumes nothing of how
+they are distributed, and corrected for their number: what is shown is more than noise. --all shows all.
+
 --markdown writes a table of what is expected differently of two or more kernels, a run of each.
 
 It exits with 1 if anything differs; with --markdown that is no error.`,
 		Example: `  tcplab run --kernel 6.1,6.12 --id today
   tcplab compare results/today-6.1 results/today-6.12 --all
-  tcplab compare results/today-6.1 results/today-6.12 --markdown`,
+  tcplab compare results/today-6.1 results/today-6.12 --markdown
+  tcplab compare before.json after.json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) < 2:
@@ -40,6 +45,9 @@ It exits with 1 if anything differs; with --markdown that is no error.`,
 		RunE: func(command *cobra.Command, args []string) error {
 			if markdown {
 				return compareKernels(command.OutOrStdout(), args)
+			}
+			if isFile(args[0]) && isFile(args[1]) {
+				return compareSweeps(command, args[0], args[1], all)
 			}
 			a, err := results.Open(args[0])
 			if err != nil {
@@ -139,6 +147,33 @@ func compareBehaviour(out io.Writer, a, b *results.Run, all bool) error {
 		return err
 	}
 	if len(found.Changes) > 0 {
+		return errFailed
+	}
+	return nil
+}
+
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+func compareSweeps(command *cobra.Command, before, after string, all bool) error {
+	a, err := readSweep(before)
+	if err != nil {
+		return err
+	}
+	b, err := readSweep(after)
+	if err != nil {
+		return err
+	}
+	compared, err := sweep.Compare(a, b)
+	if err != nil {
+		return fmt.Errorf("%s and %s: %w", before, after, err)
+	}
+	if err := compared.Table(command.OutOrStdout(), all); err != nil {
+		return err
+	}
+	if compared.Differs() {
 		return errFailed
 	}
 	return nil

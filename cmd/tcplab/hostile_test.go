@@ -24,7 +24,9 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness/analysis"
+	"github.com/tcplab/tcplab/internal/cell"
 	"github.com/tcplab/tcplab/internal/runner"
+	"github.com/tcplab/tcplab/internal/sweep"
 	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/results"
 )
@@ -72,6 +74,40 @@ func hostileRecord(value float64) *results.Record {
 		Failure: &results.Failure{Message: hostileText, Location: hostileText}, Kernel: results.Uname{Release: fmt.Sprintf("6.%.0f%s", value, hostileText)},
 		Metrics: []results.Metric{{Name: "n" + hostileText, Value: value, Unit: hostileText, Bounds: bounds}},
 	}
+}
+
+// hostileGrid is a file for sweep -f.
+func hostileGrid(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "grid.yaml")
+	content := fmt.Sprintf("cc: cubic\n%q: 1\nrate: %q\n", hostileText, hostileText)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// hostileSweep is what sweep --json prints, of the shard 1/1.
+func hostileSweep(t *testing.T, value float64) string {
+	t.Helper()
+	figure := sweep.Figure{Values: []float64{value}, Unit: hostileText, Median: value, Low: value, High: value}
+	data, err := json.Marshal(sweep.Result{
+		Kernel: hostileText, Seeds: []uint64{1}, Grid: hostileText, Shard: &sweep.Shard{Number: 1, Of: 1}, Failed: []string{hostileText},
+		Points: []sweep.Point{{
+			Cell: cell.Cell{
+				Rate: 1e6, RTT: time.Second, Duration: time.Second, Flows: []cell.Flow{{Congestion: "cubic"}}, Sysctls: map[string]string{"net." + hostileText: hostileText},
+			},
+			Name: hostileText, Figures: map[string]sweep.Figure{hostileText: figure, "x: goodput" + hostileText: figure},
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "sweep.json")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // hostileRun is a run of one scenario.
@@ -146,11 +182,15 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 		"list": {{"--focus", "(" + hostile}, {"--label", "(" + hostile}},
 		"analyze": {{capture}, {"--findings", capture}, {"--json", capture}, {dangling}, {"--stream", "7", capture}, {"--interface", hostile}, {"--interface", "lo", "--filter", hostile},
 			{"--series", "csv", capture}, {"--series", "json", capture}, {"--series", hostile, capture}, {"--ladder", "--plot", capture}},
-		"compare": {{a.Path(), b.Path()}, {"--bytes", a.Path(), b.Path()}, {"--behaviour", "--all", a.Path(), b.Path()}, {"--markdown", a.Path(), b.Path()}, {dangling, dangling}},
-		"seeds":   {{"--seeds", hostile}},
+		"compare": {{a.Path(), b.Path()}, {"--bytes", a.Path(), b.Path()}, {"--behaviour", "--all", a.Path(), b.Path()}, {"--markdown", a.Path(), b.Path()}, {dangling, dangling},
+			{hostileSweep(t, 1), hostileSweep(t, 2), "--all"}},
+		"seeds": {{"--seeds", hostile}},
 		"sweep": {{"--cc", hostile, "--rate", "1mbit", "--rtt", "1ms"}, {"--cc", "cubic", "--rate", hostile, "--rtt", "1ms"},
 			{"--cc", "cubic", "--rate", "1mbit", "--rtt", hostile}, {"--cc", "cubic", "--rate", "1mbit", "--rtt", "1ms", "--loss", hostile},
-			{"--cc", "cubic", "--rate", "1mbit", "--rtt", "1ms", "--sysctl", hostile}, {"--cc", "cubic", "--rate", "1mbit", "--rtt", "1ms", "--buffer", hostile}},
+			{"--cc", "cubic", "--rate", "1mbit", "--rtt", "1ms", "--sysctl", hostile}, {"--cc", "cubic", "--rate", "1mbit", "--rtt", "1ms", "--buffer", hostile},
+			{"--cc", "cubic", "--rate", "1mbit", "--rtt", "1ms", "--queue", hostile}, {"--cc", "cubic:" + hostile, "--rate", "1mbit", "--rtt", "1ms"},
+			{"--cc", "cubic", "--rate", "1mbit", "--rtt", "1ms", "--shard", hostile}, {"-f", dangling}, {"-f", hostileGrid(t)}},
+		"merge":        {{dangling}, {hostileSweep(t, 1)}, {hostileSweep(t, 1), hostileSweep(t, 2), "--json"}},
 		"papers":       {{hostile}, {"ware", "--seeds", hostile}},
 		"reproducible": {{"--" + hostile}},
 		"oracle":       {{"--kernel", hostile}, {"--sysctl", hostile + "=" + hostile}},

@@ -114,7 +114,7 @@ the same bytes.`,
 	}
 	root.AddCommand(
 		newRun(), newSeeds(), newReproducible(), newKernels(), newDoctor(), newSetup(), newPeer(),
-		endsAtOnce(newReport()), endsAtOnce(newShow()), endsAtOnce(newPlot()), endsAtOnce(newCompare()), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newDecode()),
+		endsAtOnce(newReport()), endsAtOnce(newShow()), endsAtOnce(newPlot()), endsAtOnce(newCompare()), endsAtOnce(newMerge()), endsAtOnce(newOracle()), endsAtOnce(newProfiles()), endsAtOnce(newDecode()),
 		newWatch(), printsData(newDiagnose()), printsData(newList()), printsData(newAnalyze()), printsData(newProbe()), printsData(newTune()), printsData(newSweep()), printsData(newPapers()),
 	)
 	return root

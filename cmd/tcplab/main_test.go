@@ -12,6 +12,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/cell"
 	"github.com/tcplab/tcplab/internal/testenv"
 	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/internal/vm/guest"
@@ -22,6 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	guest.Main() // a test that boots guests packs this program as their /init
 	peers.Main()
+	cell.Main()
 	if os.Getenv(commandVariable) != "" {
 		main()
 		return

@@ -59,7 +59,7 @@ Each cell of a figure is a measurement as of tcplab sweep, and comes from the ca
 				return err
 			}
 			options.MemoryMiB = cmp.Or(options.MemoryMiB, paper.Memory)
-			result, err := measure(command, session, options, cells, list)
+			result, err := measure(command, session, options, cells, sweep.Shard{}, list)
 			if len(result.Points)+len(result.Failed) == 0 || err != nil {
 				return err
 			}

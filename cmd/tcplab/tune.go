@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/harness/kernelversion"
+	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/internal/prove"
 	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/tune"
@@ -96,7 +97,7 @@ func (o tuneOptions) report(in io.Reader) (tune.Report, error) {
 		return tune.Report{}, fmt.Errorf("--format %q: allowed are table, json and sysctl", o.format)
 	}
 	var err error
-	if o.path.Rate, err = tune.ParseRate(o.rate); err != nil {
+	if o.path.Rate, err = impair.ParseRate(o.rate); err != nil {
 		return tune.Report{}, fmt.Errorf("--rate: %w", err)
 	}
 	if o.path.Loss, err = tune.ParseShare(o.loss); err != nil {

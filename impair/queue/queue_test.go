@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,6 +105,10 @@ func TestGolden(t *testing.T) {
 		for _, note := range form.chosen() {
 			fmt.Fprintf(&listing, "note: %s\n", note)
 		}
+
+		parsed, err := Parse(q.Discipline.String())
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(parsed).To(Equal(q.Discipline))
 
 		var again Queue
 		g.Expect(json.Unmarshal(text, &again)).To(Succeed())
@@ -283,6 +288,33 @@ func FuzzParse(f *testing.F) {
 		_ = form.discipline().String()
 		if list, err := form.differences(data, data); err == nil && len(list) > 0 {
 			t.Fatalf("%s: %v", kind, list)
+		}
+	})
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, text := range []string{
+		"", "sfq", "pfifo limit", "pfifo limit 0", "bfifo", "fq_codel target", "fq_codel target 5", "fq_codel limit 5p", "fq_codel fast", "cake fair",
+		"red probability 2", "codel limit -1", "dualpi2 step_thresh x", "fq buckets 1000", "pie ecn on", "cake overhead 5000",
+	} {
+		if d, err := Parse(text); err == nil || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v, %v", text, d, err)
+		}
+	}
+}
+
+func FuzzParseText(f *testing.F) {
+	for _, q := range valid() {
+		f.Add(q.Discipline.String())
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := Parse(text)
+		if err != nil {
+			return
+		}
+		again, err := Parse(d.String())
+		if err != nil || again.String() != d.String() {
+			t.Fatalf("%q is %v, and that %v, %v", text, d, again, err)
 		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/mdlayher/netlink"
 
@@ -32,28 +31,24 @@ type RED struct {
 // Kind is "red".
 func (q RED) Kind() string { return "red" }
 
-// String is as of [Discipline]. What tc calls avpkt has to be there for it.
-func (q RED) String() string {
-	words := []string{q.Kind()}
-	add := func(there bool, format string, value any) {
-		if there {
-			words = append(words, fmt.Sprintf(format, value))
-		}
+// String is as of [Discipline]. tc wants limit and avpkt to be there.
+func (q RED) String() string { return text(q.Kind(), q.options()) }
+
+// options are for the text only: the kernel has them in a struct.
+func (q *RED) options() []option {
+	return []option{
+		{"Limit", "limit", 0, number(&q.Limit, 1, maxInt, "bytes")},
+		{"Min", "min", 0, number(&q.Min, 1, redMost, "bytes")},
+		{"Max", "max", 0, number(&q.Max, 1, redMost, "bytes")},
+		{"AvgPacket", "avpkt", 0, number(&q.AvgPacket, 1, math.MaxUint16, "bytes")},
+		{"Burst", "burst", 0, number(&q.Burst, 1, 1<<20, "packets")},
+		{"Probability", "probability", 0, share(&q.Probability)},
+		{"Bandwidth", "bandwidth", 0, rate(&q.Bandwidth, 8, maxRate)},
+		{"ECN", "ecn", 0, flag(&q.ECN)},
+		{"HardDrop", "harddrop", 0, flag(&q.HardDrop)},
+		{"Adaptive", "adaptive", 0, flag(&q.Adaptive)},
+		{"Instant", "instant", 0, flag(&q.Instant)},
 	}
-	add(q.Limit != 0, "limit %d", q.Limit)
-	add(q.Min != 0, "min %d", q.Min)
-	add(q.Max != 0, "max %d", q.Max)
-	add(q.AvgPacket != 0, "avpkt %d", q.AvgPacket)
-	add(q.Burst != 0, "burst %d", q.Burst)
-	add(q.Probability != 0, "probability %v", float64(q.Probability)/100)
-	add(q.Bandwidth != 0, "bandwidth %s", strings.TrimPrefix(rateText(q.Bandwidth), "rate "))
-	for _, flag := range []struct {
-		on   bool
-		word string
-	}{{q.ECN, "ecn"}, {q.HardDrop, "harddrop"}, {q.Adaptive, "adaptive"}, {q.Instant, "instant"}} {
-		add(flag.on, "%s", flag.word)
-	}
-	return strings.Join(words, " ")
 }
 
 // redMost is what a queue can be long: with its weight it must fit into 31 bits (red_check_params).
@@ -61,20 +56,10 @@ const redMost = 1 << 24
 
 // Validate is as of [Discipline].
 func (q RED) Validate() error {
-	var c checker
-	for _, f := range []struct {
-		name  string
-		value int
-		most  int
-	}{{"Limit", q.Limit, maxInt}, {"Min", q.Min, redMost}, {"Max", q.Max, redMost}, {"AvgPacket", q.AvgPacket, math.MaxUint16}, {"Burst", q.Burst, 1 << 20}} {
-		if f.value < 0 || f.value > f.most {
-			c.refuse("RED."+f.name, f.value, fmt.Sprintf("0 (chosen), or 1 to %d", f.most))
-		}
-	}
-	if !(q.Probability >= 0 && q.Probability <= 100) {
-		c.refuse("RED.Probability", q.Probability, "0 (2%), or up to 100%")
-	}
-	c.rate("RED.Bandwidth", q.Bandwidth)
+	return check("RED", q.options(), q.validate)
+}
+
+func (q RED) validate(c *checker) {
 	if q.HardDrop && !q.ECN {
 		c.refuse("RED.HardDrop", true, "false without ECN: then all is dropped anyway")
 	}
@@ -94,7 +79,6 @@ func (q RED) Validate() error {
 			c.refuse("RED.Burst", filled.Burst, fmt.Sprintf("less: a weight of 1/2^%d times Max, %d bytes, does not fit into the kernel's 32 bits", weight, filled.Max))
 		}
 	}
-	return errors.Join(c.errs...)
 }
 
 // filled is q with what tc chooses (tc/q_red.c), and a note of it.

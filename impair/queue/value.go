@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tcplab/tcplab/impair"
 )
 
 // An option is one field of a discipline.
@@ -28,10 +30,14 @@ type value struct {
 	get     func() uint64 // in the kernel's unit
 	put     func(uint64)
 	text    func() string // as tc reads it
+	parse   func(string) error
+	set     func(bool) // of a Switch
 	show    func(uint64) string
 	// same tells whether the kernel's number, if it is another one, is what becomes of the one that was sent. Nil: it is not.
 	same func(sent, got uint64) bool
 	why  string // what same lets pass, for a note
+	// words are all values of one that has no word before it.
+	words []string
 }
 
 // field is a value of a comparable type.
@@ -45,7 +51,14 @@ func field[T comparable](at *T, size int, allowed string, wrong func(T) bool, to
 		get:     func() uint64 { return to(*at) },
 		put:     func(v uint64) { *at = from(v) },
 		text:    func() string { return fmt.Sprint(*at) },
-		show:    func(v uint64) string { return fmt.Sprint(from(v)) },
+		parse: func(text string) error {
+			n, err := fmt.Sscan(text, at)
+			if err == nil && (n != 1 || fmt.Sprint(*at) != text) {
+				err = fmt.Errorf("%q is no number", text)
+			}
+			return err
+		},
+		show: func(v uint64) string { return fmt.Sprint(from(v)) },
 	}
 }
 
@@ -86,6 +99,10 @@ func rate(at *int64, size int, most int64) value {
 		func(v int64) uint64 { return uint64(v / 8) },
 		func(v uint64) int64 { return int64(min(v, math.MaxInt64/8) * 8) })
 	v.text = func() string { return strings.TrimPrefix(rateText(*at), "rate ") }
+	v.parse = func(text string) (err error) {
+		*at, err = impair.ParseRate(text)
+		return err
+	}
 	v.why = "the kernel counts whole bytes per second"
 	return v
 }
@@ -97,6 +114,10 @@ func unit(at *time.Duration, of, most time.Duration) value {
 		func(v time.Duration) uint64 { return uint64(v / of) },
 		func(v uint64) time.Duration { return time.Duration(v) * of })
 	v.text = func() string { return tcTime(*at) }
+	v.parse = func(text string) (err error) {
+		*at, err = time.ParseDuration(text)
+		return err
+	}
 	v.why = fmt.Sprintf("the kernel is told whole multiples of %v", of)
 	return v
 }
@@ -159,7 +180,7 @@ func hertz(at *float64) value {
 
 // toggle is a Switch.
 func toggle(at *Switch, size int) value {
-	return field(at, size, "On or Off, or none of them",
+	v := field(at, size, "On or Off, or none of them",
 		func(v Switch) bool { return v != On && v != Off },
 		func(v Switch) uint64 {
 			if v == On {
@@ -168,11 +189,17 @@ func toggle(at *Switch, size int) value {
 			return 0
 		},
 		func(v uint64) Switch {
-			if v != 0 {
-				return On
-			}
-			return Off
+			return switchOf(v != 0)
 		})
+	v.set = func(on bool) { *at = switchOf(on) }
+	return v
+}
+
+func switchOf(on bool) Switch {
+	if on {
+		return On
+	}
+	return Off
 }
 
 // ectMask is DualPI2's mask: which ECN fields go into the L4S queue.
@@ -197,7 +224,7 @@ func ectMask(at *Switch) value {
 
 // word is one of these, of which the kernel has the number.
 func word(at *string, words ...string) value {
-	return field(at, 4, "one of "+strings.Join(words, ", "),
+	v := field(at, 4, "one of "+strings.Join(words, ", "),
 		func(v string) bool { return !slices.Contains(words, v) },
 		func(v string) uint64 { return uint64(slices.Index(words, v)) },
 		func(v uint64) string {
@@ -206,6 +233,8 @@ func word(at *string, words ...string) value {
 			}
 			return words[v]
 		})
+	v.words = words
+	return v
 }
 
 // String is how tc writes it.
@@ -218,7 +247,7 @@ func (o option) String() string {
 	case o.word == "":
 		return o.text()
 	}
-	return o.word + " " + o.text()
+	return strings.TrimSpace(o.word + " " + o.text())
 }
 
 func (o option) bytes() []byte {
@@ -249,4 +278,31 @@ func (o option) number(data []byte) (uint64, error) {
 
 func (o option) agrees(sent, got uint64) bool {
 	return sent == got || o.same != nil && o.same(sent, got)
+}
+
+// share is a probability, which tc writes as a fraction.
+func share(at *impair.Percent) value {
+	v := field(at, 4, "0 (chosen), or up to 1",
+		func(v impair.Percent) bool { return !(v > 0 && v <= 100) },
+		func(v impair.Percent) uint64 { return uint64(v) },
+		func(v uint64) impair.Percent { return impair.Percent(v) })
+	v.text = func() string { return strconv.FormatFloat(float64(*at)/100, 'g', -1, 64) }
+	v.parse = func(text string) error {
+		fraction, err := strconv.ParseFloat(text, 64)
+		*at = impair.Percent(fraction * 100)
+		return err
+	}
+	return v
+}
+
+// flag is a word that is there or not.
+func flag(at *bool) value {
+	v := field(at, 1, "",
+		func(bool) bool { return false },
+		func(bool) uint64 { return 1 },
+		func(v uint64) bool { return v != 0 })
+	v.text = func() string { return "" }
+	v.parse = nil
+	v.put = func(v uint64) { *at = v != 0 }
+	return v
 }

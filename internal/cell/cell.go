@@ -20,6 +20,7 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/invalid"
 	"github.com/tcplab/tcplab/impair/profiles"
+	"github.com/tcplab/tcplab/impair/queue"
 	"github.com/tcplab/tcplab/internal/runner"
 )
 
@@ -30,28 +31,19 @@ type Cell struct {
 	Loss   float64       `json:"loss,omitempty"`   // random, of the data's direction, as a share
 	Buffer int           `json:"buffer,omitempty"` // packets that the bottleneck holds, and drops others; 0 is one BDP, or 64 if that is more
 	Flows  []Flow        `json:"flows"`
+	// LossBurst is how many packets are lost together, on average; 0 and 1: each alone.
+	LossBurst float64 `json:"loss_burst,omitempty"`
+	// Jitter is that of the way back, at most the RTT; ACKs stay in order.
+	Jitter time.Duration `json:"jitter_ns,omitempty"`
+	// Queue is the discipline in which packets wait at the bottleneck, whose rate is the cell's; nil is netem's drop-tail queue of Buffer packets.
+	// With a Queue loss is behind the bottleneck.
+	Queue *queue.Queue `json:"queue,omitempty"`
+	// Pacing gives the senders fq, which paces in place of TCP's own timers.
+	Pacing bool `json:"pacing,omitempty"`
 	// Duration is how long is measured, from when the first flow begins.
 	Duration time.Duration     `json:"duration_ns"`
 	Sysctls  map[string]string `json:"sysctls,omitempty"` // of all hosts
 }
-
-// A Flow is one or several bulk transfers of one kind.
-type Flow struct {
-	Congestion string        `json:"congestion"`
-	Count      int           `json:"count,omitempty"`    // 0 is 1
-	After      time.Duration `json:"after_ns,omitempty"` // it begins so long after the first ones
-	RTT        time.Duration `json:"rtt_ns,omitempty"`   // more than the path's
-}
-
-// Validate returns what is wrong with its congestion control, an *invalid.FieldError. The rest depends on its cell.
-func (f Flow) Validate() error {
-	if congestionName.MatchString(f.Congestion) {
-		return nil
-	}
-	return &invalid.FieldError{Field: "Flow.Congestion", Value: f.Congestion, Allowed: "the name of a congestion control, such as cubic"}
-}
-
-func (f Flow) count() int { return cmp.Or(f.Count, 1) }
 
 // frame is a full segment on the wire.
 const frame = 1514
@@ -66,6 +58,7 @@ func (c Cell) buffer() int { return cmp.Or(c.Buffer, max(leastBuffer, int(c.BDP(
 
 // The limits of a cell. More flows than that are no flows but a load, and have other figures.
 const (
+	leastRate = 1000
 	mostRate  = 10e9
 	mostFlows = 100
 )
@@ -81,9 +74,16 @@ func (c Cell) Validate() error {
 			errs = append(errs, &invalid.FieldError{Field: "Cell." + field, Value: value, Allowed: allowed})
 		}
 	}
-	refuse(c.Rate < 1000 || c.Rate > mostRate, "Rate", c.Rate, "1 kbit/s to 10 Gbit/s")
+	refuse(c.Rate < leastRate || c.Rate > mostRate, "Rate", c.Rate, "1 kbit/s to 10 Gbit/s")
 	refuse(c.RTT < 0 || c.RTT > time.Minute, "RTT", c.RTT, "0 to 1m")
 	refuse(!(c.Loss >= 0 && c.Loss < 1), "Loss", c.Loss, "0 and more, and less than 1 (100 %)")
+	refuse(c.LossBurst != 0 && !(c.LossBurst >= 1 && c.LossBurst <= 10_000 && c.Loss > 0), "LossBurst", c.LossBurst, "1 to 10,000 packets, with a Loss")
+	refuse(c.Jitter < 0 || c.Jitter > min(c.RTT, 2*time.Second), "Jitter", c.Jitter, "0 to the RTT, and to 2s")
+	if c.Queue != nil {
+		if err := at(max(c.Rate, leastRate), c.Queue.Discipline).Validate(); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	refuse(c.Buffer < 0 || c.Buffer > 10_000_000, "Buffer", c.Buffer, "0 to 10,000,000 packets")
 	refuse(c.Duration < 100*time.Millisecond || c.Duration > 24*time.Hour, "Duration", c.Duration, "100ms to 24h")
 	flows := 0
@@ -108,23 +108,27 @@ func (c Cell) Validate() error {
 func (c Cell) String() string {
 	var parts []string
 	for _, f := range c.Flows {
-		text := f.Congestion
-		if f.count() > 1 {
-			text = fmt.Sprintf("%d %s", f.count(), text)
-		}
-		if f.RTT > 0 {
-			text += fmt.Sprintf(" with %v more", f.RTT)
-		}
-		if f.After > 0 {
-			text += fmt.Sprintf(" after %v", f.After)
-		}
-		parts = append(parts, text)
+		parts = append(parts, f.String())
 	}
 	parts = append(parts, profiles.Rate(c.Rate), "RTT "+c.RTT.String())
-	if c.Loss > 0 {
-		parts = append(parts, "loss "+Percent(c.Loss))
+	if c.Jitter > 0 {
+		parts = append(parts, "jitter "+c.Jitter.String())
 	}
-	parts = append(parts, fmt.Sprintf("a buffer of %d packets", c.buffer()))
+	if c.Loss > 0 {
+		loss := "loss " + Percent(c.Loss)
+		if c.LossBurst > 1 {
+			loss += fmt.Sprintf(" in bursts of %g", c.LossBurst)
+		}
+		parts = append(parts, loss)
+	}
+	if c.Queue != nil {
+		parts = append(parts, c.Queue.Discipline.String())
+	} else {
+		parts = append(parts, fmt.Sprintf("a buffer of %d packets", c.buffer()))
+	}
+	if c.Pacing {
+		parts = append(parts, "paced by fq")
+	}
 	for _, key := range slices.Sorted(maps.Keys(c.Sysctls)) {
 		parts = append(parts, fmt.Sprintf("%s = %s", strings.TrimPrefix(key, "net.ipv4."), c.Sysctls[key]))
 	}

@@ -101,13 +101,13 @@ func TestCells(t *testing.T) {
 	g.Expect(cells).To(HaveLen(8))
 
 	for what, spoil := range map[string]func(*Grid){
-		"cells":    func(g *Grid) { g.Losses = nil },
+		"cells":    func(g *Grid) { g.Rates = nil },
 		"Rate":     func(g *Grid) { g.Rates = []int64{1} },
 		"RTT":      func(g *Grid) { g.RTTs = []time.Duration{time.Hour} },
 		"Loss":     func(g *Grid) { g.Losses = []float64{1} },
 		"Duration": func(g *Grid) { g.Duration = 0 },
 		"Flows":    func(g *Grid) { g.Flows = [][]cell.Flow{{{Congestion: "cubic", Count: 101}}} },
-		"Sysctls":  func(g *Grid) { g.Sysctls = map[string]string{"kernel.hostname": "x"} },
+		"Sysctls":  func(g *Grid) { g.Sysctls = []map[string]string{{"kernel.hostname": "x"}} },
 	} {
 		bad := grid()
 		spoil(&bad)

@@ -55,7 +55,7 @@ var Papers = []Paper{
 		Grid: Grid{
 			Flows: [][]cell.Flow{flows("bbr"), flows("cubic")}, Rates: []int64{20e6}, RTTs: []time.Duration{100 * time.Millisecond},
 			Losses: []float64{1e-5, 1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5}, Buffers: []Buffer{{BDPs: 4}},
-			Duration: time.Minute, Sysctls: large,
+			Duration: time.Minute, Sysctls: []map[string]string{large},
 		},
 		Memory: 1024,
 		columns: []column{
@@ -74,7 +74,7 @@ var Papers = []Paper{
 		Grid: Grid{
 			Flows: [][]cell.Flow{flows("bbr+cubic")}, Rates: []int64{10e6}, RTTs: []time.Duration{40 * time.Millisecond}, Losses: []float64{0},
 			Buffers:  []Buffer{{BDPs: 1}, {BDPs: 2}, {BDPs: 4}, {BDPs: 8}, {BDPs: 16}, {BDPs: 32}},
-			Duration: 240 * time.Second, Sysctls: large,
+			Duration: 240 * time.Second, Sysctls: []map[string]string{large},
 		},
 		Memory: 1024,
 		columns: []column{
@@ -94,7 +94,7 @@ var Papers = []Paper{
 			"one by one, and 0.66 where an ACK comes for each second segment (1.22/0.87 less).",
 		Grid: Grid{
 			Flows: [][]cell.Flow{flows("reno")}, Rates: []int64{20e6}, RTTs: []time.Duration{100 * time.Millisecond},
-			Losses: []float64{1e-3, 2e-3, 5e-3, 0.01}, Buffers: []Buffer{{BDPs: 4}}, Duration: 2 * time.Minute, Sysctls: large,
+			Losses: []float64{1e-3, 2e-3, 5e-3, 0.01}, Buffers: []Buffer{{BDPs: 4}}, Duration: 2 * time.Minute, Sysctls: []map[string]string{large},
 		},
 		columns: []column{
 			{"loss", func(p Point) string { return cell.Percent(p.Loss) }},

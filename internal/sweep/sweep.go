@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -35,29 +36,45 @@ type Figure struct {
 type Point struct {
 	cell.Cell
 	Name    string            `json:"name"`
-	Figures map[string]Figure `json:"figures"` // by the names of package cell
+	Index   int               `json:"index"`            // in the grid
+	Kernel  string            `json:"kernel,omitempty"` // of a sweep over several
+	Figures map[string]Figure `json:"figures"`          // by the names of package cell
 	// Busy: a guest's processor was too busy, with one seed or more, so that figures may be the machine's.
 	Busy bool `json:"busy,omitempty"`
 }
 
 // A Result is a sweep's.
 type Result struct {
-	Kernel string   `json:"kernel"`
+	Kernel string   `json:"kernel"` // its release; of several all, with commas between them
 	Seeds  []uint64 `json:"seeds"`
+	Grid   string   `json:"grid,omitempty"`  // a hash of what its cells are
+	Shard  *Shard   `json:"shard,omitempty"` // of the grid; nil is all of it
 	Points []Point  `json:"points"`
 	Failed []string `json:"failed,omitempty"` // cells that failed with some seed, and why
 }
 
-// Run measures cells with each seed. Options.Seed is not used.
-func Run(ctx context.Context, common runner.SessionOptions, options runner.RunOptions, cells []cell.Cell, seeds []uint64) (Result, error) {
-	result := Result{Seeds: seeds}
-	byName, kernel, err := Measure(ctx, common, options, cells, seeds)
+// Run measures the shard of cells with each seed. Options.Seed is not used.
+func Run(ctx context.Context, common runner.SessionOptions, options runner.RunOptions, cells []cell.Cell, shard Shard, seeds []uint64) (Result, error) {
+	names, hash := hashOf(cells)
+	result := Result{Seeds: seeds, Grid: hash}
+	if shard != (Shard{}) {
+		result.Shard = &shard
+	}
+	part := shard.of(cells)
+	if len(part) == 0 {
+		return result, fmt.Errorf("shard %v has none of the %d cells: there are fewer than shards", shard, len(cells))
+	}
+	byName, kernel, err := Measure(ctx, common, options, part, seeds)
 	result.Kernel = kernel
-	return result.with(cells, byName), err // what there is, in any case
+	result = result.with(part, byName) // what there is, in any case
+	for i, p := range result.Points {
+		result.Points[i].Index = slices.Index(names, p.Name)
+	}
+	return result, err
 }
 
-// Measure makes measurements with each seed. It returns the records by the measurement's name, and the kernel's release; those that there
-// are also beside an error.
+// Measure makes measurements on each of the session's kernels with each seed. It returns the records by the measurement's name, and the kernels'
+// releases; those that there are also beside an error.
 func Measure[M cell.Measurement](ctx context.Context, common runner.SessionOptions, options runner.RunOptions, all []M, seeds []uint64) (byName map[string][]*results.Record, kernel string, err error) {
 	if err := options.Check(); err != nil {
 		return nil, "", err
@@ -71,53 +88,84 @@ func Measure[M cell.Measurement](ctx context.Context, common runner.SessionOptio
 	}
 	defer session.Close()
 	byName = map[string][]*results.Record{}
+	var kernels []string
 	id := options.ID
-	for _, seed := range seeds {
-		options.Seed = seed
-		if id != "" {
-			options.ID = fmt.Sprintf("%s-seed%d", id, seed)
+	for n, name := range session.Kernels() {
+		options.Kernel = name
+		for _, seed := range seeds {
+			options.Seed = seed
+			if id != "" {
+				options.ID = fmt.Sprintf("%s-seed%d", id, seed)
+				if n > 0 {
+					options.ID += fmt.Sprintf("-kernel%d", n+1)
+				}
+			}
+			summary, err := session.Run(ctx, options)
+			for _, r := range summary.Records {
+				byName[r.Scenario] = append(byName[r.Scenario], r)
+			}
+			if summary.Kernel != "" && !slices.Contains(kernels, summary.Kernel) {
+				kernels = append(kernels, summary.Kernel)
+			}
+			if err != nil {
+				return byName, strings.Join(kernels, kernelSeparator), err
+			}
 		}
-		summary, err := session.Run(ctx, options)
-		for _, r := range summary.Records {
-			byName[r.Scenario] = append(byName[r.Scenario], r)
-		}
-		if err != nil {
-			return byName, summary.Kernel, err
-		}
-		kernel = summary.Kernel
 	}
-	return byName, kernel, nil
+	return byName, strings.Join(kernels, kernelSeparator), nil
 }
 
+const kernelSeparator = ", "
+
 func (r Result) with(cells []cell.Cell, byName map[string][]*results.Record) Result {
+	kernels := strings.Split(r.Kernel, kernelSeparator)
 	for _, c := range cells {
-		p := Point{Cell: c, Name: c.String(), Figures: map[string]Figure{}}
-		var measured []*results.Record
-		for _, record := range byName[p.Name] {
-			if record.Verdict != results.Passed {
-				r.Failed = append(r.Failed, fmt.Sprintf("%s, seed %d: %s", p.Name, record.Seed, Reason(record)))
+		name := c.String()
+		for i, kernel := range kernels {
+			var measured []*results.Record
+			for _, record := range byName[name] {
+				unknown := !slices.Contains(kernels, record.Kernel.Release) // of a guest that did not come so far as to say it
+				switch {
+				case len(kernels) > 1 && record.Kernel.Release != kernel && !(unknown && i == 0):
+				case record.Verdict != results.Passed:
+					r.Failed = append(r.Failed, fmt.Sprintf("%s, seed %d: %s", name, record.Seed, Reason(record)))
+				default:
+					measured = append(measured, record)
+				}
+			}
+			if len(measured) == 0 {
 				continue
 			}
-			measured = append(measured, record)
-		}
-		if len(measured) == 0 {
-			continue
-		}
-		values := map[string][]float64{}
-		units := map[string]string{}
-		for _, record := range measured {
-			for _, m := range record.Metrics {
-				values[m.Name] = append(values[m.Name], m.Value)
-				units[m.Name] = m.Unit
+			p := pointOf(c, measured)
+			if len(kernels) > 1 {
+				p.Kernel = kernel
 			}
-			p.Busy = p.Busy || record.TooBusy()
+			r.Points = append(r.Points, p)
 		}
-		for name, all := range values {
-			p.Figures[name] = figureOf(all, units[name])
-		}
-		r.Points = append(r.Points, p)
 	}
 	return r
+}
+
+// pointOf is what came of a cell on one kernel.
+func pointOf(c cell.Cell, measured []*results.Record) Point {
+	p := Point{Cell: c, Name: c.String(), Figures: map[string]Figure{}}
+	values := map[string][]float64{}
+	units := map[string]string{}
+	for _, record := range measured {
+		for _, m := range record.Metrics {
+			values[m.Name] = append(values[m.Name], m.Value)
+			units[m.Name] = m.Unit
+		}
+		p.Busy = p.Busy || record.TooBusy()
+		if record.Busy != nil {
+			values[cell.CPU] = append(values[cell.CPU], record.Busy.Share)
+			units[cell.CPU] = "%"
+		}
+	}
+	for name, all := range values {
+		p.Figures[name] = figureOf(all, units[name])
+	}
+	return p
 }
 
 // Reason says in one line why there is nothing measured in a record.
@@ -198,10 +246,21 @@ type dimension struct {
 func (r Result) dimensions() []dimension {
 	all := []dimension{
 		{"flows", func(p Point) string { return FlowsText(p.Flows) }},
+		{"kernel", func(p Point) string { return p.Kernel }},
 		{"rate", func(p Point) string { return profiles.Rate(p.Rate) }},
 		{"RTT", func(p Point) string { return p.RTT.String() }},
+		{"jitter", func(p Point) string { return p.Jitter.String() }},
+		{"sysctls", func(p Point) string { return sysctlsText(p.Sysctls) }},
+		{"pacing", func(p Point) string {
+			if p.Pacing {
+				return "fq"
+			}
+			return "TCP"
+		}},
+		{"queue", func(p Point) string { return queueText(p.Cell) }},
 		{"buffer", func(p Point) string { return bufferText(p.Cell) }},
 		{"loss", func(p Point) string { return cell.Percent(p.Loss) }},
+		{"in bursts of", func(p Point) string { return fmt.Sprintf("%.3g", max(1, p.LossBurst)) }},
 	}
 	return slices.DeleteFunc(all, func(d dimension) bool {
 		return d.name != "flows" && !slices.ContainsFunc(r.Points, func(p Point) bool { return d.of(p) != d.of(r.Points[0]) })
@@ -216,16 +275,46 @@ func FlowsText(flows []cell.Flow) string {
 		if f.Count > 1 {
 			text = fmt.Sprintf("%d*%s", f.Count, text)
 		}
+		if f.Traffic != cell.Bulk {
+			text += fmt.Sprintf(":%s=%v:size=%db", f.Traffic, f.Every, f.Size)
+		}
+		if f.Back {
+			text += ":back"
+		}
+		if f.RTT > 0 {
+			text += ":rtt=" + f.RTT.String()
+		}
+		if f.After > 0 {
+			text += ":after=" + f.After.String()
+		}
 		parts = append(parts, text)
 	}
 	return strings.Join(parts, "+")
 }
 
 func bufferText(c cell.Cell) string {
-	if c.Buffer == 0 {
+	switch {
+	case c.Queue != nil:
+		return "" // its discipline says it
+	case c.Buffer == 0:
 		return "1 BDP"
 	}
 	return fmt.Sprintf("%d", c.Buffer)
+}
+
+func queueText(c cell.Cell) string {
+	if c.Queue == nil {
+		return DropTail
+	}
+	return c.Queue.Discipline.String()
+}
+
+func sysctlsText(settings map[string]string) string {
+	var parts []string
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		parts = append(parts, strings.TrimPrefix(key, "net.ipv4.")+"="+settings[key])
+	}
+	return text.Printable(strings.Join(parts, " "))
 }
 
 type metric struct {
@@ -251,7 +340,10 @@ func (r Result) metrics() []metric {
 	all = append(all,
 		metric{cell.Utilisation, "link", percent}, metric{cell.Retransmitted, "retransmitted", percent},
 		metric{cell.QueueMedian, "queue 50 %", duration}, metric{cell.Queue95, "95 %", duration})
-	for _, rest := range []metric{{cell.Fairness, "Jain", number}, {cell.Limited, "buffers limited", percent}} {
+	for _, rest := range []metric{
+		{cell.Marked, "marked", percent}, {cell.Fairness, "Jain", number}, {cell.Limited, "buffers limited", percent},
+		{cell.AnswerMedian, "request 50 %", duration}, {cell.Answer95, "95 %", duration}, {cell.RoundTrips, "round trips/min", number},
+	} {
 		if slices.ContainsFunc(r.Points, func(p Point) bool { return p.Figures[rest.name].High > 0 }) {
 			all = append(all, rest)
 		}
@@ -274,7 +366,7 @@ func roundTime(seconds float64) time.Duration {
 	if seconds < 1e-9 {
 		return 0
 	}
-	return time.Duration(text.Digits(seconds, 3) * float64(time.Second)).Round(time.Nanosecond)
+	return time.Duration(math.Round(text.Digits(seconds, 3) * float64(time.Second)))
 }
 
 // ranged has the interval where its ends read otherwise than the median.

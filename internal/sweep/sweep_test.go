@@ -3,6 +3,7 @@ package sweep
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/tcplab/tcplab/internal/vm/guest"
 	"github.com/tcplab/tcplab/internal/vm/vmtest"
 	"github.com/tcplab/tcplab/peers"
+	"github.com/tcplab/tcplab/results"
 )
 
 func TestMain(m *testing.M) {
@@ -56,6 +58,32 @@ func TestTable(t *testing.T) {
 	g.Expect(out.String()).NotTo(ContainSubstring("10 Mbit/s "), "all have that")
 }
 
+// Each kernel has a point of its own, of which the kernel is a column.
+func TestKernels(t *testing.T) {
+	g := NewWithT(t)
+	cells, err := grid().Cells()
+	g.Expect(err).NotTo(HaveOccurred())
+	record := func(kernel string, value float64) *results.Record {
+		return &results.Record{
+			Scenario: cells[0].String(), Verdict: results.Passed, Kernel: results.Uname{Release: kernel}, Metrics: []results.Metric{{Name: cell.Goodput, Value: value}},
+			Busy: &results.Busy{Share: 12},
+		}
+	}
+	r := Result{Kernel: "6.1, 6.12", Seeds: []uint64{1, 2}}.with(cells[:1], map[string][]*results.Record{
+		cells[0].String(): {record("6.1", 1), record("6.1", 2), record("6.12", 8), {Verdict: results.Failed, Kernel: results.Uname{Release: "6.12"}, Seed: 2}},
+	})
+	g.Expect(r.Points).To(HaveLen(2))
+	g.Expect(r.Points[0].Figures[cell.Goodput].Values).To(Equal([]float64{1, 2}))
+	g.Expect(r.Points[1].Figures[cell.Goodput].Values).To(Equal([]float64{8}))
+	g.Expect(r.Points[1].Figures[cell.CPU].Median).To(Equal(12.))
+	g.Expect(r.Failed).To(HaveLen(1))
+	var out bytes.Buffer
+	g.Expect(r.Table(&out)).To(Succeed())
+	g.Expect(out.String()).To(MatchRegexp(`(?m)^flows +kernel +goodput.*\ncubic +6\.1 +1\.5`))
+	one := Result{Kernel: "6.1", Seeds: []uint64{1}}.with(cells[:1], map[string][]*results.Record{cells[0].String(): {record("6.1", 1)}})
+	g.Expect(one.Points[0].Kernel).To(BeEmpty(), "so that it is compared with another kernel's")
+}
+
 // The papers' formulas, by the papers' own numbers.
 func TestPapers(t *testing.T) {
 	g := NewWithT(t)
@@ -90,7 +118,7 @@ func TestSweepInGuests(t *testing.T) {
 	for range 2 {
 		var log bytes.Buffer
 		result, err := Run(t.Context(), runner.SessionOptions{Clock: runner.Virtual, Log: &log},
-			runner.RunOptions{Root: t.TempDir(), Share: 8}, cells, []uint64{1})
+			runner.RunOptions{Root: t.TempDir(), Share: 8}, cells, Shard{}, []uint64{1})
 		g.Expect(err).NotTo(HaveOccurred(), log.String())
 		g.Expect(result.Failed).To(BeEmpty())
 		g.Expect(result.Points).To(HaveLen(3))
@@ -107,4 +135,53 @@ func TestSweepInGuests(t *testing.T) {
 		}
 	}
 	t.Error("the second time nothing comes from the cache")
+}
+
+// What a grid can have beside bulk flows and netem's queue: each does what it is there for.
+func TestKindsOfCellsInGuests(t *testing.T) {
+	vmtest.NeedGuests(t)
+	g := NewWithT(t)
+	of := func(more Text) (cells []cell.Cell) {
+		more.Rate, more.RTT, more.Duration = Words{"10mbit"}, Words{"40ms"}, "4s"
+		grid, err := more.Grid("")
+		g.Expect(err).NotTo(HaveOccurred())
+		if cells, err = grid.Cells(); err != nil {
+			t.Fatal(err)
+		}
+		return cells
+	}
+	asked := of(Text{Flows: Words{"cubic+cubic:requests=50ms"}, Queue: Words{"droptail", "fq_codel"}})
+	both := of(Text{Flows: Words{"cubic+cubic:back"}})
+	paced := of(Text{Flows: Words{"bbr"}, Pacing: Words{"on"}, Jitter: Words{"1ms"}})
+	lossy := of(Text{Flows: Words{"cubic:after=1s+reno:bursts=500ms"}, Queue: Words{"cake"}, Loss: Words{"2%"}, LossBurst: Words{"2"}})
+	others := of(Text{Flows: Words{"vegas+westwood"}, Buffer: Words{"150kb"}})
+	all := slices.Concat(asked, both, paced, lossy, others)
+	result, err := Run(t.Context(), runner.SessionOptions{Clock: runner.Virtual, Log: t.Output()}, runner.RunOptions{Root: t.TempDir(), Share: 8}, all, Shard{}, []uint64{1})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.Failed).To(BeEmpty())
+	figure := func(c cell.Cell, name string) float64 {
+		for _, p := range result.Points {
+			if p.Name == c.String() {
+				g.Expect(p.Figures).To(HaveKey(name), p.Name)
+				return p.Figures[name].Median
+			}
+		}
+		t.Fatalf("no point of %v", c)
+		return 0
+	}
+	// A request goes through the bulk flow's queue, but not with fq_codel: there it waits for a packet on its way (1.2 ms) and a round of the other flow.
+	alone, packet := 0.040, 1514*8/10e6
+	g.Expect(figure(asked[1], cell.AnswerMedian)).To(And(BeNumerically(">=", alone), BeNumerically("<=", alone+3*packet)))
+	g.Expect(figure(asked[0], cell.AnswerMedian)).To(BeNumerically(">=", alone+figure(asked[0], cell.QueueMedian)/2))
+	g.Expect(figure(asked[1], cell.RoundTrips)).To(BeNumerically(">", figure(asked[0], cell.RoundTrips)))
+	// Each way has the rate for itself, of which ACKs take some.
+	g.Expect(figure(both[0], "cubic: goodput")).To(BeNumerically(">", 5))
+	g.Expect(figure(both[0], "cubic back: goodput")).To(BeNumerically(">", 5))
+	for _, c := range []cell.Cell{paced[0], others[0]} {
+		g.Expect(figure(c, cell.Goodput)).To(And(BeNumerically(">", 5), BeNumerically("<", 9.57)), c.String())
+		g.Expect(figure(c, cell.FillTime)).To(BeNumerically("<", 4), c.String())
+	}
+	// The loss is behind the queue, which has dropped none of that.
+	g.Expect(figure(lossy[0], cell.Retransmitted)).To(BeNumerically(">", figure(lossy[0], cell.Dropped)))
+	g.Expect(figure(lossy[0], cell.CPU)).To(BeNumerically(">", 0))
 }

@@ -137,25 +137,6 @@ func (s Settings) number(key string) (int64, bool) {
 	return list[0], true
 }
 
-// ParseRate reads a rate as tc(8) writes it: 20mbit, 1.5gbit, 64kbit, 9600bit.
-func ParseRate(text string) (int64, error) {
-	for _, unit := range []struct {
-		name string
-		bits float64
-	}{{"gbit", 1e9}, {"mbit", 1e6}, {"kbit", 1e3}, {"bit", 1}} {
-		number, ok := strings.CutSuffix(strings.ToLower(text), unit.name)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseFloat(number, 64)
-		if err != nil || !(n > 0 && n*unit.bits <= mostRate) {
-			break
-		}
-		return int64(n * unit.bits), nil
-	}
-	return 0, fmt.Errorf("%q is no rate: write it as 20mbit, 1.5gbit, 64kbit or 9600bit, up to 1000gbit", text)
-}
-
 // ParseShare reads a share: "1%" or "0.01".
 func ParseShare(text string) (float64, error) {
 	number, percent := strings.CutSuffix(strings.TrimSpace(text), "%")
