@@ -153,3 +153,14 @@ func (k Kernel) BBRFewInFlight(b BBR) Span {
 	return Between(bbrProbeRTT-b.ackGap(), max(bbrProbeRTT+k.Tick(), b.leastWindowRTT())+b.leastWindowRTT()+more+dispatch).
 		From("tcp_bbr.c: bbr_probe_rtt_mode_ms, bbr_cwnd_min_target")
 }
+
+// BBRDecay is what is left of a bandwidth estimate, as a part of it, some time after the beginning at a loss p of more than a fifth: PROBE_BW's
+// greatest gain times 1 - p for each ten round trips, of which an estimate is the maximum (tcp_bbr.c: bbr_bw_rtts; draft-cardwell-iccrg-bbr-
+// congestion-control-00, 4.3.4.2). At less loss it is 1: nothing decays.
+//
+// One such window is STARTUP's and another may be the one in which it was found, so that two do not count.
+func BBRDecay(p float64, after, rtt time.Duration) float64 {
+	const window, first = 10, 2
+	windows := after.Seconds()/rtt.Seconds()/window - first
+	return math.Pow(min(BBRProbeGain*(1-p), 1), max(windows, 0))
+}
