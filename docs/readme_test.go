@@ -44,6 +44,7 @@ import (
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/inject"
 	"github.com/tcplab/tcplab/impair/middlebox"
+	"github.com/tcplab/tcplab/impair/queue"
 	"github.com/tcplab/tcplab/impair/profiles"
 	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/impair/schedule"

@@ -23,8 +23,8 @@
 //	         and keeps the record (Measure, Check, Note)
 //	Host     has counters, sysctls, sockets (Sockets, AwaitSockets, Sample) and addresses; its Oracle knows what its TCP should do.
 //	         A router can be a Middlebox
-//	End      of a link is impaired (Impair, Rule, Blackhole, Schedule), has a queue (Queue, SampleQueue, Trace), and takes what
-//	         nobody has sent (Inject)
+//	End      of a link is impaired (Impair, Rule, Blackhole, Schedule) or has an AQM (SetQueue) or a policer (Police), has a queue
+//	         (Queue, QueueStats, SampleQueue, Trace), and takes what nobody has sent (Inject)
 //	Peer     is a program: Started, Waiting, Continue, Begin, Wait, Stop
 //
 // # One guest a spec

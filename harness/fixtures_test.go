@@ -575,7 +575,7 @@ var fixtures = map[string]fixture{
 			lab.Capture(net.Client())
 			busy(lab, net)
 			lab.Note("answer", 42)
-			lab.add(&queue{end: net.ToServer})
+			lab.add(&linkQueue{end: net.ToServer})
 			Expect(net.topology.Close()).To(Succeed())
 		})
 	}},

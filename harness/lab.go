@@ -159,7 +159,7 @@ func (l *Lab) close(report types.SpecReport) (summary string, err error) {
 			errs = append(errs, l.recordCounters())
 		}
 		errs = append(errs, l.stopAll(), l.recordRules())
-		for _, q := range recordersOf[*queue](l) {
+		for _, q := range recordersOf[*linkQueue](l) {
 			l.record.Queues = append(l.record.Queues, q.record()...)
 		}
 		for _, c := range recordersOf[*Capture](l) {

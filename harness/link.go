@@ -8,6 +8,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 
 	"github.com/tcplab/tcplab/impair"
+	"github.com/tcplab/tcplab/impair/queue"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/results"
@@ -52,76 +53,42 @@ func (e *End) Impair(n impair.Netem) impair.Applied {
 func (e *End) setNetem(n impair.Netem) (impair.Applied, error) {
 	e.lab.links.Lock()
 	defer e.lab.links.Unlock()
-	if e.queue() != nil {
+	switch q := e.queue(); {
+	case q == nil:
+	case q.discipline:
+		return impair.Applied{}, errors.New("the end has a queue (SetQueue): netem can be neither above nor below one; impair another end of the path")
+	default:
 		return impair.Change(e.Device(), n)
 	}
 	applied, err := impair.Apply(e.Device(), n)
 	if err == nil || isMismatch(err) {
-		e.lab.add(&queue{end: e})
+		e.lab.add(&linkQueue{end: e})
 	}
 	return applied, err
 }
 
-// A queue is the netem of an end from when it is impaired on: its own account is evidence.
-type queue struct {
-	ending
-	end     *End
-	cleared bool
-	stats   *netdev.Stats // once it is stopped, if it could be read
-}
-
-func (q *queue) stage() stage { return stageQueues }
-
-func (q *queue) stop() error {
-	return q.once(func() error {
-		if q.cleared {
-			return nil
-		}
-		stats, err := impair.ReadStats(q.end.Device())
-		if err != nil {
-			return fmt.Errorf("queue of %s: %w", q.end, err)
-		}
-		q.stats = &stats
-		return nil
-	})
-}
-
-// record is what the record has of the queue; nothing if there is no account.
-func (q *queue) record() []results.Queue {
-	if q.stats == nil {
-		return nil
-	}
-	return []results.Queue{{End: q.end.String(), Kind: "netem", Stats: *q.stats}}
-}
-
-// queue returns the queue of an end that is impaired.
-func (e *End) queue() *queue {
-	for _, q := range recordersOf[*queue](e.lab) {
-		if q.end == e && !q.cleared {
-			return q
-		}
-	}
-	return nil
-}
-
 // isMismatch reports whether the kernel has set something, but not what was asked for.
 func isMismatch(err error) bool {
-	var mismatch *impair.MismatchError
-	return errors.As(err, &mismatch)
+	return errors.As(err, new(*impair.MismatchError)) || errors.As(err, new(*queue.MismatchError))
 }
 
 // recordImpairment records what was set on the end, and what the kernel made of it.
 func (e *End) recordImpairment(at time.Duration, applied impair.Applied) error {
-	asked, err := results.Raw(applied.Asked)
+	return e.recordSetting(at, applied.Asked, applied.Got, applied.Notes)
+}
+
+// recordSetting records what somebody wanted of the end, and what the kernel has.
+func (e *End) recordSetting(at time.Duration, wanted, has any, notes []string) error {
+	asked, err := results.Raw(wanted)
 	if err != nil {
 		return err
 	}
-	got, err := results.Raw(applied.Got)
+	got, err := results.Raw(has)
 	if err != nil {
 		return err
 	}
 	e.lab.record.Impairments = append(e.lab.record.Impairments, results.Impairment{
-		At: at, End: e.String(), Direction: "egress", Asked: asked, Applied: got, Notes: applied.Notes,
+		At: at, End: e.String(), Direction: "egress", Asked: asked, Applied: got, Notes: notes,
 	})
 	return nil
 }
@@ -134,24 +101,32 @@ func (l *Lab) nextSeed() uint64 {
 	return seed
 }
 
-// ClearImpairment makes the link perfect again. What was queued is lost.
+// ClearImpairment makes the link perfect again: it removes what Impair or SetQueue has set. What was queued is lost.
 func (e *End) ClearImpairment() {
 	ginkgo.GinkgoHelper()
 	check(e.lab.jitterWithin())
 	at := e.lab.elapsed()
-	check(impair.Clear(e.Device()))
 	e.lab.links.Lock()
-	if q := e.queue(); q != nil {
+	defer e.lab.links.Unlock()
+	q := e.queue()
+	if q != nil && q.discipline {
+		check(queue.Clear(e.Device()))
+	} else {
+		check(impair.Clear(e.Device()))
+	}
+	if q != nil {
 		q.cleared = true
 	}
-	e.lab.links.Unlock()
 	e.lab.record.Impairments = append(e.lab.record.Impairments, results.Impairment{At: at, End: e.String(), Direction: "egress"})
 }
 
-// Queue reads the statistics of the qdisc on an impaired end: the link's own account of what it
-// sent and dropped.
+// Queue reads the statistics of the qdisc on an impaired end, or one with a queue: the link's own account of what it
+// sent and dropped. See also [End.QueueStats].
 func (e *End) Queue() netdev.Stats {
 	ginkgo.GinkgoHelper()
+	if q := e.queue(); q != nil && q.discipline {
+		return e.QueueStats()[0].Stats
+	}
 	check(e.lab.faulty("read the queue of " + e.String()))
 	stats, err := impair.ReadStats(e.Device())
 	check(err)

@@ -118,7 +118,7 @@ func (e *End) openRules() (*ruleSet, error) {
 // readyForRules opens the set of the end before netem comes there. Later it would empty netem's queue (see [rules.Open]), so that
 // the first rule of a scenario would lose what is on its way.
 func (e *End) readyForRules() error {
-	if e.lab.offload || e.rules() != nil {
+	if e.lab.offload || e.rules() != nil || e.policed() {
 		return nil
 	}
 	_, err := e.openRules()

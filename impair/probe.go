@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tcplab/tcplab/impair/internal/qdisc"
 	"github.com/tcplab/tcplab/internal/thread"
 	"github.com/tcplab/tcplab/netns/netdev"
 )
@@ -32,7 +33,7 @@ func Probe() error {
 func inThrowawayNamespace(f func() error) error {
 	return thread.Run(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("make a network namespace: %w", translate(err))
+			return fmt.Errorf("make a network namespace: %w", qdisc.Translate(err))
 		}
 		return f()
 	})

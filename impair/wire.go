@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
+
+	"github.com/tcplab/tcplab/impair/internal/qdisc"
 )
 
 // An attribute of netem's TCA_OPTIONS, by its number in include/uapi/linux/pkt_sched.h.
@@ -290,10 +292,10 @@ func (w attributes) marshal(t tables) ([]byte, error) {
 		}
 	}
 	if t.delay != nil {
-		ae.Bytes(uint16(attrDelayDist), pack(t.delay))
+		ae.Bytes(uint16(attrDelayDist), qdisc.Pack(t.delay))
 	}
 	if t.slot != nil {
-		ae.Bytes(uint16(attrSlotDist), pack(t.slot))
+		ae.Bytes(uint16(attrSlotDist), qdisc.Pack(t.slot))
 	}
 	encoded, err := ae.Encode()
 	if err != nil {
@@ -398,24 +400,6 @@ func verify(sent, got attributes) error {
 	}
 	if differences != nil {
 		return &MismatchError{Differences: differences}
-	}
-	return nil
-}
-
-// pack writes a value of fixed size as the kernel has it in memory. The structs
-// in use have no padding.
-func pack(v any) []byte {
-	data, err := binary.Append(nil, binary.NativeEndian, v)
-	if err != nil {
-		panic(err) // a type without a fixed size: a mistake in this file
-	}
-	return data
-}
-
-// unpack reads a value of fixed size from the start of data.
-func unpack(what string, data []byte, v any) error {
-	if _, err := binary.Decode(data, binary.NativeEndian, v); err != nil {
-		return fmt.Errorf("%s: %d bytes, want at least %d", what, len(data), binary.Size(v))
 	}
 	return nil
 }

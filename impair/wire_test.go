@@ -9,6 +9,7 @@ import (
 	"github.com/mdlayher/netlink"
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/impair/internal/qdisc"
 	"github.com/tcplab/tcplab/netns/netdev"
 )
 
@@ -250,77 +251,15 @@ func FuzzParseOptions(f *testing.F) {
 	})
 }
 
-func FuzzParseQdisc(f *testing.F) {
-	stats := append(pack(uint64(1514)), pack(uint32(1))...)
-	nested, err := netlink.MarshalAttributes([]netlink.Attribute{
-		{Type: attrStatsBasic, Data: stats},
-		{Type: attrStatsQueue, Data: pack([5]uint32{1, 2, 3, 4, 5})},
-		{Type: attrStatsPkt64, Data: pack(uint64(1 << 33))},
-		{Type: attrStatsApp, Data: pack(netdev.Injected{Marked: 1})},
-	})
-	if err != nil {
-		f.Fatal(err)
-	}
-	attributes, err := netlink.MarshalAttributes([]netlink.Attribute{
-		{Type: attrKind, Data: []byte("netem\x00")},
-		{Type: attrOptions, Data: make([]byte, qoptSize)},
-		{Type: attrStats2, Data: nested},
-	})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(append(pack(tcmsg{Index: 7, Parent: handleRoot}), attributes...))
-	f.Add(append(pack(ifinfomsg{Index: 1}), attributes...))
-	unknown, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: 99, Data: []byte{1, 2, 3}}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	// An attribute of a later kernel changes nothing.
-	f.Fuzz(func(t *testing.T, data []byte) {
-		longer := append(slices.Clone(data), unknown...)
-		aligned := len(data)%4 == 0
-		if q, err := parseQdisc(data); err == nil && aligned {
-			again, err := parseQdisc(longer)
-			NewWithT(t).Expect(again, err).To(Equal(q))
-		}
-		if name, index, err := parseLink(data); err == nil && aligned {
-			again, sameIndex, err := parseLink(longer)
-			if err != nil || again != name || sameIndex != index {
-				t.Fatalf("%q, %d became %q, %d, %v", name, index, again, sameIndex, err)
-			}
-		}
-	})
-}
-
-func TestParseQdisc(t *testing.T) {
+func TestStatsOfNetemHaveItsOwnCounters(t *testing.T) {
 	g := NewWithT(t)
-	nested, err := netlink.MarshalAttributes([]netlink.Attribute{
-		{Type: attrStatsBasic, Data: append(pack(uint64(3028)), pack(uint32(2))...)},
-		{Type: attrStatsQueue, Data: pack([5]uint32{1, 2, 3, 4, 5})},
-		{Type: attrStatsApp, Data: pack([7]uint64{1, 2, 3, 4, 5, 6, 7})}, // in the order of include/uapi/linux/pkt_sched.h
-	})
-	g.Expect(err).NotTo(HaveOccurred())
-	attributes, err := netlink.MarshalAttributes([]netlink.Attribute{
-		{Type: attrKind, Data: []byte("netem\x00")},
-		{Type: attrStats2, Data: nested},
-	})
-	g.Expect(err).NotTo(HaveOccurred())
-	q, err := parseQdisc(append(pack(tcmsg{Index: 7, Handle: 1 << 16, Parent: handleRoot}), attributes...))
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(q).To(Equal(qdisc{
-		kind: "netem", index: 7, handle: 1 << 16, parent: handleRoot,
-		stats: netdev.Stats{
-			Packets: 2, Bytes: 3028, Length: 1, Backlog: 2, Drops: 3, Requeues: 4, Overlimits: 5,
-			Injected: &netdev.Injected{Delayed: 1, Lost: 2, Corrupted: 3, Duplicated: 4, Reordered: 5, Marked: 6, Failed: 7},
-		},
+	q := qdisc.Qdisc{Stats: netdev.Stats{Packets: 2}}
+	g.Expect(statsOf(q)).To(Equal(netdev.Stats{Packets: 2}))
+	q.App = qdisc.Pack([7]uint64{1, 2, 3, 4, 5, 6, 7}) // in the order of include/uapi/linux/pkt_sched.h
+	g.Expect(statsOf(q)).To(Equal(netdev.Stats{
+		Packets: 2, Injected: &netdev.Injected{Delayed: 1, Lost: 2, Corrupted: 3, Duplicated: 4, Reordered: 5, Marked: 6, Failed: 7},
 	}))
-}
-
-func TestADumpThatWasDisturbedIsRecognised(t *testing.T) {
-	g := NewWithT(t)
-	m := netlink.Message{Data: pack(tcmsg{Index: 7, Parent: handleRoot})}
-	m.Header.Flags = netlink.Multi | netlink.DumpInterrupted
-	_, disturbed, err := parseDump([]netlink.Message{m}, 7)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(disturbed).To(BeTrue())
+	q.App = q.App[:55]
+	_, err := statsOf(q)
+	g.Expect(err).To(MatchError("struct tc_netem_xstats: 55 bytes, want at least 56"))
 }

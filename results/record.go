@@ -174,8 +174,9 @@ type CounterDiff struct {
 // A Queue is a qdisc's statistics at the end of the spec.
 type Queue struct {
 	End  string `json:"end"`
-	Kind string `json:"kind"` // "netem", "fq", ...
+	Kind string `json:"kind"` // "netem", "tbf", "fq_codel", "police", ...; of a bottleneck the token bucket comes first, then what waits in it
 	netdev.Stats
+	Own map[string]uint64 `json:"own,omitempty"` // the kind's own counters, under the kernel's names: "ecn_mark"
 }
 
 // A Capture is a pcapng file and what it holds.

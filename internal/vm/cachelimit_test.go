@@ -101,17 +101,12 @@ func TestCheckModules(t *testing.T) {
 	g.Expect(err).To(MatchError("kernel 6.1.0-48-amd64: no such module: sch_none"))
 }
 
-func TestOptionalModulesArePassedOver(t *testing.T) {
+// treeOf makes the modules of a kernel.
+func treeOf(t *testing.T, files map[string]string) *moduleTree {
+	t.Helper()
 	g := NewWithT(t)
 	dir := t.TempDir()
-	files := map[string]string{
-		"modules.builtin":      builtinModules,
-		"kernel/a.ko":          string(testModule("a")),
-		"kernel/b.ko":          string(testModule("b", "c")),
-		"kernel/c.ko":          string(testModule("c")),
-		"kernel/broken.ko":     string(testModule("broken", "missing")),
-		"kernel/nf_invalid.ko": "no module",
-	}
+	g.Expect(os.WriteFile(filepath.Join(dir, "modules.builtin"), []byte(builtinModules), 0o644)).To(Succeed())
 	for name, content := range files {
 		path := filepath.Join(dir, name)
 		g.Expect(os.MkdirAll(filepath.Dir(path), 0o755)).To(Succeed())
@@ -119,6 +114,35 @@ func TestOptionalModulesArePassedOver(t *testing.T) {
 	}
 	tree, err := openModules(dir)
 	g.Expect(err).NotTo(HaveOccurred())
+	return tree
+}
+
+func TestCongestionControlsAreFoundByWhatTheyAskFor(t *testing.T) {
+	g := NewWithT(t)
+	const register = "tcp_register_congestion_control"
+	tree := treeOf(t, map[string]string{
+		"kernel/net/ipv4/tcp_vegas.ko": string(testModuleThatAsks(register, false)),
+		"updates/tcp_bbr3.ko":          string(testModuleThatAsks(register, false)),
+		"kernel/net/ipv4/tcp_own.ko":   string(testModuleThatAsks(register, true)),
+		"kernel/net/ipv4/tcp_other.ko": string(testModuleThatAsks("inet_diag_register", false)),
+		"kernel/net/ipv4/tcp_diag.ko":  string(testModule("tcp_diag")), // without symbols
+		"kernel/net/other.ko":          "not looked at",
+	})
+	g.Expect(tree.congestionControls()).To(Equal([]string{"tcp_bbr3", "tcp_vegas"}))
+
+	_, err := treeOf(t, map[string]string{"tcp_broken.ko": "no module"}).congestionControls()
+	g.Expect(err).To(MatchError(ContainSubstring("tcp_broken.ko")))
+}
+
+func TestOptionalModulesArePassedOver(t *testing.T) {
+	g := NewWithT(t)
+	tree := treeOf(t, map[string]string{
+		"kernel/a.ko":          string(testModule("a")),
+		"kernel/b.ko":          string(testModule("b", "c")),
+		"kernel/c.ko":          string(testModule("c")),
+		"kernel/broken.ko":     string(testModule("broken", "missing")),
+		"kernel/nf_invalid.ko": "no module",
+	})
 	names := func(modules []module) (list []string) {
 		for _, m := range modules {
 			list = append(list, m.Name)

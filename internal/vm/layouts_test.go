@@ -38,6 +38,12 @@ func elfFile(notes []byte, sections map[string][]byte) []byte {
 			add(name, elf.SHT_PROGBITS, data)
 		}
 	}
+	if text, ok := sections[".strtab"]; ok {
+		add(".strtab", elf.SHT_STRTAB, text)
+		add(".symtab", elf.SHT_SYMTAB, sections[".symtab"])
+		headers[len(headers)-1].Link = uint32(len(headers) - 2)
+		headers[len(headers)-1].Entsize = elf.Sym64Size
+	}
 	namesSize := names.Len() + len(".shstrtab\x00")
 	add(".shstrtab", elf.SHT_STRTAB, nil)
 	headers[len(headers)-1].Size = uint64(namesSize)
@@ -81,6 +87,21 @@ func testKernel(release string) []byte {
 
 func testModule(name string, depends ...string) []byte {
 	return elfFile(nil, map[string][]byte{".modinfo": []byte("name=" + name + "\x00depends=" + strings.Join(depends, ",") + "\x00")})
+}
+
+// testModuleThatAsks is a module that asks the kernel for a symbol, or, if it is its own, has it.
+func testModuleThatAsks(symbol string, own bool) []byte {
+	section := elf.SHN_UNDEF
+	if own {
+		section = 1
+	}
+	symbols := make([]byte, 2*elf.Sym64Size) // the first one is empty
+	if _, err := binary.Encode(symbols[elf.Sym64Size:], binary.LittleEndian, elf.Sym64{Name: 1, Shndx: uint16(section)}); err != nil {
+		panic(err)
+	}
+	return elfFile(nil, map[string][]byte{
+		".modinfo": []byte("name=x\x00"), ".strtab": []byte("\x00" + symbol + "\x00"), ".symtab": symbols,
+	})
 }
 
 // bzImage makes an image of the x86 boot protocol around a payload.

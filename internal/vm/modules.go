@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,10 +25,11 @@ var defaultModules = []string{
 	"tcp_bbr", "tcp_diag", "inet_diag",
 }
 
-// optionalModules are loaded into every guest whose kernel has them: what only some scenarios need, which are skipped by name
+// optionalModules are loaded into every guest whose kernel has them, and so are all congestion controls: what only some scenarios need, which are skipped by name
 // where it is missing.
 var optionalModules = []string{
 	"nf_tables", "nf_conntrack", "nft_ct", "nft_chain_nat", "nft_masq", "nft_reject_inet", // middleboxes (impair/middlebox)
+	"sch_codel", "sch_pie", "sch_cake", "sch_red", "sch_dualpi2", "act_police", // queues (impair/queue)
 }
 
 // ErrNoModule is returned for a module that a kernel does not have.
@@ -91,6 +93,41 @@ func (t *moduleTree) resolveAll(names, optional []string) ([]module, error) {
 		names = append(slices.Clone(names), name)
 	}
 	return t.resolve(names)
+}
+
+// congestionControls are the names of the modules that register one with TCP, in alphabetical order.
+func (t *moduleTree) congestionControls() ([]string, error) {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(t.paths)) {
+		if !strings.HasPrefix(name, "tcp_") {
+			continue
+		}
+		content, err := readDecompressed(t.paths[name])
+		if err != nil {
+			return nil, err
+		}
+		asks, err := asksFor(content, "tcp_register_congestion_control")
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", t.paths[name], err)
+		}
+		if asks {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// asksFor tells whether a module asks the kernel for a symbol.
+func asksFor(content []byte, symbol string) (bool, error) {
+	file, err := elf.NewFile(bytes.NewReader(content))
+	if err != nil {
+		return false, err
+	}
+	symbols, err := file.Symbols()
+	if errors.Is(err, elf.ErrNoSymbols) {
+		return false, nil
+	}
+	return slices.ContainsFunc(symbols, func(s elf.Symbol) bool { return s.Name == symbol && s.Section == elf.SHN_UNDEF }), err
 }
 
 // A module is one that a guest has to load.

@@ -24,7 +24,7 @@ type Config struct {
 	// Init is a program for linux/amd64 that calls guest.Main first. Empty: this very executable, which
 	// has to be one.
 	Init string
-	// Modules are loaded beside defaultModules and optionalModules, with what they depend on.
+	// Modules are loaded beside defaultModules, optionalModules and all congestion controls, with what they depend on.
 	Modules []string
 	// Cache is the folder in which the state of a guest that has booted is kept, for all who have the same base, below
 	// "states". Empty: it is kept for as long as the base, in the directory for temporary files.
@@ -90,7 +90,11 @@ func NewBase(c Config) (*Base, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build guest image: kernel %s: %w", c.Kernel.Release, err)
 	}
-	modules, err := tree.resolveAll(slices.Concat(defaultModules, c.Modules), optionalModules)
+	controls, err := tree.congestionControls()
+	if err != nil {
+		return nil, fmt.Errorf("build guest image: kernel %s: %w", c.Kernel.Release, err)
+	}
+	modules, err := tree.resolveAll(slices.Concat(defaultModules, c.Modules), slices.Concat(optionalModules, controls))
 	if err != nil {
 		return nil, fmt.Errorf("build guest image: kernel %s: %w", c.Kernel.Release, err)
 	}
