@@ -164,3 +164,37 @@ func BBRDecay(p float64, after, rtt time.Duration) float64 {
 	windows := after.Seconds()/rtt.Seconds()/window - first
 	return math.Pow(min(BBRProbeGain*(1-p), 1), max(windows, 0))
 }
+
+// Grows is how long BBR takes in PROBE_BW to find a rate that is `factor` times what it believes, on a path that has it at once. The phase with a gain
+// of 1.25 ends only when it has raised what is in flight to 1.25 times the bandwidth-delay product and some bursts (bbr_is_next_cycle_phase,
+// bbr_quantization_budget), which it cannot where no queue builds up: so it goes on, and finds 1.25 times as much in each round trip. Before
+// it may be at the beginning of the cycle's other phases; and what was delivered is known a round trip later.
+func (b BBR) Grows(factor float64) Span {
+	rounds := time.Duration(math.Floor(math.Log(factor) / math.Log(BBRProbeGain)))
+	return Between(rounds*b.MinRTT, b.Cycle().Latest+(rounds+3)*(b.MinRTT+b.ackGap())).
+		From("tcp_bbr.c: bbr_is_next_cycle_phase: 1.25 in each round trip")
+}
+
+// Shrinks is how long BBR takes to forget a rate that its path has no more: ten round trips, for which a bandwidth counts (bbr_bw_rtts), and one to
+// measure. A round trip takes no more than all that is in flight, or waits in a full queue: `most`.
+func (b BBR) Shrinks(most time.Duration) Span {
+	const rounds = 10
+	return Between((rounds-1)*b.MinRTT, (rounds+2)*most).From("tcp_bbr.c: bbr_bw_rtts")
+}
+
+// MostInFlight is the most segments that BBR has in flight in PROBE_BW: twice bandwidth times least RTT, and some bursts; or its least window.
+func (b BBR) MostInFlight() bounds.Range {
+	most := max(b.window(BBRWindowGain, 1), b.window(BBRWindowGain, BBRProbeGain)+2, BBRLeastWindow)
+	return bounds.AtMost(most).In("segments").From(bbrSourceBDP)
+}
+
+// BBRPolicerLoss is the loss from which on BBR takes a rate that stays the same for a policer's: it keeps to that for 48 round trips, and then probes
+// anew (bbr_lt_bw_sampling, bbr_lt_loss_thresh, bbr_lt_bw_max_rtts). Less than that is lost in the long run.
+const BBRPolicerLoss = 50. / bbrUnit
+
+// BBRWait is the range of the wait in the queue of a BBR flow alone, whatever the buffer: none, or what a quarter of the bandwidth-delay product takes that the first phase
+// of PROBE_BW adds, and some bursts (bbr_quantization_budget).
+func (b Bottleneck) BBRWait() Span {
+	const bursts = 3 + 2
+	return Between(0, seconds((BBRProbeGain-1)*b.RTT.Seconds()+bursts*b.Frame().Seconds())).From("tcp_bbr.c: 1.25 BDP in the first phase of PROBE_BW")
+}
