@@ -47,7 +47,7 @@ func from(socket []kernel.Point, t time.Duration) []kernel.Point {
 var _ = It("BBR finds a rate that is ten times as high by 1.25 in each round trip, and forgets one that is gone in ten round trips", Label("long", "netem", "linux"),
 	func(ctx SpecContext) {
 		const low, high, settled, buffer = 1 * impair.Mbit, 10 * impair.Mbit, 5 * time.Second, 200
-		const rtt, atHigh = 40 * time.Millisecond, 8 * time.Second
+		const rtt, atHigh = 40 * time.Millisecond, 4 * time.Second
 		lab := harness.NewLab(ctx)
 		net := lab.Routed(largeBuffers)
 		narrow, wide := oracle.Bottleneck{Rate: low, RTT: rtt}, oracle.Bottleneck{Rate: high, RTT: rtt}
@@ -65,7 +65,7 @@ var _ = It("BBR finds a rate that is ten times as high by 1.25 in each round tri
 			time.Sleep(atHigh)
 			at(narrow)
 			down = time.Now()
-		}, peers.Write(12_000_000), peers.Sleep(time.Millisecond))
+		}, peers.Write(10_000_000), peers.Sleep(time.Millisecond)) // so much that the old rate is forgotten before the end, with a full queue each round
 		carries := func(path oracle.Bottleneck) float64 { return 1 / path.Frame().Seconds() }
 		before := model(last(slices.DeleteFunc(slices.Clone(socket), func(p kernel.Point) bool { return p.At-socket[0].At > settled })))
 		lab.Check("bandwidth at first", bounds.In(before.Bandwidth, "segments/s"), bounds.Around(carries(narrow), carries(narrow)/10), "tcp_rate_gen")
