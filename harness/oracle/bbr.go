@@ -154,15 +154,22 @@ func (k Kernel) BBRFewInFlight(b BBR) Span {
 		From("tcp_bbr.c: bbr_probe_rtt_mode_ms, bbr_cwnd_min_target")
 }
 
-// BBRDecay is what is left of a bandwidth estimate, as a part of it, some time after the beginning at a loss p of more than a fifth: PROBE_BW's
-// greatest gain times 1 - p for each ten round trips, of which an estimate is the maximum (tcp_bbr.c: bbr_bw_rtts; draft-cardwell-iccrg-bbr-
-// congestion-control-00, 4.3.4.2). At less loss it is 1: nothing decays.
+// BBRCollapse is the share of a bottleneck's rate that BBR has at most some time after the beginning, at a loss p of more than a fifth. PROBE_BW's greatest gain
+// times 1 - p is what its bandwidth becomes in ten round trips, of which it is the maximum (tcp_bbr.c: bbr_bw_rtts; draft-cardwell-iccrg-bbr-
+// congestion-control-00, 4.3.4.2), as long as that much arrives: where few are in flight, chance brings more than that in one round or another. That is where
+// a standard deviation of what arrives is what is missing. At less loss it is 1: nothing decays.
 //
-// One such window is STARTUP's and another may be the one in which it was found, so that two do not count.
-func BBRDecay(p float64, after, rtt time.Duration) float64 {
+// The first such window is STARTUP's and the second may be the one in which it was found, so that two do not count.
+func (b Bottleneck) BBRCollapse(p float64, after time.Duration) float64 {
 	const window, first = 10, 2
-	windows := after.Seconds()/rtt.Seconds()/window - first
-	return math.Pow(min(BBRProbeGain*(1-p), 1), max(windows, 0))
+	gain := BBRProbeGain * (1 - p)
+	if gain >= 1 {
+		return 1
+	}
+	windows := after.Seconds()/b.RTT.Seconds()/window - first
+	missing := (1/gain - 1) * (1 - p)
+	few := p * (1 - p) / (missing * missing) // packets a round
+	return min(max(math.Pow(gain, max(windows, 0)), few/b.BDP()), 1)
 }
 
 // Grows is how long BBR takes in PROBE_BW to find a rate that is `factor` times what it believes, on a path that has it at once. The phase with a gain

@@ -41,11 +41,13 @@ func CubicCurveConverging(window int) CubicCurve {
 // CubicWindowBefore is the window at a loss that has reduced it to that: the least, which [CubicAfterLoss] rounds down to it.
 func CubicWindowBefore(after int) int { return (after*cubicScale + cubicBeta - 1) / cubicBeta }
 
-// Level is when the curve is level: K, seen as the middle between the times at which the window is the same number of segments below and
+// Level is when the curve is level: K, seen as the middle between the times at which the window is `away` segments below and
 // above W_max, as the curve is symmetric about that point (RFC 9438, 4.2). Each of these times is seen when a round trip's ACKs come: a round trip
-// sooner, as the window aims a round trip ahead, or later.
-func (c CubicCurve) Level(rtt time.Duration) Span {
-	return Between(c.k()-rtt, c.k()+rtt).From("RFC 9438, 4.2: K = cbrt((W_max - cwnd)/C)")
+// sooner, as the window aims a round trip ahead, or later. And windows are whole: each time is off by what the curve takes there for a segment.
+func (c CubicCurve) Level(away int, rtt time.Duration) Span {
+	t := math.Cbrt(float64(away) / cubicC)
+	off := rtt + seconds(1/(3*cubicC*t*t))
+	return Between(c.k()-off, c.k()+off).From("RFC 9438, 4.2: K = cbrt((W_max - cwnd)/C)")
 }
 
 // Grown is how much the window grows from one part of K to another: as much as the curve, which is a round trip early or late, and in whole

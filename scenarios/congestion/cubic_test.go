@@ -95,7 +95,7 @@ func (r regrowth) check(lab *harness.Lab, rtt time.Duration) {
 	GinkgoHelper()
 	away := (r.curve.Most - r.curve.Least) / 2
 	middle := (r.reaches(r.curve.Most-away) + r.reaches(r.curve.Most+away)) / 2
-	level := r.curve.Level(rtt)
+	level := r.curve.Level(away, rtt)
 	lab.Measure("level after", middle, level)
 	k := (level.Earliest + level.Latest) / 2
 	for half, part := range []struct {
@@ -145,5 +145,6 @@ var _ = It("CUBIC's fast convergence: after a loss below the last W_max the curv
 		lab.Note("W_max of the curve", bounds.In(curve.Most, "segments"))
 		grownAfter(f.socket, thresholds[2], curve).check(lab, rtt)
 		// Without it the curve would be level at the window of the loss.
-		lab.Note("level without fast convergence, after", oracle.CubicCurveAfter(at).Level(rtt).Latest-rtt)
+		without := oracle.CubicCurveAfter(at).Level((at-curve.Least)/2, rtt)
+		lab.Note("level without fast convergence, after", (without.Earliest+without.Latest)/2)
 	})

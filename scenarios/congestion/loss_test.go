@@ -84,9 +84,9 @@ func bbrDelivers(_ oracle.Kernel, path lossy) bounds.Range {
 
 // bbrCollapses is what is left beyond a fifth of loss, at most. PROBE_BW sends 1.25 times what it believes that the path carries; of that 1 - p arrives,
 // which is less than it believed. So in the ten round trips that a bandwidth counts (bbr_bw_rtts) it goes down by 1.25 (1 - p), again and again
-// (bbr_pacing_gain). The first windows are of STARTUP, whose gain is higher.
+// (bbr_pacing_gain), until so few are in flight that chance hides it.
 func bbrCollapses(_ oracle.Kernel, path lossy) bounds.Range {
-	return bounds.AtMost(100 * oracle.BBRDecay(path.loss, path.late, path.RTT)).In("%").From("tcp_bbr.c: 1.25 (1 - p) < 1 in each bbr_bw_rtts")
+	return bounds.AtMost(100 * path.BBRCollapse(path.loss, path.late)).In("%").From("tcp_bbr.c: 1.25 (1 - p) < 1 in each bbr_bw_rtts")
 }
 
 var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "netem"),
