@@ -55,3 +55,12 @@ func TestRenoAtRandomGoesToTheLaw(t *testing.T) {
 	_, long := RenoAtRandom(.01, 90_000, 400)
 	g.Expect(short / long).To(BeNumerically("~", 3, 0.5)) // as the root of the number of losses
 }
+
+// TestFINBeyondTheWindow: the final FIN is exempt before Linux 6.10, if it is the only one that is left.
+func TestFINBeyondTheWindow(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(defaults(t, "6.1").SlowStartClosing(11)).To(Equal([]int{11}))
+	g.Expect(defaults(t, "6.12").SlowStartClosing(11)).To(Equal([]int{10, 1}))
+	g.Expect(defaults(t, "6.1").SlowStartClosing(12)).To(Equal([]int{10, 2}))
+	g.Expect(defaults(t, "6.1").SlowStartClosing(1)).To(Equal([]int{1}))
+}

@@ -75,6 +75,11 @@ func bbrShare(oracle.Kernel, lossy) bounds.Range {
 	return bounds.Between(80., 100.).In("%").From("draft-cardwell-iccrg-bbr-congestion-control-00")
 }
 
+// bbrRamp is when BBR has the path's rate at the latest, also where losses in the first windows have ended STARTUP, as the bandwidth did not grow by a
+// quarter in three round trips (bbr_check_full_bw_reached): from then on it finds 1.25 times as much a cycle, which a loss ends after a round trip
+// (bbr_is_next_cycle_phase). From the initial window of 10 to 165 segments a round trip it takes 13 cycles of eight.
+const bbrRamp = 13 * 8 * 100 * time.Millisecond * 5 / 4
+
 // bbrDelivers is what BBR gets of the link where it only loses what the link loses: rate (1 - p), less a tenth for the rest (CACM 60(2),
 // figure 10: "BBR's throughput is rate (1 - p) up to 5 %").
 func bbrDelivers(_ oracle.Kernel, path lossy) bounds.Range {
@@ -102,9 +107,9 @@ var _ = DescribeTable("random loss on 20 Mbit/s and 100 ms:", Label("long", "net
 		fill(harness.NewLab(ctx), path, congestion, share, harness.Sysctls(
 			netns.IPv4("tcp_wmem", "4096 16384 16777216"), netns.IPv4("tcp_rmem", "4096 4194304 16777216")))
 	},
-	Entry("BBR delivers rate (1 - p) at 0.1 %", Label("linux"), "bbr", far(.001, 15*time.Second, 3*time.Second), bbrDelivers),
-	Entry("BBR delivers rate (1 - p) at 1 %", Label("linux"), "bbr", far(.01, 15*time.Second, 3*time.Second), bbrDelivers),
-	Entry("BBR delivers rate (1 - p) at 5 %", Label("linux"), "bbr", far(.05, 15*time.Second, 3*time.Second), bbrDelivers),
+	Entry("BBR delivers rate (1 - p) at 0.1 %", Label("linux"), "bbr", far(.001, bbrRamp+12*time.Second, bbrRamp), bbrDelivers),
+	Entry("BBR delivers rate (1 - p) at 1 %", Label("linux"), "bbr", far(.01, bbrRamp+12*time.Second, bbrRamp), bbrDelivers),
+	Entry("BBR delivers rate (1 - p) at 5 %", Label("linux"), "bbr", far(.05, bbrRamp+12*time.Second, bbrRamp), bbrDelivers),
 	Entry("BBR collapses at 30 %, as beyond a fifth probing finds less than there was", Label("linux"), "bbr", far(.30, 60*time.Second, 30*time.Second), bbrCollapses),
 	Entry("CUBIC has RFC 9438's window at 0.1 %", Label("rfc9438"), "cubic", far(.001, 60*time.Second, 0), cubicShare),
 	Entry("CUBIC has RFC 9438's window at 1 %", Label("rfc9438"), "cubic", far(.01, 60*time.Second, 0), cubicShare),
