@@ -18,7 +18,7 @@ var _ = DescribeTable("a short flow takes a round trip for each doubling of its 
 	func(ctx SpecContext, segments int) {
 		const rtt = longRTT
 		lab := harness.NewLab(ctx)
-		net := lab.Path(rtt)
+		net := lab.Path(rtt, largeBuffers) // so that no receive window is in the way
 		wire := lab.Capture(net.Client())
 		lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(port)})
 		rounds := net.Client().Oracle().SlowStart(segments)
