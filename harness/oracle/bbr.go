@@ -153,3 +153,55 @@ func (k Kernel) BBRFewInFlight(b BBR) Span {
 	return Between(bbrProbeRTT-b.ackGap(), max(bbrProbeRTT+k.Tick(), b.leastWindowRTT())+b.leastWindowRTT()+more+dispatch).
 		From("tcp_bbr.c: bbr_probe_rtt_mode_ms, bbr_cwnd_min_target")
 }
+
+// BBRCollapse is the share of a bottleneck's rate that BBR has at most some time after the beginning, at a loss p of more than a fifth. PROBE_BW's greatest gain
+// times 1 - p is what its bandwidth becomes in ten round trips, of which it is the maximum (tcp_bbr.c: bbr_bw_rtts; draft-cardwell-iccrg-bbr-
+// congestion-control-00, 4.3.4.2), as long as that much arrives: where few are in flight, chance brings more than that in one round or another. That is where
+// a standard deviation of what arrives is what is missing. At less loss it is 1: nothing decays.
+//
+// The first such window is STARTUP's and the second may be the one in which it was found, so that two do not count.
+func (b Bottleneck) BBRCollapse(p float64, after time.Duration) float64 {
+	const window, first = 10, 2
+	gain := BBRProbeGain * (1 - p)
+	if gain >= 1 {
+		return 1
+	}
+	windows := after.Seconds()/b.RTT.Seconds()/window - first
+	missing := (1/gain - 1) * (1 - p)
+	few := p * (1 - p) / (missing * missing) // packets a round
+	return min(max(math.Pow(gain, max(windows, 0)), few/b.BDP()), 1)
+}
+
+// Grows is how long BBR takes in PROBE_BW to find a rate that is `factor` times what it believes, on a path that has it at once. The phase with a gain
+// of 1.25 ends only when it has raised what is in flight to 1.25 times the bandwidth-delay product and some bursts (bbr_is_next_cycle_phase,
+// bbr_quantization_budget), which it cannot where no queue builds up: so it goes on, and finds 1.25 times as much in each round trip. Before
+// it may be at the beginning of the cycle's other phases; and what was delivered is known a round trip later.
+func (b BBR) Grows(factor float64) Span {
+	rounds := time.Duration(math.Floor(math.Log(factor) / math.Log(BBRProbeGain)))
+	return Between(rounds*b.MinRTT, b.Cycle().Latest+(rounds+3)*(b.MinRTT+b.ackGap())).
+		From("tcp_bbr.c: bbr_is_next_cycle_phase: 1.25 in each round trip")
+}
+
+// Shrinks is how long BBR takes to forget a rate that its path has no more: ten round trips, for which a bandwidth counts (bbr_bw_rtts), and one to
+// measure. A round trip takes no more than all that is in flight, or waits in a full queue: `most`.
+func (b BBR) Shrinks(most time.Duration) Span {
+	const rounds = 10
+	return Between((rounds-1)*b.MinRTT, (rounds+2)*most).From("tcp_bbr.c: bbr_bw_rtts")
+}
+
+// MostInFlight is the most segments that BBR has in flight in PROBE_BW: twice bandwidth times least RTT, and some bursts; or its least window.
+func (b BBR) MostInFlight() bounds.Range {
+	most := max(b.window(BBRWindowGain, 1), b.window(BBRWindowGain, BBRProbeGain)+2, BBRLeastWindow)
+	return bounds.AtMost(most).In("segments").From(bbrSourceBDP)
+}
+
+// BBRPolicerLoss is the loss from which on BBR takes a rate that stays the same for a policer's: it keeps to that for 48 round trips, and then probes
+// anew (bbr_lt_bw_sampling, bbr_lt_loss_thresh, bbr_lt_bw_max_rtts). Less than that is lost in the long run.
+const BBRPolicerLoss = 50. / bbrUnit
+
+// BBRWait is the range of the wait in the queue of a BBR flow alone, whatever the buffer: none, or what a quarter of the bandwidth-delay product takes that the first phase
+// of PROBE_BW adds, and some bursts (bbr_quantization_budget).
+func (b Bottleneck) BBRWait() Span {
+	const bursts = 3 + 2
+	return Between(0, seconds((BBRProbeGain-1)*b.RTT.Seconds()+bursts*b.Frame().Seconds())).From("tcp_bbr.c: 1.25 BDP in the first phase of PROBE_BW")
+}

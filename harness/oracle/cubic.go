@@ -32,6 +32,35 @@ type CubicCurve struct {
 // the loss before (tcp_cubic.c: fast_convergence).
 func CubicCurveAfter(window int) CubicCurve { return CubicCurve{window, CubicAfterLoss(window)} }
 
+// CubicCurveConverging is the curve after a loss at a window that is less than the one at the loss before: the flow leaves room for others, and its
+// curve is level at (1 + beta)/2 of the window, between what it has and what it had (RFC 9438, 4.7; tcp_cubic.c: fast_convergence).
+func CubicCurveConverging(window int) CubicCurve {
+	return CubicCurve{window * (cubicScale + cubicBeta) / (2 * cubicScale), CubicAfterLoss(window)}
+}
+
+// CubicWindowBefore is the window at a loss that has reduced it to that: the least, which [CubicAfterLoss] rounds down to it.
+func CubicWindowBefore(after int) int { return (after*cubicScale + cubicBeta - 1) / cubicBeta }
+
+// Level is when the curve is level: K, seen as the middle between the times at which the window is `away` segments below and
+// above W_max, as the curve is symmetric about that point (RFC 9438, 4.2). Each of these times is seen when a round trip's ACKs come: a round trip
+// sooner, as the window aims a round trip ahead, or later. And windows are whole: each time is off by what the curve takes there for a segment.
+func (c CubicCurve) Level(away int, rtt time.Duration) Span {
+	t := math.Cbrt(float64(away) / cubicC)
+	off := rtt + seconds(1/(3*cubicC*t*t))
+	return Between(c.k()-off, c.k()+off).From("RFC 9438, 4.2: K = cbrt((W_max - cwnd)/C)")
+}
+
+// Grown is how much the window grows from one part of K to another: as much as the curve, which is a round trip early or late, and in whole
+// segments.
+func (c CubicCurve) Grown(from, to float64, rtt time.Duration) bounds.Range {
+	at := func(part float64, shift time.Duration) float64 {
+		return c.window(time.Duration(part*float64(c.k())) + shift)
+	}
+	least := min(at(to, rtt)-at(from, rtt), at(to, -rtt)-at(from, -rtt), at(to, 0)-at(from, 0))
+	most := max(at(to, rtt)-at(from, rtt), at(to, -rtt)-at(from, -rtt), at(to, 0)-at(from, 0))
+	return bounds.Between(int(math.Floor(least))-1, int(math.Ceil(most))+1).In("segments").From("RFC 9438, 4.2: C (t - K)^3")
+}
+
 // k is how long it takes back to the window that there was: the cube root of what is missing by C. As Reno, where that
 // is faster, it takes less: see [CubicCurve.Round].
 func (c CubicCurve) k() time.Duration { return seconds(math.Cbrt(float64(c.Most-c.Least) / cubicC)) }

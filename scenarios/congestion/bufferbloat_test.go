@@ -71,3 +71,39 @@ var _ = DescribeTable("bufferbloat: RTT grows by the drain time of a full queue"
 	Entry("of 100 packets", 100),
 	Entry("of 200 packets", 200),
 )
+
+var _ = DescribeTable("the queue over the buffer, once a flow goes on:", Label("long", "netem"), func(ctx SpecContext, congestion string, packets int) {
+	const warm, measured = 10 * time.Second, 12 * time.Second
+	expected := slow.DropTailWait(packets, oracle.CubicBeta)
+	if congestion == "bbr" {
+		expected = slow.BBRWait()
+	}
+	lab := harness.NewLab(ctx)
+	net := lab.Routed(largeBuffers)
+	net.ToServer.Impair(impair.Netem{Rate: impair.Rate{BitsPerSecond: slow.Rate}, Limit: packets})
+	net.ToClient.Impair(impair.Netem{Delay: slow.RTT, Limit: queueLimit})
+	samples := net.Client().Sample(50*time.Millisecond, kernel.SocketFilter{States: []kernel.State{kernel.Established}, Port: port})
+	lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(port)})
+	client := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(port), Duration: warm + measured, Socket: peers.Socket{Congestion: congestion}})
+	time.Sleep(warm)
+	queue := net.ToServer.SampleQueue(50 * time.Millisecond)
+	time.Sleep(measured)
+	waits := queue.Stop().List()
+	c := client.Wait().Connections[0]
+	rtts := smoothedRTTs(from(samples.Stop().Connection(c.Local, c.Remote), warm))
+	slices.Sort(rtts)
+
+	// The socket sees base and queue; the queue is counted by the qdisc.
+	frame := oracle.Exactly(slow.Frame())
+	rtt := expected.Plus(frame).Plus(oracle.Between(slow.RTT, slow.RTT+harness.HostDelay).From("RTT"))
+	lab.Measure("SRTT, median", rtts[len(rtts)/2], rtt)
+	lab.Measure("queue, median", time.Duration(medianBacklog(waits))*slow.Frame(), expected.Plus(oracle.Between(0, slow.Frame())))
+	lab.Note("a full buffer takes", time.Duration(packets)*slow.Frame())
+},
+	Entry("CUBIC, 1 BDP", Label("linux"), "cubic", 33),
+	Entry("CUBIC, 2 BDP", Label("linux"), "cubic", 66),
+	Entry("CUBIC, 4 BDP", Label("linux"), "cubic", 132),
+	Entry("BBR, 1 BDP", Label("linux"), "bbr", 33),
+	Entry("BBR, 2 BDP: the same", Label("linux"), "bbr", 66),
+	Entry("BBR, 4 BDP: the same", Label("linux"), "bbr", 132),
+)

@@ -41,10 +41,7 @@ func transfer(lab *harness.Lab, net *harness.Network, period time.Duration, clie
 	lab.Start(net.Server(), peers.BulkServer{Listen: client.Connect, Socket: server})
 	f := flow{Connection: lab.Start(net.Client(), client).Wait().Connections[0]}
 
-	// Neither buffer may limit the flow: only cwnd and the path do.
-	info := f.TCPInfo
-	lab.Check("limited by buffers", bounds.Percent(float64(info.Rwnd_limited+info.Sndbuf_limited)/float64(info.Busy_time)),
-		bounds.AtMost(1.).In("%"), "TCP_INFO: tcpi_rwnd_limited, tcpi_sndbuf_limited")
+	expectUnlimited(lab, f.Connection)
 	f.segments = wire.Stop().Segments()
 	for _, s := range f.segments {
 		if s.Length > 0 && s.Src == f.Local {
@@ -55,6 +52,14 @@ func transfer(lab *harness.Lab, net *harness.Network, period time.Duration, clie
 	Expect(f.data).NotTo(BeEmpty(), "segments with data")
 	Expect(f.socket).NotTo(BeEmpty(), "samples of the socket")
 	return f
+}
+
+// expectUnlimited checks that neither buffer has limited a flow: only cwnd and the path do.
+func expectUnlimited(lab *harness.Lab, c peers.Connection) {
+	GinkgoHelper()
+	info := c.TCPInfo
+	lab.Check("limited by buffers", bounds.Percent(float64(info.Rwnd_limited+info.Sndbuf_limited)/float64(info.Busy_time)),
+		bounds.AtMost(1.).In("%"), "TCP_INFO: tcpi_rwnd_limited, tcpi_sndbuf_limited")
 }
 
 // longRTT keeps the rounds of slow start apart: in each round a delayed ACK can be 40 ms late (TCP_DELACK_MIN

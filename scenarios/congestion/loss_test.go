@@ -2,6 +2,7 @@ package congestion
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -18,13 +19,25 @@ import (
 	"github.com/tcplab/tcplab/peers"
 )
 
-// lossy is a path that loses packets at random.
-var lossy = oracle.Bottleneck{Rate: 20 * impair.Mbit, RTT: 40 * time.Millisecond}
+// A lossy path loses packets at random.
+type lossy struct {
+	oracle.Bottleneck
+	loss     float64 // 0 to 1
+	duration time.Duration
+	late     time.Duration // from when on it is measured, so that STARTUP does not count; 0 measures all
+}
+
+// near and far are paths of 20 Mbit/s.
+func near(loss float64) lossy {
+	return lossy{oracle.Bottleneck{Rate: 20 * impair.Mbit, RTT: 40 * time.Millisecond}, loss, 10 * time.Second, 0}
+}
+
+func far(loss float64, duration, late time.Duration) lossy {
+	return lossy{oracle.Bottleneck{Rate: 20 * impair.Mbit, RTT: 100 * time.Millisecond}, loss, duration, late}
+}
 
 const (
-	lossRate = 0.01
-	duration = 10 * time.Second
-	period   = 100 * time.Millisecond // of samples of socket and queue
+	period = 100 * time.Millisecond // of samples of socket and queue
 
 	// roomBDPs BDPs fit into the path, so that what is lost is random. BBR has up to 2.885 of them in flight in STARTUP. If the
 	// queue overflows, it loses a fifth and more at once, which BBR takes for a policer's doing: it then sends at the rate of
@@ -36,21 +49,21 @@ const (
 
 // wide is a path with a BDP of 1.25 MB. BBR keeps up to two of those in flight, each loss holds up a receive window of another
 // for a round trip, and a program writes as much ahead as tcp_wmem allows.
-var wide = oracle.Bottleneck{Rate: 100 * impair.Mbit, RTT: 100 * time.Millisecond}
+var wide = lossy{oracle.Bottleneck{Rate: 100 * impair.Mbit, RTT: 100 * time.Millisecond}, 0.01, 10 * time.Second, 0}
 
 // cubicShare is the share of the link that CUBIC gets: its average window divided by the BDP. RFC 9438 has the
 // formula for evenly spread losses. The number of losses varies by chance, and each lost retransmission may cost an
 // RTO and a slow start.
-func cubicShare(k oracle.Kernel) bounds.Range {
-	share := func(p float64) float64 { return 100 * oracle.CubicResponse(p, lossy.RTT) / lossy.BDP() }
-	packets := oracle.CubicResponse(lossRate, lossy.RTT) * duration.Seconds() / lossy.RTT.Seconds()
-	least, most := statistics.Binomial(int(packets), lossRate, miss)
-	_, lostRetransmits := statistics.Binomial(most, lossRate, miss)
+func cubicShare(k oracle.Kernel, path lossy) bounds.Range {
+	share := func(p float64) float64 { return 100 * oracle.CubicResponse(p, path.RTT) / path.BDP() }
+	packets := oracle.CubicResponse(path.loss, path.RTT) * path.duration.Seconds() / path.RTT.Seconds()
+	least, most := statistics.Binomial(int(packets), path.loss, miss)
+	_, lostRetransmits := statistics.Binomial(most, path.loss, miss)
 	const slowStart = 4 // round trips from one segment to no more than 16
-	timeout := k.RetransmissionTimer(oracle.Exactly(lossy.RTT)).Latest + slowStart*lossy.RTT
-	busy := 1 - float64(lostRetransmits)*timeout.Seconds()/duration.Seconds()
-	source := fmt.Sprintf("RFC 9438, 5.2: %.0f %%; of %d to %d losses by chance", share(lossRate), least, most)
-	return bounds.Between(busy*share(float64(most)/packets), share(float64(least)/packets)).In("%").From(source)
+	timeout := k.RetransmissionTimer(oracle.Exactly(path.RTT)).Latest + slowStart*path.RTT
+	busy := 1 - float64(lostRetransmits)*timeout.Seconds()/path.duration.Seconds()
+	source := fmt.Sprintf("RFC 9438, 5.2: %.0f %%; of %d to %d losses by chance", share(path.loss), least, most)
+	return bounds.Between(busy*share(float64(most)/packets), min(share(max(float64(least), 1)/packets), 100)).In("%").From(source)
 }
 
 // bbrShare is the share of the link that BBR gets. Linux's BBR models bandwidth and RTT, and ignores loss up to a
@@ -58,16 +71,48 @@ func cubicShare(k oracle.Kernel) bounds.Range {
 // loss and 1 % to pacing below the bandwidth; and of 10 s, some RTTs in STARTUP, and 200 ms and two RTTs with 4
 // packets in flight. That is 6 %. The cost of loss recovery in almost each RTT (bbr_set_cwnd_to_recover_or_restore)
 // has not been derived. It is small, and the rest of the fifth covers it.
-func bbrShare(oracle.Kernel) bounds.Range {
+func bbrShare(oracle.Kernel, lossy) bounds.Range {
 	return bounds.Between(80., 100.).In("%").From("draft-cardwell-iccrg-bbr-congestion-control-00")
 }
 
+// bbrRamp is when BBR has the path's rate at the latest, also where losses in the first windows have ended STARTUP, as the bandwidth did not grow by a
+// quarter in three round trips (bbr_check_full_bw_reached): from then on it finds 1.25 times as much a cycle, which a loss ends after a round trip
+// (bbr_is_next_cycle_phase). From the initial window of 10 to 165 segments a round trip it takes 13 cycles of eight.
+const bbrRamp = 13 * 8 * 100 * time.Millisecond * 5 / 4
+
+// bbrDelivers is what BBR gets of the link where it only loses what the link loses: rate (1 - p), less a tenth for the rest (CACM 60(2),
+// figure 10: "BBR's throughput is rate (1 - p) up to 5 %").
+func bbrDelivers(_ oracle.Kernel, path lossy) bounds.Range {
+	delivered := 100 * (1 - path.loss)
+	return bounds.Between(0.9*delivered, delivered).In("%").From("Cardwell and others, 2016, figure 8: rate (1 - p), within 10 %")
+}
+
+// bbrCollapses is what is left beyond a fifth of loss, at most. PROBE_BW sends 1.25 times what it believes that the path carries; of that 1 - p arrives,
+// which is less than it believed. So in the ten round trips that a bandwidth counts (bbr_bw_rtts) it goes down by 1.25 (1 - p), again and again
+// (bbr_pacing_gain), until so few are in flight that chance hides it.
+func bbrCollapses(_ oracle.Kernel, path lossy) bounds.Range {
+	return bounds.AtMost(100 * path.BBRCollapse(path.loss, path.late)).In("%").From("tcp_bbr.c: 1.25 (1 - p) < 1 in each bbr_bw_rtts")
+}
+
 var _ = DescribeTable("1 % random loss on 20 Mbit/s and 40 ms", Label("long", "netem"),
-	func(ctx SpecContext, congestion string, share func(oracle.Kernel) bounds.Range) {
-		fill(harness.NewLab(ctx), lossy, congestion, share)
+	func(ctx SpecContext, congestion string, share func(oracle.Kernel, lossy) bounds.Range) {
+		fill(harness.NewLab(ctx), near(0.01), congestion, share)
 	},
 	Entry("BBR fills more than 80 % of the link", Label("linux"), "bbr", bbrShare),
 	Entry("CUBIC fills less than half of it", Label("rfc9438"), "cubic", cubicShare),
+)
+
+var _ = DescribeTable("random loss on 20 Mbit/s and 100 ms:", Label("long", "netem"),
+	func(ctx SpecContext, congestion string, path lossy, share func(oracle.Kernel, lossy) bounds.Range) {
+		fill(harness.NewLab(ctx), path, congestion, share, harness.Sysctls(
+			netns.IPv4("tcp_wmem", "4096 16384 16777216"), netns.IPv4("tcp_rmem", "4096 4194304 16777216")))
+	},
+	Entry("BBR delivers rate (1 - p) at 0.1 %", Label("linux"), "bbr", far(.001, bbrRamp+12*time.Second, bbrRamp), bbrDelivers),
+	Entry("BBR delivers rate (1 - p) at 1 %", Label("linux"), "bbr", far(.01, bbrRamp+12*time.Second, bbrRamp), bbrDelivers),
+	Entry("BBR delivers rate (1 - p) at 5 %", Label("linux"), "bbr", far(.05, bbrRamp+12*time.Second, bbrRamp), bbrDelivers),
+	Entry("BBR collapses at 30 %, as beyond a fifth probing finds less than there was", Label("linux"), "bbr", far(.30, 60*time.Second, 30*time.Second), bbrCollapses),
+	Entry("CUBIC has RFC 9438's window at 0.1 %", Label("rfc9438"), "cubic", far(.001, 60*time.Second, 0), cubicShare),
+	Entry("CUBIC has RFC 9438's window at 1 %", Label("rfc9438"), "cubic", far(.01, 60*time.Second, 0), cubicShare),
 )
 
 var _ = It("1 % random loss on 100 Mbit/s and 100 ms: BBR fills more than 80 % of the link, with buffers of up to 64 MB",
@@ -84,34 +129,70 @@ var _ = It("1 % random loss on 100 Mbit/s and 100 ms: BBR fills more than 80 % o
 		}
 	})
 
+var _ = It("1 % random loss on 100 Mbit/s and 100 ms: with the default buffers it is these that limit BBR", Label("long", "netem", "linux"),
+	func(ctx SpecContext) {
+		lab := harness.NewLab(ctx)
+		f := sendOver(lab, wide, "bbr")
+		// When they are not in the way it has at least what it has with large buffers: filled >= (1 - limited) x that.
+		unlimited := bbrShare(f.net.Client().Oracle(), wide).Lower
+		lab.Measure("share of the link", f.goodput, bounds.AtMost(unlimited).In("%"), "less than with large buffers")
+		lab.Measure("limited by buffers", f.limited, bounds.AtLeast(100*(1-f.goodput.Number/unlimited)).In("%"), "TCP_INFO: tcpi_rwnd_limited, tcpi_sndbuf_limited")
+	})
+
+// A filling is how much of a link a flow fills.
+type filling struct {
+	net     *harness.Network
+	goodput bounds.Value // share of the link's rate that arrives at the program
+	carried bounds.Value // and that the link carried: with headers and retransmissions
+	limited bounds.Value // share of the time in which a buffer was in the way
+}
+
 // fill sends for the duration over a path with random loss, and measures which share of the link's rate arrives.
-func fill(lab *harness.Lab, path oracle.Bottleneck, congestion string, share func(oracle.Kernel) bounds.Range, config ...netns.Config) *harness.Network {
+func fill(lab *harness.Lab, path lossy, congestion string, share func(oracle.Kernel, lossy) bounds.Range, config ...netns.Config) *harness.Network {
+	GinkgoHelper()
+	f := sendOver(lab, path, congestion, config...)
+	expected := share(f.net.Client().Oracle(), path)
+	lab.Measure("share of the link", f.goodput, expected)
+	if path.late == 0 {
+		lab.Check("carried by the link", f.carried, expected)
+	}
+	lab.Note("limited by buffers", f.limited)
+	return f.net
+}
+
+func sendOver(lab *harness.Lab, path lossy, congestion string, config ...netns.Config) filling {
+	GinkgoHelper()
 	net := lab.Routed(config...)
 	net.ToServer.Impair(impair.Netem{
-		Delay: path.RTT / 2, Loss: impair.RandomLoss{Percent: 100 * lossRate}, Rate: impair.Rate{BitsPerSecond: path.Rate},
+		Delay: path.RTT / 2, Loss: impair.RandomLoss{Percent: impair.Percent(100 * path.loss)}, Rate: impair.Rate{BitsPerSecond: path.Rate},
 		Limit: roomBDPs * int(path.BDP()),
 	})
 	net.ToClient.Impair(impair.Netem{Delay: path.RTT / 2})
 
-	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(5001)})
+	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(port)})
 	client := lab.Start(net.Client(), peers.BulkClient{
-		Connect: net.Server().Addr(5001), Socket: peers.Socket{Congestion: congestion}, Duration: duration,
+		Connect: net.Server().Addr(port), Socket: peers.Socket{Congestion: congestion}, Duration: path.duration,
 	})
 	queue := net.ToServer.SampleQueue(period)
-	samples := net.Client().Sample(period, kernel.SocketFilter{States: []kernel.State{kernel.Established}, Port: 5001})
+	samples := net.Client().Sample(period, kernel.SocketFilter{States: []kernel.State{kernel.Established}, Port: port})
 	client.Wait()
 	received := server.Wait()
-
-	// The receiver's goodput and the bytes that the link carried, as shares of the link's rate. The second
-	// includes headers and retransmissions, but no ACKs, which go the other way.
-	goodput := received.Bulk.Goodput
-	filled := bounds.Percent(goodput / float64(8*harness.MSS()) * path.Frame().Seconds())
-	carried := bounds.Percent(float64(last(queue.Stop().List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(path.Rate))
-	lab.Note("goodput", bounds.Mbit(goodput))
-	expected := share(net.Client().Oracle())
-	lab.Measure("share of the link", filled, expected)
-	lab.Check("carried by the link", carried, expected)
 	connection := received.Connections[0]
-	Expect(samples.Stop().Connection(connection.Remote, connection.Local)).To(HaveEach(HaveField("Congestion", congestion)))
-	return net
+	socket := samples.Stop().Connection(connection.Remote, connection.Local)
+	Expect(socket).To(HaveEach(HaveField("Congestion", congestion)))
+
+	goodput, end := received.Bulk.Goodput, last(socket)
+	if path.late > 0 {
+		from := slices.IndexFunc(socket, func(p kernel.Point) bool { return p.At-socket[0].At >= path.late })
+		Expect(from).To(BeNumerically(">", 0), "what is measured")
+		goodput = float64(end.TCPInfo.Bytes_acked-socket[from].TCPInfo.Bytes_acked) * 8 / (end.At - socket[from].At).Seconds()
+	}
+	lab.Note("goodput", bounds.Mbit(goodput))
+	return filling{
+		net:     net,
+		goodput: bounds.Percent(goodput / float64(8*harness.MSS()) * path.Frame().Seconds()),
+		// No ACKs, which go the other way.
+		carried: bounds.Percent(float64(last(queue.Stop().List()).Bytes) * 8 / received.Bulk.Elapsed.Seconds() / float64(path.Rate)),
+		limited: bounds.Percent(float64(end.TCPInfo.Rwnd_limited+end.TCPInfo.Sndbuf_limited) / float64(end.TCPInfo.Busy_time)),
+	}
 }
