@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tcplab/tcplab/results"
 )
@@ -136,8 +137,10 @@ func dimensionValue(raw json.RawMessage) (any, error) {
 		return fmt.Sprint(v), nil
 	}
 	var flows []struct {
-		Congestion string `json:"congestion"`
-		Count      int    `json:"count"`
+		Congestion string        `json:"congestion"`
+		Count      int           `json:"count"`
+		After      time.Duration `json:"after_ns"`
+		RTT        time.Duration `json:"rtt_ns"`
 	}
 	if json.Unmarshal(raw, &flows) == nil && len(flows) > 0 && flows[0].Congestion != "" {
 		var parts []string
@@ -145,6 +148,12 @@ func dimensionValue(raw json.RawMessage) (any, error) {
 			part := f.Congestion
 			if f.Count > 1 {
 				part = fmt.Sprintf("%d*%s", f.Count, part)
+			}
+			if f.After > 0 {
+				part += " after " + f.After.String()
+			}
+			if f.RTT > 0 {
+				part += " RTT " + f.RTT.String()
 			}
 			parts = append(parts, part)
 		}
@@ -160,16 +169,22 @@ func dimensionValue(raw json.RawMessage) (any, error) {
 // differing keeps the dimensions in which points differ, the one with the most values first; of one point, all.
 func (s *sweepSummary) differing() {
 	values := map[string]map[any]bool{}
+	leftOut := map[string]any{} // what a member stands for that is not there
 	for _, p := range s.Points {
-		for name := range p.Dimensions {
+		for name, value := range p.Dimensions {
 			values[name] = map[any]bool{}
+			if _, isText := value.(string); isText {
+				leftOut[name] = ""
+			} else if leftOut[name] == nil {
+				leftOut[name] = float64(0)
+			}
 		}
 	}
 	for name, seen := range values {
 		for _, p := range s.Points {
 			value, has := p.Dimensions[name]
 			if !has {
-				value = float64(0) // what is left out of JSON
+				value = leftOut[name]
 				p.Dimensions[name] = value
 			}
 			seen[value] = true

@@ -14,7 +14,7 @@ import (
 const smallSweep = `{"kernel": "6.1.0-48-amd64", "seeds": [1, 2], "points": [
 	{"name": "first", "rate_bit_per_s": 10000000, "loss": 0.01, "flows": [{"congestion": "bbr", "count": 2}, {"congestion": "cubic"}], "queue": {"kind": "fq_codel"},
 	 "figures": {"goodput": {"values": [1, 3], "unit": "Mbit/s", "median": 2, "low": 1, "high": 3, "confidence": 0.5}}},
-	{"name": "second", "rate_bit_per_s": 10000000, "flows": [{"congestion": "cubic"}], "queue": {"kind": "fq_codel"}, "busy": true, "figures": {}}]}`
+	{"name": "second", "rate_bit_per_s": 10000000, "flows": [{"congestion": "cubic", "after_ns": 5000000000, "rtt_ns": 100000000}], "busy": true, "figures": {}}]}`
 
 // A sweep's points have their dimensions, also those that this package does not know, and lead to the records of their kernel and seeds.
 func TestSweep(t *testing.T) {
@@ -34,11 +34,12 @@ func TestSweep(t *testing.T) {
 	if err := json.Unmarshal(content["sweep"], &sweep); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"flows", "loss"}; !slices.Equal(sweep.Dimensions, want) {
+	if want := []string{"flows", "loss", "queue"}; !slices.Equal(sweep.Dimensions, want) {
 		t.Errorf("dimensions are %q, want %q: in the others no points differ", sweep.Dimensions, want)
 	}
 	first, second := sweep.Points[0], sweep.Points[1]
-	if first.Dimensions["flows"] != "2*bbr+cubic" || first.Dimensions["queue"] != `{"kind":"fq_codel"}` || second.Dimensions["loss"] != 0.0 || !second.Busy {
+	if first.Dimensions["flows"] != "2*bbr+cubic" || first.Dimensions["queue"] != `{"kind":"fq_codel"}` || second.Dimensions["loss"] != 0.0 || second.Dimensions["queue"] != "" ||
+		second.Dimensions["flows"] != "cubic after 5s RTT 100ms" || !second.Busy {
 		t.Errorf("points are %+v", sweep.Points)
 	}
 	if want := []pointScenario{{"2", 0}, {"1", 1}}; !slices.Equal(first.Scenarios, want) || len(second.Scenarios) != 0 {

@@ -705,6 +705,23 @@ func TestHostileTextDoesNotRun(t *testing.T) {
 	}
 	p = open(t, out, "")
 	visit()
+
+	attack, err := json.Marshal(reporttest.Attack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document := fmt.Appendf(nil, `{"kernel": %s, "seeds": [1, 2], "failed": [%[1]s], "points": [{"name": %[1]s, %[1]s: 1, "queue": %[1]s, "figures": {%[1]s: {"values": [1, 2], "unit": %[1]s, "median": 1, "low": 1, "high": 2}}},
+		{"name": "x", %[1]s: 2, "queue": "y", "figures": {%[1]s: {"values": [1, 2], "unit": %[1]s, "median": 1, "low": 1, "high": 2}}}]}`, attack)
+	page.Reset()
+	if err := htmlreport.WriteSweep(&page, document, reporttest.Hostile(t), htmlreport.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(out, page.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p = open(t, out, "")
+	p.await(`document.querySelectorAll('.sweep-section .point').length > 0 && document.body.textContent.includes('hacked')`)
+	visit()
 }
 
 // A page of five hundred scenarios is as large as a mail may be, and opens at once. How fast is a figure, not a claim: machines differ.
