@@ -119,6 +119,7 @@ test("a finding's numbers are in its text, in both languages", () => {
   assert.deepEqual(plain(page.findingText(f, connection, view)), { title: 'Segments were lost', seen: 'seen', cause: 'cause', next: 'next', original: true });
   page.setLanguage('zh');
   assert.equal(page.findingText(f, connection, view).seen, '客户端重传了 2 个段，占带数据段的 14.29 %；等待超时共 300 ms。');
+  assert.equal(page.findingText(f, connection, { client: { data_segments: 14 } }).seen, '客户端重传了 2 个段，占带数据段的 14.29 %。');
   assert.equal(page.findingText({ ...f, kind: 'closed-window', host: connection.server }, connection, { ...view, server: { window_closed_ns: 2e9 } }).seen, '服务器的接收窗口总共关闭了 2 s（2 帧）。');
   assert.equal(page.findingText({ ...f, kind: 'new-kind' }, connection, view).title, 'new-kind');
   page.setLanguage('en');
