@@ -639,25 +639,25 @@ func TestAccessibility(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, page := range pages(t) {
-		p := open(t, page.file, "")
-		p.do(chromedp.Evaluate[chromedp.Void](string(axe)))
-		p.accessible(page.views)
+		for _, look := range [][2]string{{"en", "light"}, {"zh", "dark"}} { // each in a tab of its own, which has its own time
+			p := open(t, page.file, "")
+			p.do(chromedp.Evaluate[chromedp.Void](string(axe)))
+			p.accessible(page.views, look)
+		}
 	}
 }
 
 // accessible has the judge, which the page has loaded, look at views.
-func (p *tab) accessible(views []string) {
+func (p *tab) accessible(views []string, look [2]string) {
 	for _, hash := range views {
-		for _, look := range [][2]string{{"en", "light"}, {"zh", "dark"}} {
-			p.view(hash, look[0], look[1])
-			found, err := chromedp.Run(p.ctx, chromedp.Evaluate[[]string](`axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations.filter((v) => v.impact === 'serious' || v.impact === 'critical')
-				.map((v) => v.id + ': ' + v.help + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary).join(' | ')))`, chromedp.EvalAwaitPromise))
-			if err != nil {
-				p.Fatal(err)
-			}
-			for _, violation := range found {
-				p.Errorf("%s in %s, %s: %s", hash, look[0], look[1], violation)
-			}
+		p.view(hash, look[0], look[1])
+		found, err := chromedp.Run(p.ctx, chromedp.Evaluate[[]string](`axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations.filter((v) => v.impact === 'serious' || v.impact === 'critical')
+			.map((v) => v.id + ': ' + v.help + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary).join(' | ')))`, chromedp.EvalAwaitPromise))
+		if err != nil {
+			p.Fatal(err)
+		}
+		for _, violation := range found {
+			p.Errorf("%s in %s, %s: %s", hash, look[0], look[1], violation)
 		}
 	}
 }
