@@ -164,12 +164,20 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 	if err := os.WriteFile(settings, []byte("net.ipv4.tcp_fin_timeout = "+strings.ReplaceAll(hostileText, "\n", " ")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	sweep := filepath.Join(t.TempDir(), hostileFile)
+	quoted, err := json.Marshal(hostile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(sweep, fmt.Appendf(nil, `{"kernel": %s, "points": [{"name": %[1]s, %[1]s: %[1]s, "figures": {%[1]s: {"values": [1], "unit": %[1]s}}}]}`, quoted), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	path := []string{"--rate", "1mbit", "--rtt", "1ms", "--kernel", "6.1"}
 	cases := map[string][][]string{
 		"run": {{"--clock", hostile}, {"--junit", dangling + "/x"}, {"--report", hostile}, {"--report", "json=" + dangling + "/x"}, {"--kernel", hostile + ","}},
 		"report": {{a.Path(), b.Path()}, {"--format", hostile}, {dangling}, {"--matrix", hostile}, {"--matrix", "(" + hostile},
 			{a.Path(), "--matrix", "(?s)(?P<row>t)(?P<column>.*)"}, {a.Path(), b.Path(), "--format", "html"}, {a.Path(), "--format", "html", "-o", "-"},
-			{capture}, {capture, "--format", "json"}, {a.Path(), "--format", "html", "-o", dangling + "/x"}},
+			{capture}, {capture, "--format", "json"}, {a.Path(), "--format", "html", "-o", dangling + "/x"}, {sweep, a.Path(), "-o", "x.html"}, {sweep + ".none"}},
 		"show":   {{a.Path(), "."}, {a.Path(), hostile}, {a.Path(), "(" + hostile}, {dangling, "x"}, {capture}, {capture, "--connection", "9"}, {hostile}},
 		"plot":   {{a.Path(), ".", "-o", "x.svg"}, {a.Path(), hostile, "-o", "x.svg"}, {capture, "-o", hostile}, {capture, "-o", "x.pdf"}, {capture, "--what", hostile, "-o", "x.svg"}, {capture, "-o", dangling + "/x.svg"}},
 		"decode": {{capture, "--frame", "1"}, {capture, "--frame", "9"}, {dangling, "--frame", "1"}, {capture, "--frame", "1", "--json"}},

@@ -24,7 +24,7 @@ import (
 func newReport() *cobra.Command {
 	var format, matrix, output string
 	command := &cobra.Command{
-		Use:   "report [RUN... | CAPTURE...]",
+		Use:   "report [RUN... | CAPTURE... | SWEEP.json [RUN...]]",
 		Short: "Print what came of a run: as a table, a page with pictures, or for other programs",
 		Long: `Print what came of a run (a folder below results/; default: results/latest), in one format:
 
@@ -38,6 +38,9 @@ func newReport() *cobra.Command {
 Of captures (pcapng or pcap files, of any program) it makes such a page, too: NAME.html in this folder.
 docs/report.md says how to read it.
 
+Of what tcplab sweep --json has printed it makes a page with the figure, a heat map, box plots and
+distributions, whose points lead to their scenarios if their runs are named behind it.
+
 Several runs make one report, of which each kernel and seed has its own part. What did not run
 to its end is in each format. docs/ci.md has more of them.
 
@@ -48,11 +51,24 @@ It exits with 0 if the report is written, whatever came of the run.`,
 		Example: `  tcplab report
   tcplab report --format html
   tcplab report theirs.pcapng --output theirs.html
+  tcplab sweep --cc cubic,bbr --loss 0.01%..5%/4 --rate 20mbit --rtt 40ms --seeds 1-6 --id loss --json >loss.json
+  tcplab report loss.json results/sweeps/loss-*
+  tcplab report results/today-6.1 results/today-6.12 --format html --output both.html
   tcplab report results/today-6.1 results/today-6.12 --format junit >junit.xml
   tcplab report --format markdown >>"$GITHUB_STEP_SUMMARY"
   tcplab report --matrix '^noticing that (?P<column>.*?): (?P<row>.*)'
   tcplab report --format json | jq '.scenarios[].record | select(.failure) | .scenario'`,
 		RunE: func(command *cobra.Command, args []string) error {
+			sweep, runs, err := sweepOf(args)
+			if err != nil {
+				return err
+			}
+			if sweep != nil {
+				if command.Flags().Changed("format") && format != htmlFormat {
+					return fmt.Errorf("--format %s: of a sweep there is %s only (tcplab sweep prints a table)", format, htmlFormat)
+				}
+				return reportSweep(command.OutOrStdout(), args[0], sweep, runs, output)
+			}
 			if len(args) > 0 && areFiles(args) {
 				if command.Flags().Changed("format") && format != htmlFormat {
 					return fmt.Errorf("--format %s: of captures there is %s only (tcplab analyze prints text and JSON)", format, htmlFormat)
@@ -131,6 +147,55 @@ func reportCaptures(out io.Writer, files []string, output string) error {
 		output = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), filepath.Ext(strings.TrimSuffix(name, ".gz"))) + ".html"
 	}
 	return writeTo(out, "report", output, func(w io.Writer) error { return htmlreport.WriteCapture(w, files, htmlreport.Options{}) })
+}
+
+// mostSweep is how large the JSON of a sweep is at most.
+const mostSweep = 256 << 20
+
+// sweepOf is the first file, if that is JSON, and the other arguments. A capture never begins with a brace.
+func sweepOf(args []string) (document []byte, runs []string, err error) {
+	if len(args) == 0 || !areFiles(args[:1]) {
+		return nil, args, nil
+	}
+	f, err := os.Open(args[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = f.Close() }() // read only: there is nothing that an error could tell
+	first := make([]byte, 64)
+	n, err := io.ReadFull(f, first)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) || !bytes.HasPrefix(bytes.TrimSpace(first[:n]), []byte("{")) {
+		return nil, args, nil // whoever reads it says what it is not
+	}
+	rest, err := io.ReadAll(io.LimitReader(f, mostSweep+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", args[0], err)
+	}
+	if len(rest) > mostSweep {
+		return nil, nil, fmt.Errorf("%s: it has more than %d bytes", args[0], mostSweep)
+	}
+	return append(first[:n:n], rest...), args[1:], nil
+}
+
+// reportSweep writes the page of a sweep.
+func reportSweep(out io.Writer, file string, document []byte, runs []string, output string) error {
+	var all results.Report
+	for _, path := range runs {
+		one, err := reportOf([]string{path})
+		if err != nil {
+			return err
+		}
+		// Not joined: runs of one folder can have a cell twice, with the same bytes.
+		all.Records, all.Missing = append(all.Records, one.Records...), all.Missing+one.Missing
+	}
+	if output == "" {
+		output = strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)) + ".html"
+	}
+	err := writeTo(out, "report", output, func(w io.Writer) error { return htmlreport.WriteSweep(w, document, all, htmlreport.Options{}) })
+	if errors.Is(err, htmlreport.ErrNoSweep) {
+		err = fmt.Errorf("%s: %w", file, err)
+	}
+	return err
 }
 
 // writeTo writes a file of a kind, whole or not at all, and says so; without a name it is standard output.

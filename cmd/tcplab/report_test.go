@@ -6,9 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
+	"github.com/tcplab/tcplab/internal/cell"
+	"github.com/tcplab/tcplab/internal/sweep"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -129,4 +132,39 @@ func TestReportOfACapture(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("of captures there is html only")))
 	_, err = tcplab("report", os.Args[0])
 	g.Expect(err).To(MatchError(ContainSubstring("not a pcapng or pcap file")))
+}
+
+// What tcplab sweep --json prints is read: each of its points is in the page, and leads to its scenario.
+func TestReportOfASweep(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	run := record(t, "a", 7)
+	opened, err := results.Open(run)
+	g.Expect(err).NotTo(HaveOccurred())
+	records, err := opened.Records()
+	g.Expect(err).NotTo(HaveOccurred())
+	name := records[0].Scenario
+	result := sweep.Result{Kernel: records[0].Kernel.Release, Seeds: []uint64{records[0].Seed}, Points: []sweep.Point{
+		{Cell: cell.Cell{Rate: 1e7, RTT: 20 * time.Millisecond, Loss: 0.01, Flows: []cell.Flow{{Congestion: "bbr", Count: 2}}}, Name: name, Figures: map[string]sweep.Figure{"goodput": {Values: []float64{9}, Median: 9, Low: 9, High: 9, Unit: "Mbit/s"}}},
+		{Cell: cell.Cell{Rate: 1e7, RTT: 20 * time.Millisecond, Flows: []cell.Flow{{Congestion: "cubic"}}}, Name: "other", Figures: map[string]sweep.Figure{"goodput": {Values: []float64{5}, Median: 5, Low: 5, High: 5}}},
+	}}
+	var document bytes.Buffer
+	g.Expect(writeJSON(&document, result)).To(Succeed())
+	file := filepath.Join(dir, "loss.json")
+	g.Expect(os.WriteFile(file, document.Bytes(), 0o644)).To(Succeed())
+	page := filepath.Join(dir, "loss.html")
+	output, err := tcplab("report", file, run, "-o", page)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(HavePrefix("report: " + page))
+	g.Expect(os.ReadFile(page)).To(And(ContainSubstring(`id="block0"`), Not(ContainSubstring(`id="block1"`))))
+
+	t.Chdir(dir)
+	_, err = tcplab("report", file)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect("loss.html").To(BeAnExistingFile())
+	_, err = tcplab("report", file, "--format", "junit")
+	g.Expect(err).To(MatchError(ContainSubstring("of a sweep there is html only")))
+	g.Expect(os.WriteFile(file, []byte(`{"points": []}`), 0o644)).To(Succeed())
+	_, err = tcplab("report", file)
+	g.Expect(err).To(MatchError(ContainSubstring("loss.json: it is not what tcplab sweep --json prints: it has no points")))
 }

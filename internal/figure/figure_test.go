@@ -89,6 +89,9 @@ func TestFormats(t *testing.T) {
 		p := scenario(t, name)
 		for _, what := range Names {
 			for _, format := range Formats {
+				if format == "png" && (name != "tailloss" || what == "ladder") {
+					continue // pixels take long, and are made of the same lines
+				}
 				o := Options{What: what, Format: format, Width: 40, Title: "a <title> & more"}
 				var out, second bytes.Buffer
 				err := Write(&out, p, o)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -30,7 +31,7 @@ var assets embed.FS
 
 // scripts are what the page runs, in this order: later ones use what earlier ones declare.
 var scripts = []string{
-	"codec.js", "words.js", "findings.js", "state.js", "dom.js", "figures.js", "overview.js", "sequence.js", "plots.js", "ladder.js", "packet.js", "scenario.js", "main.js",
+	"codec.js", "words.js", "findings.js", "state.js", "dom.js", "figures.js", "overview.js", "sweep.js", "sequence.js", "plots.js", "ladder.js", "packet.js", "scenario.js", "compare.js", "main.js",
 }
 
 // DefaultSize is how many bytes a page has at most, unless its scenarios need more without their packets.
@@ -134,6 +135,11 @@ type originSummary struct {
 // Write writes the page of a report. Evidence that cannot be read is named in its scenario; the error is the writer's, or says that a
 // record cannot be written.
 func Write(w io.Writer, report results.Report, o Options) error {
+	return write(w, "tcplab", report, command, nil, o)
+}
+
+// write writes the page of a report, whose overview has more. again is the command that runs a scenario again; "" is none.
+func write(w io.Writer, title string, report results.Report, again func(*results.Record) string, more map[string]any, o Options) error {
 	m := findModule(cmp.Or(o.Module, "."))
 	defer m.Close()
 	var entries []entry
@@ -144,7 +150,9 @@ func Write(w io.Writer, report results.Report, o Options) error {
 		if origin < 0 {
 			origin, origins = len(origins), append(origins, r.Origin())
 		}
-		entries = append(entries, entryOf(r, origin, i))
+		e := entryOf(r, origin, i)
+		e.Command = again(r)
+		entries = append(entries, e)
 		encoded, err := r.Encode()
 		if err != nil {
 			return err
@@ -155,8 +163,9 @@ func Write(w io.Writer, report results.Report, o Options) error {
 			files:   capturePaths(r),
 		})
 	}
-	overview := map[string]any{"kind": "run", "entries": entries, "origins": summaries(origins), "missing": report.Missing}
-	return writePage(w, "tcplab", overview, parts, cmp.Or(o.Size, DefaultSize))
+	overview := map[string]any{"kind": "run", "entries": present(entries), "origins": summaries(origins), "missing": report.Missing}
+	maps.Copy(overview, more)
+	return writePage(w, title, overview, parts, cmp.Or(o.Size, DefaultSize))
 }
 
 // WriteCapture writes the page of captures that somebody else made. One that cannot be read is an error.
@@ -221,7 +230,7 @@ const maxText = 2000
 func entryOf(r *results.Record, origin, block int) entry {
 	e := entry{
 		Suite: r.Suite, Scenario: r.Scenario, Labels: r.Labels, Verdict: string(r.Verdict), Failure: r.Reason, Origin: origin, Duration: r.Duration,
-		Metrics: r.Metrics, Checks: len(r.Checks), Command: command(r), Block: block,
+		Metrics: r.Metrics, Checks: len(r.Checks), Block: block,
 	}
 	if r.Failure != nil {
 		e.Failure, _ = text.Prefix(r.Failure.Message, maxText)

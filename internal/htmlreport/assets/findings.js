@@ -3,7 +3,7 @@
 
 /**
  * {host} is who showed it, {other} the other side, {count} how many frames, {percent} their share of the segments with data, {closed} for how
- * long its window was closed, {stalled} how long timeouts were waited for.
+ * long its window was closed, {stalled} how long timeouts were waited for: what is in brackets is there if there were any.
  * @typedef {{title: string, seen: string, cause: string, next: string}} ChineseFinding
  * @type {Record<string, {en: string, zh: ChineseFinding}>}
  */
@@ -29,7 +29,7 @@ const findingWords = {
     cause: '路径上的路由器或对端主机以 ICMP 说明无法送达：没有路由、主机不在线、端口无人监听，或被防火墙拒绝。', next: '查看发出 ICMP 的地址：检查那里的路由表与防火墙规则。' } },
   'refused': { en: 'The connection was refused', zh: { title: '连接被拒绝', seen: '服务器主机以复位（RST）应答了 SYN。',
     cause: '那里没有程序监听该端口，或防火墙拒绝连接。', next: '在服务器上：ss -ltn 查看监听者及其绑定的地址，然后检查防火墙的 reject 规则。' } },
-  'lossy-link': { en: 'Segments were lost', zh: { title: '链路丢包', seen: '{host}重传了 {count} 个段，占带数据段的 {percent}；等待超时共 {stalled}。',
+  'lossy-link': { en: 'Segments were lost', zh: { title: '链路丢包', seen: '{host}重传了 {count} 个段，占带数据段的 {percent}[；等待超时共 {stalled}]。',
     cause: '链路丢失了数据段，或回程的 ACK。若重传的段之前经过了此处，丢失发生在抓包点之后；否则在抓包点之前。', next: '在更靠近丢失一侧的位置抓包比较；查看沿途的丢弃计数（tc -s qdisc、ip -s link）。' } },
   'spurious-retransmission': { en: 'Segments were retransmitted without need', zh: { title: '不必要的重传', seen: '{host}有 {count} 个段在并未丢失的情况下被重传。',
     cause: '往返时间突然变长使重传超时提前触发，或乱序被误认为丢失。', next: '查看往返时间与乱序；时间戳与 D-SACK 让发送方识别并撤销。' } },
@@ -77,7 +77,7 @@ function findingText(f, connection, view) {
     host: server ? t('server') : t('client'), other: server ? t('client') : t('server'), count: String(f.count),
     percent: side?.data_segments ? digits(100 * f.count / side.data_segments) + ' %' : '?', closed: duration(side?.window_closed_ns || 0), stalled: duration(side?.stalled_ns || 0),
   };
-  const filled = (/** @type {string} */ text) => text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
+  const filled = (/** @type {string} */ text) => text.replace(/\[([^\]]*)\]/g, (_, part) => side?.stalled_ns ? part : '').replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
   return { title: words.zh.title, seen: filled(words.zh.seen), cause: filled(words.zh.cause), next: filled(words.zh.next), original: false };
 }
 

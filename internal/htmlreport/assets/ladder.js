@@ -111,7 +111,7 @@ function foldArrows(arrows, open, wanted) {
  */
 function layOut(rows, notes = []) {
   /** @type {Array<{at: number, room: number, row: number, note?: Note}>} */
-  const moments = notes.map((note) => ({ at: note.at, room: 17, row: note.kind === 'timer' ? -2 : Infinity, note })); // a timer is before what it has sent
+  const moments = notes.map((note) => ({ at: note.at, room: note.kind === 'timer' ? 17 : 24, row: note.kind === 'timer' ? -2 : Infinity, note })); // a timer is before what it has sent
   rows.forEach((row, n) => {
     if (row.kind === 'fold') {
       moments.push({ at: row.arrows[0].packet.at, room: 26, row: n });

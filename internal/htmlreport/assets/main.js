@@ -60,17 +60,20 @@ async function draw() {
       const scenario = await scenarioBlock(entry.block);
       if (mine !== drawing) return;
       document.title = `${entry.scenario} – ${t('title')}`;
-      const { main, mounted } = scenarioPage(overview, entry, scenario, s);
+      const other = s.with === undefined ? undefined : overview.entries[Number(s.with)];
+      const beside = other && other !== entry ? await scenarioBlock(other.block) : null;
+      if (mine !== drawing) return;
+      const { main, mounted } = beside ? comparePage(overview, [entry, other], [scenario, beside], s) : scenarioPage(overview, entry, scenario, s);
       app.replaceChildren(header(s), main);
       mounted();
-      shownScenario = scenario;
+      shownScenario = beside ? null : scenario;
       if (lastPage === '' || !lastPage.includes(`"s":"${index}"`)) scrollTo(0, 0);
     }
     lastPage = page;
     if (focus) document.getElementById(focus)?.focus();
   }
   showPacket(s);
-  Object.assign(document.documentElement.dataset, { ready: String(drawing), page: entry ? String(index) : 'overview' }); // for tests
+  Object.assign(document.documentElement.dataset, { ready: String(drawing), page: entry ? String(index) : 'overview', beside: entry && s.with ? s.with : '' }); // for tests
 }
 
 /** @type {Element | null} who opened the packet */

@@ -92,8 +92,8 @@ function overviewPage(overview, s) {
     ].filter((x) => x instanceof Node));
   };
   list();
-  return h('main', {}, h('h1', {}, captures ? t('captures') : t('scenarios')), captures ? null : tally, captures ? null : filters,
-    overview.origins.length > 1 ? matrix(overview, shown) : null, holder);
+  return h('main', {}, h('h1', {}, overview.sweep ? t('sweepOf', overview.sweep.points.length, overview.sweep.seeds.length) : captures ? t('captures') : t('scenarios')), captures || !entries.length ? null : tally,
+    overview.sweep ? [sweepSection(overview, s), entries.length ? [h('h2', {}, t('scenarios')), filters, holder] : []].flat() : [captures ? null : filters, overview.origins.length > 1 ? matrix(overview, shown) : null, holder]);
 }
 
 /**
@@ -111,7 +111,7 @@ function entryRow(e, index, overview) {
     e.worst && h('details', {}, h('summary', {}, t('checks', e.checks || 0), ' ', h('span', { class: 'name' }, e.worst.name)), metricRow(e.worst)),
     h('p', { class: 'meta' }, overview.origins.length > 1 && origin ? originText(origin) + ' · ' : '', `${t(overview.kind === 'captures' ? 'lasts' : 'virtual')} ${duration(e.duration_ns)}`,
       e.wall_ns ? ` · ${t('wall')} ${duration(e.wall_ns)}` : '', e.cached ? ` · ${t('cached')}` : '', (e.labels || []).map((l) => h('span', { class: 'label' }, l))),
-    h('details', { class: 'again' }, h('summary', {}, t('reproduce')), commandLine(e.command)));
+    e.command && h('details', { class: 'again' }, h('summary', {}, t('reproduce')), commandLine(e.command)));
 }
 
 /**
@@ -129,13 +129,16 @@ function matrix(overview, entries) {
     rows.set(key, row);
   }
   const all = [...rows].map(([name, row]) => {
-    const cells = row.filter(Boolean);
-    return { name, row, different: new Set(cells.map((e) => e.verdict)).size > 1 || new Set(cells.map((e) => (e.metrics || []).map((m) => digits(m.value)).join())).size > 1 };
+    const cells = row.filter(Boolean), other = cells.find((e) => e.verdict !== cells[0].verdict || metricDifferences(cells[0].metrics || [], e.metrics || []).some((d) => !isSlight(d)));
+    return { name, row, first: cells[0], second: other ?? cells[1], different: other !== undefined };
   }).sort((a, b) => Number(b.different) - Number(a.different));
+  const what = (/** @type {Entry} */ a, /** @type {Entry} */ b) => metricDifferences(a.metrics || [], b.metrics || []).filter((d) => !isSlight(d)).slice(0, 3)
+    .map((d) => h('span', { class: 'difference' }, `${d.name}: ${valueText(d, d.a)} → ${valueText(d, d.b)} ${change(d)}`));
   const cell = (/** @type {Entry | undefined} */ e) => e && h('a', { href: formatState({ ...state(), s: String(overview.entries.indexOf(e)) }), class: 'cell ' + e.verdict },
     verdictText(e.verdict), (e.metrics || []).slice(0, 3).map((m) => h('span', {}, quantity(m.value, m.unit))));
   return h('details', { class: 'matrix', open: true }, h('summary', {}, t('matrix')),
     table([t('claim'), ...overview.origins.map(originText), ''],
-      all.slice(0, 200).map(({ name, row, different }) => [name, ...overview.origins.map((/** @type {any} */ _, /** @type {number} */ i) => cell(row[i])), different ? t('differs') : ''])),
+      all.slice(0, 200).map(({ name, row, first, second, different }) => [name, ...overview.origins.map((/** @type {any} */ _, /** @type {number} */ i) => cell(row[i])), h('div', {}, different && [h('strong', {}, t('differs')), ...what(first, second)], ' ',
+        second && h('a', { href: formatState({ ...state(), s: String(overview.entries.indexOf(first)), with: String(overview.entries.indexOf(second)) }), 'aria-label': `${t('overlay')}: ${name}` }, t('overlay')))])),
     all.length > 200 ? h('p', { class: 'note' }, t('rowsLeftOut', all.length - 200)) : null);
 }

@@ -410,7 +410,7 @@ function seriesOf(scenario, view) {
   const here = scenario.packets.filter((/** @type {Packet} */ p) => p.connection === view.connection && p.place === view.place);
   const rtt = here.filter((/** @type {Packet} */ p) => p.server !== view.server && p.rtt > 0);
   const flight = here.filter((/** @type {Packet} */ p) => p.server === view.server && p.inFlight > 0);
-  const of = scenario.content.places[view.place].name;
+  const of = scenario.content.places[view.place]?.name ?? '';
   if (rtt.length) all.push({ name: 'RTT', unit: 's', of, points: true, times: rtt.map((/** @type {Packet} */ p) => p.at), values: rtt.map((/** @type {Packet} */ p) => p.rtt / 1e9) });
   if (flight.length) all.push({ name: 'in flight (capture)', unit: 'bytes', of, times: flight.map((/** @type {Packet} */ p) => p.at), values: flight.map((/** @type {Packet} */ p) => p.inFlight) });
   return all;
@@ -432,22 +432,23 @@ function strips(scenario, view, axis) {
 }
 
 /**
- * @param {{key: string, step: boolean}} group
+ * @param {{key: string, title?: string, step: boolean}} group
  * @param {any[]} series
  * @param {TimeAxis} axis
  * @param {any} view
  * @param {any} scenario
  */
 function strip(group, series, axis, view, scenario) {
-  const unit = series[0].unit, title = t(group.key);
+  const unit = series[0].unit, title = group.title ?? t(group.key);
+  const look = (/** @type {any} */ s, /** @type {number} */ i) => s.side ?? i; // of two scenarios each has one look
   const holder = h('div', { class: 'plot', role: 'img', 'aria-label': `${title}: ${series.map((s) => seriesText(s)).join('; ')}` });
   const mount = () => {
     const options = /** @type {any} */ (plotOptions(axis, holder, 165, (v) => axisValue(v, unit)));
     options.scales.y = { range: (/** @type {Plot} */ _, /** @type {number} */ min, /** @type {number} */ max) => min == null ? [0, 1] : [Math.min(0, min), max > 0 ? max * 1.08 : 1] };
     options.series = [{}, ...series.map((s, i) => ({
-      label: s.name, stroke: colour(stripColours[i % stripColours.length]), width: 1.5, spanGaps: true, dash: i % 2 ? [6, 3] : [],
+      label: s.name, stroke: colour(stripColours[look(s, i) % stripColours.length]), width: 1.5, spanGaps: true, dash: look(s, i) % 2 ? [6, 3] : [],
       paths: s.points ? () => null : group.step && s.name !== 'goodput' ? uPlot.paths.stepped({ align: 1 }) : undefined,
-      points: { show: Boolean(s.points) || s.times.length === 1, size: 4, fill: colour(stripColours[i % stripColours.length]) },
+      points: { show: Boolean(s.points) || s.times.length === 1, size: look(s, i) % 2 ? 6 : 4, fill: look(s, i) % 2 ? 'transparent' : colour(stripColours[look(s, i) % stripColours.length]) },
     }))];
     options.hooks = { drawClear: [(/** @type {Plot} */ u) => drawBands(u, scenario, view)], draw: [(/** @type {Plot} */ u) => drawSteps(u, scenario)] };
     const sorted = series.map((s) => {
@@ -457,7 +458,7 @@ function strip(group, series, axis, view, scenario) {
     makePlot(axis, options, uPlot.join(sorted), holder);
   };
   return { mount, element: h('figure', { class: 'figure strip' }, h('figcaption', {}, title + (unit && unit !== 's' && unit !== 'bit/s' ? ` (${seriesName(unit)})` : '')), holder,
-    h('ul', { class: 'legend' }, series.map((s, i) => h('li', {}, h('span', { class: 'sign', 'aria-hidden': 'true', style: { color: `var(${stripColours[i % stripColours.length]})` } }, s.points ? '•' : i % 2 ? '╌' : '─'), ' ', seriesText(s)))),
+    h('ul', { class: 'legend' }, series.map((s, i) => h('li', {}, h('span', { class: 'sign', 'aria-hidden': 'true', style: { color: `var(${stripColours[look(s, i) % stripColours.length]})` } }, s.points ? look(s, i) % 2 ? '○' : '•' : look(s, i) % 2 ? '╌' : '─'), ' ', seriesText(s)))),
     tableBehind(t('table'), [t('time'), ...series.map((s) => `${seriesName(s.name)} (${s.of})`)], () => {
       const rows = series.flatMap((s, k) => s.times.map((/** @type {number} */ at, /** @type {number} */ i) => ({ at, k, v: s.values[i] }))).sort((a, b) => a.at - b.at);
       return rows.map(({ at, k, v }) => [moment(at), ...series.map((_, i) => i === k ? quantity(v, unit) : '')]);

@@ -9,16 +9,17 @@
 function scenarioPage(overview, entry, scenario, s) {
   const { content } = scenario;
   const record = content.record;
-  const main = h('main', {}, overview.entries.length > 1 || overview.kind !== 'captures' ? h('p', { class: 'back' }, h('a', { href: formatState({ ...s, s: '', c: '', d: '', v: '', p: '', z: '', unfold: '' }) }, '← ' + t('back'))) : null,
+  const main = h('main', {}, overview.entries.length > 1 || overview.kind !== 'captures' ? h('p', { class: 'back' }, h('a', { href: formatState({ ...s, s: '', c: '', d: '', v: '', p: '', z: '', unfold: '', with: '' }) }, '← ' + t('back'))) : null,
     h('h1', {}, entry.suite && h('span', { class: 'suite' }, entry.suite + ': '), entry.scenario),
     h('p', { class: 'meta' }, entry.verdict && h('span', { class: 'verdict ' + entry.verdict }, verdictText(entry.verdict)), ' ',
       overview.origins[entry.origin] ? originText(overview.origins[entry.origin]) + ' · ' : '', `${t(overview.kind === 'captures' ? 'lasts' : 'virtual')} ${duration(entry.duration_ns)}`,
       entry.wall_ns ? ` · ${t('wall')} ${duration(entry.wall_ns)}` : '', entry.cached ? ` · ${t('cached')}` : '', (entry.labels || []).map((l) => h('span', { class: 'label' }, l))),
+    compareChooser(overview, entry, s),
     entry.failure && h('section', {}, h('h2', {}, record?.failure ? t('failure') : t('reason')), h('pre', { class: 'failure' }, record?.failure?.message || entry.failure, record?.failure?.location ? '\n' + record.failure.location : '')));
   if (record) {
     main.append(h('section', { class: 'figures' }, h('h2', {}, t('checksTitle')), record.metrics.map(metricRow),
       record.checks.length ? h('details', {}, h('summary', {}, t('checksAll', record.checks.length)), record.checks.map(metricRow)) : null,
-      h('details', { class: 'again' }, h('summary', {}, t('reproduce')), commandLine(entry.command))));
+      entry.command ? h('details', { class: 'again' }, h('summary', {}, t('reproduce')), commandLine(entry.command)) : null));
   }
   const mounted = pictures(scenario, s, main);
   if (record) main.append(...recordSections(content, record));
@@ -49,6 +50,30 @@ function sickest(list) {
   return best;
 }
 
+/** @param {any} scenario */
+function hasPackets(scenario) { return scenario.content.connections.length > 0 && scenario.packets.length > 0; }
+
+/** What is looked at where there are no packets: what is of no one connection, such as queues. */
+const noView = { connection: -1, place: -1, server: 0 };
+
+/**
+ * @param {any} scenario
+ * @param {State} s
+ * @param {HTMLElement} main
+ */
+function withoutPackets(scenario, s, main) {
+  const [from, to] = (s.z || '').split('-').map(Number);
+  const axis = new TimeAxis(0, Math.max(scenario.content.end_ns, 1e6), (a, b) => setState({ z: `${Math.round(a)}-${Math.round(b)}` }, true));
+  const figures = strips(scenario, noView, axis);
+  if (!figures.length) return () => {};
+  const over = h('section', { class: 'strips' }, h('h2', {}, t('plots')));
+  main.append(over);
+  return () => {
+    figures.forEach((f) => { over.append(f.element); f.mount(); });
+    if (to > from) axis.zoom(from, to);
+  };
+}
+
 /**
  * @param {any} scenario
  * @param {State} s
@@ -57,9 +82,9 @@ function sickest(list) {
 function pictures(scenario, s, main) {
   const { content } = scenario;
   const list = content.connections;
-  if (!list.length || !scenario.packets.length) {
+  if (!hasPackets(scenario)) {
     main.append(h('p', { class: 'note' }, t('nothingToDraw')));
-    return () => {};
+    return withoutPackets(scenario, s, main);
   }
   const view = viewOf(scenario, s);
   const connection = list[view.connection];

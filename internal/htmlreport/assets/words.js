@@ -27,6 +27,12 @@ const words = {
     plots: 'Over time', cwnd: 'Congestion window', rttPlot: 'Round trips', goodput: 'Goodput and pacing', queue: 'Queue', flight: 'In flight, by the capture', gains: 'Gains',
     print: 'Print', tooOld: 'This browser is too old: it has no DecompressionStream. Firefox 113, Chrome 80 or Safari 16.4 have it.', seen: 'seen',
     bytesSent: 'Bytes', retransmissions: 'Retransmissions', finding: 'Findings', failure: 'Failure', reason: 'Reason', noteNotDrawn: 'Notes on the evidence',
+    rate: 'Rate', pathRTT: 'Round-trip time', loss: 'Loss', buffer: 'Buffer', flows: 'Flows', packetsOf: '{0} packets', metric: 'Metric', across: 'Across', lines: 'Lines',
+    sweepOf: 'Sweep: {0} points, {1} seeds', bandHelp: "Lines are medians of the seeds, bands their confidence intervals. Values across are evenly spaced. Choose a mark to see its scenario.",
+    heatMap: 'Heat map of medians', boxes: 'Box plots', boxHelp: 'A box is from the lower to the upper quartile of the seeds, with the median in it; whiskers are the least and the greatest.', boxText: 'least {0}, quartiles {1}, {2}, {3}, greatest {4}',
+    cdf: 'Distribution over the seeds', busy: "the guest's processor was busy", medianOf: 'median {0} ({1} to {2}) of {3} seeds, {4} % sure',
+    compareWith: 'Compare with', nobody: 'nothing', compared: 'Compared', onOneAxis: 'On one axis', sinceBeginning: 'Times are since the connection began (without packets: since the scenario began). A is solid, B is dashed.', differences: 'Differences',
+    changed: 'Change', sameMetrics: 'All metrics and checks are the same.', sameCounters: "TCP's counters are the same.", overlay: 'on one axis',
     timer: 'Timer', timerFired: '{0} timer fired', inferred: 'by the packets', notesHelp: 'Beside a lifeline: ■ the state that its socket enters, ◷ a timer that fired.', inferredHelp: 'States in italics follow from the packets; the others the kernel has told.',
     bands: 'States', checksTitle: 'Metrics and checks', dashed: 'Steps of links',
   },
@@ -55,6 +61,12 @@ const words = {
     plots: '随时间变化', cwnd: '拥塞窗口', rttPlot: '往返时间', goodput: '有效吞吐量与发送节奏', queue: '队列', flight: '在途字节（按抓包）', gains: '增益',
     print: '打印', tooOld: '浏览器版本过旧，没有 DecompressionStream。需要 Firefox 113、Chrome 80 或 Safari 16.4 以上。', seen: '所见',
     bytesSent: '字节', retransmissions: '重传', finding: '诊断', failure: '失败信息', reason: '原因', noteNotDrawn: '关于证据的说明',
+    rate: '速率', pathRTT: '往返时间', loss: '丢包率', buffer: '缓冲区', flows: '流', packetsOf: '{0} 个包', metric: '指标', across: '横轴', lines: '曲线',
+    sweepOf: '参数扫描：{0} 个点，{1} 个种子', bandHelp: '线为各种子的中位数，色带为其置信区间。横轴各值等距。选择标记可查看对应场景。',
+    heatMap: '中位数热图', boxes: '箱线图', boxHelp: '箱体从下四分位数到上四分位数，内含中位数；须线为最小值与最大值。', boxText: '最小 {0}，四分位 {1}、{2}、{3}，最大 {4}',
+    cdf: '各种子的分布', busy: '客户机处理器繁忙', medianOf: '中位数 {0}（{1} 至 {2}），{3} 个种子，置信度 {4} %',
+    compareWith: '与之比较', nobody: '无', compared: '比较', onOneAxis: '同一坐标轴', sinceBeginning: '时间从连接开始计（没有数据包时从场景开始计）。A 为实线，B 为虚线。', differences: '差异',
+    changed: '变化', sameMetrics: '所有指标与检查都相同。', sameCounters: 'TCP 计数器都相同。', overlay: '同轴比较',
     timer: '定时器', timerFired: '{0} 定时器到期', inferred: '由数据包推断', notesHelp: '生命线旁：■ 套接字进入的状态，◷ 到期的定时器。', inferredHelp: '斜体的状态由数据包推断，其余由内核报告。',
     bands: '状态', checksTitle: '指标与检查', dashed: '链路变化',
   },
@@ -69,7 +81,7 @@ const chineseCauses = {
 /** Series and units in Chinese, by their English names. @type {Record<string, string>} */
 const chineseSeries = {
   'in flight': '在途', 'in flight (capture)': '在途（抓包）', goodput: '有效吞吐量', 'pacing rate': '发送节奏', 'delivery rate': '交付速率', "BBR's bandwidth": 'BBR 带宽',
-  "BBR's min RTT": 'BBR 最小 RTT', 'pacing gain': '节奏增益', queue: '队列', segments: '段', bytes: '字节', packets: '包',
+  "BBR's min RTT": 'BBR 最小 RTT', 'pacing gain': '节奏增益', queue: '队列', sent: '已发送', retransmitted: '重传', segments: '段', bytes: '字节', packets: '包',
 };
 
 /** Timers in Chinese, by their English names; RTO and TLP are called so. @type {Record<string, string>} */

@@ -3,6 +3,7 @@ package browsertest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -450,6 +451,99 @@ func TestSequenceIsPackagePictures(t *testing.T) {
 	}
 }
 
+// Two runs of a scenario are drawn on one axis, with their differences.
+func TestCompare(t *testing.T) {
+	report := reporttest.Report(t, records, names[0])
+	other := *report.Records[0]
+	other.Kernel.Release = "9.9.9-other"
+	other.Metrics = slices.Clone(other.Metrics)
+	other.Metrics[0].Value *= 2
+	other.Counters = nil
+	report.Records = append(report.Records, &other)
+	p := open(t, write(t, report), "#lang=en")
+	p.await(`document.querySelector('.matrix a[href*="with="]') !== null`)
+	if text := js[string](p, `document.querySelector('.matrix').textContent`); !strings.Contains(text, "differs") || !strings.Contains(text, "+100 %") {
+		t.Errorf("the matrix does not say what differs: %s", text)
+	}
+	p.do(chromedp.Focus(`.matrix a[href*="with="]`), chromedp.KeyEvent(kb.Enter))
+	p.await(`document.documentElement.dataset.beside === '1' && document.querySelectorAll('.strips .plot canvas').length >= 3`)
+	differences := js[string](p, `document.querySelector('.differences').textContent`)
+	if metric := report.Records[0].Metrics[0].Name; !strings.Contains(differences, metric) || !strings.Contains(differences, "+100 %") || !strings.Contains(differences, "TcpRetransSegs") {
+		t.Errorf("the differences are %q", differences)
+	}
+	// Both have the same capture: each plot has both lines, with the same extremes.
+	for _, legend := range js[[][]string](p, `[...document.querySelectorAll('.strips .legend')].map((x) => [...x.children].map((li) => li.lastChild.textContent))`) {
+		if len(legend) != 2 || !strings.Contains(legend[0], "(A") || strings.Replace(legend[0], "(A", "(B", 1) != legend[1] {
+			t.Errorf("a plot has %q", legend)
+		}
+	}
+	p.do(chromedp.Evaluate[chromedp.Void](`(() => { const s = document.getElementById('with'); s.value = ''; s.dispatchEvent(new Event('change')); })()`))
+	p.await(`document.documentElement.dataset.beside === '' && document.querySelector('.plot.sequence canvas') !== null`)
+}
+
+// sweepPage is the page of a sweep over losses and round trips, with five seeds; the point without loss leads to the first record.
+func sweepPage(t testing.TB) string {
+	t.Helper()
+	report := reporttest.Report(t, records, names[0])
+	report.Records[0].Scenario = "cubic 0 20000000"
+	var points []map[string]any
+	for n, control := range []string{"bbr", "cubic"} {
+		for i, loss := range []float64{0, 0.001, 0.01, 0.05} {
+			for k, rtt := range []int{20_000_000, 80_000_000} {
+				base := 10 - float64(i*(1+n)) - float64(k)
+				f := map[string]any{"unit": "Mbit/s", "values": []float64{base - 0.4, base - 0.1, base, base + 0.1, base + 0.3}, "median": base, "low": base - 0.4, "high": base + 0.3, "confidence": 0.94}
+				points = append(points, map[string]any{"name": fmt.Sprintf("%s %v %d", control, loss, rtt), "loss": loss, "rtt_ns": rtt, "rate_bit_per_s": 10_000_000,
+					"flows": []map[string]any{{"congestion": control}}, "figures": map[string]any{"goodput": f, "utilisation": map[string]any{"unit": "%", "values": []float64{90, 91, 92, 93, 94}, "median": 92, "low": 90, "high": 94, "confidence": 0.94}}})
+			}
+		}
+	}
+	document, err := json.Marshal(map[string]any{"kernel": report.Records[0].Kernel.Release, "seeds": []uint64{report.Records[0].Seed, 2, 3, 4, 5}, "points": points, "failed": []string{"bbr, seed 9: it did not"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page bytes.Buffer
+	if err := htmlreport.WriteSweep(&page, document, report, htmlreport.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "sweep.html")
+	if err := os.WriteFile(file, page.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// A sweep is seen as figure, heat map, box plots and distributions; its numbers are those that were measured, and a point leads to its scenario.
+func TestSweep(t *testing.T) {
+	p := open(t, sweepPage(t), "#lang=en")
+	p.await(`document.querySelectorAll('svg.sweep').length >= 3`)
+	if n := js[int](p, `document.querySelectorAll('.sweep-section .figure')[0].querySelectorAll('.point').length`); n != 8 {
+		t.Errorf("the figure has %d points, want 2 controls by 4 losses", n)
+	}
+	for selector, want := range map[string]int{".heat": 8, ".sweep .box": 8, ".sweep path.median": 2, ".sweep polygon.band": 2} {
+		if n := js[int](p, `document.querySelectorAll(`+strconv.Quote(selector)+`).length`); n != want {
+			t.Errorf("%d of %s, want %d", n, selector, want)
+		}
+	}
+	if row := js[[]string](p, `[...document.querySelectorAll('.heat-map tbody tr')[1].children].map((x) => x.textContent)`); !slices.Equal(row, []string{"cubic", "10 Mbit/s", "8 Mbit/s", "6 Mbit/s", "4 Mbit/s"}) {
+		t.Errorf("cubic's row is %q", row)
+	}
+	p.do(chromedp.Evaluate[chromedp.Void](`(() => { const s = document.getElementById('sweep-m'); s.value = 'utilisation'; s.dispatchEvent(new Event('change')); })()`))
+	p.await(`document.querySelector('.heat').textContent === '92 %'`)
+	p.do(chromedp.Evaluate[chromedp.Void](`(() => { const s = document.getElementById('sweep-by'); s.value = 'rtt_ns'; s.dispatchEvent(new Event('change')); })()`))
+	p.await(`document.querySelector('.heat-map tbody th').textContent === '20 ms'`)
+	if p.state("m") != "utilisation" || p.state("by") != "rtt_ns" {
+		t.Errorf("the hash is %s", js[string](p, "location.hash"))
+	}
+	p.do(chromedp.Evaluate[chromedp.Void](`location.hash = '#lang=en'`))
+	p.await(`document.querySelector('a.point') !== null && document.querySelector('.heat').textContent === '10 Mbit/s'`)
+	label := js[string](p, `document.querySelector('a.point').getAttribute('aria-label')`)
+	if label != "cubic, Loss 0 %: median 10 Mbit/s (9.6 Mbit/s to 10.3 Mbit/s) of 5 seeds, 94 % sure" {
+		t.Errorf("a point is called %q", label)
+	}
+	p.do(chromedp.Focus("a.point"), chromedp.KeyEvent(kb.Enter))
+	p.await(`document.querySelector('.plot.sequence canvas') !== null`)
+}
+
 func TestPrints(t *testing.T) {
 	p := open(t, write(t, reporttest.Report(t, records, names...)), "")
 	p.shows("#s=0")
@@ -468,7 +562,7 @@ func views() []string {
 	for i := range names {
 		all = append(all, fmt.Sprintf("#s=%d", i))
 	}
-	return append(all, "#s=0&p=12")
+	return append(all, "#s=0&with=1", "#s=0&p=12")
 }
 
 func (p *tab) view(hash, lang, theme string) {
@@ -482,21 +576,37 @@ func (p *tab) view(hash, lang, theme string) {
 	if strings.Contains(hash, "s=") {
 		condition = `document.documentElement.dataset.page !== 'overview' && document.documentElement.dataset.page !== undefined && document.querySelector('.plot.sequence canvas') !== null && document.querySelectorAll('.ladder .arrow').length > 0`
 	}
+	if strings.Contains(hash, "with=") {
+		condition = `document.documentElement.dataset.beside === '1' && document.querySelectorAll('.strips .plot canvas').length > 0`
+	}
 	if strings.Contains(hash, "p=") {
 		condition += ` && document.getElementById('packet') !== null`
 	}
 	p.await(condition + ` && document.documentElement.lang.startsWith('` + lang + `')`)
 }
 
+// pages are all kinds of pages, with their views.
+func pages(t testing.TB) []struct {
+	file  string
+	views []string
+} {
+	return []struct {
+		file  string
+		views []string
+	}{{write(t, reporttest.Report(t, records, names...)), views()}, {sweepPage(t), []string{"#"}}}
+}
+
 func TestNothingIsTooWide(t *testing.T) {
-	p := open(t, write(t, reporttest.Report(t, records, names...)), "")
-	for _, width := range []int64{375, 800, 1440} {
-		p.do(chromedp.EmulateViewport(width, 900))
-		for _, hash := range views() {
-			for _, lang := range []string{"en", "zh"} {
-				p.view(hash, lang, "light")
-				if wide := js[int64](p, `document.documentElement.scrollWidth`); wide > width {
-					t.Errorf("%s in %s is %d wide, on a screen of %d", hash, lang, wide, width)
+	for _, page := range pages(t) {
+		p := open(t, page.file, "")
+		for _, width := range []int64{375, 800, 1440} {
+			p.do(chromedp.EmulateViewport(width, 900))
+			for _, hash := range page.views {
+				for _, lang := range []string{"en", "zh"} {
+					p.view(hash, lang, "light")
+					if wide := js[int64](p, `document.documentElement.scrollWidth`); wide > width {
+						t.Errorf("%s in %s is %d wide, on a screen of %d", hash, lang, wide, width)
+					}
 				}
 			}
 		}
@@ -528,19 +638,26 @@ func TestAccessibility(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := open(t, write(t, reporttest.Report(t, records, names...)), "")
-	p.do(chromedp.Evaluate[chromedp.Void](string(axe)))
-	for _, hash := range views() {
-		for _, look := range [][2]string{{"en", "light"}, {"zh", "dark"}} {
-			p.view(hash, look[0], look[1])
-			found, err := chromedp.Run(p.ctx, chromedp.Evaluate[[]string](`axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations.filter((v) => v.impact === 'serious' || v.impact === 'critical')
-				.map((v) => v.id + ': ' + v.help + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary).join(' | ')))`, chromedp.EvalAwaitPromise))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, violation := range found {
-				t.Errorf("%s in %s, %s: %s", hash, look[0], look[1], violation)
-			}
+	for _, page := range pages(t) {
+		for _, look := range [][2]string{{"en", "light"}, {"zh", "dark"}} { // each in a tab of its own, which has its own time
+			p := open(t, page.file, "")
+			p.do(chromedp.Evaluate[chromedp.Void](string(axe)))
+			p.accessible(page.views, look)
+		}
+	}
+}
+
+// accessible has the judge, which the page has loaded, look at views.
+func (p *tab) accessible(views []string, look [2]string) {
+	for _, hash := range views {
+		p.view(hash, look[0], look[1])
+		found, err := chromedp.Run(p.ctx, chromedp.Evaluate[[]string](`axe.run(document, {resultTypes: ['violations']}).then((r) => r.violations.filter((v) => v.impact === 'serious' || v.impact === 'critical')
+			.map((v) => v.id + ': ' + v.help + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200) + ' ' + n.failureSummary).join(' | ')))`, chromedp.EvalAwaitPromise))
+		if err != nil {
+			p.Fatal(err)
+		}
+		for _, violation := range found {
+			p.Errorf("%s in %s, %s: %s", hash, look[0], look[1], violation)
 		}
 	}
 }
@@ -588,6 +705,23 @@ func TestHostileTextDoesNotRun(t *testing.T) {
 	}
 	p = open(t, out, "")
 	visit()
+
+	attack, err := json.Marshal(reporttest.Attack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document := fmt.Appendf(nil, `{"kernel": %s, "seeds": [1, 2], "failed": [%[1]s], "points": [{"name": %[1]s, %[1]s: 1, "queue": %[1]s, "figures": {%[1]s: {"values": [1, 2], "unit": %[1]s, "median": 1, "low": 1, "high": 2}}},
+		{"name": "x", %[1]s: 2, "queue": "y", "figures": {%[1]s: {"values": [1, 2], "unit": %[1]s, "median": 1, "low": 1, "high": 2}}}]}`, attack)
+	page.Reset()
+	if err := htmlreport.WriteSweep(&page, document, reporttest.Hostile(t), htmlreport.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(out, page.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p = open(t, out, "")
+	p.await(`document.querySelectorAll('.sweep-section .point').length > 0 && document.body.textContent.includes('hacked')`)
+	visit()
 }
 
 // A page of five hundred scenarios is as large as a mail may be, and opens at once. How fast is a figure, not a claim: machines differ.
@@ -633,7 +767,7 @@ func TestScreenshots(t *testing.T) {
 	p := open(t, write(t, report), "")
 	for _, width := range []int64{1440, 375} {
 		p.do(chromedp.EmulateViewport(width, 900))
-		for i, hash := range slices.Concat(views()[:2], views()[len(views())-1:]) {
+		for i, hash := range slices.Concat(views()[:2], views()[len(views())-2:]) {
 			for _, look := range [][2]string{{"en", "light"}, {"zh", "dark"}} {
 				p.view(hash, look[0], look[1])
 				p.do(chromedp.Sleep(300 * time.Millisecond))

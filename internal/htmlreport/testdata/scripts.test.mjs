@@ -5,9 +5,9 @@ import { readFileSync } from 'node:fs';
 import { createContext, runInContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 
-const names = ['codec', 'words', 'findings', 'state', 'dom', 'figures', 'overview', 'sequence', 'ladder', 'packet'];
+const names = ['codec', 'words', 'findings', 'state', 'dom', 'figures', 'overview', 'sweep', 'sequence', 'ladder', 'packet', 'compare'];
 const wanted = 'findingWords, findingText, setLanguage: (l) => { currentLanguage = l; }, parseBlock, packetsOf, fieldsOf, unpack, nextSeq, words, t, parseState, formatState, duration, digits, quantity, expected, barOf, filterEntries, sequenceOf,'
-  + ' nearestMark, arrowsOf, notesOf, foldArrows, layOut, neighbours, shellWord, flagText';
+  + ' nearestMark, sweepView, boxOf, distributionOf, ticksTo, dimensionText, metricDifferences, counterDifferences, change, isSlight, comparable, arrowsOf, notesOf, foldArrows, layOut, neighbours, shellWord, flagText';
 const context = createContext({ URLSearchParams, TextDecoder, TextEncoder, DecompressionStream, Blob, Response, atob, Uint8Array, DataView, console });
 const source = names.map((n) => readFileSync(new URL(`../assets/${n}.js`, import.meta.url), 'utf8')).join('\n');
 const page = runInContext(`${source}\n;({ ${wanted} })`, context);
@@ -119,6 +119,7 @@ test("a finding's numbers are in its text, in both languages", () => {
   assert.deepEqual(plain(page.findingText(f, connection, view)), { title: 'Segments were lost', seen: 'seen', cause: 'cause', next: 'next', original: true });
   page.setLanguage('zh');
   assert.equal(page.findingText(f, connection, view).seen, '客户端重传了 2 个段，占带数据段的 14.29 %；等待超时共 300 ms。');
+  assert.equal(page.findingText(f, connection, { client: { data_segments: 14 } }).seen, '客户端重传了 2 个段，占带数据段的 14.29 %。');
   assert.equal(page.findingText({ ...f, kind: 'closed-window', host: connection.server }, connection, { ...view, server: { window_closed_ns: 2e9 } }).seen, '服务器的接收窗口总共关闭了 2 s（2 帧）。');
   assert.equal(page.findingText({ ...f, kind: 'new-kind' }, connection, view).title, 'new-kind');
   page.setLanguage('en');
@@ -238,6 +239,48 @@ test('a retransmission leads to what was sent before, and back', () => {
   assert.deepEqual(plain(page.neighbours(p, p[2]).before.map((q) => q.frame)), [1]);
   assert.deepEqual(plain(page.neighbours(p, p[0]).again.map((q) => q.frame)), [3]);
   assert.equal(page.neighbours(p, p[1]).previous.frame, 1);
+});
+
+const sweep = { kernel: '6.1', seeds: ['1', '2'], failed: [], dimensions: ['loss', 'flows', 'rtt_ns'], points: ['cubic', 'bbr'].flatMap((flows) => [0, 0.01].flatMap((loss) => [2e7, 8e7].map((rtt) => ({ name: `${flows} ${loss} ${rtt}`,
+  dimensions: { flows, loss, rtt_ns: rtt }, figures: { goodput: { values: [1, 3], median: 2, low: 1, high: 3, confidence: 0.5 } }, scenarios: [] })))) };
+
+test('of a sweep a metric is seen over one dimension, by another, and at a value of each other', () => {
+  let view = page.sweepView(sweep, {});
+  assert.deepEqual([view.metric, view.across, view.by, plain(view.fixed), plain(view.xs), plain(view.lines), view.points.length], ['goodput', 'loss', 'flows', { rtt_ns: 2e7 }, [0, 0.01], ['bbr', 'cubic'], 4]);
+  view = page.sweepView(sweep, { x: 'rtt_ns', by: 'loss', 'f-flows': '1', m: 'nothing' });
+  assert.deepEqual([view.metric, view.across, view.by, plain(view.fixed), view.points.length], ['goodput', 'rtt_ns', 'loss', { flows: 'cubic' }, 4]);
+  assert.equal(page.dimensionText('loss', 0.01), '1 %');
+  assert.equal(page.dimensionText('rate_bit_per_s', 2e7), '20 Mbit/s');
+  assert.equal(page.dimensionText('buffer', 0), '1 BDP');
+});
+
+test('a box has the quartiles, and a distribution ends at 1', () => {
+  assert.deepEqual(plain(page.boxOf([5, 1, 3, 2, 4])), { least: 1, lower: 2, median: 3, upper: 4, most: 5 });
+  assert.deepEqual(plain(page.boxOf([7])), { least: 7, lower: 7, median: 7, upper: 7, most: 7 });
+  assert.deepEqual(plain(page.distributionOf([3, 1])), [[1, 0.5], [3, 1]]);
+  assert.deepEqual(plain(page.ticksTo(9.6, 1.4)), [0, 2, 4, 6, 8, 10]);
+  for (const high of [0.003, 1, 9.6, 10, 123]) {
+    const ticks = page.ticksTo(high);
+    assert.ok(ticks[ticks.length - 1] >= high && ticks[ticks.length - 2] < high && ticks.length <= 8, `${high}: ${ticks}`);
+  }
+});
+
+test('what differs is listed, the largest first', () => {
+  const metrics = (list) => list.map(([name, value, unit]) => ({ name, value, unit }));
+  assert.deepEqual(plain(page.metricDifferences(metrics([['rtt', 2, 's'], ['same', 1], ['twice', 1], ['twice', 5], ['gone', 3]]), metrics([['rtt', 3, 's'], ['same', 1], ['twice', 1], ['twice', 4], ['new', 7]]))), [
+    { name: 'rtt', unit: 's', a: 2, b: 3 }, { name: 'twice (2)', a: 5, b: 4 }, { name: 'gone', a: 3 }, { name: 'new', b: 7 }]);
+  const found = page.counterDifferences([{ host: 'client', diff: { TcpOutSegs: 10, TcpRetransSegs: 2, IpOut: 3 } }], [{ host: 'client', diff: { TcpOutSegs: 11, IpOut: 4 } }, { host: 'server', diff: { TcpInSegs: 1 } }]);
+  assert.deepEqual(plain(found.map((d) => [d.host, d.name, d.a, d.b])), [['server', 'TcpInSegs', 0, 1], ['client', 'TcpRetransSegs', 2, 0], ['client', 'TcpOutSegs', 10, 11]]);
+  assert.equal(page.change({ name: 'x', a: 2, b: 3 }), '+50 %');
+  assert.equal(page.change({ name: 'x', a: 4, b: 3 }), '-25 %');
+  assert.equal(page.change({ name: 'x', b: 3 }), '');
+  assert.deepEqual([page.isSlight({ a: 100, b: 100.9 }), page.isSlight({ a: 100, b: 101 }), page.isSlight({ a: 0, b: 1 }), page.isSlight({ b: 1 })], [true, false, false, false]);
+});
+
+test('a scenario is compared with itself elsewhere first, then with others of its suite', () => {
+  const e = (suite, scenario, origin) => ({ suite, scenario, origin });
+  const entries = [e('a', 'x', 0), e('a', 'y', 0), e('b', 'x', 0), e('a', 'x', 1)];
+  assert.deepEqual(plain(page.comparable(entries, entries[0]).map(({ i }) => i)), [3, 1]);
 });
 
 test('a word of a shell', () => {
