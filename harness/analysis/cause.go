@@ -187,7 +187,7 @@ func (d *sideTracker) retransmit(s *Classified, passed bool) {
 	if len(d.sentAgain) >= maxResent {
 		d.sentAgain = slices.Delete(d.sentAgain, 0, maxResent/2)
 	}
-	d.sentAgain = append(d.sentAgain, Block{s.Seq, s.NextSeq()})
+	d.sentAgain = append(d.sentAgain, sentTwice{Block{s.Seq, s.NextSeq()}, cause == CauseTLP && s.At-d.silentSince < d.rtt+minRTO})
 	switch cause {
 	case CauseSYN, CauseFastOpen, CauseSpurious, CausePathMTU:
 	default:

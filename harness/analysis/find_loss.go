@@ -53,11 +53,12 @@ func (d *sideTracker) causesText() string {
 }
 
 // findSpurious demands segments that were sent again after their ACK had passed here, or D-SACK blocks, by which the receiver says that it
-// got something twice (RFC 2883). A keep-alive with a byte is answered by a D-SACK as well, and does not count. A segment that the
-// capture had missed at first looks like one that was sent again: it has not passed before.
+// got something twice (RFC 2883). A keep-alive with a byte is answered by a D-SACK as well, and does not count. Nor do tail loss probes that
+// were sent before a timeout could: they are there to get an ACK, which was on its way, and cost nothing (RFC 8985, section 7.4). A segment
+// that the capture had missed at first looks like one that was sent again: it has not passed before.
 func (c *conversationTracker) findSpurious(d *sideTracker) {
 	late := d.late
-	if late.Count+d.Unneeded.Count == 0 {
+	if late.Count+d.Unneeded.Count == d.needlessProbes {
 		return
 	}
 	other := d.other

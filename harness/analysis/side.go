@@ -52,7 +52,8 @@ type sideTracker struct {
 	losses   losses
 	// late are the segments that were sent again after their ACK, and ignoredACK the SYN-ACKs after the client's.
 	late, ignoredACK Frames
-	sentAgain        []Block // the last maxResent
+	sentAgain        []sentTwice // the last maxResent
+	needlessProbes   int         // of Unneeded those about tail loss probes only
 	sightings        sightings
 	pathMTU          pathMTU
 	quotedSeq        uint32 // by the last ICMP error
@@ -312,12 +313,26 @@ func (d *sideTracker) gotTwice(s *Classified, b Block) {
 	switch {
 	case d.SYN != nil && b.Left == d.SYN.ISN:
 		// In a simultaneous open the SYN comes once more, with the SYN-ACK.
-	case slices.ContainsFunc(d.sentAgain, func(r Block) bool { return before(r.Left, b.Right) && before(b.Left, r.Right) }):
+	case d.resent(b, func(sentTwice) bool { return true }):
 		d.Unneeded.add(s.Frame)
+		if !d.resent(b, func(r sentTwice) bool { return !r.probe }) {
+			d.needlessProbes++
+		}
 		d.losses.needless(b)
 	case d.passed.has(b):
 		d.Duplicated.add(s.Frame)
 	}
+}
+
+// A sentTwice is what was sent again.
+type sentTwice struct {
+	Block
+	probe bool // a tail loss probe, sooner than any timeout
+}
+
+// resent reports whether something of a block was sent again, of this kind.
+func (d *sideTracker) resent(b Block, is func(sentTwice) bool) bool {
+	return slices.ContainsFunc(d.sentAgain, func(r sentTwice) bool { return before(r.Left, b.Right) && before(b.Left, r.Right) && is(r) })
 }
 
 // lostAgain: the other side has got what was sent after a timeout's retransmission, but

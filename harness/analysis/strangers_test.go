@@ -793,6 +793,27 @@ var strangers = map[string]func() []stranger{
 			}), want: "lossy-link spurious-retransmission", says: []string{"retransmitted 1 segment"}},
 		}
 	},
+	"tail loss probes that were needless": func() []stranger {
+		probed := func(flags Flags, n, after int) (lines []line) { // the ACK was on its way, each time
+			lines = opened(usual, usual)
+			for i := range uint32(n) {
+				at := 1 + 1000*i
+				next := at + 1000
+				if flags&FlagFIN != 0 {
+					next++
+				}
+				lines = append(lines, client(30*ms, flags, at, 1, 1000, 0), client(time.Duration(after)*ms, flags, at, 1, 1000, 0),
+					server(5*ms, ackf, 1, next, 0, 0), server(5*ms, ackf, 1, next, 0, 0).opt(sack(at, next)))
+			}
+			return lines
+		}
+		return []stranger{
+			{name: "once", lines: probed(ackf, 1, 45)},
+			{name: "three times, of the server", lines: turned(probed(ackf, 3, 150))},
+			{name: "of a FIN", lines: probed(ackf|FlagFIN, 1, 45)},
+			{name: "so late that a timeout would have come", lines: probed(ackf, 1, 300), want: "spurious-retransmission"},
+		}
+	},
 	"the network duplicates": func() []stranger {
 		twice := func(after int) []line { // each of the client's is answered by a D-SACK as well
 			lines := opened(usual, usual)

@@ -84,10 +84,16 @@ func (p phase) check(lab *harness.Lab, name string, expected oracle.Span) {
 	lab.Check(name+", at least", p.least()-harness.HostDelay, bounds.AtMost(expected.Latest), expected.Source)
 }
 
-// phases splits samples into phases, without the last one, which has no end.
+// phases splits samples into phases, without the last one, which has no end. Before the first ACK of data there is none. The gains are then those
+// that the SYN-ACK has set, which the kernel takes into account before it initializes BBR: on a host that is up for more than five minutes
+// they are those of PROBE_RTT (tcp_rcv_synsent_state_process: tcp_ack, then tcp_init_congestion_control; bbr_update_min_rtt with a
+// min_rtt_stamp of 0). They have no effect: the rate is set with STARTUP's gain (bbr_init_pacing_rate_from_rtt).
 func phases(socket []kernel.Point) []phase {
 	var all []phase
 	for _, p := range socket {
+		if p.BBR.Bandwidth == 0 {
+			continue
+		}
 		last := len(all) - 1
 		if last < 0 || all[last].pacing != p.BBR.PacingGain || all[last].cwnd != p.BBR.CwndGain {
 			next := phase{pacing: p.BBR.PacingGain, cwnd: p.BBR.CwndGain}
