@@ -64,3 +64,10 @@ func TestFINBeyondTheWindow(t *testing.T) {
 	g.Expect(defaults(t, "6.1").SlowStartClosing(12)).To(Equal([]int{10, 2}))
 	g.Expect(defaults(t, "6.1").SlowStartClosing(1)).To(Equal([]int{1}))
 }
+
+func TestJain(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(Jain(5, 5, 5)).To(BeNumerically("~", 1, 1e-9))
+	g.Expect(Jain(9, 0, 0)).To(BeNumerically("~", 1./3, 1e-9))
+	g.Expect(Jain(0, 0)).To(Equal(1.))
+}

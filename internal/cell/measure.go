@@ -20,6 +20,7 @@ import (
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
+	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/netns/netdev"
 	"github.com/tcplab/tcplab/peers"
 )
@@ -232,7 +233,7 @@ func (r *run) noteFlows(took time.Duration, middle, end []kernel.Socket) {
 	r.lab.Note(Retransmitted, share(again, sent))
 	r.lab.Note(Limited, share(limited, busy))
 	if flows > 1 {
-		r.lab.Note(Fairness, jain(goodputs))
+		r.lab.Note(Fairness, oracle.Jain(goodputs...))
 	}
 	if len(kinds) == 1 {
 		return
@@ -318,19 +319,6 @@ func share(part, whole uint64) bounds.Value {
 		return bounds.Percent(0)
 	}
 	return bounds.Percent(float64(part) / float64(whole))
-}
-
-// jain is the index of fairness of Jain, Chiu and Hawe (1984): 1 where all have the same, 1/n where one has all.
-func jain(values []float64) float64 {
-	var sum, squares float64
-	for _, v := range values {
-		sum += v
-		squares += v * v
-	}
-	if squares == 0 {
-		return 1
-	}
-	return sum * sum / (float64(len(values)) * squares)
 }
 
 // quantile is the time that a share of the times, in seconds, does not exceed.

@@ -80,11 +80,10 @@ func bbrShare(oracle.Kernel, lossy) bounds.Range {
 // (bbr_is_next_cycle_phase). From the initial window of 10 to 165 segments a round trip it takes 13 cycles of eight.
 const bbrRamp = 13 * 8 * 100 * time.Millisecond * 5 / 4
 
-// bbrDelivers is what BBR gets of the link where it only loses what the link loses: rate (1 - p), less a tenth for the rest (CACM 60(2),
-// figure 10: "BBR's throughput is rate (1 - p) up to 5 %").
+// bbrDelivers is what BBR gets of the link where it only loses what the link loses: rate (1 - p), as in the figure up to 5 %, less a tenth for the rest.
 func bbrDelivers(_ oracle.Kernel, path lossy) bounds.Range {
 	delivered := 100 * (1 - path.loss)
-	return bounds.Between(0.9*delivered, delivered).In("%").From("Cardwell and others, 2016, figure 8: rate (1 - p), within 10 %")
+	return bounds.Between(0.9*delivered, delivered).In("%").From("Cardwell and others, Queue 14(5), 2016, figure 8: rate (1 - p), within 10 %")
 }
 
 // bbrCollapses is what is left beyond a fifth of loss, at most. PROBE_BW sends 1.25 times what it believes that the path carries; of that 1 - p arrives,
