@@ -135,7 +135,7 @@ function matrix(overview, entries) {
   const what = (/** @type {Entry} */ a, /** @type {Entry} */ b) => metricDifferences(a.metrics || [], b.metrics || []).filter((d) => !isSlight(d)).slice(0, 3)
     .map((d) => h('span', { class: 'difference' }, `${d.name}: ${valueText(d, d.a)} → ${valueText(d, d.b)} ${change(d)}`));
   const cell = (/** @type {Entry | undefined} */ e) => e && h('a', { href: formatState({ ...state(), s: String(overview.entries.indexOf(e)) }), class: 'cell ' + e.verdict },
-    verdictText(e.verdict), (e.metrics || []).slice(0, 3).map((m) => h('span', {}, quantity(m.value, m.unit))));
+    h('span', { class: 'origin' }, originText(overview.origins[e.origin])), verdictText(e.verdict), (e.metrics || []).slice(0, 3).map((m) => h('span', {}, quantity(m.value, m.unit))));
   return h('details', { class: 'matrix', open: true }, h('summary', {}, t('matrix')),
     table([t('claim'), ...overview.origins.map(originText), ''],
       all.slice(0, 200).map(({ name, row, first, second, different }) => [name, ...overview.origins.map((/** @type {any} */ _, /** @type {number} */ i) => cell(row[i])), h('div', {}, different && [h('strong', {}, t('differs')), ...what(first, second)], ' ',
