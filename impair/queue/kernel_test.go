@@ -85,6 +85,22 @@ const (
 	ce      = 3
 )
 
+// unthwarted calls again what a signal of Go's scheduler has interrupted.
+func unthwarted(call func() error) error {
+	for {
+		if err := call(); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// clocked is for tests that send at a rate: it takes a clock that waits for them.
+func clocked(t *testing.T) *wire {
+	t.Helper()
+	testenv.InGuest(t, "a busy machine does not keep to the rates that are sent at")
+	return newWire(t)
+}
+
 // send puts n IPv4 packets of UDP that can be marked into near, of flows that take turns.
 func (w *wire) send(n, flows int) {
 	w.t.Helper()
@@ -95,7 +111,7 @@ func (w *wire) send(n, flows int) {
 		copy(ip[12:], []byte{10, 0, 0, 1, 10, 0, 0, 2})
 		binary.BigEndian.PutUint16(ip[20:], uint16(1000+i%flows))
 		// ENOBUFS is the local echo of a packet that was dropped.
-		if err := unix.Sendto(w.out, ip, 0, &w.to); err != nil && !errors.Is(err, unix.ENOBUFS) {
+		if err := unthwarted(func() error { return unix.Sendto(w.out, ip, 0, &w.to) }); err != nil && !errors.Is(err, unix.ENOBUFS) {
 			w.t.Fatal(err)
 		}
 	}
@@ -108,7 +124,7 @@ func (w *wire) receive() (arrived, marked int, last time.Time) {
 	NewWithT(w.t).Expect(unix.SetsockoptTimeval(w.in, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(quiet.Seconds())})).To(Succeed())
 	for {
 		data := make([]byte, 2048)
-		_, _, err := unix.Recvfrom(w.in, data, 0)
+		err := unthwarted(func() error { _, _, err := unix.Recvfrom(w.in, data, 0); return err })
 		if errors.Is(err, unix.EAGAIN) {
 			return arrived, marked, last
 		}
@@ -211,7 +227,7 @@ func TestBottleneckSendsAtItsRate(t *testing.T) {
 		"cake": {Discipline: Cake{BitsPerSecond: 8 * impair.Mbit, Flows: "flowblind"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWire(t)
+			w := clocked(t)
 			w.apply(q)
 			const n = 300
 			began := time.Now()
@@ -232,7 +248,7 @@ func TestDropTailHoldsAsManyAsItIsTold(t *testing.T) {
 		most int
 	}{"packets": {DropTail{Packets: 50}, 50}, "bytes": {DropTail{Bytes: 50 * packet}, 50}} {
 		t.Run(name, func(t *testing.T) {
-			w := newWire(t)
+			w := clocked(t)
 			w.apply(Queue{Bottleneck{BitsPerSecond: 400_000, Burst: 2 * ethernet.FrameLength}, c.tail}) // a packet in 20 ms
 			const n, slow = 200, 20                                                                     // which are sent in far less than 20 of those
 			w.send(n, 1)
@@ -250,7 +266,7 @@ func TestDropTailHoldsAsManyAsItIsTold(t *testing.T) {
 
 // fq_codel counts each flow that comes anew, and marks what has waited for longer than the threshold.
 func TestOwnCounters(t *testing.T) {
-	w := newWire(t)
+	w := clocked(t)
 	g := NewWithT(t)
 	w.apply(Queue{Bottleneck{BitsPerSecond: 8 * impair.Mbit, Burst: 2 * ethernet.FrameLength}, FQCoDel{CEThreshold: 5 * time.Millisecond}})
 	w.send(90, 3)
@@ -267,7 +283,7 @@ func TestOwnCounters(t *testing.T) {
 
 // RED that looks at the queue itself marks each packet that finds Max there, and none that finds less than Min.
 func TestREDMarksAtAStep(t *testing.T) {
-	w := newWire(t)
+	w := clocked(t)
 	g := NewWithT(t)
 	const threshold = 20 * packet
 	w.apply(Queue{
@@ -284,7 +300,7 @@ func TestREDMarksAtAStep(t *testing.T) {
 }
 
 func TestCakeCountsWhatItSent(t *testing.T) {
-	w := newWire(t)
+	w := clocked(t)
 	g := NewWithT(t)
 	w.apply(Queue{Discipline: Cake{BitsPerSecond: 8 * impair.Mbit}})
 	w.send(50, 2)
@@ -297,7 +313,7 @@ func TestCakeCountsWhatItSent(t *testing.T) {
 
 // A policer passes its bucket at once, then nothing that is faster than its rate.
 func TestPolicer(t *testing.T) {
-	w := newWire(t)
+	w := clocked(t)
 	g := NewWithT(t)
 	policed, err := Police(w.near, Policer{BitsPerSecond: 80_000, Burst: 30 * packet})
 	if errors.Is(err, ErrNotSupported) {
