@@ -153,12 +153,12 @@ func write(w io.Writer, title string, report results.Report, again func(*results
 		e := entryOf(r, origin, i)
 		e.Command = again(r)
 		entries = append(entries, e)
-		encoded, err := r.Encode()
+		record, err := shown(r)
 		if err != nil {
 			return err
 		}
 		parts = append(parts, &part{
-			content: map[string]any{"record": json.RawMessage(exact(encoded)), "source": m.source(r), "folder": r.Dir()},
+			content: map[string]any{"record": json.RawMessage(exact(record)), "source": m.source(r), "folder": r.Dir()},
 			load:    func() *picture.Picture { return picture.OfScenario(r) },
 			files:   capturePaths(r),
 		})
@@ -182,6 +182,46 @@ func WriteCapture(w io.Writer, files []string, o Options) error {
 	}
 	return writePage(w, "tcplab: "+text.Printable(strings.Join(files, ", ")), map[string]any{"kind": "captures", "entries": entries, "origins": []originSummary{}},
 		parts, cmp.Or(o.Size, DefaultSize))
+}
+
+// A file is what the page says of an artefact.
+type file struct {
+	Path string `json:"path"`
+	Size int64  `json:"size"`
+}
+
+// shown is a record without what the page has elsewhere or does not show, so that there is room for packets: what is the same of all of
+// a run, who shared the guest, and hashes, which nothing makes smaller. record.json has all of it.
+func shown(r *results.Record) ([]byte, error) {
+	encoded, err := r.Encode()
+	if err != nil {
+		return nil, err
+	}
+	var record map[string]json.RawMessage
+	if err := json.Unmarshal(encoded, &record); err != nil {
+		return nil, err
+	}
+	for _, elsewhere := range []string{"schema", "together", "kernel", "inputs"} {
+		delete(record, elsewhere)
+	}
+	host := []file{}
+	if r.Host != nil {
+		host = filesOf(r.Host.Artefacts)
+	}
+	for name, of := range map[string]any{"artefacts": filesOf(r.Artefacts), "host": map[string]any{"artefacts": host}} {
+		if record[name], err = json.Marshal(of); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(record)
+}
+
+func filesOf(artefacts []results.Artefact) []file {
+	all := []file{}
+	for _, a := range artefacts {
+		all = append(all, file{a.Path, a.Size})
+	}
+	return all
 }
 
 // exact is a document with the whole numbers as text that JavaScript would round: those of more than 15 digits.
@@ -304,34 +344,31 @@ func pack(parts []*part, size int) error {
 	for _, p := range parts {
 		p.detail = detail{min(most.packets, times*share/bytesEach), min(most.decoded, times*share/decodedEach)}
 	}
-	first := func(p *part) error {
-		err := p.encode()
-		if len(p.encoded) <= share {
-			p.picture = nil // it need not be made smaller
-		}
+	if err := each(parts, (*part).encode); err != nil {
 		return err
 	}
-	if err := each(parts, first); err != nil {
-		return err
-	}
-	for range 3 {
-		sizes := make([]int, len(parts))
-		total := 0
-		for i, p := range parts {
-			sizes[i] = len(p.encoded)
+	// What has no packets left takes its room from the others, which have to become smaller still.
+	for {
+		room, total := size, 0
+		var sizes []int
+		var able []*part
+		for _, p := range parts {
 			total += len(p.encoded)
+			if p.detail == (detail{}) {
+				room -= len(p.encoded)
+				continue
+			}
+			able, sizes = append(able, p), append(sizes, len(p.encoded))
 		}
-		if total <= size {
+		if total <= size || len(able) == 0 {
 			return nil
 		}
-		// What cannot be made smaller takes its room from the others: so there is a second round.
-		share := picture.Share(sizes, size)
-		large := slices.DeleteFunc(slices.Clone(parts), func(p *part) bool { return len(p.encoded) <= share })
+		share := picture.Share(sizes, max(0, room))
+		large := slices.DeleteFunc(able, func(p *part) bool { return len(p.encoded) <= share })
 		if err := each(large, func(p *part) error { return p.shrink(share) }); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // each does something with all parts, on all processors.
