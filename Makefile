@@ -48,15 +48,15 @@ hello:
 	@[ -e $(TCPLAB) ] || printf '%s\n' \
 	  'This compiles tcplab, gets QEMU and a guest kernel (70 MB) where they are' \
 	  'needed and missing, runs one scenario to show what comes of it, and then all.' \
-	  'The first time it takes about 13 minutes on two cores: 2 to compile, 1 to' \
-	  'download and unpack, 10 to run. Later only what has changed is run.'
+	  'The first time it takes about 16 minutes on two cores: 2 to compile, 1 to' \
+	  'download and unpack, 13 to run. Later only what has changed is run.'
 
 test: plan unit privileged lab examples ## run all tests: without root, then with root in a guest, then the suites
 
 plan:
 	@printf '%s\n' \
 	  'This runs the tests that need nothing, then those that need root, in guests, and then' \
-	  'make lab. The first time it takes about 35 minutes on two cores, a quarter of it to compile.'
+	  'make lab. The first time it takes about 40 minutes on two cores, a quarter of it to compile.'
 
 examples: $(TCPLAB) ## run the examples, which are a module of their own, as a user's suites are
 	cd examples && go vet ./... && $(CURDIR)/$(TCPLAB) run ./... --results $(CURDIR)/results/examples --seed $(SEED)
