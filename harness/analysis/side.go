@@ -1,7 +1,6 @@
 package analysis
 
 import (
-	"slices"
 	"time"
 )
 
@@ -310,12 +309,13 @@ func (d *sideTracker) acknowledge(s *Classified, other *sideTracker) {
 // gotTwice takes note of a D-SACK about what this side has sent: it was sent again without need, or, if it was sent once, the network
 // has made two of it. What had not passed here says nothing.
 func (d *sideTracker) gotTwice(s *Classified, b Block) {
+	again, probesOnly := d.resent(b)
 	switch {
 	case d.SYN != nil && b.Left == d.SYN.ISN:
 		// In a simultaneous open the SYN comes once more, with the SYN-ACK.
-	case d.resent(b, func(sentTwice) bool { return true }):
+	case again:
 		d.Unneeded.add(s.Frame)
-		if !d.resent(b, func(r sentTwice) bool { return !r.probe }) {
+		if probesOnly {
 			d.needlessProbes++
 		}
 		d.losses.needless(b)
@@ -330,9 +330,15 @@ type sentTwice struct {
 	probe bool // a tail loss probe, sooner than any timeout
 }
 
-// resent reports whether something of a block was sent again, of this kind.
-func (d *sideTracker) resent(b Block, is func(sentTwice) bool) bool {
-	return slices.ContainsFunc(d.sentAgain, func(r sentTwice) bool { return before(r.Left, b.Right) && before(b.Left, r.Right) && is(r) })
+// resent reports whether something of a block was sent again, and if so, whether by tail loss probes only.
+func (d *sideTracker) resent(b Block) (again, probesOnly bool) {
+	probesOnly = true
+	for _, r := range d.sentAgain {
+		if before(r.Left, b.Right) && before(b.Left, r.Right) {
+			again, probesOnly = true, probesOnly && r.probe
+		}
+	}
+	return again, again && probesOnly
 }
 
 // lostAgain: the other side has got what was sent after a timeout's retransmission, but
