@@ -261,9 +261,9 @@ func expectHealthy(lab *harness.Lab, report *analysis.Report, connections int) {
 	lab.Note("seen at", len(report.Conversations))
 }
 
-// A cleanLink loses nothing. Without delay large answers come one after the other: a guest has one CPU, and a program that waits longer for
-// it than two round trips and 8 ms to read, and so to acknowledge, makes its peer send a tail loss probe (tcp_schedule_loss_probe), which is not
-// needed, and is found.
+// A cleanLink loses nothing. Without delay a guest's one CPU may be what is slow: a program that waits for it longer than two round trips and
+// two ticks to read, and so to acknowledge, makes its peer send a tail loss probe (tcp_schedule_loss_probe; RFC 8985, section 7.2). It is not needed,
+// and no finding. Large answers come one after the other all the same, for such waits to be rare.
 type cleanLink struct {
 	Delay   time.Duration // each way
 	Rate    int64         // bit/s; 0 is none
@@ -346,8 +346,14 @@ var _ = DescribeTable("nothing is found in healthy conversations", Label("long",
 
 		wire.Stop()
 		expectHealthy(lab, wire.Report(), int(got.Connections)+1+1+empty+short+1+1)
-		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPTimeouts": 0})
-		Expect(net.Server().Counters()).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPTimeouts": 0})
+		for _, host := range net.Hosts() {
+			counters := host.Counters()
+			needless := int64(0)
+			if link.Delay == 0 {
+				needless = counters["TcpExtTCPLossProbes"] // at most: a probe may be new data
+			}
+			Expect(counters).To(HaveCounters{"TcpRetransSegs": BeNumerically("<=", needless), "TcpExtTCPTimeouts": 0})
+		}
 		if link.Delay > 0 {
 			Expect(net.ToServer.Queue().Drops + net.ToClient.Queue().Drops).To(BeZero())
 		}

@@ -342,6 +342,11 @@ var _ = eachServer("many connections are all answered, and cost no more than the
 	}
 	lab.Measure("memory of a connection", bounds.In(int(report.Memory)/l.Connections, "bytes"), most.In("bytes"), why)
 	Expect(os.WriteFile(filepath.Join(os.Getenv("TCPLAB_ARTEFACTS"), "connections.txt"), []byte(report.row("guest", a, l)), 0o644)).To(Succeed())
-	Expect(direct.Server().Counters()).To(HaveCounters{"TcpPassiveOpens": *connections + 1, "TcpExtListenOverflows": 0, "TcpRetransSegs": 0})
+	// Nothing was lost. What the guest's one CPU held up for longer than a tail loss probe waits may come again, on a link without delay.
+	counters := direct.Server().Counters()
+	Expect(counters).To(HaveCounters{
+		"TcpPassiveOpens": *connections + 1, "TcpExtListenOverflows": 0, "TcpExtTCPTimeouts": 0,
+		"TcpRetransSegs": BeNumerically("<=", counters["TcpExtTCPLossProbes"]),
+	})
 	serving.Stop()
 })
