@@ -33,8 +33,8 @@ func queued(path oracle.Bottleneck, d queue.Discipline) queue.Queue {
 
 var _ = It("CoDel drops by the interval over the root of the count, to the packet", Label("quick", "netem", "rfc8289"), func(ctx SpecContext) {
 	const (
-		size  = 250 // of a frame, in bytes
-		count = 9000
+		size  = 500 // of a frame, in bytes
+		count = 4500
 		udp   = 14 + 20 + 8 // headers, of IPv4
 		rate  = 10 * impair.Mbit
 		drops = 15
