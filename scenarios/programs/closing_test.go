@@ -185,6 +185,10 @@ var _ = Describe("closing:", func() {
 			}
 			s.Limit, c.Size = small, refused
 			got, serving := run(lab, path, s, c)
+			// What the client has written is still on its way when it has its answer: a server that is stopped now would reset it.
+			path.Server().AwaitSockets(0, kernel.SocketFilter{States: []kernel.State{
+				kernel.Established, kernel.FinWait1, kernel.FinWait2, kernel.Closing, kernel.CloseWait, kernel.LastAck,
+			}})
 			serving.Stop()
 			wire.Stop()
 			Expect(got.End).To(Equal(end))
