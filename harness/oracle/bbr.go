@@ -25,9 +25,11 @@ func bbrCycle() []float64 { return []float64{BBRProbeGain, BBRYieldGain, 1, 1, 1
 // BBRLeastWindow is the window in PROBE_RTT, in segments (bbr_cwnd_min_target).
 const BBRLeastWindow = 4
 
+// BBRMinRTTLasts is for how long a least RTT counts (bbr_min_rtt_win_sec).
+const BBRMinRTTLasts = 10 * time.Second
+
 const (
 	bbrPaced     = 0.99                   // of the estimated bandwidth (bbr_pacing_margin_percent)
-	bbrMinRTT    = 10 * time.Second       // for so long a least RTT counts (bbr_min_rtt_win_sec)
 	bbrProbeRTT  = 200 * time.Millisecond // with the least window (bbr_probe_rtt_mode_ms)
 	bbrSourceBDP = "tcp_bbr.c: bbr_bdp, bbr_quantization_budget"
 )
@@ -127,7 +129,14 @@ func (b BBR) Cycle() Span { return b.Phase(BBRProbeGain).Plus(b.Phase(BBRYieldGa
 // BBRProbesRTT is how long after it has found the least RTT, or ended the last such probe, BBR probes for it again: 10 s
 // and a jiffy by the kernel's count, with the next ACK (bbr_update_min_rtt).
 func (k Kernel) BBRProbesRTT(b BBR) Span {
-	return Between(bbrMinRTT, bbrMinRTT+k.Tick()+b.ackGap()+dispatch).From("tcp_bbr.c: bbr_min_rtt_win_sec")
+	return Between(BBRMinRTTLasts, BBRMinRTTLasts+k.Tick()+b.ackGap()+dispatch).From("tcp_bbr.c: bbr_min_rtt_win_sec")
+}
+
+// AfterIdle is the RTT that BBR takes for a path's which it has not used for more than 10 s: that of the first ACK, of a burst that nothing is in the way of
+// (bbr_update_min_rtt, idle_restart).
+func (b BBR) AfterIdle(path Bottleneck) Span {
+	burst := time.Duration(b.burst(1))
+	return Between(path.RTT+path.Frame(), path.RTT+burst*path.Frame()).From("tcp_bbr.c: bbr_update_min_rtt, idle_restart")
 }
 
 // leastWindowRTT is the RTT in PROBE_RTT: what is in flight then may be sent in one burst.

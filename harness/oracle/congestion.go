@@ -169,7 +169,7 @@ func Ware(b Bottleneck, buffer float64, n int) float64 {
 	packets := buffer * b.BDP()
 	loss := max(0, 0.5-1/(2*buffer)-4*float64(n)/packets) // what the loss-based flows keep
 	queue := packets * b.Frame().Seconds()
-	probing := (queue + bbrProbeRTT.Seconds() + b.RTT.Seconds()) / bbrMinRTT.Seconds() // of the time: PROBE_RTT
+	probing := (queue + bbrProbeRTT.Seconds() + b.RTT.Seconds()) / BBRMinRTTLasts.Seconds() // of the time: PROBE_RTT
 	return (1 - loss) * (1 - probing)
 }
 

@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
@@ -199,3 +200,39 @@ var _ = It("BBR fills the link though the ACKs come in lumps", Label("long", "ne
 	lab.Measure("carried by the link", carried, bounds.Between(90., 101.).In("%"), "tcp_bbr.c: bbr_cwnd_gain, bbr_extra_acked")
 	lab.Note("window, at most", slices.MaxFunc(socket, func(p, q kernel.Point) int { return window(p) - window(q) }).TCPInfo.Snd_cwnd)
 })
+
+var _ = It("BBR that was idle for more than 10 s takes the RTT of its first ACK for the path's, and needs no PROBE_RTT", Label("long", "netem", "linux"),
+	func(ctx SpecContext) {
+		path := oracle.Bottleneck{Rate: 4 * impair.Mbit, RTT: 100 * time.Millisecond}
+		const sending, idle = 4 * time.Second, 12 * time.Second
+		lab := harness.NewLab(ctx)
+		net := lab.Routed(largeBuffers)
+		impairBottleneck(net, path, queueLimit)
+		wire := lab.Capture(net.Client())
+		longer := path
+		longer.RTT = 2 * path.RTT
+		socket := bbrSteps(lab, net, func() {
+			time.Sleep(sending + idle/2)
+			impairBottleneck(net, longer, queueLimit) // while nothing is on its way
+		}, peers.Write(1_000_000), peers.Sleep(sending+idle), peers.Write(1_000_000), peers.Sleep(sending))
+
+		data := wire.Stop().DataFrom(net.Client())
+		pause := slices.IndexFunc(data[1:], func(s analysis.Segment) bool { return s.At-data[0].At > sending })
+		Expect(pause).To(BeNumerically(">", 0), "data after the pause")
+		before, after := data[:pause+1], data[pause+1:]
+		lab.Measure("idle", after[0].At-last(before).At, bounds.AtLeast(oracle.BBRMinRTTLasts), "tcp_bbr.c: bbr_min_rtt_win_sec")
+		// The socket. The model is from before, but for the RTT, which has become old: the first sample is as good as any (bbr_update_min_rtt).
+		began := slices.IndexFunc(socket, func(p kernel.Point) bool { return p.At-socket[0].At > sending+idle/2 && p.TCPInfo.Unacked > 0 })
+		Expect(began).To(BeNumerically(">", 0), "samples after the pause")
+		known := model(socket[began-1])
+		checkModel(lab, known, path)
+		for _, p := range socket[began:] {
+			Expect(p.BBR.CwndGain).NotTo(BeEquivalentTo(1), "PROBE_RTT at %v", p.At)
+		}
+		renewed := slices.IndexFunc(socket[began:], func(p kernel.Point) bool { return model(p).MinRTT > known.MinRTT+path.RTT/2 })
+		Expect(renewed).To(BeNumerically(">", 0), "a new RTT")
+		lab.Measure("min RTT after it", model(socket[began+renewed]).MinRTT, known.AfterIdle(longer).LateBy(harness.HostDelay))
+		// The wire. It goes on at the bandwidth from before, and not with the four segments of PROBE_RTT.
+		lab.Measure("sent in the first RTT after it", bounds.In(sent(after, longer.RTT)[0], "segments"), known.Sent(1, longer.RTT, harness.HostDelay))
+		Expect(net.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0})
+	})
