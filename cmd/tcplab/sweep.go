@@ -39,6 +39,9 @@ share a bottleneck have plus signs between them: bbr+cubic, bbr+16*cubic. A flow
 (bbr+cubic:after=5s), have a longer way (cubic+cubic:rtt=80ms), go the other way (cubic+cubic:back), send
 bursts (cubic+reno:bursts=1s:size=100kb) or requests whose answers are timed (cubic+cubic:requests=100ms).
 
+With --bottlenecks there are several in a row, a parking lot: a flow passes all of them, or one
+(cubic+cubic:at=1+cubic:at=2).
+
 The bottleneck is netem's: rate, random loss before a drop-tail queue, and --buffer packets in it (or
 bandwidth-delay products: 2bdp). The delay is on the way back. With --queue it is a token bucket with
 that discipline, as tc(8) writes it, or cake; loss is behind it then.
@@ -64,6 +67,7 @@ that discipline, as tc(8) writes it, or cake; loss is behind it then.
 	words(&o.text.Flows, "cc", "congestion controls of the sender; several flows that share a path with + between them")
 	words(&o.text.Rate, "rate", "of the bottleneck: 20mbit")
 	words(&o.text.RTT, "rtt", "round-trip time without a queue: 100ms")
+	words(&o.text.InARow, "bottlenecks", "how many are in a row: a flow passes all, or, as cubic:at=2, one of them (default 1)")
 	words(&o.text.Jitter, "jitter", "of the way back, in order (default none)")
 	words(&o.text.Loss, "loss", "random loss of the data's direction (default none)")
 	words(&o.text.LossBurst, "loss-burst", "how many packets are lost together, on average (default 1)")
@@ -78,7 +82,7 @@ that discipline, as tc(8) writes it, or cake; loss is behind it then.
 	flags.BoolVar(&o.asJSON, "json", false, "print JSON, with the values of each seed; times are in seconds")
 	flags.StringVar(&o.run.Root, "results", "results/sweeps", "folder in which each seed's run makes its own")
 	addGuestFlags(command, &o.session, &o.run)
-	for _, name := range []string{"cc", "rate", "rtt", "jitter", "loss", "loss-burst", "queue", "buffer", "pacing", "duration", "sysctl"} {
+	for _, name := range []string{"cc", "rate", "rtt", "bottlenecks", "jitter", "loss", "loss-burst", "queue", "buffer", "pacing", "duration", "sysctl"} {
 		command.MarkFlagsMutuallyExclusive("file", name)
 	}
 	return command

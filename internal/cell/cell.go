@@ -24,19 +24,21 @@ import (
 	"github.com/tcplab/tcplab/internal/runner"
 )
 
-// A Cell is flows on a path with one bottleneck, for a time.
+// A Cell is flows on a path with one bottleneck, or several in a row, for a time.
 type Cell struct {
-	Rate   int64         `json:"rate_bit_per_s"`   // of the bottleneck, with Ethernet headers
+	Rate   int64         `json:"rate_bit_per_s"`   // of each bottleneck, with Ethernet headers
 	RTT    time.Duration `json:"rtt_ns"`           // without a queue; all of it on the way back
 	Loss   float64       `json:"loss,omitempty"`   // random, of the data's direction, as a share
 	Buffer int           `json:"buffer,omitempty"` // packets that the bottleneck holds, and drops others; 0 is one BDP, or 64 if that is more
 	Flows  []Flow        `json:"flows"`
+	// Bottlenecks is how many there are in a row, a parking lot: a flow passes all of them, or the one that it names. 0 is 1.
+	Bottlenecks int `json:"bottlenecks,omitempty"`
 	// LossBurst is how many packets are lost together, on average; 0 and 1: each alone.
 	LossBurst float64 `json:"loss_burst,omitempty"`
 	// Jitter is that of the way back, at most the RTT; ACKs stay in order.
 	Jitter time.Duration `json:"jitter_ns,omitempty"`
 	// Queue is the discipline in which packets wait at the bottleneck, whose rate is the cell's; nil is netem's drop-tail queue of Buffer packets.
-	// With a Queue loss is behind the bottleneck.
+	// With a Queue, or several Bottlenecks, loss is on the links behind them, and each packet passes it once.
 	Queue *queue.Queue `json:"queue,omitempty"`
 	// Pacing gives the senders fq, which paces in place of TCP's own timers.
 	Pacing bool `json:"pacing,omitempty"`
@@ -54,6 +56,8 @@ func (c Cell) BDP() float64 { return float64(c.Rate) / 8 * c.RTT.Seconds() / fra
 // leastBuffer takes a burst of 64 KB.
 const leastBuffer = 64
 
+func (c Cell) bottlenecks() int { return cmp.Or(c.Bottlenecks, 1) }
+
 func (c Cell) buffer() int { return cmp.Or(c.Buffer, max(leastBuffer, int(c.BDP()+0.5))) }
 
 // The limits of a cell. More flows than that are no flows but a load, and have other figures.
@@ -61,6 +65,8 @@ const (
 	leastRate = 1000
 	mostRate  = 10e9
 	mostFlows = 100
+	// mostBottlenecks is more than papers on parking lots have.
+	mostBottlenecks = 16
 )
 
 // congestionName is what a name can be: a kernel's has at most 15 characters (TCP_CA_NAME_MAX).
@@ -85,6 +91,7 @@ func (c Cell) Validate() error {
 		}
 	}
 	refuse(c.Buffer < 0 || c.Buffer > 10_000_000, "Buffer", c.Buffer, "0 to 10,000,000 packets")
+	refuse(c.Bottlenecks < 0 || c.Bottlenecks > mostBottlenecks, "Bottlenecks", c.Bottlenecks, fmt.Sprintf("1 to %d", mostBottlenecks))
 	refuse(c.Duration < 100*time.Millisecond || c.Duration > 24*time.Hour, "Duration", c.Duration, "100ms to 24h")
 	flows := 0
 	for i, f := range c.Flows {
@@ -95,6 +102,8 @@ func (c Cell) Validate() error {
 		refuse(f.Count < 0, name+"Count", f.Count, "1 and more")
 		refuse(f.After < 0 || f.After >= c.Duration, name+"After", f.After, "0 to less than the duration")
 		refuse(f.RTT < 0 || f.RTT > time.Minute, name+"RTT", f.RTT, "0 to 1m")
+		refuse(f.At < 0 || f.At > c.bottlenecks(), name+"At", f.At, "one of the bottlenecks, from 1 on, or 0 for all")
+		refuse(f.Back && c.bottlenecks() > 1, name+"Back", f.Back, "false where there are several bottlenecks")
 		flows += f.count()
 	}
 	refuse(flows < 1 || flows > mostFlows, "Flows", flows, fmt.Sprintf("1 to %d", mostFlows))
@@ -111,6 +120,9 @@ func (c Cell) String() string {
 		parts = append(parts, f.String())
 	}
 	parts = append(parts, profiles.Rate(c.Rate), "RTT "+c.RTT.String())
+	if n := c.bottlenecks(); n > 1 {
+		parts = append(parts, fmt.Sprintf("%d bottlenecks in a row", n))
+	}
 	if c.Jitter > 0 {
 		parts = append(parts, "jitter "+c.Jitter.String())
 	}

@@ -31,6 +31,10 @@ func TestNames(t *testing.T) {
 	g.Expect(c.String()).To(Equal("cubic on the way back, reno in requests of 9 bytes each 1s, bbr in bursts of 8 bytes with 1m0s between them, 20 Mbit/s, RTT 100ms, " +
 		"jitter 1ms, loss 1 % in bursts of 4, pie ecn, paced by fq, tcp_sack = 0, 1m0s"))
 	g.Expect(c.Validate()).To(Succeed())
+	c = good()
+	c.Bottlenecks, c.Flows[1].At = 3, 2
+	g.Expect(c.String()).To(Equal("bbr, 16 cubic at bottleneck 2 with 20ms more after 1s, 20 Mbit/s, RTT 100ms, 3 bottlenecks in a row, loss 1 %, a buffer of 165 packets, tcp_sack = 0, 1m0s"))
+	g.Expect(c.Validate()).To(Succeed())
 	g.Expect(Trial{Kind: Crowd, RTT: time.Millisecond, Count: 3, Sysctls: map[string]string{"net.core.somaxconn": "1"}}.String()).To(
 		Equal("clients connect at once, RTT 1ms, 3 of them, net.core.somaxconn = 1"))
 }
@@ -65,11 +69,14 @@ func TestRefused(t *testing.T) {
 		"Flow.Back": func(c *Cell) {
 			c.Flows[0] = Flow{Congestion: "cubic", Traffic: InRequests, Size: 1, Every: time.Second, Back: true}
 		},
-		"Cell.LossBurst": func(c *Cell) { c.LossBurst = 0.5 },
-		"Cell.Jitter":    func(c *Cell) { c.Jitter = c.RTT + 1 },
-		"CoDel.Limit":    func(c *Cell) { c.Queue = &queue.Queue{Discipline: queue.CoDel{Limit: -1}} },
-		"Discipline":     func(c *Cell) { c.Queue = &queue.Queue{} },
-		"Cell.Sysctls":   func(c *Cell) { c.Sysctls["vm.swappiness"] = "1" },
+		"Cell.Bottlenecks: 17":     func(c *Cell) { c.Bottlenecks = 17 },
+		"Cell.Flows[1].At: 2":      func(c *Cell) { c.Flows[1].At = 2 },
+		"Cell.Flows[0].Back: true": func(c *Cell) { c.Bottlenecks, c.Flows[0].Back = 2, true },
+		"Cell.LossBurst":           func(c *Cell) { c.LossBurst = 0.5 },
+		"Cell.Jitter":              func(c *Cell) { c.Jitter = c.RTT + 1 },
+		"CoDel.Limit":              func(c *Cell) { c.Queue = &queue.Queue{Discipline: queue.CoDel{Limit: -1}} },
+		"Discipline":               func(c *Cell) { c.Queue = &queue.Queue{} },
+		"Cell.Sysctls":             func(c *Cell) { c.Sysctls["vm.swappiness"] = "1" },
 	} {
 		c := good()
 		c.Sysctls = map[string]string{}

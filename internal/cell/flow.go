@@ -15,6 +15,7 @@ type Flow struct {
 	After      time.Duration `json:"after_ns,omitempty"` // it begins so long after the measurement
 	RTT        time.Duration `json:"rtt_ns,omitempty"`   // more than the path's
 	Back       bool          `json:"back,omitempty"`     // from the server to the client: against the other flows
+	At         int           `json:"at,omitempty"`       // it passes only this one of several bottlenecks, from 1 on; 0 is all
 	Traffic    Traffic       `json:"traffic,omitempty"`
 	Size       int64         `json:"size_bytes,omitempty"` // of a burst, or of a request and its answer
 	Every      time.Duration `json:"every_ns,omitempty"`   // the pause after a burst, or the time from one request to the next
@@ -78,6 +79,9 @@ func (f Flow) name() string {
 	if f.Back {
 		name += " back"
 	}
+	if f.At > 0 {
+		name += fmt.Sprintf(" at %d", f.At)
+	}
 	return name
 }
 
@@ -95,6 +99,9 @@ func (f Flow) String() string {
 	}
 	if f.Back {
 		text += " on the way back"
+	}
+	if f.At > 0 {
+		text += fmt.Sprintf(" at bottleneck %d", f.At)
 	}
 	if f.RTT > 0 {
 		text += fmt.Sprintf(" with %v more", f.RTT)

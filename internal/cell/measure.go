@@ -100,17 +100,22 @@ type run struct {
 	Cell
 	lab    *harness.Lab
 	net    *harness.Network
+	at     []*harness.End  // the bottlenecks
 	asking []*harness.Peer // programs that send requests
 }
 
 // measure makes the path and the flows, and notes what came of them.
 func (c Cell) measure(lab *harness.Lab) {
-	r := &run{Cell: c, lab: lab, net: c.path(lab)}
-	queue := r.net.ToServer.SampleQueue(queuePeriod)
+	r := &run{Cell: c, lab: lab}
+	r.net, r.at = c.path(lab)
+	var queues []*harness.QueueSamples
+	for _, end := range r.at {
+		queues = append(queues, end.SampleQueue(queuePeriod))
+	}
 	for i, f := range c.Flows {
 		sender(r.net, i, f).Sample(c.samplePeriod(), ours())
 	}
-	before := r.net.ToServer.Queue()
+	before := r.stats()
 	began := time.Now()
 	type step struct {
 		at time.Duration
@@ -129,10 +134,21 @@ func (c Cell) measure(lab *harness.Lab) {
 	}
 	took := time.Since(began)
 	end := r.sockets()
-	after := r.net.ToServer.Queue()
+	after := r.stats()
 	r.noteFlows(took, middle, end)
-	r.noteQueue(took, before, after, queue.Stop().List())
+	for i := range r.at {
+		r.noteQueue(i, took, before[i], after[i], queues[i].Stop().List())
+	}
 	r.noteRequests()
+}
+
+// stats are the bottlenecks' counters.
+func (r *run) stats() []netdev.Stats {
+	var all []netdev.Stats
+	for _, end := range r.at {
+		all = append(all, end.Queue())
+	}
+	return all
 }
 
 // ours are the flows' connections.
@@ -247,25 +263,31 @@ func (r *run) noteFlows(took time.Duration, middle, end []kernel.Socket) {
 	}
 }
 
-// noteQueue says what the bottleneck did, by its own counters.
-func (r *run) noteQueue(took time.Duration, before, after netdev.Stats, samples []kernel.QdiscSample) {
+// noteQueue says what a bottleneck did, by its own counters. The first one's metrics have no name before them.
+func (r *run) noteQueue(i int, took time.Duration, before, after netdev.Stats, samples []kernel.QdiscSample) {
+	note := func(name string, value any) {
+		if i > 0 {
+			name = fmt.Sprintf("bottleneck %d: %s", i+1, name)
+		}
+		r.lab.Note(name, value)
+	}
 	rate := float64(r.Rate)
-	r.lab.Note(Utilisation, bounds.Percent(float64(after.Bytes-before.Bytes)*8/took.Seconds()/rate))
+	note(Utilisation, bounds.Percent(float64(after.Bytes-before.Bytes)*8/took.Seconds()/rate))
 	var waits []float64
 	for _, s := range samples {
 		waits = append(waits, float64(s.Backlog)*8/rate)
 	}
-	r.lab.Note(QueueMedian, quantile(waits, 0.5))
-	r.lab.Note(Queue95, quantile(waits, 0.95))
-	r.lab.Note(Queue99, quantile(waits, 0.99))
+	note(QueueMedian, quantile(waits, 0.5))
+	note(Queue95, quantile(waits, 0.95))
+	note(Queue99, quantile(waits, 0.99))
 	drops, left := after.Drops-before.Drops, after.Packets-before.Packets
-	r.lab.Note(Dropped, share(drops, drops+left))
+	note(Dropped, share(drops, drops+left))
 	if r.Queue != nil {
-		stats := r.net.ToServer.QueueStats()
-		r.lab.Note(Marked, share(stats[len(stats)-1].Marks(), left))
+		stats := r.at[i].QueueStats()
+		note(Marked, share(stats[len(stats)-1].Marks(), left))
 	}
 	if at, full := fillTime(samples, r.Rate, max(leastWindow, r.RTT)); full {
-		r.lab.Note(FillTime, at)
+		note(FillTime, at)
 	}
 }
 

@@ -1,25 +1,42 @@
 package cell
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/tcplab/tcplab/harness"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/impair/queue"
+	"github.com/tcplab/tcplab/netns"
 )
 
-// path is a pair of hosts for each kind of flow, and a bottleneck between two routers. The delay is on the way back, so that the bottleneck's
-// limit is its buffer and nothing else. Where flows go back, too, there is such a bottleneck on that way, and the delay is behind it.
-func (c Cell) path(lab *harness.Lab) *harness.Network {
+// path is a pair of hosts for each kind of flow, and a bottleneck between two routers, or a row of them. The delay is on the way back, so that a
+// bottleneck's limit is its buffer and nothing else. It returns the ends that are bottlenecks, in the data's order.
+func (c Cell) path(lab *harness.Lab) (*harness.Network, []*harness.End) {
+	var net *harness.Network
+	var bottlenecks []*harness.End
+	if c.bottlenecks() > 1 {
+		net, bottlenecks = c.row(lab)
+	} else {
+		net = c.dumbbell(lab)
+		bottlenecks = []*harness.End{net.ToServer}
+	}
+	for i, f := range c.Flows {
+		if c.Pacing {
+			sender(net, i, f).Ends()[0].SetQueue(queue.Queue{Discipline: queue.FQ{}})
+		}
+	}
+	return net, bottlenecks
+}
+
+// dumbbell has one bottleneck. Where flows go back, too, there is such a one on that way, and the delay is behind it.
+func (c Cell) dumbbell(lab *harness.Lab) *harness.Network {
 	net := lab.Dumbbell(len(c.Flows), settingsOf(c.Sysctls))
 	back := slices.ContainsFunc(c.Flows, func(f Flow) bool { return f.Back })
 	c.bottleneck(net.ToServer, c.Loss)
-	if c.Loss > 0 && c.Queue != nil {
-		// Netem has no place beside a queue: what is lost has passed the bottleneck.
-		for _, server := range net.Servers {
-			toward(net, server).Impair(impair.Netem{Loss: c.loss(), Limit: roomBack})
-		}
+	if c.Queue != nil {
+		c.lose(net) // netem has no place beside a queue
 	}
 	if back {
 		c.bottleneck(net.ToClient, 0)
@@ -33,11 +50,56 @@ func (c Cell) path(lab *harness.Lab) *harness.Network {
 		case !back && f.RTT > 0:
 			net.Servers[i].Ends()[0].Impair(impair.Netem{Delay: f.RTT, Limit: roomBack})
 		}
-		if c.Pacing {
-			sender(net, i, f).Ends()[0].SetQueue(queue.Queue{Discipline: queue.FQ{}})
-		}
 	}
 	return net
+}
+
+// row is a row of routers whose links are the bottlenecks. Each flow has its delay at its server, so that it is the same however many it passes.
+func (c Cell) row(lab *harness.Lab) (*harness.Network, []*harness.End) {
+	var graph netns.Graph
+	settings := settingsOf(c.Sysctls).Sysctls
+	routers := []string{graph.Router("router0", settings...)}
+	var names []string
+	for i := 1; i <= c.bottlenecks(); i++ {
+		routers = append(routers, graph.Router(fmt.Sprintf("router%d", i), settings...))
+		names = append(names, graph.Link(routers[i-1], routers[i], netns.LinkConfig{Name: fmt.Sprintf("bottleneck%d", i)}))
+	}
+	var clients, servers []string
+	for i, f := range c.Flows {
+		clients = append(clients, graph.Host(fmt.Sprintf("client%d", i+1), settings...))
+		servers = append(servers, graph.Host(fmt.Sprintf("server%d", i+1), settings...))
+		first, last := 0, len(names)
+		if f.At > 0 {
+			first, last = f.At-1, f.At
+		}
+		graph.Link(clients[i], routers[first])
+		graph.Link(routers[last], servers[i])
+	}
+	net := lab.Build(&graph)
+	for i := range c.Flows {
+		net.Clients, net.Servers = append(net.Clients, net.Host(clients[i])), append(net.Servers, net.Host(servers[i]))
+		if rtt := c.RTT + c.Flows[i].RTT; rtt > 0 {
+			net.Servers[i].Ends()[0].Impair(c.delay(rtt))
+		}
+	}
+	c.lose(net)
+	var bottlenecks []*harness.End
+	for _, name := range names {
+		end := net.Link(name).A
+		c.bottleneck(end, 0)
+		bottlenecks = append(bottlenecks, end)
+	}
+	return net, bottlenecks
+}
+
+// lose has packets lost on the links to the servers: what is lost has passed the bottlenecks.
+func (c Cell) lose(net *harness.Network) {
+	if c.Loss == 0 {
+		return
+	}
+	for _, server := range net.Servers {
+		toward(net, server).Impair(impair.Netem{Loss: c.loss(), Limit: roomBack})
+	}
 }
 
 // bottleneck makes a link's end one.

@@ -29,7 +29,9 @@ type Grid struct {
 	Queues     []queue.Discipline
 	Buffers    []Buffer
 	Pacing     []bool
-	Sysctls    []map[string]string
+	// Bottlenecks are how many are in a row.
+	Bottlenecks []int
+	Sysctls     []map[string]string
 
 	Duration time.Duration
 }
@@ -43,10 +45,10 @@ type Buffer struct {
 // mostCells bounds a slip of the pen.
 const mostCells = 10_000
 
-// Cells are all combinations, the last dimension changing first: flows, rate, RTT, jitter, sysctls, pacing, queue, buffer, loss, its bursts.
+// Cells are all combinations, the last dimension changing first: flows, rate, bottlenecks, RTT, jitter, sysctls, pacing, queue, buffer, loss, its bursts.
 func (g Grid) Cells() ([]cell.Cell, error) {
 	n := len(g.Flows) * len(g.Rates) * len(g.RTTs)
-	for _, optional := range []int{len(g.Jitters), len(g.Sysctls), len(g.Pacing), len(g.Queues), len(g.Buffers), len(g.Losses), len(g.LossBursts)} {
+	for _, optional := range []int{len(g.Jitters), len(g.Sysctls), len(g.Pacing), len(g.Queues), len(g.Buffers), len(g.Losses), len(g.LossBursts), len(g.Bottlenecks)} {
 		if n <= mostCells { // a product of more could be too large to be one
 			n *= max(1, optional)
 		}
@@ -57,6 +59,7 @@ func (g Grid) Cells() ([]cell.Cell, error) {
 	all := []choice{{Cell: cell.Cell{Duration: g.Duration}}}
 	all = each(all, g.Flows, func(c *choice, v []cell.Flow) { c.Flows = v })
 	all = each(all, g.Rates, func(c *choice, v int64) { c.Rate = v })
+	all = each(all, g.Bottlenecks, func(c *choice, v int) { c.Bottlenecks = v })
 	all = each(all, g.RTTs, func(c *choice, v time.Duration) { c.RTT = v })
 	all = each(all, g.Jitters, func(c *choice, v time.Duration) { c.Jitter = v })
 	all = each(all, g.Sysctls, func(c *choice, v map[string]string) { c.Sysctls = v })
@@ -351,6 +354,10 @@ func parseFlow(text string) (f cell.Flow, err error) {
 			f.RTT, err = time.ParseDuration(value)
 		case name == "back" && !has:
 			f.Back = true
+		case name == "at" && has:
+			if f.At, err = strconv.Atoi(value); err == nil && f.At < 1 {
+				err = fmt.Errorf("at=%s: bottlenecks are counted from 1", value)
+			}
 		case name == string(cell.InRequests) || name == string(cell.InBursts):
 			f.Traffic, f.Every = cell.Traffic(name), defaultEvery
 			if has {
@@ -365,7 +372,7 @@ func parseFlow(text string) (f cell.Flow, err error) {
 				f.Size = int64(sizes[0].Bytes)
 			}
 		default:
-			err = fmt.Errorf("%q is not known: after=TIME, rtt=TIME, back, requests=TIME, bursts=TIME, size=BYTES are", word)
+			err = fmt.Errorf("%q is not known: after=TIME, rtt=TIME, back, at=NUMBER, requests=TIME, bursts=TIME, size=BYTES are", word)
 		}
 		if err != nil {
 			return f, err

@@ -249,6 +249,7 @@ func (r Result) dimensions() []dimension {
 		{"kernel", func(p Point) string { return p.Kernel }},
 		{"rate", func(p Point) string { return profiles.Rate(p.Rate) }},
 		{"RTT", func(p Point) string { return p.RTT.String() }},
+		{"bottlenecks", func(p Point) string { return fmt.Sprint(max(1, p.Bottlenecks)) }},
 		{"jitter", func(p Point) string { return p.Jitter.String() }},
 		{"sysctls", func(p Point) string { return sysctlsText(p.Sysctls) }},
 		{"pacing", func(p Point) string {
@@ -280,6 +281,9 @@ func FlowsText(flows []cell.Flow) string {
 		}
 		if f.Back {
 			text += ":back"
+		}
+		if f.At > 0 {
+			text += fmt.Sprintf(":at=%d", f.At)
 		}
 		if f.RTT > 0 {
 			text += ":rtt=" + f.RTT.String()

@@ -155,7 +155,8 @@ func TestKindsOfCellsInGuests(t *testing.T) {
 	paced := of(Text{Flows: Words{"bbr"}, Pacing: Words{"on"}, Jitter: Words{"1ms"}})
 	lossy := of(Text{Flows: Words{"cubic:after=1s+reno:bursts=500ms"}, Queue: Words{"cake"}, Loss: Words{"2%"}, LossBurst: Words{"2"}})
 	others := of(Text{Flows: Words{"vegas+westwood"}, Buffer: Words{"150kb"}})
-	all := slices.Concat(asked, both, paced, lossy, others)
+	row := of(Text{Flows: Words{"reno+reno:at=1+reno:at=2"}, InARow: Words{"2"}, Queue: Words{"codel"}})
+	all := slices.Concat(asked, both, paced, lossy, others, row)
 	result, err := Run(t.Context(), runner.SessionOptions{Clock: runner.Virtual, Log: t.Output()}, runner.RunOptions{Root: t.TempDir(), Share: 8}, all, Shard{}, []uint64{1})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.Failed).To(BeEmpty())
@@ -183,5 +184,12 @@ func TestKindsOfCellsInGuests(t *testing.T) {
 	}
 	// The loss is behind the queue, which has dropped none of that.
 	g.Expect(figure(lossy[0], cell.Retransmitted)).To(BeNumerically(">", figure(lossy[0], cell.Dropped)))
+	// A flow that passes both bottlenecks is in the way of each of the others, and fills neither.
+	for _, other := range []string{"reno at 1: goodput", "reno at 2: goodput"} {
+		g.Expect(figure(row[0], "reno: goodput")).To(And(BeNumerically(">", 0), BeNumerically("<", figure(row[0], other))))
+	}
+	for _, name := range []string{cell.Utilisation, "bottleneck 2: " + cell.Utilisation} {
+		g.Expect(figure(row[0], name)).To(BeNumerically(">", 75), name)
+	}
 	g.Expect(figure(lossy[0], cell.CPU)).To(BeNumerically(">", 0))
 }

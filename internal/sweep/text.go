@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ type Text struct {
 	Flows     Words        `yaml:"cc"`
 	Rate      Words        `yaml:"rate"`
 	RTT       Words        `yaml:"rtt"`
+	InARow    Words        `yaml:"bottlenecks"`
 	Jitter    Words        `yaml:"jitter"`
 	Loss      Words        `yaml:"loss"`
 	LossBurst Words        `yaml:"loss-burst"`
@@ -114,6 +116,18 @@ func (t Text) Grid(prefix string) (g Grid, err error) {
 	}
 	if g.RTTs, err = ParseTimes(t.RTT.joined()); err != nil {
 		return fail("rtt", err)
+	}
+	if len(t.InARow) > 0 {
+		numbers, err := ParseNumbers(t.InARow.joined())
+		if err != nil {
+			return fail("bottlenecks", err)
+		}
+		for _, n := range numbers {
+			if n != math.Trunc(n) || n < 1 {
+				return fail("bottlenecks", fmt.Errorf("%g: there are 1 and more, in whole numbers", n))
+			}
+			g.Bottlenecks = append(g.Bottlenecks, int(n))
+		}
 	}
 	if len(t.Jitter) > 0 {
 		if g.Jitters, err = ParseTimes(t.Jitter.joined()); err != nil {
