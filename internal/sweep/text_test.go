@@ -76,7 +76,7 @@ func TestReadTextRefuses(t *testing.T) {
 		"cc: cubic\nrate: 1mbit\nrtt: 1ms\nloss-burst: x\n":               "loss-burst: ",
 		"cc: cubic\nrate: 1mbit\nrtt: 1ms\nbottlenecks: 1.5\n":            "bottlenecks: 1.5: ",
 		"cc: cubic\nrate: 1mbit\nrtt: 1ms\nbottlenecks: 0\n":              "bottlenecks: 0: ",
-		"cc: \"cubic:at=0\"\nrate: 1mbit\nrtt: 1ms\n":                    "cc: ",
+		"cc: \"cubic:at=0\"\nrate: 1mbit\nrtt: 1ms\n":                     "cc: ",
 		"cc: cubic\nrate: 1mbit\nrtt: 1ms\nduration: x\n":                 "duration: ",
 		"cc: cubic\nrate: 1mbit\nrtt: 1ms\nsysctls: [{tcp_sack: \"\"}]\n": "sysctls tcp_sack: ",
 	} {
