@@ -11,11 +11,29 @@ import (
 	"github.com/tcplab/tcplab/internal/picture"
 )
 
-// decodedPackets has the fields of packets. Packets of one shape have the same headers and fields: of each is written in what it differs
-// from the one before of its shape.
-type decodedPackets struct {
-	Shapes  [][]headerShape `json:"shapes"`
-	Packets []decodedPacket `json:"packets"`
+// shapes are the headers and fields that packets of a scenario have. Packets of one shape have the same, with other values.
+type shapes struct {
+	list  [][]headerShape
+	known map[string]int
+	done  bool // there will be no more
+}
+
+// number is the index of a shape in the list. It is not ok if the shape is not in it any more.
+func (s *shapes) number(shape []headerShape) (number int, ok bool) {
+	name := nameOf(shape)
+	number, known := s.known[name]
+	if !known {
+		if s.done {
+			return 0, false
+		}
+		if s.known == nil {
+			s.known = map[string]int{}
+		}
+		number = len(s.list)
+		s.known[name] = number
+		s.list = append(s.list, shape)
+	}
+	return number, true
 }
 
 type headerShape struct {
@@ -31,6 +49,7 @@ type fieldShape struct {
 	Bits int    `json:"bits"`
 }
 
+// A decodedPacket has the fields of a packet: those in which it differs from the one before of its shape.
 type decodedPacket struct {
 	Packet int `json:"p"` // index
 	Shape  int `json:"s"`
@@ -55,7 +74,7 @@ func choose(p *picture.Picture, most int) []int {
 }
 
 // decode decodes so many packets.
-func decode(p *picture.Picture, files []string, most int) decodedPackets {
+func decode(p *picture.Picture, files []string, most int, known *shapes) []decodedPacket {
 	type key struct{ capture, frame int }
 	wanted := map[key]int{}
 	last := make([]int, len(files)) // frames of each file
@@ -66,7 +85,7 @@ func decode(p *picture.Picture, files []string, most int) decodedPackets {
 			last[capture] = max(last[capture], frame)
 		}
 	}
-	s := shaper{decodedPackets: &decodedPackets{Shapes: [][]headerShape{}, Packets: []decodedPacket{}}, known: map[string]int{}, before: map[int][]string{}}
+	s := decoder{shapes: known, before: map[int][]string{}}
 	for capture, file := range files {
 		if last[capture] == 0 {
 			continue
@@ -85,16 +104,16 @@ func decode(p *picture.Picture, files []string, most int) decodedPackets {
 		}
 		_ = reader.Close() // read only: there is nothing that an error could tell
 	}
-	return *s.decodedPackets
+	return s.packets
 }
 
-type shaper struct {
-	*decodedPackets
-	known  map[string]int
-	before map[int][]string
+type decoder struct {
+	*shapes
+	packets []decodedPacket
+	before  map[int][]string // the newest values of each shape
 }
 
-func (s *shaper) add(packet int, headers []header.Header) {
+func (s *decoder) add(packet int, headers []header.Header) {
 	var shape []headerShape
 	var values []string
 	for _, h := range headers {
@@ -106,12 +125,9 @@ func (s *shaper) add(packet int, headers []header.Header) {
 		}
 		shape = append(shape, one)
 	}
-	name := nameOf(shape)
-	number, known := s.known[name]
-	if !known {
-		number = len(s.Shapes)
-		s.known[name] = number
-		s.Shapes = append(s.Shapes, shape)
+	number, ok := s.number(shape)
+	if !ok {
+		return // the page names the command that shows the fields
 	}
 	before := s.before[number]
 	differences := make([]*string, len(values))
@@ -123,7 +139,7 @@ func (s *shaper) add(packet int, headers []header.Header) {
 		}
 	}
 	s.before[number] = values
-	s.Packets = append(s.Packets, decodedPacket{packet, number, differences[:end]})
+	s.packets = append(s.packets, decodedPacket{packet, number, differences[:end]})
 }
 
 // nameOf is the same for the same shapes.

@@ -14,10 +14,8 @@ import (
 	"maps"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tcplab/tcplab/harness/analysis"
@@ -43,68 +41,6 @@ type Options struct {
 	Size int
 	// Module is a folder of the Go module whose sources are shown beside what they saw; "." if it is empty.
 	Module string
-}
-
-// The most that is drawn of one scenario, however few there are.
-var most = detail{packets: 100_000, decoded: 4_000}
-
-// A part is a scenario, or a capture, that is to be packed.
-type part struct {
-	content map[string]any // but for what is drawn
-	load    func() *picture.Picture
-	files   []string // of its captures
-
-	picture *picture.Picture // once it was loaded, with as many packets as there may be at first
-	packets int              // it has in truth
-	decoded int              // packets whose fields are in it
-	detail  detail
-	encoded string
-}
-
-// encode packs a part.
-func (p *part) encode() error {
-	if p.picture == nil {
-		whole := p.load()
-		p.load = nil // it may hold all packets
-		p.packets = len(whole.Packets)
-		p.picture = whole.Reduce(p.detail.packets)
-		p.decoded = min(p.detail.decoded, len(p.picture.Packets))
-	}
-	encoded, err := p.encodeAt(p.detail)
-	p.encoded = encoded
-	return err
-}
-
-func (p *part) encodeAt(d detail) (string, error) {
-	b, content := drawing(p.picture, p.files, d)
-	content["packets_total"] = p.packets
-	for name, value := range p.content {
-		content[name] = value
-	}
-	return b.encode(content)
-}
-
-// shrink lets the part have no more than so many bytes, as far as its packets are what makes it large.
-func (p *part) shrink(size int) error {
-	least, err := p.encodeAt(detail{})
-	if err != nil {
-		return err
-	}
-	for range 4 {
-		if len(p.encoded) <= size || p.detail == (detail{}) {
-			return nil
-		}
-		// A twentieth less than what is in proportion, for it not to take many rounds.
-		factor := 0.95 * float64(max(0, size-len(least))) / float64(max(1, len(p.encoded)-len(least)))
-		p.detail = detail{int(float64(min(p.detail.packets, len(p.picture.Packets))) * factor), int(float64(min(p.detail.decoded, p.decoded)) * factor)}
-		if err := p.encode(); err != nil {
-			return err
-		}
-	}
-	if len(p.encoded) > size {
-		p.detail, p.encoded = detail{}, least
-	}
-	return nil
 }
 
 // An entry is a line of the overview.
@@ -144,6 +80,7 @@ func write(w io.Writer, title string, report results.Report, again func(*results
 	defer m.Close()
 	var entries []entry
 	var origins []results.Origin
+	var sources sources
 	var parts []*part
 	for i, r := range report.Records {
 		origin := slices.Index(origins, r.Origin())
@@ -153,19 +90,20 @@ func write(w io.Writer, title string, report results.Report, again func(*results
 		e := entryOf(r, origin, i)
 		e.Command = again(r)
 		entries = append(entries, e)
-		record, err := shown(r)
+		known, err := shown(r)
 		if err != nil {
 			return err
 		}
+		if err := errors.Join(known.put("source", sources.add(m.source(r))), known.put("folder", r.Dir())); err != nil {
+			return err
+		}
 		parts = append(parts, &part{
-			content: map[string]any{"record": json.RawMessage(exact(record)), "source": m.source(r), "folder": r.Dir()},
-			load:    func() *picture.Picture { return picture.OfScenario(r) },
-			files:   capturePaths(r),
+			name: r.Suite + "\x00" + r.Scenario, known: known, load: func() *picture.Picture { return picture.OfScenario(r) }, files: capturePaths(r),
 		})
 	}
 	overview := map[string]any{"kind": "run", "entries": present(entries), "origins": summaries(origins), "missing": report.Missing}
 	maps.Copy(overview, more)
-	return writePage(w, title, overview, parts, cmp.Or(o.Size, DefaultSize))
+	return writePage(w, title, overview, sources, parts, cmp.Or(o.Size, DefaultSize))
 }
 
 // WriteCapture writes the page of captures that somebody else made. One that cannot be read is an error.
@@ -178,10 +116,14 @@ func WriteCapture(w io.Writer, files []string, o Options) error {
 			return err
 		}
 		entries = append(entries, entry{Scenario: filepath.Base(file), Verdict: "", Block: i, Duration: p.End, Command: "tcplab analyze " + quote(file)})
-		parts = append(parts, &part{content: map[string]any{"folder": filepath.Dir(file)}, load: func() *picture.Picture { return p }, files: []string{file}})
+		known := members{}
+		if err := known.put("folder", filepath.Dir(file)); err != nil {
+			return err
+		}
+		parts = append(parts, &part{known: known, load: func() *picture.Picture { return p }, files: []string{file}})
 	}
 	return writePage(w, "tcplab: "+text.Printable(strings.Join(files, ", ")), map[string]any{"kind": "captures", "entries": entries, "origins": []originSummary{}},
-		parts, cmp.Or(o.Size, DefaultSize))
+		nil, parts, cmp.Or(o.Size, DefaultSize))
 }
 
 // A file is what the page says of an artefact.
@@ -190,9 +132,9 @@ type file struct {
 	Size int64  `json:"size"`
 }
 
-// shown is a record without what the page has elsewhere or does not show, so that there is room for packets: what is the same of all of
+// shown are the members of a record, as record.NAME, without what the page has elsewhere or does not show, so that there is room for packets: what is the same of all of
 // a run, who shared the guest, and hashes, which nothing makes smaller. record.json has all of it.
-func shown(r *results.Record) ([]byte, error) {
+func shown(r *results.Record) (members, error) {
 	encoded, err := r.Encode()
 	if err != nil {
 		return nil, err
@@ -213,8 +155,15 @@ func shown(r *results.Record) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return json.Marshal(record)
+	known := members{}
+	for name, value := range record {
+		known[recordMember+name] = exact(value)
+	}
+	return known, nil
 }
+
+// recordMember is what the names of a record's members begin with: codec.js knows it, too.
+const recordMember = "record."
 
 func filesOf(artefacts []results.Artefact) []file {
 	all := []file{}
@@ -335,63 +284,7 @@ func quote(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// pack encodes all parts, for their sizes to have no more than so many bytes together: those that are larger than their share are
-// packed again with fewer packets.
-func pack(parts []*part, size int) error {
-	// Of many scenarios few need much more than their share: what certainly does not fit is not packed to be thrown away.
-	const bytesEach, decodedEach, times = 12, 40, 4
-	share := size / max(1, len(parts))
-	for _, p := range parts {
-		p.detail = detail{min(most.packets, times*share/bytesEach), min(most.decoded, times*share/decodedEach)}
-	}
-	if err := each(parts, (*part).encode); err != nil {
-		return err
-	}
-	// What has no packets left takes its room from the others, which have to become smaller still.
-	for {
-		room, total := size, 0
-		var sizes []int
-		var able []*part
-		for _, p := range parts {
-			total += len(p.encoded)
-			if p.detail == (detail{}) {
-				room -= len(p.encoded)
-				continue
-			}
-			able, sizes = append(able, p), append(sizes, len(p.encoded))
-		}
-		if total <= size || len(able) == 0 {
-			return nil
-		}
-		share := picture.Share(sizes, max(0, room))
-		large := slices.DeleteFunc(able, func(p *part) bool { return len(p.encoded) <= share })
-		if err := each(large, func(p *part) error { return p.shrink(share) }); err != nil {
-			return err
-		}
-	}
-}
-
-// each does something with all parts, on all processors.
-func each(parts []*part, do func(*part) error) error {
-	errs := make([]error, len(parts))
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		workers.Go(func() {
-			for i := range next {
-				errs[i] = do(parts[i])
-			}
-		})
-	}
-	for i := range parts {
-		next <- i
-	}
-	close(next)
-	workers.Wait()
-	return errors.Join(errs...)
-}
-
-// names are Wireshark's names of marks, by their bits, and those of causes and timers.
+// names are Wireshark's names of marks, by their bits, and those of causes, timers and the columns of packets.
 func names() map[string]any {
 	var marks, causes []string
 	for bit := range 16 {
@@ -404,37 +297,69 @@ func names() map[string]any {
 	for timer := picture.TimerNone; timer <= picture.TimerKeepAlive; timer++ {
 		timers = append(timers, timer.String())
 	}
-	return map[string]any{"marks": marks, "causes": causes, "timers": timers}
+	return map[string]any{"marks": marks, "causes": causes, "timers": timers, "columns": packetColumns}
 }
 
 // writePage writes the page.
-func writePage(w io.Writer, title string, overview map[string]any, parts []*part, size int) error {
-	overview["names"] = names()
-	var b block
-	first, err := b.encode(overview)
+func writePage(w io.Writer, title string, overview map[string]any, sources sources, parts []*part, size int) error {
+	// Of many scenarios few need much more than their share: what certainly does not fit is not packed to be thrown away.
+	const bytesEach, decodedEach, times = 12, 40, 4
+	share := size / max(1, len(parts))
+	for _, p := range parts {
+		p.most = detail{min(most.packets, times*share/bytesEach), min(most.decoded, times*share/decodedEach)}
+	}
+	if err := each(parts, (*part).prepare); err != nil {
+		return err
+	}
+	bundles, places, err := bundle(parts)
+	if err != nil {
+		return err
+	}
+	overview["names"], overview["places"] = names(), present(places)
+	first, err := compressJSON(overview)
+	if err != nil {
+		return err
+	}
+	specs, err := compressJSON(present(sources))
 	if err != nil {
 		return err
 	}
 	style := read("uPlot.min.css") + read("report.css")
 	script := program()
 	licence := strings.ReplaceAll(read("uPlot.LICENSE"), "--", "- -")
-	const around, aroundEach = 2048, 72 // what page.html has around all that
-	rest := size - len(first) - len(style) - len(script) - len(licence) - len(title) - around - aroundEach*len(parts)
+	blocks := dataBlock("overview", first) + dataBlock("sources", specs)
+	for i, b := range bundles {
+		blocks += dataBlock(fmt.Sprint("bundle", i), b)
+	}
+	const around = 2048 // what page.html has around all that
+	rest := size - len(blocks) - len(style) - len(script) - len(licence) - len(title) - around
+	for _, p := range parts {
+		if p.encoded != "" {
+			rest -= len(dataBlock("drawing00000", ""))
+		}
+	}
 	if err := pack(parts, max(0, rest)); err != nil {
 		return err
 	}
-	policy := fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; base-uri 'none'; form-action 'none'; img-src data:", hash(script), hash(style))
-	var blocks strings.Builder
+	var drawings strings.Builder
 	for i, p := range parts {
-		fmt.Fprintf(&blocks, "<script type=\"application/x-tcplab-block\" id=\"block%d\">%s</script>\n", i, p.encoded)
+		if p.encoded != "" {
+			drawings.WriteString(dataBlock(fmt.Sprint("drawing", i), p.encoded))
+		}
 	}
+	policy := fmt.Sprintf("default-src 'none'; script-src '%s'; style-src '%s'; base-uri 'none'; form-action 'none'; img-src data:", hash(script), hash(style))
 	// Text of others is in blocks of base64, which have nothing that HTML could take for anything else, and in the title. So package
 	// html/template is not needed: it makes tcplab, which each guest unpacks, a quarter larger, since with it no method is left out.
 	_, err = strings.NewReplacer(
 		"{{title}}", html.EscapeString(title), "{{policy}}", html.EscapeString(policy), "{{style}}", style, "{{script}}", script,
-		"{{licence}}", licence, "{{overview}}", first, "{{blocks}}", blocks.String(),
+		"{{licence}}", licence, "{{blocks}}", blocks+drawings.String(),
 	).WriteString(w, read("page.html"))
 	return err
+}
+
+// dataBlock is a block as the page has it.
+func dataBlock(id, encoded string) string {
+	return `<script type="application/x-tcplab-block" id="` + id + `">` + encoded + "</script>\n"
 }
 
 // program is all scripts as one, whose names nobody else sees.

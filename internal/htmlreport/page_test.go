@@ -37,14 +37,23 @@ func pageOf(t testing.TB, report results.Report, o Options) string {
 	return page.String()
 }
 
-// unpackBlock reads a block as codec.js does, by code of its own.
-func unpackBlock(t testing.TB, page, id string) (content map[string]json.RawMessage, columns map[string][]int64) {
-	t.Helper()
+// block64 is a block in base64; "" if it is not there.
+func block64(page, id string) string {
 	found := regexp.MustCompile(`<script type="application/x-tcplab-block" id="` + id + `">([A-Za-z0-9+/=]*)</script>`).FindStringSubmatch(page)
 	if found == nil {
-		t.Fatalf("the page has no block %s", id)
+		return ""
 	}
-	packed, err := base64.StdEncoding.DecodeString(found[1])
+	return found[1]
+}
+
+// unpackBlock reads a block as codec.js does, by code of its own. One that is not there is nil.
+func unpackBlock(t testing.TB, page, id string) []byte {
+	t.Helper()
+	encoded := block64(page, id)
+	if encoded == "" {
+		return nil
+	}
+	packed, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,40 +65,89 @@ func unpackBlock(t testing.TB, page, id string) (content map[string]json.RawMess
 	if err != nil {
 		t.Fatal(err)
 	}
+	return all
+}
+
+func unpackJSON[T any](t testing.TB, page, id string) T {
+	t.Helper()
+	var value T
+	if err := json.Unmarshal(unpackBlock(t, page, id), &value); err != nil {
+		t.Fatalf("block %s: %v", id, err)
+	}
+	return value
+}
+
+// An unpacked is what a page has of a scenario.
+type unpacked struct {
+	content map[string]json.RawMessage // members of the record are record.NAME
+	columns map[string][]int64
+	decoded []decodedPacket
+}
+
+func unpackScenario(t testing.TB, page string, n int) unpacked {
+	t.Helper()
+	overview := unpackJSON[struct {
+		Places [][2]int
+		Names  struct{ Columns []string }
+	}](t, page, "overview")
+	u := unpacked{content: map[string]json.RawMessage{}, columns: map[string][]int64{}}
+	where := overview.Places[n]
+	for name, list := range unpackJSON[map[string][]json.RawMessage](t, page, fmt.Sprint("bundle", where[0])) {
+		if value := list[where[1]]; string(value) != "null" {
+			u.content[name] = value
+		}
+	}
+	all := unpackBlock(t, page, fmt.Sprint("drawing", n))
+	if all == nil {
+		return u
+	}
 	length := binary.LittleEndian.Uint32(all)
-	if err := json.Unmarshal(all[4:4+length], &content); err != nil {
+	var head struct {
+		Counts  []int
+		Decoded []decodedPacket
+	}
+	if err := json.Unmarshal(all[4:4+length], &head); err != nil {
 		t.Fatal(err)
 	}
-	var list []column
-	if err := json.Unmarshal(content["columns"], &list); err != nil {
+	u.decoded = head.Decoded
+	var series []seriesSummary
+	if err := json.Unmarshal(u.content["series"], &series); err != nil {
 		t.Fatal(err)
+	}
+	names := overview.Names.Columns
+	for _, s := range series {
+		names = append(names, s.Column+".times", s.Column+".values")
+	}
+	if len(names) != len(head.Counts) {
+		t.Fatalf("%d columns have %d names", len(head.Counts), len(names))
 	}
 	rest := all[4+length:]
-	columns = map[string][]int64{}
-	for _, c := range list {
-		values, last := make([]int64, c.Count), int64(0)
-		for i := range values {
+	for i, name := range names {
+		values, last := make([]int64, head.Counts[i]), int64(0)
+		for k := range values {
 			difference, n := binary.Varint(rest)
 			if n <= 0 {
-				t.Fatalf("column %s ends early", c.Name)
+				t.Fatalf("column %s ends early", name)
 			}
 			rest = rest[n:]
 			last += difference
-			values[i] = last
+			values[k] = last
 		}
-		columns[c.Name] = values
+		u.columns[name] = values
 	}
 	if len(rest) > 0 {
 		t.Errorf("%d bytes are left behind the columns", len(rest))
 	}
-	return content, columns
+	return u
 }
 
 // The numbers behind the plots are those of the capture, frame by frame.
 func TestNumbersAreTheCaptures(t *testing.T) {
-	page := pageOf(t, testReport(t), Options{})
+	report := testReport(t)
+	page := pageOf(t, report, Options{})
 	for block, name := range scenarios {
-		content, columns := unpackBlock(t, page, fmt.Sprint("block", block))
+		scenario := unpackScenario(t, page, block)
+		columns := scenario.columns
 		segments, err := analysis.ReadFile(filepath.Join("../picture/testdata", name, "capture.pcapng"))
 		if err != nil {
 			t.Fatal(err)
@@ -111,13 +169,12 @@ func TestNumbersAreTheCaptures(t *testing.T) {
 				t.Errorf("%s: frame %d is not %v", name, frame, s)
 			}
 		}
-		var decoded decodedPackets
-		if err := json.Unmarshal(content["decoded"], &decoded); err != nil || len(decoded.Packets) != len(segments) {
-			t.Errorf("%s: fields of %d packets of %d: %v", name, len(decoded.Packets), len(segments), err)
+		if len(scenario.decoded) != len(segments) {
+			t.Errorf("%s: fields of %d packets of %d", name, len(scenario.decoded), len(segments))
 		}
-		var record struct{ Scenario string }
-		if err := json.Unmarshal(content["record"], &record); err != nil || record.Scenario == "" {
-			t.Errorf("%s: record %+v: %v", name, record, err)
+		var record string
+		if err := json.Unmarshal(scenario.content["record.scenario"], &record); err != nil || record != report.Records[block].Scenario {
+			t.Errorf("%s: the page has it as %q: %v", name, record, err)
 		}
 	}
 }
@@ -142,8 +199,11 @@ func TestSize(t *testing.T) {
 	if len(small) < whole-12000 {
 		t.Errorf("only %d bytes where there may be %d", len(small), whole-4000)
 	}
-	if least := pageOf(t, report, Options{Size: 1}); !strings.Contains(least, `id="block2"`) {
-		t.Error("a scenario is missing")
+	least := pageOf(t, report, Options{Size: 1})
+	for i := range scenarios {
+		if u := unpackScenario(t, least, i); u.content["record.scenario"] == nil || string(u.content["packets_total"]) == "0" || len(u.columns["packet.frame"]) > 0 {
+			t.Errorf("scenario %d has %s of %s packets, and the record of %s", i, fmt.Sprint(len(u.columns["packet.frame"])), u.content["packets_total"], u.content["record.scenario"])
+		}
 	}
 }
 
@@ -160,17 +220,18 @@ func TestHostileTextIsData(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []string{page, capture.String()} {
-		content, _ := unpackBlock(t, p, "block0")
-		for name, value := range content {
-			if name != "source" && string(value) == "null" {
-				t.Errorf("%s is null: the scripts take it for a list", name)
+		content := unpackScenario(t, p, 0).content
+		for _, list := range []string{"hosts", "places", "captures", "connections", "rules", "bands", "steps", "notes", "series", "shapes"} {
+			if !bytes.HasPrefix(content[list], []byte("[")) {
+				t.Errorf("%s is %s: the scripts take it for a list", list, content[list])
 			}
 		}
 		if strings.Contains(p, "hacked") && !strings.Contains(p, "&lt;img src=x onerror=hacked=1&gt;") || strings.Contains(p, "<img") {
 			t.Error("the page has text of others that is not escaped")
 		}
-		if n := strings.Count(p, "<script"); n != strings.Count(p, "</script>") || n != 4 {
-			t.Errorf("%d scripts begin, and %d end: there are 4", n, strings.Count(p, "</script>"))
+		const blocks, others = 4, 2 // overview, sources, bundle and drawing; licence and program
+		if n := strings.Count(p, "<script"); n != strings.Count(p, "</script>") || n != blocks+others {
+			t.Errorf("%d scripts begin, and %d end: there are %d", n, strings.Count(p, "</script>"), blocks+others)
 		}
 		policy := regexp.MustCompile(`Content-Security-Policy" content="([^"]*)"`).FindStringSubmatch(p)
 		if policy == nil || !strings.Contains(policy[1], "default-src &#39;none&#39;") || strings.Contains(policy[1], "unsafe") {

@@ -1,8 +1,10 @@
 package htmlreport
 
 import (
+	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tcplab/tcplab/harness/analysis"
@@ -87,17 +89,25 @@ type detail struct {
 	decoded int // packets whose fields the page has; of the others it names the command that shows them
 }
 
-// drawing is a picture as the page has it.
-func drawing(p *picture.Picture, files []string, d detail) (*block, map[string]any) {
+// draw is what changes with the detail of a picture: its packets and the points of its series.
+func draw(p *picture.Picture, files []string, d detail, known *shapes) *drawing {
 	small := p.Reduce(d.packets)
-	b := &block{}
+	b := &drawing{}
 	addPackets(b, small)
-	content := map[string]any{
-		"hosts": present(small.Hosts), "places": places(small), "captures": present(small.Captures), "connections": connections(small),
-		"rules": present(small.Rules), "bands": bands(small), "steps": present(small.Steps), "notes": present(small.Notes),
-		"end_ns": small.End, "series": present(addSeries(b, small)), "decoded": decode(small, files, d.decoded),
+	for _, s := range seriesOf(small) {
+		addSeries(b, s)
 	}
-	return b, content
+	b.decoded = decode(small, files, d.decoded, known)
+	return b
+}
+
+// described is all else of a picture.
+func described(p *picture.Picture) map[string]any {
+	return map[string]any{
+		"hosts": present(p.Hosts), "places": places(p), "captures": present(p.Captures), "connections": connections(p),
+		"rules": present(p.Rules), "bands": bands(p), "steps": present(p.Steps), "notes": present(p.Notes),
+		"end_ns": p.End, "series": seriesSummaries(p),
+	}
 }
 
 // present is a list that is never null.
@@ -126,26 +136,24 @@ func places(p *picture.Picture) []placeSummary {
 // plainBit is set in the column begins of a packet in which there is nothing to look at.
 const plainBit = 2
 
+// packetColumns are the names of the first columns of a drawing.
+var packetColumns = []string{
+	"packet.frame", "packet.at", "packet.place", "packet.connection", "packet.server", "packet.flags", "packet.seq", "packet.ack", "packet.length",
+	"packet.window", "packet.marks", "packet.cause", "packet.inFlight", "packet.rtt", "packet.ecn", "packet.fate", "packet.rule", "packet.sent",
+	"packet.leftOut", "packet.dsack", "packet.sacks", "packet.begins", "packet.timer", "sack.left", "sack.right",
+}
+
 // addPackets adds a column for each thing that is known of packets. Sequence numbers, acknowledgements and windows are differences
 // to what is expected: most are 0. codec.js has the same rules.
-func addPackets(b *block, p *picture.Picture) {
-	n := len(p.Packets)
+func addPackets(b *drawing, p *picture.Picture) {
 	columns := map[string][]int64{}
-	names := []string{
-		"frame", "at", "place", "connection", "server", "flags", "seq", "ack", "length", "window", "marks", "cause", "inFlight", "rtt", "ecn",
-		"fate", "rule", "sent", "leftOut", "dsack", "sacks", "begins", "timer",
-	}
-	for _, name := range names {
-		columns[name] = make([]int64, 0, n)
-	}
 	type lane struct {
 		connection, place int
 		fromServer        bool
 	}
 	type last struct{ next, ack, window int64 }
 	lanes := map[lane]*last{}
-	var left, right []int64
-	put := func(name string, v int64) { columns[name] = append(columns[name], v) }
+	put := func(name string, v int64) { columns["packet."+name] = append(columns["packet."+name], v) }
 	bit := func(b bool) int64 {
 		if b {
 			return 1
@@ -192,15 +200,14 @@ func addPackets(b *block, p *picture.Picture) {
 		put("begins", int64(begins)|bit(plain)<<plainBit)
 		put("timer", int64(k.Timer))
 		for _, block := range k.SACK {
-			left, right = append(left, int64(block.Left)), append(right, int64(block.Right))
+			columns["sack.left"] = append(columns["sack.left"], int64(block.Left))
+			columns["sack.right"] = append(columns["sack.right"], int64(block.Right))
 		}
 		*l = last{int64(k.Next()), int64(k.Ack), int64(k.Window)}
 	}
-	for _, name := range names {
-		b.add("packet."+name, columns[name])
+	for _, name := range packetColumns {
+		b.add(columns[name])
 	}
-	b.add("sack.left", left)
-	b.add("sack.right", right)
 }
 
 type bandSummary struct {
@@ -219,7 +226,7 @@ func bands(p *picture.Picture) []bandSummary {
 	return all
 }
 
-// seriesSummary is a series; its times and values are columns.
+// seriesSummary is a series; its times and values are columns of a drawing, named after the member column.
 type seriesSummary struct {
 	Name       string `json:"name"`
 	Unit       string `json:"unit"`
@@ -234,36 +241,44 @@ type seriesSummary struct {
 // scales are for units whose values are no whole numbers.
 var scales = map[string]int64{"s": 1e6, "": 256}
 
-func addSeries(b *block, p *picture.Picture) []seriesSummary {
-	var all []seriesSummary
-	list := p.Series
+func scaleOf(unit string) int64 {
+	if scale, known := scales[unit]; known {
+		return scale
+	}
+	return 1
+}
+
+// seriesOf are all series: those of a picture, and the goodput of its connections.
+func seriesOf(p *picture.Picture) []picture.Series {
+	all := slices.Clone(p.Series)
 	for i := range p.Connections {
 		for _, s := range p.Connections[i].Goodput {
 			if len(s.Times) > 0 {
-				list = append(list[:len(list):len(list)], s)
+				all = append(all, s)
 			}
 		}
-	}
-	for i, s := range list {
-		scale, known := scales[s.Unit]
-		if !known {
-			scale = 1
-		}
-		summary := seriesSummary{s.Name, s.Unit, s.Of, s.Connection, s.FromServer, s.Source, scale, columnName(i)}
-		times, values := make([]int64, len(s.Times)), make([]int64, len(s.Times))
-		for k, v := range s.Values {
-			times[k] = int64(s.Times[k])
-			values[k] = int64(math.Round(min(v*float64(scale), 1<<53)))
-		}
-		b.add(summary.Column+".times", times)
-		b.add(summary.Column+".values", values)
-		all = append(all, summary)
 	}
 	return all
 }
 
-func columnName(i int) string {
-	return "series" + string(rune('0'+i/100%10)) + string(rune('0'+i/10%10)) + string(rune('0'+i%10))
+func seriesSummaries(p *picture.Picture) []seriesSummary {
+	all := []seriesSummary{}
+	for i, s := range seriesOf(p) {
+		all = append(all, seriesSummary{s.Name, s.Unit, s.Of, s.Connection, s.FromServer, s.Source, scaleOf(s.Unit), fmt.Sprint("series", i)})
+	}
+	return all
+}
+
+// addSeries adds times and values.
+func addSeries(b *drawing, s picture.Series) {
+	scale := float64(scaleOf(s.Unit))
+	times, values := make([]int64, len(s.Times)), make([]int64, len(s.Times))
+	for k, v := range s.Values {
+		times[k] = int64(s.Times[k])
+		values[k] = int64(math.Round(min(v*scale, 1<<53)))
+	}
+	b.add(times)
+	b.add(values)
 }
 
 // capturePaths are the files of a record's captures.

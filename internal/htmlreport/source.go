@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/tcplab/tcplab/results"
@@ -20,6 +21,24 @@ type sourceLines struct {
 	File  string   `json:"file"`
 	First int      `json:"first"` // the number of the first line
 	Lines []string `json:"lines"`
+}
+
+// sources are the lines of specs, each once: several scenarios can be of one table, or of one spec on several kernels.
+type sources []*sourceLines
+
+// add is the index of these lines, or nil if there are none.
+func (s *sources) add(lines *sourceLines) *int {
+	if lines == nil {
+		return nil
+	}
+	i := slices.IndexFunc(*s, func(other *sourceLines) bool {
+		return other.File == lines.File && other.First == lines.First && slices.Equal(other.Lines, lines.Lines)
+	})
+	if i < 0 {
+		i = len(*s)
+		*s = append(*s, lines)
+	}
+	return &i
 }
 
 // maxSource is how many bytes of a file are read, and maxLines how many lines of a spec are shown.

@@ -1,8 +1,8 @@
-// Reads the blocks of data that block.go writes: base64 of gzip of a length, an object of JSON, and columns of zigzag varints.
+// Reads the blocks of data that block.go writes, and says how they are laid out: base64 of gzip of JSON, or of a drawing.
 
 /**
- * @typedef {object} Block
- * @property {any} content
+ * @typedef {object} Drawing
+ * @property {any[]} decoded the fields of packets, for fieldsOf
  * @property {Record<string, number[]>} columns
  */
 
@@ -56,20 +56,51 @@ async function unpack(base64) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
+/** @param {Uint8Array} bytes */
+function parseJSON(bytes) { return JSON.parse(new TextDecoder().decode(bytes)); }
+
+/**
+ * What a bundle has of a scenario. Members of its record are in a member of their own.
+ * @param {Record<string, any[]>} bundle
+ * @param {number} place
+ */
+function scenarioIn(bundle, place) {
+  /** @type {Record<string, any>} */
+  const content = {};
+  for (const [name, list] of Object.entries(bundle)) {
+    const value = list[place];
+    if (value === null || value === undefined) continue;
+    if (!name.startsWith('record.')) content[name] = value;
+    else (content.record ||= {})[name.slice('record.'.length)] = value;
+  }
+  return content;
+}
+
+/**
+ * @param {string[]} packets the names of packets' columns
+ * @param {any} content what its bundle has of the scenario
+ * @returns {string[]} the names of its drawing's columns
+ */
+function columnNames(packets, content) {
+  return [...packets, ...content.series.flatMap((/** @type {any} */ s) => [s.column + '.times', s.column + '.values'])];
+}
+
 /**
  * @param {Uint8Array} bytes
- * @returns {Block}
+ * @param {string[]} names of its columns
+ * @returns {Drawing}
  */
-function parseBlock(bytes) {
+function parseDrawing(bytes, names) {
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
-  const content = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
+  const { counts, decoded } = parseJSON(bytes.subarray(4, 4 + length));
+  if (counts.length !== names.length) throw new Error(`a drawing has ${counts.length} columns, not ${names.length}`);
   /** @type {Record<string, number[]>} */
   const columns = {};
   let at = 4 + length;
-  for (const { name, count } of content.columns || []) {
-    const values = new Array(count);
+  names.forEach((name, column) => {
+    const values = new Array(counts[column]);
     let last = 0;
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < values.length; i++) {
       let value = 0, factor = 1, byte;
       do {
         if (at >= bytes.length) throw new Error('a block of data is cut off');
@@ -81,9 +112,12 @@ function parseBlock(bytes) {
       values[i] = last;
     }
     columns[name] = values;
-  }
-  return { content, columns };
+  });
+  return { decoded, columns };
 }
+
+/** A drawing of nothing. @param {string[]} names @returns {Drawing} */
+function noDrawing(names) { return { decoded: [], columns: Object.fromEntries(names.map((n) => [n, []])) }; }
 
 /**
  * Undoes what addPackets of scenario.go does.
@@ -121,15 +155,16 @@ function nextSeq(p) { return p.seq + p.length + (p.flags & SYN ? 1 : 0) + (p.fla
 
 /**
  * The fields of packets, by their indices; see decoded.go.
- * @param {any} decoded
+ * @param {any[][]} shapes
+ * @param {any[]} decoded
  * @returns {Map<number, Array<{name: string, source: string, offset: number, length: string, wrong: string, fields: Array<{name: string, bit: number, bits: number, value: string, meaning: string}>}>>}
  */
-function fieldsOf(decoded) {
+function fieldsOf(shapes, decoded) {
   const all = new Map();
   /** @type {Map<number, string[]>} */
   const before = new Map();
-  for (const { p, s, v } of decoded?.packets || []) {
-    const shape = decoded.shapes[s];
+  for (const { p, s, v } of decoded) {
+    const shape = shapes[s];
     const count = shape.reduce((/** @type {number} */ n, /** @type {any} */ h) => n + 2 + 2 * (h.fields || []).length, 0);
     const old = before.get(s) || [];
     const values = Array.from({ length: count }, (_, i) => v?.[i] ?? old[i] ?? '');

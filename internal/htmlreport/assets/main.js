@@ -2,24 +2,35 @@
 
 /** @type {any} */
 let overview = null;
-/** @type {Map<number, Promise<any>>} blocks that are unpacked */
+/** @type {Map<string, Promise<any>>} what is unpacked, by the names of blocks */
 const unpacked = new Map();
 
-/** @param {string} id */
-async function blockOf(id) {
-  const element = document.getElementById(id);
-  if (!element) throw new Error(`the page has no block ${id}`);
-  return parseBlock(await unpack((element.textContent || '').trim()));
+/**
+ * What a block has, once it is asked for; null if there is none.
+ * @param {string} id
+ * @param {(bytes: Uint8Array) => any} parse
+ */
+function blockOf(id, parse) {
+  let one = unpacked.get(id);
+  if (!one) {
+    const element = document.getElementById(id);
+    one = element ? unpack((element.textContent || '').trim()).then(parse) : Promise.resolve(null);
+    unpacked.set(id, one);
+  }
+  return one;
 }
 
 /** @param {number} n */
-function scenarioBlock(n) {
-  let one = unpacked.get(n);
-  if (!one) {
-    one = blockOf('block' + n).then(({ content, columns }) => ({ content, columns, packets: packetsOf(columns), fields: fieldsOf(content.decoded), names: overview.names }));
-    unpacked.set(n, one);
-  }
-  return one;
+async function scenarioOf(n) {
+  const [bundle, place] = overview.places[n];
+  const [some, sources] = await Promise.all([blockOf('bundle' + bundle, parseJSON), blockOf('sources', parseJSON)]);
+  const content = scenarioIn(some, place);
+  content.source = sources[content.source];
+  const names = columnNames(overview.names.columns, content);
+  return blockOf('drawing' + n, (bytes) => drawn(parseDrawing(bytes, names))).then((one) => one || drawn(noDrawing(names)));
+
+  /** @param {Drawing} d */
+  function drawn(d) { return { content, columns: d.columns, packets: packetsOf(d.columns), fields: fieldsOf(content.shapes, d.decoded), names: overview.names }; }
 }
 
 /** @param {State} s */
@@ -57,11 +68,11 @@ async function draw() {
       shownScenario = null;
       app.replaceChildren(header(s), overviewPage(overview, s));
     } else {
-      const scenario = await scenarioBlock(entry.block);
+      const scenario = await scenarioOf(entry.block);
       if (mine !== drawing) return;
       document.title = `${entry.scenario} – ${t('title')}`;
       const other = s.with === undefined ? undefined : overview.entries[Number(s.with)];
-      const beside = other && other !== entry ? await scenarioBlock(other.block) : null;
+      const beside = other && other !== entry ? await scenarioOf(other.block) : null;
       if (mine !== drawing) return;
       const { main, mounted } = beside ? comparePage(overview, [entry, other], [scenario, beside], s) : scenarioPage(overview, entry, scenario, s);
       app.replaceChildren(header(s), main);
@@ -109,8 +120,7 @@ async function start() {
     return;
   }
   try {
-    const { content } = await blockOf('overview');
-    overview = content;
+    overview = await blockOf('overview', parseJSON);
     await draw();
     addEventListener('hashchange', draw);
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { lastPage = ''; draw(); });

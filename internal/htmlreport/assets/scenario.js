@@ -83,7 +83,7 @@ function pictures(scenario, s, main) {
   const { content } = scenario;
   const list = content.connections;
   if (!hasPackets(scenario)) {
-    main.append(h('p', { class: 'note' }, t('nothingToDraw')));
+    main.append(h('p', { class: 'note' }, content.packets_total ? t('leftOut', content.packets_total) : t('nothingToDraw')));
     return withoutPackets(scenario, s, main);
   }
   const view = viewOf(scenario, s);

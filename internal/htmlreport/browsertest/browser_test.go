@@ -188,8 +188,13 @@ func (p *tab) zoom() (from, to float64) {
 
 func write(t testing.TB, report results.Report) string {
 	t.Helper()
+	return writeSize(t, report, 0)
+}
+
+func writeSize(t testing.TB, report results.Report, size int) string {
+	t.Helper()
 	var page bytes.Buffer
-	if err := htmlreport.Write(&page, report, htmlreport.Options{}); err != nil {
+	if err := htmlreport.Write(&page, report, htmlreport.Options{Size: size}); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "report.html")
@@ -724,6 +729,21 @@ func TestHostileTextDoesNotRun(t *testing.T) {
 	visit()
 }
 
+// A page that has no room for any packets has all else, and says what it has left out.
+func TestWithoutRoom(t *testing.T) {
+	report := reporttest.Report(t, records, names...)
+	p := open(t, writeSize(t, report, 1), "#s=0&lang=en")
+	p.await(`document.documentElement.dataset.page === '0'`)
+	for _, text := range []string{"packets are left out", "tcp_schedule_loss_probe", "TcpExtTCPLossProbes"} {
+		if !js[bool](p, `document.querySelector('main').textContent.includes(`+strconv.Quote(text)+`)`) {
+			t.Errorf("the page does not say %q", text)
+		}
+	}
+	if n := js[int](p, `document.querySelectorAll('.plot.sequence, .ladder').length`); n > 0 {
+		t.Errorf("%d pictures of nothing are drawn", n)
+	}
+}
+
 // A page of five hundred scenarios is as large as a mail may be, and opens at once. How fast is a figure, not a claim: machines differ.
 func TestCatalogue(t *testing.T) {
 	report := reporttest.Report(t, records, names...)
@@ -743,6 +763,9 @@ func TestCatalogue(t *testing.T) {
 	p := open(t, file, "")
 	t.Logf("%d scenarios in %.1f MB are shown %.0f ms after the page was asked for", len(report.Records), float64(info.Size())/1e6,
 		js[float64](p, `performance.getEntriesByType('paint').concat(performance.getEntriesByType('navigation').map((e) => ({startTime: e.loadEventEnd}))).reduce((m, e) => Math.max(m, e.startTime), 0)`))
+	if n := js[int](p, `document.querySelectorAll('script[id^=drawing]').length`); n != len(report.Records) {
+		t.Errorf("%d of %d scenarios have packets or points", n, len(report.Records))
+	}
 	start := time.Now()
 	p.shows("#s=0")
 	t.Logf("a scenario is drawn %v after it was chosen", time.Since(start).Round(time.Millisecond))

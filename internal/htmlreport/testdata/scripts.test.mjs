@@ -6,7 +6,7 @@ import { createContext, runInContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 
 const names = ['codec', 'words', 'findings', 'state', 'dom', 'figures', 'overview', 'sweep', 'sequence', 'ladder', 'packet', 'compare'];
-const wanted = 'findingWords, findingText, setLanguage: (l) => { currentLanguage = l; }, parseBlock, packetsOf, fieldsOf, unpack, nextSeq, words, t, parseState, formatState, duration, digits, quantity, expected, barOf, filterEntries, sequenceOf,'
+const wanted = 'findingWords, findingText, setLanguage: (l) => { currentLanguage = l; }, scenarioIn, columnNames, parseDrawing, packetsOf, fieldsOf, unpack, nextSeq, words, t, parseState, formatState, duration, digits, quantity, expected, barOf, filterEntries, sequenceOf,'
   + ' nearestMark, sweepView, boxOf, distributionOf, ticksTo, dimensionText, metricDifferences, counterDifferences, change, isSlight, comparable, arrowsOf, notesOf, foldArrows, layOut, neighbours, shellWord, flagText';
 const context = createContext({ URLSearchParams, TextDecoder, TextEncoder, DecompressionStream, Blob, Response, atob, Uint8Array, DataView, console });
 const source = names.map((n) => readFileSync(new URL(`../assets/${n}.js`, import.meta.url), 'utf8')).join('\n');
@@ -20,15 +20,15 @@ function varint(n) {
   return out;
 }
 
-function block(content, columns) {
+function drawing(decoded, columns) {
   const numbers = [];
-  content.columns = [];
-  for (const [name, values] of Object.entries(columns)) {
-    content.columns.push({ name, count: values.length });
+  const counts = [];
+  for (const values of Object.values(columns)) {
+    counts.push(values.length);
     let last = 0;
     for (const v of values) { numbers.push(...varint(v - last)); last = v; }
   }
-  const text = new TextEncoder().encode(JSON.stringify(content));
+  const text = new TextEncoder().encode(JSON.stringify({ counts, decoded }));
   const bytes = new Uint8Array(4 + text.length + numbers.length);
   new DataView(bytes.buffer).setUint32(0, text.length, true);
   bytes.set(text, 4);
@@ -38,14 +38,23 @@ function block(content, columns) {
 
 test('columns are what was written, also numbers beyond 32 bits', () => {
   const values = [0, -1, 1, 2 ** 31, -(2 ** 40), 2 ** 52, 0, 127, 128, -64, -65];
-  const read = page.parseBlock(block({ a: 1 }, { x: values, empty: [], y: [5] }));
+  const read = page.parseDrawing(drawing([1], { x: values, empty: [], y: [5] }), ['x', 'empty', 'y']);
   assert.deepEqual(plain(read.columns), { x: values, empty: [], y: [5] });
-  assert.equal(read.content.a, 1);
+  assert.deepEqual(plain(read.decoded), [1]);
 });
 
-test('a block that is cut off is an error', () => {
-  const bytes = block({}, { x: [1e6, 2e6] });
-  assert.throws(() => page.parseBlock(bytes.subarray(0, bytes.length - 1)), /cut off/);
+test('a drawing that is cut off, or has other columns, is an error', () => {
+  const bytes = drawing([], { x: [1e6, 2e6] });
+  assert.throws(() => page.parseDrawing(bytes.subarray(0, bytes.length - 1), ['x']), /cut off/);
+  assert.throws(() => page.parseDrawing(bytes, ['x', 'y']), /1 columns, not 2/);
+});
+
+test('a bundle has lists of members, of which each scenario has its own', () => {
+  const bundle = { 'record.suite': ['a', 'b'], 'record.failure': [null, { message: 'x' }], steps: [[], [1]], source: [null, 0], 'record.host': [{ wall: 1 }, null] };
+  assert.deepEqual(plain(page.scenarioIn(bundle, 0)), { record: { suite: 'a', host: { wall: 1 } }, steps: [] });
+  assert.deepEqual(plain(page.scenarioIn(bundle, 1)), { record: { suite: 'b', failure: { message: 'x' } }, steps: [1], source: 0 });
+  assert.deepEqual(plain(page.scenarioIn({ folder: ['x'] }, 0)), { folder: 'x' });
+  assert.deepEqual(plain(page.columnNames(['packet.at'], { series: [{ column: 'series0' }, { column: 'series1' }] })), ['packet.at', 'series0.times', 'series0.values', 'series1.times', 'series1.values']);
 });
 
 test('a block is unpacked', async () => {
@@ -79,8 +88,8 @@ test('what was sent is an index, backwards or forwards', () => {
 });
 
 test('fields are those of the packet before, but where they differ', () => {
-  const fields = page.fieldsOf({ shapes: [[{ name: 'TCP', offset: 0, fields: [{ name: 'a', bit: 0, bits: 4 }, { name: 'b', bit: 4, bits: 4 }] }]],
-    packets: [{ p: 3, s: 0, v: ['20', '', '1', 'one', '2', ''] }, { p: 9, s: 0, v: [null, null, '5'] }] });
+  const fields = page.fieldsOf([[{ name: 'TCP', offset: 0, fields: [{ name: 'a', bit: 0, bits: 4 }, { name: 'b', bit: 4, bits: 4 }] }]],
+    [{ p: 3, s: 0, v: ['20', '', '1', 'one', '2', ''] }, { p: 9, s: 0, v: [null, null, '5'] }]);
   const [header] = plain(fields.get(9));
   assert.deepEqual(header.fields.map((f) => [f.name, f.value, f.meaning]), [['a', '5', 'one'], ['b', '2', '']]);
   assert.equal(header.length, '20');
