@@ -84,7 +84,7 @@ func Join(reports ...Report) (Report, error) {
 		for _, r := range report.Records {
 			key := fmt.Sprintf("%q %q %v", r.Suite, r.Scenario, r.Origin())
 			if other := seen[key]; other != nil {
-				return Report{}, fmt.Errorf("%s: %s is in the report twice (%s and %s), on %s: give one of them",
+				return Report{}, fmt.Errorf("%s: %s is in the report twice (%s and %s), on %s: give one of them, or see with tcplab compare in what the two differ",
 					r.Suite, r.Scenario, cmp.Or(other.dir, "-"), cmp.Or(r.dir, "-"), r.Origin())
 			}
 			seen[key] = r
