@@ -39,7 +39,7 @@ func (p *part) prepare() error {
 	}
 	p.encoded, p.shapes.done = encoded, true // the shapes are in a bundle, which is packed before drawings shrink
 	what := described(p.picture)
-	what["packets_total"], what["shapes"] = len(whole.Packets), present(p.shapes.list)
+	what["packets_total"], what["shapes"], what["ways"] = len(whole.Packets), present(p.shapes.list), ways(whole)
 	p.known = maps.Clone(p.known)
 	for name, value := range what {
 		if err := p.known.put(name, value); err != nil {

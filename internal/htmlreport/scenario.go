@@ -133,6 +133,26 @@ func places(p *picture.Picture) []placeSummary {
 	return all
 }
 
+// waySummary is a picture.Way: who sent, and who received, are indices of places.
+type waySummary struct {
+	From    int           `json:"from"`
+	To      int           `json:"to"`
+	Sent    int           `json:"sent"`
+	Arrived int           `json:"arrived"`
+	Dropped int           `json:"dropped"`
+	Least   time.Duration `json:"least_ns"`
+	Median  time.Duration `json:"median_ns"`
+	Most    time.Duration `json:"most_ns"`
+}
+
+func ways(p *picture.Picture) []waySummary {
+	all := []waySummary{}
+	for _, w := range p.Ways() {
+		all = append(all, waySummary(w))
+	}
+	return all
+}
+
 // plainBit is set in the column begins of a packet in which there is nothing to look at.
 const plainBit = 2
 

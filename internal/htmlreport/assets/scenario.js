@@ -172,7 +172,7 @@ function recordSections(content, record) {
   const sysctls = (record.topology?.hosts || []).flatMap((/** @type {any} */ x) => Object.entries(x.sysctls || {}).map(([k, v]) => [x.name, k, v]));
   return [
     sourceSection(content, record),
-    record.topology && h('section', {}, h('h2', {}, t('topology')), topology(record), impairments(record),
+    record.topology && h('section', {}, h('h2', {}, t('topology')), topology(record), impairments(record), measured(content),
       h('details', {}, h('summary', {}, `${t('sysctls')} (${sysctls.length})`), table([t('host'), t('sysctl'), t('value')], sysctls))),
     record.counters.length && h('section', {}, h('h2', {}, t('counters')), counters(record)),
     record.queues.length && h('section', {}, h('h2', {}, t('queues')), h('details', {}, h('summary', {}, t('table')), table([t('end'), '', ...Object.keys(queueColumns)],
@@ -227,6 +227,15 @@ function impairments(record) {
   if (!record.impairments.length) return null;
   const text = (/** @type {any} */ v) => v === undefined ? '' : Object.entries(v).filter(([k]) => k !== 'seed').map(([k, x]) => k.endsWith('_ns') && typeof x === 'number' ? `${k.slice(0, -3)} ${duration(x)}` : `${k} ${typeof x === 'object' ? JSON.stringify(x) : x}`).join(', ');
   return table([t('time'), t('end'), t('asked'), t('applied'), t('notes')], record.impairments.map((/** @type {any} */ i) => [moment(i.at_ns), i.end, text(i.asked), text(i.applied), i.notes.join('; ')]));
+}
+
+/** What the impairments came to: of packets that were captured at both ends of a way. @param {any} content */
+function measured(content) {
+  if (!content.ways.length) return null;
+  const name = (/** @type {number} */ place) => content.places[place].name;
+  return [h('h3', {}, t('measured')), table([t('way'), t('sentPackets'), t('arrived'), t('dropped'), t('lostShare'), t('onTheWay')],
+    content.ways.map((/** @type {any} */ w) => [`${name(w.from)} → ${name(w.to)}`, digits(w.sent), digits(w.arrived), digits(w.dropped), `${digits(w.sent - w.arrived - w.dropped)} (${digits(Number((100 * (w.sent - w.arrived - w.dropped) / w.sent).toPrecision(3)))} %)`,
+      `${duration(w.least_ns)} … ${duration(w.median_ns)} … ${duration(w.most_ns)}`]))];
 }
 
 /** @param {any} record */
