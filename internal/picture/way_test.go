@@ -1,9 +1,12 @@
 package picture
 
 import (
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/tcplab/tcplab/results"
 )
 
 // Of what was sent is counted what was seen at the other place, with how long it took, by direction and by place.
@@ -34,5 +37,30 @@ func TestWays(t *testing.T) {
 	}
 	if got := (&Picture{}).Ways(); len(got) != 0 {
 		t.Errorf("nothing has the ways %+v", got)
+	}
+}
+
+// On links that delay by 10 ms packets take so long, and a little more; what did not arrive was dropped by the spec's rule.
+func TestWaysOfAScenario(t *testing.T) {
+	record, err := results.Read(filepath.Join("testdata", "deadreceiver", results.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := OfScenario(record)
+	ways := p.Ways()
+	if len(ways) != 2 {
+		t.Fatalf("ways are %+v, want one for each direction", ways)
+	}
+	const delay, hosts = 10 * time.Millisecond, 500 * time.Microsecond // what the record says the links do, and what hosts may add
+	for _, w := range ways {
+		if w.Least < delay || w.Most > delay+hosts || w.Median < w.Least || w.Median > w.Most {
+			t.Errorf("from %s to %s takes %v, %v, %v", p.Places[w.From].Name, p.Places[w.To].Name, w.Least, w.Median, w.Most)
+		}
+		if w.Sent != w.Arrived+w.Dropped {
+			t.Errorf("of %d packets %d arrived, and %d were dropped", w.Sent, w.Arrived, w.Dropped)
+		}
+	}
+	if ways[0].Dropped != 3 || ways[1].Dropped != 0 {
+		t.Errorf("dropped were %d and %d, and the kernel gave up after three probes", ways[0].Dropped, ways[1].Dropped)
 	}
 }

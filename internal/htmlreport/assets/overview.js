@@ -66,7 +66,8 @@ function overviewPage(overview, s) {
   const captures = overview.kind === 'captures';
   const shown = filterEntries(entries, s, overview.origins);
   const count = (/** @type {(e: Entry) => boolean} */ f) => entries.filter(f).length;
-  const failed = count((e) => !['passed', 'skipped', 'pending', ''].includes(e.verdict));
+  const hasFailed = (/** @type {Entry} */ e) => !['passed', 'skipped', 'pending', ''].includes(e.verdict);
+  const failed = count(hasFailed);
   const tally = h('p', { class: 'tally' },
     h('strong', { class: 'passed' }, `${count((e) => e.verdict === 'passed')} ${t('passed')}`), ' · ',
     h('strong', { class: failed ? 'failed' : '' }, `${failed} ${t('failed')}`), ' · ',
@@ -82,7 +83,7 @@ function overviewPage(overview, s) {
   const holder = h('div', {});
   let most = overviewRows;
   const list = () => {
-    const now = filterEntries(entries, state(), overview.origins);
+    const now = filterEntries(entries, state(), overview.origins).sort((a, b) => Number(hasFailed(b)) - Number(hasFailed(a))); // what failed comes first
     const more = now.length > most && h('button', { type: 'button', class: 'more', onclick: () => { most += 1000; list(); } }, t('more', now.length - most));
     holder.replaceChildren(...[
       h('p', { class: 'count', role: 'status' }, t('shown', now.length, entries.length)),

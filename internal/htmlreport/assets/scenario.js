@@ -225,7 +225,9 @@ function topology(record) {
 /** @param {any} record */
 function impairments(record) {
   if (!record.impairments.length) return null;
-  const text = (/** @type {any} */ v) => v === undefined ? '' : Object.entries(v).filter(([k]) => k !== 'seed').map(([k, x]) => k.endsWith('_ns') && typeof x === 'number' ? `${k.slice(0, -3)} ${duration(x)}` : `${k} ${typeof x === 'object' ? JSON.stringify(x) : x}`).join(', ');
+  /** @type {(v: any) => string} */
+  const text = (v) => v === undefined ? '' : Object.entries(v).filter(([k]) => k !== 'seed').map(([k, x]) => k.endsWith('_ns') && typeof x === 'number' ? `${k.slice(0, -3)} ${duration(x)}`
+    : Array.isArray(x) ? `${k} ${JSON.stringify(x)}` : `${k} ${typeof x === 'object' && x ? `(${text(x)})` : x}`).join(', ');
   return table([t('time'), t('end'), t('asked'), t('applied'), t('notes')], record.impairments.map((/** @type {any} */ i) => [moment(i.at_ns), i.end, text(i.asked), text(i.applied), i.notes.join('; ')]));
 }
 

@@ -729,6 +729,21 @@ func TestHostileTextDoesNotRun(t *testing.T) {
 	visit()
 }
 
+// What failed comes first, and leads to the scenario that failed.
+func TestFailedFirst(t *testing.T) {
+	report := reporttest.Report(t, records, names...)
+	report.Records[1].Verdict = results.Failed
+	p := open(t, write(t, report), "#lang=en")
+	if first := js[string](p, `document.querySelector('.entry').textContent`); !strings.Contains(first, report.Records[1].Scenario) {
+		t.Errorf("the first is %q", first)
+	}
+	p.do(chromedp.Click(".entry a"))
+	p.await(`document.documentElement.dataset.page === '1'`)
+	if text := js[string](p, `document.querySelector('main').textContent`); !strings.Contains(text, "client/eth0 → server/eth0373430 (0 %)10.01 ms") {
+		t.Error("what the links came to is not there: of 37 packets 34 arrived, 3 were dropped, after 10.01 ms or more")
+	}
+}
+
 // A page that has no room for any packets has all else, and says what it has left out.
 func TestWithoutRoom(t *testing.T) {
 	report := reporttest.Report(t, records, names...)
