@@ -53,6 +53,12 @@ function chooser(key, values, s) {
   return h('label', {}, t(key), ' ', select);
 }
 
+/** The first lines of a message: as many as Gomega needs for a value and what it should equal. @param {string} text */
+function beginning(text) {
+  const lines = text.trimEnd().split('\n');
+  return lines.slice(0, 4).join('\n') + (lines.length > 4 ? '\n…' : '');
+}
+
 /** How many scenarios are shown before one asks for more. */
 const overviewRows = 60;
 
@@ -107,7 +113,7 @@ function entryRow(e, index, overview) {
   return h('article', { class: 'entry ' + (e.verdict || 'capture') },
     h('h2', {}, e.verdict && h('span', { class: 'verdict ' + e.verdict }, verdictText(e.verdict)), ' ',
       h('a', { href: formatState({ ...state(), s: String(index) }) }, e.suite && h('span', { class: 'suite' }, e.suite + ': '), e.scenario)),
-    e.failure && h('pre', { class: 'failure' }, e.failure.split('\n').slice(0, 3).join('\n')),
+    e.failure && h('pre', { class: 'failure' }, beginning(e.failure)),
     (e.metrics || []).map(metricRow),
     e.worst && h('details', {}, h('summary', {}, t('checks', e.checks || 0), ' ', h('span', { class: 'name' }, e.worst.name)), metricRow(e.worst)),
     h('p', { class: 'meta' }, overview.origins.length > 1 && origin ? originText(origin) + ' · ' : '', `${t(overview.kind === 'captures' ? 'lasts' : 'virtual')} ${duration(e.duration_ns)}`,

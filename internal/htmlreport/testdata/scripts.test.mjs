@@ -6,7 +6,7 @@ import { createContext, runInContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 
 const names = ['codec', 'words', 'findings', 'state', 'dom', 'figures', 'overview', 'sweep', 'sequence', 'ladder', 'packet', 'compare'];
-const wanted = 'findingWords, findingText, setLanguage: (l) => { currentLanguage = l; }, scenarioIn, columnNames, parseDrawing, packetsOf, fieldsOf, unpack, nextSeq, words, t, parseState, formatState, duration, digits, quantity, expected, barOf, filterEntries, sequenceOf,'
+const wanted = 'beginning, findingWords, findingText, setLanguage: (l) => { currentLanguage = l; }, scenarioIn, columnNames, parseDrawing, packetsOf, fieldsOf, unpack, nextSeq, words, t, parseState, formatState, duration, digits, quantity, expected, barOf, filterEntries, sequenceOf,'
   + ' nearestMark, sweepView, boxOf, distributionOf, ticksTo, dimensionText, metricDifferences, counterDifferences, change, isSlight, comparable, arrowsOf, notesOf, foldArrows, layOut, neighbours, shellWord, flagText';
 const context = createContext({ URLSearchParams, TextDecoder, TextEncoder, DecompressionStream, Blob, Response, atob, Uint8Array, DataView, console });
 const source = names.map((n) => readFileSync(new URL(`../assets/${n}.js`, import.meta.url), 'utf8')).join('\n');
@@ -93,6 +93,11 @@ test('fields are those of the packet before, but where they differ', () => {
   const [header] = plain(fields.get(9));
   assert.deepEqual(header.fields.map((f) => [f.name, f.value, f.meaning]), [['a', '5', 'one'], ['b', '2', '']]);
   assert.equal(header.length, '20');
+});
+
+test('of a message the overview has the first lines, and says that there are more', () => {
+  assert.equal(page.beginning('Expected\n 0\nto equal\n 5\n'), 'Expected\n 0\nto equal\n 5');
+  assert.equal(page.beginning('a\nb\nc\nd\ne'), 'a\nb\nc\nd\n…');
 });
 
 test('the state is in the hash, and comes back from it', () => {
