@@ -227,11 +227,17 @@ var _ = DescribeTable("line echo: tells the client what is wrong, and no other c
 		wire := lab.Capture(net.Client())
 		server := startLines(lab, net, lineServer{Timeout: lineTimeout})
 		sent := someLines(30, 60) // for 30 RTTs, which is longer than the time-out
+		// That a program starts or ends takes the guest's CPU for some milliseconds, which the other client would notice: so it is there before and after.
+		breaker := lab.Start(net.Client(), breakRules.With(badClient{net.Server().Addr(port).String(), bad, times, fin}))
+		breaker.Waiting()
 		good := lab.Start(net.Client(), askLines.With(lineClient{Address: net.Server().Addr(port).String(), Lines: sent}))
 		good.Started()
-		told, err := breakRules.Value(lab.Start(net.Client(), breakRules.With(badClient{net.Server().Addr(port).String(), bad, times, fin})).Wait())
-		Expect(err).NotTo(HaveOccurred())
+		breaker.Continue()
 		answers, err := askLines.Value(good.Wait())
+		Expect(err).NotTo(HaveOccurred())
+		breaker.Waiting()
+		breaker.Continue()
+		told, err := breakRules.Value(breaker.Wait())
 		Expect(err).NotTo(HaveOccurred())
 
 		Expect(told.Said).To(HavePrefix("error: " + want.Error()))
@@ -280,14 +286,14 @@ type verdict struct {
 }
 
 var breakRules = peers.Func("line-breaker", func(t *peers.Task, c badClient) (v verdict, err error) {
-	if err := t.Ready(nil); err != nil {
+	if err := errors.Join(t.Ready(nil), t.Await()); err != nil {
 		return v, err
 	}
 	conn, err := tuning{}.dial(c.Address)
 	if err != nil {
 		return v, err
 	}
-	defer conn.Close()
+	defer conn.Close() // for the second time, unless something fails
 	v.Local = conn.LocalAddr().String()
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return v, err
@@ -303,7 +309,7 @@ var breakRules = peers.Func("line-breaker", func(t *peers.Task, c badClient) (v 
 	}
 	said, err := io.ReadAll(conn) // until the server's FIN
 	v.After, v.Said = time.Since(began), string(said)
-	return v, err
+	return v, errors.Join(err, conn.Close(), t.Await())
 })
 
 // The links differ, the programs do not: what is right must not hang on where segments end.
