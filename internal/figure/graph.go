@@ -69,8 +69,6 @@ var MostGroups = len(groupLooks)
 const (
 	markRadius  = 2.4
 	intervalCap = 2
-	acrossRoom  = 24. // of a number on the axis, in points
-	upRoom      = 14.
 )
 
 // CheckFormat refuses a format that no figure is in.
@@ -108,8 +106,8 @@ func WriteGraph(w io.Writer, g Graph, format string) error {
 		d.legend = append(d.legend, entry{d.sample(i), fitting(s.Name, fontSize, d.on.width-2*margin-sampleSize-4)})
 	}
 	d.lay()
-	d.plane.across.ticks = d.plane.across.numbers(d.Across.Ticks, acrossRoom)
-	d.plane.up.ticks = d.plane.up.numbers(d.Up.Ticks, upRoom)
+	d.plane.across.ticks = d.plane.across.numbers(d.Across.Ticks)
+	d.plane.up.ticks = d.plane.up.numbers(d.Up.Ticks)
 	d.grid()
 	order := []Kind{Model, Others, Measured} // what was measured is above all
 	for _, kind := range order {
@@ -200,22 +198,27 @@ func (d *graph) axis(of Axis, values func(Value) []float64) axis {
 	return a
 }
 
-// numbers are those that are asked for, or as many as there is room for.
-func (a axis) numbers(asked []float64, room float64) []tick {
+// numbers are those that are asked for, or as many round ones as there is room for.
+func (a axis) numbers(asked []float64) []tick {
 	var ticks []tick
 	for _, v := range asked {
 		if v >= a.low && v <= a.high {
 			ticks = append(ticks, tick{v, valueText(v)})
 		}
 	}
-	most := max(2, int(math.Abs(a.to-a.from)/room))
-	switch {
-	case len(asked) > 0 && len(ticks) <= most:
+	if len(ticks) > 0 && a.fits(ticks) {
 		return ticks
-	case a.log:
-		return logTicks(a.low, a.high, most)
 	}
-	return linearTicks(a.low, a.high, 1, nice((a.high-a.low)/float64(min(most, 10))))
+	if a.log {
+		return logTicks(a.low, a.high, a.fits)
+	}
+	const most, least = 10, 2
+	for n := most; n > least; n-- {
+		if ticks = linearTicks(a.low, a.high, 1, nice((a.high-a.low)/float64(n))); a.fits(ticks) {
+			break
+		}
+	}
+	return ticks
 }
 
 // sample is a series in the legend.

@@ -126,8 +126,27 @@ func TestLogTicks(t *testing.T) {
 		{0.9, 60, 10, " 1 2 5 10 20 50"}, {0.9, 60, 5, " 1 10"}, {1e-4, 1, 5, " 0.0001 0.001 0.01 0.1 1"}, {1e-4, 1, 4, " 0.0001 0.01 1"}, {1e-300, 1e300, 2, ""},
 		{1e5, 1.1e6, 5, " 100000 200000 500000 1e+06"},
 	} {
-		if got := texts(logTicks(c.low, c.high, c.most)); got != c.want {
+		if got := texts(logTicks(c.low, c.high, func(ticks []tick) bool { return len(ticks) <= c.most })); got != c.want {
 			t.Errorf("%v to %v, %d at most, are%s, want%s", c.low, c.high, c.most, got, c.want)
 		}
+	}
+}
+
+// Numbers on an axis have room between them.
+func TestNumbersHaveRoom(t *testing.T) {
+	across := axis{low: 7e-4, high: 70, log: true, from: 50, to: 415}
+	ticks := across.numbers(nil)
+	if len(ticks) < 5 || !across.fits(ticks) {
+		t.Errorf("the numbers are %v", ticks)
+	}
+	if across.fits(logTicks(across.low, across.high, func([]tick) bool { return true })) {
+		t.Error("0.001 and 0.002 fit into 23 points")
+	}
+	up := axis{low: 0, high: 1.04, from: 230, to: 20}
+	if ticks := up.numbers([]float64{0, 0.5, 1}); len(ticks) != 3 {
+		t.Errorf("the numbers that were asked for are %v", ticks)
+	}
+	if ticks := up.numbers([]float64{0, 0.01}); len(ticks) < 5 {
+		t.Errorf("where they do not fit the numbers are %v", ticks)
 	}
 }

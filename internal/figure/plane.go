@@ -105,8 +105,8 @@ func linearTicks(low, high, unit, step float64) []tick {
 	return ticks
 }
 
-// logTicks are at 1, 2 and 5 times the powers of ten, or at the powers alone, or at some of these: as many as there are at most.
-func logTicks(low, high float64, most int) []tick {
+// logTicks are at 1, 2 and 5 times the powers of ten, or at the powers alone, or at some of these: as many as fit.
+func logTicks(low, high float64, fit func([]tick) bool) []tick {
 	first, last := int(math.Floor(math.Log10(low))), int(math.Ceil(math.Log10(high)))
 	for _, choice := range []struct {
 		digits []float64
@@ -120,11 +120,26 @@ func logTicks(low, high float64, most int) []tick {
 				}
 			}
 		}
-		if len(ticks) <= most {
+		if fit(ticks) {
 			return ticks
 		}
 	}
 	return nil
+}
+
+// fits tells whether numbers have room beside each other, or above.
+func (a axis) fits(ticks []tick) bool {
+	const gap, line = 5, fontSize + 4
+	for i := 1; i < len(ticks); i++ {
+		need := float64(line)
+		if a.to > a.from { // across: up, the page counts down
+			need = (textWidth(ticks[i-1].text, fontSize)+textWidth(ticks[i].text, fontSize))/2 + gap
+		}
+		if math.Abs(a.at(ticks[i].value)-a.at(ticks[i-1].value)) < need {
+			return false
+		}
+	}
+	return true
 }
 
 // nice is 1, 2 or 5 times a power of ten, and no less than v.
