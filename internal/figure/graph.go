@@ -132,7 +132,11 @@ type graph struct {
 func (d *graph) left() {
 	all := d.Series
 	d.Series = nil
-	can := func(v float64, a Axis) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) && (v > 0 || !a.Log) }
+	can := func(v float64, a Axis) bool {
+		const tiny, huge = 1e-100, 1e100 // beyond these differences and numbers on the axis overflow
+		size := math.Abs(v)
+		return v == 0 && !a.Log || size > tiny && size < huge && (v > 0 || !a.Log)
+	}
 	for _, s := range all {
 		var values []Value
 		for _, v := range s.Values {

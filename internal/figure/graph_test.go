@@ -80,8 +80,8 @@ func TestGraphLeavesOut(t *testing.T) {
 		t.Error("the legend does not say that a goodput of 0 has no place")
 	}
 	g := lossGraph()
-	g.Series[0].Values = append(g.Series[0].Values, Value{X: math.NaN(), Y: 1}, Value{X: 1, Y: math.Inf(1)}, Value{X: 2, Y: 3, Low: math.Inf(-1), High: 4})
-	if svg := string(graphAs(t, g, "svg")); strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") || !strings.Contains(svg, ">bbr (2 not drawn)<") {
+	g.Series[0].Values = append(g.Series[0].Values, Value{X: math.NaN(), Y: 1}, Value{X: 1, Y: math.Inf(1)}, Value{X: 2, Y: 3, Low: math.Inf(-1), High: 4}, Value{X: 1e300, Y: 1})
+	if svg := string(graphAs(t, g, "svg")); strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") || !strings.Contains(svg, ">bbr (3 not drawn)<") {
 		t.Errorf("what is no number is drawn: %s", svg)
 	}
 }
