@@ -92,7 +92,7 @@ func WriteGraph(w io.Writer, g Graph, format string) error {
 	}
 	d := &graph{Graph: g, plane: &plane{on: &page{width: defaultWidth * millimetre, height: defaultHeight * millimetre}}}
 	d.left()
-	if len(d.Series) == 0 {
+	if !slices.ContainsFunc(d.Series, func(s Series) bool { return len(s.Values) > 0 }) {
 		return fmt.Errorf("%w: there are no values", ErrNothing)
 	}
 	d.on.begin(format, g.Title)
@@ -148,7 +148,7 @@ func (d *graph) left() {
 			}
 			values = append(values, v)
 		}
-		if len(values) == 0 {
+		if len(s.Values) == 0 {
 			continue
 		}
 		s.Name = legible(s.Name)

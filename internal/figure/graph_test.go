@@ -80,6 +80,14 @@ func TestGraphLeavesOut(t *testing.T) {
 		t.Error("the legend does not say that a goodput of 0 has no place")
 	}
 	g := lossGraph()
+	g.Series = append(g.Series, Series{Name: "nothing came", Values: []Value{{X: 1}, {X: 2}}})
+	if svg := string(graphAs(t, g, "svg")); !strings.Contains(svg, ">nothing came (2 not drawn)<") {
+		t.Error("a series of which nothing can be drawn is not in the legend")
+	}
+	if err := WriteGraph(io.Discard, Graph{Up: Axis{Log: true}, Series: g.Series[5:]}, "svg"); !errors.Is(err, ErrNothing) {
+		t.Errorf("zeros on a logarithmic axis give %v", err)
+	}
+	g.Series = g.Series[:5]
 	g.Series[0].Values = append(g.Series[0].Values, Value{X: math.NaN(), Y: 1}, Value{X: 1, Y: math.Inf(1)}, Value{X: 2, Y: 3, Low: math.Inf(-1), High: 4}, Value{X: 1e300, Y: 1})
 	if svg := string(graphAs(t, g, "svg")); strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") || !strings.Contains(svg, ">bbr (3 not drawn)<") {
 		t.Errorf("what is no number is drawn: %s", svg)

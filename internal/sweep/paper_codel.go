@@ -29,7 +29,7 @@ var codel = Paper{
 		{"RFC 8289", model{of: renoByQueue}.text("%.1f %%")},
 	},
 	plot: plot{
-		across: figure.Axis{Title: "rate of the link (Mbit/s)", Log: true, Ticks: []float64{2, 5, 10, 20}}, up: figure.Axis{Title: "queue's delay (ms), median", Log: true},
+		across: figure.Axis{Title: "rate of the link (Mbit/s)", Log: true, Ticks: []float64{2, 5, 10, 20}}, up: figure.Axis{Title: "queue's delay (ms), median"},
 		group: func(p Point) string { return FlowsText(p.Flows) + ", " + kindText(p) }, x: megabits,
 		move: func(p *Point, to float64) { p.Rate = int64(to * 1e6) },
 		here: func(p Point) Figure { return p.Figures[cell.QueueMedian].times(1e3) },
