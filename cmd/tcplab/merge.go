@@ -11,12 +11,14 @@ import (
 
 func newMerge() *cobra.Command {
 	var asJSON bool
+	var output figureFile
 	command := &cobra.Command{
 		Use:   "merge FILE...",
 		Short: "Put the parts of a sweep together that several machines have measured",
 		Long: `Put the parts of a sweep together. Each FILE is what tcplab sweep --shard N/M --json has printed.
-All parts have to be there, each once, of the same grid and seeds, on the same kernel.`,
-		Example: `  tcplab merge parts/*.json
+All parts have to be there, each once, of the same grid and seeds, on the same kernel. -o draws them, as of
+tcplab sweep.`,
+		Example: `  tcplab merge parts/*.json -o sweep.pdf
   tcplab merge parts/*.json --json > sweep.json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(command *cobra.Command, paths []string) error {
@@ -32,9 +34,13 @@ All parts have to be there, each once, of the same grid and seeds, on the same k
 			if err != nil {
 				return fmt.Errorf("merge: %w", err)
 			}
-			return reported(command, merged, asJSON, nil)
+			if err := output.check(merged.Figure); err != nil {
+				return err
+			}
+			return reported(command, merged, asJSON, output, nil)
 		},
 	}
+	output.add(command)
 	command.Flags().BoolVar(&asJSON, "json", false, "print JSON, with the values of each seed; times are in seconds")
 	return command
 }

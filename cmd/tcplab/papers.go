@@ -2,21 +2,32 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/tcplab/tcplab/internal/cell"
+	"github.com/tcplab/tcplab/internal/figure"
 	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/sweep"
 )
 
+// papersOptions are what papers is asked for.
+type papersOptions struct {
+	session runner.SessionOptions
+	run     runner.RunOptions
+	seeds   string
+	from    string
+	output  figureFile
+	asJSON  bool
+}
+
 func newPapers() *cobra.Command {
-	var session runner.SessionOptions
-	var options runner.RunOptions
-	var seeds string
-	var asJSON bool
+	var o papersOptions
 	var names []string
 	for _, p := range sweep.Papers {
 		names = append(names, p.Name)
@@ -27,16 +38,22 @@ func newPapers() *cobra.Command {
 		Long: `Measure a published figure again, in virtual time, and print what the paper says beside it. NAME is one of
 ` + strings.Join(names, ", ") + `; without it they are listed.
 
-Each cell of a figure is a measurement as of tcplab sweep, and comes from the cache the second time.`,
+Each cell of a figure is a measurement as of tcplab sweep, and comes from the cache the second time.
+-o draws the figure, in the format that the file's name says: what was measured as marks, with their
+confidence interval where there are several seeds, models as dashed lines, and what others have measured
+as open marks. --from takes what --json has printed, and measures nothing.`,
 		Example: `  tcplab papers
-  tcplab papers bbr-loss
-  tcplab papers ware --seeds 1-6 --kernel 6.12`,
+  tcplab papers bbr-loss -o bbr-loss.svg
+  tcplab papers ware --seeds 1-6 --kernel 6.12 --json > ware.json
+  tcplab papers ware --from ware.json -o ware.pdf`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			out := command.OutOrStdout()
 			if len(args) == 0 {
+				if o.output != "" || o.from != "" {
+					return errors.New("name a paper: tcplab papers lists them")
+				}
 				for _, p := range sweep.Papers {
-					if _, err := fmt.Fprintf(out, "%-10s %s\n", p.Name, p.Title); err != nil {
+					if _, err := fmt.Fprintf(command.OutOrStdout(), "%-10s %s\n", p.Name, p.Title); err != nil {
 						return err
 					}
 				}
@@ -49,35 +66,75 @@ Each cell of a figure is a measurement as of tcplab sweep, and comes from the ca
 			if err := refuseNone(command); err != nil {
 				return err
 			}
-			paper := sweep.Papers[at]
-			list, err := parseSeeds(seeds)
-			if err != nil {
-				return err
-			}
-			cells, err := paper.Grid.Cells()
-			if err != nil {
-				return err
-			}
-			options.MemoryMiB = cmp.Or(options.MemoryMiB, paper.Memory)
-			result, err := measure(command, session, options, cells, sweep.Shard{}, list)
-			if len(result.Points)+len(result.Failed) == 0 || err != nil {
-				return err
-			}
-			if asJSON {
-				err = writeJSON(out, result)
-			} else {
-				err = result.PaperTable(out, paper)
-			}
-			if err == nil && len(result.Failed) > 0 {
-				err = errFailed
-			}
-			return err
+			return o.papers(command, sweep.Papers[at])
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&seeds, "seeds", "1", "such as 1-6")
-	flags.BoolVar(&asJSON, "json", false, "print JSON, with the values of each seed")
-	flags.StringVar(&options.Root, "results", "results/sweeps", "folder in which each seed's run makes its own")
-	addGuestFlags(command, &session, &options)
+	flags.StringVar(&o.seeds, "seeds", "1", "such as 1-6")
+	flags.BoolVar(&o.asJSON, "json", false, "print JSON, with the values of each seed")
+	flags.StringVar(&o.from, "from", "", "a file that --json has printed: measure nothing")
+	flags.StringVar(&o.run.Root, "results", "results/sweeps", "folder in which each seed's run makes its own")
+	o.output.add(command)
+	addGuestFlags(command, &o.session, &o.run)
+	for _, name := range []string{"seeds", "kernel"} {
+		command.MarkFlagsMutuallyExclusive("from", name)
+	}
 	return command
+}
+
+// papers measures a paper, or reads what was measured, and prints and draws it.
+func (o *papersOptions) papers(command *cobra.Command, paper sweep.Paper) error {
+	seeds, err := parseSeeds(o.seeds)
+	if err != nil {
+		return err
+	}
+	cells, err := paper.Cells()
+	if err != nil {
+		return err
+	}
+	var result sweep.Result
+	if o.from != "" {
+		if result, err = o.read(paper); err == nil {
+			err = o.output.check(func() (figure.Graph, error) { return result.PaperFigure(paper) })
+		}
+	} else {
+		err = o.output.check(func() (figure.Graph, error) { return sweep.Unmeasured(cells, o.session.Kernels).PaperFigure(paper) })
+		if err == nil {
+			result, err = o.measure(command, paper, cells, seeds)
+		}
+	}
+	if len(result.Points)+len(result.Failed) == 0 || err != nil {
+		return err
+	}
+	if o.asJSON {
+		err = writeJSON(command.OutOrStdout(), result)
+	} else {
+		err = result.PaperTable(command.OutOrStdout(), paper)
+	}
+	if err == nil && len(result.Points) > 0 {
+		err = o.output.write(command, func() (figure.Graph, error) { return result.PaperFigure(paper) })
+	}
+	if err == nil && len(result.Failed) > 0 {
+		err = errFailed
+	}
+	return err
+}
+
+func (o *papersOptions) measure(command *cobra.Command, paper sweep.Paper, cells []cell.Cell, seeds []uint64) (sweep.Result, error) {
+	o.run.MemoryMiB = cmp.Or(o.run.MemoryMiB, paper.Memory)
+	return measure(command, o.session, o.run, cells, sweep.Shard{}, seeds)
+}
+
+// read reads what --json has printed.
+func (o *papersOptions) read(paper sweep.Paper) (sweep.Result, error) {
+	file, err := os.Open(o.from)
+	if err != nil {
+		return sweep.Result{}, fmt.Errorf("--from: %w", err)
+	}
+	defer file.Close()
+	result, err := sweep.PaperResult(file, paper)
+	if err != nil {
+		return sweep.Result{}, fmt.Errorf("--from %s: %w", o.from, err)
+	}
+	return result, nil
 }

@@ -297,6 +297,9 @@ func (f reportFile) clear() error {
 	} else if !info.IsDir() {
 		return fmt.Errorf("%s: %s is not a folder", f.flag, filepath.Dir(f.path))
 	}
+	if err := writable(filepath.Dir(f.path)); err != nil {
+		return fmt.Errorf("%s: nothing can be written there: %w", f.flag, err)
+	}
 	info, err := os.Lstat(f.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -312,6 +315,15 @@ func (f reportFile) clear() error {
 		return fmt.Errorf("%s: the report of an earlier run is in the way: %w", f.flag, err)
 	}
 	return nil
+}
+
+// writable tells whether a file can be made in a folder, by making one: permissions do not say it of all file systems.
+func writable(dir string) error {
+	file, err := scratch.File(dir)
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 // write writes a report, whole or not at all.

@@ -20,6 +20,7 @@ type sweepOptions struct {
 	sysctls []string
 	shard   string
 	asJSON  bool
+	output  figureFile
 	session runner.SessionOptions
 	run     runner.RunOptions
 }
@@ -47,9 +48,11 @@ bandwidth-delay products: 2bdp). The delay is on the way back. With --queue it i
 that discipline, as tc(8) writes it, or cake; loss is behind it then.
 
 -f reads the grid from a file: YAML with the names of these options (docs/congestion.md).
+-o draws goodput over the dimension of which there are most values, with a series for all else.
 --shard 3/16 measures a part, for one of 16 machines; tcplab merge puts the parts together, from what
 --json has printed, and tcplab compare compares two sweeps.`,
 		Example: `  tcplab sweep --cc cubic,bbr --loss 0.01%..10%/4 --rate 20mbit --rtt 100ms --duration 30s
+  tcplab sweep --cc cubic,bbr --loss 0.01%..10%/7 --rate 20mbit --rtt 100ms -o loss.svg
   tcplab sweep --cc bbr+cubic --buffer 1bdp..16bdp/5 --rate 10mbit --rtt 40ms --duration 2m --seeds 1-6
   tcplab sweep --cc cubic+cubic:requests=100ms --queue "droptail,fq_codel,cake flows" --rate 10mbit --rtt 40ms
   tcplab sweep --cc cubic --rate 50mbit --rtt 100ms --sysctl tcp_wmem="4096 16384 1048576" --json
@@ -81,10 +84,12 @@ that discipline, as tc(8) writes it, or cake; loss is behind it then.
 	flags.StringVar(&o.shard, "shard", "", "measure a part of the grid: 3/16 is the third of 16")
 	flags.BoolVar(&o.asJSON, "json", false, "print JSON, with the values of each seed; times are in seconds")
 	flags.StringVar(&o.run.Root, "results", "results/sweeps", "folder in which each seed's run makes its own")
+	o.output.add(command)
 	addGuestFlags(command, &o.session, &o.run)
 	for _, name := range []string{"cc", "rate", "rtt", "bottlenecks", "jitter", "loss", "loss-burst", "queue", "buffer", "pacing", "duration", "sysctl"} {
 		command.MarkFlagsMutuallyExclusive("file", name)
 	}
+	command.MarkFlagsMutuallyExclusive("output", "shard") // a part may be one cell: tcplab merge draws all
 	return command
 }
 
@@ -152,14 +157,20 @@ func (o *sweepOptions) sweep(command *cobra.Command) error {
 			return fmt.Errorf("--shard %w", err)
 		}
 	}
+	if err := o.output.check(sweep.Unmeasured(cells, o.session.Kernels).Figure); err != nil {
+		return err
+	}
 	result, err := measure(command, o.session, o.run, cells, shard, seeds)
-	return reported(command, result, o.asJSON, err)
+	return reported(command, result, o.asJSON, o.output, err)
 }
 
-// reported prints what there is of a result, in any case.
-func reported(command *cobra.Command, result sweep.Result, asJSON bool, err error) error {
+// reported prints what there is of a result, and draws it, in any case.
+func reported(command *cobra.Command, result sweep.Result, asJSON bool, output figureFile, err error) error {
 	if len(result.Points)+len(result.Failed) > 0 {
 		printErr := printSweep(command.OutOrStdout(), result, asJSON)
+		if printErr == nil && len(result.Points) > 0 {
+			printErr = output.write(command, result.Figure)
+		}
 		if err == nil {
 			err = printErr
 		}

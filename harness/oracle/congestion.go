@@ -169,8 +169,41 @@ func Ware(b Bottleneck, buffer float64, n int) float64 {
 	packets := buffer * b.BDP()
 	loss := max(0, 0.5-1/(2*buffer)-4*float64(n)/packets) // what the loss-based flows keep
 	queue := packets * b.Frame().Seconds()
-	probing := (queue + bbrProbeRTT.Seconds() + b.RTT.Seconds()) / BBRMinRTTLasts.Seconds() // of the time: PROBE_RTT
-	return (1 - loss) * (1 - probing)
+	return (1 - loss) * (1 - b.bbrProbing(queue))
+}
+
+// bbrProbing is the share of the time in which a BBR flow is in PROBE_RTT behind a queue that takes so many seconds, by Ware and others: what is in the
+// queue leaves, then it waits, and a round trip goes by until more is sent.
+func (b Bottleneck) bbrProbing(queue float64) float64 {
+	return (queue + bbrProbeRTT.Seconds() + b.RTT.Seconds()) / BBRMinRTTLasts.Seconds()
+}
+
+// BBRByLeastWindow is the share of a drop-tail bottleneck that a BBR flow (version 1) gets beside a CUBIC flow, by the least window of CUBIC's. Mishra, Tiu and
+// Leong (Are We Heading Towards a BBR-Dominant Internet?, IMC 2022) have such a model, and state an error within 5 %; this one is derived here. The buffer is in
+// bandwidth-delay products (BDP), of which the two flows fill 1 + buffer when one of them loses a packet.
+//
+//   - BBR sends no more than 2 BDP of what it believes: its share s of the rate, and the least RTT that it has seen in 10 s. That RTT is one of
+//     PROBE_RTT, in which CUBIC alone has a queue: 1 + c for a queue of c BDP. A flow's share of the rate is its share of what is under way. So
+//     s (1 + buffer) = 2 s (1 + c): CUBIC's queue is c = (buffer - 1)/2. So far this is Ware's model, which takes c for all that CUBIC ever has.
+//   - But c is of its least window, for the least RTT counts: beta W = c + f, as a share f = 1 - s of the pipe is CUBIC's too. Between losses the window is
+//     W (3 + beta)/4 on average (RFC 9438, 5.1), which is f (1 + buffer).
+//
+// It is no more than that, and near by errors that go both ways. In PROBE_RTT the whole pipe is CUBIC's, so that beta W would be 1 + c, which leaves BBR a third
+// whatever the buffer. BBR is at its limit for half of the time or less: it gets there by a quarter more in one round trip of eight, and falls at once. On
+// the other side the limit has some bursts and what ACKs bring at once on top (bbr_quantization_budget, bbr_ack_aggregation_cwnd), which is a good part of a
+// BDP of 33 packets; on a path of a much greater BDP it may be wrong. With a buffer of 1 BDP c is 0, and what limits BBR is loss, which it does not know.
+func BBRByLeastWindow(b Bottleneck, buffer float64) float64 {
+	least := max(0, (buffer-1)/2)
+	mean := (3 + CubicBeta) / 4 / CubicBeta / (1 + buffer) // the share that each BDP of the least window gets
+	cubic := mean * least / (1 - mean)                     // f = mean (least + f)
+	return (1 - cubic) * (1 - b.bbrProbing(buffer*b.BDP()*b.Frame().Seconds()))
+}
+
+// RenoOverQueue is the share of a bottleneck that a Reno flow alone fills, where its queue takes no longer at its greatest than a part f (0 to 1) of the RTT
+// without one, and then it loses a packet (RFC 8289, 3.2).
+func RenoOverQueue(f float64) float64 {
+	f = min(f, 1) // from one BDP on the queue never is empty
+	return (3 + 6*f - f*f) / (4 * (1 + f))
 }
 
 // WareMedianError is what the authors state, in parts of the link.

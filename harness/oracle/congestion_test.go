@@ -231,3 +231,28 @@ func TestBBRPhases(t *testing.T) {
 	b.MinRTT = time.Second
 	g.Expect(k.BBRFewInFlight(b).Latest).To(BeNumerically(">", 2*time.Second))
 }
+
+// Ware's figures are of the paper's formula, for 10 Mbit/s and 40 ms, in packets of 1500 bytes. Here frames have 1514, so that a queue has 1 % less of them: of
+// the 16/q that 4 flows take with 2 BDP, that is 0.0025.
+func TestBBRBesideCubic(t *testing.T) {
+	g := NewWithT(t)
+	path := Bottleneck{Rate: 10e6, RTT: 40 * time.Millisecond}
+	for buffer, want := range map[float64][2]float64{1: {.972, .972}, 2: {.784, .958}, 4: {.629, .715}, 8: {.545, .588}, 16: {.491, .512}, 32: {.440, .450}, 64: {.367, .371}} {
+		g.Expect(Ware(path, buffer, 1)).To(BeNumerically("~", want[0], .003), "%v BDP", buffer)
+		g.Expect(Ware(path, buffer, 4)).To(BeNumerically("~", want[1], .003), "%v BDP, 4 flows", buffer)
+	}
+	// With 2 BDP: c = 1/2, and f = 0.925/0.7/3 (1/2 + f) = 0.393; PROBE_RTT takes 0.08 + 0.2 + 0.04 s of 10.
+	g.Expect(BBRByLeastWindow(path, 2)).To(BeNumerically("~", (1-.393)*(1-.032), .001))
+	g.Expect(BBRByLeastWindow(path, 4)).To(BeNumerically("~", .443, .001))
+	g.Expect(BBRByLeastWindow(path, 1)).To(BeNumerically("~", 1-.028, 1e-9), "CUBIC has no queue")
+	// CUBIC's share is its own part of what is under way: what makes the formula.
+	least := 3.5 + (1 - BBRByLeastWindow(path, 8)/(1-path.bbrProbing(.32)))
+	g.Expect(least / CubicBeta * (3 + CubicBeta) / 4 / 9).To(BeNumerically("~", least-3.5, .001))
+}
+
+// RFC 8289: three quarters without a queue, all with one of a bandwidth-delay product.
+func TestRenoOverQueue(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect([]float64{RenoOverQueue(0), RenoOverQueue(1), RenoOverQueue(3)}).To(Equal([]float64{.75, 1, 1}))
+	g.Expect(RenoOverQueue(.05)).To(BeNumerically("~", .785, .001))
+}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/tcplab/tcplab/internal/picture"
-	"github.com/tcplab/tcplab/internal/text"
 )
 
 // Names are what can be drawn, and Formats how.
@@ -120,10 +119,9 @@ func orDefault(v, otherwise float64) float64 {
 type drawing struct {
 	Options
 	*picture.Picture
-	canvas
-	place         int
-	fromServer    bool
-	width, height float64 // in points
+	page
+	place      int
+	fromServer bool
 }
 
 // count is how many packets of the connection are in the time that is drawn.
@@ -135,16 +133,4 @@ func (d *drawing) count() (n int) {
 		}
 	}
 	return n
-}
-
-// begin makes the canvas.
-func (d *drawing) begin() {
-	switch d.Format {
-	case "svg":
-		d.canvas = &svgCanvas{width: d.width, height: d.height, title: text.Printable(d.Title)}
-	case "pdf":
-		d.canvas = &pdfCanvas{width: d.width, height: d.height, title: text.Printable(d.Title)}
-	default:
-		d.canvas = newPNG(d.width, d.height)
-	}
 }

@@ -46,7 +46,7 @@ func (d *drawing) ladder() error {
 	if row < fontSize+2 {
 		return fmt.Errorf("%d rows do not fit into %v mm: leave the height to the ladder, or choose a shorter time", len(rows), d.Height)
 	}
-	d.begin()
+	d.begin(d.Format, d.Title)
 	names := d.Columns(d.Connection)
 	x := func(column int) float64 {
 		return ladderLeft + (d.width-ladderLeft-34)*float64(column)/float64(max(1, len(names)-1))

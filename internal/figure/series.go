@@ -26,15 +26,15 @@ var groups = map[string]struct {
 var looks = []struct {
 	colour color.RGBA
 	dash   []float64
-	mark   func(*drawing, point, float64, color.RGBA)
+	mark   func(*page, point, float64, color.RGBA)
 }{
 	{blue, nil, nil},
 	{red, []float64{6, 2.5}, nil},
 	{green, []float64{1.5, 1.5}, nil},
 	{ochre, []float64{8, 2, 1.5, 2}, nil},
-	{violet, nil, (*drawing).square},
-	{black, []float64{6, 2.5}, (*drawing).diamond},
-	{grey, []float64{1.5, 1.5}, (*drawing).cross},
+	{violet, nil, (*page).square},
+	{black, []float64{6, 2.5}, (*page).diamond},
+	{grey, []float64{1.5, 1.5}, (*page).cross},
 }
 
 // series draws values over time.
@@ -96,7 +96,7 @@ func (d *drawing) sampleSeries(s picture.Series, i int) func(point) {
 		}
 		d.sampleLine(pen{colour: look.colour, width: 1.2, dash: look.dash})(at)
 		if look.mark != nil {
-			look.mark(d, middle, 2.2, look.colour)
+			look.mark(&d.page, middle, 2.2, look.colour)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func (c *chart) draw(s picture.Series, i int) {
 		}
 		line = append(line, p)
 		if every := (c.To - c.From) / marks; look.mark != nil && c.has(p) && at >= spread {
-			look.mark(c.drawing, p, 2.2, look.colour)
+			look.mark(&c.page, p, 2.2, look.colour)
 			spread = at + every
 		}
 	}

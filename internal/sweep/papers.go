@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair/profiles"
 	"github.com/tcplab/tcplab/internal/cell"
+	"github.com/tcplab/tcplab/internal/figure"
 )
 
 // A Paper is a published figure: what it measured, so that it can be measured again, and what it says.
@@ -18,10 +20,28 @@ type Paper struct {
 	Name   string
 	Title  string // authors, title, place, and which figure
 	About  string // what is measured here, and in what it differs
-	Grid   Grid
-	Memory int // of a guest, in MiB; 0 is the default
+	Grids  []Grid // one, or several where cells differ in their duration
+	Memory int    // of a guest, in MiB; 0 is the default
 
 	columns []column
+	plot    plot
+	closing func(Result) []string // lines below the table; nil: none
+}
+
+// Papers are those that can be measured again.
+var Papers = []Paper{bbrLoss, ware, rfc9438, mathis, codel}
+
+// Cells are those of all its grids.
+func (p Paper) Cells() ([]cell.Cell, error) {
+	var all []cell.Cell
+	for _, g := range p.Grids {
+		cells, err := g.Cells()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, cells...)
+	}
+	return all, nil
 }
 
 // A column has a value of each cell beside the others.
@@ -30,8 +50,207 @@ type column struct {
 	text  func(Point) string
 }
 
-// mss is a segment's payload on Ethernet, with time stamps.
-const mss = 1448
+// A plot says how a paper's figure is drawn.
+type plot struct {
+	across, up figure.Axis
+	group      func(Point) string         // what is told apart: by its flows, if nil
+	x          func(Point) float64        // across
+	move       func(p *Point, to float64) // gives a point another place across, for the line of a model
+	here       func(Point) Figure         // up
+	models     []model
+	others     func(Point) (v float64, ok bool) // somebody else has measured it; nil: nobody
+}
+
+// A model says a value of a cell, or that it has none to say.
+type model struct {
+	name string
+	of   func(Point) (v float64, ok bool)
+}
+
+// modelSteps are how many values the line of a model has.
+const modelSteps = 60
+
+// PaperFigure is the figure of a paper: what was measured, the paper's model, and what others have measured.
+func (r Result) PaperFigure(paper Paper) (figure.Graph, error) {
+	plot := paper.plot
+	graph := figure.Graph{Title: paper.Title, Across: plot.across, Up: plot.up}
+	groups := r.grouped(plot.group)
+	if err := groups.check(); err != nil {
+		return graph, err
+	}
+	for n, name := range groups.names {
+		measured := figure.Series{Name: name + ", here", Group: n}
+		others := figure.Series{Name: name + ", others", Group: n, Kind: figure.Others}
+		for _, p := range groups.points[n] {
+			measured.Values = withFigure(measured.Values, plot.x(p), plot.here(p))
+			if plot.others == nil || !groups.first[n] {
+				continue
+			}
+			if v, ok := plot.others(p); ok {
+				others.Values = append(others.Values, figure.Value{X: plot.x(p), Y: v})
+			}
+		}
+		graph.Series = append(graph.Series, measured)
+		for _, m := range plot.models {
+			if groups.first[n] {
+				graph.Series = append(graph.Series, figure.Series{Name: m.name, Group: n, Kind: figure.Model, Values: plot.line(m, groups.points[n])})
+			}
+		}
+		graph.Series = append(graph.Series, others)
+	}
+	prefixed(graph.Series, groups.names)
+	return graph, nil
+}
+
+// prefixed names the group of a model that several groups have.
+func prefixed(series []figure.Series, groups []string) {
+	count := map[string]int{}
+	for _, s := range series {
+		if len(s.Values) > 0 {
+			count[s.Name]++
+		}
+	}
+	for i := range series {
+		if s := &series[i]; count[s.Name] > 1 {
+			s.Name = groups[s.Group] + ", " + s.Name
+		}
+	}
+}
+
+// line is a model over the range that points have: by the same factor from one value to the next.
+func (d plot) line(m model, points []Point) []figure.Value {
+	low, high := math.Inf(1), math.Inf(-1)
+	for _, p := range points {
+		low, high = min(low, d.x(p)), max(high, d.x(p))
+	}
+	var values []figure.Value
+	for i := range modelSteps + 1 {
+		p := points[0]
+		d.move(&p, low*math.Pow(high/low, float64(i)/modelSteps))
+		if v, ok := m.of(p); ok {
+			values = append(values, figure.Value{X: d.x(p), Y: v})
+		}
+	}
+	return values
+}
+
+// withFigure appends a figure with its interval; none if nothing was measured.
+func withFigure(values []figure.Value, x float64, f Figure) []figure.Value {
+	if len(f.Values) == 0 {
+		return values
+	}
+	return append(values, figure.Value{X: x, Y: f.Median, Low: f.Low, High: f.High})
+}
+
+// text is a model's value in a table.
+func (m model) text(format string) func(Point) string {
+	return func(p Point) string {
+		if v, ok := m.of(p); ok {
+			return fmt.Sprintf(format, v)
+		}
+		return "-"
+	}
+}
+
+// missed says by how much a model misses what was measured over the grid, in parts of the whole, and where it misses by more than its authors state.
+func missed(points []Point, here func(Point) Figure, m model, stated float64, where func(Point) string) []string {
+	var errs []float64
+	var cells []string
+	for _, p := range points {
+		v, ok := m.of(p)
+		if got := here(p); ok && len(got.Values) > 0 {
+			errs = append(errs, math.Abs(got.Median-v))
+			if math.Abs(got.Median-v) > stated {
+				cells = append(cells, fmt.Sprintf("%s by %+.0f %%", strings.TrimSpace(where(p)+" "+p.Kernel), 100*(got.Median-v)))
+			}
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	which := "none misses by more"
+	if len(cells) > 0 {
+		which = fmt.Sprintf("%d of %d cells miss by more: %s", len(cells), len(errs), strings.Join(cells, ", "))
+	}
+	return []string{fmt.Sprintf("%s: median error %.1f %% of the link, stated %.0f %%; %s.", m.name, 100*figureOf(errs, "").Median, 100*stated, which)}
+}
+
+// PaperTable writes a paper's figures beside those of here.
+func (r Result) PaperTable(w io.Writer, paper Paper) error {
+	fmt.Fprintf(w, "%s\n%s\n\n", paper.Title, paper.About)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	several := strings.Contains(r.Kernel, kernelSeparator)
+	var titles []string
+	if several {
+		titles = append(titles, "kernel")
+	}
+	for _, c := range paper.columns {
+		titles = append(titles, c.title)
+	}
+	fmt.Fprintln(table, strings.Join(titles, "\t"))
+	for _, p := range r.Points {
+		var row []string
+		if several {
+			row = append(row, p.Kernel)
+		}
+		for _, c := range paper.columns {
+			row = append(row, c.text(p))
+		}
+		fmt.Fprintln(table, strings.Join(row, "\t"))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	if paper.closing != nil {
+		for _, line := range paper.closing(r) {
+			fmt.Fprintln(w, line)
+		}
+	}
+	fmt.Fprintf(w, "Mbit/s are of payload; the link carries %s with headers. Medians of %d seeds. Kernel %s.\n", paper.rates(), len(r.Seeds), r.Kernel)
+	for _, text := range r.Failed {
+		fmt.Fprintf(w, "FAILED  %s\n", text)
+	}
+	return nil
+}
+
+// rates are those of its links.
+func (p Paper) rates() string {
+	var all []string
+	for _, g := range p.Grids {
+		for _, rate := range g.Rates {
+			if text := profiles.Rate(rate); !slices.Contains(all, text) {
+				all = append(all, text)
+			}
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// PaperResult is a result that --json has printed, if it is of this paper.
+func PaperResult(in io.Reader, paper Paper) (Result, error) {
+	r, err := ReadResult(in)
+	if err != nil {
+		return Result{}, err
+	}
+	cells, err := paper.Cells()
+	if err != nil {
+		return Result{}, err
+	}
+	names, hash := hashOf(cells)
+	for _, p := range r.Points {
+		if r.Grid != hash || !slices.Contains(names, p.Cell.String()) {
+			return Result{}, fmt.Errorf("it is no result of %s as it is measured now: measure it again", paper.Name)
+		}
+	}
+	return r, nil
+}
+
+// mss is a segment's payload on Ethernet, with time stamps, and payload the share of a rate that is payload.
+const (
+	mss     = 1448
+	payload = mss / 1514.
+)
 
 // large lets neither side's buffer limit a flow. The receive buffer begins large: the kernel's own tuning stays at twice what the program
 // reads in a round trip, which is too little for a window with a hole in it.
@@ -45,152 +264,42 @@ func flows(text string) []cell.Flow {
 	return f
 }
 
-// Papers are those that can be measured again.
-var Papers = []Paper{
-	{
-		Name:  "bbr-loss",
-		Title: "Cardwell, Cheng, Gunn, Yeganeh, Jacobson: BBR: Congestion-Based Congestion Control. ACM Queue 14(5), 2016, figure 8",
-		About: "Flows of 60 s over 100 ms with random loss. The paper has 100 Mbit/s, here it is 20: what CUBIC gets does not depend on the rate as long as " +
-			"it is below it, and BBR is compared by its share. The others' figures are of an emulated path of 100 Mbit/s.",
-		Grid: Grid{
-			Flows: [][]cell.Flow{flows("bbr"), flows("cubic")}, Rates: []int64{20e6}, RTTs: []time.Duration{100 * time.Millisecond},
-			Losses: []float64{1e-5, 1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5}, Buffers: []Buffer{{BDPs: 4}},
-			Duration: time.Minute, Sysctls: []map[string]string{large},
-		},
-		Memory: 1024,
-		columns: []column{
-			{"loss", func(p Point) string { return cell.Percent(p.Loss) }},
-			{"flow", func(p Point) string { return FlowsText(p.Flows) }},
-			{"here", func(p Point) string { return number(p.Figures[cell.Goodput]) }},
-			{"of the link", shareOf},
-			{"model", bbrLossModel},
-			{"others", bbrLossOthers},
-		},
-	},
-	{
-		Name:  "ware",
-		Title: "Ware, Mukerjee, Seshan, Sherry: Modeling BBR's Interactions with Loss-Based Congestion Control. IMC 2019",
-		About: "One BBR flow beside one CUBIC flow for 240 s, 10 Mbit/s and 40 ms, over the buffer. The model's stated median error is 5 %.",
-		Grid: Grid{
-			Flows: [][]cell.Flow{flows("bbr+cubic")}, Rates: []int64{10e6}, RTTs: []time.Duration{40 * time.Millisecond}, Losses: []float64{0},
-			Buffers:  []Buffer{{BDPs: 1}, {BDPs: 2}, {BDPs: 4}, {BDPs: 8}, {BDPs: 16}, {BDPs: 32}},
-			Duration: 240 * time.Second, Sysctls: []map[string]string{large},
-		},
-		Memory: 1024,
-		columns: []column{
-			{"buffer", func(p Point) string { return fmt.Sprintf("%.3g BDP", float64(p.Buffer)/p.BDP()) }},
-			{"BBR's share, here", func(p Point) string {
-				return fmt.Sprintf("%.3f", shareOfFlow(p, "bbr"))
-			}},
-			{"model", func(p Point) string { return fmt.Sprintf("%.3f", wareShare(p)) }},
-			{"apart", func(p Point) string { return fmt.Sprintf("%+.0f %%", 100*(shareOfFlow(p, "bbr")/wareShare(p)-1)) }},
-			{"queue 50 %", func(p Point) string { return duration(p.Figures[cell.QueueMedian]) }},
-		},
-	},
-	{
-		Name:  "mathis",
-		Title: "Mathis, Semke, Mahdavi, Ott: The Macroscopic Behavior of the TCP Congestion Avoidance Algorithm. CCR 27(3), 1997",
-		About: "Reno over 20 Mbit/s and 100 ms with random loss: bandwidth = C MSS / (RTT sqrt(p)), with C = 0.93 for random losses that are acknowledged " +
-			"one by one, and 0.66 where an ACK comes for each second segment (1.22/0.87 less).",
-		Grid: Grid{
-			Flows: [][]cell.Flow{flows("reno")}, Rates: []int64{20e6}, RTTs: []time.Duration{100 * time.Millisecond},
-			Losses: []float64{1e-3, 2e-3, 5e-3, 0.01}, Buffers: []Buffer{{BDPs: 4}}, Duration: 2 * time.Minute, Sysctls: []map[string]string{large},
-		},
-		columns: []column{
-			{"loss", func(p Point) string { return cell.Percent(p.Loss) }},
-			{"here", func(p Point) string { return number(p.Figures[cell.Goodput]) }},
-			{"C, here", func(p Point) string {
-				return fmt.Sprintf("%.2f", p.Figures[cell.Goodput].Median*1e6/(mss*8)*p.RTT.Seconds()*math.Sqrt(p.Loss))
-			}},
-			{"C = 0.66", func(p Point) string { return fmt.Sprintf("%.3g", mathis(p, 0.66)/1e6) }},
-			{"C = 0.93", func(p Point) string { return fmt.Sprintf("%.3g", mathis(p, 0.93)/1e6) }},
-		},
-	},
+// bottleneck is a cell's for package oracle.
+func bottleneck(p Point) oracle.Bottleneck { return oracle.Bottleneck{Rate: p.Rate, RTT: p.RTT} }
+
+// mostGoodput is what a link carries of payload, in bit/s.
+func mostGoodput(p Point) float64 { return float64(p.Rate) * payload }
+
+// goodputOfWindow is that of a window in segments, in bit/s.
+func goodputOfWindow(window float64, rtt time.Duration) float64 {
+	return oracle.Throughput(mss, rtt) * window
 }
 
-func mathis(p Point, c float64) float64 { return c * mss * 8 / (p.RTT.Seconds() * math.Sqrt(p.Loss)) }
+func lossText(p Point) string    { return cell.Percent(p.Loss) }
+func flowText(p Point) string    { return FlowsText(p.Flows) }
+func goodputText(p Point) string { return number(goodput(p)) }
 
-// payload is the share of a rate that is payload.
-const payload = mss / 1514.
-
-func shareOf(p Point) string {
-	return fmt.Sprintf("%.1f %%", 100*p.Figures[cell.Goodput].Median*1e6/(float64(p.Rate)*payload))
-}
-
-func shareOfFlow(p Point, congestion string) float64 {
-	return p.Figures[congestion+": "+cell.Goodput].Median / p.Figures[cell.Goodput].Median
-}
-
-// bbrLossModel is rate x (1 - p) for BBR, up to the fifth of losses that it bears, and RFC 9438's response function for CUBIC.
-func bbrLossModel(p Point) string {
-	if p.Flows[0].Congestion == "bbr" {
-		if p.Loss >= 0.2 {
-			return "-"
+// goodput is 0 where less than a segment was acknowledged: the byte that a SYN counts.
+func goodput(p Point) Figure {
+	f := p.Figures[cell.Goodput]
+	if p.Duration == 0 || len(f.Values) == 0 {
+		return f
+	}
+	var values []float64
+	for _, v := range f.Values {
+		if v*1e6 < oracle.Throughput(mss, p.Duration) {
+			v = 0
 		}
-		return fmt.Sprintf("%.3g", float64(p.Rate)*payload*(1-p.Loss)/1e6)
+		values = append(values, v)
 	}
-	if p.Loss > 0.02 {
-		return "-" // timeouts decide, which the function does not know
-	}
-	got := oracle.CubicResponse(p.Loss, p.RTT) * mss * 8 / p.RTT.Seconds()
-	return fmt.Sprintf("%.3g", min(got, float64(p.Rate)*payload)/1e6)
+	return figureOf(values, f.Unit)
 }
 
-// bbrLossMeasured are others' figures on an emulated path of 100 Mbit/s and 100 ms, in Mbit/s.
-var bbrLossMeasured = map[string]map[float64]float64{
-	"cubic": {1e-5: 98.81, 1e-4: 34.14, 1e-3: 5.92, 0.01: 1.62, 0.02: 1.00, 0.05: 0.61, 0.1: 0.34, 0.5: 0.02},
-	"bbr":   {1e-5: 95.36, 1e-4: 95.19, 1e-3: 94.94, 0.01: 85.37, 0.02: 84.10, 0.05: 76.89, 0.1: 74.56, 0.5: 17.40},
-}
-
-func bbrLossOthers(p Point) string {
-	v, ok := bbrLossMeasured[p.Flows[0].Congestion][p.Loss]
-	switch {
-	case !ok:
-		return "-"
-	case p.Flows[0].Congestion == "bbr":
-		return fmt.Sprintf("%.1f %% of the link", v)
-	case v > float64(p.Rate)/1e6:
-		return "-" // more than the link of here carries
-	default:
-		return fmt.Sprintf("%.3g", v)
+// overLoss is a plot over random loss, in percent.
+func overLoss(up figure.Axis) plot {
+	return plot{
+		across: figure.Axis{Title: "random loss (%)", Log: true}, up: up,
+		x:    func(p Point) float64 { return 100 * p.Loss },
+		move: func(p *Point, to float64) { p.Loss = to / 100 },
 	}
-}
-
-// wareShare is the share of one BBR flow beside loss-based ones by the paper's formula, for c packets a second and a buffer of q packets.
-func wareShare(p Point) float64 {
-	const n, probeRTT = 1, 0.2
-	c := float64(p.Rate) / 8 / 1514
-	q := float64(p.Buffer)
-	x := q / p.BDP()
-	d := p.Duration.Seconds()
-	rest := max(0, 0.5-1/(2*x)-4*n/q)
-	probing := (q/c + probeRTT + p.RTT.Seconds()) * d / 10
-	return (1 - rest) * (d - probing) / d
-}
-
-// PaperTable writes a paper's figures beside those of here.
-func (r Result) PaperTable(w io.Writer, paper Paper) error {
-	fmt.Fprintf(w, "%s\n%s\n\n", paper.Title, paper.About)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	var titles []string
-	for _, c := range paper.columns {
-		titles = append(titles, c.title)
-	}
-	fmt.Fprintln(table, strings.Join(titles, "\t"))
-	for _, p := range r.Points {
-		var row []string
-		for _, c := range paper.columns {
-			row = append(row, c.text(p))
-		}
-		fmt.Fprintln(table, strings.Join(row, "\t"))
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	rate := profiles.Rate(paper.Grid.Rates[0])
-	fmt.Fprintf(w, "\nMbit/s of payload; the link carries %s with headers. Medians of %d seeds. Kernel %s.\n", rate, len(r.Seeds), r.Kernel)
-	for _, text := range r.Failed {
-		fmt.Fprintf(w, "FAILED  %s\n", text)
-	}
-	return nil
 }

@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/internal/cell"
+	"github.com/tcplab/tcplab/internal/figure"
 )
 
 // parts are a result in as many shards.
@@ -74,12 +75,20 @@ func TestParseShard(t *testing.T) {
 
 func FuzzReadResult(f *testing.F) {
 	f.Add([]byte(`{"seeds": [1], "points": [{"name": "x", "figures": {"goodput": {"values": [1]}}}]}`))
+	f.Add([]byte(`{"seeds": [1], "points": [
+		{"rate_bit_per_s": 1000000, "rtt_ns": 1000, "duration_ns": 1000000000, "flows": [{"congestion": "bbr"}, {"congestion": "cubic"}],
+			"figures": {"bbr: goodput": {"values": [1], "median": 1e300, "low": -5, "high": 1}}},
+		{"rate_bit_per_s": 2000000, "rtt_ns": 1000, "duration_ns": 1000000000, "flows": [{"congestion": "bbr"}, {"congestion": "cubic"}],
+			"figures": {"cubic: goodput": {"values": [1], "median": 1, "high": 2}}}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := ReadResult(bytes.NewReader(data))
 		if err != nil {
 			return
 		}
 		_ = r.Table(&bytes.Buffer{})
+		if graph, err := r.Figure(); err == nil {
+			_ = figure.WriteGraph(&bytes.Buffer{}, graph, "svg")
+		}
 		if c, err := Compare(r, r); err == nil {
 			_ = c.Table(&bytes.Buffer{}, true)
 		}

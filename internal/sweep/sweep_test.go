@@ -84,28 +84,6 @@ func TestKernels(t *testing.T) {
 	g.Expect(one.Points[0].Kernel).To(BeEmpty(), "so that it is compared with another kernel's")
 }
 
-// The papers' formulas, by the papers' own numbers.
-func TestPapers(t *testing.T) {
-	g := NewWithT(t)
-	for _, paper := range Papers {
-		cells, err := paper.Grid.Cells()
-		g.Expect(err).NotTo(HaveOccurred(), paper.Name)
-		g.Expect(cells).NotTo(BeEmpty())
-		var out bytes.Buffer
-		var r Result
-		for _, c := range cells {
-			r.Points = append(r.Points, Point{Cell: c, Figures: map[string]Figure{cell.Goodput: figureOf([]float64{1}, ""), "bbr: goodput": figureOf([]float64{0.5}, "")}})
-		}
-		g.Expect(r.PaperTable(&out, paper)).To(Succeed())
-		g.Expect(strings.Count(out.String(), "\n")).To(BeNumerically(">", len(cells)+4), out.String())
-		if paper.Name == "ware" { // table in the paper's terms: X = 1, 2, 4, 8, 16, 32
-			for i, want := range []float64{0.972, 0.784, 0.629, 0.545, 0.491, 0.440} {
-				g.Expect(wareShare(r.Points[i])).To(BeNumerically("~", want, 0.006), cells[i].String())
-			}
-		}
-	}
-}
-
 // Cells are measured in guests, each is what its path allows, and none is measured twice.
 func TestSweepInGuests(t *testing.T) {
 	vmtest.NeedGuests(t)
