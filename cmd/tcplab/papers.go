@@ -70,7 +70,7 @@ as open marks. --from takes what --json has printed, and measures nothing.`,
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&o.seeds, "seeds", "1", "such as 1-6")
+	flags.StringVar(&o.seeds, "seeds", "1-3", "such as 1-6")
 	flags.BoolVar(&o.asJSON, "json", false, "print JSON, with the values of each seed")
 	flags.StringVar(&o.from, "from", "", "a file that --json has printed: measure nothing")
 	flags.StringVar(&o.run.Root, "results", "results/sweeps", "folder in which each seed's run makes its own")
