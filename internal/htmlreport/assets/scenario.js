@@ -53,6 +53,14 @@ function sickest(list) {
 /** @param {any} scenario */
 function hasPackets(scenario) { return scenario.content.connections.length > 0 && scenario.packets.length > 0; }
 
+/** Why there are none to draw: they were left out, nobody captured, the file cannot be read, or what it has is not TCP. @param {any} content */
+function whyNoPackets(content) {
+  if (content.packets_total) return t('leftOut', content.packets_total);
+  const recorded = content.record?.captures.length;
+  if (recorded === 0) return t('noCapture');
+  return content.captures.length < (recorded || 1) ? t('notRead') : t('noTCP');
+}
+
 /** What is looked at where there are no packets: what is of no one connection, such as queues. */
 const noView = { connection: -1, place: -1, server: 0 };
 
@@ -83,7 +91,7 @@ function pictures(scenario, s, main) {
   const { content } = scenario;
   const list = content.connections;
   if (!hasPackets(scenario)) {
-    main.append(h('p', { class: 'note' }, content.packets_total ? t('leftOut', content.packets_total) : t('nothingToDraw')));
+    main.append(h('p', { class: 'note' }, whyNoPackets(content)));
     return withoutPackets(scenario, s, main);
   }
   const view = viewOf(scenario, s);

@@ -5,9 +5,9 @@ import { readFileSync } from 'node:fs';
 import { createContext, runInContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 
-const names = ['codec', 'words', 'findings', 'state', 'dom', 'figures', 'overview', 'sweep', 'sequence', 'ladder', 'packet', 'compare'];
+const names = ['codec', 'words', 'findings', 'state', 'dom', 'figures', 'overview', 'sweep', 'sequence', 'ladder', 'packet', 'scenario', 'compare'];
 const wanted = 'beginning, findingWords, findingText, setLanguage: (l) => { currentLanguage = l; }, scenarioIn, columnNames, parseDrawing, packetsOf, fieldsOf, unpack, nextSeq, words, t, parseState, formatState, duration, digits, quantity, expected, barOf, filterEntries, sequenceOf,'
-  + ' nearestMark, sweepView, boxOf, distributionOf, ticksTo, dimensionText, metricDifferences, counterDifferences, change, isSlight, comparable, arrowsOf, notesOf, foldArrows, layOut, neighbours, shellWord, flagText';
+  + ' whyNoPackets, nearestMark, sweepView, boxOf, distributionOf, ticksTo, dimensionText, metricDifferences, counterDifferences, change, isSlight, comparable, arrowsOf, notesOf, foldArrows, layOut, neighbours, shellWord, flagText';
 const context = createContext({ URLSearchParams, TextDecoder, TextEncoder, DecompressionStream, Blob, Response, atob, Uint8Array, DataView, console });
 const source = names.map((n) => readFileSync(new URL(`../assets/${n}.js`, import.meta.url), 'utf8')).join('\n');
 const page = runInContext(`${source}\n;({ ${wanted} })`, context);
@@ -300,4 +300,14 @@ test('a scenario is compared with itself elsewhere first, then with others of it
 test('a word of a shell', () => {
   assert.equal(page.shellWord('a/b.pcapng'), 'a/b.pcapng');
   assert.equal(page.shellWord("it's $(x)"), "'it'\\''s $(x)'");
+});
+
+test('why nothing is drawn: nobody captured, the file cannot be read, it has no TCP, or the page has no room', () => {
+  const { words: { en }, whyNoPackets } = page;
+  page.setLanguage('en');
+  assert.equal(whyNoPackets({ record: { captures: [] }, captures: [] }), en.noCapture);
+  assert.equal(whyNoPackets({ record: { captures: [{}, {}] }, captures: [{}] }), en.notRead);
+  assert.equal(whyNoPackets({ record: { captures: [{}] }, captures: [{}] }), en.noTCP);
+  assert.equal(whyNoPackets({ captures: [{}] }), en.noTCP); // somebody else's
+  assert.equal(whyNoPackets({ record: { captures: [{}] }, captures: [{}], packets_total: 7 }), page.t('leftOut', 7));
 });
