@@ -4,7 +4,7 @@
 const words = {
   en: {
     title: 'tcplab report', language: 'Language', theme: 'Colours', light: 'light', dark: 'dark', auto: 'as the system',
-    scenarios: 'Scenarios', captures: 'Captures', search: 'Search', suite: 'Suite', label: 'Label', verdict: 'Verdict', kernel: 'Kernel', seed: 'Seed',
+    scenarios: 'Scenarios', captures: 'Captures', search: 'Search', suite: 'Suite', label: 'Label', verdict: 'Verdict', kernel: 'Kernel', run: 'Run', seed: 'Seed',
     all: 'all', shown: '{0} of {1} shown', passed: 'passed', failed: 'failed', skipped: 'skipped', missing: '{0} scenarios did not run to their end',
     claim: 'Scenario', figures: 'Metrics', virtual: 'Virtual time', lasts: 'Duration', wall: 'Wall time', cached: 'from the cache', reproduce: 'Run it again',
     copy: 'copy', copied: 'copied', notCopied: 'not copied', expected: 'expected', margin: 'margin', nearestOf: 'nearest to an edge of {0}',
@@ -36,11 +36,11 @@ const words = {
     compareWith: 'Compare with', nobody: 'nothing', compared: 'Compared', onOneAxis: 'On one axis', sinceBeginning: 'Times are since the connection began (without packets: since the scenario began). A is solid, B is dashed.', differences: 'Differences',
     changed: 'Change', sameMetrics: 'All metrics and checks are the same.', sameCounters: "TCP's counters are the same.", overlay: 'on one axis',
     timer: 'Timer', timerFired: '{0} timer fired', inferred: 'by the packets', notesHelp: 'Beside a lifeline: ■ the state that its socket enters, ◷ a timer that fired.', inferredHelp: 'States in italics follow from the packets; the others the kernel has told.',
-    bands: 'States', checksTitle: 'Metrics and checks', dashed: 'Steps of links',
+    bands: 'States', tcpStates: 'TCP states', statesHelp: 'Keys: ← → from state to state, 0 resets the zoom.', checksTitle: 'Metrics and checks', dashed: 'Steps of links',
   },
   zh: {
     title: 'tcplab 报告', language: '语言', theme: '配色', light: '浅色', dark: '深色', auto: '跟随系统',
-    scenarios: '场景', captures: '抓包文件', search: '搜索', suite: '套件', label: '标签', verdict: '结论', kernel: '内核', seed: '种子',
+    scenarios: '场景', captures: '抓包文件', search: '搜索', suite: '套件', label: '标签', verdict: '结论', kernel: '内核', run: '运行', seed: '种子',
     all: '全部', shown: '显示 {0} / {1}', passed: '通过', failed: '失败', skipped: '跳过', missing: '{0} 个场景未运行完',
     claim: '场景', figures: '指标', virtual: '虚拟时间', lasts: '时长', wall: '实际耗时', cached: '来自缓存', reproduce: '重新运行',
     copy: '复制', copied: '已复制', notCopied: '复制失败', expected: '期望', margin: '余量', nearestOf: '{0} 个值中最接近边界者',
@@ -72,7 +72,7 @@ const words = {
     compareWith: '与之比较', nobody: '无', compared: '比较', onOneAxis: '同一坐标轴', sinceBeginning: '时间从连接开始计（没有数据包时从场景开始计）。A 为实线，B 为虚线。', differences: '差异',
     changed: '变化', sameMetrics: '所有指标与检查都相同。', sameCounters: 'TCP 计数器都相同。', overlay: '同轴比较',
     timer: '定时器', timerFired: '{0} 定时器到期', inferred: '由数据包推断', notesHelp: '生命线旁：■ 套接字进入的状态，◷ 到期的定时器。', inferredHelp: '斜体的状态由数据包推断，其余由内核报告。',
-    bands: '状态', checksTitle: '指标与检查', dashed: '链路变化',
+    bands: '状态', tcpStates: 'TCP 状态', statesHelp: '按键：← → 逐个状态移动，0 复位缩放。', checksTitle: '指标与检查', dashed: '链路变化',
   },
 };
 
