@@ -116,7 +116,7 @@ function pictures(scenario, s, main) {
     const plot = sequencePlot(scenario, view, axis, open);
     sequence.append(plot.element);
     plot.plot.setSize({ width: Math.max(280, plot.element.clientWidth), height: plot.plot.height });
-    const figures = strips(scenario, view, axis);
+    const band = stateBand(scenario, view, axis), figures = [...(band ? [band] : []), ...strips(scenario, view, axis)];
     figures.forEach((f) => { over.append(f.element); f.mount(); });
     if (!figures.length) over.remove();
     if (to > from) axis.zoom(from, to);
@@ -148,7 +148,7 @@ function connectionList(scenario, chosen) {
     })), some.length > most ? h('button', { type: 'button', class: 'more', onclick: () => { most += 200; draw(); } }, t('more', some.length - most)) : '');
   };
   draw();
-  return h('section', {}, h('h2', {}, `${t('connections')} (${list.length})`),
+  return h('section', { class: 'connections' }, h('h2', {}, `${t('connections')} (${list.length})`),
     list.length > 12 ? h('input', { type: 'search', 'aria-label': t('search'), placeholder: t('search'), oninput: (/** @type {Event} */ e) => { wanted = /** @type {HTMLInputElement} */ (e.target).value; draw(); } }) : null, holder);
 }
 
