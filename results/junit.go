@@ -102,6 +102,9 @@ func junitReport(report Report) junitSuites {
 		if len(kernels) > 1 {
 			class += " on " + r.Kernel.Release // otherwise readers would take one test for the other
 		}
+		if k.Run != "" {
+			class += " of run " + k.Run
+		}
 		document.Suites[i].add(r, printable(class))
 		if at := junitStarted(r); !at.IsZero() && (started[k].IsZero() || at.Before(started[k])) {
 			started[k] = at
@@ -131,9 +134,13 @@ func (d *junitSuites) add(name string, properties []junitProperty) int {
 func junitTimestamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05") }
 
 func junitPropertiesOf(o Origin) []junitProperty {
-	return []junitProperty{
+	properties := []junitProperty{
 		{"kernel", printable(o.Kernel)}, {"clock", printable(o.Clock)}, {"seed", strconv.FormatUint(o.Seed, 10)}, {"protocol", o.protocol()},
 	}
+	if o.Run != "" {
+		properties = append(properties, junitProperty{"run", printable(o.Run)})
+	}
+	return properties
 }
 
 func junitStarted(r *Record) time.Time {

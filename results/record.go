@@ -88,6 +88,7 @@ type Record struct {
 	Host *HostPart `json:"host,omitempty"`
 
 	dir string // where Read found it, or Write put it
+	run string // the name of its run, where Join needed it
 }
 
 // Dir returns the folder that Read or Run.Records found the record in, or that Write put it into, and "" for a record that

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -15,6 +16,8 @@ type Report struct {
 	Records []*Record // reporters keep their order
 	// Missing counts the scenarios that were to leave a record and did not, because the run was ended before its time.
 	Missing int
+	// Run is the folder of the run that it is of; empty if it is of several, or of none that is known.
+	Run string
 }
 
 // A Reporter writes a report in one format. Its error is the writer's, or about a record that the format cannot hold.
@@ -72,27 +75,76 @@ func (r *Run) Report() (Report, error) {
 	if len(records)+len(unfinished) == 0 {
 		return Report{}, fmt.Errorf("run %s has no record", r.path)
 	}
-	return Report{Records: records, Missing: len(unfinished)}, nil
+	return Report{Records: records, Missing: len(unfinished), Run: r.path}, nil
 }
 
-// Join makes one report of several. Of a scenario that two of them have, kernel, clock, seed or protocol must differ: it
-// would be counted twice, and nobody could tell one from the other.
+// Join makes one report of several. Where two runs have one scenario on the same kernel, clock, seed and protocol, as before and after a change
+// of code, their records of that origin are told apart by the names of the runs (see [Origin]). It is an error if nothing tells them apart: if a
+// run is given twice, or has a scenario twice, or a report does not say of what run it is.
 func Join(reports ...Report) (Report, error) {
+	clashes, err := clashesOf(reports)
+	if err != nil {
+		return Report{}, err
+	}
+	names := runNames(reports)
 	var all Report
-	seen := map[string]*Record{}
-	for _, report := range reports {
+	for i, report := range reports {
 		for _, r := range report.Records {
-			key := fmt.Sprintf("%q %q %v", r.Suite, r.Scenario, r.Origin())
-			if other := seen[key]; other != nil {
-				return Report{}, fmt.Errorf("%s: %s is in the report twice (%s and %s), on %s: give one of them, or see with tcplab compare in what the two differ",
-					r.Suite, r.Scenario, cmp.Or(other.dir, "-"), cmp.Or(r.dir, "-"), r.Origin())
+			if clashes[r.Origin()] {
+				named := *r
+				named.run = names[i]
+				r = &named
 			}
-			seen[key] = r
+			all.Records = append(all.Records, r)
 		}
-		all.Records = append(all.Records, report.Records...)
 		all.Missing += report.Missing
 	}
 	return all, nil
+}
+
+// clashesOf are the origins of which two reports have one scenario.
+func clashesOf(reports []Report) (map[Origin]bool, error) {
+	type key struct {
+		suite, scenario string
+		Origin
+	}
+	type found struct {
+		run string
+		*Record
+	}
+	clashes := map[Origin]bool{}
+	seen := map[key][]found{}
+	for _, report := range reports {
+		for _, r := range report.Records {
+			k := key{r.Suite, r.Scenario, r.Origin()}
+			for _, other := range seen[k] {
+				if report.Run == "" || other.run == "" || report.Run == other.run {
+					return nil, fmt.Errorf("%s: %s is in the report twice (%s and %s), on %s: give one of them, or see with tcplab compare in what the two differ",
+						r.Suite, r.Scenario, cmp.Or(other.dir, "-"), cmp.Or(r.dir, "-"), k.Origin)
+				}
+				clashes[k.Origin] = true
+			}
+			seen[k] = append(seen[k], found{report.Run, r})
+		}
+	}
+	return clashes, nil
+}
+
+// runNames are names of runs: of each the last folder of its path, or, if two have that name, as many before it as it takes to tell all apart.
+func runNames(reports []Report) []string {
+	names := make([]string, len(reports))
+	for folders, more := 1, true; more; folders++ {
+		paths := map[string]string{} // by name
+		more = false
+		for i, report := range reports {
+			parts := strings.Split(filepath.ToSlash(report.Run), "/")
+			names[i] = strings.Join(parts[max(0, len(parts)-folders):], "/")
+			other, taken := paths[names[i]]
+			more = more || taken && other != report.Run
+			paths[names[i]] = report.Run
+		}
+	}
+	return names
 }
 
 // missing says that the report does not have all, or is empty.
@@ -109,16 +161,22 @@ type Origin struct {
 	Clock  string // ClockVirtual or ClockReal
 	Seed   uint64
 	IPv6   bool // else IPv4
+	// Run is the name of the run: its folder. It is empty unless [Join] has found another run that has the same scenario with all of the above.
+	Run string
 }
 
 // Origin is of what run a record is.
 func (r *Record) Origin() Origin {
-	return Origin{Kernel: r.Kernel.Release, Clock: r.Clock, Seed: r.Seed, IPv6: r.IPv6}
+	return Origin{Kernel: r.Kernel.Release, Clock: r.Clock, Seed: r.Seed, IPv6: r.IPv6, Run: r.run}
 }
 
-// String is such as "kernel 6.1.0-56-amd64, virtual clock, seed 7, IPv4".
+// String is such as "kernel 6.1.0-56-amd64, virtual clock, seed 7, IPv4", with the name of the run behind it if there is one.
 func (o Origin) String() string {
-	return fmt.Sprintf("kernel %s, %s clock, seed %d, %s", cmp.Or(printable(o.Kernel), "unknown"), cmp.Or(printable(o.Clock), "unknown"), o.Seed, o.protocol())
+	name := fmt.Sprintf("kernel %s, %s clock, seed %d, %s", cmp.Or(printable(o.Kernel), "unknown"), cmp.Or(printable(o.Clock), "unknown"), o.Seed, o.protocol())
+	if o.Run != "" {
+		name += ", run " + printable(o.Run)
+	}
+	return name
 }
 
 func (o Origin) protocol() string {

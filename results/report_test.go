@@ -154,6 +154,32 @@ func TestJoinRefusesTheSameTwice(t *testing.T) {
 	g.Expect(all.Missing).To(Equal(3))
 }
 
+// Runs before and after a change of code have the same kernel and seed: their names tell them apart, where they have a scenario in common.
+func TestJoinTellsRunsApart(t *testing.T) {
+	g := NewWithT(t)
+	other := lab(t)[:1]
+	other[0].Seed += 9
+	before := Report{Records: append(lab(t)[:1], other...), Run: "/results/before/x"}
+	all, err := Join(before, Report{Records: lab(t)[:1], Run: "/results/after/x"})
+	g.Expect(err).NotTo(HaveOccurred())
+	var runs []string
+	for _, r := range all.Records {
+		runs = append(runs, r.Origin().Run)
+	}
+	g.Expect(runs).To(Equal([]string{"before/x", "", "after/x"}), "the seed tells the one in the middle apart")
+	g.Expect(all.Records[2].Origin().String()).To(HaveSuffix(", seed 7, IPv4, run after/x"))
+	g.Expect(before.Records[0].Origin().Run).To(BeEmpty(), "the run alone is as it was")
+	g.Expect(reported(t, "junit", all)).To(And(ContainSubstring(`of run before/x"`), ContainSubstring(`<property name="run" value="after/x">`)))
+	g.Expect(reported(t, "table", all)).To(And(ContainSubstring("run before/x"), ContainSubstring("run after/x")))
+
+	_, err = Join(before, before)
+	g.Expect(err).To(MatchError(ContainSubstring("is in the report twice")), "the same run")
+	_, err = Join(before, Report{Records: lab(t)[:1]})
+	g.Expect(err).To(MatchError(ContainSubstring("is in the report twice")), "a run without a name")
+	_, err = Join(Report{Records: append(lab(t)[:1], lab(t)[:1]...), Run: "/results/a"})
+	g.Expect(err).To(MatchError(ContainSubstring("is in the report twice")), "twice in one run")
+}
+
 // The escapes are those of GitHub's own toolkit.
 func TestGitHubEscapes(t *testing.T) {
 	g := NewWithT(t)

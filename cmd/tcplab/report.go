@@ -41,8 +41,9 @@ docs/report.md says how to read it.
 Of what tcplab sweep --json has printed it makes a page with the figure, a heat map, box plots and
 distributions, whose points lead to their scenarios if their runs are named behind it.
 
-Several runs make one report, of which each kernel and seed has its own part. What did not run
-to its end is in each format. docs/ci.md has more of them.
+Several runs make one report, of which each kernel and seed has its own part; runs of the same kernel
+and seed that have a scenario in common are told apart by their names. What did not run to its end is
+in each format. docs/ci.md has more of them.
 
 With --matrix PATTERN it prints scenarios as one table in Markdown, rows against columns: those
 whose text matches a regular expression with the groups (?P<row>...) and (?P<column>...).

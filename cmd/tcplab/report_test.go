@@ -27,9 +27,17 @@ func TestReportOfRuns(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(output).To(Equal("::error title=tcplab::1 of 2 scenarios did not run to their end\n::notice title=tcplab::1 passed, 0 failed, 0 skipped\n"))
 
-	// The same scenario on the same kernel with the same seed: nobody could tell one from the other.
-	_, err = tcplab("report", run, record(t, "b", 7), "--format", "junit")
+	// The same scenario on the same kernel with the same seed: the names of the runs tell them apart. Of one run nothing would.
+	_, err = tcplab("report", run, run, "--format", "junit")
 	g.Expect(err).To(MatchError(ContainSubstring("is in the report twice")))
+	other := record(t, "b", 7)
+	output, err = tcplab("report", run, other, "--format", "junit")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(output).To(And(ContainSubstring("of run %s\"", filepath.Base(run)), ContainSubstring(`<property name="run" value="%s">`, filepath.Base(other))))
+	page := filepath.Join(t.TempDir(), "both.html")
+	_, err = tcplab("report", run, other, "--format", "html", "--output", page)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(page).To(BeARegularFile())
 }
 
 // Without a run it is the newest one below the working directory.
@@ -156,7 +164,7 @@ func TestReportOfASweep(t *testing.T) {
 	output, err := tcplab("report", file, run, "-o", page)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(output).To(HavePrefix("report: " + page))
-	g.Expect(os.ReadFile(page)).To(And(ContainSubstring(`id="block0"`), Not(ContainSubstring(`id="block1"`))))
+	g.Expect(os.ReadFile(page)).To(And(ContainSubstring(`id="bundle0"`), Not(ContainSubstring(`id="block1"`))))
 
 	t.Chdir(dir)
 	_, err = tcplab("report", file)

@@ -66,6 +66,7 @@ type originSummary struct {
 	Clock  string `json:"clock"`
 	Seed   string `json:"seed"`
 	IPv6   bool   `json:"ipv6,omitempty"`
+	Run    string `json:"run,omitempty"` // where nothing else tells it apart
 }
 
 // Write writes the page of a report. Evidence that cannot be read is named in its scenario; the error is the writer's, or says that a
@@ -208,7 +209,7 @@ func exact(document []byte) []byte {
 func summaries(origins []results.Origin) []originSummary {
 	all := make([]originSummary, len(origins))
 	for i, o := range origins {
-		all[i] = originSummary{o.Kernel, o.Clock, fmt.Sprint(o.Seed), o.IPv6}
+		all[i] = originSummary{o.Kernel, o.Clock, fmt.Sprint(o.Seed), o.IPv6, o.Run}
 	}
 	return all
 }

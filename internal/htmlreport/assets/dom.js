@@ -96,5 +96,5 @@ function tableBehind(summary, head, rows, most = 1000) {
 function table(head, rows) {
   return h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': head.join(', ') }, h('table', {},
     h('thead', {}, h('tr', {}, head.map((name) => h('th', { scope: 'col' }, name)))),
-    h('tbody', {}, rows.map((row) => h('tr', {}, row.map((cell) => h('td', {}, cell)))))));
+    h('tbody', {}, rows.map((row) => h('tr', {}, row.map((cell, i) => h('td', { 'data-head': head[i] || undefined }, cell)))))));
 }

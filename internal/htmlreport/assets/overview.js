@@ -19,7 +19,7 @@
  */
 
 /** @param {any} o */
-function originText(o) { return `${o.kernel || '?'}, ${t('seed')} ${o.seed}` + (o.ipv6 ? ', IPv6' : '') + (o.clock === 'real' ? ', real clock' : ''); }
+function originText(o) { return `${o.kernel || '?'}, ${t('seed')} ${o.seed}` + (o.ipv6 ? ', IPv6' : '') + (o.clock === 'real' ? ', real clock' : '') + (o.run ? `, ${t('run')} ${o.run}` : ''); }
 
 /**
  * @param {Entry[]} entries
@@ -34,6 +34,7 @@ function filterEntries(entries, s, origins) {
     if (s.label && !(e.labels || []).includes(s.label)) return false;
     if (s.verdict && e.verdict !== s.verdict) return false;
     if (s.kernel && origins[e.origin]?.kernel !== s.kernel) return false;
+    if (s.run && origins[e.origin]?.run !== s.run) return false;
     const text = `${e.suite} ${e.scenario} ${(e.metrics || []).map((m) => m.name).join(' ')} ${e.failure || ''}`.toLowerCase();
     return wanted.every((word) => text.includes(word));
   });
@@ -85,7 +86,8 @@ function overviewPage(overview, s) {
     oninput: (/** @type {Event} */ e) => { setState({ q: /** @type {HTMLInputElement} */ (e.target).value }, true); list(); } });
   const filters = h('form', { class: 'filters', role: 'search', onsubmit: (/** @type {Event} */ e) => e.preventDefault() }, search,
     chooser('suite', entries.map((e) => e.suite), s), chooser('label', entries.flatMap((e) => e.labels || []), s),
-    chooser('verdict', entries.map((e) => e.verdict), s), chooser('kernel', overview.origins.map((/** @type {any} */ o) => o.kernel), s));
+    chooser('verdict', entries.map((e) => e.verdict), s), chooser('kernel', overview.origins.map((/** @type {any} */ o) => o.kernel), s),
+    chooser('run', overview.origins.map((/** @type {any} */ o) => o.run), s));
   const holder = h('div', {});
   let most = overviewRows;
   const list = () => {

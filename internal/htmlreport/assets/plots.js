@@ -101,7 +101,7 @@ function makePlot(axis, options, data, holder) {
 function sequencePlot(scenario, view, axis, open) {
   const dropped = scenario.content.places.map((/** @type {any} */ p) => Boolean(p.dropped));
   const marks = sequenceOf(scenario.packets, { ...view, dropped });
-  const causes = scenario.names.causes;
+  const causes = scenario.names.causes, states = tcpStates(scenario, view.connection);
   const highest = (/** @type {string} */ kind) => marks.reduce((m, x) => x.kind === kind ? Math.max(m, x.to) : m, 0);
   let edges = highest('edge') <= 4 * Math.max(1, highest('segment'));
   const holder = h('div', { class: 'plot sequence', tabindex: '0', role: 'application', 'aria-label': t('sequence') + '. ' + t('sequenceHelp') });
@@ -264,7 +264,7 @@ function sequencePlot(scenario, view, axis, open) {
         tip.textContent = markText(chosen, scenario);
         tip.style.left = '90px';
         tip.style.top = '8px';
-        say(markText(chosen, scenario));
+        say([markText(chosen, scenario), statesAt(states, chosen.time)].filter(Boolean).join('; '));
         break;
       }
       default: return;
@@ -332,6 +332,117 @@ function drawBands(u, scenario, view) {
     u.ctx.fillStyle = colour(shade);
     u.ctx.fillRect(from, u.bbox.top, Math.max(1, to - from), u.bbox.height);
   }
+}
+
+/**
+ * The TCP states of a connection's two sides: 0 is the client's, 1 the server's.
+ * @param {any} scenario
+ * @param {number} connection
+ * @returns {Array<{side: number, from: number, to: number, state: string, inferred: boolean}>}
+ */
+function tcpStates(scenario, connection) {
+  return (scenario.content.bands || []).filter((/** @type {any} */ b) => b.State && b.Connection === connection)
+    .map((/** @type {any} */ b) => ({ side: Number(b.FromServer), from: b.From, to: b.To, state: b.State, inferred: Boolean(b.Inferred) }))
+    .sort((/** @type {any} */ a, /** @type {any} */ b) => a.from - b.from || a.side - b.side);
+}
+
+/** Each side's state at a time, for who cannot see the band. @param {ReturnType<typeof tcpStates>} states @param {number} at */
+function statesAt(states, at) {
+  return [0, 1].map((side) => {
+    const now = states.filter((x) => x.side === side && x.from <= at).pop();
+    return now && `${t(side ? 'server' : 'client')}: ${now.state}`;
+  }).filter(Boolean).join(', ');
+}
+
+/** @param {ReturnType<typeof tcpStates>[number]} x */
+function stateText(x) { return `${t(x.side ? 'server' : 'client')}: ${x.state}, ${shortMoment(x.from)} – ${shortMoment(x.to)}${x.inferred ? ` (${t('inferred')})` : ''}`; }
+
+/**
+ * A band for each side with its TCP state, on the axis of the other plots. States are told apart by their edges and names, so that no colours are needed.
+ * @param {any} scenario
+ * @param {{connection: number}} view
+ * @param {TimeAxis} axis
+ */
+function stateBand(scenario, view, axis) {
+  const states = tcpStates(scenario, view.connection);
+  if (!states.length) return null;
+  const shade = (/** @type {string} */ state) => colour(state === 'CLOSED' ? '--back' : state.startsWith('SYN-') ? '--band-cwr' : state === 'ESTABLISHED' ? '--panel' : '--band-recovery');
+  const holder = h('div', { class: 'plot states', tabindex: '0', role: 'application', 'aria-label': `${t('tcpStates')}. ${t('statesHelp')}` });
+  const tip = h('div', { class: 'tip', hidden: true });
+  let chosen = -1;
+  const mount = () => {
+    const options = /** @type {any} */ (plotOptions(axis, holder, 60, String));
+    options.padding = [4, 34, 4, 0];
+    options.scales.y = { range: () => [0, 2] };
+    options.axes[0].show = false;
+    Object.assign(options.axes[1], { grid: { show: false }, ticks: { show: false }, splits: () => [0.5, 1.5], values: () => [t('server'), t('client')] });
+    options.series = [{}, { stroke: 'transparent', paths: () => null, points: { show: false } }];
+    options.hooks = { draw: [draw], setCursor: [hover] };
+    const plot = makePlot(axis, options, [[axis.all[0] / 1e9, axis.all[1] / 1e9], [0, 0]], holder);
+    holder.append(tip);
+
+    /** @param {Plot} u */
+    function draw(u) {
+      const c = u.ctx, ratio = devicePixelRatio, { left, top, width, height } = u.bbox;
+      c.save();
+      c.beginPath();
+      c.rect(left, top, width, height);
+      c.clip();
+      c.textAlign = 'left';
+      c.textBaseline = 'middle';
+      states.forEach((x, i) => {
+        const from = Math.max(left - 2 * ratio, u.valToPos(x.from / 1e9, 'x', true)), to = Math.min(left + width + 2 * ratio, u.valToPos(x.to / 1e9, 'x', true));
+        if (to < left || from > left + width) return;
+        const y = top + x.side * height / 2 + 2 * ratio, high = height / 2 - 4 * ratio;
+        c.fillStyle = shade(x.state);
+        c.fillRect(from, y, Math.max(ratio, to - from), high);
+        c.strokeStyle = colour(i === chosen ? '--chosen' : '--soft');
+        c.lineWidth = (i === chosen ? 3 : 1) * ratio;
+        c.strokeRect(from, y, Math.max(ratio, to - from), high);
+        c.font = `${x.inferred ? 'italic ' : ''}${12 * ratio}px system-ui, sans-serif`;
+        c.fillStyle = colour('--text');
+        const begin = Math.max(from, left) + 5 * ratio;
+        if (c.measureText(x.state).width < Math.min(to, left + width) - begin - 4 * ratio) c.fillText(x.state, begin, y + high / 2);
+      });
+      c.restore();
+    }
+
+    /** @param {string} text @param {number} x */
+    function show(text, x) {
+      tip.hidden = false;
+      tip.textContent = text;
+      tip.style.left = Math.max(0, Math.min(x + 90, holder.clientWidth - 260)) + 'px';
+      tip.style.top = '60px';
+    }
+
+    /** @param {Plot} u */
+    function hover(u) {
+      const { left, top } = u.cursor;
+      if (left == null || left < 0 || u.cursor.event == null || !holder.matches(':hover')) { tip.hidden = true; return; }
+      const at = u.posToVal(left, 'x') * 1e9, side = top * 2 > u.over.clientHeight ? 1 : 0;
+      const now = states.filter((x) => x.side === side && x.from <= at && at <= x.to).pop();
+      tip.hidden = !now;
+      if (now) show(stateText(now), left);
+    }
+
+    holder.addEventListener('keydown', (e) => {
+      const step = e.key === 'ArrowRight' ? 1 : e.key === 'ArrowLeft' ? -1 : 0;
+      if (!step && e.key !== '0' && e.key !== 'Home') return;
+      e.preventDefault();
+      if (!step) { axis.reset(); return; }
+      chosen = chosen < 0 && step < 0 ? states.length - 1 : Math.min(Math.max(0, chosen + step), states.length - 1);
+      const x = states[chosen], [from, to] = axis.now;
+      if (x.from < from || x.from > to) axis.zoom(x.from - (to - from) / 2, x.from + (to - from) / 2);
+      plot.redraw(false);
+      plot.setCursor({ left: plot.valToPos(x.from / 1e9, 'x'), top: 0 });
+      show(stateText(x), plot.valToPos(x.from / 1e9, 'x'));
+      say(stateText(x));
+    });
+    holder.addEventListener('blur', () => { tip.hidden = true; chosen = -1; plot.redraw(false); });
+  };
+  return { mount, element: h('figure', { class: 'figure strip' }, h('figcaption', {}, t('tcpStates')), holder,
+    tableBehind(t('table'), [t('time'), t('host'), t('value'), t('notes')],
+      () => states.map((x) => [`${moment(x.from)} – ${moment(x.to)}`, t(x.side ? 'server' : 'client'), x.state, x.inferred ? t('inferred') : '']))) };
 }
 
 /** Changes of links as dashed lines. @param {Plot} u @param {any} scenario */

@@ -53,6 +53,14 @@ function sickest(list) {
 /** @param {any} scenario */
 function hasPackets(scenario) { return scenario.content.connections.length > 0 && scenario.packets.length > 0; }
 
+/** Why there are none to draw: they were left out, nobody captured, the file cannot be read, or what it has is not TCP. @param {any} content */
+function whyNoPackets(content) {
+  if (content.packets_total) return t('leftOut', content.packets_total);
+  const recorded = content.record?.captures.length;
+  if (recorded === 0) return t('noCapture');
+  return content.captures.length < (recorded || 1) ? t('notRead') : t('noTCP');
+}
+
 /** What is looked at where there are no packets: what is of no one connection, such as queues. */
 const noView = { connection: -1, place: -1, server: 0 };
 
@@ -83,7 +91,7 @@ function pictures(scenario, s, main) {
   const { content } = scenario;
   const list = content.connections;
   if (!hasPackets(scenario)) {
-    main.append(h('p', { class: 'note' }, content.packets_total ? t('leftOut', content.packets_total) : t('nothingToDraw')));
+    main.append(h('p', { class: 'note' }, whyNoPackets(content)));
     return withoutPackets(scenario, s, main);
   }
   const view = viewOf(scenario, s);
@@ -108,7 +116,7 @@ function pictures(scenario, s, main) {
     const plot = sequencePlot(scenario, view, axis, open);
     sequence.append(plot.element);
     plot.plot.setSize({ width: Math.max(280, plot.element.clientWidth), height: plot.plot.height });
-    const figures = strips(scenario, view, axis);
+    const band = stateBand(scenario, view, axis), figures = [...(band ? [band] : []), ...strips(scenario, view, axis)];
     figures.forEach((f) => { over.append(f.element); f.mount(); });
     if (!figures.length) over.remove();
     if (to > from) axis.zoom(from, to);
@@ -140,7 +148,7 @@ function connectionList(scenario, chosen) {
     })), some.length > most ? h('button', { type: 'button', class: 'more', onclick: () => { most += 200; draw(); } }, t('more', some.length - most)) : '');
   };
   draw();
-  return h('section', {}, h('h2', {}, `${t('connections')} (${list.length})`),
+  return h('section', { class: 'connections' }, h('h2', {}, `${t('connections')} (${list.length})`),
     list.length > 12 ? h('input', { type: 'search', 'aria-label': t('search'), placeholder: t('search'), oninput: (/** @type {Event} */ e) => { wanted = /** @type {HTMLInputElement} */ (e.target).value; draw(); } }) : null, holder);
 }
 

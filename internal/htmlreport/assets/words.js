@@ -4,7 +4,7 @@
 const words = {
   en: {
     title: 'tcplab report', language: 'Language', theme: 'Colours', light: 'light', dark: 'dark', auto: 'as the system',
-    scenarios: 'Scenarios', captures: 'Captures', search: 'Search', suite: 'Suite', label: 'Label', verdict: 'Verdict', kernel: 'Kernel', seed: 'Seed',
+    scenarios: 'Scenarios', captures: 'Captures', search: 'Search', suite: 'Suite', label: 'Label', verdict: 'Verdict', kernel: 'Kernel', run: 'Run', seed: 'Seed',
     all: 'all', shown: '{0} of {1} shown', passed: 'passed', failed: 'failed', skipped: 'skipped', missing: '{0} scenarios did not run to their end',
     claim: 'Scenario', figures: 'Metrics', virtual: 'Virtual time', lasts: 'Duration', wall: 'Wall time', cached: 'from the cache', reproduce: 'Run it again',
     copy: 'copy', copied: 'copied', notCopied: 'not copied', expected: 'expected', margin: 'margin', nearestOf: 'nearest to an edge of {0}',
@@ -17,7 +17,7 @@ const words = {
     droppedMark: 'dropped by a rule', lostMark: 'lost on the way', heldMark: 'a rule acted on it', resetMark: 'reset', zeroWindow: 'zero window',
     thinned: '{0} packets are drawn of {1}: first those near events, of the others some. A thin line stands for what was left out.',
     ladder: 'Ladder', ladderHelp: 'Each arrow is a packet, from its sender to where it was seen. Choose one to open it.', folded: '{0} packets like these', unfold: 'unfold', fold: 'fold all',
-    more: 'show {0} more', nothingToDraw: 'This scenario has no TCP packets to draw.',
+    more: 'show {0} more', nothingToDraw: 'There is nothing to draw.', noCapture: 'This scenario recorded no capture, so there are no packets to draw.', noTCP: 'The capture has no TCP packets to draw.', notRead: 'The capture could not be read, so there are no packets to draw: the notes say why.',
     leftOut: 'Its {0} packets are left out: this page has no room for them. A report of fewer scenarios draws them.',
     packet: 'Packet', frame: 'Frame', close: 'close', previous: 'previous', next: 'next', where: 'Where', flags: 'Flags', seq: 'Sequence number', ack: 'Acknowledges',
     length: 'Payload', window: 'Window', marks: 'Marks (Wireshark)', cause: 'Retransmitted because of', fate: 'On its way', rule: 'Rule', rtt: 'RTT', inFlight: 'In flight',
@@ -36,11 +36,11 @@ const words = {
     compareWith: 'Compare with', nobody: 'nothing', compared: 'Compared', onOneAxis: 'On one axis', sinceBeginning: 'Times are since the connection began (without packets: since the scenario began). A is solid, B is dashed.', differences: 'Differences',
     changed: 'Change', sameMetrics: 'All metrics and checks are the same.', sameCounters: "TCP's counters are the same.", overlay: 'on one axis',
     timer: 'Timer', timerFired: '{0} timer fired', inferred: 'by the packets', notesHelp: 'Beside a lifeline: ■ the state that its socket enters, ◷ a timer that fired.', inferredHelp: 'States in italics follow from the packets; the others the kernel has told.',
-    bands: 'States', checksTitle: 'Metrics and checks', dashed: 'Steps of links',
+    bands: 'States', tcpStates: 'TCP states', statesHelp: 'Keys: ← → from state to state, 0 resets the zoom.', checksTitle: 'Metrics and checks', dashed: 'Steps of links',
   },
   zh: {
     title: 'tcplab 报告', language: '语言', theme: '配色', light: '浅色', dark: '深色', auto: '跟随系统',
-    scenarios: '场景', captures: '抓包文件', search: '搜索', suite: '套件', label: '标签', verdict: '结论', kernel: '内核', seed: '种子',
+    scenarios: '场景', captures: '抓包文件', search: '搜索', suite: '套件', label: '标签', verdict: '结论', kernel: '内核', run: '运行', seed: '种子',
     all: '全部', shown: '显示 {0} / {1}', passed: '通过', failed: '失败', skipped: '跳过', missing: '{0} 个场景未运行完',
     claim: '场景', figures: '指标', virtual: '虚拟时间', lasts: '时长', wall: '实际耗时', cached: '来自缓存', reproduce: '重新运行',
     copy: '复制', copied: '已复制', notCopied: '复制失败', expected: '期望', margin: '余量', nearestOf: '{0} 个值中最接近边界者',
@@ -53,7 +53,7 @@ const words = {
     droppedMark: '被规则丢弃', lostMark: '途中丢失', heldMark: '规则作用于此', resetMark: '复位', zeroWindow: '零窗口',
     thinned: '共 {1} 个包，绘出 {0} 个：优先保留事件附近的包，其余抽取。细线表示省略的部分。',
     ladder: '时序梯形图', ladderHelp: '每个箭头是一个包，从发送方到被看到的位置。选择即可打开。', folded: '{0} 个类似的包', unfold: '展开', fold: '全部折叠',
-    more: '再显示 {0} 个', nothingToDraw: '此场景没有可绘制的 TCP 包。',
+    more: '再显示 {0} 个', nothingToDraw: '没有可绘制的内容。', noCapture: '此场景没有抓包，因此没有可绘制的数据包。', noTCP: '抓包中没有可绘制的 TCP 包。', notRead: '无法读取抓包，因此没有可绘制的数据包：原因见说明。',
     leftOut: '它的 {0} 个包已省略：页面大小有限。场景较少的报告会绘出它们。',
     packet: '数据包', frame: '帧', close: '关闭', previous: '上一个', next: '下一个', where: '位置', flags: '标志', seq: '序列号', ack: '确认号',
     length: '载荷', window: '窗口', marks: '标记（Wireshark）', cause: '重传原因', fate: '途中结果', rule: '规则', rtt: '往返时间', inFlight: '在途字节',
@@ -72,7 +72,7 @@ const words = {
     compareWith: '与之比较', nobody: '无', compared: '比较', onOneAxis: '同一坐标轴', sinceBeginning: '时间从连接开始计（没有数据包时从场景开始计）。A 为实线，B 为虚线。', differences: '差异',
     changed: '变化', sameMetrics: '所有指标与检查都相同。', sameCounters: 'TCP 计数器都相同。', overlay: '同轴比较',
     timer: '定时器', timerFired: '{0} 定时器到期', inferred: '由数据包推断', notesHelp: '生命线旁：■ 套接字进入的状态，◷ 到期的定时器。', inferredHelp: '斜体的状态由数据包推断，其余由内核报告。',
-    bands: '状态', checksTitle: '指标与检查', dashed: '链路变化',
+    bands: '状态', tcpStates: 'TCP 状态', statesHelp: '按键：← → 逐个状态移动，0 复位缩放。', checksTitle: '指标与检查', dashed: '链路变化',
   },
 };
 

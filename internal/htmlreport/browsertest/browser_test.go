@@ -486,6 +486,57 @@ func TestCompare(t *testing.T) {
 	p.await(`document.documentElement.dataset.beside === '' && document.querySelector('.plot.sequence canvas') !== null`)
 }
 
+// Two runs of one kernel and seed are told apart by their names, on the overview, in the filter and beside each other.
+func TestTwoRuns(t *testing.T) {
+	before, after := reporttest.Report(t, records, names[0]), reporttest.Report(t, records, names[0])
+	before.Run, after.Run = "/results/before", "/results/after"
+	changed := *after.Records[0]
+	changed.Metrics = slices.Clone(changed.Metrics)
+	changed.Metrics[0].Value *= 2
+	after.Records[0] = &changed
+	both, err := results.Join(before, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := open(t, write(t, both), "#lang=en")
+	if text := js[string](p, `document.querySelector('.matrix').textContent`); !strings.Contains(text, "Run before") || !strings.Contains(text, "Run after") || !strings.Contains(text, "+100 %") {
+		t.Errorf("the matrix does not tell the runs apart: %s", text)
+	}
+	p.do(chromedp.Evaluate[chromedp.Void](`(() => { const s = document.getElementById('filter-run'); s.value = 'after'; s.dispatchEvent(new Event('change')); })()`))
+	p.await(`document.querySelectorAll('.entry').length === 1 && document.querySelector('.entry .meta').textContent.includes('Run after')`)
+	p.do(chromedp.Evaluate[chromedp.Void](`location.hash = '#lang=en&s=0&with=1'`))
+	p.await(`document.documentElement.dataset.beside === '1' && document.querySelectorAll('.strips .plot canvas').length >= 3`)
+	if sides := js[string](p, `document.querySelector('.sides').textContent`); !strings.Contains(sides, "Run before") || !strings.Contains(sides, "Run after") {
+		t.Errorf("the two sides are called %q", sides)
+	}
+}
+
+// Each side's TCP state is a band on the axis of the plots, a table behind it, and is read aloud.
+func TestStateBand(t *testing.T) {
+	report := reporttest.Report(t, records, names[0])
+	p := open(t, write(t, report), "#s=0&c=0&v=0&lang=en")
+	p.await(`document.querySelector('.plot.states canvas') !== null`)
+	var want []string
+	for _, b := range picture.OfScenario(report.Records[0]).Bands {
+		if b.Name == picture.BandState && b.Connection == 0 {
+			want = append(want, map[bool]string{true: "server ", false: "client "}[b.FromServer]+picture.StateName(b.Value))
+		}
+	}
+	p.do(chromedp.Evaluate[chromedp.Void](`document.querySelector('.plot.states').parentElement.querySelector('details').open = true`))
+	p.await(`document.querySelector('.plot.states').parentElement.querySelector('tbody') !== null`)
+	got := js[[]string](p, `[...document.querySelector('.plot.states').parentElement.querySelectorAll('tbody tr')].map((r) => r.children[1].textContent + ' ' + r.children[2].textContent)`)
+	slices.Sort(want)
+	if sorted := slices.Sorted(slices.Values(got)); len(got) == 0 || !slices.Equal(sorted, want) {
+		t.Errorf("the table has %q, the picture %q", sorted, want)
+	}
+	p.do(chromedp.Focus(".plot.states"), chromedp.KeyEvent(kb.ArrowRight))
+	p.await(`document.getElementById('live').textContent.startsWith('client: SYN-SENT')`)
+	p.do(chromedp.KeyEvent(kb.ArrowRight))
+	p.await(`!document.getElementById('live').textContent.includes('SYN-SENT')`)
+	p.do(chromedp.Focus(".plot.sequence"), chromedp.KeyEvent(kb.ArrowRight))
+	p.await(`/; client: [A-Z]/.test(document.getElementById('live').textContent)`)
+}
+
 // sweepPage is the page of a sweep over losses and round trips, with five seeds; the point without loss leads to the first record.
 func sweepPage(t testing.TB) string {
 	t.Helper()

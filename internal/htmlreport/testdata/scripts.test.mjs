@@ -5,9 +5,9 @@ import { readFileSync } from 'node:fs';
 import { createContext, runInContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 
-const names = ['codec', 'words', 'findings', 'state', 'dom', 'figures', 'overview', 'sweep', 'sequence', 'ladder', 'packet', 'compare'];
+const names = ['codec', 'words', 'findings', 'state', 'dom', 'figures', 'overview', 'sweep', 'sequence', 'plots', 'ladder', 'packet', 'scenario', 'compare'];
 const wanted = 'beginning, findingWords, findingText, setLanguage: (l) => { currentLanguage = l; }, scenarioIn, columnNames, parseDrawing, packetsOf, fieldsOf, unpack, nextSeq, words, t, parseState, formatState, duration, digits, quantity, expected, barOf, filterEntries, sequenceOf,'
-  + ' nearestMark, sweepView, boxOf, distributionOf, ticksTo, dimensionText, metricDifferences, counterDifferences, change, isSlight, comparable, arrowsOf, notesOf, foldArrows, layOut, neighbours, shellWord, flagText';
+  + ' tcpStates, statesAt, whyNoPackets, nearestMark, sweepView, boxOf, distributionOf, ticksTo, dimensionText, metricDifferences, counterDifferences, change, isSlight, comparable, arrowsOf, notesOf, foldArrows, layOut, neighbours, shellWord, flagText';
 const context = createContext({ URLSearchParams, TextDecoder, TextEncoder, DecompressionStream, Blob, Response, atob, Uint8Array, DataView, console });
 const source = names.map((n) => readFileSync(new URL(`../assets/${n}.js`, import.meta.url), 'utf8')).join('\n');
 const page = runInContext(`${source}\n;({ ${wanted} })`, context);
@@ -300,4 +300,25 @@ test('a scenario is compared with itself elsewhere first, then with others of it
 test('a word of a shell', () => {
   assert.equal(page.shellWord('a/b.pcapng'), 'a/b.pcapng');
   assert.equal(page.shellWord("it's $(x)"), "'it'\\''s $(x)'");
+});
+
+test('why nothing is drawn: nobody captured, the file cannot be read, it has no TCP, or the page has no room', () => {
+  const { words: { en }, whyNoPackets } = page;
+  page.setLanguage('en');
+  assert.equal(whyNoPackets({ record: { captures: [] }, captures: [] }), en.noCapture);
+  assert.equal(whyNoPackets({ record: { captures: [{}, {}] }, captures: [{}] }), en.notRead);
+  assert.equal(whyNoPackets({ record: { captures: [{}] }, captures: [{}] }), en.noTCP);
+  assert.equal(whyNoPackets({ captures: [{}] }), en.noTCP); // somebody else's
+  assert.equal(whyNoPackets({ record: { captures: [{}] }, captures: [{}], packets_total: 7 }), page.t('leftOut', 7));
+});
+
+test('the states of one connection, in order, and what is read aloud of a time', () => {
+  page.setLanguage('en');
+  const band = (State, FromServer, From, To, Connection = 0) => ({ Name: 'state', State, FromServer, From, To, Connection });
+  const bands = [band('ESTABLISHED', false, 20, 90), band('SYN-SENT', false, 0, 20), band('SYN-RECEIVED', true, 10, 30), band('CLOSED', true, 5, 9, 1),
+    { Name: 'congestion', Value: 'Loss', FromServer: false, From: 0, To: 90, Connection: 0 }];
+  const states = page.tcpStates({ content: { bands } }, 0);
+  assert.deepEqual(plain(states).map((x) => [x.side, x.state]), [[0, 'SYN-SENT'], [1, 'SYN-RECEIVED'], [0, 'ESTABLISHED']]);
+  assert.deepEqual([-1, 0, 10, 20].map((at) => page.statesAt(states, at)),
+    ['', 'client: SYN-SENT', 'client: SYN-SENT, server: SYN-RECEIVED', 'client: ESTABLISHED, server: SYN-RECEIVED']);
 });
