@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,20 +22,12 @@ func wareResult(t *testing.T) string {
 		t.Fatal(err)
 	}
 	r := sweep.Unmeasured(cells, nil)
-	r.Kernel, r.Seeds, r.Grid = "6.1", []uint64{1}, sweep.Hash(cells)
+	r.Kernel, r.Seeds = "6.1", []uint64{1}
 	for i := range r.Points {
 		figure := func(v float64) sweep.Figure { return sweep.Figure{Values: []float64{v}, Median: v, Low: v, High: v} }
 		r.Points[i].Figures = map[string]sweep.Figure{cell.Goodput: figure(9.5), "bbr: " + cell.Goodput: figure(9.5 / float64(i+1))}
 	}
-	data, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "ware.json")
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return resultFile(t, r)
 }
 
 // A figure that cannot be written is refused before anything is measured: nothing is left of a run.

@@ -91,7 +91,7 @@ func hostileGrid(t *testing.T) string {
 func hostileSweep(t *testing.T, value float64) string {
 	t.Helper()
 	figure := sweep.Figure{Values: []float64{value}, Unit: hostileText, Median: value, Low: value, High: value}
-	data, err := json.Marshal(sweep.Result{
+	return resultFile(t, sweep.Result{
 		Kernel: hostileText, Seeds: []uint64{1}, Grid: hostileText, Shard: &sweep.Shard{Number: 1, Of: 1}, Failed: []string{hostileText},
 		Points: []sweep.Point{{
 			Cell: cell.Cell{
@@ -100,6 +100,12 @@ func hostileSweep(t *testing.T, value float64) string {
 			Name: hostileText, Figures: map[string]sweep.Figure{hostileText: figure, "x: goodput" + hostileText: figure},
 		}},
 	})
+}
+
+// resultFile is a file with a result, as --json prints it.
+func resultFile(t *testing.T, r sweep.Result) string {
+	t.Helper()
+	data, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
 	}

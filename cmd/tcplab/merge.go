@@ -37,7 +37,7 @@ tcplab sweep.`,
 			if err := output.check(merged.Figure); err != nil {
 				return err
 			}
-			return reported(command, merged, asJSON, output, nil)
+			return newSweepReport(merged, asJSON, output).print(command, nil)
 		},
 	}
 	output.add(command)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -103,21 +104,13 @@ func (o *papersOptions) papers(command *cobra.Command, paper sweep.Paper) error 
 			result, err = o.measure(command, paper, cells, seeds)
 		}
 	}
-	if len(result.Points)+len(result.Failed) == 0 || err != nil {
+	if err != nil {
 		return err
 	}
-	if o.asJSON {
-		err = writeJSON(command.OutOrStdout(), result)
-	} else {
-		err = result.PaperTable(command.OutOrStdout(), paper)
-	}
-	if err == nil && len(result.Points) > 0 {
-		err = o.output.write(command, func() (figure.Graph, error) { return result.PaperFigure(paper) })
-	}
-	if err == nil && len(result.Failed) > 0 {
-		err = errFailed
-	}
-	return err
+	report := sweepReport{result: result, asJSON: o.asJSON, output: o.output}
+	report.table = func(w io.Writer) error { return result.PaperTable(w, paper) }
+	report.graph = func() (figure.Graph, error) { return result.PaperFigure(paper) }
+	return report.print(command, nil)
 }
 
 func (o *papersOptions) measure(command *cobra.Command, paper sweep.Paper, cells []cell.Cell, seeds []uint64) (sweep.Result, error) {

@@ -38,7 +38,7 @@ depends on what the scenario recorded; docs/report.md says how to read each plot
   tcplab plot theirs.pcapng --connection 3 --what ladder -o ladder.png`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(command *cobra.Command, args []string) error {
-			o.Format = strings.ToLower(strings.TrimPrefix(filepath.Ext(output), "."))
+			o.Format = figureFile(output).format()
 			if output == "" {
 				return fmt.Errorf("--output: name a file that ends in .%s", strings.Join(figure.Formats, ", ."))
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tcplab/tcplab/internal/cell"
+	"github.com/tcplab/tcplab/internal/figure"
 	"github.com/tcplab/tcplab/internal/runner"
 	"github.com/tcplab/tcplab/internal/sweep"
 )
@@ -157,28 +158,49 @@ func (o *sweepOptions) sweep(command *cobra.Command) error {
 			return fmt.Errorf("--shard %w", err)
 		}
 	}
-	if err := o.output.check(sweep.Unmeasured(cells, o.session.Kernels).Figure); err != nil {
+	if err := o.output.check(func() (figure.Graph, error) { return sweep.Unmeasured(cells, o.session.Kernels).Figure() }); err != nil {
 		return err
 	}
 	result, err := measure(command, o.session, o.run, cells, shard, seeds)
-	return reported(command, result, o.asJSON, o.output, err)
+	return newSweepReport(result, o.asJSON, o.output).print(command, err)
 }
 
-// reported prints what there is of a result, and draws it, in any case.
-func reported(command *cobra.Command, result sweep.Result, asJSON bool, output figureFile, err error) error {
-	if len(result.Points)+len(result.Failed) > 0 {
-		printErr := printSweep(command.OutOrStdout(), result, asJSON)
-		if printErr == nil && len(result.Points) > 0 {
-			printErr = output.write(command, result.Figure)
+// A sweepReport is how a result is printed, and drawn.
+type sweepReport struct {
+	result sweep.Result
+	asJSON bool
+	table  func(io.Writer) error
+	output figureFile
+	graph  func() (figure.Graph, error)
+}
+
+// newSweepReport is that of a sweep.
+func newSweepReport(result sweep.Result, asJSON bool, output figureFile) sweepReport {
+	return sweepReport{result, asJSON, result.Table, output, result.Figure}
+}
+
+// print prints what there is of a result, and draws it, whatever became of the rest.
+func (r sweepReport) print(command *cobra.Command, err error) error {
+	if len(r.result.Points)+len(r.result.Failed) > 0 {
+		printErr := r.write(command.OutOrStdout())
+		if printErr == nil && len(r.result.Points) > 0 {
+			printErr = r.output.write(command, r.graph)
 		}
 		if err == nil {
 			err = printErr
 		}
 	}
-	if err == nil && len(result.Failed) > 0 {
+	if err == nil && len(r.result.Failed) > 0 {
 		err = errFailed
 	}
 	return err
+}
+
+func (r sweepReport) write(out io.Writer) error {
+	if r.asJSON {
+		return writeJSON(out, r.result)
+	}
+	return r.table(out)
 }
 
 // measure runs cells. What it says on the way is not what it comes to: that goes to standard error.
@@ -187,11 +209,4 @@ func measure(command *cobra.Command, session runner.SessionOptions, options runn
 ) (sweep.Result, error) {
 	session.Clock, session.Log = runner.Virtual, command.ErrOrStderr()
 	return sweep.Run(command.Context(), session, options, cells, shard, seeds)
-}
-
-func printSweep(out io.Writer, result sweep.Result, asJSON bool) error {
-	if asJSON {
-		return writeJSON(out, result)
-	}
-	return result.Table(out)
 }

@@ -70,8 +70,8 @@ func (f Flow) count() int { return cmp.Or(f.Count, 1) }
 // sends tells whether what a flow gets is a matter of the path: then it counts in goodput and fairness.
 func (f Flow) sends() bool { return f.Traffic == Bulk }
 
-// name is what the flow is called in a metric of its own.
-func (f Flow) name() string {
+// Kind is what the flow is called in a metric of its own: "cubic back: goodput".
+func (f Flow) Kind() string {
 	name := f.Congestion
 	if f.Traffic != Bulk {
 		name += " " + string(f.Traffic)

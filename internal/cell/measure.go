@@ -259,7 +259,7 @@ func (r *run) noteFlows(took time.Duration, middle, end []kernel.Socket) {
 		for range f.count() {
 			sum, goodputs = sum+goodputs[0], goodputs[1:]
 		}
-		r.lab.Note(f.name()+": "+Goodput, bounds.Mbit(sum))
+		r.lab.Note(f.Kind()+": "+Goodput, bounds.Mbit(sum))
 	}
 }
 

@@ -22,8 +22,8 @@ func (c Cell) path(lab *harness.Lab) (*harness.Network, []*harness.End) {
 		net = c.dumbbell(lab)
 		bottlenecks = []*harness.End{net.ToServer}
 	}
-	for i, f := range c.Flows {
-		if c.Pacing {
+	if c.Pacing {
+		for i, f := range c.Flows {
 			sender(net, i, f).Ends()[0].SetQueue(queue.Queue{Discipline: queue.FQ{}})
 		}
 	}

@@ -50,11 +50,13 @@ var ErrNothing = errors.New("there is nothing to draw")
 
 // Check refuses what cannot be drawn of any picture.
 func (o Options) Check() error {
-	switch {
-	case !slices.Contains(Names, o.What):
+	if !slices.Contains(Names, o.What) {
 		return fmt.Errorf("plot %q: there are %s", o.What, strings.Join(Names, ", "))
-	case !slices.Contains(Formats, o.Format):
-		return fmt.Errorf("format %q: there are %s", o.Format, strings.Join(Formats, ", "))
+	}
+	if err := CheckFormat(o.Format); err != nil {
+		return err
+	}
+	switch {
 	case o.Side != "" && o.Side != "client" && o.Side != "server":
 		return fmt.Errorf("data of %q: it is of client or server", o.Side)
 	case o.From < 0 || o.To < 0 || o.To != 0 && o.To <= o.From:

@@ -23,9 +23,22 @@ func (p *Picture) Ways() []Way {
 		fromServer bool
 	}
 	type pair struct{ from, to int }
-	delays, flows, arrived := map[pair][]time.Duration{}, map[pair]map[flow]bool{}, map[pair]map[int]bool{}
+	// What was captured at a place of a direction of a connection.
+	type origin struct {
+		place int
+		flow
+	}
+	type count struct{ sent, dropped int }
+	delays, flows, arrived, counts := map[pair][]time.Duration{}, map[pair]map[flow]bool{}, map[pair]map[int]bool{}, map[origin]count{}
 	for i := range p.Packets {
 		k := &p.Packets[i]
+		of := origin{k.Place, flow{k.Connection, k.FromServer}}
+		c := counts[of]
+		c.sent++
+		if k.Fate == Dropped {
+			c.dropped++
+		}
+		counts[of] = c
 		if k.Sent == None || p.Places[k.Place].Dropped {
 			continue
 		}
@@ -33,7 +46,7 @@ func (p *Picture) Ways() []Way {
 		if flows[w] == nil {
 			flows[w], arrived[w] = map[flow]bool{}, map[int]bool{}
 		}
-		flows[w][flow{k.Connection, k.FromServer}] = true
+		flows[w][of.flow] = true
 		arrived[w][k.Sent] = true // a packet can arrive twice, or in pieces
 		delays[w] = append(delays[w], k.At-p.Packets[k.Sent].At)
 	}
@@ -47,13 +60,9 @@ func (p *Picture) Ways() []Way {
 			slices.Sort(delays[of])
 			n := len(delays[of])
 			w := Way{From: from, To: to, Arrived: len(arrived[of]), Least: delays[of][0], Median: delays[of][n/2], Most: delays[of][n-1]}
-			for i := range p.Packets {
-				if k := &p.Packets[i]; k.Place == from && flows[of][flow{k.Connection, k.FromServer}] {
-					w.Sent++
-					if k.Fate == Dropped {
-						w.Dropped++
-					}
-				}
+			for f := range flows[of] {
+				c := counts[origin{from, f}]
+				w.Sent, w.Dropped = w.Sent+c.sent, w.Dropped+c.dropped
 			}
 			all = append(all, w)
 		}

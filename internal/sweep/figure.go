@@ -14,6 +14,7 @@ import (
 // Unmeasured is the result of cells of which nothing has come yet: to find out whether there is a figure of them before they are measured.
 func Unmeasured(cells []cell.Cell, kernels []string) Result {
 	var r Result
+	_, r.Grid = hashOf(cells)
 	for _, c := range cells {
 		for i := range max(1, len(kernels)) {
 			p := Point{Cell: c, Name: c.String()}
@@ -95,7 +96,7 @@ var numerics = []numeric{
 		}
 		return float64(p.Buffer)
 	}},
-	{"rate", "Mbit/s", func(p Point) float64 { return float64(p.Rate) / 1e6 }},
+	{"rate", "Mbit/s", megabits},
 	{"RTT", "ms", func(p Point) float64 { return p.RTT.Seconds() * 1e3 }},
 	{"jitter", "ms", func(p Point) float64 { return p.Jitter.Seconds() * 1e3 }},
 	{"in bursts of", "packets", func(p Point) float64 { return max(1, p.LossBurst) }},
@@ -144,10 +145,7 @@ func kindsOf(p Point) []string {
 		if f.Traffic != cell.Bulk {
 			continue
 		}
-		kind := f.Congestion
-		if f.Back {
-			kind += " back"
-		}
+		kind := f.Kind()
 		if slices.Contains(kinds, kind) { // two have one name, such as of flows of different RTT
 			return []string{""}
 		}

@@ -213,6 +213,13 @@ func TestSweepFigure(t *testing.T) {
 	text.RTT = Words{"20ms,40ms,80ms"}
 	_, err = of(text).Figure()
 	g.Expect(err).To(MatchError(ContainSubstring("a figure of 9 series")))
+	// Flows that pass other bottlenecks are other kinds, as in their metrics.
+	parked := text
+	parked.Flows, parked.RTT, parked.InARow = Words{"reno+reno:at=1+reno:at=2"}, Words{"20ms"}, Words{"2"}
+	graph, err = of(parked).Figure()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(graph.Series).To(HaveLen(3))
+
 	text.RTT, text.Loss = Words{"20ms"}, nil
 	_, err = of(text).Figure()
 	g.Expect(err).To(MatchError(ContainSubstring("give two or more of one of loss, buffer, rate, RTT")))

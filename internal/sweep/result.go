@@ -50,12 +50,6 @@ func (s Shard) of(cells []cell.Cell) []cell.Cell {
 	return part
 }
 
-// Hash names a grid by its cells.
-func Hash(cells []cell.Cell) string {
-	_, hash := hashOf(cells)
-	return hash
-}
-
 // hashOf names a grid: the names of its cells, in their order.
 func hashOf(cells []cell.Cell) (names []string, hash string) {
 	h := sha256.New()

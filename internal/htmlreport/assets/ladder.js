@@ -66,8 +66,7 @@ function arrowsOf(packets, view) {
 function notesOf(scenario, connection, arrows) {
   const last = Math.max(1, (scenario.content.connections[connection].path || []).length - 1);
   /** @type {Note[]} */
-  const notes = (scenario.content.bands || []).filter((/** @type {any} */ b) => b.State && b.Connection === connection)
-    .map((/** @type {any} */ b) => ({ at: b.From, column: b.FromServer ? last : 0, text: b.State, kind: 'state', inferred: b.Inferred }));
+  const notes = tcpStates(scenario, connection).map((x) => ({ at: x.from, column: x.side ? last : 0, text: x.state, kind: 'state', inferred: x.inferred }));
   for (const a of arrows) {
     if (a.packet.timer) notes.push({ at: a.packet.at, column: a.from, text: t('timerFired', timerText(scenario.names.timers[a.packet.timer])), kind: 'timer' });
   }
