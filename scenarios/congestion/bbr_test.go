@@ -138,13 +138,15 @@ func sent(data []analysis.Segment, length time.Duration) []int {
 
 // renewed bounds the time from which BBR counts to its next PROBE_RTT: when it found a lower RTT, left PROBE_RTT
 // (bbr_check_probe_rtt_done), or started. That was between two samples, or at the SYN-ACK. TCP_INFO has that time in
-// milliseconds converted from jiffies, so it can be one jiffy later.
+// milliseconds converted from jiffies, so it can be one jiffy later. Gains from before the first ACK of data are no PROBE_RTT's: see
+// phases.
 func renewed(socket []kernel.Point, before, jiffy time.Duration) (after, until time.Duration) {
 	opened := time.Duration(socket[0].TCPInfo.Last_ack_recv) * time.Millisecond
 	after, until = socket[0].At-opened-jiffy, socket[0].At
 	for i := 1; i < len(socket) && socket[i].At < before; i++ {
 		last, this := socket[i-1].BBR, socket[i].BBR
-		if this.MinRTT != last.MinRTT || last.CwndGain == 1 && this.CwndGain != 1 {
+		left := last.Bandwidth > 0 && last.CwndGain == 1 && this.CwndGain != 1
+		if left || this.MinRTT != last.MinRTT {
 			after, until = socket[i-1].At, socket[i].At
 		}
 	}
