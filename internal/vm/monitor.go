@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,14 +24,21 @@ func gone(err error) error {
 	return fmt.Errorf("%w: %w", errMonitorGone, err)
 }
 
-// A monitor speaks QEMU's machine protocol (QMP) with one QEMU.
+// A monitor speaks with one QEMU.
 type monitor struct {
-	conn    net.Conn
-	decoder *json.Decoder
-	greeted bool
+	conn     net.Conn
+	language language
+	greeted  bool
 }
 
-// newMonitor returns a monitor, and the end of it that QEMU is to inherit.
+// A language is one of those that QEMU's monitor speaks. What a command prints is the same in all of them.
+type language interface {
+	mode() string                      // as QEMU's option -mon has it
+	greet() error                      // opens the conversation
+	human(line string) (string, error) // gives a command of the monitor for people, and returns what that prints
+}
+
+// newMonitor returns a monitor, and the end of it that QEMU is to inherit. It speaks as people do.
 func newMonitor() (*monitor, *os.File, error) {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -45,67 +51,33 @@ func newMonitor() (*monitor, *os.File, error) {
 		theirs.Close()
 		return nil, nil, fmt.Errorf("QEMU's monitor: %w", err)
 	}
-	return &monitor{conn: conn, decoder: json.NewDecoder(conn)}, theirs, nil
+	return &monitor{conn: conn, language: newHMP(conn)}, theirs, nil
+}
+
+// withEvents has the monitor speak the machine protocol, which has events. QEMU has a thread for it that each timer of the guest
+// wakes up, so that is for the guest whose state is kept, and not for all that begin there.
+func (m *monitor) withEvents() *qmp {
+	events := newQMP(m.conn)
+	m.language = events
+	return events
+}
+
+// arguments of QEMU, which has the monitor as file 11.
+func (m *monitor) arguments() []string {
+	return []string{"-chardev", "socket,id=monitor,fd=11", "-mon", "chardev=monitor,mode=" + m.language.mode()}
 }
 
 // close ends the conversation. QEMU goes on without it.
 func (m *monitor) close() { _ = m.conn.Close() }
-
-// A qmpMessage is what QEMU says: a greeting, an event, or the answer to a command.
-type qmpMessage struct {
-	Event  string          `json:"event"`
-	Return json.RawMessage `json:"return"`
-	Error  *struct {
-		Description string `json:"desc"`
-	} `json:"error"`
-}
 
 // greet opens the conversation, once.
 func (m *monitor) greet() error {
 	if m.greeted {
 		return nil
 	}
-	_, err := m.command("qmp_capabilities", nil) // until then nothing else is understood
+	err := m.language.greet()
 	m.greeted = err == nil
 	return err
-}
-
-// awaitEvent returns when QEMU tells of one of these events.
-func (m *monitor) awaitEvent(names ...string) (string, error) {
-	for {
-		var message qmpMessage
-		if err := m.decoder.Decode(&message); err != nil {
-			return "", fmt.Errorf("wait for QEMU's event %s: %w", strings.Join(names, " or "), gone(err))
-		}
-		if slices.Contains(names, message.Event) {
-			return message.Event, nil
-		}
-	}
-}
-
-// command gives a command and returns the answer.
-func (m *monitor) command(name string, arguments map[string]any) (json.RawMessage, error) {
-	request := map[string]any{"execute": name}
-	if arguments != nil {
-		request["arguments"] = arguments
-	}
-	text, err := json.Marshal(request)
-	if err == nil {
-		_, err = m.conn.Write(append(text, '\n'))
-		err = gone(err)
-	}
-	for err == nil {
-		var message qmpMessage
-		if err = gone(m.decoder.Decode(&message)); err != nil {
-			break
-		}
-		if message.Error != nil {
-			err = errors.New(message.Error.Description)
-		} else if message.Return != nil {
-			return message.Return, nil
-		}
-	}
-	return nil, fmt.Errorf("QEMU's monitor: %s: %w", name, err)
 }
 
 // within bounds all that follows in time: QEMU itself can hang.
@@ -113,7 +85,7 @@ func (m *monitor) within(limit time.Duration) { _ = m.conn.SetDeadline(time.Now(
 
 // clock is how far the guest's clock has come, to the second. The machine's real-time clock goes by it.
 func (m *monitor) clock() (time.Duration, error) {
-	answer, err := m.command("qom-get", map[string]any{"path": "/machine", "property": "rtc-time"})
+	answer, err := m.human("qom-get /machine rtc-time")
 	if err != nil {
 		return 0, err
 	}
@@ -125,8 +97,8 @@ func (m *monitor) clock() (time.Duration, error) {
 		Minute int `json:"tm_min"`
 		Second int `json:"tm_sec"`
 	}
-	if err := json.Unmarshal(answer, &now); err != nil {
-		return 0, fmt.Errorf("QEMU's monitor: the machine's clock: %w", err)
+	if err := json.Unmarshal([]byte(answer), &now); err != nil {
+		return 0, fmt.Errorf("QEMU's monitor: the machine's clock: %q: %w", answer, err)
 	}
 	return time.Date(1900+now.Year, time.Month(1+now.Month), now.Day, now.Hour, now.Minute, now.Second, 0, time.UTC).Sub(machineDate), nil
 }
@@ -170,21 +142,15 @@ func (m *monitor) interrupt() error {
 }
 
 // goOn has a machine that has not begun, or has been stopped, go on.
-func (m *monitor) goOn() error {
-	_, err := m.command("cont", nil)
-	return err
-}
+func (m *monitor) goOn() error { return m.humanSilent("cont") }
 
 // leaveMemoryOut has QEMU write no memory, and expect none, in a state of the machine that is written, or loaded, if the memory is
 // in a file. It is meant for migration, and holds for snapshots.
 func (m *monitor) leaveMemoryOut() error {
-	_, err := m.command("migrate-set-capabilities", map[string]any{
-		"capabilities": []map[string]any{{"capability": "x-ignore-shared", "state": true}},
-	})
-	return err
+	return m.humanSilent("migrate_set_capability x-ignore-shared on")
 }
 
-// humanSilent gives a command of the monitor for people that prints nothing unless it fails.
+// humanSilent gives a command that prints nothing unless it fails.
 func (m *monitor) humanSilent(line string) error {
 	said, err := m.human(line)
 	if err == nil && said != "" {
@@ -193,13 +159,10 @@ func (m *monitor) humanSilent(line string) error {
 	return err
 }
 
-// human gives a command of the monitor for people, and returns what that prints.
 func (m *monitor) human(line string) (string, error) {
-	answer, err := m.command("human-monitor-command", map[string]any{"command-line": line})
+	said, err := m.language.human(line)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", line, err)
+		err = fmt.Errorf("QEMU's monitor: %s: %w", line, err)
 	}
-	var text string
-	err = json.Unmarshal(answer, &text)
-	return text, err
+	return said, err
 }

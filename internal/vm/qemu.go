@@ -16,8 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/tcplab/tcplab/internal/onecpu"
 	"github.com/tcplab/tcplab/internal/subprocess"
 	"github.com/tcplab/tcplab/internal/vm/guest"
 )
@@ -132,6 +131,9 @@ type ending struct {
 // streamPeriod is how often, in wall time, the guest's output is passed on.
 const streamPeriod = 50 * time.Millisecond
 
+// reviewPeriod is how often, in wall time, a guest's CPU is chosen anew.
+const reviewPeriod = time.Second
+
 // run starts QEMU and waits for its end, passing the guest's output on. It returns an error
 // only for what is not the guest's doing.
 func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFiles) (ending, error) {
@@ -148,6 +150,9 @@ func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFil
 	}
 	done := make(chan error, 1)
 	go func() { done <- wait() }()
+	// The virtual CPU and QEMU's main loop, which each of the guest's timers wakes up, take turns: see rr=record.
+	place := onecpu.Keep(command.Process.Pid)
+	defer place.Release()
 
 	readyLimit, wallLimit := job.ReadyLimit, job.WallLimit
 	if readyLimit == 0 {
@@ -162,6 +167,8 @@ func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFil
 	defer wall.Stop()
 	tick := time.NewTicker(streamPeriod)
 	defer tick.Stop()
+	review := time.NewTicker(reviewPeriod)
+	defer review.Stop()
 	stream := outputStream{from: files.output, to: job.Output}
 
 	steered := start.steered()
@@ -194,7 +201,7 @@ func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFil
 			if info, err := files.results.Stat(); err == nil && info.Size() > 0 {
 				continue
 			}
-			if used, err := cpuTime(command.Process.Pid); err == nil && used < readyLimit {
+			if used, err := subprocess.CPUTime(command.Process.Pid); err == nil && used < readyLimit {
 				ready.Reset(readyLimit - used) // others had the processors
 				continue
 			}
@@ -208,6 +215,9 @@ func (q QEMU) run(ctx context.Context, start beginning, job Job, files *guestFil
 					continue
 				}
 			}
+		case <-review.C:
+			place.Review()
+			continue
 		case <-tick.C:
 			err := errors.Join(stream.forward(), files.bound())
 			if err == nil {
@@ -249,12 +259,14 @@ const (
 
 // lastWords waits for the end of a guest that was asked to stop. It is silent if that does not come.
 func lastWords(ctx context.Context, pid int, done <-chan error, stream *outputStream, files *guestFiles) (exit error, silent bool) {
-	before, err := cpuTime(pid)
+	before, err := subprocess.CPUTime(pid)
 	if err != nil {
 		return <-done, false // it has ended
 	}
 	tick := time.NewTicker(streamPeriod)
 	defer tick.Stop()
+	review := time.NewTicker(reviewPeriod)
+	defer review.Stop()
 	late := time.NewTimer(lastWordsWait)
 	defer late.Stop()
 	for {
@@ -266,20 +278,10 @@ func lastWords(ctx context.Context, pid int, done <-chan error, stream *outputSt
 		case <-late.C:
 			return nil, true
 		case <-tick.C:
-			now, err := cpuTime(pid)
+			now, err := subprocess.CPUTime(pid)
 			if err == nil && now-before > lastWordsLimit || errors.Join(stream.forward(), files.bound()) != nil {
 				return nil, true
 			}
 		}
 	}
-}
-
-// cpuTime is what a process that runs, with its threads, has had of the processors.
-func cpuTime(pid int) (time.Duration, error) {
-	const scheduled = 2 // CPUCLOCK_SCHED: see MAKE_PROCESS_CPUCLOCK in the kernel's include/linux/posix-timers.h
-	var used unix.Timespec
-	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &used); err != nil {
-		return 0, fmt.Errorf("CPU time of process %d: %w", pid, err)
-	}
-	return time.Duration(used.Nano()), nil
 }

@@ -120,7 +120,7 @@ func TestStateWithoutRoom(t *testing.T) {
 func TestStateThatIsNotWritten(t *testing.T) {
 	g := NewWithT(t)
 	t.Setenv("TMPDIR", smallDisk(t, "1m"))
-	ours, _, commands := fakeQEMU(t, `{"return": "failed to save\r\nError: Input/output error\r\n"}`, `{"return": ""}`)
+	ours, _, commands := fakeMachine(t, `{"return": "failed to save\r\nError: Input/output error\r\n"}`, `{"return": ""}`)
 	disk, err := os.Create(filepath.Join(t.TempDir(), "disk"))
 	g.Expect(err).NotTo(HaveOccurred())
 	defer disk.Close()

@@ -115,11 +115,10 @@ const stateTag = "booted"
 // Arguments by which a guest goes on when it has booted, is stopped then, and begins there. The latter two wait for the monitor
 // before they begin.
 var (
-	monitorArguments = []string{"-chardev", "socket,id=monitor,fd=11", "-mon", "chardev=monitor,mode=control"}
-	goOnArguments    = []string{"-action", "watchdog=none"}
-	diskArguments    = []string{"-drive", "if=none,id=state,format=qcow2,cache=unsafe,file=/proc/self/fd/8"}
-	stopArguments    = append([]string{"-S", "-action", "watchdog=pause"}, diskArguments...)
-	loadArguments    = append(append([]string{"-S"}, goOnArguments...), diskArguments...)
+	goOnArguments = []string{"-action", "watchdog=none"}
+	diskArguments = []string{"-drive", "if=none,id=state,format=qcow2,cache=unsafe,file=/proc/self/fd/8"}
+	stopArguments = append([]string{"-S", "-action", "watchdog=pause"}, diskArguments...)
+	loadArguments = append(append([]string{"-S"}, goOnArguments...), diskArguments...)
 )
 
 // runToEnd runs a guest to its end, from wherever it can begin.
@@ -143,7 +142,7 @@ func (b *Base) begin(ctx context.Context, job Job, files *guestFiles) (start beg
 		}
 	}()
 	begin := func(kernel string, more ...[]string) {
-		start.arguments = slices.Concat(append([][]string{arguments(kernel, job), monitorArguments}, more...)...)
+		start.arguments = slices.Concat(append([][]string{arguments(kernel, job), start.monitor.arguments()}, more...)...)
 	}
 	if job.Boot {
 		begin(b.kernel.image, goOnArguments)
@@ -177,10 +176,11 @@ func (b *Base) begin(ctx context.Context, job Job, files *guestFiles) (start beg
 	if start.memory, err = newMemory(job.memoryMiB()); err != nil {
 		return start, err
 	}
+	events := start.monitor.withEvents()
 	begin(b.kernel.image, memoryArguments(job, true), stopArguments)
 	memory := start.memory
 	start.steer = func(m *monitor) error {
-		return stopThere(m, func() {
+		return stopThere(m, events, func() {
 			b.setState(job, files, func() (*machineState, error) { return b.keep(m, job, files, memory) })
 			made()
 		})
@@ -313,20 +313,20 @@ const (
 )
 
 // stopThere lets a guest boot, has its state kept when it has been stopped, and lets it go on.
-func stopThere(m *monitor, keep func()) error {
+func stopThere(m *monitor, events *qmp, keep func()) error {
 	if err := m.leaveMemoryOut(); err != nil {
 		return err
 	}
 	if err := m.goOn(); err != nil {
 		return err
 	}
-	first, err := m.awaitEvent(stoppedEvent, passedEvent)
+	first, err := events.awaitEvent(stoppedEvent, passedEvent)
 	if err != nil {
 		return err
 	}
 	if first == stoppedEvent {
 		keep()
-	} else if _, err := m.awaitEvent(stoppedEvent); err != nil { // too late to be kept
+	} else if _, err := events.awaitEvent(stoppedEvent); err != nil { // too late to be kept
 		return err
 	}
 	return m.goOn()

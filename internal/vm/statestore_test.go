@@ -224,7 +224,7 @@ func TestStateWithoutACache(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(state).To(BeNil())
 	memory := someMemory(t)
-	ours, _, _ := fakeQEMU(t, `{"return": ""}`, `{"return": ""}`)
+	ours, _, _ := fakeMachine(t, `{"return": ""}`, `{"return": ""}`)
 	files := &guestFiles{}
 	for _, file := range []**os.File{&files.disk, &files.console} {
 		*file, err = unnamedFile()
