@@ -100,6 +100,7 @@ var numerics = []numeric{
 	{"RTT", "ms", func(p Point) float64 { return p.RTT.Seconds() * 1e3 }},
 	{"jitter", "ms", func(p Point) float64 { return p.Jitter.Seconds() * 1e3 }},
 	{"in bursts of", "packets", func(p Point) float64 { return max(1, p.LossBurst) }},
+	{"bottlenecks", "in a row", func(p Point) float64 { return float64(max(1, p.Bottlenecks)) }},
 }
 
 // across is the dimension with most values, and 2 at least.

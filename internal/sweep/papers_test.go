@@ -219,6 +219,11 @@ func TestSweepFigure(t *testing.T) {
 	graph, err = of(parked).Figure()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(graph.Series).To(HaveLen(3))
+	parked.Flows, parked.InARow, parked.Loss = Words{"reno+reno:at=1"}, Words{"1,2,3"}, nil
+	graph, err = of(parked).Figure()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(graph.Across.Title).To(Equal("bottlenecks (in a row)"))
+	g.Expect(graph.Series).To(HaveLen(2))
 
 	text.RTT, text.Loss = Words{"20ms"}, nil
 	_, err = of(text).Figure()
