@@ -1,7 +1,10 @@
-// Package onecpu keeps a process with all its threads on one CPU, the one of which other processes take the least.
+// Package onecpu keeps a process with all its threads on one CPU, the one of which other processes take the least, and has none of
+// them interrupt another one.
 //
 // That is for a process whose threads take turns. The kernel would put them on two CPUs that are idle, so that each turn is an
-// interrupt from one to the other, which has gone to sleep: in a virtual machine that costs more than what the threads do.
+// interrupt from one to the other, which has gone to sleep: in a virtual machine that costs more than what the threads do. And a thread
+// that is woken up would run at once, only to wait for the lock of the one that it was woken by: so they are scheduled as batch jobs
+// are (SCHED_BATCH, sched(7)), of which one goes on until it waits.
 package onecpu
 
 import (
@@ -45,7 +48,7 @@ func Keep(pid int) *Process {
 	mutex.Lock()
 	defer mutex.Unlock()
 	p := &Process{pid: pid, cpu: nowhere}
-	if cpus := allowed(); len(cpus) > 1 {
+	if cpus := allowed(); len(cpus) > 0 {
 		p.move(fewest(cpus))
 		p.look()
 	}
@@ -133,6 +136,7 @@ func (p *Process) move(cpu int) {
 			if err != nil || unix.SchedSetaffinity(id, &set) != nil && len(done) == 0 {
 				return
 			}
+			_ = unix.SchedSetAttr(id, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH}, 0) // one that has ended does not matter
 			done[thread.Name()], found = true, true
 		}
 		if !found {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/internal/subprocess"
 )
@@ -30,9 +31,6 @@ func where(g *WithT, pid int) (cpus []string) {
 func TestKeep(t *testing.T) {
 	g := NewWithT(t)
 	cpus := allowed()
-	if len(cpus) < 2 {
-		t.Skip("there is one CPU")
-	}
 	own := where(g, os.Getpid())
 	used := map[string]int{}
 	var all []*Process
@@ -47,6 +45,9 @@ func TestKeep(t *testing.T) {
 		threads := where(g, cmd.Process.Pid)
 		g.Expect(threads).To(HaveEach(strconv.Itoa(p.cpu)))
 		used[threads[0]]++
+		attr, err := unix.SchedGetAttr(cmd.Process.Pid, 0)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(attr.Policy).To(BeEquivalentTo(unix.SCHED_BATCH))
 		p.Review()
 	}
 	g.Expect(used).To(HaveLen(len(cpus)))
