@@ -1,10 +1,10 @@
 package vm
 
 import (
-	"bufio"
-	"cmp"
 	"archive/tar"
+	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
