@@ -110,15 +110,15 @@ func (o *sweepOptions) read(command *cobra.Command) (sweep.Grid, error) {
 		}
 		return o.text.Grid("--")
 	}
-	in := io.NopCloser(command.InOrStdin())
+	in := command.InOrStdin()
 	if o.file != "-" {
 		file, err := os.Open(o.file)
 		if err != nil {
 			return sweep.Grid{}, err
 		}
+		defer file.Close()
 		in = file
 	}
-	defer in.Close()
 	text, err := sweep.ReadText(in)
 	var grid sweep.Grid
 	if err == nil {

@@ -59,7 +59,7 @@ func Apply(d netdev.Device, q Queue) (Applied, error) {
 	a := Applied{Asked: q}
 	err := errors.Join(d.Validate(), q.Validate())
 	if err == nil {
-		err = qdisc.With(d, func(l *qdisc.Link) error { return a.apply(l) })
+		err = qdisc.With(d, a.apply)
 	}
 	if err != nil {
 		return a, fmt.Errorf("set the queue of %s to %v: %w", d, q, err)

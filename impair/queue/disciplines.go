@@ -123,8 +123,6 @@ const (
 	fqRateMost = (math.MaxUint32 - 1) * 8
 )
 
-func (q *DropTail) options() []option { return nil }
-
 func (q *FQ) options() []option {
 	return []option{
 		{"Limit", "limit", 1, number(&q.Limit, 1, maxInt, "packets")},

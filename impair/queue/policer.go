@@ -97,7 +97,7 @@ func Police(d netdev.Device, p Policer) (Policed, error) {
 	policed := Policed{Asked: p}
 	err := errors.Join(d.Validate(), p.Validate())
 	if err == nil {
-		err = qdisc.With(d, func(l *qdisc.Link) error { return policed.apply(l) })
+		err = qdisc.With(d, policed.apply)
 	}
 	if err != nil {
 		return policed, fmt.Errorf("police what leaves through %s: %w", d, err)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -129,7 +130,7 @@ func checkSVG(t *testing.T, file []byte) {
 		if err != nil {
 			t.Fatalf("no XML: %v", err)
 		}
-		if e, ok := token.(xml.StartElement); ok && !strings.Contains(" svg title rect path text ", " "+e.Name.Local+" ") {
+		if e, ok := token.(xml.StartElement); ok && !slices.Contains(strings.Fields("svg title rect path text"), e.Name.Local) {
 			t.Errorf("the element %s", e.Name.Local)
 		}
 	}
@@ -162,7 +163,7 @@ func checkPDF(t *testing.T, file []byte) {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(content)) {
-		if fields := strings.Fields(line); !strings.Contains(" m l c h S f RG rg w d ", " "+fields[len(fields)-1]+" ") {
+		if fields := strings.Fields(line); !slices.Contains(strings.Fields("m l c h S f RG rg w d"), fields[len(fields)-1]) {
 			t.Fatalf("the operator of %q", line)
 		}
 	}

@@ -93,12 +93,12 @@ func inOneLine(err error) error {
 
 // Grid is what the text says. Each error begins with the name of what is wrong, after a prefix such as "--".
 func (t Text) Grid(prefix string) (g Grid, err error) {
-	fail := func(name string, err error) (Grid, error) { return Grid{}, fmt.Errorf("%s%s: %w", prefix, name, err) }
+	fail := func(name string, err error) error { return fmt.Errorf("%s%s: %w", prefix, name, err) }
 	for _, text := range t.Flows {
 		for part := range strings.SplitSeq(text, ",") {
 			flows, err := ParseFlows(strings.TrimSpace(part))
 			if err != nil {
-				return fail("cc", err)
+				return Grid{}, fail("cc", err)
 			}
 			g.Flows = append(g.Flows, flows)
 		}
@@ -108,49 +108,49 @@ func (t Text) Grid(prefix string) (g Grid, err error) {
 		words Words
 	}{{"cc", t.Flows}, {"rate", t.Rate}, {"rtt", t.RTT}} {
 		if len(needed.words) == 0 {
-			return fail(needed.name, errors.New("is missing"))
+			return Grid{}, fail(needed.name, errors.New("is missing"))
 		}
 	}
 	if g.Rates, err = ParseRates(t.Rate.joined()); err != nil {
-		return fail("rate", err)
+		return Grid{}, fail("rate", err)
 	}
 	if g.RTTs, err = ParseTimes(t.RTT.joined()); err != nil {
-		return fail("rtt", err)
+		return Grid{}, fail("rtt", err)
 	}
 	if len(t.InARow) > 0 {
 		numbers, err := ParseNumbers(t.InARow.joined())
 		if err != nil {
-			return fail("bottlenecks", err)
+			return Grid{}, fail("bottlenecks", err)
 		}
 		for _, n := range numbers {
 			if n != math.Trunc(n) || n < 1 {
-				return fail("bottlenecks", fmt.Errorf("%g: there are 1 and more, in whole numbers", n))
+				return Grid{}, fail("bottlenecks", fmt.Errorf("%g: there are 1 and more, in whole numbers", n))
 			}
 			g.Bottlenecks = append(g.Bottlenecks, int(n))
 		}
 	}
 	if len(t.Jitter) > 0 {
 		if g.Jitters, err = ParseTimes(t.Jitter.joined()); err != nil {
-			return fail("jitter", err)
+			return Grid{}, fail("jitter", err)
 		}
 	}
 	if len(t.Loss) > 0 {
 		if g.Losses, err = ParseLosses(t.Loss.joined()); err != nil {
-			return fail("loss", err)
+			return Grid{}, fail("loss", err)
 		}
 	}
 	if len(t.LossBurst) > 0 {
 		if g.LossBursts, err = ParseNumbers(t.LossBurst.joined()); err != nil {
-			return fail("loss-burst", err)
+			return Grid{}, fail("loss-burst", err)
 		}
 	}
 	if g.Queues, err = ParseQueues(t.queues()); err != nil {
-		return fail("queue", err)
+		return Grid{}, fail("queue", err)
 	}
 	// That 1bdp is at least 64 packets.
 	if buffer := t.Buffer.joined(); buffer != "" && buffer != "1bdp" {
 		if g.Buffers, err = ParseBuffers(buffer); err != nil {
-			return fail("buffer", err)
+			return Grid{}, fail("buffer", err)
 		}
 	}
 	for _, text := range t.Pacing {
@@ -161,7 +161,7 @@ func (t Text) Grid(prefix string) (g Grid, err error) {
 			case "off", "false":
 				g.Pacing = append(g.Pacing, false)
 			default:
-				return fail("pacing", fmt.Errorf("%q: want on, off, or both with a comma between them", word))
+				return Grid{}, fail("pacing", fmt.Errorf("%q: want on, off, or both with a comma between them", word))
 			}
 		}
 	}
@@ -170,7 +170,7 @@ func (t Text) Grid(prefix string) (g Grid, err error) {
 		for key, value := range set {
 			k, v, err := ParseSysctl(key + "=" + value)
 			if err != nil {
-				return fail("sysctls "+key, err)
+				return Grid{}, fail("sysctls "+key, err)
 			}
 			settings[k] = v
 		}
@@ -179,7 +179,7 @@ func (t Text) Grid(prefix string) (g Grid, err error) {
 	g.Duration = 30 * time.Second
 	if t.Duration != "" {
 		if g.Duration, err = time.ParseDuration(t.Duration); err != nil {
-			return fail("duration", err)
+			return Grid{}, fail("duration", err)
 		}
 	}
 	return g, nil
