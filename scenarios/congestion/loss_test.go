@@ -28,6 +28,18 @@ type lossy struct {
 	clean    time.Duration // for so long nothing is lost, and nothing measured: losses can end STARTUP
 }
 
+// from is when on it is measured.
+func (l lossy) from() time.Duration { return max(l.late, l.clean) }
+
+// behind is what can be acknowledged on top, in percent of the link, if it is not measured from the begin on: what had arrived before behind a hole,
+// a window at most, of BBR.
+func (l lossy) behind() float64 {
+	if l.from() == 0 {
+		return 0
+	}
+	return 100 * oracle.BBRWindowGain * l.RTT.Seconds() / (l.duration - l.from()).Seconds()
+}
+
 // near and far are paths of 20 Mbit/s.
 func near(loss float64, clean time.Duration) lossy {
 	return lossy{oracle.Bottleneck{Rate: 20 * impair.Mbit, RTT: 40 * time.Millisecond}, loss, clean + 10*time.Second, 0, clean}
@@ -71,8 +83,8 @@ func cubicShare(k oracle.Kernel, path lossy) bounds.Range {
 // fifth (draft-cardwell-iccrg-bbr-congestion-control-00; bbr_lt_loss_thresh in net/ipv4/tcp_bbr.c). It loses 1 % to
 // loss and 1 % to pacing below the bandwidth; and of 10 s, 200 ms and two RTTs with 4 packets in flight. That is 5 %. The cost of loss recovery in
 // almost each RTT (bbr_set_cwnd_to_recover_or_restore) has not been derived. It is small, and the rest of the fifth covers it.
-func bbrShare(oracle.Kernel, lossy) bounds.Range {
-	return bounds.Between(80., 100.).In("%").From("draft-cardwell-iccrg-bbr-congestion-control-00")
+func bbrShare(_ oracle.Kernel, path lossy) bounds.Range {
+	return bounds.Between(80., 100.+path.behind()).In("%").From("draft-cardwell-iccrg-bbr-congestion-control-00")
 }
 
 // bbrRamp is when BBR has the path's rate at the latest, also where losses in the first windows have ended STARTUP, as the bandwidth did not grow by a
@@ -83,7 +95,7 @@ const bbrRamp = 13 * 8 * 100 * time.Millisecond * 5 / 4
 // bbrDelivers is what BBR gets of the link where it only loses what the link loses: rate (1 - p), as in the figure up to 5 %, less a tenth for the rest.
 func bbrDelivers(_ oracle.Kernel, path lossy) bounds.Range {
 	delivered := 100 * (1 - path.loss)
-	return bounds.Between(0.9*delivered, delivered).In("%").From("Cardwell and others, Queue 14(5), 2016, figure 8: rate (1 - p), within 10 %")
+	return bounds.Between(0.9*delivered, delivered+path.behind()).In("%").From("Cardwell and others, Queue 14(5), 2016, figure 8: rate (1 - p), within 10 %")
 }
 
 // bbrCollapses is what is left beyond a fifth of loss, at most. PROBE_BW sends 1.25 times what it believes that the path carries; of that 1 - p arrives,
@@ -190,8 +202,8 @@ func sendOver(lab *harness.Lab, path lossy, congestion string, config ...netns.C
 	link := queue.Stop().List()
 
 	goodput, begin, end := received.Bulk.Goodput, socket[0], last(socket)
-	if late := max(path.late, path.clean); late > 0 {
-		from := slices.IndexFunc(socket, func(p kernel.Point) bool { return p.At-socket[0].At >= late })
+	if path.from() > 0 {
+		from := slices.IndexFunc(socket, func(p kernel.Point) bool { return p.At-socket[0].At >= path.from() })
 		Expect(from).To(BeNumerically(">", 0), "what is measured")
 		begin = socket[from]
 		goodput = float64(end.TCPInfo.Bytes_acked-begin.TCPInfo.Bytes_acked) * 8 / (end.At - begin.At).Seconds()
