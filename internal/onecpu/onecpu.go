@@ -78,20 +78,20 @@ func (p *Process) Review() {
 	}
 	before := p.seen
 	p.look()
-	busy := map[int]float64{}
+	used, busy := 0., map[int]float64{}
 	for _, cpu := range allowed() {
-		if span := p.seen.cpus[cpu].all - before.cpus[cpu].all; span > 0 {
-			busy[cpu] = 1 - float64(p.seen.cpus[cpu].idle-before.cpus[cpu].idle)/float64(span)
+		was, is := before.cpus[cpu], p.seen.cpus[cpu]
+		span := float64(is.all - was.all)
+		if span <= 0 {
+			continue // it is offline, or this is too soon
+		}
+		busy[cpu] = 1 - float64(is.idle-was.idle)/span
+		if cpu == p.cpu {
+			used = (p.seen.used - before.used).Seconds() * userHz / span
 		}
 	}
-	span := p.seen.cpus[p.cpu].all - before.cpus[p.cpu].all
-	if span == 0 {
-		return
-	}
-	used := (p.seen.used - before.used).Seconds() * userHz / float64(span)
-	cpu := better(p.cpu, used, busy, kept)
 	// Two that are kept by two processes would move in step for ever.
-	if cpu != p.cpu && rand.IntN(2) == 0 {
+	if cpu := better(p.cpu, used, busy, kept); cpu != p.cpu && rand.IntN(2) == 0 {
 		p.move(cpu)
 	}
 }

@@ -265,8 +265,6 @@ func lastWords(ctx context.Context, pid int, done <-chan error, stream *outputSt
 	}
 	tick := time.NewTicker(streamPeriod)
 	defer tick.Stop()
-	review := time.NewTicker(reviewPeriod)
-	defer review.Stop()
 	late := time.NewTimer(lastWordsWait)
 	defer late.Stop()
 	for {

@@ -175,13 +175,12 @@ func sendOver(lab *harness.Lab, path lossy, congestion string, config ...netns.C
 	GinkgoHelper()
 	net := lab.Routed(config...)
 	toServer := impair.Netem{Delay: path.RTT / 2, Rate: impair.Rate{BitsPerSecond: path.Rate}, Limit: roomBDPs * int(path.BDP())}
-	lossy := toServer
-	lossy.Loss = impair.RandomLoss{Percent: impair.Percent(100 * path.loss)}
-	if path.clean > 0 {
-		net.ToServer.Impair(toServer)
-	} else {
-		net.ToServer.Impair(lossy)
+	loses := toServer
+	loses.Loss = impair.RandomLoss{Percent: impair.Percent(100 * path.loss)}
+	if path.clean == 0 {
+		toServer = loses
 	}
+	net.ToServer.Impair(toServer)
 	net.ToClient.Impair(impair.Netem{Delay: path.RTT / 2})
 
 	server := lab.Start(net.Server(), peers.BulkServer{Listen: net.Server().Addr(port)})
@@ -192,7 +191,7 @@ func sendOver(lab *harness.Lab, path lossy, congestion string, config ...netns.C
 	samples := net.Client().Sample(period, kernel.SocketFilter{States: []kernel.State{kernel.Established}, Port: port})
 	if path.clean > 0 {
 		time.Sleep(path.clean)
-		net.ToServer.Impair(lossy)
+		net.ToServer.Impair(loses)
 	}
 	client.Wait()
 	received := server.Wait()
