@@ -147,7 +147,8 @@ var _ = It("BBR gets its window back when a recovery was for a segment that was 
 	out := in + slices.IndexFunc(socket[in:], func(p kernel.Point) bool { return p.TCPInfo.Ca_state == open })
 	before, after := socket[in-1], socket[out]
 	// tcp_bbr.c, bbr_undo_cwnd; bbr_set_cwnd_to_recover_or_restore: the window from before, or more.
-	lab.Measure("window after it, by the one before", float64(window(after))/float64(window(before)), bounds.AtLeast(1.), "tcp_bbr.c: bbr_save_cwnd")
+	lab.Note("window before it", window(before))
+	lab.Measure("window that it has lost", window(before)-window(after), bounds.AtMost(0), "tcp_bbr.c: bbr_save_cwnd")
 	// Version 3 restores inflight_lo and inflight_hi as well (draft-ietf-ccwg-bbr, 5.5.11); version 1 has no such bounds.
 	lab.Measure("bandwidth after it, by the one before", model(after).Bandwidth/model(before).Bandwidth, bounds.Between(0.95, 1.05), "the bandwidth does not depend on losses")
 })

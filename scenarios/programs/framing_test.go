@@ -245,6 +245,7 @@ type sliced struct {
 	whole bool
 	// What of the wire must hold, so that the spec shows what it says. Of the messages with a prefix:
 	segments bounds.Range // how many
+	largest  bounds.Range // how many bytes the largest has
 	cut      bounds.Range // how many prefixes have a segment's end within
 }
 
@@ -299,49 +300,53 @@ var _ = DescribeTable("framing: the same messages arrive, and naive readers see 
 		}
 		Expect(segmentEnds[len(segmentEnds)-1]).To(Equal(each * s.messages))
 		lab.Measure("segments", len(segmentEnds), s.segments)
+		largest := slices.MaxFunc(sent, func(a, b analysis.Segment) int { return a.Length - b.Length }).Length
+		lab.Measure("bytes of the largest", largest, s.largest)
 		lab.Measure("prefixes cut by a segment's end", cut, s.cut)
 	},
 	Entry("one byte in each segment", sliced{
 		// No more are on the way than the initial window allows, also if every other ACK is delayed by 40 ms: none is coalesced.
 		slices: []int{1}, pause: 10 * time.Millisecond, link: impair.Netem{Delay: rtt / 2}, messages: 3,
-		segments: bounds.Exactly(3 * 105).From("a write each, TCP_NODELAY"), cut: bounds.Exactly(3 * 3).From("three ends within each prefix"),
+		segments: bounds.Exactly(3 * 105).From("a write each, TCP_NODELAY"), largest: bounds.Exactly(1).From("a write"),
+		cut: bounds.Exactly(3 * 3).From("three ends within each prefix"),
 	}),
 	Entry("ten messages in each segment", sliced{
 		// Ten writes are the initial window: none waits, and none is coalesced with another.
 		slices: []int{10 * 105}, link: slowly, messages: 100, whole: true,
-		segments: bounds.Exactly(10).From("ten writes of less than an MSS"), cut: bounds.Exactly(0).From("whole messages"),
+		segments: bounds.Exactly(10).From("ten writes of less than an MSS"), largest: bounds.Exactly(10 * 105).From("a write"),
+		cut: bounds.Exactly(0).From("whole messages"),
 	}),
 	Entry("a prefix in two segments", sliced{
 		slices: []int{2, 103}, pause: 10 * time.Millisecond, link: impair.Netem{Delay: rtt / 2}, messages: 20,
-		segments: bounds.Exactly(40).From("a write each, TCP_NODELAY"), cut: bounds.Exactly(20).From("each"),
+		segments: bounds.Exactly(40).From("a write each, TCP_NODELAY"), largest: bounds.Exactly(103).From("a write"),
+		cut: bounds.Exactly(20).From("each"),
 	}),
 	Entry("segments of 76 bytes, with TCP_NODELAY", sliced{
-		tuning: tuning{MSS: smallMSS}, link: slowly, messages: 400, segments: smallSegments(400), cut: cutPrefixes,
+		tuning: tuning{MSS: smallMSS}, link: slowly, messages: 400, segments: smallSegments(400), largest: fullSegment, cut: cutPrefixes,
 	}),
 	Entry("segments of 76 bytes, with Nagle's algorithm", sliced{
-		tuning: tuning{MSS: smallMSS, Nagle: true}, link: slowly, messages: 400, segments: nagleSegments(400), cut: cutPrefixes,
+		tuning: tuning{MSS: smallMSS, Nagle: true}, link: slowly, messages: 400, segments: nagleSegments(400), largest: fullSegment, cut: cutPrefixes,
 	}),
 	Entry("segments of 76 bytes, of which 5 % are lost and 5 % reordered", sliced{
-		tuning: tuning{MSS: smallMSS}, link: lossy, messages: 400, segments: smallSegments(400), cut: cutPrefixes,
+		tuning: tuning{MSS: smallMSS}, link: lossy, messages: 400, segments: smallSegments(400), largest: fullSegment, cut: cutPrefixes,
 	}),
 )
 
-// smallSegments is how many segments as many messages take: all are full, or each message has its own, one of which is not full.
-func smallSegments(messages int) bounds.Range {
-	return bounds.Between(fullSegments(messages), 2*messages).From("TCP_MAXSEG 88, less 12 of timestamps")
-}
+// fullSegment is how many bytes the largest has: messages are cut there. So there are no fewer segments than full ones take.
+var fullSegment = bounds.Exactly(smallSegment).From("TCP_MAXSEG 88, less 12 of timestamps")
 
-func fullSegments(messages int) int {
-	return (messages*(messageLength+4) + smallSegment - 1) / smallSegment
+// smallSegments is how many segments as many messages take at most: each message has its own, one of which is not full.
+func smallSegments(messages int) bounds.Range {
+	return bounds.AtMost(2 * messages).From("a write each, TCP_NODELAY")
 }
 
 // nagleSegments is the same with Nagle's algorithm: all are full, but for one in each round trip of the time that they take at the rate
 // of the link (tcp_minshall_check: a small segment waits while another one is unacknowledged).
 func nagleSegments(messages int) bounds.Range {
 	const frame = smallSegment + 14 + 20 + 20 + harness.TCPTimestamps // bytes; IPv6's header takes 20 more, and makes it longer
-	full := fullSegments(messages)
+	full := (messages*(messageLength+4) + smallSegment - 1) / smallSegment
 	takes := time.Duration(full*(frame+20)*8) * time.Second / time.Duration(impair.Mbit)
-	return bounds.Between(full, full+int((takes+2*rtt)/rtt)).From("RFC 9293, 3.7.4; tcp_minshall_check")
+	return bounds.AtMost(full + int((takes+2*rtt)/rtt)).From("RFC 9293, 3.7.4; tcp_minshall_check")
 }
 
 // cutPrefixes: ends of full segments fall on each place of a message alike, three of 105 of which are within the prefix.

@@ -66,17 +66,19 @@ var _ = Describe("redis-benchmark on one connection", harness.Programs("redis-se
 		}
 		return perSecond, segments
 	}
-	// rate is that of requests that take so many round trips, and one more for the handshake.
-	rate := func(requests, roundTrips int) bounds.Range {
-		took := rtts(time.Duration(1 + roundTrips))
-		return bounds.Between(float64(requests)/took.Latest.Seconds(), float64(requests)/took.Earliest.Seconds())
+	// measure has as many requests take so many round trips, and one more for the handshake.
+	measure := func(lab *harness.Lab, perSecond float64, requests, roundTrips int) {
+		GinkgoHelper()
+		lab.Note("requests a second", perSecond)
+		took := time.Duration(float64(requests) / perSecond * float64(time.Second))
+		lab.Measure("time that all of them took", took, rtts(time.Duration(1+roundTrips)))
 	}
 
 	It("has one answer each round trip", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		const requests = 64
 		lab := harness.NewLab(ctx)
 		perSecond, segments := benchmark(lab, lab.Path(rtt), requests)
-		lab.Measure("requests a second", perSecond, rate(requests, requests), "1 / RTT")
+		measure(lab, perSecond, requests, requests)
 		lab.Measure("segments from the client", segments, bounds.Exactly(requests), "one a request")
 	})
 
@@ -84,7 +86,7 @@ var _ = Describe("redis-benchmark on one connection", harness.Programs("redis-se
 		const requests, pipeline = 64, 16
 		lab := harness.NewLab(ctx)
 		perSecond, segments := benchmark(lab, lab.Path(rtt), requests, "-P", strconv.Itoa(pipeline))
-		lab.Measure("requests a second", perSecond, rate(requests, requests/pipeline), "16 / RTT")
+		measure(lab, perSecond, requests, requests/pipeline)
 		lab.Measure("segments from the client", segments, bounds.Exactly(requests/pipeline), "one a pipeline")
 	})
 
