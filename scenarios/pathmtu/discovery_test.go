@@ -79,8 +79,11 @@ var _ = It("caches the path MTU for mtu_expires, and then tries the link's MTU",
 	Expect(first(learns, analysis.WithData).Length).To(Equal(harness.Payload(wide)))
 	Expect(first(cached, analysis.WithData).Length).To(Equal(harness.Payload(narrow)))
 	Expect(first(expired, analysis.WithData).Length).To(Equal(harness.Payload(wide)))
-	// The client advertises the cached MTU to the server, too (ipv4_default_advmss).
-	Expect(first(cached, analysis.SYNs).Options.MSS).To(BeEquivalentTo(narrow - harness.IPHeader() - 20))
+	// The client advertises the cached MTU to the server, too (ipv4_default_advmss); or its link's, as RFC 9293, 3.7.1, has it, since a change of 2026 that stable
+	// kernels got at versions of their own ("advertise TCP MSS from the configured MTU, not the learned PMTU": 6.12.111, not yet 6.1.192 and 7.3.4).
+	advertised := int(first(cached, analysis.SYNs).Options.MSS)
+	lab.Note("MSS advertised while it was cached", advertised)
+	Expect(advertised).To(BeElementOf(narrow-harness.IPHeader()-20, wide-harness.IPHeader()-20))
 	Expect(cached.TCPInfo.Total_retrans).To(BeZero())
 	Expect(net.Client().Counters()).To(HaveGrown(tooBig(), BeNumerically(">", told)))
 	learned := first(learns, analysis.WithData).At
