@@ -25,6 +25,7 @@ Of any other two runs the behaviours are compared: verdicts, metrics and counter
 
 Of two sweeps each figure of each cell is compared over its seeds, by a test that assumes nothing of how
 they are distributed, and corrected for their number: what is shown is more than noise. --all shows all.
+A cell, a figure or a failure that only one of them has is a difference, too.
 
 --markdown writes a table of what is expected differently of two or more kernels, a run of each.
 

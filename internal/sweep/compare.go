@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ type Change struct {
 type Comparison struct {
 	Kernels  [2]string `json:"kernels"`
 	Changes  []Change  `json:"changes"`           // all figures that were compared, the most certain ones first
-	Missing  []string  `json:"missing,omitempty"` // cells that only one of them has
+	Missing  []string  `json:"missing,omitempty"` // cells and figures that only one of them has, and measurements that failed in one only
 	Seeds    [2]int    `json:"seeds"`             // how many
 	Compared int       `json:"compared"`
 }
@@ -50,27 +51,47 @@ const leastValues = 4
 // they are the same or not. Several figures are corrected for by Holm's method (1979).
 func Compare(before, after Result) (Comparison, error) {
 	c := Comparison{Kernels: [2]string{before.Kernel, after.Kernel}, Seeds: [2]int{len(before.Seeds), len(after.Seeds)}}
-	with := map[string]Point{}
-	for _, p := range after.Points {
-		with[p.key()] = p
-	}
-	had := map[string]bool{}
+	only := func(what, when string) { c.Missing = append(c.Missing, what+": only "+when) }
+	earlier, later := byKey(before), byKey(after)
 	for _, p := range before.Points {
-		had[p.key()] = true
-		q, both := with[p.key()]
+		q, both := later[p.key()]
 		if !both {
-			c.Missing = append(c.Missing, p.key()+": only before")
+			only(p.key(), "before")
 			continue
 		}
-		for name, f := range p.Figures {
+		for _, name := range slices.Sorted(maps.Keys(p.Figures)) {
 			if g, there := q.Figures[name]; there {
-				c.Changes = append(c.Changes, changeOf(p.key(), name, f, g))
+				c.Changes = append(c.Changes, changeOf(p.key(), name, p.Figures[name], g))
+			} else {
+				only(name+" of "+p.key(), "before")
 			}
 		}
 	}
-	for _, p := range after.Points {
-		if !had[p.key()] {
-			c.Missing = append(c.Missing, p.key()+": only after")
+	for _, q := range after.Points {
+		p, both := earlier[q.key()]
+		if !both {
+			only(q.key(), "after")
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(q.Figures)) {
+			if _, there := p.Figures[name]; !there {
+				only(name+" of "+q.key(), "after")
+			}
+		}
+	}
+	for _, failed := range before.Failed {
+		if !slices.Contains(after.Failed, failed) {
+			only("FAILED "+failed, "before")
+		}
+	}
+	for _, failed := range after.Failed {
+		if !slices.Contains(before.Failed, failed) {
+			only("FAILED "+failed, "after")
+		}
+	}
+	for i, r := range []Result{before, after} {
+		if r.Missing > 0 {
+			c.Missing = append(c.Missing, fmt.Sprintf("%d measurements %s: that sweep was ended before its time", r.Missing, []string{"before", "after"}[i]))
 		}
 	}
 	if len(c.Changes) == 0 {
@@ -82,6 +103,15 @@ func Compare(before, after Result) (Comparison, error) {
 	})
 	correct(c.Changes)
 	return c, nil
+}
+
+// byKey are the points by what they are compared by.
+func byKey(r Result) map[string]Point {
+	points := map[string]Point{}
+	for _, p := range r.Points {
+		points[p.key()] = p
+	}
+	return points
 }
 
 // key is what a point of another sweep is compared by: of sweeps over several kernels also the kernel.
@@ -125,8 +155,11 @@ func correct(changes []Change) {
 	}
 }
 
-// Differs tells whether there is a change that is more than noise.
-func (c Comparison) Differs() bool { return slices.ContainsFunc(c.Changes, Change.Significant) }
+// Differs tells whether there is a change that is more than noise, or one of the two has what the other has not: a pipe that is
+// never filled any more has no time in which it was.
+func (c Comparison) Differs() bool {
+	return len(c.Missing) > 0 || slices.ContainsFunc(c.Changes, Change.Significant)
+}
 
 // Table writes the changes that are more than noise, or all.
 func (c Comparison) Table(w io.Writer, all bool) error {

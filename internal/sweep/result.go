@@ -125,6 +125,9 @@ func Merge(parts []Result) (Result, error) {
 				return Result{}, fmt.Errorf("shard %v has another %s than shard %v: %v, and %v", p.Shard, same.what, first.Shard, same.this, same.one)
 			}
 		}
+		if p.Missing > 0 {
+			return Result{}, fmt.Errorf("shard %v lacks %d measurements: it was ended before its time; measure it again", p.Shard, p.Missing)
+		}
 		if there[p.Shard.Number] {
 			return Result{}, fmt.Errorf("shard %v is there twice", p.Shard)
 		}

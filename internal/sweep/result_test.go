@@ -56,6 +56,7 @@ func TestMerge(t *testing.T) {
 		"another number of shards":     {all[0], parts(t, 2)[1]},
 		"another kernel":               {all[0], func() Result { r := all[1]; r.Kernel = "6.12"; return r }()},
 		"another grid":                 {all[0], func() Result { r := all[1]; r.Grid = "x"; return r }()},
+		"shard 2/3 lacks 7 measurem":   {all[0], func() Result { r := all[1]; r.Missing = 7; return r }()},
 		"another seeds":                {all[0], func() Result { r := all[1]; r.Seeds = []uint64{2}; return r }()},
 	} {
 		_, err := Merge(parts)
@@ -141,6 +142,39 @@ func TestCompare(t *testing.T) {
 
 	_, err = Compare(sweepOf(map[string][]float64{"a": low}), sweepOf(map[string][]float64{"b": low}))
 	g.Expect(err).To(HaveOccurred())
+}
+
+// What only one of two sweeps has is a difference, be it a cell, a figure of one, or a failure.
+func TestCompareOfWhatIsGone(t *testing.T) {
+	both := map[string][]float64{"goodput": {1, 1, 1, 1}}
+	filled := map[string][]float64{"goodput": {1, 1, 1, 1}, "fill time": {2, 2, 2, 2}}
+	ended, failed, more := sweepOf(both), sweepOf(both), sweepOf(both)
+	ended.Missing = 3
+	failed.Failed = []string{"a cell, seed 4: panic"}
+	more.Points = append(more.Points, Point{Name: "another cell", Figures: more.Points[0].Figures})
+	for _, c := range []struct {
+		before, after Result
+		says          string
+	}{
+		{sweepOf(both), sweepOf(both), ""},
+		{sweepOf(filled), sweepOf(both), "fill time of a cell: only before"},
+		{sweepOf(both), sweepOf(filled), "fill time of a cell: only after"},
+		{sweepOf(both), more, "another cell: only after"},
+		{more, sweepOf(both), "another cell: only before"},
+		{sweepOf(both), failed, "FAILED a cell, seed 4: panic: only after"},
+		{failed, failed, ""},
+		{ended, sweepOf(both), "3 measurements before: that sweep was ended before its time"},
+	} {
+		g := NewWithT(t)
+		compared, err := Compare(c.before, c.after)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(compared.Differs()).To(Equal(c.says != ""))
+		var out bytes.Buffer
+		g.Expect(compared.Table(&out, false)).To(Succeed())
+		if c.says != "" {
+			g.Expect(out.String()).To(ContainSubstring("MISSING  " + c.says))
+		}
+	}
 }
 
 func TestHolm(t *testing.T) {

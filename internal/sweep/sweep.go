@@ -51,6 +51,8 @@ type Result struct {
 	Shard  *Shard   `json:"shard,omitempty"` // of the grid; nil is all of it
 	Points []Point  `json:"points"`
 	Failed []string `json:"failed,omitempty"` // cells that failed with some seed, and why
+	// Missing counts the measurements, of a cell with a seed on a kernel, that the sweep was to make and did not, since it was ended.
+	Missing int `json:"missing,omitempty"`
 }
 
 // Run measures the shard of cells with each seed. Options.Seed is not used.
@@ -67,6 +69,10 @@ func Run(ctx context.Context, common runner.SessionOptions, options runner.RunOp
 	byName, kernel, err := Measure(ctx, common, options, part, seeds)
 	result.Kernel = kernel
 	result = result.with(part, byName) // what there is, in any case
+	result.Missing = len(part) * len(seeds) * max(1, len(common.Kernels))
+	for _, records := range byName {
+		result.Missing -= len(records)
+	}
 	for i, p := range result.Points {
 		result.Points[i].Index = slices.Index(names, p.Name)
 	}
@@ -233,6 +239,9 @@ func (r Result) Table(w io.Writer) error {
 	}
 	for _, text := range r.Failed {
 		fmt.Fprintf(w, "FAILED  %s\n", text)
+	}
+	if r.Missing > 0 {
+		fmt.Fprintf(w, "MISSING  %d measurements: the sweep was ended before its time\n", r.Missing)
 	}
 	return nil
 }
