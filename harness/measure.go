@@ -105,7 +105,7 @@ func keep(list *[]results.Metric, f results.Metric) {
 	}
 	kept := &(*list)[i]
 	n := max(kept.Of, 1) + 1
-	if f.Bounds != nil && (kept.Bounds == nil || f.Bounds.Share < kept.Bounds.Share) {
+	if f.NearerThan(*kept) {
 		*kept = f
 	}
 	kept.Of = n

@@ -35,8 +35,27 @@ type Bounds struct {
 // its bounds: by less than a share of their width. A time that is half a millisecond away from an edge is not: that is
 // more than a host does to a packet beyond what the edge allows for already.
 func (f Metric) near(share float64) bool {
+	return f.Bounds != nil && f.Bounds.Share < share && !f.far()
+}
+
+// far reports whether a metric is too far from an edge for its share to matter.
+func (f Metric) far() bool {
 	const far = 0.0005 // s
-	return f.Bounds != nil && f.Bounds.Share < share && (f.Unit != secondsUnit || f.Bounds.Margin < far)
+	return f.Unit == secondsUnit && f.Bounds.Margin >= far
+}
+
+// NearerThan reports whether a metric came nearer to an edge of its bounds than another did to one of its own. A time that is
+// half a millisecond away from an edge is farther than what is not, whatever the width of the bounds; else it is the share of
+// the width that counts. What has no bounds is the farthest.
+func (f Metric) NearerThan(other Metric) bool {
+	switch {
+	case f.Bounds == nil || other.Bounds == nil:
+		return f.Bounds != nil && other.Bounds == nil
+	case f.far() != other.far():
+		return other.far()
+	default:
+		return f.Bounds.Share < other.Bounds.Share
+	}
 }
 
 // secondsUnit is the unit of all times in a record. People are shown smaller ones where they read better.

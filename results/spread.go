@@ -69,7 +69,7 @@ func addFigures(spreads []MetricSpread, metrics []Metric, at Origin) []MetricSpr
 		}
 		s := &spreads[i]
 		s.Min, s.Max = min(s.Min, f.Value), max(s.Max, f.Value)
-		if f.Bounds != nil && (s.Nearest.Bounds == nil || f.Bounds.Share < s.Nearest.Bounds.Share) {
+		if f.NearerThan(s.Nearest) {
 			s.Nearest, s.At = f, at
 		}
 	}

@@ -67,3 +67,25 @@ func TestNear(t *testing.T) {
 	g.Expect(time.near(.02)).To(BeFalse())
 	g.Expect(Metric{Name: "marks", Value: 3}.near(1)).To(BeFalse())
 }
+
+// A time that is far from its edge does not hide one that is near, whatever the widths of their bounds are.
+func TestNearerThan(t *testing.T) {
+	sixth := Metric{Name: "gap", Value: 4.01, Unit: "s", Bounds: within(4, 6, .010, .005, "tcp_retries2")}
+	first := Metric{Name: "gap", Value: .2003, Unit: "s", Bounds: within(.2, .22, .0003, .015, "TCP_RTO_MIN")}
+	nearest := Metric{Name: "gap", Value: .2001, Unit: "s", Bounds: within(.2, .22, .0001, .005, "TCP_RTO_MIN")}
+	goodput := Metric{Name: "goodput", Value: 3.3, Unit: "Mbit/s", Bounds: within(3, 4, .3, .3, "RFC 9438")}
+	free := Metric{Name: "gap", Value: 1, Unit: "s"}
+	order := []Metric{nearest, first, goodput, sixth, free}
+	for i, a := range order {
+		for j, b := range order {
+			if got := a.NearerThan(b); got != (i < j) {
+				t.Errorf("%v nearer than %v: %v", a, b, got)
+			}
+		}
+	}
+	records := []*Record{small("s", "backs off"), small("s", "backs off")}
+	records[0].Checks, records[1].Checks = []Metric{sixth}, []Metric{first}
+	if near := Near(Margins(Spreads(records)), .02); len(near) != 1 || near[0].Metric.Value != first.Value {
+		t.Errorf("%v", near)
+	}
+}

@@ -229,7 +229,7 @@ func entryOf(r *results.Record, origin, block int) entry {
 		e.Wall, e.Cached = r.Host.Wall, r.Host.Cached
 	}
 	for i := range r.Checks {
-		if c := &r.Checks[i]; c.Bounds != nil && (e.Worst == nil || c.Bounds.Share < e.Worst.Bounds.Share) {
+		if c := &r.Checks[i]; c.Bounds != nil && (e.Worst == nil || c.NearerThan(*e.Worst)) {
 			e.Worst = c
 		}
 	}
