@@ -27,16 +27,18 @@
 // record.json is one JSON object, UTF-8, indented, its members in the order of [Record]'s fields. The same record
 // gives the same bytes.
 //
-//	schema       3. Rises when a member is removed or changes its meaning; ignore members that you do not know.
+//	schema       4. Rises when a member is removed or changes its meaning; ignore members that you do not know.
 //	suite, scenario, labels
 //	verdict      passed, failed, skipped, pending, panicked, timedout, interrupted or aborted
 //	failure      message and location, if it did not pass
 //	reason       why it was skipped
+//	together     the scenarios that ran in the same guest or process, in their order; absent if it ran alone
 //	kernel       release, version and machine of the kernel whose TCP was tested
 //	clock        "virtual" or "real"; every time outside host is on this clock
+//	ipv6         true if the run was on IPv6; absent on IPv4
 //	seed         a string of decimal digits, since jq 1.6 and JavaScript round numbers above 2^53
-//	inputs       QEMU's version and seed, and the hashes of the kernel, the initramfs and QEMU's command line: the
-//	             same inputs give the same bytes. Absent in real time.
+//	inputs       QEMU's version, the guest's seed and speed, and the hashes of QEMU, the kernel, the initramfs and QEMU's
+//	             command line: the same inputs give the same bytes. Absent in real time.
 //	duration_ns  of the spec
 //	topology     kind, hosts (name, addresses, sysctls that were set), links (two ends, mtu, offload)
 //	impairments  at_ns (since the start of the spec), end, direction, asked, applied (as read back from the kernel), notes
@@ -45,13 +47,16 @@
 //	             (TcpCurrEstab) at the end; those that are 0 are absent
 //	queues       qdisc statistics per link end
 //	captures     file, and per interface the packets captured and those that the capture dropped
-//	metrics      the numbers that the scenario is about: name, value, unit, expected
+//	metrics      the numbers that the scenario is about: name, value, unit, bounds (with margin and source)
+//	checks       what it asserts besides, of all that has bounds: the same members
 //	artefacts    path (relative to the record, never outside its folder), size in bytes, sha256
+//	busy         how busy the guest's processor was, in percent; absent in real time
+//	left_out     what is missing of the evidence because there was too much of it
 //	host         wall time, start, the machine, and artefacts that depend on them. The only part that may differ
 //	             between two runs of the same seed in virtual time.
 //
 // A time is in whole nanoseconds, and its name ends in _ns; only host.started is a date, by RFC 3339. A link end is
-// "host/interface". docs/results.md has the other files of a run, which follow the same rules.
+// "host/interface" (of a middlebox it is the host). docs/results.md has the other files of a run, which follow the same rules.
 // Lists are never null. asked, applied, config and result are the JSON of whoever produced them (see [Raw]) and keep
 // the order of their members.
 //

@@ -26,8 +26,8 @@ func writeGitHub(w io.Writer, report Report) error {
 		}
 		return name
 	}
-	if missing := report.missing(); missing != "" {
-		add("error", "", "tcplab", missing)
+	for _, d := range report.doubts() {
+		add("error", "", "tcplab", d.text)
 	}
 	for _, r := range report.Records {
 		if r.Verdict.Failed() {

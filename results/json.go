@@ -16,6 +16,7 @@ type jsonReport struct {
 	Failed    int            `json:"failed"`
 	Skipped   int            `json:"skipped"`
 	Missing   int            `json:"missing"`
+	Focused   []string       `json:"focused,omitempty"`
 	Scenarios []jsonScenario `json:"scenarios"`
 }
 
@@ -29,7 +30,7 @@ type jsonScenario struct {
 func writeJSON(w io.Writer, report Report) error {
 	tally := Count(report.Records)
 	document := jsonReport{
-		Schema: SchemaVersion, Passed: tally.Passed, Failed: tally.Failed, Skipped: tally.Skipped, Missing: report.Missing,
+		Schema: SchemaVersion, Passed: tally.Passed, Failed: tally.Failed, Skipped: tally.Skipped, Missing: report.Missing, Focused: report.Focused,
 		Scenarios: []jsonScenario{},
 	}
 	for _, r := range report.Records {

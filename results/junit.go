@@ -113,10 +113,12 @@ func junitReport(report Report) junitSuites {
 	for k, i := range index {
 		document.Suites[i].Timestamp = junitTimestamp(started[k])
 	}
-	if missing := report.missing(); missing != "" {
+	if doubts := report.doubts(); len(doubts) > 0 {
 		s := &document.Suites[document.add("tcplab", []junitProperty{{"missing", strconv.Itoa(report.Missing)}})]
-		s.Timestamp, s.Tests, s.Errors = junitTimestamp(time.Time{}), 1, 1
-		s.Cases = []junitCase{{Name: "all scenarios have run", Class: "tcplab", Error: &junitFailure{Message: missing, Type: "missing", Text: missing}}}
+		s.Timestamp, s.Tests, s.Errors = junitTimestamp(time.Time{}), len(doubts), len(doubts)
+		for _, d := range doubts {
+			s.Cases = append(s.Cases, junitCase{Name: d.wants, Class: "tcplab", Error: &junitFailure{Message: d.text, Type: d.kind, Text: d.text}})
+		}
 	}
 	return document
 }

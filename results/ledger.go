@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -18,12 +19,13 @@ import (
 const LedgerName = "ledger.jsonl"
 
 // A Ledger keeps what came of many runs in one file, a line each, so that they need not be made again, on this machine or
-// another. A line is written at once, and what was cut off by a kill is passed over. It can be used by several goroutines.
+// another. A line is written at once, and what was cut off by a kill is passed over. Of two lines about one run the later
+// stands. It can be used by several goroutines.
 type Ledger struct {
 	mutex   sync.Mutex
 	file    *os.File
-	results []result
-	byKey   map[string]*Record
+	results []*result
+	byKey   map[string]*result
 }
 
 // An entry is one run of one scenario.
@@ -48,6 +50,7 @@ func (e entry) sum() string {
 type result struct {
 	code   string
 	record *Record
+	merged bool // from another folder, and not asked for since
 }
 
 // OpenLedger opens the ledger of a folder, which it makes where it is not there.
@@ -55,9 +58,9 @@ func OpenLedger(dir string) (*Ledger, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open ledger: %w", err)
 	}
-	l := &Ledger{byKey: map[string]*Record{}}
+	l := &Ledger{byKey: map[string]*result{}}
 	path := filepath.Join(dir, LedgerName)
-	whole, err := l.read(path)
+	whole, err := read(path, func(e entry, record *Record) { l.add(e, record) })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -76,20 +79,34 @@ func OpenLedger(dir string) (*Ledger, error) {
 // Close closes the file.
 func (l *Ledger) Close() error { return l.file.Close() }
 
-// Merge takes in what the ledger of another folder knows, without writing it. A folder without one is fs.ErrNotExist.
-func (l *Ledger) Merge(dir string) error {
+// Merge takes in what the ledger of another folder knows of programs, without writing it, and counts the runs that it took
+// and those of other programs that it left. Where the two ledgers disagree on a run, the failure stands: the same inputs
+// gave another result. A folder without a ledger is fs.ErrNotExist.
+func (l *Ledger) Merge(dir string, codes []string) (taken, left int, err error) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	_, err := l.read(filepath.Join(dir, LedgerName))
-	return err
+	_, err = read(filepath.Join(dir, LedgerName), func(e entry, record *Record) {
+		if !slices.Contains(codes, e.Code) {
+			left++
+			return
+		}
+		taken++
+		switch known := l.byKey[e.Key]; {
+		case known == nil:
+			l.add(e, record).merged = true
+		case known.merged || record.Verdict.Failed():
+			known.record = record
+		}
+	})
+	return taken, left, err
 }
 
 // mostEntry bounds a line.
 const mostEntry = mostRecord
 
-// read takes in a file, and tells whether it ends with a whole line. Lines of another schema, and those that were cut off
-// or changed, are passed over: what they are about is run again.
-func (l *Ledger) read(path string) (whole bool, err error) {
+// read passes on the entries of a file, and tells whether it ends with a whole line. Lines of another schema, and those that
+// were cut off or changed, are passed over: what they are about is run again.
+func read(path string, each func(entry, *Record)) (whole bool, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return true, fmt.Errorf("read ledger: %w", err)
@@ -105,7 +122,7 @@ func (l *Ledger) read(path string) (whole bool, err error) {
 		if json.Unmarshal(e.Record, record) != nil || record.Schema != SchemaVersion || record.Validate() != nil {
 			continue
 		}
-		l.add(e.Key, e.Code, record)
+		each(e, record)
 	}
 	if err := lines.Err(); err != nil {
 		return true, fmt.Errorf("read ledger %s: %w", path, err)
@@ -113,23 +130,34 @@ func (l *Ledger) read(path string) (whole bool, err error) {
 	return len(text) == 0 || text[len(text)-1] == '\n', nil
 }
 
-func (l *Ledger) add(key, code string, record *Record) {
-	if l.byKey[key] == nil {
-		l.byKey[key] = record
-		l.results = append(l.results, result{code, record})
+// add takes an entry in, in place of an earlier one about the same run.
+func (l *Ledger) add(e entry, record *Record) *result {
+	known := l.byKey[e.Key]
+	if known == nil {
+		known = &result{}
+		l.byKey[e.Key] = known
+		l.results = append(l.results, known)
 	}
+	*known = result{code: e.Code, record: record}
+	return known
 }
 
 // Get returns the record of a run that was made, or nil.
 func (l *Ledger) Get(key string) *Record {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	return l.byKey[key]
+	known := l.byKey[key]
+	if known == nil {
+		return nil
+	}
+	known.merged = false
+	return known.record
 }
 
-// Put keeps what a run came to: its verdict, its metrics and checks, and what it depended on.
+// Put keeps what a run came to: its verdict, its metrics and checks, and what it depended on. It takes the place of what an
+// earlier run came to with the same key.
 func (l *Ledger) Put(key, code string, r *Record) error {
-	summary := r.summary()
+	summary := r.Summary()
 	text, err := json.Marshal(summary)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
@@ -142,31 +170,33 @@ func (l *Ledger) Put(key, code string, r *Record) error {
 	}
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if l.byKey[key] != nil {
-		return nil
+	if known := l.byKey[key]; known != nil {
+		if before, err := json.Marshal(known.record); err == nil && bytes.Equal(before, text) && !known.merged {
+			return nil
+		}
 	}
-	l.add(key, code, summary)
 	if _, err := l.file.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
+	l.add(e, summary)
 	return nil
 }
 
-// Records are all runs of a program.
-func (l *Ledger) Records(code string) []*Record {
+// Merged are the runs that Merge took in and nobody has asked for since.
+func (l *Ledger) Merged() []*Record {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
 	var records []*Record
 	for _, r := range l.results {
-		if r.code == code {
+		if r.merged {
 			records = append(records, r.record)
 		}
 	}
 	return records
 }
 
-// summary is the record without what is of one run only: its files, and what the hosts did.
-func (r *Record) summary() *Record {
+// Summary is the record without what is of one run only: its files, and what the hosts did.
+func (r *Record) Summary() *Record {
 	return &Record{
 		Schema: SchemaVersion, Suite: r.Suite, Scenario: r.Scenario, Labels: r.Labels, Verdict: r.Verdict, Failure: r.Failure, Reason: r.Reason,
 		Together: r.Together,

@@ -21,7 +21,14 @@ func TestLedger(t *testing.T) {
 	g.Expect(l.Put("key", "code", r)).To(Succeed())
 	other := small("handshake", "another")
 	g.Expect(l.Put("key 2", "code 2", other)).To(Succeed())
-	g.Expect(l.Put("key", "code", other)).To(Succeed()) // the first one stands: the same inputs give the same
+	size := func() int64 {
+		info, err := os.Stat(filepath.Join(dir, LedgerName))
+		g.Expect(err).NotTo(HaveOccurred())
+		return info.Size()
+	}
+	before := size()
+	g.Expect(l.Put("key", "code", r)).To(Succeed())
+	g.Expect(size()).To(Equal(before), "what is there is not written again")
 	g.Expect(l.Close()).To(Succeed())
 
 	// Somebody is killed in the midst of a line; and a line was changed, which says that it passed.
@@ -42,17 +49,66 @@ func TestLedger(t *testing.T) {
 	g.Expect(got.Host).To(BeNil())
 	g.Expect(got.Captures).To(BeEmpty())
 	g.Expect(l.Get("key 3")).To(BeNil())
-	g.Expect(l.Records("code 2")).To(HaveExactElements(HaveField("Scenario", "another")))
+	g.Expect(l.Get("key 2")).To(HaveField("Scenario", "another"))
+	g.Expect(l.Merged()).To(BeEmpty(), "what it knows itself is nobody else's")
 	g.Expect(l.Put("key 3", "code 2", small("handshake", "a third"))).To(Succeed())
 	g.Expect(l.Close()).To(Succeed())
 
-	// Another machine's.
-	elsewhere, err := OpenLedger(t.TempDir())
+}
+
+// What a run comes to when it is made again stands, whichever way it went: a pass must not hide a failure, nor an old failure
+// stay for ever.
+func TestLedgerLearnsAnew(t *testing.T) {
+	for _, last := range []Verdict{Passed, Failed} {
+		g := NewWithT(t)
+		dir := t.TempDir()
+		l, err := OpenLedger(dir)
+		g.Expect(err).NotTo(HaveOccurred())
+		passed, failed := small("s", "t"), small("s", "t")
+		failed.Verdict, failed.Failure = Failed, &Failure{Message: "another result"}
+		first, second := failed, passed
+		if last == Failed {
+			first, second = passed, failed
+		}
+		g.Expect(l.Put("key", "code", first)).To(Succeed())
+		g.Expect(l.Put("key", "code", second)).To(Succeed())
+		g.Expect(l.Get("key").Verdict).To(Equal(last))
+		g.Expect(l.Close()).To(Succeed())
+		l, err = OpenLedger(dir)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(l.Get("key").Verdict).To(Equal(last))
+		g.Expect(l.Close()).To(Succeed())
+	}
+}
+
+func TestLedgerOfAnotherMachine(t *testing.T) {
+	g := NewWithT(t)
+	dir := t.TempDir()
+	open := func(dir string) *Ledger {
+		l, err := OpenLedger(dir)
+		g.Expect(err).NotTo(HaveOccurred())
+		return l
+	}
+	failed := small("s", "c")
+	failed.Verdict, failed.Failure = Failed, &Failure{Message: "another result"}
+	theirs := open(dir)
+	g.Expect(theirs.Put("a", "code", small("s", "a"))).To(Succeed())
+	g.Expect(theirs.Put("b", "code 2", small("s", "b"))).To(Succeed())
+	g.Expect(theirs.Put("c", "code", failed)).To(Succeed())
+	g.Expect(theirs.Put("x", "of other sources", small("s", "x"))).To(Succeed())
+	g.Expect(theirs.Close()).To(Succeed())
+
+	ours := open(t.TempDir())
+	g.Expect(ours.Put("c", "code", small("s", "c"))).To(Succeed())
+	taken, left, err := ours.Merge(dir, []string{"code", "code 2"})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(elsewhere.Merge(dir)).To(Succeed())
-	g.Expect(elsewhere.Records("code 2")).To(HaveLen(2))
-	g.Expect(elsewhere.Merge(t.TempDir())).To(MatchError(fs.ErrNotExist))
-	g.Expect(elsewhere.Close()).To(Succeed())
+	g.Expect([]int{taken, left}).To(Equal([]int{3, 1}))
+	g.Expect(ours.Get("c").Verdict).To(Equal(Failed), "passed here and failed there with the same inputs")
+	g.Expect(ours.Get("a")).To(HaveField("Scenario", "a"))
+	g.Expect(ours.Merged()).To(HaveExactElements(HaveField("Scenario", "b")), "what was asked for is counted by who asked")
+	_, _, err = ours.Merge(t.TempDir(), nil)
+	g.Expect(err).To(MatchError(fs.ErrNotExist))
+	g.Expect(ours.Close()).To(Succeed())
 }
 
 // A line that is no entry, or of another schema, is as if it were not there.

@@ -37,8 +37,8 @@ func (p *markdownPage) head(titles ...string) {
 func writeMarkdown(w io.Writer, report Report) error {
 	var page markdownPage
 	fmt.Fprintf(&page, "## %s\n", Count(report.Records))
-	if missing := report.missing(); missing != "" {
-		fmt.Fprintf(&page, "\n**%s.**\n", missing)
+	for _, d := range report.doubts() {
+		fmt.Fprintf(&page, "\n**%s.**\n", markdownText(d.text))
 	}
 	all := sections(report.Records)
 	for _, s := range all {

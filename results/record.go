@@ -46,7 +46,8 @@ const (
 // Everything except Host is a function of Inputs when the clock is virtual: two runs of the same inputs must give
 // the same bytes. What can differ (wall time, the machine) belongs into Host and nowhere else.
 //
-// A link end is written as "host/interface", for example "router/eth1", wherever a field is called end.
+// A link end is written as "host/interface", for example "router/eth1", wherever a field is called end (of a middlebox it is
+// the host).
 type Record struct {
 	Schema   int      `json:"schema"`   // SchemaVersion; zero in a record that was never written
 	Suite    string   `json:"suite"`    // for example "handshake"
@@ -56,8 +57,8 @@ type Record struct {
 	Failure  *Failure `json:"failure,omitempty"`
 	Reason   string   `json:"reason,omitempty"` // why it was skipped
 
-	// Together are the scenarios of an Ordered container, in their order, this one among them: they ran in one guest, or in
-	// one process, and each can build on what those before it have left. Empty: it ran alone.
+	// Together are the scenarios that ran in one guest, or in one process, in their order, this one among them: of an Ordered
+	// container, where each can build on what those before it have left, or with --share. Empty: it ran alone.
 	Together []string `json:"together,omitempty"`
 
 	Kernel   Uname         `json:"kernel"`          // the kernel whose TCP was tested
@@ -112,11 +113,12 @@ type Uname struct {
 // time, where nothing gives the same bytes. Hashes are SHA-256 in lower-case hex.
 type Inputs struct {
 	QEMUVersion       string `json:"qemu_version,omitempty"`
+	QEMUSHA256        string `json:"qemu_sha256,omitempty"` // over its program and firmware
 	KernelSHA256      string `json:"kernel_sha256,omitempty"`
 	InitramfsSHA256   string `json:"initramfs_sha256,omitempty"`
 	CommandLineSHA256 string `json:"command_line_sha256,omitempty"` // of QEMU's arguments
 	MIPS              int    `json:"mips,omitempty"`                // how fast the guest was, which the arguments say
-	Seed              uint64 `json:"seed,string"`                   // of the machine: QEMU's -seed
+	Seed              uint64 `json:"seed,string"`                   // of all that is random in the guest, and of when its program starts
 }
 
 // A Topology is the hosts and links of a scenario.
@@ -130,7 +132,7 @@ type Topology struct {
 type Host struct {
 	Name      string            `json:"name"`
 	Addresses []string          `json:"addresses"` // with prefix length: "10.0.0.1/24"
-	Sysctls   map[string]string `json:"sysctls"`   // those that the scenario set
+	Sysctls   map[string]string `json:"sysctls"`   // those that were set, by package netns or by the scenario
 }
 
 // A Link is a veth pair.
@@ -158,7 +160,7 @@ type Impairment struct {
 type Peer struct {
 	Name    string          `json:"name"`
 	Host    string          `json:"host"`
-	Program string          `json:"program"` // "bulk", or a command line
+	Program string          `json:"program"` // "bulk-server", a function's name, or "command"
 	Config  json.RawMessage `json:"config,omitempty"`
 	Result  json.RawMessage `json:"result,omitempty"`
 	Error   string          `json:"error,omitempty"`

@@ -16,6 +16,9 @@ type Report struct {
 	Records []*Record // reporters keep their order
 	// Missing counts the scenarios that were to leave a record and did not, because the run was ended before its time.
 	Missing int
+	// Focused are the suites of which only those specs ran that are focused in their source (FIt, FDescribe, Focus). As with
+	// ginkgo, such a report is not one of a run that passed.
+	Focused []string
 	// Run is the folder of the run that it is of; empty if it is of several, or of none that is known.
 	Run string
 }
@@ -62,7 +65,8 @@ func NewReporter(format string, o TableOptions) (Reporter, error) {
 	return nil, fmt.Errorf("format %q: allowed are %s", format, strings.Join(Formats(), ", "))
 }
 
-// Report returns what there is of the run: its records, and how many scenarios have none. A run without any is an error.
+// Report returns what there is of the run: its records, and how many scenarios have none, be it that they never began or that
+// they did not end. A run without any is an error.
 func (r *Run) Report() (Report, error) {
 	records, err := r.Records()
 	if err != nil {
@@ -72,10 +76,14 @@ func (r *Run) Report() (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if len(records)+len(unfinished) == 0 {
+	plan, err := r.plan()
+	if err != nil {
+		return Report{}, err
+	}
+	if len(records)+len(unfinished)+len(plan.Scenarios) == 0 {
 		return Report{}, fmt.Errorf("run %s has no record", r.path)
 	}
-	return Report{Records: records, Missing: len(unfinished), Run: r.path}, nil
+	return Report{Records: records, Missing: len(unfinished), Focused: plan.Focused, Run: r.path}, nil
 }
 
 // Join makes one report of several. Where two runs have one scenario on the same kernel, clock, seed and protocol, as before and after a change
@@ -98,6 +106,11 @@ func Join(reports ...Report) (Report, error) {
 			all.Records = append(all.Records, r)
 		}
 		all.Missing += report.Missing
+		for _, suite := range report.Focused {
+			if !slices.Contains(all.Focused, suite) {
+				all.Focused = append(all.Focused, suite)
+			}
+		}
 	}
 	return all, nil
 }
@@ -147,12 +160,35 @@ func runNames(reports []Report) []string {
 	return names
 }
 
-// missing says that the report does not have all, or is empty.
-func (r Report) missing() string {
-	if r.Missing == 0 {
-		return ""
+// A doubt is why a report in which nothing failed is not one of a run that passed.
+type doubt struct {
+	kind  string // for programs
+	wants string // what does not hold, as the name of a test
+	text  string
+}
+
+// Doubts are why a report in which nothing failed is not one of a run that passed, for a person: that scenarios are missing, or
+// focused in their source. There are none in one of a run that went as it should.
+func (r Report) Doubts() []string {
+	var all []string
+	for _, d := range r.doubts() {
+		all = append(all, d.text)
 	}
-	return fmt.Sprintf("%d of %d scenarios did not run to their end", r.Missing, r.Missing+len(r.Records))
+	return all
+}
+
+func (r Report) doubts() []doubt {
+	var all []doubt
+	if r.Missing > 0 {
+		all = append(all, doubt{"missing", "all scenarios have run",
+			fmt.Sprintf("%d of %d scenarios did not run to their end", r.Missing, r.Missing+len(r.Records))})
+	}
+	if len(r.Focused) > 0 {
+		all = append(all, doubt{"focused", "no spec is focused in its source",
+			fmt.Sprintf("only the specs ran that are focused in their source (FIt, FDescribe, Focus) of %s: this does not count as passed",
+				printable(strings.Join(r.Focused, ", ")))})
+	}
+	return all
 }
 
 // An Origin is what tells the runs of one scenario apart, and the records of one run have in common.

@@ -109,6 +109,21 @@ func TestEachFormatSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
+// As with ginkgo, a run of which some specs are focused in their source does not count as passed.
+func TestEachFormatSaysWhatIsFocused(t *testing.T) {
+	for _, format := range Formats() {
+		focused := "focused in their source (FIt, FDescribe, Focus) of handshake, queue"
+		if format == "json" {
+			focused = `"focused": [`
+		}
+		report := Report{Records: lab(t)[1:2], Focused: []string{"handshake", "queue"}}
+		NewWithT(t).Expect(oneLine(reported(t, format, report))).To(ContainSubstring(focused), format)
+	}
+}
+
+// oneLine undoes the wrapping of lines.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
 func TestJSONHasWholeRecords(t *testing.T) {
 	g := NewWithT(t)
 	records := lab(t)
@@ -137,6 +152,20 @@ func TestReportOfARun(t *testing.T) {
 	g.Expect(report.Records).To(HaveLen(1))
 	g.Expect(report.Missing).To(Equal(1))
 
+	// What was planned and never began is missing, too; what was planned and began is not counted twice.
+	g.Expect(run.Plan(Plan{Scenarios: []string{Folder("s", "x"), Folder("s", "killed"), Folder("s", "later"), Folder("t", "later")}, Focused: []string{"s"}})).To(Succeed())
+	report, err = run.Report()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(report.Records).To(HaveLen(1))
+	g.Expect(report.Missing).To(Equal(3))
+	g.Expect(report.Focused).To(Equal([]string{"s"}))
+	for _, broken := range []string{"{", `{"scenarios": ["../other/s/x"]}`, `{"scenarios": ["/etc"]}`} {
+		g.Expect(os.WriteFile(filepath.Join(run.Path(), planName), []byte(broken), 0o644)).To(Succeed())
+		_, err = run.Report()
+		g.Expect(err).To(MatchError(ContainSubstring("read its plan: plan.json: ")), broken)
+	}
+	g.Expect(os.Remove(filepath.Join(run.Path(), planName))).To(Succeed())
+
 	g.Expect(os.WriteFile(filepath.Join(run.Dir("s", "killed"), FileName), []byte("{}"), 0o644)).To(Succeed())
 	_, err = run.Report()
 	g.Expect(err).To(MatchError(ContainSubstring("not a record")))
@@ -148,10 +177,11 @@ func TestJoinRefusesTheSameTwice(t *testing.T) {
 	g.Expect(err).To(And(MatchError(ContainSubstring("is in the report twice")), MatchError(ContainSubstring("on kernel 6.1.0-40-amd64, virtual clock, seed 7, IPv4: give one of them"))))
 	again := lab(t)[:1]
 	again[0].Seed++
-	all, err := Join(Report{Records: lab(t), Missing: 1}, Report{Records: again, Missing: 2})
+	all, err := Join(Report{Records: lab(t), Missing: 1, Focused: []string{"a", "b"}}, Report{Records: again, Missing: 2, Focused: []string{"b"}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(all.Records).To(HaveLen(len(lab(t)) + 1))
 	g.Expect(all.Missing).To(Equal(3))
+	g.Expect(all.Focused).To(Equal([]string{"a", "b"}))
 }
 
 // Runs before and after a change of code have the same kernel and seed: their names tell them apart, where they have a scenario in common.

@@ -161,14 +161,22 @@ func Sort(records []*Record) {
 	})
 }
 
-// Unfinished returns the folders of scenarios that have no record: still running, or killed.
+// Unfinished returns the folders of scenarios that have no record: still running, killed, or planned and not begun.
 func (r *Run) Unfinished() ([]string, error) {
 	dirs, err := r.scenarios()
 	if err != nil {
 		return nil, err
 	}
+	plan, err := r.plan()
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range plan.Scenarios {
+		dirs = append(dirs, filepath.FromSlash(dir))
+	}
+	slices.Sort(dirs)
 	var list []string
-	for _, dir := range dirs {
+	for _, dir := range slices.Compact(dirs) {
 		full := filepath.Join(r.path, dir)
 		switch _, err := os.Stat(filepath.Join(full, FileName)); {
 		case errors.Is(err, fs.ErrNotExist):

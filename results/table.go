@@ -74,7 +74,7 @@ func (t Tally) String() string {
 // Table makes a reporter that prints one row a record: suite, scenario, verdict, metrics, the virtual time that it took
 // and the wall time. Then come the failures, each with the first lines of its message and the folder that holds the
 // evidence (of records that were read), why scenarios were skipped, which kept their guest too busy, alone on a line the
-// [Tally], and if any scenarios are missing, how many. Records of several kernels or seeds have a table each.
+// [Tally], and why the report is not one of a run that passed: how many scenarios are missing, which suites have focused specs. Records of several kernels or seeds have a table each.
 func Table(o TableOptions) Reporter {
 	return func(w io.Writer, report Report) error {
 		t := newTable(o)
@@ -88,8 +88,10 @@ func Table(o TableOptions) Reporter {
 			t.section(s.records)
 		}
 		t.tally(Count(report.Records))
-		if missing := report.missing(); missing != "" {
-			t.line(missing)
+		for _, d := range report.doubts() {
+			for _, line := range wrap(d.text, t.width, messageLines) {
+				t.line(line)
+			}
 		}
 		_, err := w.Write(t.out.Bytes())
 		return err

@@ -267,8 +267,10 @@ func TestNothingHostileOfARunIsPrinted(t *testing.T) {
 	stored := []vm.Stored{{Name: hostile, Release: hostile, Source: hostile, Links: map[string]time.Time{hostile: {}}}}
 	offers := []vm.Offer{{Release: hostile, Version: hostile, Suite: hostile}}
 	for name, print := range map[string]func(io.Writer) error{
-		"run's table":    func(w io.Writer) error { return printRun(w, runner.Summary{Run: run, Records: records}) },
-		"seeds' table":   func(w io.Writer) error { return manySeeds{margin: 0.02}.report(records, w) },
+		"run's table": func(w io.Writer) error { return printRun(w, runner.Summary{Run: run, Records: records}) },
+		"seeds' table": func(w io.Writer) error {
+			return manySeeds{margin: 0.02}.report(results.Report{Records: records, Focused: []string{hostile}}, w)
+		},
 		"reproducible":   func(w io.Writer) error { verdictOn(w, hostileFile, differences); return nil },
 		"list":           func(w io.Writer) error { printSuites(w, suites); return nil },
 		"kernels here":   func(w io.Writer) error { return printStored(w, hostileFile, stored) },

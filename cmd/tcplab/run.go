@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -138,7 +139,7 @@ what there is, and is not the latest one.`,
 	return command
 }
 
-const kernelUsage = "guest kernel: a name that tcplab kernels lists or fetches, a Debian package, or a vmlinuz with its modules (default: Debian's, downloaded once)"
+const kernelUsage = "guest kernel: a name that tcplab kernels lists or fetches, a Debian package, or a vmlinuz with its modules (default: this system's own, downloaded once)"
 
 // addGuestFlags adds what is about all scenarios alike, most of it about their guests.
 func addGuestFlags(command *cobra.Command, session *runner.SessionOptions, options *runner.RunOptions) {
@@ -193,9 +194,15 @@ func runKernels(ctx context.Context, common runner.SessionOptions, options runne
 		return err
 	}
 	defer session.Close()
+	ids := kernelIDs(common.Kernels, session.Release)
+	for _, of := range ids {
+		if err := results.CheckNew(options.Root, id+"-"+of); err != nil {
+			return err
+		}
+	}
 	var summaries []runner.Summary
-	for _, name := range common.Kernels {
-		options.Kernel, options.ID = name, id+"-"+idOf(name, session.Release(name))
+	for i, name := range common.Kernels {
+		options.Kernel, options.ID = name, id+"-"+ids[i]
 		summary, runErr := session.Run(ctx, options)
 		if err := printRun(out, summary); err != nil || runErr != nil {
 			return errors.Join(runErr, err)
@@ -225,6 +232,19 @@ func runKernels(ctx context.Context, common runner.SessionOptions, options runne
 		return errFailed
 	}
 	return nil
+}
+
+// kernelIDs are what kernels are called in the names of their runs. Two can be of one release: before and after a change, say.
+func kernelIDs(names []string, release func(string) string) []string {
+	ids := make([]string, len(names))
+	for i, name := range names {
+		id := idOf(name, release(name))
+		ids[i] = id
+		for n := 2; slices.Contains(ids[:i], ids[i]); n++ {
+			ids[i] = fmt.Sprintf("%s-%d", id, n)
+		}
+	}
+	return ids
 }
 
 // idOf is what a kernel is called in the name of its run: the version by which it was asked for, or
@@ -292,6 +312,9 @@ func newList() *cobra.Command {
 
 func printSuites(out io.Writer, suites []*runner.Suite) {
 	for _, suite := range suites {
+		if suite.LeftOut {
+			continue
+		}
 		if !suite.Ginkgo {
 			fmt.Fprintf(out, "%s\n    go test %s\n", text.Printable(suite.Name), text.Printable(suite.Path))
 			continue

@@ -41,11 +41,13 @@ says how often each scenario passed, from where to where its metrics went, and h
 edge of its bounds each check came.
 
 What ran is kept in the folder of --results, a line for each scenario: what is there is not run
-again, so that a sweep that was stopped, or killed, goes on where it was. --merge takes in the
-folder of another machine that ran the same suites. --fresh runs everything all the same. The
-evidence is kept of seeds with which something failed.
+again, so that a sweep that was stopped, or killed, goes on where it was. What this machine kept
+a guest from (--limit, no room) is run again. --merge takes in the folder of another machine that
+ran the same suites: its runs count as well, with whatever seeds. --fresh runs everything all the
+same, and what comes of it takes the place of what was known. The evidence is kept of seeds with
+which something failed.
 
-It exits with 0 if all passed and no margin is below the limit, and with 1 otherwise.`,
+It exits with 0 if all passed that these seeds and kernels ask for, and no margin is below the limit, and with 1 otherwise.`,
 		Example: `  tcplab seeds --seeds 1-20 --kernel 6.1,6.12,7.3
   tcplab seeds ./scenarios/congestion --seeds 1-5,42
   tcplab seeds --seeds 1-20 --merge /mnt/other/results/seeds`,
@@ -131,35 +133,51 @@ func (s manySeeds) run(ctx context.Context, out io.Writer) error {
 	}
 	defer func() { _ = ledger.Close() }() // each line was written when it came
 	for _, dir := range s.merge {
-		if err := ledger.Merge(dir); err != nil {
+		taken, left, err := ledger.Merge(dir, session.Codes())
+		if err != nil {
 			return fmt.Errorf("--merge %s: %w", dir, err)
 		}
+		fmt.Fprintf(out, "--merge %s: %d runs of these suites", dir, taken)
+		if left > 0 {
+			fmt.Fprintf(out, "; %d more are of other suites, or of these compiled from other sources or by another Go", left)
+		}
+		fmt.Fprintln(out)
 	}
 	s.options.Ledger = ledger
-	for _, kernel := range session.Kernels() {
-		s.options.Kernel = kernel
+	came, err := s.cells(session.Kernels(), func(options runner.RunOptions) (runner.Summary, error) { return session.Run(ctx, options) }, out)
+	if err != nil {
+		return err
+	}
+	came.Records = append(came.Records, ledger.Merged()...)
+	return s.report(came, out)
+}
+
+// cells runs the suites on each kernel with each seed. What it returns is what came of these runs, and of no others that the ledger has.
+func (s manySeeds) cells(kernels []string, run func(runner.RunOptions) (runner.Summary, error), out io.Writer) (results.Report, error) {
+	var all results.Report
+	for _, kernel := range kernels {
 		for _, seed := range s.seeds {
-			if err := s.cell(ctx, session, seed, out); err != nil {
-				return fmt.Errorf("seed %d: %w", seed, err)
+			options := s.options
+			options.Kernel, options.Seed, options.ID = kernel, seed, runner.NewID(seed)
+			came, err := s.cell(options, run, out)
+			if err != nil {
+				return all, fmt.Errorf("seed %d: %w", seed, err)
 			}
+			for _, r := range came.Records {
+				all.Records = append(all.Records, r.Summary()) // all of them whole would be gigabytes
+			}
+			all.Missing, all.Focused = all.Missing+came.Missing, came.Focused
 		}
 	}
-	var records []*results.Record
-	for _, code := range session.Codes() {
-		records = append(records, ledger.Records(code)...)
-	}
-	return s.report(records, out)
+	return all, nil
 }
 
 // cell runs the suites with one seed, on one kernel.
-func (s manySeeds) cell(ctx context.Context, session *runner.Session, seed uint64, out io.Writer) error {
-	options := s.options
-	options.Seed = seed
-	options.ID = fmt.Sprintf("%s-seed%d", time.Now().UTC().Format("20060102T150405.000"), seed)
+func (s manySeeds) cell(options runner.RunOptions, run func(runner.RunOptions) (runner.Summary, error), out io.Writer) (results.Report, error) {
 	started := time.Now()
-	summary, err := session.Run(ctx, options)
+	summary, err := run(options)
 	if err != nil {
-		return err
+		return results.Report{}, err
 	}
 	known := 0
 	for _, r := range summary.Records {
@@ -167,7 +185,7 @@ func (s manySeeds) cell(ctx context.Context, session *runner.Session, seed uint6
 			known++
 		}
 	}
-	fmt.Fprintf(out, "%s, seed %d: %s; %s", summary.Kernel, seed, results.Count(summary.Records), time.Since(started).Round(time.Second/10))
+	fmt.Fprintf(out, "%s, seed %d: %s; %s", summary.Kernel, options.Seed, results.Count(summary.Records), time.Since(started).Round(time.Second/10))
 	if known > 0 {
 		fmt.Fprintf(out, " (%d had run before)", known)
 	}
@@ -175,10 +193,10 @@ func (s manySeeds) cell(ctx context.Context, session *runner.Session, seed uint6
 	if s.keep || failedNow {
 		fmt.Fprintf(out, "; see %s", relative(summary.Run.Path()))
 	} else if err := drop(summary.Run); err != nil {
-		return err
+		return results.Report{}, err
 	}
 	fmt.Fprintln(out)
-	return nil
+	return summary.Report(), nil
 }
 
 // drop removes a run, and the link to the newest one, which would point to nothing.
@@ -190,15 +208,18 @@ func drop(run *results.Run) error {
 	return errors.Join(err, os.RemoveAll(run.Path()))
 }
 
-// report prints what came of all runs, and is errFailed if one failed or came too near to an edge.
-func (s manySeeds) report(records []*results.Record, out io.Writer) error {
-	spreads := results.Spreads(records)
+// report prints what came of all runs, and is errFailed if one failed, is not there or came too near to an edge.
+func (s manySeeds) report(came results.Report, out io.Writer) error {
+	spreads := results.Spreads(came.Records)
 	fmt.Fprintln(out)
 	if err := results.SpreadTable(out, spreads, s.margin, results.Terminal(os.Stdout)); err != nil {
 		return err
 	}
-	tally := results.Count(records)
-	if tally.Failed > 0 || tally.Passed == 0 || len(results.Near(results.Margins(spreads), s.margin)) > 0 {
+	for _, doubt := range came.Doubts() {
+		fmt.Fprintln(out, doubt)
+	}
+	tally := results.Count(came.Records)
+	if tally.Failed > 0 || tally.Passed == 0 || len(came.Doubts()) > 0 || len(results.Near(results.Margins(spreads), s.margin)) > 0 {
 		return errFailed
 	}
 	return nil

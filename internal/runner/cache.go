@@ -49,6 +49,15 @@ func (c runCache) load(key, dir string) (*results.Record, error) {
 	return record, nil
 }
 
+// drop removes an entry, and tells whether there was one.
+func (c runCache) drop(key string) (bool, error) {
+	entry := filepath.Join(c.dir, key)
+	if _, err := os.Stat(entry); err != nil {
+		return false, nil //nolint:nilerr // nothing is there that could be taken
+	}
+	return true, os.RemoveAll(entry)
+}
+
 func copyEntry(entry, dir string) (*results.Record, error) {
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(entry, entryFolder))); err != nil {
 		return nil, err

@@ -40,6 +40,7 @@ type testLog struct {
 	marked  bool     // said has begun
 	ran     []string // top-level tests, examples, fuzz tests and benchmarks, as they began
 	ended   []string // those that have passed or failed
+	failed  []string // those that have failed
 	skipped []string
 }
 
@@ -87,8 +88,10 @@ func (l *testLog) line(text string) {
 	switch what {
 	case "=== RUN":
 		l.ran = append(l.ran, name)
-	case "--- PASS", "--- FAIL":
+	case "--- PASS":
 		l.ended = append(l.ended, name)
+	case "--- FAIL":
+		l.ended, l.failed = append(l.ended, name), append(l.failed, name)
 	case "--- SKIP":
 		l.skipped = append(l.skipped, name)
 	}
@@ -109,6 +112,8 @@ func (l *testLog) judge(record *results.Record, output string) {
 	switch {
 	case l.unfinished() != "":
 		fail(record, fmt.Sprintf("the test program ended with status 0 while %s ran: something in it ends the process", l.unfinished()))
+	case len(l.failed) > 0:
+		fail(record, fmt.Sprintf("the test program ended with status 0, though %s failed: its TestMain has to end with the status of m.Run", l.failed[0]))
 	case len(l.ran) == 0:
 		record.Verdict = results.Skipped
 		record.Reason = "no test ran: the package has none, the arguments leave all of them out, or its TestMain does not run them"

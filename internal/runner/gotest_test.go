@@ -2,6 +2,8 @@ package runner
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -11,6 +13,16 @@ import (
 
 	"github.com/tcplab/tcplab/results"
 )
+
+// A TestMain that throws away what m.Run returns makes no pass of a failure.
+func TestStatusThatHidesAFailure(t *testing.T) {
+	log := &testLog{to: io.Discard}
+	fmt.Fprint(log, "\x16=== RUN   TestA\n\x16--- FAIL: TestA (0.00s)\n\x16=== RUN   TestB\n\x16--- PASS: TestB (0.00s)\n")
+	record := &results.Record{Verdict: results.Passed}
+	log.judge(record, "see output.txt")
+	NewWithT(t).Expect(record.Verdict).To(Equal(results.Failed))
+	NewWithT(t).Expect(record.Failure.Message).To(HavePrefix("the test program ended with status 0, though TestA failed"))
+}
 
 // Status 0 alone says nothing: a test may have ended the process, none may have run, all may have been skipped.
 func TestPlainTests(t *testing.T) {

@@ -78,6 +78,7 @@ func TestInGuests(t *testing.T) {
 	g.Expect(passed.Kernel.Version).NotTo(BeEmpty())
 	g.Expect(passed.Kernel.Release).NotTo(Equal(results.ThisKernel().Release))
 	g.Expect(passed.Inputs.QEMUVersion).NotTo(BeEmpty())
+	g.Expect(passed.Inputs.QEMUSHA256).To(HaveLen(64))
 	g.Expect(passed.Inputs.InitramfsSHA256).NotTo(BeEmpty())
 	g.Expect(passed.Host.Cached).To(BeFalse())
 	g.Expect(passed.Host.Kernel).To(Equal(results.ThisKernel()))

@@ -51,7 +51,8 @@ type RunOptions struct {
 	Share int
 	Fresh bool // run even what has passed with the very same inputs
 	// Ledger, if not nil, knows what came of earlier runs with the very same inputs, and learns of this one. What it
-	// knows is not run again, whether it passed or not, and leaves no evidence. With Fresh it only learns.
+	// knows is not run again, whether it passed or not, and leaves no evidence. With Fresh it only learns: what comes of this
+	// run takes the place of what it knew.
 	Ledger    *results.Ledger
 	WallLimit time.Duration // of a guest, in real time; 0: vm.DefaultWallLimit
 
@@ -90,13 +91,17 @@ type Summary struct {
 
 // Report is what came of the scenarios, and how many have no record.
 func (s Summary) Report() results.Report {
-	return results.Report{Records: s.Records, Missing: max(0, s.Selected-len(s.Records))}
+	report := results.Report{Records: s.Records, Missing: max(0, s.Selected-len(s.Records)), Focused: s.Focused}
+	if s.Run != nil {
+		report.Run = s.Run.Path()
+	}
+	return report
 }
 
 // OK tells whether nothing failed and something passed.
 func (s Summary) OK() bool {
 	tally := results.Count(s.Records)
-	return tally.Failed == 0 && tally.Passed > 0 && len(s.Focused) == 0
+	return tally.Failed == 0 && tally.Passed > 0 && len(s.Focused) == 0 && len(s.Records) >= s.Selected
 }
 
 // Run compiles and runs suites once, and leaves one record for each scenario. It looks at all options before anything is
@@ -116,15 +121,10 @@ func Run(ctx context.Context, session SessionOptions, options RunOptions) (Summa
 func checkSelection(suites []*Suite) error {
 	var total int
 	for _, suite := range suites {
-		if !suite.Ginkgo {
+		if suite.selected() {
 			return nil
 		}
-		for _, spec := range suite.Specs {
-			if spec.Selected {
-				return nil
-			}
-			total++
-		}
+		total += max(1, len(suite.Specs))
 	}
 	return fmt.Errorf("%w the filters, of %d in %d suites; tcplab list shows them", errNoSpecs, total, len(suites))
 }

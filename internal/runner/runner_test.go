@@ -388,7 +388,7 @@ func TestCacheKey(t *testing.T) {
 	}
 }
 
-const reportOfOneSpec = `[{"SpecReports": [
+const reportOfOneSpec = `[{"SuiteSucceeded": true, "SpecReports": [
 	{"LeafNodeType": "BeforeSuite", "State": "passed"},
 	{"LeafNodeType": "It", "LeafNodeText": "another", "State": "failed", "Failure": {"Message": "not this"}},
 	{"LeafNodeType": "It", "ContainerHierarchyTexts": ["a spec"], "LeafNodeText": "opens", "LeafNodeLabels": ["quick"], "RunTime": 5, %s}
@@ -453,6 +453,15 @@ func TestVerdict(t *testing.T) {
 		{name: "focused in the source", focused: true, report: `"State": "passed"`, end: ending{status: types.GINKGO_FOCUS_EXIT_CODE}, expected: results.Passed, duration: 5},
 		{name: "the status of a focus without one", report: `"State": "passed"`, end: ending{status: types.GINKGO_FOCUS_EXIT_CODE},
 			expected: results.Failed, message: "the test program ended with status 197", duration: 5},
+
+		{name: "a dry run", record: &results.Record{Verdict: results.Passed}, report: `"State": "passed"}], "SuiteConfig": {"DryRun": true}, "SpecReports": [{"LeafNodeType": "It", "LeafNodeText": "a spec opens", "State": "passed"`,
+			expected: results.Failed, message: "it did not run: the arguments of the test program make it a dry run"},
+		{name: "a suite that failed after its specs", report: `"State": "passed"}], "SuiteSucceeded": false, "SpecReports": [{"LeafNodeType": "It", "LeafNodeText": "a spec opens", "LeafNodeLabels": ["quick"], "RunTime": 5, "State": "passed"`,
+			duration: 5, expected: results.Failed, message: "Ginkgo's report says that the suite has failed, though the test program ended with status 0: see output.txt"},
+		{name: "a suite that is skipped whole", report: `"State": "skipped"}, {"LeafNodeType": "BeforeSuite", "State": "skipped", "Failure": {"Message": "not on a Sunday"}`,
+			expected: results.Skipped, reason: "not on a Sunday", duration: 5},
+		{name: "a suite whose setup failed", end: ending{status: 1}, report: `"State": "skipped"}, {"LeafNodeType": "BeforeSuite", "State": "failed", "Failure": {"Message": "no netns"}`,
+			expected: results.Failed, message: "it did not run, since the suite's BeforeSuite has failed (failed): no netns"},
 
 		{name: "go test passed", plain: true, end: ending{ran: 11}, expected: results.Passed, duration: 11},
 		{name: "go test failed", plain: true, end: ending{status: 1, ran: 11}, expected: results.Failed, message: "the test program ended with status 1: see output.txt", duration: 11},
@@ -533,7 +542,7 @@ func TestRecordsThatAreNoRecords(t *testing.T) {
 // Of specs that run together, each has its own verdict; what befalls the guest befalls all.
 func TestVerdictsOfAContainer(t *testing.T) {
 	suite, specs := &Suite{Name: "pair", Ginkgo: true}, []*Spec{{Text: "first"}, {Text: "second"}}
-	const reports = `[{"SpecReports": [
+	const reports = `[{"SuiteSucceeded": true, "SpecReports": [
 		{"LeafNodeType": "It", "LeafNodeText": "first", "State": "passed"},
 		{"LeafNodeType": "It", "LeafNodeText": "second", "State": %q, "Failure": {"Message": "why"}}
 	]}]`

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/tcplab/tcplab/internal/vm"
 	"github.com/tcplab/tcplab/results"
 )
 
@@ -64,16 +65,35 @@ func (s savedWork) inLedger(ledger *results.Ledger) []*results.Record {
 }
 
 // enter keeps what came of a work. The cache has only what passed, with what was skipped in the same guest, and the ledger
-// everything.
-func (s savedWork) enter(options RunOptions, suite *Suite, records []*results.Record) error {
-	if passed(records) {
-		for i, key := range s.keys {
-			if err := s.store.save(key, s.dirs[i]); err != nil {
-				s.log.printf("cache: %v", err) // the result stands without it
-			}
+// everything but what the host did to a guest (see [vm.GuestError]): that is no result of the inputs. What the inputs came to
+// now takes the place of what they came to before.
+func (s savedWork) enter(options RunOptions, suite *Suite, records []*results.Record, fault error) error {
+	var guest *vm.GuestError
+	if errors.As(fault, &guest) && guest.OfHost() {
+		return nil
+	}
+	for i, key := range s.keys {
+		var err error
+		switch {
+		case passed(records):
+			err = s.store.save(key, s.dirs[i])
+		case records[i].Verdict != results.Passed:
+			err = s.dropPass(key, records[i])
+		}
+		if err != nil {
+			s.log.printf("cache: %v", err) // the result stands without it
 		}
 	}
 	return s.note(options.Ledger, suite, records)
+}
+
+// dropPass forgets that a scenario passed which did not now.
+func (s savedWork) dropPass(key string, now *results.Record) error {
+	dropped, err := s.store.drop(key)
+	if dropped {
+		s.otherwise(now, results.Passed)
+	}
+	return err
 }
 
 func (s savedWork) note(ledger *results.Ledger, suite *Suite, records []*results.Record) error {
@@ -81,11 +101,20 @@ func (s savedWork) note(ledger *results.Ledger, suite *Suite, records []*results
 		return nil
 	}
 	for i, key := range s.keys {
+		if before := ledger.Get(key); before != nil && before.Verdict != records[i].Verdict {
+			s.otherwise(records[i], before.Verdict)
+		}
 		if err := ledger.Put(key, suite.Code, records[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// otherwise says what must not be: the same inputs give the same bytes.
+func (s savedWork) otherwise(record *results.Record, before results.Verdict) {
+	s.log.once("%s: %s: %s now, and %s before with the very same inputs: tcplab reproducible shows whether this machine computes alike",
+		record.Suite, record.Scenario, record.Verdict, before)
 }
 
 // passed tells whether some passed and none did anything else but to be skipped.

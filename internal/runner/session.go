@@ -196,12 +196,18 @@ func (s *Session) Run(ctx context.Context, options RunOptions) (Summary, error) 
 		return Summary{}, err
 	}
 	summary := Summary{Run: run, Clock: s.clock, Kernel: kernel.Release}
+	var plan results.Plan
 	for _, suite := range suites {
 		summary.Selected += suite.count()
+		plan.Scenarios = append(plan.Scenarios, suite.folders()...)
 		if suite.Focused {
 			summary.Focused = append(summary.Focused, suite.Name)
 			s.log.once("%s: has focused specs in its source (FIt, FDescribe, Focus): the others are left out, and the run does not count as passed", suite.Name)
 		}
+	}
+	plan.Focused = summary.Focused
+	if err := run.Plan(plan); err != nil {
+		return summary, err
 	}
 	suites, misfits, err := splitMisfits(suites, kernel, s.clock)
 	if err != nil {

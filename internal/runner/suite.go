@@ -32,6 +32,7 @@ import (
 	"github.com/tcplab/tcplab/internal/scratch"
 	"github.com/tcplab/tcplab/internal/subprocess"
 	"github.com/tcplab/tcplab/internal/vm/guest"
+	"github.com/tcplab/tcplab/results"
 )
 
 // runSpecs identifies a Ginkgo suite: every binary that links Ginkgo contains this NUL-terminated symbol name. (The build
@@ -53,6 +54,8 @@ type Suite struct {
 	Ginkgo bool
 	// Testing says that it is a program of package testing: a compiled one can be any program.
 	Testing bool
+	// LeftOut says that a filter does not select it: see [Filter]. Of a Ginkgo suite that is in its specs.
+	LeftOut bool
 	// Focused says that specs are focused in the source: only those are selected.
 	Focused bool
 	Specs   []Spec // of a Ginkgo suite
@@ -65,6 +68,9 @@ func (s *Suite) selected() bool {
 
 // count is how many records the suite is to leave.
 func (s *Suite) count() int {
+	if !s.Ginkgo && s.LeftOut {
+		return 0
+	}
 	if !s.Ginkgo {
 		return 1
 	}
@@ -75,6 +81,20 @@ func (s *Suite) count() int {
 		}
 	}
 	return count
+}
+
+// folders are where in a run those records go.
+func (s *Suite) folders() []string {
+	if !s.Ginkgo {
+		return slices.Repeat([]string{results.Folder(s.Name, s.scenario())}, s.count())
+	}
+	var folders []string
+	for _, spec := range s.Specs {
+		if spec.Selected {
+			folders = append(folders, results.Folder(s.Name, spec.Text))
+		}
+	}
+	return folders
 }
 
 // A Spec is one scenario of a suite.
@@ -97,7 +117,8 @@ type Spec struct {
 	Env []string
 }
 
-// Filter selects specs, with the meaning of Ginkgo's flags of the same names.
+// Filter selects specs, with the meaning of Ginkgo's flags of the same names. A suite that is not Ginkgo's is to it as one spec
+// without labels, whose text is the suite's name and what it is recorded as: "mypackage go test example.com/mypackage".
 type Filter struct {
 	Focus  []string // regular expressions
 	Skip   []string // regular expressions
@@ -116,6 +137,15 @@ func (f Filter) args() []string {
 		args = append(args, "--ginkgo.label-filter="+f.Labels)
 	}
 	return args
+}
+
+// takes tells whether the filter, which is a valid one, selects what has no labels and that text.
+func (f Filter) takes(text string) bool {
+	matches := func(expression string) bool { return regexp.MustCompile(expression).MatchString(text) }
+	if len(f.Focus) > 0 && !slices.ContainsFunc(f.Focus, matches) || slices.ContainsFunc(f.Skip, matches) {
+		return false
+	}
+	return f.Labels == "" || types.MustParseLabelFilter(f.Labels)(nil)
 }
 
 // validate finds out what Ginkgo would refuse.
@@ -657,12 +687,12 @@ func list(ctx context.Context, compiled []*Suite, filter Filter, dir string) ([]
 		task.Set("%d of %d suites", i, len(compiled))
 		listed := *suite
 		suites = append(suites, &listed)
-		if !listed.Ginkgo {
-			continue
+		if listed.Ginkgo {
+			if err := listed.listSpecs(ctx, filter, dir); err != nil {
+				return nil, err
+			}
 		}
-		if err := listed.listSpecs(ctx, filter, dir); err != nil {
-			return nil, err
-		}
+		listed.LeftOut = !listed.Ginkgo && !filter.takes(listed.Name+" "+listed.scenario())
 	}
 	return suites, checkNames(suites)
 }

@@ -139,6 +139,37 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+// To a filter a suite that is not Ginkgo's is one spec without labels: if it ran whole, a slip in a focus would pass.
+func TestFiltersOfAPlainSuite(t *testing.T) {
+	needGo(t)
+	binary := filepath.Join(t.TempDir(), "plain.test")
+	if err := compilePackage(t.Context(), runtime.GOARCH, "./testdata/plain", binary); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		filter   Filter
+		selected bool
+	}{
+		{Filter{}, true},
+		{Filter{Focus: []string{"no such spec", "^plain go test "}}, true},
+		{Filter{Focus: []string{"no such spec"}}, false},
+		{Filter{Skip: []string{"plain"}}, false},
+		{Filter{Labels: "quick"}, false},
+		{Filter{Labels: "!quick"}, true},
+	} {
+		suites, err := List(t.Context(), []string{binary}, c.filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := suites[0].selected(); got != c.selected || len(suites[0].folders()) != suites[0].count() {
+			t.Errorf("%+v: %v", c.filter, got)
+		}
+		if err := checkSelection(suites); (err == nil) != c.selected {
+			t.Errorf("%+v: %v", c.filter, err)
+		}
+	}
+}
+
 func TestSuitesThatAreRefused(t *testing.T) {
 	needGo(t)
 	notCompiled := filepath.Join(t.TempDir(), "none.test")

@@ -110,6 +110,50 @@ func TestBlameGuest(t *testing.T) {
 	g.Expect(records[0].Verdict).To(Equal(results.Failed))
 }
 
+// What a host does to a guest is no result of its inputs, and is run again; all else takes the place of what was known.
+func TestWhatIsKeptOfAFailure(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fault error
+		kept  bool
+	}{
+		{"a guest that was too slow for the limit", &vm.GuestError{Kind: vm.ErrTimeout}, false},
+		{"a guest that never was ready", &vm.GuestError{Kind: vm.ErrNotReady}, false},
+		{"an emulator that was killed", &vm.GuestError{Kind: vm.ErrNoStatus}, false},
+		{"no room", &vm.GuestError{Kind: vm.ErrHostFull}, false},
+		{"a panic", &vm.GuestError{Kind: vm.ErrPanic}, true},
+		{"out of the guest's memory", &vm.GuestError{Kind: vm.ErrOutOfMemory}, true},
+		{"a failure", nil, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := NewWithT(t)
+			ledger, err := results.OpenLedger(t.TempDir())
+			g.Expect(err).NotTo(HaveOccurred())
+			defer ledger.Close()
+			var out strings.Builder
+			dir := t.TempDir()
+			saved := savedWork{store: runCache{dir: t.TempDir()}, log: &logger{to: &out}, keys: []string{"key"}, dirs: []string{dir}}
+			record := &results.Record{Suite: "s", Scenario: "opens", Clock: results.ClockVirtual, Verdict: results.Passed}
+			g.Expect(writeRecord(record, dir)).To(Succeed())
+			options, suite := RunOptions{Ledger: ledger}, &Suite{Code: "code"}
+			g.Expect(saved.enter(options, suite, []*results.Record{record}, nil)).To(Succeed())
+			g.Expect(out.String()).To(BeEmpty())
+
+			again := *record
+			fail(&again, "another result")
+			g.Expect(saved.enter(options, suite, []*results.Record{&again}, c.fault)).To(Succeed())
+			verdict, said := results.Passed, BeEmpty()
+			if c.kept {
+				verdict, said = results.Failed, ContainSubstring("s: opens: failed now, and passed before with the very same inputs")
+			}
+			g.Expect(ledger.Get("key").Verdict).To(Equal(verdict))
+			g.Expect(out.String()).To(said)
+			_, err = saved.store.load("key", filepath.Join(t.TempDir(), "copy"))
+			g.Expect(err == nil).To(Equal(!c.kept), "in the cache")
+		})
+	}
+}
+
 // Where not even a record can be written the run still knows that the scenario failed, and of what.
 func TestRecordTrouble(t *testing.T) {
 	g := NewWithT(t)

@@ -61,6 +61,9 @@ func judge(suite *Suite, specs []*Spec, dirs []string, report string, known resu
 	for i, spec := range specs {
 		records = append(records, judgeSpec(suite, spec, dirs[i], reported, reportErr, known, end))
 	}
+	if failure == "" && reportErr == nil && !reported[0].SuiteSucceeded && !slices.ContainsFunc(records, failed) {
+		failure = fmt.Sprintf("Ginkgo's report says that the suite has failed, though the test program ended with status %d: %s", end.status, end.output)
+	}
 	// A status tells of a failure, and not whose.
 	if failure != "" && (end.fault != nil || end.signal != "" || !slices.ContainsFunc(records, failed)) {
 		for _, record := range records {
@@ -118,9 +121,21 @@ func inReport(reported []types.Report, reportErr error, text string) (*types.Spe
 	if reportErr != nil {
 		return nil, fmt.Errorf("Ginkgo left no report: %w", reportErr) //nolint:staticcheck // a name
 	}
+	if reported[0].SuiteConfig.DryRun {
+		return nil, errors.New("it did not run: the arguments of the test program make it a dry run")
+	}
 	for _, spec := range reported[0].SpecReports {
 		if !spec.LeafNodeType.Is(types.NodeTypeIt) || spec.FullText() != text {
 			continue
+		}
+		if !outcome.WasToRun(spec) && spec.State.Is(types.SpecStateSkipped) {
+			switch setup := setup(reported[0]); {
+			case setup == nil: // it is not what kept it from running
+			case setup.State.Is(types.SpecStateSkipped):
+				spec.Failure = setup.Failure
+			default:
+				return nil, fmt.Errorf("it did not run, since the suite's %s has failed (%s): %s", setup.LeafNodeType, setup.State, setup.Failure.Message)
+			}
 		}
 		if !outcome.WasToRun(spec) {
 			return nil, errors.New("it did not run: the arguments of the test program leave it out, or the suite ended before it")
@@ -129,6 +144,16 @@ func inReport(reported []types.Report, reportErr error, text string) (*types.Spe
 	}
 	// Of a guest, the report has those only that were to run.
 	return nil, errors.New("Ginkgo's report does not have the spec: it did not run, since the arguments of the test program leave it out") //nolint:staticcheck // a name
+}
+
+// setup is what was to run before all specs of a suite and did not pass, or nil.
+func setup(report types.Report) *types.SpecReport {
+	for i, node := range report.SpecReports {
+		if node.LeafNodeType.Is(types.NodeTypeBeforeSuite|types.NodeTypeSynchronizedBeforeSuite) && !node.State.Is(types.SpecStatePassed) {
+			return &report.SpecReports[i]
+		}
+	}
+	return nil
 }
 
 // fail turns a record into one that failed, unless it tells of a failure already: it knows better.

@@ -101,6 +101,9 @@ func (w work) place(name string) string {
 func (s *Session) works(suites []*Suite, kernel *vm.GuestKernel, options RunOptions) ([]work, error) {
 	var works []work
 	for _, suite := range suites {
+		if !suite.selected() {
+			continue
+		}
 		groups := [][]*Spec{nil}
 		if suite.Ginkgo {
 			var err error
@@ -423,14 +426,14 @@ func (g guestRun) complete(t task, out guestEnd, records []*results.Record) erro
 		record.Host.Wall /= time.Duration(len(records)) // its share of the guest's
 		record.LeftOut = out.Cut
 		record.Inputs = results.Inputs{
-			QEMUVersion: out.Inputs.QEMU, KernelSHA256: out.Inputs.Kernel, InitramfsSHA256: out.Inputs.Initramfs,
+			QEMUVersion: out.Inputs.QEMU, QEMUSHA256: out.Inputs.QEMUBuild, KernelSHA256: out.Inputs.Kernel, InitramfsSHA256: out.Inputs.Initramfs,
 			CommandLineSHA256: out.Inputs.CommandLine, MIPS: cmp.Or(t.job.MIPS, vm.DefaultMIPS), Seed: out.Inputs.Seed,
 		}
 		if err := writeRecord(record, t.saved.dirs[i]); err != nil {
 			return err
 		}
 	}
-	return t.saved.enter(g.options, t.suite, records)
+	return t.saved.enter(g.options, t.suite, records, out.fault)
 }
 
 // blameGuest adds to records what the guest itself has to do with their failures. A file that was left and could not be taken

@@ -3,6 +3,7 @@ package vm
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -49,3 +50,9 @@ func (e *GuestError) Error() string {
 }
 
 func (e *GuestError) Unwrap() error { return e.Kind }
+
+// OfHost tells whether the host can be why: it was too slow, had no room, or ended the emulator. Then another run with the same
+// inputs may end in another way, as no other error of a guest may.
+func (e *GuestError) OfHost() bool {
+	return slices.Contains([]error{ErrNotReady, ErrTimeout, ErrNoStatus, ErrHostFull}, e.Kind)
+}

@@ -68,8 +68,8 @@ func (b *Base) stateKey(job Job) stateKey {
 	return stateKey{hex.EncodeToString(sum[:]), savedState{QEMU: b.qemu.Version, Kernel: b.kernel.Release, MemoryMiB: job.memoryMiB()}}
 }
 
-// build tells one build of QEMU, and of the firmware that a guest executes before its kernel, from another of the same
-// version: by what their inodes say, for they are as large as a state.
+// build is a hash of the emulator's program, and of the firmware that a guest executes before its kernel: two builds of one
+// version can compute otherwise. Where they lie does not matter.
 func (q QEMU) build() string {
 	paths := []string{q.Path}
 	var output bytes.Buffer
@@ -82,13 +82,13 @@ func (q QEMU) build() string {
 			}
 		}
 	}
-	var text strings.Builder
+	all := sha256.New()
 	for _, path := range paths {
-		if info, err := os.Stat(path); err == nil {
-			fmt.Fprintf(&text, "%q %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+		if sum, err := hashFile(path); err == nil {
+			fmt.Fprintf(all, "%q %s\n", filepath.Base(path), sum)
 		}
 	}
-	return text.String()
+	return hex.EncodeToString(all.Sum(nil))
 }
 
 // cached returns the state in the cache, or nil. Then the caller is the only one to make it, among all processes, until it

@@ -62,9 +62,9 @@ const (
 type Base struct {
 	qemu      QEMU
 	kernel    *GuestKernel
-	initramfs *os.File // without a name, so that it goes when the last holder does
-	sha256    string   // of the initramfs
-	qemuBuild func() string
+	initramfs *os.File      // without a name, so that it goes when the last holder does
+	sha256    string        // of the initramfs
+	qemuBuild func() string // see [QEMU.build]
 	cache     string
 	progress  func(string)
 
@@ -215,6 +215,7 @@ func (j Job) shift() int { return slices.Index(Speeds, cmp.Or(j.MIPS, DefaultMIP
 // Inputs are what determines a guest's bytes, to the last.
 type Inputs struct {
 	QEMU        string // its version
+	QEMUBuild   string // sha256 over its program and firmware
 	Kernel      string // sha256 of the uncompressed image
 	Initramfs   string // sha256, over those of the initramfs, the program and the files, and over arguments and environment
 	CommandLine string // sha256 of QEMU's arguments, with the kernel's path left out
@@ -223,7 +224,7 @@ type Inputs struct {
 
 // Key is one hash over all inputs.
 func (i Inputs) Key() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%d\n", i.QEMU, i.Kernel, i.Initramfs, i.CommandLine, i.Seed))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%s\n%d\n", i.QEMU, i.QEMUBuild, i.Kernel, i.Initramfs, i.CommandLine, i.Seed))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -265,6 +266,7 @@ func (i *Image) Inputs(job Job) (Inputs, error) {
 	sum := sha256.Sum256(append([]byte(i.sha256), text...))
 	return Inputs{
 		QEMU:        i.base.qemu.Version,
+		QEMUBuild:   i.base.qemuBuild(),
 		Kernel:      i.base.kernel.SHA256,
 		Initramfs:   hex.EncodeToString(sum[:]),
 		CommandLine: commandLineHash(job),
