@@ -59,7 +59,7 @@
 //
 //	wire := lab.Capture(net.Client(), net.Server())            // capture.pcapng: both ends, one timeline
 //	events := lab.Events()                                     // events.jsonl: the kernel's tracepoints
-//	sockets := net.Client().Sockets()                          // sockets.json: sock_diag, at each look
+//	sockets := net.Client().Sockets()                          // sockets.json: sock_diag, when the spec looks
 //	samples := net.Client().Sample(10 * time.Millisecond)      // samples.json: the same over time
 //	queue := net.ToServer.SampleQueue(10 * time.Millisecond)   // queue.json: a qdisc over time
 //	...
@@ -73,6 +73,8 @@
 // All of these live alike, and so do rules, traces and schedules: the lab starts them, Stop ends them and returns them, and what the
 // spec does not stop the lab does when the spec has ended. A capture, events and samples are read once they are stopped; to read them
 // before fails the spec, but for a capture's SoFar. Sockets, rules, traces and middleboxes can be read while they run.
+//
+// Of looks at sockets in a row with the same states, sockets.json has the last.
 //
 // A capture that dropped packets, and a recording that lost events, fail the spec, read or not.
 // Times of events and samples are since the start of the spec; those of segments since the first

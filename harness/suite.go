@@ -37,7 +37,7 @@ var suiteName string
 //
 // In virtual time each spec has a guest of its own, with a process of its own: nothing that another spec left is there,
 // neither package variables nor what a BeforeAll outside of an Ordered container has set. An Ordered container runs whole,
-// in order, in one guest.
+// in order, in one guest. With tcplab run --share, and so in make lab, several specs share a guest and its process.
 func RunSpecs(t ginkgo.GinkgoTestingT, description string, args ...any) bool {
 	suiteName = description
 	gomega.RegisterFailHandler(ginkgo.Fail)

@@ -57,8 +57,8 @@
 // read(2): each segment wakes it in the kernel, and it takes the data, which tunes the buffer and sends ACKs. It
 // costs two context switches and none of Go's scheduler. A BulkServer with a ProgressInterval, or with more than 16
 // Connections (each call takes a thread), reads by Go's poller, as all other programs do. At 20 Mbit/s and 40 ms a
-// guest then needs 97 us and 6.4 context switches per segment, instead of 52 us and 1.9; goodput and retransmits are
-// the same. Socket.ReceiveLowWater wakes either less often, and changes what TCP does: unread data narrows the
+// guest then needs some 100 us and 6.4 context switches per segment, instead of 52 us and 1.9; goodput and retransmits
+// are the same. Socket.ReceiveLowWater wakes either less often, and changes what TCP does: unread data narrows the
 // window.
 //
 // If the FIN arrives later than the last bytes, their time is taken from the kernel (tcpi_last_data_recv), which

@@ -22,7 +22,7 @@ func newDecode() *cobra.Command {
 field with its position (byte.bit), its bits, its value and what that means, options included.
 Headers are Ethernet, VLAN tags, Linux cooked, BSD loopback, IPv4, IPv6 with extension headers, TCP, UDP, ICMP and
 what that quotes. FILE is a pcapng or pcap file, - is standard input.`,
-		Example: `  tcplab decode results/latest/handshake/*/capture.pcapng --frame 1
+		Example: `  tcplab decode results/latest/handshake/is-refused-with-rst-by-a-closed-port_68da06f4e5/capture.pcapng --frame 1
   tcpdump -c 1 -w - tcp | tcplab decode - --frame 1`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {

@@ -52,8 +52,8 @@ It exits with 0 if the report is written, whatever came of the run.`,
 		Example: `  tcplab report
   tcplab report --format html
   tcplab report theirs.pcapng --output theirs.html
-  tcplab sweep --cc cubic,bbr --loss 0.01%..5%/4 --rate 20mbit --rtt 40ms --seeds 1-6 --id loss --json >loss.json
-  tcplab report loss.json results/sweeps/loss-*
+  tcplab sweep --cc cubic,bbr --loss 0.01%..5%/4 --rate 20mbit --rtt 40ms --seeds 1-3 --results results/loss --json >loss.json
+  tcplab report loss.json results/loss/2*
   tcplab report results/today-6.1 results/today-6.12 --format html --output both.html
   tcplab report results/today-6.1 results/today-6.12 --format junit >junit.xml
   tcplab report --format markdown >>"$GITHUB_STEP_SUMMARY"

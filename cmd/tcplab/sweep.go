@@ -48,7 +48,8 @@ The bottleneck is netem's: rate, random loss before a drop-tail queue, and --buf
 bandwidth-delay products: 2bdp). The delay is on the way back. With --queue it is a token bucket with
 that discipline, as tc(8) writes it, or cake; loss is behind it then.
 
--f reads the grid from a file: YAML with the names of these options (docs/congestion.md).
+-f reads the grid from a file: YAML with the names of these options, and sysctls, a list of sets
+(docs/congestion.md). --shard, --jobs, --fresh and --share are for the command line only.
 -o draws goodput over the dimension of which there are most values, with a series for all else.
 --shard 3/16 measures a part, for one of 16 machines; tcplab merge puts the parts together, from what
 --json has printed, and tcplab compare compares two sweeps.`,

@@ -21,7 +21,7 @@ func (m *MarkFrames) UnmarshalJSON(b []byte) error {
 }
 
 // CauseFrames counts frames by [Cause]. In JSON it is an object by the names syn, fast,
-// tlp, rto, recovery, spurious and unknown, of those that occur.
+// tlp, rto, recovery, spurious, fast_open, path_mtu and unknown, of those that occur.
 type CauseFrames [causes]Frames
 
 // MarshalJSON writes the causes that occur.
