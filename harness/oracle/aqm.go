@@ -69,10 +69,17 @@ func (b Bottleneck) SparseWait() Span {
 	return Between(0, 2*b.Frame()).From("RFC 8290: new flows first, behind the packet on the wire and one that was taken")
 }
 
-// DCTCPQueue is the range of the queue in packets that DCTCP flows keep at a threshold of k, after slow start (Alizadeh and others, Data Center TCP, 2010,
-// equations 8 to 11): K + N at most, less the amplitude. Another packet or two are in a burst, of an ACK of two segments.
+// DCTCPQueue is the range of the queue in packets that DCTCP flows keep at RED with a Min of k packets and a Max of one more, after slow start (Alizadeh
+// and others, Data Center TCP, 2010, equations 8 to 11): the queue at which the first is marked and N at most, less the amplitude.
+//
+// Marked is what finds Max, k + 1, in the queue, and makes it k + 2 (sch_red.c: red_enqueue); at Min the probability is still 0. Until its echo comes, with
+// the ACK of the marked packet, just a window is acknowledged, for which each flow sends one more. So k + 2 + N is reached each time, and not passed:
+// what an ACK of two segments sends in a burst is in it, as the last of a burst is the one that finds most and is marked. Below, the two segments
+// that an ACK waits for are missing.
 func (b Bottleneck) DCTCPQueue(k, flows int) bounds.Range {
 	n := float64(flows)
 	amplitude := math.Sqrt(2*n*(b.BDP()+float64(k))) / 2
-	return bounds.Between(int(float64(k)-amplitude)-ackSegments, int(float64(k)+n)+ackSegments).In("packets").From("Alizadeh and others, 2010: K + N - A to K + N")
+	first := k + 2
+	return bounds.Between(int(float64(k)-amplitude)-ackSegments, first+flows).In("packets").
+		From("Alizadeh and others, 2010: K + N - A to K + N; sch_red.c: K is the queue with the first that is marked")
 }

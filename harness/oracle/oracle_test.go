@@ -205,6 +205,15 @@ func TestBlackholeVariants(t *testing.T) {
 	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{1, 2}), "2.992 s, and up to 256 ms more, against 3.0")
 	g.Expect(r.End.Earliest).To(BeNumerically("~", 4496*time.Millisecond, 2*time.Millisecond))
 
+	// With TCP_USER_TIMEOUT a timer that is late is the last one; if it is in time, one more follows that is sure to be: the
+	// former can end later.
+	r = k.Blackhole(Flow{RTT: Between(40*time.Millisecond, 42*time.Millisecond), UserTimeout: 15 * time.Second})
+	g.Expect([]int{r.Fewest, r.Most}).To(Equal([]int{6, 7}))
+	sixth := r.Sent[5].Latest + r.Gaps[6].Latest
+	g.Expect(sixth).To(BeNumerically(">", r.Sent[6].Latest+r.Gaps[7].Latest))
+	g.Expect(r.End.Latest).To(BeNumerically("~", sixth, 500*time.Millisecond))
+	g.Expect(15550 * time.Millisecond).To(r.End, "measured, with the program's end")
+
 	// At 120 s it is linear, and an orphan without retries of its own is over as soon as the RTO is there.
 	r = k.Blackhole(Flow{RTO: 60 * time.Second, NoProbe: true})
 	g.Expect(slices.Max(r.Timers)).To(Equal(120 * time.Second))

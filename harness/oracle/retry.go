@@ -85,6 +85,7 @@ func (k Kernel) retry(p plan) Retry {
 		at       Span // the last transmission
 		undoubt  = -1 // retransmissions by the time that it may have ended first, or -1
 		earliest time.Duration
+		latest   time.Duration // of all time-outs at which it may have ended: one that is late can be the last, though a later one is surer
 	)
 	for n := 0; ; n++ {
 		timer := p.timer(n)
@@ -105,6 +106,9 @@ func (k Kernel) retry(p plan) Retry {
 		r.Gaps = append(r.Gaps, gap)
 
 		sure, possible, limit := p.over(n, passed)
+		if possible {
+			latest = max(latest, at.Latest)
+		}
 		if possible && undoubt < 0 {
 			undoubt, earliest = n, at.Earliest
 			if !sure {
@@ -113,7 +117,7 @@ func (k Kernel) retry(p plan) Retry {
 		}
 		if sure {
 			r.Fewest, r.Most = undoubt, n
-			r.End = Between(earliest, at.Latest)
+			r.End = Between(earliest, latest)
 			return r
 		}
 		if possible { // it went on, so the limit had not passed

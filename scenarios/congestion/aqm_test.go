@@ -38,7 +38,9 @@ var _ = It("CoDel drops by the interval over the root of the count, to the packe
 		udp   = 14 + 20 + 8 // headers, of IPv4
 		rate  = 10 * impair.Mbit
 		drops = 15
-		late  = 20 * time.Microsecond // of a packet that leaves, and its drop, by the token bucket's timer and what the guest takes: of either drop
+		// late is of a packet that leaves, and its drop, by the token bucket's timer and what the guest takes, of either drop: the 200 us for one event
+		// that are a fifth of the oracle's grain. It is half of a frame.
+		late = oracle.Grain / 5
 	)
 	lab := harness.NewLab(ctx)
 	net := lab.Routed()

@@ -57,7 +57,7 @@ var _ = DescribeTable("fills the accept queue with backlog + 1 connections, and 
 )
 
 var _ = DescribeTable("on accept queue overflow the final ACK of the handshake", Label("quick", "netem", "linux"),
-	func(ctx SpecContext, abort string, write types.GomegaMatcher, resets, pending int) {
+	func(ctx SpecContext, abort string, state kernel.State, write types.GomegaMatcher, resets, pending int) {
 		const backlog = 3
 		lab := harness.NewLab(ctx)
 		net := lab.Path(shortRTT, harness.ServerSysctls(netns.IPv4("tcp_abort_on_overflow", abort)))
@@ -76,6 +76,9 @@ var _ = DescribeTable("on accept queue overflow the final ACK of the handshake",
 		connections := two.Wait().Connections
 
 		// tcp_check_req: listen_overflow. The final ACK is dropped, or answered with RST.
+		for i, expected := range []kernel.State{kernel.Established, state} {
+			Expect(kernel.State(connections[i].Steps[1].TCPInfo.State)).To(Equal(expected), "the client's connection %d", i+1)
+		}
 		Expect(connections[0].Steps[2].Err).To(BeNil())
 		Expect(connections[1].Steps[2].Err).To(write)
 		Expect(sockets).To(HaveState(kernel.SynRecv, pending))
@@ -84,6 +87,6 @@ var _ = DescribeTable("on accept queue overflow the final ACK of the handshake",
 			"TcpOutRsts": resets, "TcpExtEmbryonicRsts": resets, "TcpExtListenOverflows": BeNumerically(">=", 1),
 		})
 	},
-	Entry("is dropped, and the client stays ESTABLISHED", "0", BeNil(), 0, 1),
-	Entry("is answered with RST, with tcp_abort_on_overflow 1", "1", MatchError(unix.ECONNRESET), 1, 0),
+	Entry("is dropped, and the client stays ESTABLISHED", "0", kernel.Established, BeNil(), 0, 1),
+	Entry("is answered with RST, with tcp_abort_on_overflow 1", "1", kernel.Close, MatchError(unix.ECONNRESET), 1, 0),
 )

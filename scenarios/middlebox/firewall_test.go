@@ -1,6 +1,8 @@
 package middlebox
 
 import (
+	"encoding/binary"
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -25,14 +27,35 @@ type refused struct {
 	syns       func(k oracle.Kernel) int
 }
 
-// answered is how long after the server's SYN the last frame came to it: a reset, or ICMP.
-func answered(wire *harness.Capture, net *harness.Network) time.Duration {
+// answered is how long after the server's SYN the first answer of that kind came to it: a reset, or ICMP.
+func answered(wire *harness.Capture, net *harness.Network, kind middlebox.Answer) time.Duration {
 	GinkgoHelper()
 	syn := harness.First(wire.From(net.Server(), analysis.SYNs), "SYNs of the server")
-	frames := wire.Frames()
-	last := frames[len(frames)-1]
-	Expect(last).To(And(HaveField("Interface", syn.Interface), HaveField("Direction", analysis.Inbound)))
-	return last.At - syn.At
+	if kind == middlebox.Reset {
+		later := func(s analysis.Segment) bool { return s.Frame > syn.Frame }
+		return harness.First(wire.Segments(analysis.RSTs, analysis.On(syn.Interface), analysis.To(net.Server().IP()), later), "resets").At - syn.At
+	}
+	frames := slices.DeleteFunc(wire.Frames(), func(f analysis.Frame) bool {
+		return f.Frame <= syn.Frame || f.Interface != syn.Interface || f.Direction != analysis.Inbound || !isICMPError(f)
+	})
+	return harness.First(frames, "errors of ICMP").At - syn.At
+}
+
+// isICMPError tells whether a frame carries ICMP, which is an error, as nobody pings; or an error of ICMPv6, whose type is below 128 (RFC
+// 4443, 2.1), as that of neighbour discovery is not.
+func isICMPError(f analysis.Frame) bool {
+	const ethernet, ipv6Header = 14, 40
+	if len(f.Data) < ethernet+ipv6Header+1 {
+		return false
+	}
+	ip := f.Data[ethernet:]
+	switch binary.BigEndian.Uint16(f.Data[ethernet-2:]) {
+	case unix.ETH_P_IP:
+		return ip[9] == unix.IPPROTO_ICMP
+	case unix.ETH_P_IPV6:
+		return ip[6] == unix.IPPROTO_ICMPV6 && ip[ipv6Header] < 128
+	}
+	return false
 }
 
 var _ = DescribeTable("a stateful firewall lets connections out, and from outside", Label("quick", "netem", "linux"),
@@ -53,7 +76,7 @@ var _ = DescribeTable("a stateful firewall lets connections out, and from outsid
 		if c.unknown == middlebox.Silence {
 			lab.Measure("failed after", in.ConnectTime, c.after(k))
 		} else {
-			lab.Measure("answered after", answered(wire.Stop(), net), c.after(k))
+			lab.Measure("answered after", answered(wire.Stop(), net, c.unknown), c.after(k))
 			lab.Check("failed after", in.ConnectTime, c.after(k).LateBy(harness.Settle)) // the program's own time included
 		}
 		Expect(wire.Stop()).To(Contain(Segments("SYNs of the server", analysis.All(analysis.SYNs, analysis.From(net.Server().IP()))), c.syns(k)))

@@ -409,16 +409,23 @@ var _ = DescribeTable("framing: a server takes no harm from a prefix", Label("qu
 		good := framingClient{Address: bad.Address, Framing: "prefixed", Messages: 5, Answers: true}
 		outcome, err := sendFraming.Value(lab.Start(net.Client(), sendFraming.With(good)).Wait())
 		Expect(err).NotTo(HaveOccurred())
+		Expect(outcome.Took).To(HaveLen(good.Messages))
 		for _, took := range outcome.Took {
 			lab.Measure("next client's answer after", took, rtts(1))
 		}
+		Expect(outcome.End).To(Equal(io.EOF.Error()))
 		sessions, err := serveFraming.Value(server.Stop())
 		Expect(err).NotTo(HaveOccurred())
 		Expect(sessions).To(HaveLen(bad.Times + 1))
+		ended := ContainSubstring(want)
+		if bad.Good {
+			ended = BeEmpty()
+		}
 		for _, s := range sessions[:bad.Times] {
-			Expect(s.Err).To(ContainSubstring(want))
+			Expect(s.Err).To(ended)
 			lab.Measure("allocated for it", bounds.In(s.Allocated, "bytes"), mostAllocated)
 		}
+		Expect(sessions[bad.Times]).To(And(HaveField("Right", good.Messages), HaveField("Wrong", 0), HaveField("Err", "")))
 		if !bad.Good {
 			Expect(answered).To(BeZero())
 			return

@@ -14,10 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/bounds"
 	"github.com/tcplab/tcplab/harness/kernel"
 	. "github.com/tcplab/tcplab/harness/matchers"
 	"github.com/tcplab/tcplab/harness/oracle"
+	"github.com/tcplab/tcplab/impair/rules"
 	"github.com/tcplab/tcplab/netns"
 	"github.com/tcplab/tcplab/peers"
 	"github.com/tcplab/tcplab/peers/course/liveness"
@@ -329,12 +331,31 @@ var _ = Describe("a server that says nothing", func() {
 		Expect(path.Client().Counters()).To(HaveCounters{"TcpRetransSegs": 0, "TcpExtTCPKeepAlive": 0})
 	})
 
+	// One in 20 is lost each way, and one more, each way, four times in a row. By chance it could be any number of times in a row, of a ping or of its
+	// answer, and after some the server would rightly be taken for dead: so it is not left to chance.
 	It("is alive as long as it answers pings, on a link that loses 5 %: TCP retransmits them", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
+		const oneIn, inARow, thePing, thePong = 20, 4, 50, 90
 		lab := harness.NewLab(ctx)
-		path := losing(lab)
-		// A ping or its answer would have to be lost five times in a row for a silence of 10 s: 5 s are left, and the RTO is 0.25 s at first.
+		path := lab.Path(rtt)
+		lost := map[*harness.Host][]*harness.Rule{
+			path.Client(): {path.ToServer.Rule(rules.Drop(rules.Data.Every(oneIn))), path.ToServer.Rule(rules.Drop(rules.Data.Number(thePing).Times(inARow)))},
+			path.Server(): {path.ToClient.Rule(rules.Drop(rules.Data.Every(oneIn))), path.ToClient.Rule(rules.Drop(rules.Data.Number(thePong).Times(inARow)))},
+		}
 		Expect(quiet(lab, path, beating, nothing).Err).To(BeEmpty())
-		lab.Measure("retransmits", path.Client().Counters()["TcpRetransSegs"], bounds.AtLeast(1), "5 % of 120 pings")
+		for _, host := range []*harness.Host{path.Client(), path.Server()} {
+			// When the next ping is due, half of the silence is left, less a round trip. What is sent after the last loss comes before that: the fourth
+			// repetition, from the RTO of a round trip in which each ACK may have been delayed.
+			k := host.Oracle()
+			measured := oracle.Between(rtt, rtt+programDelay+k.DelayedACK(rtt).Latest)
+			lab.Check("repetition that arrives", k.Blackhole(oracle.Flow{RTT: measured}).Sent[inARow-1].Latest,
+				bounds.AtMost(deadline/2-rtt-programDelay), "RFC 6298, 5: before the silence is over")
+			hits := 0
+			for _, rule := range lost[host] {
+				hits += len(rule.Hits())
+			}
+			lab.Check("lost", hits, bounds.Between((pings-1)/oneIn+inARow, (pings+1)/oneIn+inARow), "one in 20, and one four times")
+			lab.Measure("retransmits of the "+host.Name(), int(host.Counters()["TcpRetransSegs"]), bounds.AtLeast(hits), "RFC 9293, 3.8.1: each that was lost")
+		}
 	})
 
 	stopped := func(server *harness.Peer) { Expect(server.Signal(syscall.SIGSTOP)).To(Succeed()) }
@@ -348,11 +369,24 @@ var _ = Describe("a server that says nothing", func() {
 	It("is taken for alive by TCP keepalive when its process is stopped, for its kernel answers", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		path := lab.Path(rtt)
+		wire := lab.Capture(path.Client())
 		idleTime := 5 * time.Second
 		got := quiet(lab, path, liveness.Options{KeepAlive: keepalive(idleTime, idleTime, 3), UserTimeout: deadline}, stopped)
 		Expect(got.Err).To(BeEmpty())
-		lab.Measure("keepalive probes, all answered", path.Client().Counters()["TcpExtTCPKeepAlive"],
-			bounds.Between(int(long/(idleTime+time.Second)), int(long/idleTime)), "one each TCP_KEEPIDLE")
+		sent := int(path.Client().Counters()["TcpExtTCPKeepAlive"])
+		lab.Measure("keepalive probes", sent, bounds.Between(int(long/(idleTime+time.Second)), int(long/idleTime)), "one each TCP_KEEPIDLE")
+		// A probe has the number before the next one, and no data. Of one that was sent just before the end nobody sees the answer.
+		hellos := wire.Stop().DataFrom(path.Client())
+		Expect(hellos).To(HaveLen(1))
+		end := harness.First(wire.From(path.Client(), analysis.FINs), "FINs of the client")
+		probes := wire.From(path.Client(), func(s analysis.Segment) bool {
+			return s.Length == 0 && s.Seq == hellos[0].NextSeq()-1 && s.Flags == analysis.FlagACK && end.At-s.At > rtt+programDelay
+		})
+		Expect(sent-len(probes)).To(And(BeNumerically(">=", 0), BeNumerically("<=", 1)), "by the capture")
+		for _, probe := range probes {
+			answers := wire.From(path.Server(), func(s analysis.Segment) bool { return s.Length == 0 && s.At > probe.At && s.At-probe.At < idleTime })
+			lab.Measure("each answered after", harness.First(answers, "answers to a probe").At-probe.At, rtts(1), "RFC 9293, 3.8.4: by the kernel")
+		}
 	})
 })
 

@@ -313,18 +313,20 @@ var _ = Describe("connection pool:", func() {
 	// For a connection that a silent middlebox has forgotten the path is a blackhole, and nothing tells. It forgets before package net's
 	// first TCP keepalive, which comes after 15 s (net.KeepAliveConfig).
 	const boxIdle, idle = 10 * time.Second, time.Minute
-	forgotten := func(lab *harness.Lab, boxIdle time.Duration, client requestClient) requestReport {
+	// What it forgets it drops: at least a request or a ping of each connection.
+	oneEach := bounds.AtLeast(together).From("one of each connection")
+	forgotten := func(lab *harness.Lab, boxIdle time.Duration, client requestClient, dropped bounds.Range) requestReport {
 		GinkgoHelper()
 		path := lab.Path(rtt)
 		box := path.Routers[0].Middlebox(middlebox.Box{NAT: true, Outside: path.ToServer.Name(), IdleTimeout: boxIdle})
 		client.Together, client.Max, client.Idle, client.Timeout = together, together, idle, 3*time.Second
 		report := sendRequests(lab, path, requestServer{}, client, nil)
-		lab.Note("packets of connections that the middlebox does not know", box.Packets("drop"))
+		lab.Measure("packets of connections that the middlebox does not know", box.Packets("drop"), dropped)
 		return report
 	}
 	It("fails no request after a middlebox has forgotten the flows, if it pings idle connections", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		report := forgotten(lab, boxIdle, requestClient{PingAfter: boxIdle})
+		report := forgotten(lab, boxIdle, requestClient{PingAfter: boxIdle}, oneEach)
 		Expect(report.Failed).To(BeZero(), "%v", report.Errors)
 		Expect(report.Stats).To(Equal(pool.Stats{Dialed: 2 * together, Mute: together}))
 		lab.Measure("slowest request", slowest(report), oracle.PollTimeout(time.Second).Plus(rtts(2)), "a ping's time-out, handshake, request")
@@ -333,7 +335,8 @@ var _ = Describe("connection pool:", func() {
 	It("fails no request after a middlebox has forgotten the flows, if its own idle time-out is shorter", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
-			report := forgotten(lab, boxIdle, requestClient{IdleTimeout: boxIdle - time.Second})
+			report := forgotten(lab, boxIdle, requestClient{IdleTimeout: boxIdle - time.Second},
+				bounds.Exactly(0).From("they are closed before that"))
 			Expect(report.Failed).To(BeZero(), "%v", report.Errors)
 			Expect(report.Stats).To(Equal(pool.Stats{Dialed: 2 * together, Expired: together}))
 			lab.Measure("slowest request", slowest(report), rtts(2), "handshake, and request with answer")
@@ -342,7 +345,7 @@ var _ = Describe("connection pool:", func() {
 	It("fails no request behind a middlebox that forgets after more than 15 s: package net's TCP keepalive keeps the flows", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
-			report := forgotten(lab, 20*time.Second, requestClient{})
+			report := forgotten(lab, 20*time.Second, requestClient{}, bounds.Exactly(0).From("a keepalive each 15 s"))
 			Expect(report.Failed).To(BeZero(), "%v", report.Errors)
 			Expect(report.Stats).To(Equal(pool.Stats{Dialed: together, Reused: together}))
 			lab.Measure("slowest request", slowest(report), rtts(1), "request with answer")
@@ -351,7 +354,7 @@ var _ = Describe("connection pool:", func() {
 	It("wrong: without a ping a pool waits for the answer to each request until its time-out after a middlebox has forgotten the flows", Label("quick", "netem", "rfc9293"),
 		func(ctx SpecContext) {
 			lab := harness.NewLab(ctx)
-			report := forgotten(lab, boxIdle, requestClient{})
+			report := forgotten(lab, boxIdle, requestClient{}, oneEach)
 			lab.Measure("failed requests", report.Failed, bounds.Exactly(together), "one for each connection that is forgotten")
 			Expect(report.Errors).To(Equal(map[string]int{"time-out": together}))
 			Expect(report.Stats).To(Equal(pool.Stats{Dialed: together, Reused: together}), "the kernel knew nothing")

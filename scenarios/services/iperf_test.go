@@ -3,6 +3,7 @@ package services
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -51,6 +52,7 @@ type iperfReport struct {
 			Retransmits int `json:"retransmits"`
 		} `json:"sum_sent"`
 		Received struct {
+			Bytes         int     `json:"bytes"`
 			BitsPerSecond float64 `json:"bits_per_second"`
 		} `json:"sum_received"`
 	} `json:"end"`
@@ -90,7 +92,7 @@ var _ = DescribeTable("iperf3 reports the goodput and the retransmits that were 
 		report := iperfReportOf(lab.Start(net.Client(), iperfClient(net, took)))
 
 		wire.Stop()
-		_, port := streams(wire, net)
+		control, port := streams(wire, net)
 		data := wire.DataFrom(net.Client(), analysis.FromPort(port))
 		var inTime, all int // retransmits
 		sent := map[uint32]bool{}
@@ -105,14 +107,35 @@ var _ = DescribeTable("iperf3 reports the goodput and the retransmits that were 
 		}
 		// It reads TCP_INFO when its time is over; what is in flight then may have to be sent again later.
 		lab.Measure("retransmits", report.End.Sent.Retransmits, bounds.Between(inTime, all), "the capture")
-		goodput := report.End.Received.BitsPerSecond
-		// A full frame carries an MSS, and its Ethernet header counts, too (tc-netem(8): rate).
-		most := float64(rate) * float64(harness.MSS()) / 1514
-		if loss == 0 {
-			lab.Measure("goodput", bounds.Mbit(goodput), bounds.Between(0.85*most/1e6, most/1e6), "the link's rate, without headers; slow start and rounding of times take some")
-		} else {
-			lab.Measure("goodput", bounds.Mbit(goodput), bounds.Between(0., most/1e6), "the link's rate, without headers")
+
+		// The data follow a cookie, when the server has said that the test begins. It ends by TEST_END, on the control connection: the server
+		// closes that of the data, and counts what it has read until then. That is all that it has acknowledged, or it had to send a reset
+		// (RFC 2525, 2.17); and no less than what was acknowledged here before TEST_END left, which comes behind that.
+		begin := harness.First(wire.DataFrom(net.Client(), analysis.FromPort(port), func(s analysis.Segment) bool { return s.Seq == data[0].NextSeq() }), "data after the cookie")
+		over := harness.First(wire.DataFrom(net.Client(), analysis.FromPort(control), func(s analysis.Segment) bool { return s.At > begin.At }), "control messages after the test")
+		answers := wire.From(net.Server(), analysis.With(analysis.FlagACK), func(s analysis.Segment) bool { return s.Dst.Port() == port && s.At > begin.At })
+		closed := slices.IndexFunc(answers, func(s analysis.Segment) bool { return s.Flags&(analysis.FlagFIN|analysis.FlagRST) != 0 })
+		Expect(closed).To(BeNumerically(">", 0), "the server closes")
+		acked := func(until time.Duration) (bytes int) {
+			for _, s := range answers[:closed+1] {
+				if s.At <= until {
+					bytes = max(bytes, int(int32(s.Ack-begin.Seq)))
+				}
+			}
+			return bytes
 		}
+		most := acked(answers[closed].At)
+		fewest := most
+		if answers[closed].Flags&analysis.FlagRST != 0 {
+			fewest = acked(over.At)
+		}
+		lab.Measure("bytes received", report.End.Received.Bytes, bounds.Between(fewest, most), "the capture: acknowledged when the server closed")
+		goodput, lasted := report.End.Received.BitsPerSecond, answers[closed].At-begin.At
+		rateOf := func(bytes int, d time.Duration) float64 { return 8 * float64(bytes) / d.Seconds() / 1e6 }
+		lab.Measure("goodput", bounds.Mbit(goodput), bounds.Between(rateOf(fewest, lasted+programDelay), rateOf(most, lasted-programDelay)),
+			"the capture: these bytes, from the first data until the server closed")
+		// A full frame carries an MSS, and its Ethernet header counts, too (tc-netem(8): rate).
+		lab.Check("goodput of the link", bounds.Mbit(goodput), bounds.AtMost(float64(rate)*float64(harness.MSS())/1514/1e6), "the link's rate, without headers")
 	},
 	Entry("of a clean link", impair.Percent(0)),
 	Entry("of one that loses 1 %", impair.Percent(1)),
@@ -125,7 +148,7 @@ var _ = DescribeTable("an iperf3 server whose client has vanished", harness.Prog
 		server := lab.Start(net.Server(), iperfServer(net, args...))
 		wire := lab.Capture(net.Server())
 		client := lab.Start(net.Client(), iperfClient(net, time.Hour, slowly...), harness.MayFail)
-		Eventually(net.Server().Sockets(kernel.SocketFilter{States: []kernel.State{kernel.Established}})).Should(HaveState(kernel.Established, 2))
+		net.Server().AwaitSockets(2, kernel.SocketFilter{States: []kernel.State{kernel.Established}})
 		time.Sleep(5 * time.Second)
 		net.ToServer.Blackhole()
 		net.ToClient.Blackhole()
@@ -134,7 +157,7 @@ var _ = DescribeTable("an iperf3 server whose client has vanished", harness.Prog
 		ended := time.Now()
 		heard := wire.Stop().Segments(analysis.To(net.Server().IP()), analysis.WithData)
 		// It counts whole blocks, and looks when its timers wake it, each second (iperf_server_api.c: iperf_run_server).
-		lab.Measure("ended after", ended.Sub(heard[len(heard)-1].Time), oracle.Between(limit-programDelay, limit+time.Second).LateBy(100*time.Millisecond),
+		lab.Measure("ended after", ended.Sub(heard[len(heard)-1].Time), oracle.Between(limit-programDelay, limit+time.Second).LateBy(programEnd),
 			"iperf3(1): --rcv-timeout, 120 s by default; the end of a program")
 	},
 	Entry("ends after two minutes by default", 120*time.Second),
@@ -144,19 +167,20 @@ var _ = DescribeTable("an iperf3 server whose client has vanished", harness.Prog
 // While data flows on the one connection, the one for control is idle: for as long as the test takes.
 var _ = Describe("iperf3 behind a NAT that forgets after 10 s", harness.Programs("iperf3"), func() {
 	const forgets = 10 * time.Second
-	measure := func(lab *harness.Lab, d time.Duration, config ...netns.Config) (*harness.Network, *harness.Capture, peers.CommandResult) {
+	measure := func(lab *harness.Lab, d time.Duration, config ...netns.Config) (net *harness.Network, wire *harness.Capture, got peers.CommandResult, ended time.Time) {
 		GinkgoHelper()
-		net := lab.Path(rtt, config...)
+		net = lab.Path(rtt, config...)
 		net.Routers[0].Middlebox(middlebox.Box{NAT: true, Outside: net.ToServer.Name(), IdleTimeout: forgets})
 		lab.Start(net.Server(), iperfServer(net))
-		wire := lab.Capture(net.Client())
-		got := said(lab.Start(net.Client(), iperfClient(net, d, slowly...)))
-		return net, wire.Stop(), got
+		wire = lab.Capture(net.Client())
+		got = said(lab.Start(net.Client(), iperfClient(net, d, slowly...)))
+		ended = time.Now()
+		return net, wire.Stop(), got, ended
 	}
 
 	It("has a result of a test that takes 5 s", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net, _, got := measure(lab, forgets/2)
+		net, _, got, _ := measure(lab, forgets/2)
 		var report iperfReport
 		Expect(json.Unmarshal([]byte(got.Stdout), &report)).To(Succeed())
 		lab.Measure("goodput", bounds.Mbit(report.End.Received.BitsPerSecond), bounds.Between(0.9, 1.1), "iperf3 -b 1M")
@@ -168,7 +192,7 @@ var _ = Describe("iperf3 behind a NAT that forgets after 10 s", harness.Programs
 	It("hangs after one that takes 15 s until tcp_retries2 ends it (3), as its control connection is forgotten", Label("quick", "netem", "linux"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
 		lab.AllowBusy()
-		net, wire, got := measure(lab, forgets+5*time.Second, harness.ClientSysctls(netns.IPv4("tcp_retries2", 3)))
+		net, wire, got, ended := measure(lab, forgets+5*time.Second, harness.ClientSysctls(netns.IPv4("tcp_retries2", 3)))
 		control, _ := streams(wire, net)
 		sent := wire.DataFrom(net.Client(), analysis.FromPort(control))
 		last := sent[len(sent)-1]
@@ -185,6 +209,7 @@ var _ = Describe("iperf3 behind a NAT that forgets after 10 s", harness.Programs
 		expected := net.Client().Oracle().Blackhole(oracle.Flow{RTT: pathRTT})
 		lab.Measure("retransmits of the last byte", len(end)-1, expected.Count())
 		lab.Measure("last one after", last.At-end[0].At, expected.Sent[len(end)-2])
+		lab.Measure("gave up after", ended.Sub(end[0].Time), expected.End.LateBy(programEnd))
 		Expect(net.Client().Counters()).To(HaveGrown("TcpExtTCPAbortOnTimeout", BeNumerically(">=", 1)))
 	})
 })

