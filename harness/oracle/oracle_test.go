@@ -212,7 +212,7 @@ func TestBlackholeVariants(t *testing.T) {
 	sixth := r.Sent[5].Latest + r.Gaps[6].Latest
 	g.Expect(sixth).To(BeNumerically(">", r.Sent[6].Latest+r.Gaps[7].Latest))
 	g.Expect(r.End.Latest).To(BeNumerically("~", sixth, 500*time.Millisecond))
-	g.Expect(15550 * time.Millisecond).To(r.End, "measured, with the program's end")
+	g.Expect(15550*time.Millisecond).To(r.End, "measured, with the program's end")
 
 	// At 120 s it is linear, and an orphan without retries of its own is over as soon as the RTO is there.
 	r = k.Blackhole(Flow{RTO: 60 * time.Second, NoProbe: true})
