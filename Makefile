@@ -73,6 +73,7 @@ privileged: $(TCPLAB) ## run the tests that boot guests, and, in a guest, those 
 	@$(TCPLAB) setup --virtual
 	TCPLAB_TEST_GUEST=1 TCPLAB_REQUIRE=1 go test -timeout $(TIMEOUT) $(BOOTS_GUESTS)
 	$(TCPLAB) run $(PRIVILEGED) --clock virtual --memory 1024 --limit $(TIMEOUT) --seed $(SEED)
+	$(TCPLAB) run flowcontrol --focus 'however much memory' --memory 2048 --seed $(SEED)
 
 reproducible: $(TCPLAB) ## run the suites twice with one seed and once with another; the bytes must show it
 	@$(TCPLAB) setup --virtual

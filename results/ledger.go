@@ -48,9 +48,10 @@ func (e entry) sum() string {
 
 // A result is an entry that was read or made.
 type result struct {
-	code   string
-	record *Record
-	merged bool // from another folder, and not asked for since
+	key, code string
+	record    *Record
+	merged    bool // another folder has it, and it was not asked for since
+	written   bool // in the file
 }
 
 // OpenLedger opens the ledger of a folder, which it makes where it is not there.
@@ -60,7 +61,7 @@ func OpenLedger(dir string) (*Ledger, error) {
 	}
 	l := &Ledger{byKey: map[string]*result{}}
 	path := filepath.Join(dir, LedgerName)
-	whole, err := read(path, func(e entry, record *Record) { l.add(e, record) })
+	whole, err := read(path, func(e entry, record *Record) { l.add(e, record).written = true })
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -83,22 +84,27 @@ func (l *Ledger) Close() error { return l.file.Close() }
 // and those of other programs that it left. Where the two ledgers disagree on a run, the failure stands: the same inputs
 // gave another result. A folder without a ledger is fs.ErrNotExist.
 func (l *Ledger) Merge(dir string, codes []string) (taken, left int, err error) {
+	theirs := &Ledger{byKey: map[string]*result{}}
+	if _, err := read(filepath.Join(dir, LedgerName), func(e entry, record *Record) { theirs.add(e, record) }); err != nil {
+		return 0, 0, err
+	}
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	_, err = read(filepath.Join(dir, LedgerName), func(e entry, record *Record) {
-		if !slices.Contains(codes, e.Code) {
+	for _, r := range theirs.results {
+		if !slices.Contains(codes, r.code) {
 			left++
-			return
+			continue
 		}
 		taken++
-		switch known := l.byKey[e.Key]; {
-		case known == nil:
-			l.add(e, record).merged = true
-		case known.merged || record.Verdict.Failed():
-			known.record = record
+		known := l.byKey[r.key]
+		if known == nil {
+			known = l.add(entry{Key: r.key, Code: r.code}, r.record)
+		} else if r.record.Verdict.Failed() && !known.record.Verdict.Failed() {
+			known.record, known.written = r.record, false
 		}
-	})
-	return taken, left, err
+		known.merged = true
+	}
+	return taken, left, nil
 }
 
 // mostEntry bounds a line.
@@ -138,7 +144,7 @@ func (l *Ledger) add(e entry, record *Record) *result {
 		l.byKey[e.Key] = known
 		l.results = append(l.results, known)
 	}
-	*known = result{code: e.Code, record: record}
+	*known = result{key: e.Key, code: e.Code, record: record}
 	return known
 }
 
@@ -170,15 +176,16 @@ func (l *Ledger) Put(key, code string, r *Record) error {
 	}
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	if known := l.byKey[key]; known != nil {
-		if before, err := json.Marshal(known.record); err == nil && bytes.Equal(before, text) && !known.merged {
+	if known := l.byKey[key]; known != nil && known.written {
+		if before, err := json.Marshal(known.record); err == nil && bytes.Equal(before, text) {
+			known.merged = false
 			return nil
 		}
 	}
 	if _, err := l.file.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	l.add(e, summary)
+	l.add(e, summary).written = true
 	return nil
 }
 

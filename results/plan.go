@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,12 +38,13 @@ func (r *Run) Plan(p Plan) error {
 // plan is what was written down, or empty: who runs a suite without the tcplab command writes none.
 func (r *Run) plan() (Plan, error) {
 	var p Plan
-	text, err := os.ReadFile(filepath.Join(r.path, planName))
+	file, err := os.Open(filepath.Join(r.path, planName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(text, &p)
+		err = json.NewDecoder(io.LimitReader(file, mostRecord)).Decode(&p)
+		_ = file.Close() // read only: there is nothing that an error could tell
 	}
 	if err == nil && slices.ContainsFunc(p.Scenarios, func(dir string) bool { return !filepath.IsLocal(filepath.FromSlash(dir)) }) {
 		err = errors.New("a folder in it is not one of the run")

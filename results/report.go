@@ -80,7 +80,7 @@ func (r *Run) Report() (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if len(records)+len(unfinished)+len(plan.Scenarios) == 0 {
+	if len(records)+len(unfinished) == 0 {
 		return Report{}, fmt.Errorf("run %s has no record", r.path)
 	}
 	return Report{Records: records, Missing: len(unfinished), Focused: plan.Focused, Run: r.path}, nil

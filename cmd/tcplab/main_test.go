@@ -56,6 +56,7 @@ func TestBadUseIsRefused(t *testing.T) {
 		{"at most 10000", []string{"seeds", "--seeds", "1-5,1-99999999999"}},
 		{`"x" is no number`, []string{"seeds", "--seeds", "1-x"}},
 		{`"" is no number`, []string{"seeds", "--seeds", "1,"}},
+		{"3 is there twice", []string{"seeds", "--seeds", "1-5,3"}},
 		{"no such file", []string{"run", "--junit", "/no/such/folder/junit.xml"}},
 		{"is a folder", []string{"run", "--junit", "testdata"}},
 		{"give it as FORMAT=FILE", []string{"run", "--report", "junit"}},

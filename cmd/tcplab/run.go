@@ -222,7 +222,7 @@ func runKernels(ctx context.Context, common runner.SessionOptions, options runne
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "Kernel %s against %s:\n\n", other.Kernel, summaries[0].Kernel)
+		fmt.Fprintf(out, "Kernel %s (%s) against %s (%s):\n\n", other.Kernel, other.Run.ID(), summaries[0].Kernel, summaries[0].Run.ID())
 		if err := found.Table(out, results.Terminal(os.Stdout)); err != nil {
 			return err
 		}
@@ -263,11 +263,10 @@ func together(summaries []runner.Summary) (runner.Summary, error) {
 	var reports []results.Report
 	for _, summary := range summaries {
 		reports = append(reports, summary.Report())
-		all.Focused = append(all.Focused, summary.Focused...)
 		all.Selected += summary.Selected
 	}
 	report, err := results.Join(reports...)
-	all.Records = report.Records
+	all.Records, all.Focused = report.Records, report.Focused
 	return all, err
 }
 

@@ -103,6 +103,9 @@ func parseSeeds(text string) ([]uint64, error) {
 			return nil, fmt.Errorf("seeds %q: %s-%s: a range goes up, and all together are at most %d", text, from, to, mostSeeds)
 		}
 		for seed := first; ; seed++ {
+			if slices.Contains(seeds, seed) {
+				return nil, fmt.Errorf("seeds %q: %d is there twice", text, seed)
+			}
 			seeds = append(seeds, seed)
 			if seed == last {
 				break

@@ -103,6 +103,9 @@ func write(w io.Writer, title string, report results.Report, again func(*results
 		})
 	}
 	overview := map[string]any{"kind": "run", "entries": present(entries), "origins": summaries(origins), "missing": report.Missing}
+	if len(report.Focused) > 0 {
+		overview["focused"] = report.Focused
+	}
 	maps.Copy(overview, more)
 	return writePage(w, title, overview, sources, parts, cmp.Or(o.Size, DefaultSize))
 }

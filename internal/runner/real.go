@@ -86,6 +86,7 @@ func (s *Session) runHere(ctx context.Context, suite *Suite, run *results.Run, f
 		if !done.selected() {
 			return nil, ctx.Err()
 		}
+		end.interrupted = true
 		records, err := record(done, run, report, known, end) // of those that had ended; the others did not run
 		return records, errors.Join(ctx.Err(), err)
 	}

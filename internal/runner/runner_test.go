@@ -458,9 +458,12 @@ func TestVerdict(t *testing.T) {
 			expected: results.Failed, message: "it did not run: the arguments of the test program make it a dry run"},
 		{name: "a suite that failed after its specs", report: `"State": "passed"}], "SuiteSucceeded": false, "SpecReports": [{"LeafNodeType": "It", "LeafNodeText": "a spec opens", "LeafNodeLabels": ["quick"], "RunTime": 5, "State": "passed"`,
 			duration: 5, expected: results.Failed, message: "Ginkgo's report says that the suite has failed, though the test program ended with status 0: see output.txt"},
+		{name: "a spec that passed before the suite was interrupted", end: ending{interrupted: true},
+			report:   `"State": "passed"}], "SuiteSucceeded": false, "SpecReports": [{"LeafNodeType": "It", "LeafNodeText": "a spec opens", "LeafNodeLabels": ["quick"], "RunTime": 5, "State": "passed"`,
+			duration: 5, expected: results.Passed},
 		{name: "a suite that is skipped whole", report: `"State": "skipped"}, {"LeafNodeType": "BeforeSuite", "State": "skipped", "Failure": {"Message": "not on a Sunday"}`,
 			expected: results.Skipped, reason: "not on a Sunday", duration: 5},
-		{name: "a suite whose setup failed", end: ending{status: 1}, report: `"State": "skipped"}, {"LeafNodeType": "BeforeSuite", "State": "failed", "Failure": {"Message": "no netns"}`,
+		{name: "a suite whose setup failed", end: ending{status: 1}, report: `"LeafNodeText": "of another suite"}], "SuiteSucceeded": false, "SpecReports": [{"LeafNodeType": "BeforeSuite", "State": "failed", "Failure": {"Message": "no netns"}`,
 			expected: results.Failed, message: "it did not run, since the suite's BeforeSuite has failed (failed): no netns"},
 
 		{name: "go test passed", plain: true, end: ending{ran: 11}, expected: results.Passed, duration: 11},

@@ -87,10 +87,10 @@ func (s savedWork) enter(options RunOptions, suite *Suite, records []*results.Re
 	return s.note(options.Ledger, suite, records)
 }
 
-// dropPass forgets that a scenario passed which did not now.
+// dropPass forgets that a scenario passed which did not now. The cache has also what was skipped beside others that passed.
 func (s savedWork) dropPass(key string, now *results.Record) error {
 	dropped, err := s.store.drop(key)
-	if dropped {
+	if dropped && now.Verdict.Failed() {
 		s.otherwise(now, results.Passed)
 	}
 	return err

@@ -22,6 +22,8 @@ type ending struct {
 	ran    time.Duration // on the clock of the run
 	tests  *testLog      // of a program of package testing; else nil
 	output string        // where a person finds what it printed
+	// interrupted: the run was ended before its time, and the program with it.
+	interrupted bool
 }
 
 // failure says why a program that ended so has failed, or is empty.
@@ -61,7 +63,7 @@ func judge(suite *Suite, specs []*Spec, dirs []string, report string, known resu
 	for i, spec := range specs {
 		records = append(records, judgeSpec(suite, spec, dirs[i], reported, reportErr, known, end))
 	}
-	if failure == "" && reportErr == nil && !reported[0].SuiteSucceeded && !slices.ContainsFunc(records, failed) {
+	if failure == "" && !end.interrupted && reportErr == nil && !reported[0].SuiteSucceeded && !slices.ContainsFunc(records, failed) {
 		failure = fmt.Sprintf("Ginkgo's report says that the suite has failed, though the test program ended with status %d: %s", end.status, end.output)
 	}
 	// A status tells of a failure, and not whose.
@@ -128,19 +130,17 @@ func inReport(reported []types.Report, reportErr error, text string) (*types.Spe
 		if !spec.LeafNodeType.Is(types.NodeTypeIt) || spec.FullText() != text {
 			continue
 		}
-		if !outcome.WasToRun(spec) && spec.State.Is(types.SpecStateSkipped) {
-			switch setup := setup(reported[0]); {
-			case setup == nil: // it is not what kept it from running
-			case setup.State.Is(types.SpecStateSkipped):
-				spec.Failure = setup.Failure
-			default:
-				return nil, fmt.Errorf("it did not run, since the suite's %s has failed (%s): %s", setup.LeafNodeType, setup.State, setup.Failure.Message)
-			}
+		if setup := setup(reported[0]); setup != nil && setup.State.Is(types.SpecStateSkipped) && spec.State.Is(types.SpecStateSkipped) {
+			spec.Failure = setup.Failure
 		}
 		if !outcome.WasToRun(spec) {
 			return nil, errors.New("it did not run: the arguments of the test program leave it out, or the suite ended before it")
 		}
 		return &spec, nil
+	}
+	// After a setup that failed, Ginkgo tells of no spec.
+	if setup := setup(reported[0]); setup != nil {
+		return nil, fmt.Errorf("it did not run, since the suite's %s has failed (%s): %s", setup.LeafNodeType, setup.State, setup.Failure.Message)
 	}
 	// Of a guest, the report has those only that were to run.
 	return nil, errors.New("Ginkgo's report does not have the spec: it did not run, since the arguments of the test program leave it out") //nolint:staticcheck // a name

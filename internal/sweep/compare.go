@@ -62,7 +62,7 @@ func Compare(before, after Result) (Comparison, error) {
 		for _, name := range slices.Sorted(maps.Keys(p.Figures)) {
 			if g, there := q.Figures[name]; there {
 				c.Changes = append(c.Changes, changeOf(p.key(), name, p.Figures[name], g))
-			} else {
+			} else if p.always(name) {
 				only(name+" of "+p.key(), "before")
 			}
 		}
@@ -74,7 +74,7 @@ func Compare(before, after Result) (Comparison, error) {
 			continue
 		}
 		for _, name := range slices.Sorted(maps.Keys(q.Figures)) {
-			if _, there := p.Figures[name]; !there {
+			if _, there := p.Figures[name]; !there && q.always(name) {
 				only(name+" of "+q.key(), "after")
 			}
 		}
@@ -103,6 +103,17 @@ func Compare(before, after Result) (Comparison, error) {
 	})
 	correct(c.Changes)
 	return c, nil
+}
+
+// always tells whether each measurement of a point has a figure. Some come now and then, such as the time until a pipe was filled:
+// that one side has none is chance, then.
+func (p Point) always(figure string) bool {
+	for _, f := range p.Figures {
+		if len(f.Values) > len(p.Figures[figure].Values) {
+			return false
+		}
+	}
+	return true
 }
 
 // byKey are the points by what they are compared by.

@@ -159,6 +159,7 @@ func TestCompareOfWhatIsGone(t *testing.T) {
 		{sweepOf(both), sweepOf(both), ""},
 		{sweepOf(filled), sweepOf(both), "fill time of a cell: only before"},
 		{sweepOf(both), sweepOf(filled), "fill time of a cell: only after"},
+		{sweepOf(map[string][]float64{"goodput": {1, 1, 1, 1}, "fill time": {2}}), sweepOf(both), ""}, // now and then
 		{sweepOf(both), more, "another cell: only after"},
 		{more, sweepOf(both), "another cell: only before"},
 		{sweepOf(both), failed, "FAILED a cell, seed 4: panic: only after"},

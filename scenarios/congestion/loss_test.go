@@ -80,7 +80,8 @@ func cubicShare(path lossy, f filling) bounds.Range {
 }
 
 // cubicAtMost is the share of the link in percent that RFC 9438 lets CUBIC have at most with the packets lost that the link has lost, whose times the samples
-// of its queue tell. Until the first one it is what was sent; from then on it follows from the window at that loss, and all is taken in CUBIC's favour:
+// of its queue tell. Until the first one it is what was sent; from then on it follows from the window at that loss, in CUBIC's favour where the samples leave a
+// choice (in 30 runs the edge was 1.3 to 2.6 times the share):
 //
 //   - A loss was no sooner than the sample that has it. The window is what it was for a round trip, until the loss is known. The curve begins after the
 //     recovery, which takes another one, and the window aims a round trip ahead (tcp_cubic.c: bictcp_update).
@@ -89,9 +90,9 @@ func cubicShare(path lossy, f filling) bounds.Range {
 //   - No time-out costs anything.
 func (f filling) cubicAtMost(path lossy) float64 {
 	const (
-		c       = 0.4     // segments / s^3: RFC 9438, 5.1
-		alpha   = 8. / 15 // segments a round trip: tcp_cubic.c: beta_scale, of RFC 9438, 4.3
-		inRound = 20      // steps
+		c       = 410. / 1024 // segments / s^3: tcp_cubic.c: bic_scale, of RFC 9438, 5.1
+		alpha   = 8. / 15     // segments a round trip: tcp_cubic.c: beta_scale, of RFC 9438, 4.3
+		inRound = 20          // steps
 	)
 	var losses []kernel.QdiscSample
 	for i, s := range f.link[1:] {

@@ -36,9 +36,10 @@ var _ = It("window-limited: the receive buffer is too small for the path", Label
 	info := lab.Start(net.Client(), peers.BulkClient{Connect: net.Server().Addr(port), Bytes: bytes}).Wait().Connections[0].TCPInfo
 	server.Wait()
 
-	// From far away of the sender it cannot be told which window that knew.
+	// From far away of the sender it cannot be told which window that knew. At the router already some ACKs pass before what the ones before
+	// them let go: of half of them it is seen there or not.
 	report := wire.Stop().Report()
-	expectAt(report, before(net), of(net.Client(), analysis.WindowLimited))
+	expectAt(report, before(net)[:1], of(net.Client(), analysis.WindowLimited))
 	expectAt(report, behind(net))
 	share := float64(info.Rwnd_limited) / float64(info.Busy_time)
 	lab.Measure("limited by the window", bounds.Percent(share), bounds.AtLeast(50.), "tcpi_rwnd_limited: most of the time")

@@ -129,13 +129,15 @@ var _ = DescribeTable("iperf3 reports the goodput and the retransmits that were 
 		if answers[closed].Flags&analysis.FlagRST != 0 {
 			fewest = acked(over.At)
 		}
-		lab.Measure("bytes received", report.End.Received.Bytes, bounds.Between(fewest, most), "the capture: acknowledged when the server closed")
+		// What was unread then is acknowledged and not received: between the two any number is right, and no margin says anything.
+		lab.Note("bytes received", bounds.In(report.End.Received.Bytes, "bytes"))
+		Expect(report.End.Received.Bytes).To(And(BeNumerically(">=", fewest), BeNumerically("<=", most)), "the capture: acknowledged when the server closed")
 		goodput, lasted := report.End.Received.BitsPerSecond, answers[closed].At-begin.At
 		rateOf := func(bytes int, d time.Duration) float64 { return 8 * float64(bytes) / d.Seconds() / 1e6 }
 		lab.Measure("goodput", bounds.Mbit(goodput), bounds.Between(rateOf(fewest, lasted+programDelay), rateOf(most, lasted-programDelay)),
 			"the capture: these bytes, from the first data until the server closed")
 		// A full frame carries an MSS, and its Ethernet header counts, too (tc-netem(8): rate).
-		lab.Check("goodput of the link", bounds.Mbit(goodput), bounds.AtMost(float64(rate)*float64(harness.MSS())/1514/1e6), "the link's rate, without headers")
+		Expect(goodput).To(BeNumerically("<=", float64(rate)*float64(harness.MSS())/1514), "the link's rate, without headers")
 	},
 	Entry("of a clean link", impair.Percent(0)),
 	Entry("of one that loses 1 %", impair.Percent(1)),

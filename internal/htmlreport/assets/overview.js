@@ -80,6 +80,7 @@ function overviewPage(overview, s) {
     h('strong', { class: failed ? 'failed' : '' }, `${failed} ${t('failed')}`), ' · ',
     h('span', {}, `${count((e) => e.verdict === 'skipped' || e.verdict === 'pending')} ${t('skipped')}`),
     overview.missing ? h('strong', { class: 'failed' }, ' · ' + t('missing', overview.missing)) : null,
+    overview.focused ? h('strong', { class: 'failed' }, ' · ' + t('focused', overview.focused.join(', '))) : null,
     ' · ', `${t('virtual')} ${duration(entries.reduce((sum, e) => sum + e.duration_ns, 0))}`,
     ' · ', `${t('wall')} ${duration(entries.reduce((sum, e) => sum + (e.wall_ns || 0), 0))}`);
   const search = h('input', { type: 'search', id: 'search', value: s.q || '', 'aria-label': t('search'), placeholder: t('search'),

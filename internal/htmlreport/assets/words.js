@@ -5,7 +5,7 @@ const words = {
   en: {
     title: 'tcplab report', language: 'Language', theme: 'Colours', light: 'light', dark: 'dark', auto: 'as the system',
     scenarios: 'Scenarios', captures: 'Captures', search: 'Search', suite: 'Suite', label: 'Label', verdict: 'Verdict', kernel: 'Kernel', run: 'Run', seed: 'Seed',
-    all: 'all', shown: '{0} of {1} shown', passed: 'passed', failed: 'failed', skipped: 'skipped', missing: '{0} scenarios did not run to their end',
+    all: 'all', shown: '{0} of {1} shown', passed: 'passed', failed: 'failed', skipped: 'skipped', missing: '{0} scenarios did not run to their end', focused: 'only focused specs ran of {0}: this does not count as passed',
     claim: 'Scenario', figures: 'Metrics', virtual: 'Virtual time', lasts: 'Duration', wall: 'Wall time', cached: 'from the cache', reproduce: 'Run it again',
     copy: 'copy', copied: 'copied', notCopied: 'not copied', expected: 'expected', margin: 'margin', nearestOf: 'nearest to an edge of {0}',
     checks: 'Checks besides: {0}. Nearest to an edge:', checksAll: 'Checks besides: {0}', matrix: 'Side by side', differs: 'differs', back: 'All scenarios', nothing: 'Nothing matches these filters.',
@@ -41,7 +41,7 @@ const words = {
   zh: {
     title: 'tcplab 报告', language: '语言', theme: '配色', light: '浅色', dark: '深色', auto: '跟随系统',
     scenarios: '场景', captures: '抓包文件', search: '搜索', suite: '套件', label: '标签', verdict: '结论', kernel: '内核', run: '运行', seed: '种子',
-    all: '全部', shown: '显示 {0} / {1}', passed: '通过', failed: '失败', skipped: '跳过', missing: '{0} 个场景未运行完',
+    all: '全部', shown: '显示 {0} / {1}', passed: '通过', failed: '失败', skipped: '跳过', missing: '{0} 个场景未运行完', focused: '{0} 只运行了聚焦的用例：不算通过',
     claim: '场景', figures: '指标', virtual: '虚拟时间', lasts: '时长', wall: '实际耗时', cached: '来自缓存', reproduce: '重新运行',
     copy: '复制', copied: '已复制', notCopied: '复制失败', expected: '期望', margin: '余量', nearestOf: '{0} 个值中最接近边界者',
     checks: '另有 {0} 项检查；最接近边界的是：', checksAll: '另有 {0} 项检查', matrix: '并排比较', differs: '有差异', back: '所有场景', nothing: '没有符合条件的场景。',
