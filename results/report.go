@@ -72,11 +72,11 @@ func (r *Run) Report() (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	unfinished, err := r.Unfinished()
+	plan, err := r.plan()
 	if err != nil {
 		return Report{}, err
 	}
-	plan, err := r.plan()
+	unfinished, err := r.unfinished(plan)
 	if err != nil {
 		return Report{}, err
 	}

@@ -163,11 +163,15 @@ func Sort(records []*Record) {
 
 // Unfinished returns the folders of scenarios that have no record: still running, killed, or planned and not begun.
 func (r *Run) Unfinished() ([]string, error) {
-	dirs, err := r.scenarios()
+	plan, err := r.plan()
 	if err != nil {
 		return nil, err
 	}
-	plan, err := r.plan()
+	return r.unfinished(plan)
+}
+
+func (r *Run) unfinished(plan Plan) ([]string, error) {
+	dirs, err := r.scenarios()
 	if err != nil {
 		return nil, err
 	}

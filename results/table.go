@@ -74,7 +74,8 @@ func (t Tally) String() string {
 // Table makes a reporter that prints one row a record: suite, scenario, verdict, metrics, the virtual time that it took
 // and the wall time. Then come the failures, each with the first lines of its message and the folder that holds the
 // evidence (of records that were read), why scenarios were skipped, which kept their guest too busy, alone on a line the
-// [Tally], and why the report is not one of a run that passed: how many scenarios are missing, which suites have focused specs. Records of several kernels or seeds have a table each.
+// [Tally], and why the report is not one of a run that passed: how many scenarios are missing, which suites have focused
+// specs. Records of several kernels or seeds have a table each.
 func Table(o TableOptions) Reporter {
 	return func(w io.Writer, report Report) error {
 		t := newTable(o)

@@ -51,47 +51,14 @@ const leastValues = 4
 // they are the same or not. Several figures are corrected for by Holm's method (1979).
 func Compare(before, after Result) (Comparison, error) {
 	c := Comparison{Kernels: [2]string{before.Kernel, after.Kernel}, Seeds: [2]int{len(before.Seeds), len(after.Seeds)}}
-	only := func(what, when string) { c.Missing = append(c.Missing, what+": only "+when) }
 	earlier, later := byKey(before), byKey(after)
+	c.Missing = slices.Concat(before.lackedBy(after, later, "before"), after.lackedBy(before, earlier, "after"))
 	for _, p := range before.Points {
-		q, both := later[p.key()]
-		if !both {
-			only(p.key(), "before")
-			continue
-		}
-		for _, name := range slices.Sorted(maps.Keys(p.Figures)) {
+		q := later[p.key()] // without figures, if it is not there
+		for name, f := range p.Figures {
 			if g, there := q.Figures[name]; there {
-				c.Changes = append(c.Changes, changeOf(p.key(), name, p.Figures[name], g))
-			} else if p.always(name) {
-				only(name+" of "+p.key(), "before")
+				c.Changes = append(c.Changes, changeOf(p.key(), name, f, g))
 			}
-		}
-	}
-	for _, q := range after.Points {
-		p, both := earlier[q.key()]
-		if !both {
-			only(q.key(), "after")
-			continue
-		}
-		for _, name := range slices.Sorted(maps.Keys(q.Figures)) {
-			if _, there := p.Figures[name]; !there && q.always(name) {
-				only(name+" of "+q.key(), "after")
-			}
-		}
-	}
-	for _, failed := range before.Failed {
-		if !slices.Contains(after.Failed, failed) {
-			only("FAILED "+failed, "before")
-		}
-	}
-	for _, failed := range after.Failed {
-		if !slices.Contains(before.Failed, failed) {
-			only("FAILED "+failed, "after")
-		}
-	}
-	for i, r := range []Result{before, after} {
-		if r.Missing > 0 {
-			c.Missing = append(c.Missing, fmt.Sprintf("%d measurements %s: that sweep was ended before its time", r.Missing, []string{"before", "after"}[i]))
 		}
 	}
 	if len(c.Changes) == 0 {
@@ -103,6 +70,33 @@ func Compare(before, after Result) (Comparison, error) {
 	})
 	correct(c.Changes)
 	return c, nil
+}
+
+// lackedBy lists what only this of two sweeps has, the one of before or after. The points are the other's.
+func (r Result) lackedBy(other Result, points map[string]Point, when string) []string {
+	var list []string
+	only := func(what string) { list = append(list, what+": only "+when) }
+	for _, p := range r.Points {
+		q, both := points[p.key()]
+		if !both {
+			only(p.key())
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(p.Figures)) {
+			if _, there := q.Figures[name]; !there && p.always(name) {
+				only(name + " of " + p.key())
+			}
+		}
+	}
+	for _, failed := range r.Failed {
+		if !slices.Contains(other.Failed, failed) {
+			only("FAILED " + failed)
+		}
+	}
+	if r.Missing > 0 {
+		list = append(list, fmt.Sprintf("%d measurements %s: that sweep was ended before its time", r.Missing, when))
+	}
+	return list
 }
 
 // always tells whether each measurement of a point has a figure. Some come now and then, such as the time until a pipe was filled:
