@@ -75,6 +75,9 @@ func TestNetemSince72(t *testing.T) {
 	g.Expect(old.NetemCorrupts(66, 1514)).To(Equal(66))
 	g.Expect(old.NetemCorrupts(66, 60)).To(Equal(60))
 	g.Expect(newer.NetemCorrupts(66, 1514)).To(Equal(1514))
+	g.Expect(defaults(t, "6.6").ReadsOptionsUnverified(1480)).To(BeFalse())
+	g.Expect(newer.ReadsOptionsUnverified(1480)).To(BeTrue())
+	g.Expect(newer.ReadsOptionsUnverified(76)).To(BeFalse())
 }
 
 func TestReceiveBufferMost(t *testing.T) {

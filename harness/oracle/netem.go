@@ -15,3 +15,12 @@ func (k Kernel) NetemCorrupts(headers, length int) int {
 	}
 	return min(headers, length)
 }
+
+// ReadsOptionsUnverified reports whether TCP may drop a segment of more than checksumBreak bytes for options that do not
+// parse before it has verified its checksum, which no counter has: since Linux 6.7, where it is built with TCP-AO
+// (CONFIG_TCP_AO; of Debian's kernels 7.3 is), tcp_inbound_hash looks for a signature first (tcp_parse_auth_options,
+// minlen; the drop reason is TCP_AUTH_HDR). The checksum of shorter ones is verified as they come (skb_checksum_init).
+func (k Kernel) ReadsOptionsUnverified(segment int) bool {
+	const checksumBreak = 76 // CHECKSUM_BREAK, include/linux/skbuff.h
+	return k.Version.AtLeast(6, 7) && segment > checksumBreak
+}
