@@ -179,6 +179,9 @@ func (d *sideTracker) fastOpenAgain(s *Classified) bool {
 
 func (d *sideTracker) retransmit(s *Classified, passed bool) {
 	cause, sure := d.cause(s)
+	if !d.repeats {
+		d.repeats, d.repeatedAt = true, s.At
+	}
 	d.Causes[cause].add(s.Frame)
 	if d.keepResent {
 		d.Resent = append(d.Resent, Resent{s.Frame, cause})

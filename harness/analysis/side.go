@@ -48,7 +48,10 @@ type sideTracker struct {
 
 	recovery // from losses
 	holes    holes
-	losses   losses
+	// repeats: since highest passed something was retransmitted, first at repeatedAt.
+	repeats    bool
+	repeatedAt time.Duration
+	losses     losses
 	// late are the segments that were sent again after their ACK, and ignoredACK the SYN-ACKs after the client's.
 	late, ignoredACK Frames
 	sentAgain        []sentTwice // the last maxResent
@@ -370,7 +373,7 @@ func (d *sideTracker) send(s *Classified) {
 	end := s.Seq + n
 	d.holes.fill(s.Seq, end)
 	if d.spoke && before(d.highest, s.Seq) {
-		d.holes.open(d.highest, s)
+		d.holes.open(d, s)
 	}
 	if d.spoke && !before(d.highest, end) {
 		d.flight.repeat(s.Seq, end)
@@ -379,7 +382,7 @@ func (d *sideTracker) send(s *Classified) {
 	if d.spoke && before(s.Seq, d.highest) {
 		d.flight.repeat(s.Seq, d.highest)
 	}
-	d.spoke, d.highest = true, end
+	d.spoke, d.highest, d.repeats = true, end, false
 	if s.Length > 0 {
 		d.farewell = s.farewell
 	}

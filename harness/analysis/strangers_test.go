@@ -26,6 +26,7 @@ type stranger struct {
 	icmp  func([]Segment) []icmpMessage // what routers say
 	want  string                        // the kinds of all findings, in order
 	says  []string                      // what is in their texts
+	only  string                        // the family that it is of, if it is about what the other lacks
 }
 
 // icmpMessage is an error of a router about a segment.
@@ -135,6 +136,9 @@ func TestStrangersCaptures(t *testing.T) {
 		}
 		for _, s := range captures {
 			for family, ends := range families {
+				if s.only != "" && s.only != family {
+					continue
+				}
 				t.Run(kind+"/"+s.name+"/"+family, func(t *testing.T) {
 					report := analyzed(t, s.file(t, ends[0], ends[1]))
 					checkRendering(t, report)
@@ -711,6 +715,12 @@ var strangers = map[string]func() []stranger{
 			{name: "with timestamps", lines: lossy(100, ms, 22*ms), edit: stamped, want: "lossy-link", says: []string{"retransmitted 9 segments", "upstream"}},
 			{name: "with timestamps, a long way", lines: lossy(60, 3*ms, 100*ms), edit: stamped, want: "lossy-link", says: []string{"upstream"}},
 			{name: "without", lines: lossy(100, ms, 22*ms), want: "lossy-link", says: []string{"retransmitted 9 segments"}},
+			{name: "as a retransmission told, just behind new data", lines: join(opened(usual, usual), []line{
+				client(ms, ackf, 1, 1, 1000, 0), client(ms, ackf, 2001, 1, 1000, 0), client(ms, ackf, 3001, 1, 1000, 0),
+				client(20*ms, ackf, 1001, 1, 1000, 0), // and what begins at 4001 was lost before
+				client(20*ms, ackf, 5001, 1, 1000, 0), client(300*µs, ackf, 4001, 1, 1000, 0),
+				server(20*ms, ackf, 1, 6001, 0, 0),
+			}), want: "lossy-link", says: []string{"retransmitted 2 segments", "upstream"}},
 			{name: "overtaken by little", lines: lossy(100, ms, 5*ms), want: "reordering", says: []string{"9 segments"}},
 			{name: "overtaken by much, by the timestamps", lines: lossy(100, ms, 60*ms), edit: func(s []Segment) []Segment {
 				s = stamped(s)
@@ -721,6 +731,24 @@ var strangers = map[string]func() []stranger{
 				}
 				return s
 			}, want: "reordering"},
+			{name: "in one tick of the timestamps, sent again by the identifications", lines: lossy(100, ms, 5*ms), edit: func(s []Segment) []Segment {
+				for i := range s {
+					s[i].Options.HasTimestamps, s[i].Options.TSVal, s[i].ID = true, 5000, uint16(65500+i) // as they came
+				}
+				return s
+			}, want: "lossy-link", says: []string{"retransmitted 9 segments", "upstream"}, only: "IPv4"},
+			{name: "overtaken by much, by the identifications", lines: lossy(100, ms, 60*ms), edit: func(s []Segment) []Segment {
+				for i := range s {
+					s[i].ID = uint16(65500 + (s[i].Seq-1001)/1000) // as they were sent
+				}
+				return s
+			}, want: "reordering", only: "IPv4"},
+			{name: "overtaken by little, identifications drawn", lines: lossy(100, ms, 5*ms), edit: func(s []Segment) []Segment {
+				for i := range s {
+					s[i].ID = uint16(40503 * (i + 1))
+				}
+				return s
+			}, want: "reordering", says: []string{"9 segments"}},
 		}
 	},
 	"a black hole, from the receiver": func() []stranger {
