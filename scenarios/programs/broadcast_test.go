@@ -230,6 +230,17 @@ func (r room) talker(client string, c talker) *harness.Peer {
 	return peer
 }
 
+// departed stops the server once the kernel has seen so many clients go, and returns what it says of them: each loss of a FIN takes
+// another RTO. It closes a client's socket after it has said that the client has left.
+func (r room) departed(server *harness.Peer, count int) []broadcastDeparture {
+	GinkgoHelper()
+	r.net.Host("server").AwaitSockets(len(r.links)-count, kernel.SocketFilter{States: []kernel.State{kernel.Established, kernel.CloseWait}})
+	gone, err := serveBroadcast.Value(server.Stop())
+	Expect(err).NotTo(HaveOccurred())
+	Expect(gone).To(HaveLen(count))
+	return gone
+}
+
 // hears waits until all listeners have all, and returns that. Only then do they report it, which takes a guest's CPU some milliseconds
 // that another's last message would wait for.
 func hears(listeners ...*harness.Peer) (all [][]heard) {
@@ -280,13 +291,11 @@ var _ = It("broadcast: each message reaches all others in one RTT, in order, and
 		late.Continue() // joins
 		late.Continue() // and listens
 		all := hears(early)[0]
-		a.Continue()
-		b.Continue()
 		part, err := listen.Value(late.Stop())
 		Expect(err).NotTo(HaveOccurred())
-		gone, err := serveBroadcast.Value(server.Stop())
-		Expect(err).NotTo(HaveOccurred())
-		Expect(gone).To(HaveEach(HaveField("Err", "")))
+		Expect(r.departed(server, 2)).To(HaveEach(HaveField("Err", ""))) // early and late
+		a.Continue()
+		b.Continue()
 
 		lab.Measure("delivery at the latest", slowest(all), rtts(1))
 		for _, sender := range []byte("ab") {
@@ -322,11 +331,9 @@ var _ = It("broadcast: nothing is lost or swapped over links that lose 5 % and r
 		}
 		lab.Note("delivery at the latest", slowest(all))
 	}
+	Expect(r.departed(server, len(listeners))).To(HaveEach(HaveField("Err", "")))
 	a.Continue()
 	b.Continue()
-	gone, err := serveBroadcast.Value(server.Stop())
-	Expect(err).NotTo(HaveOccurred())
-	Expect(gone).To(HaveEach(HaveField("Err", "")))
 	lab.Measure("retransmits of the server", r.net.Host("server").Counters()["TcpRetransSegs"], bounds.AtLeast(1), "RFC 9293, 3.8.1: what is lost is sent again")
 })
 
@@ -370,9 +377,8 @@ func party(lab *harness.Lab, s sick, c broadcastServer) (r room, all [][]heard, 
 	for _, heard := range all {
 		Expect(numbers(heard, 't')).To(Equal(upTo(talkMessages)))
 	}
+	gone := r.departed(server, 1+len(good))
 	t.Continue()
-	gone, err := serveBroadcast.Value(server.Stop())
-	Expect(err).NotTo(HaveOccurred())
 	bad.Stop()
 	address := r.net.Host("sick").IP().String()
 	for _, d := range gone {
