@@ -18,6 +18,7 @@ type machine struct {
 
 func newMachine(t *testing.T, setup aptSetup) *machine {
 	t.Helper()
+	t.Setenv(kernelVariable, "") // whatever kernel whoever runs the tests likes
 	m := &machine{t: t}
 	m.options = KernelOptions{Cache: t.TempDir(), apt: setup, Progress: func(line string) { m.said = append(m.said, line) }}
 	return m

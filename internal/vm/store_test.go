@@ -28,6 +28,7 @@ func put(t *testing.T, cache, release, version string, names ...string) *GuestKe
 
 func TestStoredKernels(t *testing.T) {
 	g := NewWithT(t)
+	t.Setenv(kernelVariable, "")
 	cache := t.TempDir()
 	g.Expect(StoredKernels(cache)).To(BeEmpty())
 	_, err := CachedKernel(cache)
