@@ -231,7 +231,7 @@ func (r room) talker(client string, c talker) *harness.Peer {
 }
 
 // departed stops the server once the kernel has seen so many clients go, and returns what it says of them: each loss of a FIN takes
-// another RTO. It closes a client's socket after it has said that the client has left.
+// another RTO. The server closes a socket only after it has said that its client has left.
 func (r room) departed(server *harness.Peer, count int) []broadcastDeparture {
 	GinkgoHelper()
 	r.net.Host("server").AwaitSockets(len(r.links)-count, kernel.SocketFilter{States: []kernel.State{kernel.Established, kernel.CloseWait}})
